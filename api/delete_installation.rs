@@ -1,0 +1,9 @@
+//! `DELETE /v1/installations/{installationId}`
+
+use std::process::ExitCode;
+
+use teardown::{Endpoint, host};
+
+fn main() -> ExitCode {
+    host::serve(Endpoint::DeleteInstallation)
+}

@@ -1,0 +1,9 @@
+//! `DELETE /v1/installations/{installationId}/resources/{resourceId}`
+
+use std::process::ExitCode;
+
+use teardown::{Endpoint, host};
+
+fn main() -> ExitCode {
+    host::serve(Endpoint::DeleteResource)
+}

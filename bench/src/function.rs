@@ -1,0 +1,150 @@
+//! The function's process: on which core, started how, and what it costs so far.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The cores that the function and everything else are pinned to.
+#[derive(Clone, Copy)]
+pub(crate) struct Cores {
+    function: usize,
+    others: usize,
+}
+
+impl Cores {
+    /// The first two of the cores that this process may use; none where there is one alone.
+    pub(crate) fn take() -> anyhow::Result<Option<Self>> {
+        let permitted = sched_getaffinity(None)?;
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| permitted.is_set(*core));
+        let (Some(function), Some(others)) = (cores.next(), cores.next()) else { return Ok(None) };
+        Ok(Some(Self { function, others }))
+    }
+
+    /// Pins this thread, and the threads that it starts from now on, to the others' core.
+    pub(crate) fn pin_others(self) -> anyhow::Result<()> {
+        pin(self.others)
+    }
+}
+
+fn pin(core: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Does something on the function's core. A process that it starts stays there.
+pub(crate) fn on_its_core<T: Send>(
+    cores: Option<Cores>,
+    work: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    let pinned = || {
+        if let Some(cores) = cores {
+            pin(cores.function)?;
+        }
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(pinned).join()).expect("the measurement panicked")
+}
+
+/// A function that runs. It is killed when dropped.
+pub(crate) struct Function {
+    process: Child,
+    address: SocketAddr,
+}
+
+/// CPU time, in the kernel's ticks.
+#[derive(Clone, Copy)]
+pub(crate) struct Cpu {
+    user: u64,
+    system: u64,
+}
+
+impl Cpu {
+    /// What was used since an earlier reading: in user mode, and in the kernel.
+    pub(crate) fn since(self, before: Self) -> (Duration, Duration) {
+        let tick = Duration::from_secs(1)
+            / u32::try_from(rustix::param::clock_ticks_per_second())
+                .expect("there are 100 ticks a second");
+        let time = |ticks: u64| tick * u32::try_from(ticks).unwrap_or(u32::MAX);
+        (time(self.user - before.user), time(self.system - before.system))
+    }
+}
+
+/// Memory, in MiB.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    /// Resident.
+    pub(crate) rss: f64,
+    /// Resident, with what is shared with other processes in shares.
+    pub(crate) pss: Option<f64>,
+}
+
+impl Function {
+    /// Starts a function on a free port, with this environment and no more.
+    pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> anyhow::Result<Self> {
+        let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        let process = Command::new(binary)
+            .env_clear()
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .env("VERCEL_DEV_PORT", address.port().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{}", binary.display()))?;
+        Ok(Self { process, address })
+    }
+
+    /// Where it listens, once it does.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> anyhow::Result<bool> {
+        Ok(self.process.try_wait()?.is_none())
+    }
+
+    /// What it has used of a CPU so far, in all of its threads.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
+        let stat = self.proc("stat")?;
+        // Fields count from 1; the second is the name, in parentheses.
+        let (_, rest) = stat.rsplit_once(')').context("/proc/…/stat is malformed")?;
+        let mut times = rest.split_whitespace().skip(14 - 3).map(str::parse);
+        match (times.next(), times.next()) {
+            (Some(Ok(user)), Some(Ok(system))) => Ok(Cpu { user, system }),
+            _ => anyhow::bail!("/proc/…/stat is malformed"),
+        }
+    }
+
+    /// What it holds of the memory now.
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
+        let rss = mib(&self.proc("status")?, "VmRSS:").context("/proc/…/status has no VmRSS")?;
+        let pss = self.proc("smaps_rollup").ok().and_then(|text| mib(&text, "Pss:"));
+        Ok(Memory { rss, pss })
+    }
+
+    fn proc(&self, file: &str) -> anyhow::Result<String> {
+        let path = format!("/proc/{}/{file}", self.process.id());
+        fs::read_to_string(&path).context(path)
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The value of a line such as `VmRSS:  1024 kB`.
+fn mib(text: &str, name: &str) -> Option<f64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u32 = value.split_whitespace().next()?.parse().ok()?;
+    Some(f64::from(kib) / 1024.0)
+}

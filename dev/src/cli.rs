@@ -1,0 +1,146 @@
+//! The command line `cargo dev`: what can be typed, and how a command ends.
+//!
+//! Each command is a file of its own. Standard output has what was asked for and nothing else;
+//! progress, logs and the one line of an error go to standard error.
+
+mod attributes;
+mod destination;
+mod import;
+mod lines;
+mod samples;
+mod serve;
+mod settings;
+mod show;
+mod table;
+mod token;
+mod welcome;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::bail;
+use clap::{Parser, Subcommand};
+
+/// How errors are marked, and headings.
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const HEADING: Style = Style::new().bold();
+
+/// Runs teardown on this machine: the endpoints, a DynamoDB and a token issuer on one port.
+///
+/// Nothing has to be installed or configured. What is stored is forgotten at the end, unless
+/// --data names a file for it. The variables that the functions read (`INTEGRATION_ID`,
+/// `OIDC_ISSUER`, `TABLE_NAME`, `PROVIDER_URL`, …) count here too; `INTEGRATION_ID` is `oac_local`
+/// where it is not set.
+///
+/// `table`, `import` and `show` talk to the DynamoDB that the AWS environment names
+/// (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …), else to that of the `cargo dev`
+/// that runs on --port.
+#[derive(Debug, Parser)]
+#[command(name = "dev", bin_name = "cargo dev", verbatim_doc_comment, after_help = EXAMPLES)]
+struct Cli {
+    /// The port on 127.0.0.1: to listen on (0: any that is free), or of the `cargo dev` to talk to
+    #[arg(long, value_name = "N", global = true, default_value_t = 3000)]
+    port: u16,
+    /// Keeps what is stored in this file
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo dev                                       start, with samples to delete
+  cargo dev --port 4000 --data dev.db             on another port, kept in a file
+  cargo dev token --installation icfg_open1       a token to call the endpoints with
+  cargo dev show icfg_open1                       what is stored of an installation
+  AWS_PROFILE=production cargo dev table          the table, on AWS";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Token(token::Args),
+    Table(table::Args),
+    Import(import::Args),
+    Show(show::Args),
+}
+
+/// Runs what the process's arguments say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let ended = runtime.block_on(cli.run());
+    // A thread that waits for standard input would hold the end up.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|error| fail(&error))
+}
+
+impl Cli {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        if self.data.is_some() && self.command.is_some() {
+            bail!("--data is for `cargo dev` itself, without a command");
+        }
+        match self.command {
+            None => serve::run(self.port, self.data.as_deref()).await?,
+            Some(Command::Token(args)) => token::run(&args)?,
+            Some(Command::Table(_)) => table::run(self.port).await?,
+            Some(Command::Import(args)) => return import::run(self.port, &args).await,
+            Some(Command::Show(args)) => show::run(self.port, &args).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says in one line why a command failed.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let message = one_line(&format!("{error:#}"));
+    // With standard error gone, nobody is left to tell.
+    let _ = writeln!(anstream::stderr(), "{ERROR}error:{ERROR:#} {message}");
+    ExitCode::FAILURE
+}
+
+/// A message in one line, as others read it line by line, and nothing in it steers a
+/// terminal.
+fn one_line(message: &str) -> String {
+    let steers =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let shown = lines.join(" ");
+    if !shown.contains(steers) {
+        return shown;
+    }
+    shown.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Writes to standard output, without colours where it is no terminal. That nobody reads on
+/// (`cargo dev show … | head -1`) is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_steers_no_terminal() {
+        assert_eq!(one_line("a\n  b\r\n\nc"), "a b c");
+        assert_eq!(one_line("\u{1b}[2Jgone\u{202e}"), "\u{fffd}[2Jgone\u{fffd}");
+    }
+}

@@ -1,0 +1,62 @@
+//! How far an import is: a bar on a terminal, refused lines as they come, and the sum.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::cli::{ERROR, one_line};
+
+/// The counts and the bar, shared by the lanes.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    imported: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Progress {
+    /// For a stream of `size` bytes, where that is known. Without a terminal there is no bar.
+    pub(super) fn of(size: Option<u64>) -> Self {
+        let bar = ProgressBar::with_draw_target(size, ProgressDrawTarget::stderr());
+        let template = match size {
+            Some(_) => "{bar:40} {percent:>3} %  {bytes} of {total_bytes}  {eta} left",
+            None => "{spinner} {bytes}  {elapsed}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("##-"));
+        }
+        Self { bar, imported: AtomicU64::new(0), refused: AtomicU64::new(0) }
+    }
+
+    /// Counts what was imported, refused or passed over.
+    pub(super) fn is_done_with(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    pub(super) fn imported(&self) {
+        self.imported.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Names a line that was not imported.
+    pub(super) fn refuse(&self, line: u64, reason: &str) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.bar.suspend(|| {
+            let mut stderr = anstream::stderr();
+            let _ = writeln!(stderr, "{ERROR}line {line}:{ERROR:#} {}", one_line(reason));
+        });
+    }
+
+    pub(super) fn any_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let imported = self.imported.load(Ordering::Relaxed);
+        let lines = if imported == 1 { "line" } else { "lines" };
+        format!("imported {imported} {lines}, {} refused\n", self.refused.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,85 @@
+//! Tables one below the other: with lines around them on a terminal, plain columns elsewhere.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Table, presets};
+
+use crate::cli::{HEADING, one_line};
+
+/// A text of tables in the making.
+pub(super) struct Sheet {
+    on_terminal: bool,
+    text: String,
+}
+
+impl Sheet {
+    pub(super) fn new(on_terminal: bool) -> Self {
+        Self { on_terminal, text: String::new() }
+    }
+
+    /// Adds names with their values.
+    pub(super) fn pairs(&mut self, rows: Vec<[String; 2]>) {
+        let mut table = self.empty();
+        table.add_rows(rows.into_iter().map(shown));
+        self.add(table);
+    }
+
+    /// Adds a table under a heading; without rows, the heading alone says so.
+    pub(super) fn table<const N: usize>(
+        &mut self,
+        header: [&str; N],
+        rows: impl Iterator<Item = [String; N]>,
+    ) {
+        let mut table = self.empty();
+        table.add_rows(rows.map(shown));
+        if table.is_empty() {
+            let _ = writeln!(self.text, "{HEADING}{}{HEADING:#}: none\n", header[0]);
+        } else {
+            table.set_header(header);
+            self.add(table);
+        }
+    }
+
+    pub(super) fn finish(self) -> String {
+        format!("{}\n", self.text.trim_end())
+    }
+
+    fn empty(&self) -> Table {
+        let mut table = Table::new();
+        let preset = if self.on_terminal { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING };
+        table.load_style(preset);
+        table
+    }
+
+    fn add(&mut self, mut table: Table) {
+        if !self.on_terminal {
+            table.column_iter_mut().for_each(|column| {
+                column.set_padding((0, 2));
+            });
+        }
+        let _ = writeln!(self.text, "{}\n", table.trim_fmt());
+    }
+}
+
+/// Names and reasons are what customers typed.
+fn shown<const N: usize>(row: [String; N]) -> [String; N] {
+    row.map(|cell| one_line(&cell))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_terminal_there_are_aligned_columns_and_no_lines() {
+        let mut sheet = Sheet::new(false);
+        sheet.pairs(vec![["state", "active"].map(str::to_owned)]);
+        sheet.table(["webhook"], std::iter::empty());
+        let rows = [["db_1", "a\nb"], ["cache_1", "-"]];
+        sheet.table(["resource", "name"], rows.into_iter().map(|row| row.map(str::to_owned)));
+        let text = anstream::adapter::strip_str(&sheet.finish()).to_string();
+        let expected = "state  active\n\nwebhook: none\n\n\
+                        resource  name\ndb_1      a b\ncache_1   -\n";
+        assert_eq!(text, expected);
+    }
+}

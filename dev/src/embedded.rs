@@ -1,0 +1,60 @@
+//! The embedded DynamoDB, and clients that talk to it or to any other.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Credentials;
+use dynoxide::Database;
+use teardown::store;
+use tokio::net::TcpListener;
+
+/// A DynamoDB in this process, with a port of its own on loopback.
+#[derive(Clone, Copy, Debug)]
+pub struct Embedded {
+    address: SocketAddr,
+}
+
+impl Embedded {
+    /// Starts one that forgets everything when the process ends, or one that keeps it in a file.
+    ///
+    /// # Errors
+    ///
+    /// Where the file is no database, or no port is free.
+    pub async fn start(file: Option<&Path>) -> anyhow::Result<Self> {
+        let database = match file {
+            None => Database::memory(),
+            Some(path) => Database::new(&path.to_string_lossy()),
+        };
+        let database = database.map_err(|error| match file {
+            None => anyhow!("{error}"),
+            Some(path) => anyhow!("{}: {error}", path.display()),
+        })?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
+        let address = listener.local_addr()?;
+        tokio::spawn(dynoxide::server::serve_on(listener, database));
+        Ok(Self { address })
+    }
+
+    /// Its address, for `AWS_ENDPOINT_URL_DYNAMODB`.
+    #[must_use]
+    pub fn url(self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// A client with the functions' own time-outs and retries, for an emulator at `url`: it takes any
+/// region and any credentials.
+///
+/// # Errors
+///
+/// Where the AWS environment is malformed.
+pub async fn local_client(url: &str) -> anyhow::Result<Client> {
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+        .endpoint_url(url);
+    Ok(store::client(&store::aws_config(loader).await?))
+}

@@ -1,0 +1,226 @@
+//! The issuer's keys, kept in the process (A7).
+//!
+//! What must hold, in the order of what goes wrong: a request whose key is known is never delayed;
+//! a flood of forged key ids costs the issuer one request in 30 s; an outage of the issuer is not
+//! felt for 24 h; a key that could not be looked up is never called unknown.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+
+use super::keys::{KeySet, KeySetError, PublicKey};
+use crate::clock::Clock;
+
+/// How old keys are when they are fetched anew, in the background.
+const REFRESH_AFTER: Duration = Duration::from_mins(10);
+
+/// How much longer they serve when that fails.
+const OUTAGE_TOLERANCE: Duration = Duration::from_hours(24);
+
+/// The time between two fetches while keys are held, so that forged key ids cost the issuer nothing.
+const COOLDOWN: Duration = Duration::from_secs(30);
+
+/// The time between two fetches while none is held: nobody can be let in without.
+const COOLDOWN_WITHOUT_KEYS: Duration = Duration::from_secs(1);
+
+/// How long a fetch may take: a caller waits for it, and Vercel waits for the caller.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest document that is read, in bytes. Vercel's is under 2 KiB.
+const MAX_DOCUMENT: usize = 256 * 1024;
+
+/// Why there is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupError {
+    /// The issuer was asked, and has no such key.
+    Unknown,
+    /// The issuer cannot be asked now.
+    Unavailable {
+        /// When it can be again.
+        retry_after: Duration,
+    },
+}
+
+/// The cache. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Jwks(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    url: reqwest::Url,
+    http: OnceLock<reqwest::Client>,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: Option<Held>,
+    /// When the last fetch began, whatever came of it.
+    last_fetch: Option<Duration>,
+    flight: Option<Flight>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    keys: Arc<KeySet>,
+    since: Duration,
+}
+
+/// A fetch under way; its output says whether it brought keys.
+type Flight = Shared<BoxFuture<'static, bool>>;
+
+/// What a first look finds.
+enum Look {
+    Key(PublicKey),
+    Wait(Flight),
+    Unavailable(Duration),
+}
+
+/// Why a fetch brought no keys.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("the request failed")]
+    Http(#[from] reqwest::Error),
+    #[error("the answer's status is {0}")]
+    Status(reqwest::StatusCode),
+    #[error("the answer is over 256 KiB")]
+    TooLarge,
+    #[error(transparent)]
+    Document(#[from] KeySetError),
+}
+
+impl Jwks {
+    /// A cache of the keys at `url`. Where a first set is given, nothing is fetched until it is
+    /// 10 minutes old or a key is asked for that it does not have.
+    #[must_use]
+    pub fn new(url: reqwest::Url, first: Option<KeySet>, clock: Clock) -> Self {
+        let held = first.map(|keys| Held { keys: Arc::new(keys), since: clock.now() });
+        let state = Mutex::new(State { held, ..State::default() });
+        Self(Arc::new(Inner { url, http: OnceLock::new(), clock, state }))
+    }
+
+    /// The key with this id, at once where it is held; else after a fetch, if one is allowed now.
+    ///
+    /// # Errors
+    ///
+    /// [`LookupError::Unknown`] only where the issuer was asked meanwhile.
+    pub async fn find(&self, kid: &str) -> Result<PublicKey, LookupError> {
+        let flight = match self.look(kid) {
+            Look::Key(key) => return Ok(key),
+            Look::Unavailable(retry_after) => return Err(LookupError::Unavailable { retry_after }),
+            Look::Wait(flight) => flight,
+        };
+        let fetched = flight.await;
+        let state = self.state();
+        match state.key(kid) {
+            Some(key) => Ok(key),
+            None if fetched => Err(LookupError::Unknown),
+            None => Err(LookupError::Unavailable {
+                retry_after: state.cooldown_left(self.0.clock.now()),
+            }),
+        }
+    }
+
+    fn look(&self, kid: &str) -> Look {
+        let now = self.0.clock.now();
+        let mut state = self.state();
+        state.drop_outlived(now);
+        if let Some(key) = state.key(kid) {
+            if state.is_stale(now) && state.flight.is_none() && state.cooldown_left(now).is_zero() {
+                drop(self.start_fetch(&mut state, now));
+            }
+            return Look::Key(key);
+        }
+        if let Some(flight) = &state.flight {
+            return Look::Wait(flight.clone());
+        }
+        match state.cooldown_left(now) {
+            Duration::ZERO => Look::Wait(self.start_fetch(&mut state, now)),
+            left => Look::Unavailable(left),
+        }
+    }
+
+    /// Starts a fetch as a task of its own, so that it outlives the request that needed it.
+    fn start_fetch(&self, state: &mut State, now: Duration) -> Flight {
+        let cache = self.clone();
+        let task = tokio::spawn(async move {
+            let fetched = cache.0.fetch().await;
+            let mut state = cache.state();
+            state.flight = None;
+            match fetched {
+                Ok(keys) => {
+                    let since = cache.0.clock.now();
+                    state.held = Some(Held { keys: Arc::new(keys), since });
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "JWKS fetch failed");
+                    false
+                }
+            }
+        });
+        let flight = task.map(|joined| joined.unwrap_or(false)).boxed().shared();
+        state.last_fetch = Some(now);
+        state.flight = Some(flight.clone());
+        flight
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn key(&self, kid: &str) -> Option<PublicKey> {
+        self.held.as_ref()?.keys.get(kid).cloned()
+    }
+
+    fn is_stale(&self, now: Duration) -> bool {
+        self.held.as_ref().is_some_and(|held| now.saturating_sub(held.since) >= REFRESH_AFTER)
+    }
+
+    fn drop_outlived(&mut self, now: Duration) {
+        self.held
+            .take_if(|held| now.saturating_sub(held.since) >= REFRESH_AFTER + OUTAGE_TOLERANCE);
+    }
+
+    /// How long no fetch may begin yet.
+    fn cooldown_left(&self, now: Duration) -> Duration {
+        let cooldown = if self.held.is_some() { COOLDOWN } else { COOLDOWN_WITHOUT_KEYS };
+        // A clock that was set back leaves a fetch in the future, which holds nobody up.
+        let since = self.last_fetch.and_then(|last| now.checked_sub(last));
+        since.map_or(Duration::ZERO, |since| cooldown.saturating_sub(since))
+    }
+}
+
+impl Inner {
+    async fn fetch(&self) -> Result<KeySet, FetchError> {
+        let mut response = self.http()?.get(self.url.clone()).send().await?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        let mut document = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if document.len() + chunk.len() > MAX_DOCUMENT {
+                return Err(FetchError::TooLarge);
+            }
+            document.extend_from_slice(&chunk);
+        }
+        Ok(KeySet::parse(&document)?)
+    }
+
+    /// The client, made when it is first needed: a start with `OIDC_JWKS` never needs it.
+    fn http(&self) -> reqwest::Result<&reqwest::Client> {
+        if let Some(client) = self.http.get() {
+            return Ok(client);
+        }
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(FETCH_TIMEOUT)
+            .build()?;
+        Ok(self.http.get_or_init(|| client))
+    }
+}

@@ -1,0 +1,95 @@
+//! The JWS compact serialization (RFC 7515): RS256, with a key id, and nothing critical (A2).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+
+use super::TokenError;
+use super::claims::not_null;
+use super::keys::PublicKey;
+
+/// A token that was taken apart, and not verified yet: its payload can't be had before.
+#[derive(Debug)]
+pub struct Jws<'a> {
+    kid: Option<String>,
+    message: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+/// What is read of the header. `jku`, `x5u`, `jwk` and the rest are not: they decide nothing (A2).
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default, deserialize_with = "not_null")]
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
+    crit: Option<serde_json::Value>,
+}
+
+impl<'a> Jws<'a> {
+    /// Takes a compact serialization apart.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Malformed`], [`TokenError::Algorithm`] or [`TokenError::Critical`].
+    pub fn parse(token: &'a str) -> Result<Self, TokenError> {
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        if payload.contains('.') {
+            return Err(TokenError::Malformed);
+        }
+        let header = decode(header)?;
+        let header: Header =
+            serde_json::from_slice(object(&header)?).map_err(|_| TokenError::Malformed)?;
+        if header.crit.is_some() {
+            return Err(TokenError::Critical);
+        }
+        if header.alg != "RS256" {
+            return Err(TokenError::Algorithm);
+        }
+        Ok(Self { kid: header.kid, message, payload, signature })
+    }
+
+    /// The header's `kid`.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::KeyId`] where there is none.
+    pub fn key_id(&self) -> Result<&str, TokenError> {
+        self.kid.as_deref().ok_or(TokenError::KeyId)
+    }
+
+    /// Checks the signature and hands out the payload that it signs.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Signature`], or [`TokenError::Malformed`] where a part is no base64url.
+    pub fn verify(&self, key: &PublicKey) -> Result<Vec<u8>, TokenError> {
+        let valid = jsonwebtoken::crypto::verify(
+            self.signature,
+            self.message.as_bytes(),
+            key.decoding(),
+            Algorithm::RS256,
+        );
+        match valid {
+            Ok(true) => decode(self.payload),
+            Ok(false) => Err(TokenError::Signature),
+            Err(_) => Err(TokenError::Malformed),
+        }
+    }
+}
+
+/// Strict base64url: no padding, no white space, no stray bits (RFC 7515, section 2).
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+}
+
+/// Passes JSON objects on: `serde` would read a struct from an array too.
+pub(super) fn object(json: &[u8]) -> Result<&[u8], TokenError> {
+    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => Ok(json),
+        _ => Err(TokenError::Malformed),
+    }
+}

@@ -1,0 +1,201 @@
+//! Which public keys may verify a token: a JWKS document (RFC 7517) in, the usable keys out (A7).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The sizes of RSA modulus that are trusted, in bits (A7; the upper end is the library's).
+const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// An RSA key that is strong enough and meant for verifying RS256 signatures.
+#[derive(Clone)]
+pub struct PublicKey {
+    kid: String,
+    decoding: DecodingKey,
+}
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("PublicKey").field(&self.kid).finish()
+    }
+}
+
+impl PublicKey {
+    /// The key as the signature library takes it.
+    pub(super) fn decoding(&self) -> &DecodingKey {
+        &self.decoding
+    }
+}
+
+/// The usable keys of a JWKS document; at least one.
+#[derive(Clone, Debug)]
+pub struct KeySet(Vec<PublicKey>);
+
+/// Why a document gives no keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    /// No JSON object with an array `keys`.
+    #[error("not a JWKS document")]
+    Malformed,
+    /// No key that is RSA, of 2048 bits or more, and meant for RS256 signatures.
+    #[error("the JWKS document has no usable key")]
+    NoUsableKey,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Value>,
+}
+
+/// What decides whether a key is usable. An odd type in one of these passes the key over.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: String,
+    n: String,
+    e: String,
+    r#use: Option<String>,
+    alg: Option<String>,
+    key_ops: Option<Vec<String>>,
+}
+
+impl KeySet {
+    /// Reads a JWKS document. Keys that are not usable are passed over; one bad key never spoils
+    /// the set.
+    ///
+    /// # Errors
+    ///
+    /// [`KeySetError`] where there is no usable key at all.
+    pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
+        let document: Document =
+            serde_json::from_slice(document).map_err(|_| KeySetError::Malformed)?;
+        let keys: Vec<_> = document.keys.into_iter().filter_map(usable).collect();
+        if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self(keys)) }
+    }
+
+    /// The key with this `kid`; the first, where the document names several so.
+    #[must_use]
+    pub fn get(&self, kid: &str) -> Option<&PublicKey> {
+        self.0.iter().find(|key| key.kid == kid)
+    }
+}
+
+/// The key, if it is one to verify RS256 signatures with.
+fn usable(key: Value) -> Option<PublicKey> {
+    let jwk: Jwk = serde_json::from_value(key).ok()?;
+    let meant_for_it = jwk.kty == "RSA"
+        && jwk.r#use.as_deref().is_none_or(|usage| usage == "sig")
+        && jwk.alg.as_deref().is_none_or(|alg| alg == "RS256")
+        && jwk.key_ops.is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+    if !meant_for_it {
+        return None;
+    }
+    let modulus = URL_SAFE_NO_PAD.decode(&jwk.n).ok()?;
+    let exponent = URL_SAFE_NO_PAD.decode(&jwk.e).ok()?;
+    if !MODULUS_BITS.contains(&bits(&modulus)) || !is_odd_exponent(&exponent) || is_roca(&modulus) {
+        return None;
+    }
+    let decoding = DecodingKey::from_rsa_components(&jwk.n, &jwk.e).ok()?;
+    Some(PublicKey { kid: jwk.kid, decoding })
+}
+
+/// The length of a big-endian number, in bits.
+fn bits(number: &[u8]) -> usize {
+    let significant = number.iter().skip_while(|byte| **byte == 0);
+    let mut significant = significant.peekable();
+    let Some(first) = significant.peek() else { return 0 };
+    let leading = first.leading_zeros() as usize;
+    significant.count() * 8 - leading
+}
+
+/// An RSA exponent is odd and at least 3 (RFC 8017, section 3.1); over 32 bits nobody uses.
+fn is_odd_exponent(exponent: &[u8]) -> bool {
+    (2..=32).contains(&bits(exponent)) && exponent.last().is_some_and(|byte| byte % 2 == 1)
+}
+
+/// Whether a modulus has the fingerprint of keys that a broken library of Infineon's made, which can
+/// be factored (ROCA, CVE-2017-15361): it is a power of 65537 modulo every small prime.
+fn is_roca(modulus: &[u8]) -> bool {
+    const GENERATOR: u32 = 65_537;
+    const PRIMES: [u32; 38] = [
+        3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89,
+        97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+    ];
+    PRIMES.iter().all(|&prime| {
+        let residue = modulus.iter().fold(0, |rest, &byte| (rest * 256 + u32::from(byte)) % prime);
+        let mut power = 1;
+        (0..prime).any(|_| {
+            power = power * (GENERATOR % prime) % prime;
+            power == residue
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The key of RFC 7515's appendix A.2: 2048 bits, exponent 65537.
+    const N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+
+    fn count(keys: &Value) -> Result<usize, KeySetError> {
+        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).map(|set| set.0.len())
+    }
+
+    fn rsa(change: &Value) -> Value {
+        let mut key = json!({ "kty": "RSA", "kid": "k1", "n": N, "e": "AQAB" });
+        key.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        key
+    }
+
+    /// A7: keys that are not RSA ≥ 2048 bits for signing are passed over.
+    #[test]
+    fn unusable_keys_are_passed_over() {
+        for good in [
+            json!({}),
+            json!({ "use": "sig", "alg": "RS256", "key_ops": ["verify"] }),
+            json!({ "x5c": 7, "surprise": {} }),
+        ] {
+            assert_eq!(count(&json!([rsa(&good)])), Ok(1));
+        }
+        for bad in [
+            json!({ "kty": "EC" }),
+            json!({ "use": "enc" }),
+            json!({ "use": 5 }),
+            json!({ "alg": "RS512" }),
+            json!({ "alg": "RSA-OAEP" }),
+            json!({ "key_ops": ["sign"] }),
+            json!({ "key_ops": "verify" }),
+            json!({ "kid": null }),
+            json!({ "n": &N[..170] }),
+            json!({ "n": format!("{N}=") }),
+            json!({ "n": "" }),
+            json!({ "e": "AQ" }),
+            json!({ "e": "Ag" }),
+            json!({ "e": "AAAA" }),
+            json!({ "e": "AQAAAAAAAQ" }),
+        ] {
+            assert_eq!(count(&json!([rsa(&bad)])), Err(KeySetError::NoUsableKey), "{bad}");
+        }
+    }
+
+    /// A7: one bad key never spoils the set.
+    #[test]
+    fn one_bad_key_never_spoils_the_set() {
+        let odd = json!([1, null, "x", {}, rsa(&json!({ "use": 5 })), rsa(&json!({}))]);
+        assert_eq!(count(&odd), Ok(1));
+        for document in ["", "[]", "{}", "null", r#"{"keys":{}}"#] {
+            let parsed = KeySet::parse(document.as_bytes());
+            assert_eq!(parsed.unwrap_err(), KeySetError::Malformed, "{document}");
+        }
+    }
+
+    #[test]
+    fn bits_are_counted_from_the_first_that_is_set() {
+        assert_eq!([&[][..], &[0, 0], &[1], &[0, 1, 0], &[0x80, 0]].map(bits), [0, 0, 1, 9, 16]);
+    }
+}

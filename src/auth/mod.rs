@@ -1,0 +1,180 @@
+//! Who is calling: from a request's headers to a [`Caller`].
+//!
+//! [`jws`] takes a token apart and checks its signature, [`keys`] says which keys are good enough,
+//! [`jwks`] keeps them, [`claims`] decides what the token says. Nothing here knows what is to be
+//! deleted, or where it is stored.
+
+pub mod claims;
+pub mod jwks;
+pub mod jws;
+pub mod keys;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use self::claims::Claims;
+use self::jwks::{Jwks, LookupError};
+use self::jws::Jws;
+use crate::clock::Clock;
+use crate::error::Error;
+
+/// Why a token does not prove who sent it. Each is answered 403 `invalid_token` (A1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// A1: no `Authorization` header, several of them, or another scheme.
+    #[error("exactly one `Authorization: Bearer <token>` header is required")]
+    Authorization,
+    /// A3: over 8 KiB.
+    #[error("the token is over 8 KiB")]
+    TooLong,
+    /// Not three parts of base64url with a JSON header (RFC 7515, section 7.1).
+    #[error("the token is not a signed JWT")]
+    Malformed,
+    /// A2: the header's `alg` is another.
+    #[error("the token is not signed with RS256")]
+    Algorithm,
+    /// A2: extensions that must be understood are refused (RFC 7515, section 4.1.11).
+    #[error("the token has a crit header")]
+    Critical,
+    /// A2: without a `kid` no key is looked for.
+    #[error("the token has no kid")]
+    KeyId,
+    /// The issuer's keys were looked up, and this one is not among them.
+    #[error("the token's key is not one of the issuer's")]
+    UnknownKey,
+    /// The signature is not the key's.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// A3, A4: a claim is missing, repeated or of the wrong JSON type.
+    #[error("the token's claims are missing or of the wrong type")]
+    Claims,
+    /// A3: `iss` is another.
+    #[error("the token is from another issuer")]
+    Issuer,
+    /// A3: `aud` is another.
+    #[error("the token is meant for another integration")]
+    Audience,
+    /// A3: `exp` is past.
+    #[error("the token has expired")]
+    Expired,
+    /// A3: `nbf` is to come.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// A4: neither a user's token nor a system's.
+    #[error("the token is neither a user's nor the system's")]
+    Kind,
+    /// A4: `X-Vercel-Auth` says something else than the token.
+    #[error("X-Vercel-Auth does not agree with the token")]
+    AuthStyle,
+}
+
+/// Who calls, as a verified token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A user in Vercel's dashboard.
+    User {
+        /// `installation_id`: the one installation that the token stands for.
+        installation: String,
+        /// `account_id`.
+        account: String,
+        /// `user_id`.
+        user: String,
+        /// `user_role`.
+        role: Role,
+    },
+    /// Vercel itself.
+    System {
+        /// `installation_id`, or `None` where the token stands for the account's installations.
+        installation: Option<String>,
+        /// `account_id`.
+        account: String,
+    },
+}
+
+impl Caller {
+    /// `user` or `system`, as in `X-Vercel-Auth` and in receipts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::User { .. } => "user",
+            Self::System { .. } => "system",
+        }
+    }
+}
+
+/// What a user may do (A5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `ADMIN`: may delete.
+    Admin,
+    /// `USER`, and every role that is not known: read-only.
+    ReadOnly,
+}
+
+/// The longest token that is parsed, in bytes (A3).
+const MAX_TOKEN: usize = 8 * 1024;
+
+/// Turns a request's headers into a [`Caller`].
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    issuer: String,
+    audience: String,
+    jwks: Jwks,
+    clock: Clock,
+}
+
+impl Verifier {
+    /// Takes the `iss` and `aud` that tokens must have, and where their keys are.
+    #[must_use]
+    pub fn new(issuer: String, audience: String, jwks: Jwks, clock: Clock) -> Self {
+        Self { issuer, audience, jwks, clock }
+    }
+
+    /// Says who sent a request with these headers (A1 to A4, A7).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidToken`] where the headers do not prove it, [`Error::KeysUnavailable`] where
+    /// the proof's key cannot be looked up now.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
+        let jws = Jws::parse(bearer(headers)?)?;
+        let key = self.jwks.find(jws.key_id()?).await.map_err(|error| match error {
+            LookupError::Unknown => Error::InvalidToken(TokenError::UnknownKey),
+            LookupError::Unavailable { retry_after } => Error::KeysUnavailable { retry_after },
+        })?;
+        let claims = Claims::parse(&jws.verify(&key)?)?;
+        let caller = claims.caller(&self.issuer, &self.audience, self.clock.now())?;
+        check_auth_style(headers, &caller)?;
+        Ok(caller)
+    }
+}
+
+/// The token of the one `Authorization: Bearer` header (A1); the scheme in any case (RFC 9110, 11.1).
+fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(TokenError::Authorization);
+    };
+    let (scheme, token) = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .ok_or(TokenError::Authorization)?;
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(TokenError::Authorization);
+    }
+    if token.len() > MAX_TOKEN {
+        return Err(TokenError::TooLong);
+    }
+    Ok(token)
+}
+
+/// A4: `X-Vercel-Auth`, if sent, agrees with the token.
+fn check_auth_style(headers: &HeaderMap, caller: &Caller) -> Result<(), TokenError> {
+    let mut styles = headers.get_all("x-vercel-auth").iter();
+    match (styles.next(), styles.next()) {
+        (None, _) => Ok(()),
+        (Some(style), None) if style.as_bytes() == caller.kind().as_bytes() => Ok(()),
+        _ => Err(TokenError::AuthStyle),
+    }
+}

@@ -1,0 +1,93 @@
+//! What time it is: one clock for everything that compares times, so that tests can move it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The wall clock, plus what a test has advanced it by. Clones share the advance.
+///
+/// Wall time and not a monotonic clock, because hosts freeze a function between requests: what is
+/// 10 minutes old must be old after a freeze too.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    advanced_ms: Arc<AtomicU64>,
+}
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// Moves this clock and its clones forward by `by`, to the millisecond.
+    pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.advanced_ms.fetch_add(by, Ordering::SeqCst);
+    }
+
+    /// The time since the Unix epoch.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        system + Duration::from_millis(self.advanced_ms.load(Ordering::SeqCst))
+    }
+
+    /// The time in whole seconds, as stored.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        Timestamp(self.now().as_secs())
+    }
+}
+
+/// A moment in whole seconds since the Unix epoch. Displays as RFC 3339, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
+    const MAX: u64 = 253_402_300_799;
+
+    /// From seconds since the Unix epoch; later than the year 9999 is the end of 9999.
+    #[must_use]
+    pub fn from_secs(secs: u64) -> Self {
+        Self(secs.min(Self::MAX))
+    }
+
+    /// Seconds since the Unix epoch.
+    #[must_use]
+    pub fn as_secs(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, by: Duration) -> Self {
+        Self::from_secs(self.0.saturating_add(by.as_secs()))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.0)).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// G1: times are RFC 3339 in UTC, and no number of seconds breaks that.
+    #[test]
+    fn a_timestamp_is_rfc_3339() {
+        assert_eq!(Timestamp::from_secs(1_763_769_600).to_string(), "2025-11-22T00:00:00Z");
+        assert_eq!(Timestamp::from_secs(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(
+            (Timestamp::from_secs(u64::MAX) + Duration::MAX).to_string(),
+            "9999-12-31T23:59:59Z"
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! The configuration: every environment variable once, parsed at the start or refused by name.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Url;
+
+use crate::auth::keys::KeySet;
+
+/// What the functions are told by their environment.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `INTEGRATION_ID`: the `aud` of tokens.
+    pub integration_id: String,
+    /// `TABLE_NAME`: the DynamoDB table.
+    pub table_name: String,
+    /// `OIDC_ISSUER`: the `iss` of tokens.
+    pub oidc_issuer: String,
+    /// `OIDC_JWKS_URL`: where the keys of tokens are.
+    pub oidc_jwks_url: Url,
+    /// `OIDC_JWKS`: keys to start with.
+    pub oidc_jwks: Option<KeySet>,
+    /// `PROVIDER_URL` and `PROVIDER_SECRET`: where deletions are announced.
+    pub provider: Option<Provider>,
+    /// `SUPPORT_URL`: `error.user.url`.
+    pub support_url: Option<Url>,
+    /// `RECEIPT_RETENTION`: how long receipts and tombstones are kept, in whole seconds.
+    pub receipt_retention: Duration,
+    /// `FINALIZE_MARGIN`: how long before the 24 h are over finalization is forced, in whole seconds.
+    pub finalize_margin: Duration,
+}
+
+/// Where deletions are announced (G1).
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// `PROVIDER_URL`.
+    pub url: Url,
+    /// `PROVIDER_SECRET`: the `whsec_…` that signs announcements.
+    pub secret: Secret,
+}
+
+/// A text that no log, error or `Debug` shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a text secret.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self)
+    }
+}
+
+/// A variable that is missing or malformed. It names the variable and the rule, not the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {problem}")]
+pub struct ConfigError {
+    /// The variable's name.
+    pub variable: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl ConfigError {
+    /// Names a variable and what is wrong with it.
+    pub fn new(variable: &'static str, problem: impl fmt::Display) -> Self {
+        Self { variable, problem: problem.to_string() }
+    }
+}
+
+/// How long Vercel waits between an uninstall and the final deletion.
+pub(crate) const FINALIZATION_PERIOD: Duration = Duration::from_hours(24);
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for the first variable that is missing or malformed.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        // What is not UTF-8 breaks every rule below that it could be meant to keep.
+        Self::from_variables(|name| {
+            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+        })
+    }
+
+    /// Reads variables from a function that gives their values. An empty one is an absent one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for the first variable that is missing or malformed.
+    pub fn from_variables(
+        variable: impl Fn(&'static str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let read = |name| variable(name).filter(|value| !value.is_empty());
+        let issuer = "https://marketplace.vercel.com";
+        let keys = "https://marketplace.vercel.com/.well-known/jwks";
+        Ok(Self {
+            integration_id: read("INTEGRATION_ID").ok_or_else(|| missing("INTEGRATION_ID"))?,
+            table_name: table_name(read("TABLE_NAME").unwrap_or_else(|| "teardown".to_owned()))?,
+            oidc_issuer: read("OIDC_ISSUER").unwrap_or_else(|| issuer.to_owned()),
+            oidc_jwks_url: url(
+                "OIDC_JWKS_URL",
+                &read("OIDC_JWKS_URL").unwrap_or_else(|| keys.to_owned()),
+            )?,
+            oidc_jwks: read("OIDC_JWKS")
+                .map(|document| KeySet::parse(document.as_bytes()))
+                .transpose()
+                .map_err(|error| ConfigError::new("OIDC_JWKS", error))?,
+            provider: provider(read("PROVIDER_URL"), read("PROVIDER_SECRET"))?,
+            support_url: read("SUPPORT_URL").map(|text| url("SUPPORT_URL", &text)).transpose()?,
+            receipt_retention: retention(
+                &read("RECEIPT_RETENTION").unwrap_or_else(|| "90d".to_owned()),
+            )?,
+            finalize_margin: margin(&read("FINALIZE_MARGIN").unwrap_or_else(|| "2h".to_owned()))?,
+        })
+    }
+}
+
+fn missing(variable: &'static str) -> ConfigError {
+    ConfigError::new(variable, "is required")
+}
+
+/// A table's name as DynamoDB has them: 3 to 255 of `A-Z a-z 0-9 _ . -`.
+fn table_name(name: String) -> Result<String, ConfigError> {
+    let permitted = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    if (3..=255).contains(&name.len()) && name.bytes().all(permitted) {
+        Ok(name)
+    } else {
+        Err(ConfigError::new("TABLE_NAME", "is not 3 to 255 of A-Z a-z 0-9 _ . -"))
+    }
+}
+
+/// An https address, or http on loopback: what is sent there is secret, or trusted.
+fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
+    let url = Url::parse(text).map_err(|_| ConfigError::new(variable, "is not a URL"))?;
+    let host = url.host_str().unwrap_or_default();
+    let loopback = host == "localhost"
+        || host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_loopback());
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if loopback => Ok(url),
+        _ => Err(ConfigError::new(variable, "must be https, or http on loopback")),
+    }
+}
+
+fn provider(
+    address: Option<String>,
+    secret: Option<String>,
+) -> Result<Option<Provider>, ConfigError> {
+    let (address, secret) = match (address, secret) {
+        (None, None) => return Ok(None),
+        (None, Some(_)) => return Err(missing("PROVIDER_URL")),
+        (Some(_), None) => return Err(missing("PROVIDER_SECRET")),
+        (Some(address), Some(secret)) => (address, secret),
+    };
+    // Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes.
+    let is_secret = secret
+        .strip_prefix("whsec_")
+        .and_then(|encoded| STANDARD.decode(encoded).ok())
+        .is_some_and(|bytes| (24..=64).contains(&bytes.len()));
+    if !is_secret {
+        let rule = "must be whsec_ and the base64 of 24 to 64 bytes";
+        return Err(ConfigError::new("PROVIDER_SECRET", rule));
+    }
+    Ok(Some(Provider { url: url("PROVIDER_URL", &address)?, secret: Secret::new(secret) }))
+}
+
+/// The longest retention: longer ones are typing errors.
+const MAX_RETENTION: Duration = Duration::from_hours(100 * 366 * 24);
+
+fn retention(text: &str) -> Result<Duration, ConfigError> {
+    match humantime::parse_duration(text) {
+        Ok(time) if (Duration::from_secs(1)..=MAX_RETENTION).contains(&time) => Ok(time),
+        Ok(_) => Err(ConfigError::new("RECEIPT_RETENTION", "must be 1 second to 100 years")),
+        Err(_) => Err(ConfigError::new("RECEIPT_RETENTION", "is no time such as 90d or 36h")),
+    }
+}
+
+fn margin(text: &str) -> Result<Duration, ConfigError> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time < FINALIZATION_PERIOD => Ok(time),
+        Ok(_) => Err(ConfigError::new("FINALIZE_MARGIN", "must be under 24h")),
+        Err(_) => Err(ConfigError::new("FINALIZE_MARGIN", "is no time such as 2h or 90m")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
+        let find = |name: &str| {
+            let found = variables.iter().rev().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Config::from_variables(find).map_err(|error| error.to_string())
+    }
+
+    const ID: (&str, &str) = ("INTEGRATION_ID", "oac_1");
+    const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    #[test]
+    fn defaults_need_an_integration_id_alone() {
+        let config = config(&[ID, ("TABLE_NAME", "")]).unwrap();
+        assert_eq!(config.table_name, "teardown");
+        assert_eq!(config.oidc_issuer, "https://marketplace.vercel.com");
+        assert_eq!(
+            config.oidc_jwks_url.as_str(),
+            "https://marketplace.vercel.com/.well-known/jwks"
+        );
+        assert_eq!(config.receipt_retention.as_secs(), 90 * 24 * 3600);
+        assert_eq!(config.finalize_margin.as_secs(), 2 * 3600);
+        assert!(config.provider.is_none() && config.oidc_jwks.is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (variable, value, message) in [
+            ("INTEGRATION_ID", "", "INTEGRATION_ID: is required"),
+            ("TABLE_NAME", "a/b", "TABLE_NAME: is not 3 to 255 of A-Z a-z 0-9 _ . -"),
+            ("OIDC_JWKS_URL", "nonsense", "OIDC_JWKS_URL: is not a URL"),
+            (
+                "OIDC_JWKS_URL",
+                "http://example.com/k",
+                "OIDC_JWKS_URL: must be https, or http on loopback",
+            ),
+            ("OIDC_JWKS", "{}", "OIDC_JWKS: not a JWKS document"),
+            ("OIDC_JWKS", r#"{"keys":[]}"#, "OIDC_JWKS: the JWKS document has no usable key"),
+            ("PROVIDER_URL", "https://provider.example", "PROVIDER_SECRET: is required"),
+            ("PROVIDER_SECRET", WHSEC, "PROVIDER_URL: is required"),
+            ("SUPPORT_URL", "ftp://x", "SUPPORT_URL: must be https, or http on loopback"),
+            ("RECEIPT_RETENTION", "soon", "RECEIPT_RETENTION: is no time such as 90d or 36h"),
+            ("RECEIPT_RETENTION", "0s", "RECEIPT_RETENTION: must be 1 second to 100 years"),
+            ("FINALIZE_MARGIN", "24h", "FINALIZE_MARGIN: must be under 24h"),
+        ] {
+            assert_eq!(config(&[ID, (variable, value)]).unwrap_err(), message);
+        }
+        let short =
+            [ID, ("PROVIDER_URL", "https://p.example"), ("PROVIDER_SECRET", "whsec_c2hvcnQ=")];
+        assert_eq!(
+            config(&short).unwrap_err(),
+            "PROVIDER_SECRET: must be whsec_ and the base64 of 24 to 64 bytes"
+        );
+    }
+
+    #[test]
+    fn loopback_may_be_http_and_secrets_stay_hidden() {
+        for url in ["http://127.0.0.1:3000/k", "http://localhost/k", "http://[::1]:1/k"] {
+            assert!(config(&[ID, ("OIDC_JWKS_URL", url)]).is_ok(), "{url}");
+        }
+        let config =
+            config(&[ID, ("PROVIDER_URL", "https://p.example"), ("PROVIDER_SECRET", WHSEC)]);
+        let shown = format!("{config:?}");
+        assert!(shown.contains("[secret]") && !shown.contains("MfKQ9r8"), "{shown}");
+    }
+}

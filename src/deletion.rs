@@ -1,0 +1,391 @@
+//! What a caller may delete, and what is to be done: decisions alone, without I/O (A5, A6, C, D, F).
+//!
+//! [`Grant::authorize`] says whether the caller may. [`plan`] says what to do next, given what is
+//! believed of the store: it begins with the common case, commits under exactly the conditions that
+//! make the belief true, and where a condition fails, plans again from what that taught.
+
+use crate::auth::{Caller, Role};
+use crate::clock::Timestamp;
+use crate::error::{Error, Forbidden};
+use crate::ids::{IdempotencyKey, InstallationId, ResourceId, sha256_hex};
+
+/// The permission to delete in one installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The installation.
+    pub installation: InstallationId,
+    /// Who was granted it.
+    pub by: Actor,
+    /// What has to be checked against the store yet.
+    pub scope: Scope,
+}
+
+/// Whether the token names the installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// It does.
+    Installation,
+    /// It names the account alone: the installation's stored account must be that one (A6).
+    Account,
+}
+
+/// Who deletes, as receipts and announcements tell it (G1, G5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// An `ADMIN` in Vercel's dashboard.
+    User {
+        /// The token's `account_id`.
+        account: String,
+        /// The token's `user_id`.
+        user: String,
+    },
+    /// Vercel itself.
+    System {
+        /// The token's `account_id`.
+        account: String,
+    },
+}
+
+impl Actor {
+    /// The token's `account_id`.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        match self {
+            Self::User { account, .. } | Self::System { account } => account,
+        }
+    }
+}
+
+impl Grant {
+    /// Says whether a caller may delete in an installation (A5, A6), as far as its token tells.
+    ///
+    /// # Errors
+    ///
+    /// [`Forbidden`].
+    pub fn authorize(caller: Caller, installation: InstallationId) -> Result<Self, Forbidden> {
+        let (named, by) = match caller {
+            Caller::User { role: Role::ReadOnly, .. } => return Err(Forbidden::ReadOnlyRole),
+            Caller::User { installation, account, user, role: Role::Admin } => {
+                (Some(installation), Actor::User { account, user })
+            }
+            Caller::System { installation, account } => (installation, Actor::System { account }),
+        };
+        let scope = match named {
+            None => Scope::Account,
+            Some(named) if named == installation.as_str() => Scope::Installation,
+            Some(_) => return Err(Forbidden::OtherInstallation),
+        };
+        Ok(Self { installation, by, scope })
+    }
+
+    /// The account that the store must have for the installation, where that is left to check.
+    #[must_use]
+    pub fn required_account(&self) -> Option<&str> {
+        match self.scope {
+            Scope::Installation => None,
+            Scope::Account => Some(self.by.account()),
+        }
+    }
+}
+
+/// One deletion that a caller may do.
+#[derive(Clone, Debug)]
+pub struct Deletion {
+    /// Where, and by whom.
+    pub grant: Grant,
+    /// What.
+    pub target: Target,
+    /// Under which idempotency key, if any.
+    pub key: Option<IdempotencyKey>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What is to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One resource.
+    Resource(ResourceId),
+    /// The installation.
+    Installation {
+        /// Whether its live resources go too.
+        cascade: Cascade,
+        /// Why, in the caller's words.
+        reason: Option<String>,
+    },
+}
+
+/// Whether an uninstall takes the live resources along (D2, D3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cascade {
+    /// They go too.
+    Yes,
+    /// The uninstall is refused while there are any.
+    No,
+}
+
+impl Deletion {
+    /// The operation that an idempotency key belongs to (F1).
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        match self.target {
+            Target::Resource(_) => "delete_resource",
+            Target::Installation { .. } => "delete_installation",
+        }
+    }
+
+    /// What requests have in common that are the same: their parsed values (F2).
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let values = match &self.target {
+            Target::Resource(resource) => serde_json::json!([resource.as_str()]),
+            Target::Installation { cascade, reason } => {
+                serde_json::json!([*cascade == Cascade::Yes, reason])
+            }
+        };
+        sha256_hex(values.to_string().as_bytes())
+    }
+}
+
+/// How a deletion that succeeded is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The resource is gone (C1).
+    Gone,
+    /// The installation is gone (D1).
+    Uninstalled {
+        /// Whether nothing is left to invoice.
+        finalized: bool,
+    },
+}
+
+/// What is believed of the store. Whatever is not known yet is believed to be the common case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Belief {
+    /// The outcome recorded under the deletion's idempotency key.
+    pub recorded: Option<Recorded>,
+    /// The installation.
+    pub installation: Installation,
+    /// The resource's item, where the deletion is of a resource.
+    pub resource: Resource,
+    /// The resource's receipt.
+    pub receipt: Receipt,
+}
+
+/// An outcome that was recorded under an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The installation's account, where it was known.
+    pub account: Option<String>,
+    /// The request's [`Deletion::fingerprint`].
+    pub fingerprint: String,
+    /// The first answer.
+    pub answer: Answer,
+}
+
+/// What is believed of an installation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Installation {
+    /// Not seen: believed to be active, settled, the caller's, and without resources where that
+    /// matters.
+    #[default]
+    Assumed,
+    /// Seen to be active.
+    Active {
+        /// `accountId`.
+        account: Option<String>,
+        /// Whether its invoices are settled.
+        billing: Billing,
+        /// How many resources are live.
+        resources: u64,
+    },
+    /// Seen to be deleted.
+    Deleted {
+        /// `accountId`.
+        account: Option<String>,
+        /// Whether its deletion is finalized.
+        finalized: bool,
+    },
+    /// Seen not to be there.
+    Unknown,
+}
+
+/// Whether an installation's invoices are settled (D1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Billing {
+    /// Nothing is left to invoice.
+    Settled,
+    /// A final invoice may follow.
+    Open,
+}
+
+/// What is believed of a resource's item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resource {
+    /// There, and not being provisioned.
+    #[default]
+    Ready,
+    /// There, and being provisioned (C2).
+    Provisioning,
+    /// Not there.
+    Absent,
+}
+
+/// What is believed of a resource's receipt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Receipt {
+    /// There is none, or it has expired.
+    #[default]
+    None,
+    /// It stands: the resource was deleted.
+    Stands,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Answer: nothing is to be written.
+    Answer(Answer),
+    /// Commit this. If it goes through, its answer is the deletion's.
+    Commit(Commit),
+    /// Read the installation: what is believed of it has to be known.
+    Look,
+    /// Refuse.
+    Refuse(Error),
+}
+
+/// One transaction. Where a kind speaks of conditions, they are what makes its answer true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// Deletes a live resource of an active installation, and writes its receipt and what it owes.
+    Resource {
+        /// The receipt that is believed. One that stands beside a live resource was left by a
+        /// writer that broke the rules; the resource goes all the same.
+        receipt: Receipt,
+    },
+    /// Writes the receipt of a resource that is not there, and what it owes (C1).
+    UnknownResource {
+        /// Whether the installation is there.
+        installation: Presence,
+    },
+    /// Deletes an active installation and what hangs on it, and writes what it owes.
+    Installation {
+        /// The billing that is believed; it decides the answer.
+        billing: Billing,
+    },
+    /// Writes the tombstone of an installation that is not there, and what it owes (D5).
+    UnknownInstallation,
+    /// Records an answer without effect under the idempotency key (F1).
+    Outcome(Answer),
+}
+
+/// Whether something is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    Present,
+    /// It is not.
+    Absent,
+}
+
+impl Commit {
+    /// The answer that holds once this went through.
+    #[must_use]
+    pub fn answer(self) -> Answer {
+        match self {
+            Self::Resource { .. } | Self::UnknownResource { .. } => Answer::Gone,
+            Self::Installation { billing } => {
+                Answer::Uninstalled { finalized: billing == Billing::Settled }
+            }
+            Self::UnknownInstallation => Answer::Uninstalled { finalized: false },
+            Self::Outcome(answer) => answer,
+        }
+    }
+}
+
+/// Says what to do next for a deletion, given what is believed of the store.
+///
+/// What was found out is weighed in this order: another account, the recorded outcome, the
+/// installation's tombstone, the resource.
+#[must_use]
+pub fn plan(deletion: &Deletion, belief: &Belief) -> Step {
+    match account_is_the_callers(deletion, belief) {
+        Account::Callers => {}
+        Account::Another => return Step::Refuse(Forbidden::OtherInstallation.into()),
+        Account::NotSeen => return Step::Look,
+    }
+    if let Some(recorded) = &belief.recorded {
+        return if recorded.fingerprint == deletion.fingerprint() {
+            Step::Answer(recorded.answer)
+        } else {
+            Step::Refuse(Error::IdempotencyKeyReused)
+        };
+    }
+    match &deletion.target {
+        Target::Resource(_) => plan_resource(deletion, belief),
+        Target::Installation { cascade, .. } => plan_installation(deletion, belief, *cascade),
+    }
+}
+
+fn plan_resource(deletion: &Deletion, belief: &Belief) -> Step {
+    let installation = match belief.installation {
+        Installation::Deleted { .. } => return without_effect(deletion, Answer::Gone),
+        Installation::Assumed | Installation::Active { .. } => Presence::Present,
+        Installation::Unknown => Presence::Absent,
+    };
+    match (installation, belief.resource, belief.receipt) {
+        (Presence::Present, Resource::Provisioning, _) => Step::Refuse(Error::ResourceBusy),
+        (Presence::Present, Resource::Ready, receipt) => Step::Commit(Commit::Resource { receipt }),
+        (_, _, Receipt::Stands) => without_effect(deletion, Answer::Gone),
+        // Without an installation no resource is live, whatever its item says.
+        (_, _, Receipt::None) => Step::Commit(Commit::UnknownResource { installation }),
+    }
+}
+
+fn plan_installation(deletion: &Deletion, belief: &Belief, cascade: Cascade) -> Step {
+    match belief.installation {
+        Installation::Deleted { finalized, .. } => {
+            without_effect(deletion, Answer::Uninstalled { finalized })
+        }
+        Installation::Active { resources, .. } if cascade == Cascade::No && resources > 0 => {
+            Step::Refuse(Error::ResourcesRemain(resources))
+        }
+        Installation::Active { billing, .. } => Step::Commit(Commit::Installation { billing }),
+        Installation::Assumed => Step::Commit(Commit::Installation { billing: Billing::Settled }),
+        Installation::Unknown => Step::Commit(Commit::UnknownInstallation),
+    }
+}
+
+/// Nothing is left to do; under a key the answer is recorded (F1).
+fn without_effect(deletion: &Deletion, answer: Answer) -> Step {
+    if deletion.key.is_some() {
+        Step::Commit(Commit::Outcome(answer))
+    } else {
+        Step::Answer(answer)
+    }
+}
+
+enum Account {
+    Callers,
+    Another,
+    /// A recorded outcome asks for an answer before the installation was seen.
+    NotSeen,
+}
+
+/// A6, for tokens that name an account alone. For the others the token itself is the proof.
+fn account_is_the_callers(deletion: &Deletion, belief: &Belief) -> Account {
+    let Some(required) = deletion.grant.required_account() else { return Account::Callers };
+    let recorded = belief.recorded.as_ref().map(|recorded| recorded.account.as_deref());
+    let stored = match (&belief.installation, recorded) {
+        (Installation::Active { account, .. } | Installation::Deleted { account, .. }, _) => {
+            account.as_deref()
+        }
+        // The commit's own condition compares it.
+        (Installation::Assumed, None) => return Account::Callers,
+        (Installation::Assumed, Some(None)) => return Account::NotSeen,
+        // An outcome may outlive its installation's tombstone.
+        (Installation::Assumed | Installation::Unknown, Some(account)) => account,
+        (Installation::Unknown, None) => None,
+    };
+    if stored == Some(required) { Account::Callers } else { Account::Another }
+}

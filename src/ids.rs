@@ -1,0 +1,174 @@
+//! Identifiers, parsed once and trusted from then on.
+//!
+//! What these types let through is safe in a path, in a DynamoDB key (whose separator is `#`) and
+//! in a log line, so nothing behind them escapes or checks again.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// A string that is no identifier. It says what the rule is, and never repeats the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Not 1 to 255 of the permitted characters, or `.` or `..` (B2).
+    #[error("an id is 1 to 255 of A-Z a-z 0-9 . _ : ~ - and not . or ..")]
+    Id,
+    /// Not 1 to 255 visible ASCII characters (B4).
+    #[error("Idempotency-Key is 1 to 255 visible ASCII characters, sent once")]
+    IdempotencyKey,
+}
+
+/// The longest identifier and the longest idempotency key, in bytes (B2, B4).
+const MAX_LEN: usize = 255;
+
+/// B2: 1 to 255 of `A-Z a-z 0-9 . _ : ~ -`, not `.` or `..`.
+fn is_id(text: &str) -> bool {
+    let permitted = |b: u8| b.is_ascii_alphanumeric() || b"._:~-".contains(&b);
+    (1..=MAX_LEN).contains(&text.len())
+        && text.bytes().all(permitted)
+        && text != "."
+        && text != ".."
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// Takes the decoded text of an identifier.
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidId::Id`] where the text breaks rule B2.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                if is_id(text) { Ok(Self(text.into())) } else { Err(InvalidId::Id) }
+            }
+
+            /// The identifier as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+id! {
+    /// The id of an installation, such as `icfg_9bceb8ccT32d3U417ezb5c8p`.
+    InstallationId
+}
+
+id! {
+    /// The provider's id of a resource within its installation.
+    ResourceId
+}
+
+id! {
+    /// The id of something else that belongs to an installation's configuration: a webhook, a log
+    /// drain or a project's environment variable.
+    BelongingId
+}
+
+/// An `Idempotency-Key`, kept as its SHA-256 alone: what identifies a request need not be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    sha256: String,
+}
+
+impl IdempotencyKey {
+    /// Takes the header's value.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidId::IdempotencyKey`] where the value breaks rule B4.
+    pub fn parse(value: &[u8]) -> Result<Self, InvalidId> {
+        if (1..=MAX_LEN).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic) {
+            Ok(Self { sha256: sha256_hex(value) })
+        } else {
+            Err(InvalidId::IdempotencyKey)
+        }
+    }
+
+    /// The key's SHA-256 in lower-case hexadecimal.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+/// The SHA-256 of `bytes` in lower-case hexadecimal.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// B2: the limits and the alphabet, at their edges.
+    #[test]
+    fn an_id_is_1_to_255_of_its_alphabet() {
+        for good in ["a", "icfg_9bceb8ccT32d3U417ezb5c8p", "a.b_c:d~e-f", "...", &"x".repeat(255)] {
+            assert_eq!(InstallationId::parse(good).map(|id| id.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "a#b", "a%2Fb", "é", "a\0", &"x".repeat(256)] {
+            assert_eq!(ResourceId::parse(bad), Err(InvalidId::Id), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        /// B2: whatever is let through is safe where it goes.
+        #[test]
+        fn what_is_parsed_has_no_separator(text in ".{0,300}") {
+            if let Ok(id) = ResourceId::parse(&text) {
+                prop_assert_eq!(id.as_str(), &text);
+                prop_assert!(!text.contains(['#', '/', '%', '?', ' ']) && text.is_ascii());
+            }
+        }
+
+        /// B4: visible ASCII and nothing else.
+        #[test]
+        fn a_key_is_visible_ascii(value in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let visible = value.iter().all(|b| (0x21..=0x7e).contains(b));
+            let expected = visible && (1..=255).contains(&value.len());
+            prop_assert_eq!(IdempotencyKey::parse(&value).is_ok(), expected);
+        }
+    }
+
+    /// The digest is the standard's (FIPS 180-4, "abc").
+    #[test]
+    fn the_digest_is_sha_256() {
+        assert_eq!(
+            IdempotencyKey::parse(b"abc").map(|key| key.sha256().to_owned()),
+            Ok("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".to_owned())
+        );
+    }
+}

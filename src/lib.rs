@@ -1,0 +1,32 @@
+//! The deletion side of a Vercel Marketplace integration.
+//!
+//! A request goes one way; the modules stand in its order:
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`host`] | Vercel's and Lambda's runtimes: the only place that knows them |
+//! | [`app`] | the way of a request, from top to bottom |
+//! | [`http`] | requests in, responses out |
+//! | [`auth`] | who is calling: tokens, claims, keys |
+//! | [`ids`] | identifiers, parsed once |
+//! | [`deletion`] | what may be deleted and what is to be done: decisions without I/O |
+//! | [`store`] | DynamoDB: keys, conditions, transactions |
+//! | `work` | what a deletion owes |
+//! | [`error`] | every way to fail, and the table of answers |
+//! | [`config`], [`clock`], [`telemetry`] | the environment, the time, the logs |
+
+pub mod app;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod deletion;
+pub mod error;
+pub mod host;
+pub mod http;
+pub mod ids;
+pub mod store;
+pub mod telemetry;
+mod work;
+
+pub use crate::app::App;
+pub use crate::http::Endpoint;

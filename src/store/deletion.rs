@@ -1,0 +1,402 @@
+//! Deletions as transactions: commit what is planned, learn from what fails, plan again.
+//!
+//! For Delete Resource under a key, in the common case:
+//!
+//! ```text
+//!   Put     key#…  outcome      if it is not there, or has expired     else: replay or reuse
+//!   Update  #installation       if it is active                        else: gone with it, or unknown
+//!   Delete  resource#…          if it is there and not provisioning    else: gone, or busy
+//!   Put     receipt#resource#…  if it is not there, or has expired     else: deleted before
+//!   Put     work#announce#…     where the provider is to be told
+//! ```
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::keys::{self, Item, n, s, time};
+use super::transaction::{Committed, Expression, Row, Transaction};
+use super::{Malformed, Store, in_time, store_error};
+use crate::clock::Timestamp;
+use crate::deletion::{
+    Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Recorded,
+    Resource, Step, Target, plan,
+};
+use crate::error::{Cause, Error};
+use crate::ids::{InstallationId, ResourceId};
+use crate::work::Owed;
+
+/// How long an outcome answers its replays (F1).
+const OUTCOME_RETENTION: Duration = Duration::from_hours(7 * 24);
+
+/// A condition failed, and what it returned says that it holds.
+#[derive(Debug, thiserror::Error)]
+#[error("the store's evidence contradicts its refusal: {0:?}")]
+struct Contradiction(Belief);
+
+impl Store {
+    /// Carries out a deletion. What it did is durable, and owed work is written, when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The [`Error`] that answers the request; nothing was deleted then (B6).
+    pub async fn delete(&self, deletion: &Deletion) -> Result<Answer, Error> {
+        in_time(self.settle(deletion)).await
+    }
+
+    async fn settle(&self, deletion: &Deletion) -> Result<Answer, Error> {
+        let mut belief = Belief::default();
+        loop {
+            let commit = match plan(deletion, &belief) {
+                Step::Answer(answer) => return Ok(answer),
+                Step::Refuse(error) => return Err(error),
+                Step::Look => {
+                    belief.installation = self.installation(&deletion.grant.installation).await?;
+                    continue;
+                }
+                Step::Commit(commit) => commit,
+            };
+            match self.transaction(deletion, &belief, commit).commit(&self.client).await? {
+                Committed::Yes => {
+                    warn_of_unknown(commit);
+                    return Ok(commit.answer());
+                }
+                Committed::No(evidence) => {
+                    let before = belief.clone();
+                    for (row, item) in evidence {
+                        learn(&mut belief, row, item)?;
+                    }
+                    if belief == before {
+                        let cause: Cause = Contradiction(belief).into();
+                        return Err(Error::Internal(cause));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads an installation, consistently.
+    async fn installation(&self, id: &InstallationId) -> Result<Installation, Error> {
+        let read =
+            self.client.get_item().table_name(&self.table).set_key(Some(keys::installation(id)));
+        let read = read.consistent_read(true).send().await.map_err(store_error)?;
+        read.item.map_or(Ok(Installation::Unknown), |item| parse_installation(&item))
+    }
+
+    /// The transaction of a commit. Its conditions are what is believed, no more and no less.
+    fn transaction(&self, deletion: &Deletion, belief: &Belief, commit: Commit) -> Transaction<'_> {
+        let mut transaction = Transaction::on(&self.table);
+        if let Some(outcome) = outcome(deletion, belief, commit.answer()) {
+            transaction.put(Row::Outcome, outcome, Some(absent_or_expired(deletion.at)));
+        }
+        match (commit, &deletion.target) {
+            (Commit::Resource { receipt }, Target::Resource(resource)) => {
+                self.delete_resource(&mut transaction, deletion, resource, receipt);
+            }
+            (Commit::UnknownResource { installation }, Target::Resource(resource)) => {
+                self.record_unknown_resource(&mut transaction, deletion, resource, installation);
+            }
+            (Commit::Installation { billing }, Target::Installation { cascade, .. }) => {
+                self.delete_installation(&mut transaction, deletion, *cascade, billing);
+            }
+            (Commit::UnknownInstallation, Target::Installation { .. }) => {
+                self.record_unknown_installation(&mut transaction, deletion);
+            }
+            // The outcome alone: a plan commits nothing else for a target of the other kind.
+            _ => {}
+        }
+        transaction
+    }
+
+    fn delete_resource(
+        &self,
+        transaction: &mut Transaction<'_>,
+        deletion: &Deletion,
+        resource: &ResourceId,
+        receipt: Receipt,
+    ) {
+        let id = &deletion.grant.installation;
+        let count = Expression::new("ADD resources :minus_one").value(":minus_one", n(-1));
+        transaction.update(
+            Row::Installation,
+            keys::installation(id),
+            count,
+            active_and_the_callers(deletion),
+        );
+        let ready = Expression::new(
+            "attribute_exists(pk) AND (attribute_not_exists(#status) OR #status <> :provisioning)",
+        )
+        .name("#status", "status")
+        .value(":provisioning", s("provisioning"));
+        transaction.delete(Row::Resource, keys::resource(id, resource), Some(ready));
+        let condition = match receipt {
+            Receipt::None => Some(absent_or_expired(deletion.at)),
+            Receipt::Stands => None,
+        };
+        self.put_resource_receipt(transaction, deletion, resource, condition);
+    }
+
+    fn record_unknown_resource(
+        &self,
+        transaction: &mut Transaction<'_>,
+        deletion: &Deletion,
+        resource: &ResourceId,
+        installation: Presence,
+    ) {
+        let id = &deletion.grant.installation;
+        let key = keys::resource(id, resource);
+        match installation {
+            Presence::Present => {
+                let condition = active_and_the_callers(deletion);
+                transaction.check(Row::Installation, keys::installation(id), condition);
+                transaction.check(Row::Resource, key, absent());
+            }
+            // An item without an installation is no live resource, but it should not be left.
+            Presence::Absent => {
+                transaction.check(Row::Installation, keys::installation(id), absent());
+                transaction.delete(Row::Resource, key, None);
+            }
+        }
+        let condition = Some(absent_or_expired(deletion.at));
+        self.put_resource_receipt(transaction, deletion, resource, condition);
+    }
+
+    fn put_resource_receipt(
+        &self,
+        transaction: &mut Transaction<'_>,
+        deletion: &Deletion,
+        resource: &ResourceId,
+        condition: Option<Expression>,
+    ) {
+        let key = keys::resource_receipt(&deletion.grant.installation, resource);
+        transaction.put(Row::Receipt, self.receipt(key, deletion), condition);
+        if self.announces {
+            let announcement = Owed::AnnounceResource(resource.clone());
+            transaction.put(Row::Other, announcement.item(deletion), None);
+        }
+    }
+
+    fn delete_installation(
+        &self,
+        transaction: &mut Transaction<'_>,
+        deletion: &Deletion,
+        cascade: Cascade,
+        billing: Billing,
+    ) {
+        let id = &deletion.grant.installation;
+        let mut condition = active_and_the_callers(deletion).and(
+            match billing {
+                Billing::Settled => Expression::new("billing = :settled"),
+                Billing::Open => {
+                    Expression::new("attribute_not_exists(billing) OR billing <> :settled")
+                }
+            }
+            .value(":settled", s("settled")),
+        );
+        if cascade == Cascade::No {
+            condition = condition.and(
+                Expression::new("attribute_not_exists(resources) OR resources < :one")
+                    .value(":one", n(1)),
+            );
+        }
+        let finalized = billing == Billing::Settled;
+        let mut tombstone = Expression::new(
+            "SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :finalized, \
+             expires_at = :expiry",
+        )
+        .name("#state", "state")
+        .value(":deleting", s("deleting"))
+        .value(":at", time(deletion.at))
+        .value(":by", keys::actor(&deletion.grant.by))
+        .value(":finalized", AttributeValue::Bool(finalized))
+        .value(":expiry", time(self.expiry(deletion.at)));
+        if let Some(reason) = reason(deletion) {
+            tombstone = tombstone.set("reason = :reason").value(":reason", s(reason));
+        }
+        transaction.update(Row::Installation, keys::installation(id), tombstone, condition);
+        self.put_installation_receipt(transaction, deletion, billing);
+        if finalized {
+            transaction.delete(Row::Other, keys::token(id), None);
+        }
+    }
+
+    fn record_unknown_installation(&self, transaction: &mut Transaction<'_>, deletion: &Deletion) {
+        let id = &deletion.grant.installation;
+        let mut tombstone = keys::installation(id);
+        tombstone.extend([
+            // The token vouches for it: it names both the account and the installation.
+            ("accountId".to_owned(), s(deletion.grant.by.account())),
+            ("state".to_owned(), s("deleting")),
+            ("resources".to_owned(), n(0)),
+            ("deletedAt".to_owned(), time(deletion.at)),
+            ("deletedBy".to_owned(), keys::actor(&deletion.grant.by)),
+            ("finalized".to_owned(), AttributeValue::Bool(false)),
+            ("expires_at".to_owned(), time(self.expiry(deletion.at))),
+        ]);
+        if let Some(reason) = reason(deletion) {
+            tombstone.insert("reason".to_owned(), s(reason));
+        }
+        transaction.put(Row::Installation, tombstone, Some(absent()));
+        self.put_installation_receipt(transaction, deletion, Billing::Open);
+    }
+
+    fn put_installation_receipt(
+        &self,
+        transaction: &mut Transaction<'_>,
+        deletion: &Deletion,
+        billing: Billing,
+    ) {
+        let mut receipt =
+            self.receipt(keys::installation_receipt(&deletion.grant.installation), deletion);
+        if let Some(reason) = reason(deletion) {
+            receipt.insert("reason".to_owned(), s(reason));
+        }
+        transaction.put(Row::Other, receipt, None);
+        transaction.put(Row::Other, Owed::Purge.item(deletion), None);
+        if self.announces {
+            transaction.put(Row::Other, Owed::AnnounceInstallation.item(deletion), None);
+        }
+        if billing == Billing::Open {
+            let finalize = Owed::Finalize(self.finalize_margin);
+            transaction.put(Row::Other, finalize.item(deletion), None);
+        }
+    }
+
+    /// What was deleted, when and by whom (G5).
+    fn receipt(&self, key: Item, deletion: &Deletion) -> Item {
+        let mut item = key;
+        item.extend([
+            ("deletedAt".to_owned(), time(deletion.at)),
+            ("deletedBy".to_owned(), keys::actor(&deletion.grant.by)),
+            ("expires_at".to_owned(), time(self.expiry(deletion.at))),
+        ]);
+        if let Some(key) = &deletion.key {
+            item.insert("keySha256".to_owned(), s(key.sha256()));
+        }
+        item
+    }
+}
+
+/// What is recorded under the idempotency key, if there is one (F1).
+fn outcome(deletion: &Deletion, belief: &Belief, answer: Answer) -> Option<Item> {
+    let key = deletion.key.as_ref()?;
+    let mut item = keys::outcome(deletion, key.sha256());
+    let (status, body) = answer.response();
+    item.extend([
+        ("fingerprint".to_owned(), s(deletion.fingerprint())),
+        ("status".to_owned(), n(status)),
+        ("expires_at".to_owned(), time(deletion.at + OUTCOME_RETENTION)),
+    ]);
+    if let Some(body) = body {
+        item.insert("body".to_owned(), s(body));
+    }
+    // The account is recorded only where it is known to be the stored one.
+    let known = match &belief.installation {
+        Installation::Active { account, .. } | Installation::Deleted { account, .. } => {
+            account.as_deref()
+        }
+        Installation::Assumed | Installation::Unknown => deletion.grant.required_account(),
+    };
+    if let Some(account) = known {
+        item.insert("accountId".to_owned(), s(account));
+    }
+    Some(item)
+}
+
+fn reason(deletion: &Deletion) -> Option<&str> {
+    match &deletion.target {
+        Target::Installation { reason, .. } => reason.as_deref(),
+        Target::Resource(_) => None,
+    }
+}
+
+/// Tells the log of a deletion that nothing was known of: the provider may know it (C1, D5).
+fn warn_of_unknown(commit: Commit) {
+    match commit {
+        Commit::UnknownResource { .. } => tracing::warn!("deleted a resource that was never known"),
+        Commit::UnknownInstallation => {
+            tracing::warn!("deleted an installation that was never known");
+        }
+        Commit::Resource { .. } | Commit::Installation { .. } | Commit::Outcome(_) => {}
+    }
+}
+
+fn absent() -> Expression {
+    Expression::new("attribute_not_exists(pk)")
+}
+
+/// By the clock, and not by when DynamoDB's TTL gets to it (F1).
+pub(super) fn absent_or_expired(now: Timestamp) -> Expression {
+    Expression::new("attribute_not_exists(pk) OR expires_at <= :now").value(":now", time(now))
+}
+
+/// The installation is active.
+pub(super) fn active() -> Expression {
+    Expression::new("#state = :active").name("#state", "state").value(":active", s("active"))
+}
+
+/// The installation is active and, where the token names an account alone, that account's (A6).
+fn active_and_the_callers(deletion: &Deletion) -> Expression {
+    match deletion.grant.required_account() {
+        None => active(),
+        Some(account) => {
+            active().and(Expression::new("accountId = :account").value(":account", s(account)))
+        }
+    }
+}
+
+/// Replaces a belief by evidence. Every reading here mirrors the condition that failed.
+fn learn(belief: &mut Belief, row: Row, item: Option<Item>) -> Result<(), Error> {
+    match (row, item) {
+        (Row::Outcome, Some(item)) => belief.recorded = Some(parse_recorded(&item)?),
+        (Row::Installation, None) => belief.installation = Installation::Unknown,
+        (Row::Installation, Some(item)) => belief.installation = parse_installation(&item)?,
+        (Row::Resource, None) => belief.resource = Resource::Absent,
+        (Row::Resource, Some(item)) => {
+            belief.resource = if keys::text(&item, "status") == Some("provisioning") {
+                Resource::Provisioning
+            } else {
+                Resource::Ready
+            };
+        }
+        (Row::Receipt, Some(_)) => belief.receipt = Receipt::Stands,
+        (Row::Outcome | Row::Receipt, None) | (Row::Other, _) => {}
+    }
+    Ok(())
+}
+
+fn parse_recorded(item: &Item) -> Result<Recorded, Error> {
+    let malformed = || Malformed::error(item, "no recorded outcome");
+    let status = keys::number(item, "status").and_then(|status| u16::try_from(status).ok());
+    let answer = Answer::from_response(status.ok_or_else(malformed)?, keys::text(item, "body"));
+    Ok(Recorded {
+        account: keys::text(item, "accountId").map(str::to_owned),
+        fingerprint: keys::text(item, "fingerprint").ok_or_else(malformed)?.to_owned(),
+        answer: answer.ok_or_else(malformed)?,
+    })
+}
+
+pub(super) fn parse_installation(item: &Item) -> Result<Installation, Error> {
+    let account = keys::text(item, "accountId").map(str::to_owned);
+    match keys::text(item, "state") {
+        Some("active") => Ok(Installation::Active {
+            account,
+            billing: if keys::text(item, "billing") == Some("settled") {
+                Billing::Settled
+            } else {
+                Billing::Open
+            },
+            resources: match item.get("resources") {
+                None => 0,
+                Some(_) => keys::number(item, "resources")
+                    .map(|count| u64::try_from(count).unwrap_or(0))
+                    .ok_or_else(|| Malformed::error(item, "`resources` is no whole number"))?,
+            },
+        }),
+        Some(_) => Ok(Installation::Deleted {
+            account,
+            finalized: matches!(item.get("finalized"), Some(AttributeValue::Bool(true))),
+        }),
+        None => Err(Malformed::error(item, "it has no `state`")),
+    }
+}

@@ -1,0 +1,205 @@
+//! The store: the only place that knows DynamoDB.
+//!
+//! [`keys`] says what is where, [`transaction`] sends one `TransactWriteItems` and reads what it
+//! teaches, [`deletion`] turns a decision into one, [`registry`] registers what can be deleted,
+//! [`table`] is the table itself.
+
+mod deletion;
+pub(crate) mod keys;
+pub mod registry;
+pub mod table;
+mod transaction;
+
+use std::time::Duration;
+
+use aws_config::{ConfigLoader, SdkConfig};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{
+    ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
+};
+use aws_sdk_dynamodb::error::{BoxError, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+
+use aws_smithy_http_client::tls;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, InterceptorContext,
+};
+use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, ConfigError};
+use crate::error::{Cause, Error};
+use crate::telemetry;
+
+/// How long a request waits for DynamoDB in all (F6).
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long one attempt may take. DynamoDB answers in milliseconds; what takes longer is lost, and
+/// the same transaction sent again finds out what became of it.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The first wait before an attempt is repeated; it doubles, with full jitter.
+const FIRST_BACKOFF: Duration = Duration::from_millis(25);
+
+/// The longest wait, so that 8 s hold a dozen attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// More attempts than [`PATIENCE`] has room for, so that time alone ends them. Not the largest
+/// number: the SDK adds up the waits of all of them when it makes a client's identity cache.
+const MAX_ATTEMPTS: u32 = 100;
+
+/// The table, and what its deletions are told by the configuration. Clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    table: String,
+    /// Whether deletions are announced to the provider (G1).
+    announces: bool,
+    receipt_retention: Duration,
+    finalize_margin: Duration,
+    clock: Clock,
+}
+
+impl Store {
+    /// Takes a client made with [`client`].
+    #[must_use]
+    pub fn new(client: Client, config: &Config, clock: Clock) -> Self {
+        Self {
+            client,
+            table: config.table_name.clone(),
+            announces: config.provider.is_some(),
+            receipt_retention: config.receipt_retention,
+            finalize_margin: config.finalize_margin,
+            clock,
+        }
+    }
+
+    /// When what is kept after a deletion expires (G2).
+    fn expiry(&self, deleted_at: Timestamp) -> Timestamp {
+        deleted_at + self.receipt_retention
+    }
+}
+
+/// Waits for DynamoDB as long as a request may (F6).
+async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(Error::StoreUnavailable(elapsed.into())),
+    }
+}
+
+/// Reads the AWS environment as every AWS SDK does; what the loader was given comes first.
+///
+/// # Errors
+///
+/// [`ConfigError`] where there is no region.
+pub async fn aws_config(loader: ConfigLoader) -> Result<SdkConfig, ConfigError> {
+    let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+    let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
+    let config = loader.http_client(http).load().await;
+    if config.region().is_none() {
+        return Err(ConfigError::new("AWS_REGION", "is required"));
+    }
+    Ok(config)
+}
+
+/// Makes the DynamoDB client: time-outs, retries that also cover cancelled transactions, and the
+/// count of calls.
+#[must_use]
+pub fn client(config: &SdkConfig) -> Client {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
+    // Attempts are bounded by time (F6), and not by their number or by other requests' failures.
+    let retries = RetryConfig::standard()
+        .with_max_attempts(MAX_ATTEMPTS)
+        .with_initial_backoff(FIRST_BACKOFF)
+        .with_max_backoff(MAX_BACKOFF);
+    let partition =
+        RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
+    let config = aws_sdk_dynamodb::config::Builder::from(config)
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .retry_partition(partition)
+        .retry_classifier(CancelledTransactions)
+        .interceptor(CountCalls)
+        // Answers are small and attempts are bounded: nothing here streams.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Client::from_conf(config)
+}
+
+/// Repeats transactions that were cancelled by what passes.
+#[derive(Debug)]
+struct CancelledTransactions;
+
+impl ClassifyRetry for CancelledTransactions {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(Result::err);
+        let passes = error
+            .and_then(|error| error.as_operation_error())
+            .and_then(|error| error.downcast_ref::<TransactWriteItemsError>())
+            .is_some_and(transaction::passes);
+        if passes { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
+    }
+
+    fn name(&self) -> &'static str {
+        "cancelled transactions"
+    }
+}
+
+/// Counts the attempts of a request for its log line.
+#[derive(Debug)]
+struct CountCalls;
+
+impl Intercept for CountCalls {
+    fn name(&self) -> &'static str {
+        "count calls"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        telemetry::count_dynamodb_call();
+        Ok(())
+    }
+}
+
+/// What an error of the SDK means to a caller. The SDK has repeated what can be repeated by then.
+fn store_error<E>(error: SdkError<E>) -> Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match &error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            Error::StoreUnavailable(error.into())
+        }
+        _ => Error::Internal(error.into()),
+    }
+}
+
+/// A stored item that this program did not write so.
+#[derive(Debug, thiserror::Error)]
+#[error("the item {pk} {sk} is malformed: {problem}")]
+struct Malformed {
+    pk: String,
+    sk: String,
+    problem: &'static str,
+}
+
+impl Malformed {
+    fn error(item: &keys::Item, problem: &'static str) -> Error {
+        let text = |name| keys::text(item, name).unwrap_or_default().to_owned();
+        let cause: Cause = Self { pk: text("pk"), sk: text("sk"), problem }.into();
+        Error::Internal(cause)
+    }
+}

@@ -1,0 +1,359 @@
+//! Registration: what can be deleted gets into the table, with the care that deletions rely on.
+//!
+//! A resource is added in one transaction that requires its installation to be active, counts it
+//! there, and requires that no receipt of its deletion stands (C4, D4). Backends in other languages
+//! write the same transactions: `docs/writing-the-table.md` has them.
+
+use serde::Deserialize;
+
+use super::deletion::{absent_or_expired, active, parse_installation};
+use super::keys::{self, Item, n, s, time};
+use super::transaction::{Committed, Expression, Row, Transaction};
+use super::{Store, in_time, store_error};
+use crate::config::Secret;
+use crate::deletion::Installation;
+use crate::error::Error;
+use crate::ids::{BelongingId, InstallationId, ResourceId};
+
+/// A thing to register, as a line of `cargo dev import` has it. What is there already is updated;
+/// optional values that are absent stay as they are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Record {
+    /// An installation.
+    Installation(InstallationRecord),
+    /// A resource of an installation.
+    Resource(ResourceRecord),
+    /// A webhook of an installation.
+    Webhook(BelongingRecord),
+    /// A log drain of an installation.
+    LogDrain(BelongingRecord),
+    /// A project's environment variable of an installation.
+    EnvVar(EnvVarRecord),
+}
+
+impl Record {
+    /// The installation that the record belongs to.
+    #[must_use]
+    pub fn installation(&self) -> &InstallationId {
+        match self {
+            Self::Installation(record) => &record.id,
+            Self::Resource(record) => &record.installation_id,
+            Self::Webhook(record) | Self::LogDrain(record) => &record.installation_id,
+            Self::EnvVar(record) => &record.installation_id,
+        }
+    }
+}
+
+/// An installation, as Vercel told it when it was made.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InstallationRecord {
+    /// Its id.
+    pub id: InstallationId,
+    /// The account that it belongs to.
+    pub account_id: String,
+    /// The team that it belongs to.
+    pub team_id: Option<String>,
+    /// The team's slug.
+    pub team_slug: Option<String>,
+    /// The token that Vercel's API takes for it.
+    pub access_token: Option<Secret>,
+    /// Whether its invoices are settled; `open` where it was never said (D1).
+    pub billing: Option<BillingRecord>,
+}
+
+/// Whether an installation's invoices are settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BillingRecord {
+    /// They are.
+    Settled,
+    /// A final invoice may follow.
+    Open,
+}
+
+/// A resource.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceRecord {
+    /// The installation that it belongs to.
+    pub installation_id: InstallationId,
+    /// The provider's id of it.
+    pub id: ResourceId,
+    /// Its name.
+    pub name: Option<String>,
+    /// The product that it is of.
+    pub product_id: Option<String>,
+    /// Whether it can be deleted yet; `ready` where it was never said (C2).
+    pub status: Option<StatusRecord>,
+}
+
+/// Whether a resource can be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StatusRecord {
+    /// It can.
+    Ready,
+    /// It is still being made.
+    Provisioning,
+}
+
+/// A webhook or a log drain.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BelongingRecord {
+    /// The installation that it belongs to.
+    pub installation_id: InstallationId,
+    /// Its id.
+    pub id: BelongingId,
+}
+
+/// A project's environment variable.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnvVarRecord {
+    /// The installation that it belongs to.
+    pub installation_id: InstallationId,
+    /// Its id.
+    pub id: BelongingId,
+    /// The project that it is set in.
+    pub project_id: String,
+    /// Its name.
+    pub key: String,
+}
+
+/// Why a record is refused. Nothing of it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The installation was deleted; a re-install has a new id (D5).
+    #[error("the installation was deleted")]
+    InstallationDeleted,
+    /// The installation was never registered.
+    #[error("the installation is not registered")]
+    InstallationUnknown,
+    /// The resource was deleted, and its receipt stands (C4).
+    #[error("the resource was deleted")]
+    ResourceDeleted,
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] Error),
+}
+
+/// What the transactions of a resource's registration have taught.
+#[derive(Default)]
+struct Findings {
+    installation: Option<Installation>,
+    resource_is_there: bool,
+}
+
+impl Store {
+    /// Registers a record, or updates what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`].
+    pub async fn register(&self, record: &Record) -> Result<(), RegisterError> {
+        match record {
+            Record::Installation(record) => self.register_installation(record).await,
+            Record::Resource(record) => self.register_resource(record).await,
+            Record::Webhook(record) => {
+                let key = format!("webhook#{}", record.id);
+                self.register_belonging(&record.installation_id, key, Vec::new()).await
+            }
+            Record::LogDrain(record) => {
+                let key = format!("drain#{}", record.id);
+                self.register_belonging(&record.installation_id, key, Vec::new()).await
+            }
+            Record::EnvVar(record) => {
+                let key = format!("env#{}", record.id);
+                let values = vec![("projectId", &record.project_id), ("key", &record.key)];
+                self.register_belonging(&record.installation_id, key, values).await
+            }
+        }
+    }
+
+    async fn register_installation(
+        &self,
+        record: &InstallationRecord,
+    ) -> Result<(), RegisterError> {
+        let mut change = Expression::new(
+            "SET #state = :active, accountId = :account, \
+             resources = if_not_exists(resources, :zero), updatedAt = :now",
+        )
+        .value(":account", s(&record.account_id))
+        .value(":zero", n(0))
+        .value(":now", time(self.clock.timestamp()));
+        if let Some(team) = &record.team_id {
+            change = change.set("teamId = :team").value(":team", s(team));
+        }
+        if let Some(slug) = &record.team_slug {
+            change = change.set("teamSlug = :slug").value(":slug", s(slug));
+        }
+        change = match record.billing {
+            Some(BillingRecord::Settled) => {
+                change.set("billing = :billing").value(":billing", s("settled"))
+            }
+            Some(BillingRecord::Open) => {
+                change.set("billing = :billing").value(":billing", s("open"))
+            }
+            None => change
+                .set("billing = if_not_exists(billing, :billing)")
+                .value(":billing", s("open")),
+        };
+        let condition = Expression::new("attribute_not_exists(pk) OR #state = :active")
+            .name("#state", "state")
+            .value(":active", s("active"));
+        let mut transaction = Transaction::on(&self.table);
+        let key = keys::installation(&record.id);
+        transaction.update(Row::Installation, key, change, condition);
+        if let Some(token) = &record.access_token {
+            let mut item = keys::token(&record.id);
+            item.insert("accessToken".to_owned(), s(token.expose()));
+            transaction.put(Row::Other, item, None);
+        }
+        match in_time(transaction.commit(&self.client)).await? {
+            Committed::Yes => Ok(()),
+            Committed::No(_) => Err(RegisterError::InstallationDeleted),
+        }
+    }
+
+    async fn register_resource(&self, record: &ResourceRecord) -> Result<(), RegisterError> {
+        // Added, or else updated; twice, where it was added or deleted in between.
+        for _ in 0..4 {
+            let findings = match in_time(self.add_resource(record).commit(&self.client)).await? {
+                Committed::Yes => return Ok(()),
+                Committed::No(evidence) => Findings::read(evidence)?,
+            };
+            findings.installation_is_active()?;
+            // What else can stand in the way is the receipt.
+            if !findings.resource_is_there {
+                return Err(RegisterError::ResourceDeleted);
+            }
+            match in_time(self.update_resource(record).commit(&self.client)).await? {
+                Committed::Yes => return Ok(()),
+                Committed::No(evidence) => Findings::read(evidence)?.installation_is_active()?,
+            }
+        }
+        Err(RegisterError::ResourceDeleted)
+    }
+
+    fn add_resource(&self, record: &ResourceRecord) -> Transaction<'_> {
+        let (id, now) = (&record.installation_id, self.clock.timestamp());
+        let mut item = keys::resource(id, &record.id);
+        let optional = |value: &Option<String>| value.as_ref().map(s);
+        let values = [
+            ("status", Some(s(status(record.status.unwrap_or(StatusRecord::Ready))))),
+            ("name", optional(&record.name)),
+            ("productId", optional(&record.product_id)),
+            ("updatedAt", Some(time(now))),
+        ];
+        for (name, value) in values {
+            item.extend(value.map(|value| (name.to_owned(), value)));
+        }
+        let mut transaction = Transaction::on(&self.table);
+        let count = Expression::new("ADD resources :one").value(":one", n(1));
+        transaction.update(Row::Installation, keys::installation(id), count, active());
+        let absent = Expression::new("attribute_not_exists(pk)");
+        transaction.put(Row::Resource, item, Some(absent));
+        let receipt = keys::resource_receipt(id, &record.id);
+        transaction.check(Row::Receipt, receipt, absent_or_expired(now));
+        transaction
+    }
+
+    fn update_resource(&self, record: &ResourceRecord) -> Transaction<'_> {
+        let id = &record.installation_id;
+        let mut change =
+            Expression::new("SET updatedAt = :now").value(":now", time(self.clock.timestamp()));
+        if let Some(to) = record.status {
+            change = change.set("#status = :status").name("#status", "status");
+            change = change.value(":status", s(status(to)));
+        }
+        if let Some(name) = &record.name {
+            change = change.set("#name = :name").name("#name", "name").value(":name", s(name));
+        }
+        if let Some(product) = &record.product_id {
+            change = change.set("productId = :product").value(":product", s(product));
+        }
+        let mut transaction = Transaction::on(&self.table);
+        transaction.check(Row::Installation, keys::installation(id), active());
+        let there = Expression::new("attribute_exists(pk)");
+        transaction.update(Row::Resource, keys::resource(id, &record.id), change, there);
+        transaction
+    }
+
+    async fn register_belonging(
+        &self,
+        id: &InstallationId,
+        sort_key: String,
+        values: Vec<(&str, &String)>,
+    ) -> Result<(), RegisterError> {
+        let mut item = keys::belonging(id, sort_key);
+        item.extend(values.into_iter().map(|(name, value)| (name.to_owned(), s(value))));
+        let mut transaction = Transaction::on(&self.table);
+        transaction.check(Row::Installation, keys::installation(id), active());
+        transaction.put(Row::Other, item, None);
+        match in_time(transaction.commit(&self.client)).await? {
+            Committed::Yes => Ok(()),
+            Committed::No(evidence) => {
+                Findings::read(evidence)?.installation_is_active()?;
+                Err(RegisterError::InstallationUnknown)
+            }
+        }
+    }
+
+    /// Everything that is stored of an installation, in the order of its sort keys; without what is
+    /// recorded under idempotency keys.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn items(&self, id: &InstallationId) -> Result<Vec<Item>, Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(keys::partition(id)))
+            .consistent_read(true)
+            .into_paginator()
+            .send();
+        let mut items = Vec::new();
+        while let Some(page) = pages.next().await {
+            items.extend(page.map_err(store_error)?.items.unwrap_or_default());
+        }
+        Ok(items)
+    }
+}
+
+fn status(status: StatusRecord) -> &'static str {
+    match status {
+        StatusRecord::Ready => "ready",
+        StatusRecord::Provisioning => "provisioning",
+    }
+}
+
+impl Findings {
+    fn read(evidence: Vec<(Row, Option<Item>)>) -> Result<Self, Error> {
+        let mut findings = Self::default();
+        for (row, item) in evidence {
+            match (row, item) {
+                (Row::Installation, None) => findings.installation = Some(Installation::Unknown),
+                (Row::Installation, Some(item)) => {
+                    findings.installation = Some(parse_installation(&item)?);
+                }
+                (Row::Resource, item) => findings.resource_is_there = item.is_some(),
+                (Row::Receipt | Row::Outcome | Row::Other, _) => {}
+            }
+        }
+        Ok(findings)
+    }
+
+    fn installation_is_active(&self) -> Result<(), RegisterError> {
+        match self.installation {
+            Some(Installation::Unknown) => Err(RegisterError::InstallationUnknown),
+            Some(Installation::Deleted { .. }) => Err(RegisterError::InstallationDeleted),
+            _ => Ok(()),
+        }
+    }
+}

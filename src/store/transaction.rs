@@ -1,0 +1,209 @@
+//! One `TransactWriteItems`: rows with conditions in, committed or the evidence against it out.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::builders::TransactWriteItemBuilder;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, ConditionCheck, Delete, Put,
+    ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update,
+};
+
+use super::keys::Item;
+use super::store_error;
+use crate::error::Error;
+
+/// Which item of a transaction, so that evidence can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    Outcome,
+    Installation,
+    Resource,
+    Receipt,
+    /// Written without a condition, or with one that is no evidence.
+    Other,
+}
+
+/// A condition or an update with the names and values it speaks of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expression {
+    text: String,
+    names: Vec<(&'static str, &'static str)>,
+    values: Vec<(&'static str, AttributeValue)>,
+}
+
+impl Expression {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Defines a placeholder `#…` as an attribute's name.
+    pub(crate) fn name(mut self, placeholder: &'static str, name: &'static str) -> Self {
+        self.names.push((placeholder, name));
+        self
+    }
+
+    /// Defines a placeholder `:…` as a value.
+    pub(crate) fn value(mut self, placeholder: &'static str, value: AttributeValue) -> Self {
+        self.values.push((placeholder, value));
+        self
+    }
+
+    /// Both must hold. A placeholder that both define must mean the same in both.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.text = format!("({}) AND ({})", self.text, other.text);
+        self.names.extend(other.names);
+        self.values.extend(other.values);
+        self
+    }
+
+    /// Appends an assignment to an update's `SET`.
+    pub(crate) fn set(mut self, assignment: &str) -> Self {
+        self.text = format!("{}, {assignment}", self.text);
+        self
+    }
+}
+
+/// The names and values of a condition and an update together, as DynamoDB takes them.
+macro_rules! placeholders {
+    ($builder:expr, $($expression:expr),*) => {{
+        let mut builder = $builder;
+        $(for (placeholder, name) in $expression.names {
+            builder = builder.expression_attribute_names(placeholder, name);
+        }
+        for (placeholder, value) in $expression.values {
+            builder = builder.expression_attribute_values(placeholder, value);
+        })*
+        builder
+    }};
+}
+
+/// A transaction in the making. Every condition returns the old item where it fails.
+#[derive(Debug)]
+pub(crate) struct Transaction<'a> {
+    table: &'a str,
+    rows: Vec<Row>,
+    items: Vec<Result<TransactWriteItem, BuildError>>,
+}
+
+/// What became of a transaction.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    /// All of it was written.
+    Yes,
+    /// None of it was written: these conditions did not hold, for these items (`None`: there was no
+    /// item). It says nothing of the other rows.
+    No(Vec<(Row, Option<Item>)>),
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn on(table: &'a str) -> Self {
+        Self { table, rows: Vec::with_capacity(8), items: Vec::with_capacity(8) }
+    }
+
+    /// Writes a whole item.
+    pub(crate) fn put(&mut self, row: Row, item: Item, condition: Option<Expression>) {
+        let mut put = Put::builder().table_name(self.table).set_item(Some(item));
+        if let Some(condition) = condition {
+            put = put
+                .condition_expression(&condition.text)
+                .return_values_on_condition_check_failure(OnFailure::AllOld);
+            put = placeholders!(put, condition);
+        }
+        self.push(row, put.build().map(|put| TransactWriteItem::builder().put(put)));
+    }
+
+    /// Changes an item, or makes it.
+    pub(crate) fn update(
+        &mut self,
+        row: Row,
+        key: Item,
+        change: Expression,
+        condition: Expression,
+    ) {
+        let update = Update::builder()
+            .table_name(self.table)
+            .set_key(Some(key))
+            .update_expression(&change.text)
+            .condition_expression(&condition.text)
+            .return_values_on_condition_check_failure(OnFailure::AllOld);
+        let update = placeholders!(update, change, condition);
+        self.push(row, update.build().map(|update| TransactWriteItem::builder().update(update)));
+    }
+
+    /// Deletes an item.
+    pub(crate) fn delete(&mut self, row: Row, key: Item, condition: Option<Expression>) {
+        let mut delete = Delete::builder().table_name(self.table).set_key(Some(key));
+        if let Some(condition) = condition {
+            delete = delete
+                .condition_expression(&condition.text)
+                .return_values_on_condition_check_failure(OnFailure::AllOld);
+            delete = placeholders!(delete, condition);
+        }
+        self.push(row, delete.build().map(|delete| TransactWriteItem::builder().delete(delete)));
+    }
+
+    /// Requires something of an item without changing it.
+    pub(crate) fn check(&mut self, row: Row, key: Item, condition: Expression) {
+        let check = ConditionCheck::builder()
+            .table_name(self.table)
+            .set_key(Some(key))
+            .condition_expression(&condition.text)
+            .return_values_on_condition_check_failure(OnFailure::AllOld);
+        let check = placeholders!(check, condition);
+        let check = check.build().map(|check| TransactWriteItem::builder().condition_check(check));
+        self.push(row, check);
+    }
+
+    fn push(&mut self, row: Row, item: Result<TransactWriteItemBuilder, BuildError>) {
+        self.rows.push(row);
+        self.items.push(item.map(TransactWriteItemBuilder::build));
+    }
+
+    /// Sends the transaction until it is decided. The SDK gives it a `ClientRequestToken` and keeps
+    /// it across its retries, so a commit whose answer was lost is not mistaken for a refusal.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub(crate) async fn commit(self, client: &Client) -> Result<Committed, Error> {
+        let items: Result<Vec<_>, _> = self.items.into_iter().collect();
+        let items = items.map_err(|error| Error::Internal(error.into()))?;
+        let sent = client.transact_write_items().set_transact_items(Some(items)).send().await;
+        let Err(error) = sent else { return Ok(Committed::Yes) };
+        let evidence = evidence(&self.rows, &error);
+        if evidence.is_empty() { Err(store_error(error)) } else { Ok(Committed::No(evidence)) }
+    }
+}
+
+const CONDITION_FAILED: &str = "ConditionalCheckFailed";
+
+/// What a cancelled transaction teaches. The reasons stand in the order of the items; `None` as a
+/// reason proves nothing about its item.
+fn evidence(rows: &[Row], error: &SdkError<TransactWriteItemsError>) -> Vec<(Row, Option<Item>)> {
+    let failed =
+        |(_, reason): &(&Row, &CancellationReason)| reason.code() == Some(CONDITION_FAILED);
+    rows.iter()
+        .zip(cancellation_reasons(error.as_service_error()))
+        .filter(failed)
+        .map(|(row, reason)| (*row, reason.item().cloned()))
+        .collect()
+}
+
+fn cancellation_reasons(error: Option<&TransactWriteItemsError>) -> &[CancellationReason] {
+    match error {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            cancelled.cancellation_reasons()
+        }
+        _ => &[],
+    }
+}
+
+/// Whether a transaction was cancelled for reasons that pass: evidence beats them, since a condition
+/// that failed has to be planned for, not retried.
+pub(super) fn passes(error: &TransactWriteItemsError) -> bool {
+    const PASSING: [&str; 3] =
+        ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+    let codes = || cancellation_reasons(Some(error)).iter().filter_map(CancellationReason::code);
+    codes().any(|code| PASSING.contains(&code)) && codes().all(|code| code != CONDITION_FAILED)
+}

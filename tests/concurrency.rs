@@ -1,0 +1,219 @@
+//! Many at once (F4), each also with conflicts, which no emulator produces by itself.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use teardown::store::registry::RegisterError;
+
+use crate::dynamodb::Fault;
+use crate::world::World;
+
+const I1: &str = "/v1/installations/icfg_1";
+const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+const AT_ONCE: usize = 64;
+
+/// Conflicts at the first writes, and beside every evidence.
+fn conflicts(world: &World) {
+    let fault = |n| if n % 3 == 0 { Fault::None } else { Fault::Conflict };
+    world.dynamodb.script((0..AT_ONCE).map(fault));
+    world.dynamodb.lasting(Fault::ConflictBesideEvidence);
+}
+
+/// The counter of live resources is their number.
+async fn counted(world: &World, installation: &str) -> u64 {
+    let items = world.items(installation).await;
+    let live = items.keys().filter(|key| key.starts_with("resource#")).count() as u64;
+    assert_eq!(items["#installation"]["resources"], live);
+    live
+}
+
+/// F4: 64 equal requests, with and without a key: one effect, one answer.
+#[tokio::test]
+async fn equal_requests_have_one_effect() {
+    for with_conflicts in [false, true] {
+        for key in [None, Some("k1")] {
+            let world = World::announcing().await;
+            world.install("icfg_1", &["db_1", "db_2"]).await;
+            if with_conflicts {
+                conflicts(&world);
+            }
+            let requests = (0..AT_ONCE).map(|_| {
+                let call = world.delete(R1);
+                key.into_iter().fold(call, crate::world::Call::key).send()
+            });
+            for reply in join_all(requests).await {
+                assert_eq!(reply.whole(), (204, json!(null)));
+            }
+            assert_eq!(counted(&world, "icfg_1").await, 1);
+            assert_eq!(
+                world.sort_keys("icfg_1").await,
+                [
+                    "#installation",
+                    "receipt#resource#db_1",
+                    "resource#db_2",
+                    "work#announce#resource#db_1"
+                ]
+            );
+            assert_eq!(world.all().await.len(), 1 + key.into_iter().count());
+        }
+    }
+}
+
+/// F4: 64 requests of their own keys for one resource: one effect, 64 outcomes.
+#[tokio::test]
+async fn different_requests_for_one_resource_have_one_effect() {
+    for with_conflicts in [false, true] {
+        let world = World::announcing().await;
+        world.install("icfg_1", &["db_1"]).await;
+        if with_conflicts {
+            conflicts(&world);
+        }
+        let requests = (0..AT_ONCE).map(|n| world.delete(R1).key(&format!("k{n}")).send());
+        for reply in join_all(requests).await {
+            assert_eq!(reply.whole(), (204, json!(null)));
+        }
+        assert_eq!(counted(&world, "icfg_1").await, 0);
+        assert_eq!(world.all().await.len(), 1 + AT_ONCE);
+    }
+}
+
+/// F2, F4: one key for 64 different resources: one of them is deleted, the others are refused.
+#[tokio::test]
+async fn one_key_deletes_one_resource() {
+    for with_conflicts in [false, true] {
+        let world = World::announcing().await;
+        let resources: Vec<_> = (0..AT_ONCE).map(|n| format!("db_{n}")).collect();
+        let names: Vec<_> = resources.iter().map(String::as_str).collect();
+        world.install("icfg_1", &names).await;
+        if with_conflicts {
+            conflicts(&world);
+        }
+        let paths: Vec<_> = resources.iter().map(|id| format!("{I1}/resources/{id}")).collect();
+        let replies = join_all(paths.iter().map(|path| world.delete(path).key("k1").send())).await;
+        let done = replies.iter().filter(|reply| reply.status == 204).count();
+        let reused =
+            replies.iter().filter(|reply| reply.error() == (409, "idempotency_key_reused"));
+        assert_eq!((done, reused.count()), (1, AT_ONCE - 1));
+        assert_eq!(counted(&world, "icfg_1").await, AT_ONCE as u64 - 1);
+    }
+}
+
+/// F4, D5: 64 equal uninstalls, and 64 of their own keys: one effect, one answer.
+#[tokio::test]
+async fn uninstalls_at_once_have_one_effect() {
+    for with_conflicts in [false, true] {
+        for same_key in [false, true] {
+            let world = World::announcing().await;
+            world.install("icfg_1", &["db_1"]).await;
+            if with_conflicts {
+                conflicts(&world);
+            }
+            let key = |n: usize| if same_key { "k".to_owned() } else { format!("k{n}") };
+            let requests = (0..AT_ONCE).map(|n| world.delete(I1).key(&key(n)).send());
+            for reply in join_all(requests).await {
+                assert_eq!(reply.whole(), (200, json!({ "finalized": false })));
+            }
+            let outcomes = if same_key { 1 } else { AT_ONCE };
+            assert_eq!(world.all().await.len(), 1 + outcomes);
+            let receipt = &world.items("icfg_1").await["receipt#installation"];
+            assert_eq!(
+                receipt["deletedAt"],
+                world.items("icfg_1").await["#installation"]["deletedAt"]
+            );
+        }
+    }
+}
+
+/// D4: registrations that race an uninstall come before it and are counted, or are refused.
+#[tokio::test]
+async fn a_registration_comes_before_the_uninstall_or_is_refused() {
+    for with_conflicts in [false, true] {
+        for cascade in [true, false] {
+            let world = World::announcing().await;
+            world.install("icfg_1", &[]).await;
+            if with_conflicts {
+                conflicts(&world);
+            }
+            let registrations = join_all((0..AT_ONCE).map(|n| {
+                let id = format!("db_{n}");
+                world.try_register(json!({ "resource": { "installationId": "icfg_1", "id": id } }))
+            }));
+            let body = json!({ "cascadeResourceDeletion": cascade });
+            let (registered, uninstalled) =
+                tokio::join!(registrations, world.delete(I1).json(&body).send());
+
+            let accepted = registered.iter().filter(|result| result.is_ok()).count();
+            let refused = registered
+                .iter()
+                .filter(|result| matches!(result, Err(RegisterError::InstallationDeleted)));
+            assert_eq!(accepted + refused.count(), AT_ONCE);
+            assert_eq!(counted(&world, "icfg_1").await, accepted as u64);
+            let state = &world.items("icfg_1").await["#installation"]["state"];
+            if cascade {
+                assert_eq!((uninstalled.status, state), (200, &json!("deleting")));
+            } else if uninstalled.status == 200 {
+                assert_eq!((accepted, state), (0, &json!("deleting")));
+            } else {
+                assert_eq!(uninstalled.error(), (409, "resources_remain"));
+                assert_eq!((accepted, state), (AT_ONCE, &json!("active")));
+            }
+        }
+    }
+}
+
+/// C4, D4: deletions and registrations of one resource at once: it ends deleted or not, counted
+/// right, and once its receipt stands it stays deleted.
+#[tokio::test]
+async fn a_deletion_races_registrations_of_its_resource() {
+    for with_conflicts in [false, true] {
+        let world = World::announcing().await;
+        world.install("icfg_1", &[]).await;
+        if with_conflicts {
+            conflicts(&world);
+        }
+        let line = json!({ "resource": { "installationId": "icfg_1", "id": "db_1", "name": "x" } });
+        let registrations = join_all((0..AT_ONCE).map(|_| world.try_register(line.clone())));
+        let deletions = join_all((0..AT_ONCE).map(|_| world.delete(R1).send()));
+        let (registered, deleted) = tokio::join!(registrations, deletions);
+
+        assert!(deleted.iter().all(|reply| reply.status == 204));
+        for result in registered {
+            assert!(matches!(result, Ok(()) | Err(RegisterError::ResourceDeleted)), "{result:?}");
+        }
+        assert_eq!(counted(&world, "icfg_1").await, 0);
+        let refused = world.try_register(line).await;
+        assert!(matches!(refused, Err(RegisterError::ResourceDeleted)));
+    }
+}
+
+/// D2, C1: deletions of resources race the uninstall: all are answered, and nothing stays live.
+#[tokio::test]
+async fn deletions_race_the_uninstall() {
+    for with_conflicts in [false, true] {
+        let world = World::announcing().await;
+        let resources: Vec<_> = (0..AT_ONCE).map(|n| format!("db_{n}")).collect();
+        let names: Vec<_> = resources.iter().map(String::as_str).collect();
+        world.install("icfg_1", &names).await;
+        if with_conflicts {
+            conflicts(&world);
+        }
+        let paths: Vec<_> = resources.iter().map(|id| format!("{I1}/resources/{id}")).collect();
+        let deletions = join_all(paths.iter().map(|path| world.delete(path).key("k1x").send()));
+        let (deleted, uninstalled) = tokio::join!(deletions, world.delete(I1).send());
+        assert_eq!(uninstalled.status, 200);
+        for reply in deleted {
+            let expected = [(204, "no error"), (409, "idempotency_key_reused")];
+            assert!(expected.contains(&reply.error()), "{reply:?}");
+        }
+        let items = world.items("icfg_1").await;
+        for id in &resources {
+            let live = items.contains_key(&format!("resource#{id}"));
+            let receipt = items.contains_key(&format!("receipt#resource#{id}"));
+            let owed = items.contains_key(&format!("work#announce#resource#{id}"));
+            assert_eq!(
+                (receipt, owed),
+                (!live, !live),
+                "{id} has a receipt, or is left to the purge"
+            );
+        }
+    }
+}

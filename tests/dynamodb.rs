@@ -1,0 +1,158 @@
+//! A proxy before the embedded DynamoDB: it counts the calls and does what no emulator does by
+//! itself, such as conflicts, throttling and answers that are lost.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// What happens to a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It goes through.
+    None,
+    /// DynamoDB throttles it.
+    Throttle,
+    /// DynamoDB is broken.
+    ServerError,
+    /// Another transaction holds one of its items.
+    Conflict,
+    /// An item is throttled within it.
+    ItemThrottled,
+    /// It takes effect or is refused, and where it is refused, what is no evidence conflicts.
+    ConflictBesideEvidence,
+    /// The connection breaks before it arrives.
+    ResetBefore,
+    /// The connection breaks after it took effect.
+    ResetAfter,
+}
+
+/// The proxy. Clones share it.
+#[derive(Clone)]
+pub struct Proxy(Arc<Inner>);
+
+struct Inner {
+    upstream: String,
+    http: reqwest::Client,
+    calls: AtomicUsize,
+    script: Mutex<VecDeque<Fault>>,
+    lasting: Mutex<Fault>,
+}
+
+impl Proxy {
+    /// Starts a proxy for the DynamoDB at `upstream`, and says its own address.
+    pub async fn start(upstream: String) -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let proxy = Self(Arc::new(Inner {
+            upstream,
+            http: reqwest::Client::new(),
+            calls: AtomicUsize::new(0),
+            script: Mutex::default(),
+            lasting: Mutex::new(Fault::None),
+        }));
+        let accepting = proxy.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let proxy = accepting.clone();
+                let service = service_fn(move |request| {
+                    let proxy = proxy.clone();
+                    async move { proxy.pass(request).await }
+                });
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        (proxy, url)
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::SeqCst)
+    }
+
+    /// What happens to the next writes, one after the other; after that they go through.
+    pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.0.script.lock().unwrap().extend(faults);
+    }
+
+    /// What happens to every write that no script is for.
+    pub fn lasting(&self, fault: Fault) {
+        *self.0.lasting.lock().unwrap() = fault;
+    }
+
+    fn next_fault(&self) -> Fault {
+        let scripted = self.0.script.lock().unwrap().pop_front();
+        scripted.unwrap_or(*self.0.lasting.lock().unwrap())
+    }
+
+    /// An error breaks the connection off without an answer.
+    async fn pass(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        self.0.calls.fetch_add(1, Ordering::SeqCst);
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let is_transaction = head
+            .headers
+            .get("x-amz-target")
+            .is_some_and(|target| target.as_bytes().ends_with(b"TransactWriteItems"));
+        let fault = if is_transaction { self.next_fault() } else { Fault::None };
+        match fault {
+            Fault::Throttle => return Ok(error("ThrottlingException", &json!({}))),
+            Fault::ServerError => {
+                let mut response = error("InternalServerError", &json!({}));
+                *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+                return Ok(response);
+            }
+            Fault::Conflict => return Ok(cancelled(&body, "TransactionConflict")),
+            Fault::ItemThrottled => return Ok(cancelled(&body, "ThrottlingError")),
+            Fault::ResetBefore => return Err(io::ErrorKind::ConnectionReset.into()),
+            Fault::None | Fault::ConflictBesideEvidence | Fault::ResetAfter => {}
+        }
+        let sent = self.0.http.post(&self.0.upstream).headers(head.headers).body(body).send();
+        let answer = sent.await.map_err(io::Error::other)?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut body = answer.bytes().await.map_err(io::Error::other)?;
+        if fault == Fault::ResetAfter {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if fault == Fault::ConflictBesideEvidence {
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            body = text.replace(r#""Code":"None""#, r#""Code":"TransactionConflict""#).into();
+        }
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status;
+        if let Some(kind) = headers.get("content-type") {
+            response.headers_mut().insert("content-type", kind.clone());
+        }
+        Ok::<_, Infallible>(response).map_err(|never| match never {})
+    }
+}
+
+/// A transaction cancelled for this reason in its first item.
+fn cancelled(request: &[u8], code: &str) -> Response<Full<Bytes>> {
+    let request: Value = serde_json::from_slice(request).unwrap();
+    let items = request["TransactItems"].as_array().unwrap().len();
+    let reason = |index| json!({ "Code": if index == 0 { code } else { "None" } });
+    let reasons: Vec<_> = (0..items).map(reason).collect();
+    error("TransactionCanceledException", &json!({ "CancellationReasons": reasons }))
+}
+
+fn error(code: &str, details: &Value) -> Response<Full<Bytes>> {
+    let mut body = details.clone();
+    body["__type"] = json!(format!("com.amazonaws.dynamodb.v20120810#{code}"));
+    body["message"] = json!("scripted");
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = hyper::StatusCode::BAD_REQUEST;
+    let kind = hyper::header::HeaderValue::from_static("application/x-amz-json-1.0");
+    response.headers_mut().insert("content-type", kind);
+    response
+}

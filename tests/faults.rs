@@ -1,0 +1,142 @@
+//! A DynamoDB that throttles, conflicts and breaks off: what happened then, and what a retry does
+//! (B6, F5, F6).
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::dynamodb::Fault;
+use crate::world::World;
+
+const I1: &str = "/v1/installations/icfg_1";
+const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+
+/// What can be deleted: every kind of transaction.
+const PATHS: [&str; 5] = [
+    R1,
+    I1,
+    "/v1/installations/icfg_1/resources/db_never",
+    "/v1/installations/icfg_x/resources/db_1",
+    "/v1/installations/icfg_x",
+];
+
+async fn world() -> World {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1", "db_2"]).await;
+    world
+}
+
+/// The table without what depends on the second in which a deletion took place.
+async fn timeless(world: &World) -> BTreeMap<String, BTreeMap<String, Value>> {
+    let mut table = world.all().await;
+    for item in table.values_mut().flat_map(BTreeMap::values_mut) {
+        for name in ["deletedAt", "expires_at", "due_at", "webhookId", "updatedAt"] {
+            item.as_object_mut().unwrap().remove(name);
+        }
+    }
+    table
+}
+
+/// F5, F6: a fault at any write is retried, and leaves what would be there without it.
+#[tokio::test]
+async fn a_fault_at_any_write_is_overcome() {
+    for path in PATHS {
+        let smooth = world().await;
+        let expected = smooth.delete(path).key("k1").send().await;
+        let table = timeless(&smooth).await;
+        for fault in [
+            Fault::Throttle,
+            Fault::ServerError,
+            Fault::Conflict,
+            Fault::ItemThrottled,
+            Fault::ResetBefore,
+            Fault::ResetAfter,
+        ] {
+            for at in 0..expected.calls {
+                let world = world().await;
+                world.dynamodb.script(vec![Fault::None; at]);
+                world.dynamodb.script([fault, fault]);
+                let reply = world.delete(path).key("k1").send().await;
+                assert_eq!(reply.whole(), expected.whole(), "{path} {fault:?} at {at}");
+                assert_eq!(reply.calls, expected.calls + 2, "{path} {fault:?} at {at}");
+                assert_eq!(timeless(&world).await, table, "{path} {fault:?} at {at}");
+            }
+        }
+    }
+}
+
+/// F6: evidence beats a conflict beside it: nothing is retried that has to be planned anew.
+#[tokio::test]
+async fn evidence_beats_a_conflict() {
+    for path in PATHS {
+        let smooth = world().await;
+        let expected = smooth.delete(path).key("k1").send().await;
+        let world = world().await;
+        world.dynamodb.lasting(Fault::ConflictBesideEvidence);
+        let reply = world.delete(path).key("k1").send().await;
+        assert_eq!((reply.whole(), reply.calls), (expected.whole(), expected.calls), "{path}");
+    }
+}
+
+/// B6, F3, F6: what lasts is 503 with `Retry-After` after 8 s, with nothing deleted; when it has
+/// passed, the same request succeeds.
+#[tokio::test]
+async fn a_lasting_fault_is_503_and_deletes_nothing() {
+    let faults = [
+        Fault::Throttle,
+        Fault::ServerError,
+        Fault::Conflict,
+        Fault::ItemThrottled,
+        Fault::ResetBefore,
+    ];
+    join_all(faults.map(async |fault| {
+        let world = world().await;
+        let before = world.all().await;
+        world.dynamodb.lasting(fault);
+        let (resource, installation) =
+            tokio::join!(world.delete(R1).key("k1").send(), world.delete(I1).key("k2").send());
+        for reply in [resource, installation] {
+            assert_eq!(reply.error(), (503, "store_unavailable"), "{fault:?}");
+            assert_eq!(reply.headers["retry-after"], "2");
+            assert_eq!(reply.message(), "the store is not available");
+        }
+        assert_eq!(world.all().await, before, "{fault:?}");
+        world.dynamodb.lasting(Fault::None);
+        assert_eq!(world.delete(R1).key("k1").send().await.status, 204);
+        assert_eq!(world.delete(I1).key("k2").send().await.status, 200);
+    }))
+    .await;
+}
+
+/// F5: where DynamoDB commits and is not heard of again, the answer has to be 503; the retry finds
+/// what was done, and does nothing again.
+#[tokio::test]
+async fn a_retry_finds_what_a_lost_answer_did() {
+    join_all([Some("k1"), None].map(async |key| {
+        let world = world().await;
+        world.dynamodb.lasting(Fault::ResetAfter);
+        let call = || key.into_iter().fold(world.delete(R1), crate::world::Call::key);
+        assert_eq!(call().send().await.error(), (503, "store_unavailable"));
+        let table = world.all().await;
+        assert!(!world.is_live("icfg_1", "db_1").await);
+
+        world.dynamodb.lasting(Fault::None);
+        let retry = call().send().await;
+        assert_eq!((retry.status, retry.calls), (204, 1));
+        assert_eq!(world.all().await, table);
+        assert_eq!(world.items("icfg_1").await["#installation"]["resources"], 1);
+    }))
+    .await;
+}
+
+/// F6: a fault of the deployment, such as a table that is missing, is 500 without internals.
+#[tokio::test]
+async fn a_missing_table_is_an_internal_error() {
+    let world = World::with(&[("TABLE_NAME", "another")]).await;
+    let reply = world.delete(R1).send().await;
+    assert_eq!(
+        reply.whole(),
+        (500, json!({ "error": { "code": "internal_error", "message": "internal error" } }))
+    );
+}

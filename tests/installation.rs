@@ -1,0 +1,261 @@
+//! Delete Installation (D) and its idempotency (F).
+
+use serde_json::json;
+use teardown::store::registry::RegisterError;
+
+use crate::world::{ACCOUNT, World, account};
+
+const I1: &str = "/v1/installations/icfg_1";
+const FINALIZED: fn() -> (u16, serde_json::Value) = || (200, json!({ "finalized": true }));
+const NOT_FINALIZED: fn() -> (u16, serde_json::Value) = || (200, json!({ "finalized": false }));
+
+/// D1, D2, D6, C3, G5: settled: one call, finalized, nothing is live any more, the token is erased.
+#[tokio::test]
+async fn a_settled_installation_is_finalized_in_one_call() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1", "db_2"]).await;
+    world
+        .register(json!({ "installation": {
+            "id": "icfg_1", "accountId": ACCOUNT, "accessToken": "s3cret", "billing": "settled",
+        } }))
+        .await;
+
+    let reply = world.delete(I1).key("k1").json(&json!({ "reason": "too \"dear\"" })).send().await;
+
+    assert_eq!((reply.whole(), reply.calls), (FINALIZED(), 1));
+    assert_eq!(reply.headers["content-type"], "application/json");
+    let items = world.items("icfg_1").await;
+    assert_eq!(
+        items.keys().collect::<Vec<_>>(),
+        [
+            "#installation",
+            "receipt#installation",
+            "resource#db_1",
+            "resource#db_2",
+            "work#announce#installation",
+            "work#purge"
+        ]
+    );
+    let tombstone = &items["#installation"];
+    let at = tombstone["deletedAt"].as_u64().unwrap();
+    let by = json!({ "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN" });
+    assert_eq!((&tombstone["state"], &tombstone["finalized"]), (&json!("deleting"), &json!(true)));
+    assert_eq!((&tombstone["reason"], &tombstone["deletedBy"]), (&json!("too \"dear\""), &by));
+    assert_eq!(tombstone["expires_at"], at + 90 * 24 * 3600);
+    let receipt = &items["receipt#installation"];
+    assert_eq!((&receipt["deletedAt"], &receipt["deletedBy"]), (&json!(at), &by));
+    assert_eq!(receipt["reason"], "too \"dear\"");
+    assert_eq!(receipt["keySha256"].as_str().unwrap().len(), 64);
+    assert_eq!(items["work#announce#installation"]["reason"], "too \"dear\"");
+    for resource in ["db_1", "db_2"] {
+        assert!(!world.is_live("icfg_1", resource).await);
+    }
+    let replay = world.delete(I1).key("k1").json(&json!({ "reason": "too \"dear\"" })).send().await;
+    assert_eq!((replay.whole(), replay.calls), (FINALIZED(), 1));
+}
+
+/// D1, D6, G2, G3: open (also where it was never said): at most two calls, not finalized, the token stays,
+/// and its finalization is owed 24 h less the margin later.
+#[tokio::test]
+async fn an_open_installation_is_not_finalized() {
+    let world = World::with(&[("FINALIZE_MARGIN", "30m")]).await;
+    world
+        .register(json!({ "installation": {
+            "id": "icfg_1", "accountId": ACCOUNT, "accessToken": "s3cret",
+        } }))
+        .await;
+
+    let reply = world.delete(I1).key("k1").send().await;
+
+    assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
+    let items = world.items("icfg_1").await;
+    assert_eq!(
+        items.keys().collect::<Vec<_>>(),
+        ["#installation", "#token", "receipt#installation", "work#finalize", "work#purge"]
+    );
+    let at = items["#installation"]["deletedAt"].as_u64().unwrap();
+    assert_eq!(items["work#finalize"]["due_at"], at + 24 * 3600 - 30 * 60);
+    assert_eq!(items["work#purge"]["due_at"], at);
+    let replay = world.delete(I1).key("k1").send().await;
+    assert_eq!((replay.whole(), replay.calls), (NOT_FINALIZED(), 1));
+}
+
+/// D2, D4: after the uninstall nothing can be added; a deleted installation is never revived (D5).
+#[tokio::test]
+async fn nothing_is_added_to_a_deleted_installation() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    assert_eq!(world.delete(I1).send().await.whole(), NOT_FINALIZED());
+    let before = world.all().await;
+
+    for line in [
+        json!({ "installation": { "id": "icfg_1", "accountId": ACCOUNT } }),
+        json!({ "resource": { "installationId": "icfg_1", "id": "db_1", "name": "renamed" } }),
+        json!({ "resource": { "installationId": "icfg_1", "id": "db_2" } }),
+        json!({ "webhook": { "installationId": "icfg_1", "id": "hook_1" } }),
+        json!({ "logDrain": { "installationId": "icfg_1", "id": "drain_1" } }),
+        json!({ "envVar": { "installationId": "icfg_1", "id": "env_1", "projectId": "p", "key": "K" } }),
+    ] {
+        let refused = world.try_register(line.clone()).await;
+        assert!(matches!(refused, Err(RegisterError::InstallationDeleted)), "{line} {refused:?}");
+    }
+    assert_eq!(world.all().await, before);
+}
+
+/// D3, B6, F3: without cascade, live resources stand in the way and are counted.
+#[tokio::test]
+async fn without_cascade_live_resources_remain() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1", "db_2"]).await;
+    let keep = json!({ "cascadeResourceDeletion": false });
+    let before = world.all().await;
+
+    let reply = world.delete(I1).key("k1").json(&keep).send().await;
+
+    assert_eq!(reply.calls, 1);
+    insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"409 {"error":{"code":"resources_remain","message":"the installation still has live resources: 2","user":{"message":"This installation still has resources. Delete them first."}}}"#);
+    assert_eq!(world.all().await, before);
+
+    for resource in ["db_1", "db_2"] {
+        let path = format!("{I1}/resources/{resource}");
+        assert_eq!(world.delete(&path).send().await.status, 204);
+    }
+    let reply = world.delete(I1).key("k1").json(&keep).send().await;
+    assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
+}
+
+/// D3: a settled installation's resources stand in the way too.
+#[tokio::test]
+async fn without_cascade_a_settled_installation_keeps_its_resources() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    world.settle("icfg_1").await;
+    let keep = json!({ "cascadeResourceDeletion": false });
+    let reply = world.delete(I1).json(&keep).send().await;
+    assert_eq!((reply.error(), reply.calls), ((409, "resources_remain"), 1));
+    assert!(world.is_live("icfg_1", "db_1").await);
+}
+
+/// C2: a resource that is being provisioned does not hold up an uninstall.
+#[tokio::test]
+async fn a_provisioning_resource_does_not_hold_up_an_uninstall() {
+    let world = World::new().await;
+    world.install("icfg_1", &[]).await;
+    let line = json!({ "installationId": "icfg_1", "id": "db_1", "status": "provisioning" });
+    world.register(json!({ "resource": line })).await;
+    assert_eq!(world.delete(I1).send().await.whole(), NOT_FINALIZED());
+    assert!(!world.is_live("icfg_1", "db_1").await);
+}
+
+/// D5, G1: unknown: a tombstone, a receipt and owed work like any other; what comes later is refused.
+#[tokio::test]
+async fn an_unknown_installation_gets_a_tombstone() {
+    let world = World::announcing().await;
+
+    let reply = world.delete(I1).key("k1").json(&json!({ "reason": "gone" })).send().await;
+
+    assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
+    let items = world.items("icfg_1").await;
+    assert_eq!(
+        items.keys().collect::<Vec<_>>(),
+        [
+            "#installation",
+            "receipt#installation",
+            "work#announce#installation",
+            "work#finalize",
+            "work#purge"
+        ]
+    );
+    assert_eq!(items["#installation"]["state"], "deleting");
+    assert_eq!(items["#installation"]["reason"], "gone");
+    let line = json!({ "installation": { "id": "icfg_1", "accountId": ACCOUNT } });
+    let refused = world.try_register(line).await;
+    assert!(matches!(refused, Err(RegisterError::InstallationDeleted)), "{refused:?}");
+}
+
+/// D5: deleted before: the present state, in one call without a key; nothing is written again.
+#[tokio::test]
+async fn a_second_uninstall_tells_the_present_state() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &[]).await;
+    assert_eq!(world.delete(I1).send().await.whole(), NOT_FINALIZED());
+    let before = world.items("icfg_1").await;
+
+    let again = world.delete(I1).send().await;
+    assert_eq!((again.whole(), again.calls), (NOT_FINALIZED(), 1));
+    let keyed = world.delete(I1).key("k2").send().await;
+    assert_eq!((keyed.whole(), keyed.calls), (NOT_FINALIZED(), 2));
+    let other = world.delete(I1).json(&json!({ "cascadeResourceDeletion": false })).send().await;
+    assert_eq!(other.whole(), NOT_FINALIZED(), "no resource is live any more");
+    assert_eq!(world.items("icfg_1").await, before);
+
+    let mut tombstone = before["#installation"].clone();
+    tombstone["finalized"] = json!(true);
+    tombstone.as_object_mut().unwrap().remove("deletedBy");
+    world.put(tombstone).await;
+    assert_eq!(world.delete(I1).send().await.whole(), FINALIZED());
+    let replay = world.delete(I1).key("k2").send().await;
+    assert_eq!(replay.whole(), NOT_FINALIZED(), "the first answer (F1)");
+}
+
+/// F2: the values that were parsed are compared: cascade absent is true, a reason counts.
+#[tokio::test]
+async fn requests_are_the_same_when_their_values_are() {
+    let world = World::new().await;
+    world.install("icfg_1", &[]).await;
+    let first = world.delete(I1).key("k1").json(&json!({ "reason": "x" })).send().await;
+    assert_eq!(first.whole(), NOT_FINALIZED());
+    for same in [
+        json!({ "reason": "x", "cascadeResourceDeletion": true }),
+        json!({ "cascadeResourceDeletion": null, "surprise": 1, "reason": "x" }),
+    ] {
+        let reply = world.delete(I1).key("k1").json(&same).send().await;
+        assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 1), "{same}");
+    }
+    for other in [
+        json!({}),
+        json!({ "reason": null }),
+        json!({ "reason": "" }),
+        json!({ "reason": "y" }),
+        json!({ "reason": "x", "cascadeResourceDeletion": false }),
+    ] {
+        let reply = world.delete(I1).key("k1").json(&other).send().await;
+        assert_eq!(reply.error(), (409, "idempotency_key_reused"), "{other}");
+    }
+}
+
+/// A6: the account's token uninstalls what is the account's, and learns nothing of the rest.
+#[tokio::test]
+async fn an_accounts_token_uninstalls_its_own_installations() {
+    let world = World::new().await;
+    world.install("icfg_1", &[]).await;
+    let own = world.token(&account(ACCOUNT));
+    let other = world.token(&account("acc_other"));
+    let before = world.all().await;
+
+    let refused = world.delete_as(I1, &other).send().await;
+    let unknown = world.delete_as("/v1/installations/icfg_x", &own).key("k1").send().await;
+    assert_eq!(refused.error(), (403, "forbidden"));
+    assert_eq!(refused.whole(), unknown.whole());
+    assert_eq!(world.all().await, before);
+
+    let reply = world.delete_as(I1, &own).key("k1").send().await;
+    assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
+    let replay = world.delete_as(I1, &own).key("k1").send().await;
+    assert_eq!((replay.whole(), replay.calls), (NOT_FINALIZED(), 1));
+    for late in [world.delete_as(I1, &other), world.delete_as(I1, &other).key("k1")] {
+        assert_eq!(late.send().await.whole(), refused.whole());
+    }
+}
+
+/// A6: an installation that was never known before its own token uninstalled it belongs to that
+/// token's account from then on.
+#[tokio::test]
+async fn an_unknown_installations_account_is_its_tokens() {
+    let world = World::new().await;
+    assert_eq!(world.delete(I1).send().await.whole(), NOT_FINALIZED());
+    let own = world.token(&account(ACCOUNT));
+    assert_eq!(world.delete_as(I1, &own).send().await.whole(), NOT_FINALIZED());
+    let other = world.token(&account("acc_other"));
+    assert_eq!(world.delete_as(I1, &other).send().await.error(), (403, "forbidden"));
+}

@@ -1,0 +1,323 @@
+//! The issuer's keys: rotation, outages, hostile servers, forged key ids (A7).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use teardown_dev::issuer::Issuer;
+use tokio::sync::watch;
+
+use crate::world::{ISSUER, Reply, World, serve, user};
+
+const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+
+/// What the server of the keys does.
+#[derive(Clone)]
+enum Mode {
+    /// It serves this document.
+    Serve(Value),
+    /// It answers with this status, and a good document.
+    Status(u16),
+    /// It sends elsewhere, where a good document is.
+    Redirect(String),
+    /// It serves a good document behind so many spaces.
+    Padded(usize),
+    /// It holds the connection until it is told something else.
+    Hang,
+}
+
+/// A server of keys that does as it is told.
+#[derive(Clone)]
+struct KeyServer {
+    url: String,
+    hits: Arc<AtomicUsize>,
+    mode: Arc<watch::Sender<Mode>>,
+}
+
+impl KeyServer {
+    async fn start(mode: Mode) -> Self {
+        let hits = Arc::new(AtomicUsize::new(0));
+        let (sender, _) = watch::channel(mode);
+        let mode = Arc::new(sender);
+        let (counted, obeyed) = (hits.clone(), mode.clone());
+        let handler = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let mut mode = obeyed.subscribe();
+            async move {
+                let mode = mode.wait_for(|mode| !matches!(mode, Mode::Hang)).await.unwrap().clone();
+                let good = ISSUER.jwks().to_string();
+                let (status, location, body) = match mode {
+                    Mode::Serve(document) => (200, None, document.to_string()),
+                    Mode::Status(status) => (status, None, good),
+                    Mode::Redirect(to) => (302, Some(to), String::new()),
+                    Mode::Padded(spaces) => (200, None, format!("{}{good}", " ".repeat(spaces))),
+                    Mode::Hang => unreachable!("it was waited for something else"),
+                };
+                let mut response =
+                    Response::builder().status(StatusCode::from_u16(status).unwrap());
+                if let Some(location) = location {
+                    response = response.header("location", location);
+                }
+                response.body(Body::from(body)).unwrap()
+            }
+        };
+        Self { url: serve(axum::Router::new().fallback(handler)).await, hits, mode }
+    }
+
+    fn hits(&self) -> usize {
+        self.hits.load(Ordering::SeqCst)
+    }
+
+    fn now(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// A world that starts without keys.
+    async fn cold_world(&self) -> World {
+        World::with(&[("OIDC_JWKS_URL", &self.url), ("OIDC_JWKS", "")]).await
+    }
+
+    /// A world that starts with the issuer's keys.
+    async fn warm_world(&self) -> World {
+        World::with(&[("OIDC_JWKS_URL", &self.url)]).await
+    }
+
+    /// Waits until the server was asked so many times.
+    async fn asked(&self, times: usize) {
+        while self.hits() < times {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn good() -> Mode {
+    Mode::Serve(ISSUER.jwks())
+}
+
+async fn ask(world: &World) -> Reply {
+    world.delete(R1).send().await
+}
+
+async fn ask_as(world: &World, issuer: &Issuer) -> Reply {
+    world.delete_as(R1, &issuer.sign(&world.timed(&user("icfg_1")))).send().await
+}
+
+fn retry_after(reply: &Reply) -> u64 {
+    assert_eq!(reply.error(), (503, "keys_unavailable"));
+    reply.headers["retry-after"].to_str().unwrap().parse().unwrap()
+}
+
+/// A7: a cold start fetches once, however many ask; after that nothing is fetched for 10 minutes.
+#[tokio::test]
+async fn a_cold_start_fetches_once() {
+    let server = KeyServer::start(good()).await;
+    let world = server.cold_world().await;
+    for reply in join_all((0..50).map(|_| ask(&world))).await {
+        assert_eq!(reply.status, 204);
+    }
+    world.clock.advance(Duration::from_secs(590));
+    assert_eq!((ask(&world).await.status, server.hits()), (204, 1));
+}
+
+/// A7: with keys to start with nothing is fetched; at 10 minutes they are refreshed in the
+/// background, and nobody waits for it.
+#[tokio::test]
+async fn keys_are_refreshed_in_the_background() {
+    let server = KeyServer::start(Mode::Hang).await;
+    let world = server.warm_world().await;
+    assert_eq!((ask(&world).await.status, server.hits()), (204, 0));
+    world.clock.advance(Duration::from_mins(10));
+    for _ in 0..10 {
+        assert_eq!(ask(&world).await.status, 204, "while the fetch hangs");
+    }
+    server.asked(1).await;
+
+    let next = Issuer::generate().unwrap();
+    server.now(Mode::Serve(next.jwks()));
+    while ask_as(&world, &next).await.status != 204 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.hits(), 1);
+    let wait = retry_after(&ask(&world).await);
+    assert!((1..=30).contains(&wait), "a key that was withdrawn is looked up too: {wait}");
+    world.clock.advance(Duration::from_secs(30));
+    assert_eq!(ask(&world).await.error(), (403, "invalid_token"));
+    assert_eq!(server.hits(), 2);
+}
+
+/// A7: a new key is fetched when it is first seen, also right after a start with `OIDC_JWKS`.
+#[tokio::test]
+async fn a_rotation_is_followed() {
+    let next = Issuer::generate().unwrap();
+    let both = json!({ "keys": [ISSUER.jwk(), next.jwk()] });
+    let server = KeyServer::start(Mode::Serve(both)).await;
+    let world = server.warm_world().await;
+    for issuer in [&next, &*ISSUER, &next] {
+        assert_eq!(ask_as(&world, issuer).await.status, 204);
+    }
+    assert_eq!(server.hits(), 1);
+}
+
+/// A7: an unknown key id is looked up once in 30 s; in between it is never called invalid.
+#[tokio::test]
+async fn an_unknown_key_id_is_looked_up_once_in_30_seconds() {
+    let server = KeyServer::start(good()).await;
+    let world = server.warm_world().await;
+    let stranger = Issuer::generate().unwrap();
+    assert_eq!(ask_as(&world, &stranger).await.error(), (403, "invalid_token"));
+    assert!((1..=30).contains(&retry_after(&ask_as(&world, &stranger).await)));
+    world.clock.advance(Duration::from_secs(20));
+    assert!((1..=10).contains(&retry_after(&ask_as(&world, &stranger).await)));
+    assert_eq!(server.hits(), 1);
+    world.clock.advance(Duration::from_secs(10));
+
+    server.now(Mode::Serve(stranger.jwks()));
+    assert_eq!(ask_as(&world, &stranger).await.status, 204, "it was the newest key");
+    assert_eq!(server.hits(), 2);
+}
+
+/// A7: 1,000 forged key ids cost the issuer one request, and the honest caller nothing.
+#[tokio::test]
+async fn a_thousand_forged_key_ids_cost_one_fetch() {
+    let server = KeyServer::start(good()).await;
+    let world = server.warm_world().await;
+    let claims = world.timed(&user("icfg_1"));
+    let forged: Vec<_> = (0..1000)
+        .map(|n| {
+            ISSUER.sign_with_header(&json!({ "alg": "RS256", "kid": format!("k{n}") }), &claims)
+        })
+        .collect();
+    for tokens in forged.chunks(100) {
+        let asked = tokens.iter().map(|token| world.delete_as(R1, token).send());
+        let (replies, honest) = tokio::join!(join_all(asked), ask(&world));
+        assert_eq!(honest.status, 204);
+        for reply in replies {
+            let expected = [(403, "invalid_token"), (503, "keys_unavailable")];
+            assert!(expected.contains(&reply.error()), "{reply:?}");
+        }
+    }
+    assert_eq!(server.hits(), 1);
+}
+
+/// A7: in an outage known keys serve for 24 h after the 10 minutes, unknown ones are 503, and the
+/// issuer is asked once in 30 s; failures count.
+#[tokio::test]
+async fn an_outage_is_not_felt_for_24_hours() {
+    let server = KeyServer::start(Mode::Status(500)).await;
+    let world = server.warm_world().await;
+    let next = Issuer::generate().unwrap();
+    world.clock.advance(Duration::from_mins(10));
+    assert_eq!(ask(&world).await.status, 204);
+    server.asked(1).await;
+    for _ in 0..5 {
+        assert_eq!(ask(&world).await.status, 204);
+        assert!((1..=30).contains(&retry_after(&ask_as(&world, &next).await)));
+    }
+    assert_eq!(server.hits(), 1);
+
+    world.clock.advance(Duration::from_hours(24) - Duration::from_secs(5));
+    assert_eq!(ask(&world).await.status, 204);
+    world.clock.advance(Duration::from_mins(1));
+    assert_eq!(retry_after(&ask(&world).await), 1, "no key is held any more");
+
+    server.now(good());
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(ask(&world).await.status, 204);
+}
+
+/// A7: without any key it is 503 with `Retry-After`, and the issuer is asked once in a second.
+#[tokio::test]
+async fn a_cold_start_in_an_outage_is_unavailable() {
+    let server = KeyServer::start(Mode::Status(503)).await;
+    let world = server.cold_world().await;
+    for _ in 0..5 {
+        assert_eq!(retry_after(&ask(&world).await), 1);
+    }
+    assert_eq!(server.hits(), 1);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(retry_after(&ask(&world).await), 1);
+    assert_eq!(server.hits(), 2);
+
+    let gone =
+        World::with(&[("OIDC_JWKS_URL", "http://127.0.0.1:1/jwks"), ("OIDC_JWKS", "")]).await;
+    assert_eq!(retry_after(&ask(&gone).await), 1);
+}
+
+/// A7: a server that hangs is given up after 3 s.
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up() {
+    let server = KeyServer::start(Mode::Hang).await;
+    let world = server.cold_world().await;
+    assert_eq!(retry_after(&ask(&world).await), 1);
+}
+
+/// A7: no redirects, no documents over 256 KiB, nothing that is no JWKS; and the keys that are held
+/// stay.
+#[tokio::test]
+async fn a_bad_answer_is_no_answer() {
+    let elsewhere = KeyServer::start(good()).await;
+    let server = KeyServer::start(good()).await;
+    let cap = 256 * 1024 - ISSUER.jwks().to_string().len();
+    for mode in [
+        Mode::Redirect(elsewhere.url.clone()),
+        Mode::Padded(cap + 1),
+        Mode::Status(201),
+        Mode::Status(404),
+        Mode::Serve(json!({ "keys": [] })),
+        Mode::Serve(json!({ "keys": [{ "kty": "EC", "kid": ISSUER.kid() }] })),
+        Mode::Serve(json!([])),
+        Mode::Serve(json!("keys")),
+    ] {
+        server.now(mode);
+        let cold = server.cold_world().await;
+        assert_eq!(retry_after(&ask(&cold).await), 1);
+        let warm = server.warm_world().await;
+        let stranger = ISSUER.sign_with_header(
+            &json!({ "alg": "RS256", "kid": "other" }),
+            &warm.timed(&user("icfg_1")),
+        );
+        let reply = warm.delete_as(R1, &stranger).send().await;
+        assert!((1..=30).contains(&retry_after(&reply)), "not looked up, so not unknown");
+        assert_eq!(ask(&warm).await.status, 204);
+    }
+    assert_eq!(elsewhere.hits(), 0);
+    server.now(Mode::Padded(cap));
+    assert_eq!(ask(&server.cold_world().await).await.status, 204);
+}
+
+/// A7: one bad key never spoils the set; weak and mis-purposed keys verify nothing.
+#[tokio::test]
+async fn bad_keys_are_passed_over() {
+    let mut misused = ISSUER.jwk();
+    misused["use"] = json!("enc");
+    let mut odd = ISSUER.jwk();
+    odd["kid"] = json!(7);
+    let server =
+        KeyServer::start(Mode::Serve(json!({ "keys": [odd, misused, ISSUER.jwk()] }))).await;
+    assert_eq!(ask(&server.cold_world().await).await.status, 204);
+
+    let other = Issuer::generate().unwrap();
+    let mut misused = ISSUER.jwk();
+    misused["key_ops"] = json!(["encrypt"]);
+    server.now(Mode::Serve(json!({ "keys": [misused, other.jwk()] })));
+    let world = server.cold_world().await;
+    assert_eq!(ask(&world).await.error(), (403, "invalid_token"));
+    assert_eq!(ask_as(&world, &other).await.status, 204);
+}
+
+/// A7: a fetch outlives the request that needed it.
+#[tokio::test]
+async fn a_caller_that_leaves_does_not_stop_the_fetch() {
+    let server = KeyServer::start(Mode::Hang).await;
+    let world = server.cold_world().await;
+    tokio::select! {
+        reply = ask(&world) => panic!("answered without a key: {reply:?}"),
+        () = server.asked(1) => {}
+    }
+    server.now(good());
+    assert_eq!((ask(&world).await.status, server.hits()), (204, 1));
+}

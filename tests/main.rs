@@ -1,0 +1,23 @@
+//! The tests: HTTP in, HTTP and the table out, against the embedded DynamoDB and a local issuer.
+//!
+//! Each test that proves a requirement of `docs/contract.md` names it.
+#![expect(unreachable_pub, reason = "a test binary has no API")]
+#![expect(clippy::similar_names, reason = "a reply and its replay are alike")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod concurrency;
+mod documentation;
+mod dynamodb;
+mod faults;
+mod functions;
+mod installation;
+mod jwks;
+mod model;
+mod registration;
+mod requests;
+mod resource;
+mod tokens;
+mod tool;
+mod vectors;
+mod world;
+mod writing_the_table;

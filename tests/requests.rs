@@ -1,0 +1,173 @@
+//! What a request may look like (B).
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::world::{World, user};
+
+const I1: &str = "/v1/installations/icfg_1";
+const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+
+/// Sends a request as it stands there, and gives the answer's status.
+async fn raw(world: &World, request: &str) -> u16 {
+    let mut stream = TcpStream::connect(world.url.trim_start_matches("http://")).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// B1: other methods and other paths, with and without a token.
+#[tokio::test]
+async fn other_methods_and_paths() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let token = world.token(&user("icfg_1"));
+    for path in [I1, R1] {
+        for method in ["GET", "POST", "PUT", "PATCH", "OPTIONS", "delete", "PURGE"] {
+            let reply = world.request(method, path).send().await;
+            assert_eq!(reply.error(), (405, "method_not_allowed"), "{method}");
+            assert_eq!(reply.headers["allow"], "DELETE");
+        }
+    }
+    for path in [
+        "/",
+        "/v1/installations",
+        "/v1/installations/",
+        "/v1/installations/icfg_1/",
+        "/v1/installations/icfg_1/resources",
+        "/v1/installations/icfg_1/resources/",
+        "/v1/installations/icfg_1/resources/db_1/x",
+        "/api/delete_resource?installationId=icfg_1&resourceId=db_1",
+        "/favicon.ico",
+    ] {
+        let reply = world.delete_as(path, &token).send().await;
+        assert_eq!((reply.error(), reply.calls), ((404, "not_found"), 0), "{path}");
+        assert_eq!(reply.headers["content-type"], "application/json");
+    }
+}
+
+/// B2: ids come from the path alone, decoded once; the query can forge nothing.
+#[tokio::test]
+async fn ids_come_from_the_path_alone() {
+    let world = World::new().await;
+    for id in ["icfg_1", "icfg_2"] {
+        world.install(id, &["db_1", "db_2"]).await;
+    }
+    let forged = format!("{R1}?installationId=icfg_2&resourceId=db_2&resourceId=db_2");
+    assert_eq!(world.delete(&forged).send().await.status, 204);
+    assert!(!world.is_live("icfg_1", "db_1").await);
+    for (installation, resource) in [("icfg_1", "db_2"), ("icfg_2", "db_1"), ("icfg_2", "db_2")] {
+        assert!(world.is_live(installation, resource).await);
+    }
+
+    let token = world.token(&user("icfg_1"));
+    for (target, status) in [
+        ("/v1/installations/icfg_1/resources/db%5F2", 204),
+        ("/v1/installations/icfg_1/resources/%2e%2e", 400),
+        ("/v1/installations/icfg_1/resources/..", 400),
+        ("/v1/installations/icfg_1/resources/.", 400),
+        ("/v1/installations/icfg_1/resources/a%2Fb", 400),
+        ("/v1/installations/icfg_1/resources/a%252Fb", 400),
+        ("/v1/installations/icfg_1/resources/a%00", 400),
+        ("/v1/installations/icfg_1/resources/a%zz", 400),
+        ("/v1/installations/icfg_1/resources/%ff", 400),
+        ("/v1/installations/icfg_1/resources/a+b", 400),
+        ("/v1/installations/icfg_1/resources/a;b", 400),
+    ] {
+        let request = format!(
+            "DELETE {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+        );
+        assert_eq!(raw(&world, &request).await, status, "{target}");
+    }
+    assert!(!world.is_live("icfg_1", "db_2").await);
+    let longest = "x".repeat(255);
+    let path = |id: &str| format!("{I1}/resources/{id}");
+    assert_eq!(world.delete(&path(&longest)).send().await.status, 204);
+    let reply = world.delete(&path(&format!("{longest}x"))).send().await;
+    assert_eq!(reply.error(), (400, "bad_request"));
+}
+
+/// B3: a body of 64 KiB at most, for both endpoints, with a length or without.
+#[tokio::test]
+async fn bodies_are_bounded() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1", "db_2"]).await;
+    let limit = 64 * 1024;
+    for path in [I1, R1] {
+        let reply = world.delete(path).body(vec![b' '; limit + 1]).send().await;
+        assert_eq!((reply.error(), reply.calls), ((413, "payload_too_large"), 0), "{path}");
+    }
+    let token = world.token(&user("icfg_1"));
+    let chunked = format!(
+        "DELETE {I1} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+         transfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        limit + 1,
+        " ".repeat(limit + 1)
+    );
+    assert_eq!(raw(&world, &chunked).await, 413);
+    assert!(world.is_live("icfg_1", "db_1").await);
+
+    assert_eq!(world.delete(R1).body("no JSON").send().await.status, 204, "it is not read");
+    let reason = "x".repeat(limit - r#"{"reason":""}"#.len());
+    let reply = world.delete(I1).json(&json!({ "reason": reason })).send().await;
+    assert_eq!(reply.status, 200, "64 KiB and no byte more");
+    assert_eq!(world.items("icfg_1").await["receipt#installation"]["reason"], reason);
+}
+
+/// B3, B5: a body that is wrong is named, and nothing happens.
+#[tokio::test]
+async fn a_wrong_body_is_named() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    for (body, message) in [
+        ("[]", "the body is not a JSON object"),
+        ("{\"reason\":", "the body is not a JSON object"),
+        (r#"{"reason":1}"#, "the body's field `reason` must be a string"),
+        (
+            r#"{"cascadeResourceDeletion":0}"#,
+            "the body's field `cascadeResourceDeletion` must be a boolean",
+        ),
+        (r#"{"reason":"x","reason":null}"#, "the body's field `reason` is repeated"),
+    ] {
+        let reply = world.delete(I1).body(body).send().await;
+        assert_eq!((reply.error(), reply.message()), ((400, "bad_request"), message));
+        assert_eq!(reply.calls, 0);
+    }
+    assert!(world.is_live("icfg_1", "db_1").await);
+    assert_eq!(world.delete(I1).body("{}").send().await.status, 200);
+}
+
+/// B4: a key is 1 to 255 visible ASCII characters, sent once.
+#[tokio::test]
+async fn a_key_is_visible_ascii_and_sent_once() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let long = "k".repeat(256);
+    for call in [
+        world.delete(R1).key(""),
+        world.delete(R1).key("a b"),
+        world.delete(R1).key("schlüssel"),
+        world.delete(R1).key(&long),
+        world.delete(R1).key("k1").key("k1"),
+    ] {
+        let reply = call.send().await;
+        assert_eq!((reply.error(), reply.calls), ((400, "bad_request"), 0));
+        assert_eq!(
+            reply.message(),
+            "Idempotency-Key is 1 to 255 visible ASCII characters, sent once"
+        );
+    }
+    assert_eq!(world.delete(R1).key(&long[1..]).send().await.status, 204);
+}
+
+/// B5: an error's body, whole.
+#[tokio::test]
+async fn an_error_is_json() {
+    let world = World::new().await;
+    let reply = world.request("DELETE", R1).send().await;
+    insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"403 {"error":{"code":"invalid_token","message":"exactly one `Authorization: Bearer <token>` header is required"}}"#);
+    assert_eq!(reply.headers["content-type"], "application/json");
+}

@@ -1,0 +1,269 @@
+//! Who may delete: tokens and what they stand for (A), and the order of the checks (A8).
+
+use serde_json::{Value, json};
+use teardown_dev::issuer::Issuer;
+
+use crate::world::{ISSUER, World, account, system, user};
+
+const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+
+/// A world with one resource, and a check that it is still there.
+async fn world() -> World {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    world
+}
+
+/// A1: exactly one `Authorization: Bearer`, and 403 for anything else.
+#[tokio::test]
+async fn without_one_bearer_token_nobody_is_let_in() {
+    let world = world().await;
+    let token = world.token(&user("icfg_1"));
+    let request = || world.request("DELETE", R1);
+    for call in [
+        request(),
+        request().header("authorization", ""),
+        request().header("authorization", "Bearer"),
+        request().header("authorization", "Bearer "),
+        request().header("authorization", &token),
+        request().header("authorization", &format!("Basic {token}")),
+        request().header("authorization", &format!("Bearer  {token}")),
+        request().header("authorization", &format!("Bearer {token} ")).header("authorization", ""),
+        request().header("authorization", &format!("Bearer {token},Bearer {token}")),
+        world.delete(R1).header("authorization", &format!("Bearer {token}")),
+        request().header("cookie", &format!("authorization=Bearer {token}")),
+    ] {
+        let reply = call.send().await;
+        assert_eq!((reply.error(), reply.calls), ((403, "invalid_token"), 0));
+        assert!(!reply.headers.contains_key("www-authenticate"));
+    }
+    let reply = request().header("authorization", &format!("bEARER {token}")).send().await;
+    assert_eq!(reply.status, 204, "the scheme's case is free (RFC 9110, section 11.1)");
+}
+
+/// A2: RS256 by the configured keys, whatever the header says.
+#[tokio::test]
+async fn the_header_decides_nothing() {
+    let world = world().await;
+    let claims = world.timed(&user("icfg_1"));
+    let other = Issuer::generate().unwrap();
+    let kid = ISSUER.kid();
+    let mut refused = vec![
+        ("a stranger's key", other.sign(&claims)),
+        (
+            "a stranger's key under our kid",
+            other.sign_with_header(&json!({ "alg": "RS256", "kid": kid }), &claims),
+        ),
+        (
+            "a stranger's key in the header",
+            other.sign_with_header(
+                &json!({ "alg": "RS256", "kid": kid, "jwk": other.jwk(), "jku": "https://x", "x5u": "https://x" }),
+                &claims,
+            ),
+        ),
+    ];
+    for header in [
+        json!({ "alg": "none", "kid": kid }),
+        json!({ "alg": "HS256", "kid": kid }),
+        json!({ "alg": "RS512", "kid": kid }),
+        json!({ "alg": "PS256", "kid": kid }),
+        json!({ "alg": "rs256", "kid": kid }),
+        json!({ "alg": ["RS256"], "kid": kid }),
+        json!({ "kid": kid }),
+        json!({ "alg": "RS256" }),
+        json!({ "alg": "RS256", "kid": null }),
+        json!({ "alg": "RS256", "kid": 5 }),
+        json!({ "alg": "RS256", "kid": kid, "crit": ["exp"] }),
+        json!({ "alg": "RS256", "kid": kid, "crit": [] }),
+        json!({ "alg": "RS256", "kid": kid, "crit": null }),
+        json!(["RS256", kid]),
+        json!("RS256"),
+    ] {
+        refused.push(("a header", ISSUER.sign_with_header(&header, &claims)));
+    }
+    let token = ISSUER.sign(&claims);
+    let parts: Vec<_> = token.split('.').collect();
+    refused.extend([
+        ("no signature", format!("{}.{}.", parts[0], parts[1])),
+        ("two parts", format!("{}.{}", parts[0], parts[1])),
+        ("four parts", format!("{token}.x")),
+        ("padding", format!("{token}=")),
+        (
+            "other claims",
+            format!(
+                "{}.{}.{}",
+                parts[0],
+                ISSUER.sign(&user("icfg_1")).split('.').nth(1).unwrap(),
+                parts[2]
+            ),
+        ),
+        ("no base64", format!("{}.!.{}", parts[0], parts[2])),
+        ("nothing", "..".to_owned()),
+        ("text", "token".to_owned()),
+    ]);
+    for (why, token) in refused {
+        let reply = world.delete_as(R1, &token).send().await;
+        // A stranger's key id is looked up once; after that it cannot be for 30 s (A7).
+        let expected = [(403, "invalid_token"), (503, "keys_unavailable")];
+        assert!(expected.contains(&reply.error()), "{why}: {reply:?}");
+        assert_eq!(reply.calls, 0, "{why}");
+    }
+    for header in
+        [json!({ "alg": "RS256", "kid": kid, "typ": "at+jwt", "jku": "https://x", "surprise": {} })]
+    {
+        let token = ISSUER.sign_with_header(&header, &claims);
+        assert_eq!(world.delete_as(R1, &token).send().await.status, 204, "{header}");
+    }
+}
+
+/// A3: a token over 8 KiB is refused before it is parsed; one under it is not.
+#[tokio::test]
+async fn a_token_over_8_kib_is_refused() {
+    let world = world().await;
+    let padded = |length: usize| {
+        let mut claims = world.timed(&user("icfg_1"));
+        claims["user_name"] = json!("x".repeat(length));
+        ISSUER.sign(&claims)
+    };
+    let long = padded(6 * 1024);
+    assert!(long.len() > 8 * 1024);
+    let reply = world.delete_as(R1, &long).send().await;
+    assert_eq!(
+        (reply.error(), reply.message()),
+        ((403, "invalid_token"), "the token is over 8 KiB")
+    );
+    let short = padded(5 * 1024);
+    assert!(short.len() < 8 * 1024);
+    assert_eq!(world.delete_as(R1, &short).send().await.status, 204);
+}
+
+/// A3, A4: each claim that is wrong has its own message, and the same answer.
+#[tokio::test]
+async fn wrong_claims_are_named() {
+    let world = world().await;
+    let now = world.clock.timestamp().as_secs();
+    let with = |mut claims: Value, name: &str, value: Value| {
+        claims[name] = value;
+        claims
+    };
+    for (claims, message) in [
+        (
+            with(user("icfg_1"), "iss", json!("https://vercel.com")),
+            "the token is from another issuer",
+        ),
+        (
+            with(user("icfg_1"), "aud", json!("oac_other")),
+            "the token is meant for another integration",
+        ),
+        (with(user("icfg_1"), "exp", json!(now - 61)), "the token has expired"),
+        (with(user("icfg_1"), "nbf", json!(now + 70)), "the token is not valid yet"),
+        (
+            with(user("icfg_1"), "aud", json!(["oac_test"])),
+            "the token's claims are missing or of the wrong type",
+        ),
+        (
+            with(user("icfg_1"), "user_role", Value::Null),
+            "the token's claims are missing or of the wrong type",
+        ),
+        (
+            with(system("icfg_1"), "user_id", json!("u")),
+            "the token is neither a user's nor the system's",
+        ),
+    ] {
+        let reply = world.delete_as(R1, &world.token(&claims)).send().await;
+        assert_eq!(reply.error(), (403, "invalid_token"), "{claims}");
+        assert_eq!((reply.message(), reply.calls), (message, 0));
+    }
+    let late = with(user("icfg_1"), "exp", json!(world.clock.now().as_secs_f64() - 50.5));
+    assert_eq!(world.delete_as(R1, &world.token(&late)).send().await.status, 204);
+}
+
+/// A4: `X-Vercel-Auth`, if sent, agrees with the token.
+#[tokio::test]
+async fn x_vercel_auth_agrees_with_the_token() {
+    let world = world().await;
+    for (claims, style, status) in [
+        (user("icfg_1"), &["system"][..], 403),
+        (system("icfg_1"), &["user"], 403),
+        (user("icfg_1"), &["User"], 403),
+        (user("icfg_1"), &[""], 403),
+        (user("icfg_1"), &["user", "system"], 403),
+        (user("icfg_1"), &["user"], 204),
+        (system("icfg_1"), &["system"], 204),
+        (system("icfg_1"), &[], 204),
+    ] {
+        let token = world.token(&claims);
+        let call = world.delete_as(R1, &token);
+        let call = style.iter().fold(call, |call, style| call.header("x-vercel-auth", style));
+        let reply = call.send().await;
+        assert_eq!(reply.status, status, "{style:?}");
+        if status == 403 {
+            assert_eq!(reply.error(), (403, "invalid_token"));
+        }
+    }
+}
+
+/// A5, B5: a read-only user is told who can.
+#[tokio::test]
+async fn a_read_only_user_may_not_delete() {
+    let world = World::with(&[("SUPPORT_URL", "https://provider.example/help")]).await;
+    world.install("icfg_1", &["db_1"]).await;
+    let mut claims = user("icfg_1");
+    claims["user_role"] = json!("USER");
+    let reply = world.delete_as(R1, &world.token(&claims)).send().await;
+    insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"403 {"error":{"code":"forbidden","message":"the token's user_role may not delete: ADMIN may","user":{"message":"Your role is read-only. Ask a team member who may manage integrations to delete this.","url":"https://provider.example/help"}}}"#);
+    assert_eq!(reply.calls, 0);
+    assert!(world.is_live("icfg_1", "db_1").await);
+}
+
+/// A6: a token that names an installation stands for that one, known or not.
+#[tokio::test]
+async fn a_token_stands_for_its_own_installation() {
+    let world = world().await;
+    for claims in [user("icfg_2"), system("icfg_2"), user("icfg_1/resources"), user("ICFG_1")] {
+        let token = world.token(&claims);
+        let stored = world.delete_as(R1, &token).send().await;
+        let unknown =
+            world.delete_as("/v1/installations/icfg_x/resources/db_1", &token).send().await;
+        assert_eq!((stored.error(), stored.calls), ((403, "forbidden"), 0));
+        assert_eq!(stored.whole(), unknown.whole());
+    }
+    assert!(world.is_live("icfg_1", "db_1").await);
+    let by_system = world.delete_as(R1, &world.token(&system("icfg_1"))).send().await;
+    assert_eq!(by_system.status, 204);
+}
+
+/// A8: route and method, token, ids, role and installation, headers and body, then the store.
+#[tokio::test]
+async fn the_first_check_that_fails_answers() {
+    let world = world().await;
+    let read_only = {
+        let mut claims = user("icfg_1");
+        claims["user_role"] = json!("USER");
+        world.token(&claims)
+    };
+    let other = world.token(&user("icfg_2"));
+    let own = world.token(&user("icfg_1"));
+    let bad_path = "/v1/installations/icfg%201";
+    let path = "/v1/installations/icfg_1";
+    let bad_body = "{";
+    let reply = world.request("PUT", path).key("\t").body(bad_body).send().await;
+    assert_eq!(reply.error(), (405, "method_not_allowed"));
+    let reply = world.request("DELETE", bad_path).key("a b").body(bad_body).send().await;
+    assert_eq!(reply.error(), (403, "invalid_token"));
+    let reply = world.delete_as(bad_path, &read_only).key("a b").body(bad_body).send().await;
+    assert_eq!(reply.error(), (400, "bad_request"));
+    assert!(reply.message().starts_with("an id is"), "{}", reply.message());
+    for token in [&read_only, &other] {
+        let reply = world.delete_as(path, token).key("a b").body(bad_body).send().await;
+        assert_eq!(reply.error(), (403, "forbidden"));
+    }
+    let reply = world.delete_as(path, &own).key("a b").body(bad_body).send().await;
+    assert!(reply.message().starts_with("Idempotency-Key is"), "{}", reply.message());
+    let reply = world.delete_as(path, &own).key("k1").body(bad_body).send().await;
+    assert_eq!((reply.error(), reply.calls), ((400, "bad_request"), 0));
+    let null = world.token(&account("acc_other"));
+    let reply = world.delete_as(path, &null).body(bad_body).send().await;
+    assert_eq!((reply.error(), reply.calls), ((400, "bad_request"), 0), "the account comes last");
+    assert!(world.is_live("icfg_1", "db_1").await);
+}

@@ -1,0 +1,241 @@
+//! `cargo dev`, as it is typed.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::json;
+
+use crate::world::http_client;
+
+/// The command `cargo dev …`, without anything of AWS or of the tool in its environment.
+fn dev(arguments: &[&str]) -> Command {
+    // The first to need the tool builds it; Cargo says nothing to the others then.
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "teardown-dev"]);
+        assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+    });
+    let mut command = Command::new(env!("CARGO"));
+    command.arg("dev").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    for (name, _) in std::env::vars() {
+        let ours = ["INTEGRATION_ID", "TABLE_NAME", "RUST_LOG", "SUPPORT_URL", "RECEIPT_RETENTION"];
+        if name.starts_with("AWS_")
+            || name.starts_with("OIDC_")
+            || name.starts_with("PROVIDER_")
+            || ours.contains(&name.as_str())
+        {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    dev(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A `cargo dev` that runs until the test ends.
+struct Tool {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    url: String,
+    welcome: String,
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Tool {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = dev(&[&["--port", "0"], arguments].concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut welcome = String::new();
+        while !welcome.contains("Ctrl-C ends it") {
+            assert!(output.read_line(&mut welcome).unwrap() > 0, "it ended: {welcome}");
+        }
+        let (_, rest) = welcome.split_once("http://").unwrap();
+        let url = format!("http://{}", rest.split_whitespace().next().unwrap());
+        Self { child, output, url, welcome }
+    }
+
+    fn port(&self) -> &str {
+        self.url.rsplit(':').next().unwrap()
+    }
+
+    /// Runs a command against its DynamoDB.
+    fn run(&self, arguments: &[&str]) -> Output {
+        run(&[&["--port", self.port()], arguments].concat())
+    }
+
+    /// Does what its `curl` lines say, without `curl`; the statuses.
+    async fn paste(&self) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        for line in self.welcome.lines().filter(|line| line.starts_with("curl -i -X DELETE '")) {
+            // What stands in quotes, and what stands before it.
+            let words: Vec<_> = line.split('\'').collect();
+            let mut request = http_client().delete(words[1]);
+            for pair in words[2..].chunks_exact(2) {
+                request = match (pair[0].trim(), pair[1].split_once(": ")) {
+                    ("-H", Some((name, value))) => request.header(name, value),
+                    ("-d", _) => request.body(pair[1].to_owned()),
+                    other => panic!("{other:?} in {line}"),
+                };
+            }
+            statuses.push(request.send().await.unwrap().status().as_u16());
+        }
+        statuses
+    }
+
+    async fn delete(&self, path: &str, token: &str) -> u16 {
+        let request = http_client().delete(format!("{}{path}", self.url)).bearer_auth(token);
+        request.send().await.unwrap().status().as_u16()
+    }
+}
+
+/// The lines that `cargo dev` prints do what they say, Ctrl-C ends it cleanly, and with `--data` the
+/// next start has lines that work too.
+#[tokio::test]
+async fn the_printed_lines_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dev.db");
+    for _ in 0..2 {
+        let mut tool = Tool::start(&["--data", file.to_str().unwrap()]);
+        assert_eq!(tool.paste().await, [204, 204, 200]);
+        let interrupt = Command::new("kill").args(["-INT", &tool.child.id().to_string()]).status();
+        assert!(interrupt.unwrap().success());
+        assert_eq!(tool.child.wait().unwrap().code(), Some(0));
+        let mut farewell = String::new();
+        std::io::Read::read_to_string(&mut tool.output, &mut farewell).unwrap();
+        assert!(farewell.contains("teardown has stopped"), "{farewell}");
+    }
+}
+
+/// A token is all that is printed, the running tool takes it, and it says what it was asked to say.
+#[tokio::test]
+async fn a_token_is_printed_and_taken() {
+    let tool = Tool::start(&[]);
+    let path = "/v1/installations/icfg_new/resources/db_1";
+    for (arguments, status) in [
+        (&["--installation", "icfg_new", "--role", "USER"][..], 403),
+        (&["--installation", "icfg_other"], 403),
+        (&["--system", "--account", "acc_other"], 403),
+        (&["--installation", "icfg_new", "--system"], 204),
+        (&["--installation", "icfg_new", "--expires", "1h"], 204),
+    ] {
+        let output = run(&[&["token"], arguments].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let token = text(&output.stdout).strip_suffix('\n').unwrap();
+        assert_eq!(token.split('.').count(), 3, "{token}");
+        assert_eq!(tool.delete(path, token).await, status, "{arguments:?}");
+    }
+    let keys = http_client().get(format!("{}/.well-known/jwks", tool.url)).send().await.unwrap();
+    assert!(keys.text().await.unwrap().contains("\"RS256\""));
+    for wrong in [&["token"][..], &["token", "--installation", "i", "--expires", "soon"]] {
+        let output = run(wrong);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{wrong:?}");
+    }
+}
+
+/// Good lines are registered, bad and refused ones named by their numbers, and no secret is shown.
+#[tokio::test]
+async fn lines_are_imported_and_shown() {
+    let tool = Tool::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lines.jsonl");
+    let secret = "s3cret-t0ken";
+    let lines = [
+        json!({ "installation": {
+            "id": "icfg_a", "accountId": "acc_a", "accessToken": secret, "billing": "settled",
+        } })
+        .to_string(),
+        String::new(),
+        json!({ "resource": { "installationId": "icfg_a", "id": "db_1", "status": "ready" } })
+            .to_string(),
+        json!({ "resource": { "installationId": "icfg_unknown", "id": "db_1" } }).to_string(),
+        format!(r#"{{"installation":{{"id":"icfg_b","accessToken":"{secret}","surprise":1}}}}"#),
+        json!({ "resource": { "installationId": "icfg_a", "id": "a/b" } }).to_string(),
+        "no JSON".to_owned(),
+        json!({ "webhook": { "installationId": "icfg_a", "id": "hook_1" } }).to_string(),
+    ];
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let path = file.to_str().unwrap();
+
+    let output = tool.run(&["import", path]);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    let numbers: Vec<_> = errors.lines().map(|line| line.split(':').next().unwrap()).collect();
+    let mut sorted = numbers.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, ["line 4", "line 5", "line 6", "line 7"], "{errors}");
+    assert!(errors.contains("the installation is not registered"), "{errors}");
+    assert!(!errors.contains(secret) && !text(&output.stdout).contains(secret));
+
+    let output = tool.run(&["show", "icfg_a"]);
+    let shown = text(&output.stdout);
+    assert!(output.status.success() && !shown.contains(secret), "{shown}");
+    for part in ["icfg_a", "active", "acc_a", "settled", "db_1", "ready", "hook_1", "stored"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let token = run(&["token", "--installation", "icfg_a"]);
+    let token = text(&token.stdout).trim_end();
+    assert_eq!(tool.delete("/v1/installations/icfg_a", token).await, 200);
+    let output = tool.run(&["show", "icfg_a"]);
+    let shown = text(&output.stdout);
+    for part in ["deleting", "receipt", "purge", "user"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+
+    let output = tool.run(&["show", "icfg_unknown"]);
+    assert_eq!((output.status.code(), text(&output.stderr).lines().count()), (Some(1), 1));
+    let output = tool.run(&["import", "/nowhere.jsonl"]);
+    assert_eq!((output.status.code(), text(&output.stderr).lines().count()), (Some(1), 1));
+}
+
+/// The table is created where the AWS environment says, and is fine if it is there.
+#[tokio::test]
+async fn the_table_is_created_once() {
+    let tool = Tool::start(&[]);
+    for _ in 0..2 {
+        let output = dev(&["table"])
+            .env("AWS_ENDPOINT_URL_DYNAMODB", &tool.url)
+            .env("TABLE_NAME", "another")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("another"), "{}", text(&output.stdout));
+    }
+}
+
+/// What cannot be is one line that says why.
+#[tokio::test]
+async fn what_cannot_be_is_one_line() {
+    let tool = Tool::start(&[]);
+    let mut misconfigured = dev(&["--port", "0"]);
+    misconfigured.env("RECEIPT_RETENTION", "soon");
+    for (mut command, part) in [
+        (dev(&["--port", tool.port()]), "is busy: choose another with --port"),
+        (dev(&["--port", "0", "--data", "/nowhere/dev.db"]), "/nowhere"),
+        (dev(&["show", "icfg_1", "--port", "1"]), "no DynamoDB answers at"),
+        (misconfigured, "RECEIPT_RETENTION"),
+    ] {
+        let output = command.output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    let help = run(&["--help"]);
+    for command in ["token", "table", "import", "show"] {
+        assert!(text(&help.stdout).contains(command));
+    }
+}

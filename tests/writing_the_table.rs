@@ -1,0 +1,113 @@
+//! The JSON of `docs/writing-the-table.md`, run as it stands there.
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+/// The request under this name on the page.
+fn request(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/writing-the-table.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (_, rest) = page.split_once(&format!("<!-- request: {name} -->\n```json\n")).unwrap();
+    rest.split_once("\n```\n").unwrap().0.to_owned()
+}
+
+impl World {
+    /// Sends the request under this name as it is; the index of the first condition that failed.
+    async fn run(&self, name: &str) -> Result<(), usize> {
+        let credential = "Credential=local/20261122/us-east-1/dynamodb/aws4_request";
+        let authorization =
+            format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host;x-amz-date, Signature=00");
+        let sent = crate::world::http_client()
+            .post(&self.dynamodb_url)
+            .header("x-amz-target", "DynamoDB_20120810.TransactWriteItems")
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-date", "20261122T000000Z")
+            .header("authorization", authorization)
+            .body(request(name));
+        let answer = sent.send().await.unwrap();
+        if answer.status() == 200 {
+            return Ok(());
+        }
+        let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        let reasons =
+            answer["CancellationReasons"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        let failed = |reason: &Value| reason["Code"] == "ConditionalCheckFailed";
+        Err(reasons.iter().position(failed).unwrap_or_else(|| panic!("{answer}")))
+    }
+
+    /// What is stored of the page's installation, without when.
+    async fn timeless(&self) -> Value {
+        let mut items = self.items("icfg_1").await;
+        for item in items.values_mut() {
+            item.as_object_mut().unwrap().remove("updatedAt");
+        }
+        json!(items)
+    }
+}
+
+/// C2, C4, D1, D4, D6: the page's requests write what the library writes.
+#[tokio::test]
+async fn the_page_writes_what_the_library_writes() {
+    let (page, library) = (World::new().await, World::new().await);
+    let line = |status| {
+        json!({ "resource": {
+            "installationId": "icfg_1", "id": "db_1", "name": "my-database",
+            "productId": "postgres", "status": status,
+        } })
+    };
+    let installation = |billing: Option<&str>| {
+        json!({ "installation": {
+            "id": "icfg_1", "accountId": "acc_1", "teamId": "team_1", "teamSlug": "my-team",
+            "accessToken": "the access token that Vercel sent", "billing": billing,
+        } })
+    };
+    for (name, line) in [
+        ("register-installation", installation(None)),
+        ("register-resource", line("provisioning")),
+        ("change-status", line("ready")),
+        ("settle", installation(Some("settled"))),
+        ("register-installation", installation(None)),
+    ] {
+        assert_eq!(page.run(name).await, Ok(()), "{name}");
+        library.register(line).await;
+        assert_eq!(page.timeless().await, library.timeless().await, "{name}");
+    }
+}
+
+/// C4, D4, D5: the page's requests are refused where it says so, and change nothing then.
+#[tokio::test]
+async fn the_page_is_refused_where_it_says_so() {
+    let world = World::new().await;
+    assert_eq!(world.run("register-resource").await, Err(0), "the installation is unknown");
+    assert_eq!(world.run("change-status").await, Err(0));
+    assert_eq!(world.run("settle").await, Err(0));
+    assert_eq!(world.run("settle-uninstalled").await, Err(0));
+    assert_eq!(world.run("register-installation").await, Ok(()));
+    assert_eq!(world.run("change-status").await, Err(1), "the resource is unknown");
+    assert_eq!(world.run("settle-uninstalled").await, Err(0), "it is active");
+    assert_eq!(world.run("register-resource").await, Ok(()));
+    assert_eq!(world.run("register-resource").await, Err(1), "it is registered already");
+    assert_eq!(world.items("icfg_1").await["#installation"]["resources"], 1);
+
+    let path = "/v1/installations/icfg_1/resources/db_1";
+    assert_eq!(world.delete(path).send().await.error(), (409, "resource_busy"));
+    assert_eq!(world.run("change-status").await, Ok(()));
+    assert_eq!(world.delete(path).send().await.status, 204);
+    // The page's "now" is after this deletion, and before its receipt expires, or this is no test.
+    let receipt = &world.items("icfg_1").await["receipt#resource#db_1"];
+    assert!(receipt["expires_at"].as_u64().unwrap() > 1_800_000_000, "{receipt}");
+    assert_eq!(world.run("register-resource").await, Err(2), "it was deleted");
+    assert_eq!(world.run("change-status").await, Err(1));
+
+    assert_eq!(world.delete("/v1/installations/icfg_1").send().await.status, 200);
+    let before = world.all().await;
+    for name in ["register-installation", "register-resource", "change-status", "settle"] {
+        assert_eq!(world.run(name).await, Err(0), "{name}: the installation was deleted");
+    }
+    assert_eq!(world.all().await, before);
+    assert_eq!(world.run("settle-uninstalled").await, Ok(()));
+    let items = world.items("icfg_1").await;
+    assert_eq!(items["#installation"]["billing"], "settled");
+    assert_eq!(items["work#finalize"]["due_at"], 1_800_000_000);
+}
