@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::auth::TokenError;
+use crate::auth::{AuthError, TokenError};
 use crate::ids::InvalidId;
 
 /// The cause of an error that the caller is not told, for the log.
@@ -16,7 +16,7 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub enum Error {
     /// The caller did not prove who it is (A1 to A4).
     #[error("{0}")]
-    InvalidToken(#[from] TokenError),
+    InvalidToken(TokenError),
     /// The caller is known, and may not do this (A5, A6).
     #[error("{0}")]
     Forbidden(#[from] Forbidden),
@@ -185,6 +185,15 @@ impl Error {
         };
         let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Some(whole.max(1))
+    }
+}
+
+impl From<AuthError> for Error {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Token(error) => Self::InvalidToken(error),
+            AuthError::KeysUnavailable { retry_after } => Self::KeysUnavailable { retry_after },
+        }
     }
 }
 

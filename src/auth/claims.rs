@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::jws::object;
+use super::jws::{not_null, object};
 use super::{Caller, Role, TokenError};
 
 /// How far the clocks of issuer and verifier may be apart (A3).
@@ -28,15 +28,6 @@ pub struct Claims {
     user_id: Option<String>,
     #[serde(default, deserialize_with = "not_null")]
     user_role: Option<String>,
-}
-
-/// Reads a field that may be absent, but not `null`.
-pub(super) fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
 }
 
 /// Reads a field that may be `null`, but not absent: `serde` takes an absent `Option` for `None`

@@ -3,10 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::TokenError;
-use super::claims::not_null;
 use super::keys::PublicKey;
 
 /// A token that was taken apart, and not verified yet: its payload can't be had before.
@@ -92,4 +91,13 @@ pub(super) fn object(json: &[u8]) -> Result<&[u8], TokenError> {
         Some(b'{') => Ok(json),
         _ => Err(TokenError::Malformed),
     }
+}
+
+/// Reads a field that may be absent, but not `null`.
+pub(super) fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }

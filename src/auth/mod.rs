@@ -9,6 +9,8 @@ pub mod jwks;
 pub mod jws;
 pub mod keys;
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -16,7 +18,6 @@ use self::claims::Claims;
 use self::jwks::{Jwks, LookupError};
 use self::jws::Jws;
 use crate::clock::Clock;
-use crate::error::Error;
 
 /// Why a token does not prove who sent it. Each is answered 403 `invalid_token` (A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +67,20 @@ pub enum TokenError {
     /// A4: `X-Vercel-Auth` says something else than the token.
     #[error("X-Vercel-Auth does not agree with the token")]
     AuthStyle,
+}
+
+/// Why it is not known who is calling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// The token does not prove it.
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    /// The token's key could not be looked up (A7).
+    #[error("the keys that verify tokens are not available")]
+    KeysUnavailable {
+        /// When a lookup is possible again.
+        retry_after: Duration,
+    },
 }
 
 /// Who calls, as a verified token says.
@@ -134,13 +149,13 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidToken`] where the headers do not prove it, [`Error::KeysUnavailable`] where
+    /// [`AuthError::Token`] where the headers do not prove it, [`AuthError::KeysUnavailable`] where
     /// the proof's key cannot be looked up now.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
         let jws = Jws::parse(bearer(headers)?)?;
         let key = self.jwks.find(jws.key_id()?).await.map_err(|error| match error {
-            LookupError::Unknown => Error::InvalidToken(TokenError::UnknownKey),
-            LookupError::Unavailable { retry_after } => Error::KeysUnavailable { retry_after },
+            LookupError::Unknown => AuthError::Token(TokenError::UnknownKey),
+            LookupError::Unavailable { retry_after } => AuthError::KeysUnavailable { retry_after },
         })?;
         let claims = Claims::parse(&jws.verify(&key)?)?;
         let caller = claims.caller(&self.issuer, &self.audience, self.clock.now())?;

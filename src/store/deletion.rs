@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::evidence::{learn, parse_installation};
 use super::keys::{self, Item, n, s, time};
 use super::transaction::{Committed, Expression, Row, Transaction};
-use super::{Malformed, Store, in_time, store_error};
+use super::{Store, in_time, store_error};
 use crate::clock::Timestamp;
 use crate::deletion::{
-    Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Recorded,
-    Resource, Step, Target, plan,
+    Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Step,
+    Target, plan,
 };
 use crate::error::{Cause, Error};
 use crate::ids::{InstallationId, ResourceId};
@@ -342,61 +343,5 @@ fn active_and_the_callers(deletion: &Deletion) -> Expression {
         Some(account) => {
             active().and(Expression::new("accountId = :account").value(":account", s(account)))
         }
-    }
-}
-
-/// Replaces a belief by evidence. Every reading here mirrors the condition that failed.
-fn learn(belief: &mut Belief, row: Row, item: Option<Item>) -> Result<(), Error> {
-    match (row, item) {
-        (Row::Outcome, Some(item)) => belief.recorded = Some(parse_recorded(&item)?),
-        (Row::Installation, None) => belief.installation = Installation::Unknown,
-        (Row::Installation, Some(item)) => belief.installation = parse_installation(&item)?,
-        (Row::Resource, None) => belief.resource = Resource::Absent,
-        (Row::Resource, Some(item)) => {
-            belief.resource = if keys::text(&item, "status") == Some("provisioning") {
-                Resource::Provisioning
-            } else {
-                Resource::Ready
-            };
-        }
-        (Row::Receipt, Some(_)) => belief.receipt = Receipt::Stands,
-        (Row::Outcome | Row::Receipt, None) | (Row::Other, _) => {}
-    }
-    Ok(())
-}
-
-fn parse_recorded(item: &Item) -> Result<Recorded, Error> {
-    let malformed = || Malformed::error(item, "no recorded outcome");
-    let status = keys::number(item, "status").and_then(|status| u16::try_from(status).ok());
-    let answer = Answer::from_response(status.ok_or_else(malformed)?, keys::text(item, "body"));
-    Ok(Recorded {
-        account: keys::text(item, "accountId").map(str::to_owned),
-        fingerprint: keys::text(item, "fingerprint").ok_or_else(malformed)?.to_owned(),
-        answer: answer.ok_or_else(malformed)?,
-    })
-}
-
-pub(super) fn parse_installation(item: &Item) -> Result<Installation, Error> {
-    let account = keys::text(item, "accountId").map(str::to_owned);
-    match keys::text(item, "state") {
-        Some("active") => Ok(Installation::Active {
-            account,
-            billing: if keys::text(item, "billing") == Some("settled") {
-                Billing::Settled
-            } else {
-                Billing::Open
-            },
-            resources: match item.get("resources") {
-                None => 0,
-                Some(_) => keys::number(item, "resources")
-                    .map(|count| u64::try_from(count).unwrap_or(0))
-                    .ok_or_else(|| Malformed::error(item, "`resources` is no whole number"))?,
-            },
-        }),
-        Some(_) => Ok(Installation::Deleted {
-            account,
-            finalized: matches!(item.get("finalized"), Some(AttributeValue::Bool(true))),
-        }),
-        None => Err(Malformed::error(item, "it has no `state`")),
     }
 }

@@ -1,10 +1,11 @@
 //! The store: the only place that knows DynamoDB.
 //!
 //! [`keys`] says what is where, [`transaction`] sends one `TransactWriteItems` and reads what it
-//! teaches, [`deletion`] turns a decision into one, [`registry`] registers what can be deleted,
+//! teaches, [`deletion`] turns a decision into one, [`evidence`] reads what a condition returned, [`registry`] registers what can be deleted,
 //! [`table`] is the table itself.
 
 mod deletion;
+mod evidence;
 pub(crate) mod keys;
 pub mod registry;
 pub mod table;

@@ -6,7 +6,8 @@
 
 use serde::Deserialize;
 
-use super::deletion::{absent_or_expired, active, parse_installation};
+use super::deletion::{absent_or_expired, active};
+use super::evidence::parse_installation;
 use super::keys::{self, Item, n, s, time};
 use super::transaction::{Committed, Expression, Row, Transaction};
 use super::{Store, in_time, store_error};

@@ -1,0 +1,107 @@
+//! Answers and errors as responses (B5, C1, D1).
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use crate::deletion::Answer;
+use crate::error::Error;
+
+impl Answer {
+    /// The HTTP status and the JSON body of an answer (C1, D1).
+    #[must_use]
+    pub fn response(self) -> (u16, Option<&'static str>) {
+        match self {
+            Self::Gone => (204, None),
+            Self::Uninstalled { finalized: true } => (200, Some(r#"{"finalized":true}"#)),
+            Self::Uninstalled { finalized: false } => (200, Some(r#"{"finalized":false}"#)),
+        }
+    }
+
+    /// The answer with this status and body, as [`Answer::response`] writes them.
+    #[must_use]
+    pub fn from_response(status: u16, body: Option<&str>) -> Option<Self> {
+        [Self::Gone, Self::Uninstalled { finalized: true }, Self::Uninstalled { finalized: false }]
+            .into_iter()
+            .find(|answer| answer.response() == (status, body))
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: ErrorObject<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorObject<'a> {
+    code: &'a str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<UserMessage<'a>>,
+}
+
+#[derive(Serialize)]
+struct UserMessage<'a> {
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+}
+
+/// Makes the response for a result (B5). `support_url` becomes `error.user.url`.
+#[must_use]
+pub fn respond(result: &Result<Answer, Error>, support_url: Option<&str>) -> Response<Full<Bytes>> {
+    match result {
+        Ok(answer) => {
+            let (status, body) = answer.response();
+            json(status, body.map(|body| Bytes::from_static(body.as_bytes())))
+        }
+        Err(error) => {
+            let row = error.row();
+            let user = row.user_message.map(|message| UserMessage { message, url: support_url });
+            let body = ErrorBody {
+                error: ErrorObject { code: row.code, message: error.to_string(), user },
+            };
+            let mut response = json(row.status, serde_json::to_vec(&body).ok().map(Bytes::from));
+            let headers = response.headers_mut();
+            if let Error::MethodNotAllowed { allow } = error {
+                headers.insert(ALLOW, HeaderValue::from_static(allow));
+            }
+            if let Some(seconds) = error.retry_after() {
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            response
+        }
+    }
+}
+
+fn json(status: u16, body: Option<Bytes>) -> Response<Full<Bytes>> {
+    let has_body = body.is_some();
+    let mut response = Response::new(Full::new(body.unwrap_or_default()));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if has_body {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F1: what is stored of an answer gives the answer back.
+    #[test]
+    fn an_answer_can_be_read_back() {
+        for answer in [
+            Answer::Gone,
+            Answer::Uninstalled { finalized: true },
+            Answer::Uninstalled { finalized: false },
+        ] {
+            let (status, body) = answer.response();
+            assert_eq!(Answer::from_response(status, body), Some(answer));
+        }
+        assert_eq!(Answer::from_response(200, None), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! The body of Delete Installation (B3).
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::deletion::Cascade;
+use crate::error::BadRequest;
+
+/// What the body of Delete Installation says (B3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uninstall {
+    /// `cascadeResourceDeletion`; absent and null mean true (D2).
+    pub cascade: Cascade,
+    /// `reason`.
+    pub reason: Option<String>,
+}
+
+/// Every value that was sent for each field, so that repeated ones are seen.
+#[derive(Default)]
+struct UninstallFields {
+    cascade: Vec<Value>,
+    reason: Vec<Value>,
+}
+
+impl Uninstall {
+    /// Reads the body. No body, `{}` and null values are the same; unknown fields are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`BadRequest`] that names the field, or the body where it is no JSON object.
+    pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
+        let fields = if body.is_empty() {
+            UninstallFields::default()
+        } else {
+            serde_json::from_slice(body).map_err(|_| BadRequest::Body)?
+        };
+        let cascade = match one("cascadeResourceDeletion", fields.cascade)? {
+            Value::Null | Value::Bool(true) => Cascade::Yes,
+            Value::Bool(false) => Cascade::No,
+            _ => {
+                let name = "cascadeResourceDeletion";
+                return Err(BadRequest::FieldType { name, expected: "boolean" });
+            }
+        };
+        let reason = match one("reason", fields.reason)? {
+            Value::Null => None,
+            Value::String(reason) => Some(reason),
+            _ => return Err(BadRequest::FieldType { name: "reason", expected: "string" }),
+        };
+        Ok(Self { cascade, reason })
+    }
+}
+
+/// The one value of a field; null where there is none.
+fn one(name: &'static str, mut values: Vec<Value>) -> Result<Value, BadRequest> {
+    match values.len() {
+        0 => Ok(Value::Null),
+        1 => Ok(values.remove(0)),
+        _ => Err(BadRequest::FieldRepeated(name)),
+    }
+}
+
+impl<'de> Deserialize<'de> for UninstallFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = UninstallFields;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = UninstallFields::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "cascadeResourceDeletion" => fields.cascade.push(map.next_value()?),
+                        "reason" => fields.reason.push(map.next_value()?),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// B3: what the body may be, and what it says.
+    #[test]
+    fn bodies() {
+        let said = |cascade, reason: Option<&str>| {
+            Ok(Uninstall { cascade, reason: reason.map(str::to_owned) })
+        };
+        for nothing in [
+            "",
+            "{}",
+            r#" {"cascadeResourceDeletion":null,"reason":null} "#,
+            r#"{"surprise":[{"reason":5}],"reasons":1}"#,
+            r#"{"cascadeResourceDeletion":true}"#,
+        ] {
+            assert_eq!(Uninstall::parse(nothing.as_bytes()), said(Cascade::Yes, None), "{nothing}");
+        }
+        assert_eq!(
+            Uninstall::parse(br#"{"reason":"too dear","cascadeResourceDeletion":false}"#),
+            said(Cascade::No, Some("too dear"))
+        );
+        for no_object in ["[]", "[true,\"x\"]", "null", "1", "\"x\"", "{", "{}x", " ", "\u{feff}{}"]
+        {
+            assert_eq!(
+                Uninstall::parse(no_object.as_bytes()),
+                Err(BadRequest::Body),
+                "{no_object}"
+            );
+        }
+        assert_eq!(Uninstall::parse(b"{\"reason\":\"\xff\"}"), Err(BadRequest::Body));
+        for (body, message) in [
+            (
+                r#"{"cascadeResourceDeletion":"false"}"#,
+                "the body's field `cascadeResourceDeletion` must be a boolean",
+            ),
+            (r#"{"reason":["x"]}"#, "the body's field `reason` must be a string"),
+            (r#"{"reason":"a","reason":"a"}"#, "the body's field `reason` is repeated"),
+            (
+                r#"{"cascadeResourceDeletion":null,"cascadeResourceDeletion":false}"#,
+                "the body's field `cascadeResourceDeletion` is repeated",
+            ),
+        ] {
+            assert_eq!(Uninstall::parse(body.as_bytes()).unwrap_err().to_string(), message);
+        }
+    }
+
+    proptest! {
+        /// No body whatever makes a panic.
+        #[test]
+        fn any_body_is_parsed(body in ".{0,80}") {
+            let _ = Uninstall::parse(body.as_bytes());
+        }
+    }
+}
