@@ -97,8 +97,8 @@ fn a_bad_environment_stops_the_start_with_one_line() {
     }
 }
 
-/// A7, B1, D1: on a plain port each binary serves its own endpoint, fetches no keys where it has
-/// some, and logs one line per request that never holds the token.
+/// A7, B1, C1, D1, D5: on a plain port each binary serves its own endpoint, fetches no keys where it
+/// has some, logs one line per request that never holds the token, and warns of what it never knew.
 #[tokio::test]
 async fn a_binary_serves_its_endpoint_on_a_port() {
     let world = World::new().await;
@@ -148,6 +148,10 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
         assert_eq!(answer.send().await.unwrap().status(), status);
         let answer = http.delete(url(other)).bearer_auth(&token).send().await.unwrap();
         assert_eq!(answer.status(), 404);
+        let stranger = world.token(&user("icfg_x"));
+        let unknown = path.replace("icfg_1", "icfg_x");
+        let answer = http.delete(url(&unknown)).bearer_auth(&stranger).send().await.unwrap();
+        assert_eq!(answer.status(), status);
         let busy = run(binary, &variables);
         assert_eq!(busy.status.code(), Some(1));
         let line = String::from_utf8(busy.stderr).unwrap();
@@ -164,6 +168,13 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
         assert!(first["span"]["route"].as_str().unwrap().starts_with("/v1/installations/{"));
         let second = lines.next().unwrap();
         assert_eq!((&second["status"], &second["outcome"]), (&json!(404), &json!("not_found")));
+        let warning = lines.next().unwrap();
+        assert_eq!(
+            (&warning["level"], &warning["span"]["installation"]),
+            (&json!("WARN"), &json!("icfg_x"))
+        );
+        assert!(warning["message"].as_str().unwrap().contains("never known"), "{warning}");
+        assert_eq!(lines.next().unwrap()["status"], status);
         assert_eq!(lines.next(), None);
         for secret in [token.as_str(), token.rsplit('.').next().unwrap(), "planted-secret", "k1\""]
         {

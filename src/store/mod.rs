@@ -1,8 +1,8 @@
 //! The store: the only place that knows DynamoDB.
 //!
-//! [`keys`] says what is where, [`transaction`] sends one `TransactWriteItems` and reads what it
-//! teaches, [`deletion`] turns a decision into one, [`evidence`] reads what a condition returned, [`registry`] registers what can be deleted,
-//! [`table`] is the table itself.
+//! `keys` says what is where, `transaction` sends one `TransactWriteItems`, `deletion` turns a
+//! decision into one, `evidence` reads what a failed condition returned, [`registry`] registers what
+//! can be deleted, [`table`] is the table itself.
 
 mod deletion;
 mod evidence;
