@@ -4,6 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use aws_config::BehaviorVersion;
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::region::ProfileFileRegionProvider;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
@@ -43,7 +46,10 @@ impl App {
     ///
     /// [`ConfigError`] where the AWS environment names no region.
     pub async fn new(config: &Config, clock: Clock) -> Result<Self, ConfigError> {
-        let environment = aws_config::defaults(BehaviorVersion::latest());
+        // The region without asking the network, where it would only be found missing.
+        let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new());
+        let environment = aws_config::defaults(BehaviorVersion::latest()).region(region);
         let client = store::client(&store::aws_config(environment).await?);
         Ok(Self::with_store(config, Store::new(client, config, clock.clone()), clock))
     }
@@ -132,12 +138,20 @@ fn log(result: &Result<Answer, Error>, began: Instant, dynamodb_calls: u32) {
         }
         Err(error) => {
             let row = error.row();
-            let cause = std::error::Error::source(error);
             let (status, outcome) = (row.status, row.code);
-            if status >= 500 {
-                tracing::error!(status, outcome, ms, dynamodb_calls, cause, "answered");
-            } else {
-                tracing::info!(status, outcome, reason = %error, ms, dynamodb_calls, "answered");
+            match error {
+                Error::Internal(cause) | Error::StoreUnavailable(cause) => {
+                    let cause = telemetry::chain(cause.as_ref());
+                    tracing::error!(status, outcome, cause, ms, dynamodb_calls, "answered");
+                }
+                // Any caller can bring this about with a key id that nobody has.
+                Error::KeysUnavailable { .. } => {
+                    tracing::warn!(status, outcome, ms, dynamodb_calls, "answered");
+                }
+                _ => {
+                    let reason = error.to_string();
+                    tracing::info!(status, outcome, reason, ms, dynamodb_calls, "answered");
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 
 use crate::auth::keys::KeySet;
+use crate::ids::BelongingId;
 
 /// What the functions are told by their environment.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct Config {
     pub provider: Option<Provider>,
     /// `SUPPORT_URL`: `error.user.url`.
     pub support_url: Option<Url>,
-    /// `RECEIPT_RETENTION`: how long receipts and tombstones are kept, in whole seconds.
+    /// `RECEIPT_RETENTION`: how long receipts are kept, in whole seconds.
     pub receipt_retention: Duration,
     /// `FINALIZE_MARGIN`: how long before the 24 h are over finalization is forced, in whole seconds.
     pub finalize_margin: Duration,
@@ -117,7 +118,7 @@ impl Config {
         let issuer = "https://marketplace.vercel.com";
         let keys = "https://marketplace.vercel.com/.well-known/jwks";
         Ok(Self {
-            integration_id: read("INTEGRATION_ID").ok_or_else(|| missing("INTEGRATION_ID"))?,
+            integration_id: integration_id(read("INTEGRATION_ID"))?,
             table_name: table_name(read("TABLE_NAME").unwrap_or_else(|| "teardown".to_owned()))?,
             oidc_issuer: read("OIDC_ISSUER").unwrap_or_else(|| issuer.to_owned()),
             oidc_jwks_url: url(
@@ -140,6 +141,15 @@ impl Config {
 
 fn missing(variable: &'static str) -> ConfigError {
     ConfigError::new(variable, "is required")
+}
+
+/// An `oac_…`; what Vercel's ids never hold is a slip of the hand.
+fn integration_id(id: Option<String>) -> Result<String, ConfigError> {
+    let id = id.ok_or_else(|| missing("INTEGRATION_ID"))?;
+    match BelongingId::parse(&id) {
+        Ok(_) => Ok(id),
+        Err(rule) => Err(ConfigError::new("INTEGRATION_ID", rule)),
+    }
 }
 
 /// A table's name as DynamoDB has them: 3 to 255 of `A-Z a-z 0-9 _ . -`.
@@ -243,6 +253,11 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (variable, value, message) in [
             ("INTEGRATION_ID", "", "INTEGRATION_ID: is required"),
+            (
+                "INTEGRATION_ID",
+                " oac_1",
+                "INTEGRATION_ID: an id is 1 to 255 of A-Z a-z 0-9 . _ : ~ - and not . or ..",
+            ),
             ("TABLE_NAME", "a/b", "TABLE_NAME: is not 3 to 255 of A-Z a-z 0-9 _ . -"),
             ("OIDC_JWKS_URL", "nonsense", "OIDC_JWKS_URL: is not a URL"),
             (

@@ -276,6 +276,8 @@ pub enum Commit {
     /// Writes the tombstone of an installation that is not there, and what it owes (D5).
     UnknownInstallation,
     /// Records an answer without effect under the idempotency key (F1).
+    ///
+    /// Where the installation was not seen, the account that it must have is a condition.
     Outcome(Answer),
 }
 
@@ -321,9 +323,27 @@ pub fn plan(deletion: &Deletion, belief: &Belief) -> Step {
             Step::Refuse(Error::IdempotencyKeyReused)
         };
     }
-    match &deletion.target {
+    let step = match &deletion.target {
         Target::Resource(_) => plan_resource(deletion, belief),
         Target::Installation { cascade, .. } => plan_installation(deletion, belief, *cascade),
+    };
+    // A transaction may tell of the resource and not of its installation.
+    let account_is_open =
+        deletion.grant.scope == Scope::Account && belief.installation == Installation::Assumed;
+    if account_is_open && !step.compares_the_account() { Step::Look } else { step }
+}
+
+impl Step {
+    /// Whether the step does nothing unless the installation's account is the caller's.
+    fn compares_the_account(&self) -> bool {
+        match self {
+            Self::Commit(commit) => match commit {
+                Commit::Resource { .. } | Commit::Installation { .. } | Commit::Outcome(_) => true,
+                Commit::UnknownResource { installation } => *installation == Presence::Present,
+                Commit::UnknownInstallation => false,
+            },
+            Self::Answer(_) | Self::Refuse(_) | Self::Look => false,
+        }
     }
 }
 
@@ -334,6 +354,10 @@ fn plan_resource(deletion: &Deletion, belief: &Belief) -> Step {
         Installation::Unknown => Presence::Absent,
     };
     match (installation, belief.resource, belief.receipt) {
+        // The transaction may have told of the resource and not of its installation's tombstone.
+        (_, Resource::Provisioning, _) if belief.installation == Installation::Assumed => {
+            Step::Look
+        }
         (Presence::Present, Resource::Provisioning, _) => Step::Refuse(Error::ResourceBusy),
         (Presence::Present, Resource::Ready, receipt) => Step::Commit(Commit::Resource { receipt }),
         (_, _, Receipt::Stands) => without_effect(deletion, Answer::Gone),
@@ -380,7 +404,7 @@ fn account_is_the_callers(deletion: &Deletion, belief: &Belief) -> Account {
         (Installation::Active { account, .. } | Installation::Deleted { account, .. }, _) => {
             account.as_deref()
         }
-        // The commit's own condition compares it.
+        // Left to the step's own condition, or to a look.
         (Installation::Assumed, None) => return Account::Callers,
         (Installation::Assumed, Some(None)) => return Account::NotSeen,
         // An outcome may outlive its installation's tombstone.

@@ -27,6 +27,13 @@ pub(crate) fn count_dynamodb_call() {
     let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
+/// What an error says, and what caused it, in one line. Only what errors display: their `Debug` may
+/// hold whole answers.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Reads `RUST_LOG`: `info`, or `target=level` with commas between.
 ///
 /// # Errors

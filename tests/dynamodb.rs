@@ -30,6 +30,9 @@ pub enum Fault {
     ItemThrottled,
     /// It takes effect or is refused, and where it is refused, what is no evidence conflicts.
     ConflictBesideEvidence,
+    /// It takes effect or is refused, and where something else refuses it too, DynamoDB does not say
+    /// what it found of the installation.
+    InstallationHidden,
     /// The connection breaks before it arrives.
     ResetBefore,
     /// The connection breaks after it took effect.
@@ -44,6 +47,7 @@ struct Inner {
     upstream: String,
     http: reqwest::Client,
     calls: AtomicUsize,
+    connections: AtomicUsize,
     script: Mutex<VecDeque<Fault>>,
     lasting: Mutex<Fault>,
 }
@@ -57,6 +61,7 @@ impl Proxy {
             upstream,
             http: reqwest::Client::new(),
             calls: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             script: Mutex::default(),
             lasting: Mutex::new(Fault::None),
         }));
@@ -64,6 +69,7 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let proxy = accepting.clone();
+                proxy.0.connections.fetch_add(1, Ordering::SeqCst);
                 let service = service_fn(move |request| {
                     let proxy = proxy.clone();
                     async move { proxy.pass(request).await }
@@ -78,6 +84,11 @@ impl Proxy {
     /// How many calls there were.
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
+    }
+
+    /// How many connections there were.
+    pub fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::SeqCst)
     }
 
     /// What happens to the next writes, one after the other; after that they go through.
@@ -115,8 +126,12 @@ impl Proxy {
             Fault::Conflict => return Ok(cancelled(&body, "TransactionConflict")),
             Fault::ItemThrottled => return Ok(cancelled(&body, "ThrottlingError")),
             Fault::ResetBefore => return Err(io::ErrorKind::ConnectionReset.into()),
-            Fault::None | Fault::ConflictBesideEvidence | Fault::ResetAfter => {}
+            Fault::None
+            | Fault::ConflictBesideEvidence
+            | Fault::InstallationHidden
+            | Fault::ResetAfter => {}
         }
+        let request = body.clone();
         let sent = self.0.http.post(&self.0.upstream).headers(head.headers).body(body).send();
         let answer = sent.await.map_err(io::Error::other)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
@@ -128,6 +143,9 @@ impl Proxy {
             let text = String::from_utf8(body.to_vec()).unwrap();
             body = text.replace(r#""Code":"None""#, r#""Code":"TransactionConflict""#).into();
         }
+        if fault == Fault::InstallationHidden && status == 400 {
+            body = hide_installation(&request, &body);
+        }
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
         if let Some(kind) = headers.get("content-type") {
@@ -135,6 +153,25 @@ impl Proxy {
         }
         Ok::<_, Infallible>(response).map_err(|never| match never {})
     }
+}
+
+/// Replaces what a cancelled transaction says of the installation by a conflict, if it says more.
+fn hide_installation(request: &[u8], answer: &[u8]) -> Bytes {
+    let request: Value = serde_json::from_slice(request).unwrap();
+    let mut answer: Value = serde_json::from_slice(answer).unwrap();
+    let Some(reasons) = answer["CancellationReasons"].as_array_mut() else {
+        return Bytes::from(answer.to_string());
+    };
+    let failed = |reason: &Value| reason["Code"] == "ConditionalCheckFailed";
+    if reasons.iter().filter(|reason| failed(reason)).count() > 1 {
+        for (item, reason) in request["TransactItems"].as_array().unwrap().iter().zip(reasons) {
+            let key = |operation: &str| &item[operation]["Key"]["sk"]["S"];
+            if ["Update", "ConditionCheck"].iter().any(|it| key(it) == "#installation") {
+                *reason = json!({ "Code": "TransactionConflict" });
+            }
+        }
+    }
+    Bytes::from(answer.to_string())
 }
 
 /// A transaction cancelled for this reason in its first item.

@@ -66,6 +66,15 @@ async fn a_fault_at_any_write_is_overcome() {
     }
 }
 
+/// F6: a conflict is no reason to connect anew, which takes longer than to try again.
+#[tokio::test]
+async fn a_conflict_keeps_the_connection() {
+    let world = world().await;
+    world.dynamodb.script([Fault::Conflict; 5]);
+    let reply = world.delete(R1).key("k1").send().await;
+    assert_eq!((reply.status, reply.calls, world.dynamodb.connections()), (204, 6, 1));
+}
+
 /// F6: evidence beats a conflict beside it: nothing is retried that has to be planned anew.
 #[tokio::test]
 async fn evidence_beats_a_conflict() {

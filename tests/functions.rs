@@ -184,6 +184,36 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
     assert_eq!(*fetched.lock().unwrap(), 0, "no key was fetched");
 }
 
+/// A fault of the deployment is told by its log, and by nothing else.
+#[tokio::test]
+async fn the_log_has_the_cause_of_a_fault() {
+    let world = World::new().await;
+    let port = free_port().to_string();
+    let jwks = ISSUER.jwks().to_string();
+    let mut function = start(
+        DELETE_RESOURCE,
+        &[
+            ("INTEGRATION_ID", INTEGRATION),
+            ("TABLE_NAME", "misspelt"),
+            ("OIDC_JWKS", &jwks),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "local"),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
+            ("VERCEL_DEV_PORT", &port),
+        ],
+    );
+    function.line();
+    let url = format!("http://127.0.0.1:{port}/v1/installations/icfg_1/resources/db_1");
+    let token = world.token(&user("icfg_1"));
+    let answer = crate::world::http_client().delete(url).bearer_auth(token).send().await.unwrap();
+    assert_eq!(answer.status(), 500);
+    assert!(!answer.text().await.unwrap().contains("NotFound"));
+    let log: Value = serde_json::from_str(&function.end()).unwrap();
+    assert_eq!((&log["level"], &log["outcome"]), (&json!("ERROR"), &json!("internal_error")));
+    assert!(log["cause"].as_str().unwrap().contains("ResourceNotFoundException"), "{log}");
+}
+
 /// Lambda's runtime API, as far as a function needs it.
 #[derive(Clone)]
 struct Lambda {

@@ -41,7 +41,8 @@ async fn a_settled_installation_is_finalized_in_one_call() {
     let by = json!({ "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN" });
     assert_eq!((&tombstone["state"], &tombstone["finalized"]), (&json!("deleting"), &json!(true)));
     assert_eq!((&tombstone["reason"], &tombstone["deletedBy"]), (&json!("too \"dear\""), &by));
-    assert_eq!(tombstone["expires_at"], at + 90 * 24 * 3600);
+    assert!(tombstone.get("expires_at").is_none(), "it is never revived");
+    assert_eq!(items["receipt#installation"]["expires_at"], at + 90 * 24 * 3600);
     let receipt = &items["receipt#installation"];
     assert_eq!((&receipt["deletedAt"], &receipt["deletedBy"]), (&json!(at), &by));
     assert_eq!(receipt["reason"], "too \"dear\"");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::dynamodb::Fault;
 use crate::world::{ACCOUNT, World, account, system};
 
 /// What is done, to one installation with resources `r0` and `r1`.
@@ -114,7 +115,7 @@ impl Model {
 }
 
 /// Does it in the world.
-async fn act(world: &World, id: &str, act: &Act) -> (u16, Value) {
+async fn act(world: &World, id: &str, act: &Act, most_calls: usize) -> (u16, Value) {
     let token = |by: By| match by {
         By::User => world.token(&crate::world::user(id)),
         By::System => world.token(&system(id)),
@@ -148,7 +149,7 @@ async fn act(world: &World, id: &str, act: &Act) -> (u16, Value) {
         }
     };
     let reply = call.send().await;
-    assert!(reply.calls <= 2, "{act:?} took {} calls", reply.calls);
+    assert!(reply.calls <= most_calls, "{act:?} took {} calls", reply.calls);
     let code = reply.body["error"]["code"].clone();
     (reply.status, if code.is_null() { reply.body } else { code })
 }
@@ -171,8 +172,21 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 /// C, D, F: every answer and every state is the model's; at most two calls to DynamoDB each.
 #[test]
 fn any_sequence_gives_what_the_model_gives() {
+    check(Fault::None, 2);
+}
+
+/// A6, C, D, F: so it is where DynamoDB keeps silent about the installation, or about all that is no
+/// evidence.
+#[test]
+fn silence_changes_no_answer() {
+    check(Fault::InstallationHidden, 3);
+    check(Fault::ConflictBesideEvidence, 2);
+}
+
+fn check(fault: Fault, most_calls: usize) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let world = runtime.block_on(World::announcing());
+    world.dynamodb.lasting(fault);
     let cases = AtomicUsize::new(0);
     let config = ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() };
     proptest!(config, |(acts in acts())| {
@@ -181,7 +195,7 @@ fn any_sequence_gives_what_the_model_gives() {
         runtime.block_on(async {
             for step in &acts {
                 let expected = model.act(step);
-                prop_assert_eq!(act(&world, &id, step).await, expected, "{:?}", step);
+                prop_assert_eq!(act(&world, &id, step, most_calls).await, expected, "{:?}", step);
             }
             let items = world.items(&id).await;
             let there = |kind: &str, n: u8| items.contains_key(&format!("{kind}#r{n}"));

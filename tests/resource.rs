@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use teardown::store::registry::RegisterError;
 
+use crate::dynamodb::Fault;
 use crate::world::{ACCOUNT, World, account, system};
 
 const R1: &str = "/v1/installations/icfg_1/resources/db_1";
@@ -161,7 +162,7 @@ async fn a_provisioning_resource_is_busy() {
 
     let reply = world.delete(R1).key("k1").send().await;
 
-    assert_eq!(reply.calls, 1);
+    assert_eq!(reply.calls, 2, "whether its installation is there is looked up");
     insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"409 {"error":{"code":"resource_busy","message":"the resource is still being provisioned","user":{"message":"This resource is still being set up. Try again when it is ready."}}}"#);
     assert_eq!(world.all().await, before);
 
@@ -290,6 +291,40 @@ async fn a_recorded_outcome_is_no_way_around_the_account() {
     let unknown =
         world.delete_as("/v1/installations/icfg_x/resources/r", &own).key("k").send().await;
     assert_eq!(unknown.error(), (403, "forbidden"));
+}
+
+/// A6, F1: where DynamoDB tells of the resource and not of its installation, an account's token is
+/// compared all the same, before anything is said or recorded.
+#[tokio::test]
+async fn the_account_is_compared_whatever_dynamodb_tells() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let line = json!({ "installationId": "icfg_1", "id": "db_2", "status": "provisioning" });
+    world.register(json!({ "resource": line })).await;
+    assert_eq!(world.delete(R1).send().await.whole(), NOTHING);
+    let before = world.all().await;
+    let own = world.token(&account(ACCOUNT));
+    let other = world.token(&account("acc_other"));
+    let busy = "/v1/installations/icfg_1/resources/db_2";
+    let never = "/v1/installations/icfg_1/resources/db_3";
+    world.dynamodb.lasting(Fault::InstallationHidden);
+
+    for path in [R1, busy, never, "/v1/installations/icfg_1"] {
+        assert_eq!(
+            world.delete_as(path, &other).send().await.error(),
+            (403, "forbidden"),
+            "{path}"
+        );
+        let reply = world.delete_as(path, &other).key("k1").send().await;
+        assert_eq!(reply.error(), (403, "forbidden"), "{path}");
+    }
+    assert_eq!(world.all().await, before);
+    assert_eq!(world.delete_as(busy, &own).send().await.error(), (409, "resource_busy"));
+    for key in ["k1", "k2"] {
+        assert_eq!(world.delete_as(R1, &own).key(key).send().await.whole(), NOTHING);
+        assert_eq!(world.delete_as(R1, &own).key(key).send().await.whole(), NOTHING);
+    }
+    assert_eq!(world.delete_as(R1, &other).key("k1").send().await.error(), (403, "forbidden"));
 }
 
 /// A6: an outcome outlives its installation's tombstone, and the account in it still proves right.

@@ -24,9 +24,12 @@ pub fn everything(app: App, jwks: Value, dynamodb_url: String) -> Router {
     // A proxy that the environment names does not know this machine's ports.
     let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
     let dynamodb = move |request| forward(http.clone(), dynamodb_url.clone(), request);
-    endpoints(app)
+    Router::new()
         .route(JWKS_PATH, get(|| async move { axum::Json(jwks) }))
         .route("/", post(dynamodb))
+        .method_not_allowed_fallback(answer)
+        .fallback(answer)
+        .with_state(app)
 }
 
 async fn answer(State(app): State<App>, request: Request) -> Response<Body> {

@@ -4,6 +4,7 @@
 //! a flood of forged key ids costs the issuer one request in 30 s; an outage of the issuer is not
 //! felt for 24 h; a key that could not be looked up is never called unknown.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use futures_util::future::{BoxFuture, Shared};
 
 use super::keys::{KeySet, KeySetError, PublicKey};
 use crate::clock::Clock;
+use crate::telemetry;
 
 /// How old keys are when they are fetched anew, in the background.
 const REFRESH_AFTER: Duration = Duration::from_mins(10);
@@ -75,7 +77,10 @@ type Flight = Shared<BoxFuture<'static, bool>>;
 /// What a first look finds.
 enum Look {
     Key(PublicKey),
-    Wait(Flight),
+    /// A fetch that begins now.
+    Fetch(Flight),
+    /// A fetch that began before, whose answer may be older than the key.
+    Join(Flight),
     Unavailable(Duration),
 }
 
@@ -88,6 +93,8 @@ enum FetchError {
     Status(reqwest::StatusCode),
     #[error("the answer is over 256 KiB")]
     TooLarge,
+    #[error("the fetch panicked")]
+    Panicked,
     #[error(transparent)]
     Document(#[from] KeySetError),
 }
@@ -106,14 +113,17 @@ impl Jwks {
     ///
     /// # Errors
     ///
-    /// [`LookupError::Unknown`] only where the issuer was asked meanwhile.
+    /// [`LookupError::Unknown`] only where the issuer was asked since this was called.
     pub async fn find(&self, kid: &str) -> Result<PublicKey, LookupError> {
-        let flight = match self.look(kid) {
+        let fetched = match self.look(kid) {
             Look::Key(key) => return Ok(key),
             Look::Unavailable(retry_after) => return Err(LookupError::Unavailable { retry_after }),
-            Look::Wait(flight) => flight,
+            Look::Fetch(flight) => flight.await,
+            Look::Join(flight) => {
+                flight.await;
+                false
+            }
         };
-        let fetched = flight.await;
         let state = self.state();
         match state.key(kid) {
             Some(key) => Ok(key),
@@ -135,10 +145,10 @@ impl Jwks {
             return Look::Key(key);
         }
         if let Some(flight) = &state.flight {
-            return Look::Wait(flight.clone());
+            return Look::Join(flight.clone());
         }
         match state.cooldown_left(now) {
-            Duration::ZERO => Look::Wait(self.start_fetch(&mut state, now)),
+            Duration::ZERO => Look::Fetch(self.start_fetch(&mut state, now)),
             left => Look::Unavailable(left),
         }
     }
@@ -147,7 +157,8 @@ impl Jwks {
     fn start_fetch(&self, state: &mut State, now: Duration) -> Flight {
         let cache = self.clone();
         let task = tokio::spawn(async move {
-            let fetched = cache.0.fetch().await;
+            let fetch = AssertUnwindSafe(cache.0.fetch()).catch_unwind();
+            let fetched = fetch.await.unwrap_or(Err(FetchError::Panicked));
             let mut state = cache.state();
             state.flight = None;
             match fetched {
@@ -157,7 +168,7 @@ impl Jwks {
                     true
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "JWKS fetch failed");
+                    tracing::warn!(error = telemetry::chain(&error), "JWKS fetch failed");
                     false
                 }
             }
@@ -179,7 +190,9 @@ impl State {
     }
 
     fn is_stale(&self, now: Duration) -> bool {
-        self.held.as_ref().is_some_and(|held| now.saturating_sub(held.since) >= REFRESH_AFTER)
+        // A clock that was set back leaves keys of unknown age.
+        let age = |held: &Held| now.checked_sub(held.since);
+        self.held.as_ref().is_some_and(|held| age(held).is_none_or(|age| age >= REFRESH_AFTER))
     }
 
     fn drop_outlived(&mut self, now: Duration) {

@@ -1,7 +1,7 @@
 //! The body of Delete Installation (B3).
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::deletion::Cascade;
 use crate::error::BadRequest;
@@ -18,8 +18,8 @@ pub struct Uninstall {
 /// Every value that was sent for each field, so that repeated ones are seen.
 #[derive(Default)]
 struct UninstallFields {
-    cascade: Vec<Value>,
-    reason: Vec<Value>,
+    cascade: Vec<Box<RawValue>>,
+    reason: Vec<Box<RawValue>>,
 }
 
 impl Uninstall {
@@ -34,28 +34,25 @@ impl Uninstall {
         } else {
             serde_json::from_slice(body).map_err(|_| BadRequest::Body)?
         };
-        let cascade = match one("cascadeResourceDeletion", fields.cascade)? {
-            Value::Null | Value::Bool(true) => Cascade::Yes,
-            Value::Bool(false) => Cascade::No,
-            _ => {
-                let name = "cascadeResourceDeletion";
-                return Err(BadRequest::FieldType { name, expected: "boolean" });
-            }
+        let cascade = match one("cascadeResourceDeletion", "boolean", &fields.cascade)? {
+            None | Some(true) => Cascade::Yes,
+            Some(false) => Cascade::No,
         };
-        let reason = match one("reason", fields.reason)? {
-            Value::Null => None,
-            Value::String(reason) => Some(reason),
-            _ => return Err(BadRequest::FieldType { name: "reason", expected: "string" }),
-        };
-        Ok(Self { cascade, reason })
+        Ok(Self { cascade, reason: one("reason", "string", &fields.reason)? })
     }
 }
 
-/// The one value of a field; null where there is none.
-fn one(name: &'static str, mut values: Vec<Value>) -> Result<Value, BadRequest> {
-    match values.len() {
-        0 => Ok(Value::Null),
-        1 => Ok(values.remove(0)),
+/// The one value of a field; none where it is absent or null.
+fn one<T: DeserializeOwned>(
+    name: &'static str,
+    expected: &'static str,
+    values: &[Box<RawValue>],
+) -> Result<Option<T>, BadRequest> {
+    match values {
+        [] => Ok(None),
+        [value] => {
+            serde_json::from_str(value.get()).map_err(|_| BadRequest::FieldType { name, expected })
+        }
         _ => Err(BadRequest::FieldRepeated(name)),
     }
 }
@@ -130,6 +127,7 @@ mod tests {
                 "the body's field `cascadeResourceDeletion` must be a boolean",
             ),
             (r#"{"reason":["x"]}"#, "the body's field `reason` must be a string"),
+            (r#"{"reason":1e999}"#, "the body's field `reason` must be a string"),
             (r#"{"reason":"a","reason":"a"}"#, "the body's field `reason` is repeated"),
             (
                 r#"{"cascadeResourceDeletion":null,"cascadeResourceDeletion":false}"#,

@@ -103,7 +103,14 @@ impl Store {
             (Commit::UnknownInstallation, Target::Installation { .. }) => {
                 self.record_unknown_installation(&mut transaction, deletion);
             }
-            // The outcome alone: a plan commits nothing else for a target of the other kind.
+            (Commit::Outcome(_), _) => {
+                let account = deletion.grant.required_account();
+                if let (Some(account), Installation::Assumed) = (account, &belief.installation) {
+                    let key = keys::installation(&deletion.grant.installation);
+                    transaction.check(Row::Installation, key, of_account(account));
+                }
+            }
+            // No plan commits what is of the other kind of target.
             _ => {}
         }
         transaction
@@ -202,15 +209,13 @@ impl Store {
         }
         let finalized = billing == Billing::Settled;
         let mut tombstone = Expression::new(
-            "SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :finalized, \
-             expires_at = :expiry",
+            "SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :finalized",
         )
         .name("#state", "state")
         .value(":deleting", s("deleting"))
         .value(":at", time(deletion.at))
         .value(":by", keys::actor(&deletion.grant.by))
-        .value(":finalized", AttributeValue::Bool(finalized))
-        .value(":expiry", time(self.expiry(deletion.at)));
+        .value(":finalized", AttributeValue::Bool(finalized));
         if let Some(reason) = reason(deletion) {
             tombstone = tombstone.set("reason = :reason").value(":reason", s(reason));
         }
@@ -232,7 +237,6 @@ impl Store {
             ("deletedAt".to_owned(), time(deletion.at)),
             ("deletedBy".to_owned(), keys::actor(&deletion.grant.by)),
             ("finalized".to_owned(), AttributeValue::Bool(false)),
-            ("expires_at".to_owned(), time(self.expiry(deletion.at))),
         ]);
         if let Some(reason) = reason(deletion) {
             tombstone.insert("reason".to_owned(), s(reason));
@@ -296,7 +300,9 @@ fn outcome(deletion: &Deletion, belief: &Belief, answer: Answer) -> Option<Item>
         Installation::Active { account, .. } | Installation::Deleted { account, .. } => {
             account.as_deref()
         }
-        Installation::Assumed | Installation::Unknown => deletion.grant.required_account(),
+        // A plan commits under this belief only what compares the account.
+        Installation::Assumed => deletion.grant.required_account(),
+        Installation::Unknown => None,
     };
     if let Some(account) = known {
         item.insert("accountId".to_owned(), s(account));
@@ -336,12 +342,15 @@ pub(super) fn active() -> Expression {
     Expression::new("#state = :active").name("#state", "state").value(":active", s("active"))
 }
 
+/// The installation is this account's.
+fn of_account(account: &str) -> Expression {
+    Expression::new("accountId = :account").value(":account", s(account))
+}
+
 /// The installation is active and, where the token names an account alone, that account's (A6).
 fn active_and_the_callers(deletion: &Deletion) -> Expression {
     match deletion.grant.required_account() {
         None => active(),
-        Some(account) => {
-            active().and(Expression::new("accountId = :account").value(":account", s(account)))
-        }
+        Some(account) => active().and(of_account(account)),
     }
 }

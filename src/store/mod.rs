@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use aws_config::{ConfigLoader, SdkConfig};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_dynamodb::config::retry::{ReconnectMode, RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
     ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
@@ -80,7 +80,7 @@ impl Store {
         }
     }
 
-    /// When what is kept after a deletion expires (G2).
+    /// When a receipt expires (G2).
     fn expiry(&self, deleted_at: Timestamp) -> Timestamp {
         deleted_at + self.receipt_retention
     }
@@ -121,7 +121,9 @@ pub fn client(config: &SdkConfig) -> Client {
     let retries = RetryConfig::standard()
         .with_max_attempts(MAX_ATTEMPTS)
         .with_initial_backoff(FIRST_BACKOFF)
-        .with_max_backoff(MAX_BACKOFF);
+        .with_max_backoff(MAX_BACKOFF)
+        // A conflict says nothing against the connection; a broken one is not reused anyway.
+        .with_reconnect_mode(ReconnectMode::ReuseAllConnections);
     let partition =
         RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
     let config = aws_sdk_dynamodb::config::Builder::from(config)
