@@ -34,26 +34,41 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Reads `RUST_LOG`: `info`, or `target=level` with commas between.
+/// What is logged at most, whatever `RUST_LOG` says: at lower levels these write whole requests, with
+/// what is secret in them.
+const AT_MOST: [(&str, LevelFilter); 8] = [
+    ("aws_", LevelFilter::INFO),
+    ("dynoxide", LevelFilter::DEBUG),
+    ("h2", LevelFilter::INFO),
+    ("hyper", LevelFilter::INFO),
+    ("lambda_", LevelFilter::INFO),
+    ("reqwest", LevelFilter::INFO),
+    ("rustls", LevelFilter::INFO),
+    ("tower", LevelFilter::INFO),
+];
+
+/// Reads `RUST_LOG`: `info`, or `target=level` with commas between. What would log secrets is capped.
+///
+/// It is one filter, and not two behind each other: those are asked at each of the SDK's hundreds of
+/// log points in a request, this one once.
 ///
 /// # Errors
 ///
 /// [`ConfigError`] where it is malformed.
 pub fn filter(rust_log: Option<&str>) -> Result<Targets, ConfigError> {
     let directives = rust_log.filter(|text| !text.is_empty()).unwrap_or("info");
-    directives.parse().map_err(|_| {
+    let asked: Targets = directives.parse().map_err(|_| {
         ConfigError::new("RUST_LOG", "is no filter such as info or teardown=debug,info")
-    })
-}
-
-/// What is not logged whatever `RUST_LOG` says: the SDK and the HTTP libraries write whole requests,
-/// with what is secret in them, at their lowest levels.
-#[must_use]
-pub fn discretion() -> Targets {
-    let whole_requests = ["aws_", "h2", "hyper", "hyper_util", "lambda_", "reqwest", "rustls"];
-    Targets::new()
-        .with_default(LevelFilter::TRACE)
-        .with_targets(whole_requests.map(|target| (target, LevelFilter::INFO)))
+    })?;
+    let default = asked.default_level().unwrap_or(LevelFilter::OFF);
+    let capped = |target: &str, level: LevelFilter| {
+        let caps = AT_MOST.iter().filter(|(noisy, _)| target.starts_with(noisy));
+        caps.fold(level, |level, (_, most)| level.min(*most))
+    };
+    Ok(Targets::new()
+        .with_default(default)
+        .with_targets(AT_MOST.map(|(noisy, most)| (noisy, default.min(most))))
+        .with_targets(asked.iter().map(|(target, level)| (target, capped(target, level)))))
 }
 
 /// Sends logs to standard output as JSON, one line per event.
@@ -69,6 +84,32 @@ pub fn init_json() -> Result<(), ConfigError> {
         .with_current_span(true)
         .with_span_list(false);
     // A second subscriber in one process is a test's, and keeps the first.
-    let _ = tracing_subscriber::registry().with(filter).with(discretion()).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    /// No level brings the libraries to log whole requests.
+    #[test]
+    fn what_would_log_secrets_is_capped() {
+        for asked in ["trace", "aws_smithy_runtime=trace,hyper_util=trace,trace", "aws=trace"] {
+            let filter = filter(Some(asked)).unwrap();
+            for target in ["aws_smithy_runtime::client", "hyper::proto", "hyper_util::client"] {
+                assert!(!filter.would_enable(target, &Level::DEBUG), "{asked} {target}");
+            }
+        }
+        let all = filter(Some("trace")).unwrap();
+        assert!(all.would_enable("teardown::app", &Level::TRACE));
+        assert!(all.would_enable("aws_config", &Level::INFO));
+        let quiet = filter(Some("error,hyper=off,teardown=debug")).unwrap();
+        assert!(!quiet.would_enable("aws_config", &Level::WARN));
+        assert!(!quiet.would_enable("hyper::proto", &Level::ERROR));
+        assert!(quiet.would_enable("teardown::store", &Level::DEBUG));
+        assert!(!filter(None).unwrap().would_enable("teardown", &Level::DEBUG));
+    }
 }

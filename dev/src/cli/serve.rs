@@ -128,12 +128,10 @@ fn log_to_stderr() -> anyhow::Result<()> {
         // It warns of every condition that does not hold, which is how deletions learn.
         filter = filter.with_target("dynoxide", LevelFilter::ERROR);
     }
-    // At its lowest level it writes whole requests, access tokens included.
-    let discretion = telemetry::discretion().with_target("dynoxide", LevelFilter::DEBUG);
     let lines = tracing_subscriber::fmt::layer()
         .compact()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
-    tracing_subscriber::registry().with(filter).with(discretion).with(lines).init();
+    tracing_subscriber::registry().with(filter).with(lines).init();
     Ok(())
 }
