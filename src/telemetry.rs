@@ -49,8 +49,8 @@ const AT_MOST: [(&str, LevelFilter); 8] = [
 
 /// Reads `RUST_LOG`: `info`, or `target=level` with commas between. What would log secrets is capped.
 ///
-/// It is one filter, and not two behind each other: those are asked at each of the SDK's hundreds of
-/// log points in a request, this one once.
+/// It is one filter, and not a second one behind that of `RUST_LOG`: the highest level that is logged
+/// stays the one that was asked for.
 ///
 /// # Errors
 ///
