@@ -1,7 +1,7 @@
 //! The one way a request goes, from the host's request to its response.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_config::BehaviorVersion;
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -17,12 +17,22 @@ use tracing::{Instrument as _, Span};
 use crate::auth::Verifier;
 use crate::auth::jwks::Jwks;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
-use crate::deletion::{Answer, Deletion, Grant, Target};
+use crate::config::{Config, ConfigError, Secret};
+use crate::configuration::Configurations;
+use crate::configuration::plan::ConfigurationDeletion;
+use crate::deletion::{Deletion, Grant, Target};
 use crate::error::Error;
-use crate::http::{Endpoint, Ids, Uninstall, idempotency_key, read_body, respond};
-use crate::store::{self, Store};
+use crate::http::{
+    Endpoint, Ids, Reply, Route, Uninstall, authorize_sweep, idempotency_key, read_body, respond,
+    team,
+};
+use crate::ids::InstallationId;
+use crate::outbound::Outbound;
+use crate::store::{self, Done, Store};
 use crate::telemetry;
+use crate::vercel::Vercel;
+use crate::work::owed::Owed;
+use crate::work::{Report, Worker};
 
 /// Everything an endpoint needs. Clones share it.
 #[derive(Clone, Debug)]
@@ -30,7 +40,43 @@ pub struct App {
     verifier: Verifier,
     store: Store,
     clock: Clock,
+    configurations: Configurations,
+    worker: Worker,
+    cron_secret: Option<Secret>,
     support_url: Option<String>,
+}
+
+/// How long a sweep may take, where its host does not say: what `vercel.json` grants it, less what
+/// its answer needs. A host says otherwise by adding this to a request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepTime(pub Duration);
+
+impl Default for SweepTime {
+    fn default() -> Self {
+        Self(Duration::from_secs(50))
+    }
+}
+
+/// What an answer left to be done, to be tried once at once where the host goes on after an answer;
+/// else, and whatever fails, it is the sweep's.
+#[derive(Debug)]
+pub struct FollowUp {
+    worker: Worker,
+    installation: InstallationId,
+    due: Vec<Owed>,
+}
+
+impl FollowUp {
+    /// Does it. What fails is logged, and comes due again.
+    pub async fn run(self) {
+        self.worker.follow_up(&self.installation, self.due).await;
+    }
+}
+
+/// What a request came to.
+struct Outcome {
+    reply: Reply,
+    follow_up: Option<FollowUp>,
 }
 
 /// A handler panicked. What it said went to standard error.
@@ -57,13 +103,32 @@ impl App {
     /// Like [`App::new`], for a store that there is.
     #[must_use]
     pub fn with_store(config: &Config, store: Store, clock: Clock) -> Self {
-        let jwks = Jwks::new(config.oidc_jwks_url.clone(), config.oidc_jwks.clone(), clock.clone());
+        let outbound = Outbound::default();
+        let jwks = Jwks::new(
+            config.oidc_jwks_url.clone(),
+            config.oidc_jwks.clone(),
+            outbound.clone(),
+            clock.clone(),
+        );
+        let vercel = Vercel::new(config.vercel_api_url.clone(), outbound.clone());
+        let configurations = Configurations::new(store.clone(), vercel.clone(), clock.clone());
+        let worker = Worker::new(
+            config,
+            store.clone(),
+            configurations.clone(),
+            vercel,
+            outbound,
+            clock.clone(),
+        );
         let issuer = config.oidc_issuer.clone();
         let audience = config.integration_id.clone();
         Self {
             verifier: Verifier::new(issuer, audience, jwks, clock.clone()),
             store,
             clock,
+            configurations,
+            worker,
+            cron_secret: config.cron_secret.clone(),
             support_url: config.support_url.as_ref().map(ToString::to_string),
         }
     }
@@ -74,49 +139,106 @@ impl App {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let began = Instant::now();
+        self.handle_and_follow_up(endpoint, request).await.0
+    }
+
+    /// Answers a request, and says what is left to be done after the answer.
+    pub async fn handle_and_follow_up<B>(
+        &self,
+        endpoint: Endpoint,
+        request: Request<B>,
+    ) -> (Response<Full<Bytes>>, Option<FollowUp>)
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let span = tracing::info_span!(
             "request",
             method = %request.method(),
-            route = endpoint.route(),
+            route = endpoint.pattern(),
             installation = Empty,
             resource = Empty,
             caller = Empty,
         );
-        async {
-            let answer = AssertUnwindSafe(Box::pin(self.answer(endpoint, request))).catch_unwind();
-            let (result, calls) = telemetry::counting_dynamodb_calls(answer).await;
-            let result = result.unwrap_or_else(|_| Err(Error::Internal(Panicked.into())));
-            log(&result, began, calls);
-            respond(&result, self.support_url.as_deref())
-        }
-        .instrument(span)
-        .await
+        self.finish(self.answer(endpoint, request)).instrument(span).await
     }
 
-    async fn answer<B>(&self, endpoint: Endpoint, request: Request<B>) -> Result<Answer, Error>
+    /// Sweeps for a scheduler that its host vouches for, such as a schedule of Lambda's.
+    pub async fn sweep(&self, time: SweepTime) -> Response<Full<Bytes>> {
+        let span = tracing::info_span!("schedule", route = Endpoint::Sweep.pattern());
+        let (response, _) = self.finish(self.swept(time)).instrument(span).await;
+        response
+    }
+
+    async fn finish(
+        &self,
+        answer: impl Future<Output = Result<Outcome, Error>>,
+    ) -> (Response<Full<Bytes>>, Option<FollowUp>) {
+        let began = Instant::now();
+        let answer = AssertUnwindSafe(Box::pin(answer)).catch_unwind();
+        let (result, calls) = telemetry::counting_dynamodb_calls(answer).await;
+        let result = result.unwrap_or_else(|_| Err(Error::Internal(Panicked.into())));
+        let (result, follow_up) = match result {
+            Ok(outcome) => (Ok(outcome.reply), outcome.follow_up),
+            Err(error) => (Err(error), None),
+        };
+        log(&result, began, calls);
+        (respond(&result, self.support_url.as_deref()), follow_up)
+    }
+
+    async fn answer<B>(&self, endpoint: Endpoint, request: Request<B>) -> Result<Outcome, Error>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        let ids = endpoint.route_request(&head.method, head.uri.path())?;
+        let ids = match endpoint.route_request(&head.method, head.uri.path())? {
+            Route::Delete(ids) => ids,
+            Route::Sweep => {
+                authorize_sweep(&head.headers, self.cron_secret.as_ref())?;
+                let time = head.extensions.get().copied().unwrap_or_default();
+                return self.swept(time).await;
+            }
+        };
         let caller = self.verifier.authenticate(&head.headers).await?;
         Span::current().record("caller", caller.kind());
         let ids = ids.parse()?;
         record_ids(&ids);
         let grant = Grant::authorize(caller, ids.installation().clone())?;
         let key = idempotency_key(&head.headers)?;
-        let body = read_body(body).await?;
+        let at = self.clock.timestamp();
         let target = match ids {
-            Ids::Resource(_, resource) => Target::Resource(resource),
+            Ids::Configuration(_) => {
+                let team = team(head.uri.query())?;
+                read_body(body).await?;
+                let request = ConfigurationDeletion { grant, team, key, at };
+                let done = self.configurations.delete(&request).await?;
+                return Ok(self.deleted(request.grant.installation, done));
+            }
+            Ids::Resource(_, resource) => {
+                read_body(body).await?;
+                Target::Resource(resource)
+            }
             Ids::Installation(_) => {
-                let Uninstall { cascade, reason } = Uninstall::parse(&body)?;
+                let Uninstall { cascade, reason } = Uninstall::parse(&read_body(body).await?)?;
                 Target::Installation { cascade, reason }
             }
         };
-        let deletion = Deletion { grant, target, key, at: self.clock.timestamp() };
-        self.store.delete(&deletion).await
+        let deletion = Deletion { grant, target, key, at };
+        let done = self.store.delete(&deletion).await?;
+        Ok(self.deleted(deletion.grant.installation, done))
+    }
+
+    fn deleted(&self, installation: InstallationId, done: Done) -> Outcome {
+        let Done { answer, due } = done;
+        let worker = self.worker.clone();
+        let follow_up = (!due.is_empty()).then_some(FollowUp { worker, installation, due });
+        Outcome { reply: Reply::Deleted(answer), follow_up }
+    }
+
+    async fn swept(&self, SweepTime(time): SweepTime) -> Result<Outcome, Error> {
+        let reply = Reply::Swept(self.worker.sweep(time).await?);
+        Ok(Outcome { reply, follow_up: None })
     }
 }
 
@@ -129,11 +251,14 @@ fn record_ids(ids: &Ids) {
 }
 
 /// Logs how a request ended: a failure of ours as an error with its cause, once.
-fn log(result: &Result<Answer, Error>, began: Instant, dynamodb_calls: u32) {
+fn log(result: &Result<Reply, Error>, began: Instant, dynamodb_calls: u32) {
     let ms = began.elapsed().as_secs_f64() * 1000.0;
     match result {
-        Ok(answer) => {
-            let (status, _) = answer.response();
+        Ok(Reply::Swept(Report { taken, done, put_off, parked })) => {
+            tracing::info!(taken, done, put_off, parked, ms, dynamodb_calls, "swept");
+        }
+        Ok(reply) => {
+            let status = reply.status();
             tracing::info!(status, outcome = "done", ms, dynamodb_calls, "answered");
         }
         Err(error) => {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The wall clock, plus what a test has advanced it by. Clones share the advance.
+/// The wall clock, or one that stands still, plus what a test has advanced it by. Clones share the
+/// advance.
 ///
 /// Wall time and not a monotonic clock, because hosts freeze a function between requests: what is
 /// 10 minutes old must be old after a freeze too.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
+    /// Where it stands, since the Unix epoch; `None` where it goes.
+    stands_at: Option<Duration>,
     advanced_ms: Arc<AtomicU64>,
 }
 
@@ -19,6 +22,12 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         Self::default()
+    }
+
+    /// A clock that stands where the system's is now, until it is moved.
+    #[must_use]
+    pub fn standing() -> Self {
+        Self { stands_at: Some(Self::system().now()), ..Self::default() }
     }
 
     /// Moves this clock and its clones forward by `by`, to the millisecond.
@@ -30,8 +39,9 @@ impl Clock {
     /// The time since the Unix epoch.
     #[must_use]
     pub fn now(&self) -> Duration {
-        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        system + Duration::from_millis(self.advanced_ms.load(Ordering::SeqCst))
+        let system = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.stands_at.unwrap_or_else(system)
+            + Duration::from_millis(self.advanced_ms.load(Ordering::SeqCst))
     }
 
     /// The time in whole seconds, as stored.

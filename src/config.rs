@@ -1,7 +1,6 @@
 //! The configuration: every environment variable once, parsed at the start or refused by name.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,6 +9,7 @@ use reqwest::Url;
 
 use crate::auth::keys::KeySet;
 use crate::ids::BelongingId;
+use crate::outbound::is_loopback;
 
 /// What the functions are told by their environment.
 #[derive(Clone, Debug)]
@@ -24,8 +24,12 @@ pub struct Config {
     pub oidc_jwks_url: Url,
     /// `OIDC_JWKS`: keys to start with.
     pub oidc_jwks: Option<KeySet>,
+    /// `VERCEL_API_URL`: Vercel's REST API.
+    pub vercel_api_url: Url,
     /// `PROVIDER_URL` and `PROVIDER_SECRET`: where deletions are announced.
     pub provider: Option<Provider>,
+    /// `CRON_SECRET`: what the sweep's caller must send.
+    pub cron_secret: Option<Secret>,
     /// `SUPPORT_URL`: `error.user.url`.
     pub support_url: Option<Url>,
     /// `RECEIPT_RETENTION`: how long receipts are kept, in whole seconds.
@@ -129,13 +133,29 @@ impl Config {
                 .map(|document| KeySet::parse(document.as_bytes()))
                 .transpose()
                 .map_err(|error| ConfigError::new("OIDC_JWKS", error))?,
+            vercel_api_url: url(
+                "VERCEL_API_URL",
+                &read("VERCEL_API_URL").unwrap_or_else(|| "https://api.vercel.com".to_owned()),
+            )?,
             provider: provider(read("PROVIDER_URL"), read("PROVIDER_SECRET"))?,
+            cron_secret: read("CRON_SECRET").map(cron_secret).transpose()?,
             support_url: read("SUPPORT_URL").map(|text| url("SUPPORT_URL", &text)).transpose()?,
             receipt_retention: retention(
                 &read("RECEIPT_RETENTION").unwrap_or_else(|| "90d".to_owned()),
             )?,
             finalize_margin: margin(&read("FINALIZE_MARGIN").unwrap_or_else(|| "2h".to_owned()))?,
         })
+    }
+}
+
+impl Config {
+    /// The secret that the sweep cannot do without.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where `CRON_SECRET` is missing.
+    pub fn require_cron_secret(&self) -> Result<&Secret, ConfigError> {
+        self.cron_secret.as_ref().ok_or_else(|| missing("CRON_SECRET"))
     }
 }
 
@@ -165,16 +185,9 @@ fn table_name(name: String) -> Result<String, ConfigError> {
 /// An https address, or http on loopback: what is sent there is secret, or trusted.
 fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text).map_err(|_| ConfigError::new(variable, "is not a URL"))?;
-    let host = url.host_str().unwrap_or_default();
-    let loopback = host == "localhost"
-        || host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse()
-            .is_ok_and(|ip: IpAddr| ip.is_loopback());
     match url.scheme() {
         "https" => Ok(url),
-        "http" if loopback => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
         _ => Err(ConfigError::new(variable, "must be https, or http on loopback")),
     }
 }
@@ -199,6 +212,15 @@ fn provider(
         return Err(ConfigError::new("PROVIDER_SECRET", rule));
     }
     Ok(Some(Provider { url: url("PROVIDER_URL", &address)?, secret: Secret::new(secret) }))
+}
+
+/// What a header can carry as it stands.
+fn cron_secret(secret: String) -> Result<Secret, ConfigError> {
+    if secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(Secret::new(secret))
+    } else {
+        Err(ConfigError::new("CRON_SECRET", "must be visible ASCII characters"))
+    }
 }
 
 /// The longest retention: longer ones are typing errors.
@@ -246,7 +268,12 @@ mod tests {
         );
         assert_eq!(config.receipt_retention.as_secs(), 90 * 24 * 3600);
         assert_eq!(config.finalize_margin.as_secs(), 2 * 3600);
+        assert_eq!(config.vercel_api_url.as_str(), "https://api.vercel.com/");
         assert!(config.provider.is_none() && config.oidc_jwks.is_none());
+        assert_eq!(
+            config.require_cron_secret().unwrap_err().to_string(),
+            "CRON_SECRET: is required"
+        );
     }
 
     #[test]
@@ -267,6 +294,8 @@ mod tests {
             ),
             ("OIDC_JWKS", "{}", "OIDC_JWKS: not a JWKS document"),
             ("OIDC_JWKS", r#"{"keys":[]}"#, "OIDC_JWKS: the JWKS document has no usable key"),
+            ("VERCEL_API_URL", "api.vercel.com", "VERCEL_API_URL: is not a URL"),
+            ("CRON_SECRET", "two words", "CRON_SECRET: must be visible ASCII characters"),
             ("PROVIDER_URL", "https://provider.example", "PROVIDER_SECRET: is required"),
             ("PROVIDER_SECRET", WHSEC, "PROVIDER_URL: is required"),
             ("SUPPORT_URL", "ftp://x", "SUPPORT_URL: must be https, or http on loopback"),
@@ -289,9 +318,14 @@ mod tests {
         for url in ["http://127.0.0.1:3000/k", "http://localhost/k", "http://[::1]:1/k"] {
             assert!(config(&[ID, ("OIDC_JWKS_URL", url)]).is_ok(), "{url}");
         }
-        let config =
-            config(&[ID, ("PROVIDER_URL", "https://p.example"), ("PROVIDER_SECRET", WHSEC)]);
+        let config = config(&[
+            ID,
+            ("PROVIDER_URL", "https://p.example"),
+            ("PROVIDER_SECRET", WHSEC),
+            ("CRON_SECRET", "cr0n"),
+        ]);
         let shown = format!("{config:?}");
-        assert!(shown.contains("[secret]") && !shown.contains("MfKQ9r8"), "{shown}");
+        assert!(shown.contains("[secret]"), "{shown}");
+        assert!(!shown.contains("MfKQ9r8") && !shown.contains("cr0n"), "{shown}");
     }
 }

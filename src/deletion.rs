@@ -54,6 +54,26 @@ impl Actor {
             Self::User { account, .. } | Self::System { account } => account,
         }
     }
+
+    /// `user` or `system`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::User { .. } => "user",
+            Self::System { .. } => "system",
+        }
+    }
+}
+
+/// By whom, when and why something was deleted, as receipts and announcements tell it (G1, G5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// By whom.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in the caller's words.
+    pub reason: Option<String>,
 }
 
 impl Grant {
@@ -134,6 +154,16 @@ impl Deletion {
         }
     }
 
+    /// By whom, when and why.
+    #[must_use]
+    pub fn provenance(&self) -> Provenance {
+        let reason = match &self.target {
+            Target::Resource(_) => None,
+            Target::Installation { reason, .. } => reason.clone(),
+        };
+        Provenance { by: self.grant.by.clone(), at: self.at, reason }
+    }
+
     /// What requests have in common that are the same: their parsed values (F2).
     #[must_use]
     pub fn fingerprint(&self) -> String {
@@ -150,7 +180,7 @@ impl Deletion {
 /// How a deletion that succeeded is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The resource is gone (C1).
+    /// The resource or the configuration is gone (C1, E3).
     Gone,
     /// The installation is gone (D1).
     Uninstalled {

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
+use http::Method;
+
 use crate::auth::{AuthError, TokenError};
 use crate::ids::InvalidId;
+use crate::vercel::Said;
 
 /// The cause of an error that the caller is not told, for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -17,6 +20,9 @@ pub enum Error {
     /// The caller did not prove who it is (A1 to A4).
     #[error("{0}")]
     InvalidToken(TokenError),
+    /// The sweep's caller did not send its secret (B1).
+    #[error("exactly one `Authorization: Bearer <CRON_SECRET>` header is required")]
+    NotTheScheduler,
     /// The caller is known, and may not do this (A5, A6).
     #[error("{0}")]
     Forbidden(#[from] Forbidden),
@@ -27,10 +33,10 @@ pub enum Error {
     #[error("there is nothing at this path")]
     NotFound,
     /// The path has an endpoint, but not for this method (B1).
-    #[error("this path answers {allow} only")]
+    #[error("this path answers {allowed} only")]
     MethodNotAllowed {
         /// The method that the `Allow` header names.
-        allow: &'static str,
+        allowed: Method,
     },
     /// The body is over 64 KiB (B3).
     #[error("the body is over 64 KiB")]
@@ -44,6 +50,27 @@ pub enum Error {
     /// The `Idempotency-Key` has stood for another request before (F2).
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyKeyReused,
+    /// No configuration of this id was ever known (E4).
+    #[error("there is no such configuration")]
+    ConfigurationUnknown,
+    /// Another request is deleting the configuration (F4).
+    #[error("the configuration is being deleted by another request")]
+    RequestInProgress {
+        /// When that one has ended at the latest.
+        retry_after: Duration,
+    },
+    /// Vercel would take the token that final invoices need (E3).
+    #[error("the installation's invoices are not settled")]
+    InvoicesOpen,
+    /// Vercel refuses to delete the configuration (E3), in its own words.
+    #[error("Vercel refuses to delete the configuration: {0}")]
+    UpstreamRefused(Said),
+    /// Vercel's API is out of reach (E3).
+    #[error("Vercel's API is not available")]
+    UpstreamUnavailable {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
     /// The token's key could not be looked up (A7).
     #[error("the keys that verify tokens are not available")]
     KeysUnavailable {
@@ -67,6 +94,9 @@ pub enum Forbidden {
     /// A6: one answer for every installation that is not the caller's, stored or not.
     #[error("the token does not stand for this installation")]
     OtherInstallation,
+    /// E1: `teamId` or `slug` is not the installation's.
+    #[error("teamId and slug do not stand for this installation's team")]
+    OtherTeam,
 }
 
 /// What is wrong with a request.
@@ -89,6 +119,9 @@ pub enum BadRequest {
     /// A field of the body is there twice (B3).
     #[error("the body's field `{0}` is repeated")]
     FieldRepeated(&'static str),
+    /// A parameter of the query is there twice (B4).
+    #[error("the query parameter `{0}` is repeated")]
+    QueryRepeated(&'static str),
     /// The body broke off, or took longer than [`crate::http::BODY_TIMEOUT`].
     #[error("the body did not arrive in full")]
     BodyIncomplete,
@@ -128,8 +161,15 @@ table! {
     OTHER_INSTALLATION = 403 "forbidden",
         Some("You do not have access to this installation."),
         "The token stands for another installation or account.";
+    OTHER_TEAM = 403 "forbidden",
+        Some("You do not have access to this team."),
+        "`teamId` or `slug` is not that of the installation.";
+    NOT_THE_SCHEDULER = 403 "invalid_token", None,
+        "The sweep's caller did not send `CRON_SECRET`.";
     NOT_FOUND = 404 "not_found", None,
         "No endpoint is at this path.";
+    CONFIGURATION_UNKNOWN = 404 "not_found", None,
+        "No configuration of this id was ever known.";
     METHOD_NOT_ALLOWED = 405 "method_not_allowed", None,
         "The endpoint takes another method; `Allow` names it.";
     RESOURCE_BUSY = 409 "resource_busy",
@@ -141,6 +181,15 @@ table! {
     IDEMPOTENCY_KEY_REUSED = 409 "idempotency_key_reused",
         Some("This request could not be matched with an earlier one. Try again."),
         "The `Idempotency-Key` has stood for another request in the last 7 days.";
+    REQUEST_IN_PROGRESS = 409 "request_in_progress",
+        Some("This is being deleted already. Try again in a moment."),
+        "Another request is deleting this configuration; try again after `Retry-After` seconds.";
+    INVOICES_OPEN = 409 "invoices_open",
+        Some("Final invoices are still open. Try again when they are settled, or a day after the uninstall."),
+        "Invoices are not settled, and the uninstall, if any, is not 24 h ago.";
+    UPSTREAM_REFUSED = 409 "upstream_refused",
+        Some("Vercel did not permit this deletion."),
+        "Vercel refuses to delete the configuration; the message has its words.";
     PAYLOAD_TOO_LARGE = 413 "payload_too_large", None,
         "The body is over 64 KiB.";
     INTERNAL_ERROR = 500 "internal_error", None,
@@ -149,6 +198,8 @@ table! {
         "The token's key cannot be looked up now; try again after `Retry-After` seconds.";
     STORE_UNAVAILABLE = 503 "store_unavailable", None,
         "DynamoDB did not answer in time; try again after `Retry-After` seconds.";
+    UPSTREAM_UNAVAILABLE = 503 "upstream_unavailable", None,
+        "Vercel's API is out of reach; the deletion goes on by itself, or by a request after `Retry-After` seconds.";
 }
 
 /// What a caller should wait before it asks again for what DynamoDB refused for 8 s (F6).
@@ -163,7 +214,14 @@ impl Error {
             Self::InvalidToken(_) => &INVALID_TOKEN,
             Self::Forbidden(Forbidden::ReadOnlyRole) => &READ_ONLY_ROLE,
             Self::Forbidden(Forbidden::OtherInstallation) => &OTHER_INSTALLATION,
+            Self::Forbidden(Forbidden::OtherTeam) => &OTHER_TEAM,
+            Self::NotTheScheduler => &NOT_THE_SCHEDULER,
             Self::NotFound => &NOT_FOUND,
+            Self::ConfigurationUnknown => &CONFIGURATION_UNKNOWN,
+            Self::RequestInProgress { .. } => &REQUEST_IN_PROGRESS,
+            Self::InvoicesOpen => &INVOICES_OPEN,
+            Self::UpstreamRefused(_) => &UPSTREAM_REFUSED,
+            Self::UpstreamUnavailable { .. } => &UPSTREAM_UNAVAILABLE,
             Self::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
             Self::ResourceBusy => &RESOURCE_BUSY,
             Self::ResourcesRemain(_) => &RESOURCES_REMAIN,
@@ -179,7 +237,9 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         let wait = match self {
-            Self::KeysUnavailable { retry_after } => *retry_after,
+            Self::KeysUnavailable { retry_after }
+            | Self::RequestInProgress { retry_after }
+            | Self::UpstreamUnavailable { retry_after } => *retry_after,
             Self::StoreUnavailable(_) => STORE_RETRY_AFTER,
             _ => return None,
         };

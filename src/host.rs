@@ -1,10 +1,15 @@
 //! The hosts: Vercel, AWS Lambda, or a plain port. The only file that knows their runtimes.
 
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt as _;
+use lambda_http::RequestExt as _;
+use lambda_http::request::RequestContext;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use crate::app::App;
+use crate::app::{App, SweepTime};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::Endpoint;
@@ -46,6 +51,9 @@ pub fn serve(endpoint: Endpoint) -> ExitCode {
 fn run(endpoint: Endpoint) -> Result<(), Failure> {
     telemetry::init_json()?;
     let config = Config::from_env()?;
+    if endpoint == Endpoint::Sweep {
+        config.require_cron_secret()?;
+    }
     // One thread: a function has one core or a share of one, and a request computes for 0.1 ms.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -58,21 +66,38 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
 }
 
 async fn vercel(app: App, endpoint: Endpoint) -> Result<(), Failure> {
-    let handler = move |request: vercel_runtime::Request| {
+    let handler = move |request: vercel_runtime::Request, state: vercel_runtime::AppState| {
         let app = app.clone();
         async move {
-            let response = app.handle(endpoint, request).await;
+            let (response, follow_up) = app.handle_and_follow_up(endpoint, request).await;
+            if let Some(follow_up) = follow_up {
+                state.wait_until(follow_up.run());
+            }
             Ok::<_, vercel_runtime::Error>(response.map(vercel_runtime::ResponseBody::from))
         }
     };
     vercel_runtime::run(vercel_runtime::service_fn(handler)).await
 }
 
+/// What Lambda's runtime needs to send an answer on; half of the time where that is short.
+const LAMBDA_MARGIN: Duration = Duration::from_secs(3);
+
 async fn lambda(app: App, endpoint: Endpoint) -> Result<(), Failure> {
-    let handler = |request: lambda_http::Request| {
+    let handler = |mut request: lambda_http::Request| {
         let app = app.clone();
         async move {
-            let response = app.handle(endpoint, request).await;
+            let time = sweep_time(&request);
+            request.extensions_mut().insert(time);
+            let response = match request.request_context_ref() {
+                // What came past API Gateway was permitted by IAM.
+                Some(RequestContext::PassThrough) if endpoint == Endpoint::Sweep => {
+                    if !is_schedule(request.body()) {
+                        return Err("the event is neither a request nor a schedule's".into());
+                    }
+                    app.sweep(time).await
+                }
+                _ => app.handle(endpoint, request).await,
+            };
             let (head, body) = response.into_parts();
             let body = body.collect().await?.to_bytes();
             let body = lambda_http::Body::from(body.to_vec());
@@ -80,6 +105,30 @@ async fn lambda(app: App, endpoint: Endpoint) -> Result<(), Failure> {
         }
     };
     lambda_http::run(lambda_http::service_fn(handler)).await
+}
+
+/// How long a sweep may take: until the deadline of its invocation, and no longer than elsewhere.
+fn sweep_time(request: &lambda_http::Request) -> SweepTime {
+    let deadline = Duration::from_millis(request.lambda_context().deadline);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let SweepTime(most) = SweepTime::default();
+    let left = deadline.saturating_sub(now);
+    SweepTime(left.saturating_sub(LAMBDA_MARGIN).max(left / 2).min(most))
+}
+
+/// Whether an event is one of EventBridge's. An event of API Gateway that is not understood would
+/// come the same way, with a caller's words in it; its top level is never a caller's.
+fn is_schedule(event: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Event {
+        source: String,
+        #[serde(rename = "requestContext")]
+        request_context: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<Event>(event).is_ok_and(|event| {
+        ["aws.events", "aws.scheduler"].contains(&event.source.as_str())
+            && event.request_context.is_none()
+    })
 }
 
 #[cfg(test)]
@@ -95,6 +144,27 @@ mod tests {
             (&["AWS_LAMBDA_RUNTIME_API", "VERCEL_IPC_PATH"], Host::Vercel),
         ] {
             assert_eq!(Host::detect(|name| set.contains(&name)), host, "{set:?}");
+        }
+    }
+
+    /// B1: only a schedule sweeps without the secret.
+    #[test]
+    fn a_schedule_is_told_from_a_request() {
+        for schedule in [
+            r#"{"version":"0","source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#,
+            r#"{"source":"aws.scheduler","time":"2026-11-24T00:00:00Z"}"#,
+        ] {
+            assert!(is_schedule(schedule.as_bytes()), "{schedule}");
+        }
+        for other in [
+            "",
+            "[]",
+            "{}",
+            r#"{"source":"mine"}"#,
+            r#"{"body":"{\"source\":\"aws.events\"}","httpMethod":"GET","path":"/api/sweep"}"#,
+            r#"{"source":"aws.events","requestContext":{"stage":"prod"}}"#,
+        ] {
+            assert!(!is_schedule(other.as_bytes()), "{other}");
         }
     }
 }

@@ -10,8 +10,10 @@
 //! | [`auth`] | who is calling: tokens, claims, keys |
 //! | [`ids`] | identifiers, parsed once |
 //! | [`deletion`] | what may be deleted and what is to be done: decisions without I/O |
+//! | [`configuration`] | Delete Configuration, whose effect lies at Vercel too: intent, call, commit |
 //! | [`store`] | DynamoDB: keys, conditions, transactions |
-//! | `work` | what a deletion owes |
+//! | [`work`] | what a deletion owes: leased, carried out, put off |
+//! | [`vercel`], [`provider`], [`outbound`] | Vercel's REST API, the provider's endpoint, HTTP to both |
 //! | [`error`] | every way to fail, and the table of answers |
 //! | [`config`], [`clock`], [`telemetry`] | the environment, the time, the logs |
 
@@ -19,14 +21,18 @@ pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod configuration;
 pub mod deletion;
 pub mod error;
 pub mod host;
 pub mod http;
 pub mod ids;
+pub mod outbound;
+pub mod provider;
 pub mod store;
 pub mod telemetry;
-mod work;
+pub mod vercel;
+pub mod work;
 
 pub use crate::app::App;
 pub use crate::http::Endpoint;

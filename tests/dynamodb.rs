@@ -2,18 +2,17 @@
 //! itself, such as conflicts, throttling and answers that are lost.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+
+use crate::steps::Steps;
+use crate::wire::listen;
 
 /// What happens to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,37 +46,29 @@ struct Inner {
     upstream: String,
     http: reqwest::Client,
     calls: AtomicUsize,
-    connections: AtomicUsize,
+    connections: OnceLock<Arc<AtomicUsize>>,
     script: Mutex<VecDeque<Fault>>,
     lasting: Mutex<Fault>,
 }
 
 impl Proxy {
     /// Starts a proxy for the DynamoDB at `upstream`, and says its own address.
-    pub async fn start(upstream: String) -> (Self, String) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+    pub async fn start(upstream: String, steps: Steps) -> (Self, String) {
         let proxy = Self(Arc::new(Inner {
             upstream,
             http: reqwest::Client::new(),
             calls: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
+            connections: OnceLock::new(),
             script: Mutex::default(),
             lasting: Mutex::new(Fault::None),
         }));
-        let accepting = proxy.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let proxy = accepting.clone();
-                proxy.0.connections.fetch_add(1, Ordering::SeqCst);
-                let service = service_fn(move |request| {
-                    let proxy = proxy.clone();
-                    async move { proxy.pass(request).await }
-                });
-                let connection = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
-            }
-        });
+        let handler = proxy.clone();
+        let (url, connections) = listen(move |request| {
+            let (proxy, steps) = (handler.clone(), steps.clone());
+            async move { steps.call(proxy.pass(request)).await }
+        })
+        .await;
+        proxy.0.connections.set(connections).unwrap();
         (proxy, url)
     }
 
@@ -88,7 +79,7 @@ impl Proxy {
 
     /// How many connections there were.
     pub fn connections(&self) -> usize {
-        self.0.connections.load(Ordering::SeqCst)
+        self.0.connections.get().unwrap().load(Ordering::SeqCst)
     }
 
     /// What happens to the next writes, one after the other; after that they go through.
@@ -151,7 +142,7 @@ impl Proxy {
         if let Some(kind) = headers.get("content-type") {
             response.headers_mut().insert("content-type", kind.clone());
         }
-        Ok::<_, Infallible>(response).map_err(|never| match never {})
+        Ok(response)
     }
 }
 

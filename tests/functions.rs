@@ -1,72 +1,16 @@
 //! The function binaries themselves, as a host starts them.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::TcpListener;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
-use crate::world::{ACCOUNT, INTEGRATION, ISSUER, World, serve, user};
-
-const DELETE_RESOURCE: &str = env!("CARGO_BIN_EXE_delete_resource");
-const DELETE_INSTALLATION: &str = env!("CARGO_BIN_EXE_delete_installation");
-
-/// A function's process; it ends with the test.
-struct Function {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Function {
-    /// The next line of its standard output.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// Ends it, and gives the rest of its standard output.
-    fn end(mut self) -> String {
-        self.child.kill().unwrap();
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).unwrap();
-        rest
-    }
-}
-
-/// A command whose environment is these variables and no others.
-fn command(binary: &str, variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary);
-    command.env_clear().envs(variables.iter().copied()).stdout(Stdio::piped());
-    command
-}
-
-fn start(binary: &str, variables: &[(&str, &str)]) -> Function {
-    let mut child = command(binary, variables).spawn().unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    Function { child, output }
-}
-
-fn run(binary: &str, variables: &[(&str, &str)]) -> Output {
-    command(binary, variables).stderr(Stdio::piped()).output().unwrap()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use crate::outside::PROVIDER_SECRET;
+use crate::process::{
+    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP, free_port, run,
+    start,
+};
+use crate::world::{ACCOUNT, CRON_SECRET, INTEGRATION, ISSUER, World, serve, user};
 
 /// A start that fails says why in one line that names the variable, and no secret.
 #[test]
@@ -95,6 +39,8 @@ fn a_bad_environment_stops_the_start_with_one_line() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
     }
+    let output = run(SWEEP, &[region, id]);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "teardown: CRON_SECRET: is required\n");
 }
 
 /// A7, B1, C1, D1, D5: on a plain port each binary serves its own endpoint, fetches no keys where it
@@ -214,55 +160,14 @@ async fn the_log_has_the_cause_of_a_fault() {
     assert!(log["cause"].as_str().unwrap().contains("ResourceNotFoundException"), "{log}");
 }
 
-/// Lambda's runtime API, as far as a function needs it.
-#[derive(Clone)]
-struct Lambda {
-    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Value>>>,
-    answers: mpsc::UnboundedSender<Value>,
-}
-
-impl Lambda {
-    async fn next(State(lambda): State<Self>) -> Response {
-        let Some(event) = lambda.events.lock().await.recv().await else {
-            return StatusCode::GONE.into_response();
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("lambda-runtime-aws-request-id", "request-1"),
-            ("lambda-runtime-deadline-ms", "9999999999999"),
-            ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:1:function:f"),
-            ("lambda-runtime-trace-id", "trace"),
-        ] {
-            headers.insert(name, value.parse().unwrap());
-        }
-        (headers, axum::Json(event)).into_response()
-    }
-
-    async fn answer(State(lambda): State<Self>, _: Path<String>, request: Request) -> StatusCode {
-        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
-        lambda.answers.send(serde_json::from_slice(&body).unwrap()).unwrap();
-        StatusCode::ACCEPTED
-    }
-}
-
 /// The same binary on Lambda: an event of an HTTP API in, its answer out.
 #[tokio::test]
 async fn a_binary_serves_its_endpoint_on_lambda() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     let token = world.token(&user("icfg_1"));
-    let (events, receiver) = mpsc::unbounded_channel();
-    let (answers, mut answered) = mpsc::unbounded_channel();
-    let lambda = Lambda { events: Arc::new(tokio::sync::Mutex::new(receiver)), answers };
-    let api = serve(
-        axum::Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(Lambda::next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(Lambda::answer))
-            .with_state(lambda),
-    )
-    .await;
     let jwks = ISSUER.jwks().to_string();
-    let _function = start(
+    let mut lambda = Lambda::start(
         DELETE_INSTALLATION,
         &[
             ("INTEGRATION_ID", INTEGRATION),
@@ -271,12 +176,9 @@ async fn a_binary_serves_its_endpoint_on_lambda() {
             ("AWS_ACCESS_KEY_ID", "local"),
             ("AWS_SECRET_ACCESS_KEY", "local"),
             ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
-            ("AWS_LAMBDA_RUNTIME_API", api.trim_start_matches("http://")),
-            ("AWS_LAMBDA_FUNCTION_NAME", "f"),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-            ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
         ],
-    );
+    )
+    .await;
     let event = |method: &str, token: &str| {
         json!({
             "version": "2.0", "routeKey": "$default", "rawPath": "/v1/installations/icfg_1",
@@ -294,8 +196,7 @@ async fn a_binary_serves_its_endpoint_on_lambda() {
         })
     };
     let mut ask = async |event| {
-        events.send(event).unwrap();
-        let answer: Value = answered.recv().await.unwrap();
+        let answer = lambda.invoke(event).await;
         (answer["statusCode"].clone(), answer["body"].clone(), answer["headers"].clone())
     };
 
@@ -310,4 +211,96 @@ async fn a_binary_serves_its_endpoint_on_lambda() {
     let items = world.items("icfg_1").await;
     assert_eq!(items["receipt#installation"]["reason"], "x", "the body was base64");
     assert_eq!(items["receipt#installation"]["deletedBy"]["accountId"], ACCOUNT);
+}
+
+/// B1, E2, G1, G2: on a port, what is due at once is tried right after the answer, and the process
+/// ends when that has ended; the sweep does the rest, for whoever has its secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_is_carried_out_by_binaries() {
+    let world = World::announcing().await;
+    world.install_whole("icfg_1", &["db_1"]).await;
+    let jwks = ISSUER.jwks().to_string();
+    let ports = [free_port(), free_port()].map(|port| port.to_string());
+    let start = |binary, port: &str| {
+        let variables = [
+            ("INTEGRATION_ID", INTEGRATION),
+            ("OIDC_JWKS", &jwks),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "local"),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
+            ("VERCEL_API_URL", world.config.vercel_api_url.as_str()),
+            ("PROVIDER_URL", world.provider_url()),
+            ("PROVIDER_SECRET", PROVIDER_SECRET),
+            ("CRON_SECRET", CRON_SECRET),
+            ("VERCEL_DEV_PORT", port),
+        ];
+        let mut function = start(binary, &variables);
+        function.line();
+        function
+    };
+    let http = crate::world::http_client();
+
+    let function = start(DELETE_CONFIGURATION, &ports[0]);
+    let url = format!("http://127.0.0.1:{}/v1/integrations/configuration/icfg_1", ports[0]);
+    let token = world.token(&user("icfg_1"));
+    assert_eq!(http.delete(url).bearer_auth(&token).send().await.unwrap().status(), 204);
+    let log = function.terminate();
+    let keys = ["#installation", "receipt#installation", "work#announce#resource#db_1"];
+    assert_eq!(world.sort_keys("icfg_1").await, keys, "announced and purged: {log}");
+    assert_eq!(world.provider.heard().len(), 1);
+    assert_eq!(
+        world.vercel.lines(),
+        ["DELETE /v1/integrations/configuration/icfg_1?teamId=team_1"]
+    );
+
+    let function = start(SWEEP, &ports[1]);
+    let url = format!("http://127.0.0.1:{}/api/sweep", ports[1]);
+    let refused = http.get(&url).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+    let swept = http.get(&url).bearer_auth(CRON_SECRET).send().await.unwrap();
+    assert_eq!(swept.text().await.unwrap(), r#"{"taken":1,"done":1,"putOff":0,"parked":0}"#);
+    let log = [log, function.terminate()].concat();
+    assert_eq!(world.provider.heard().len(), 2);
+    let swept = log.lines().last().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    assert_eq!(
+        swept.map(|line| (line["taken"].clone(), line["done"].clone())),
+        Some((json!(1), json!(1)))
+    );
+    for secret in [&token, CRON_SECRET, PROVIDER_SECRET, "token-of-icfg_1", world.provider_url()] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+/// B1, G4: on Lambda a schedule's event sweeps, and no other event does.
+#[tokio::test]
+async fn a_schedule_sweeps_on_lambda() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    assert_eq!(world.delete("/v1/installations/icfg_1/resources/db_1").send().await.status, 204);
+    let mut lambda = Lambda::start(
+        SWEEP,
+        &[
+            ("INTEGRATION_ID", INTEGRATION),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "local"),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
+            ("PROVIDER_URL", world.provider_url()),
+            ("PROVIDER_SECRET", PROVIDER_SECRET),
+            ("CRON_SECRET", CRON_SECRET),
+        ],
+    )
+    .await;
+    let refused = lambda.invoke(json!({ "source": "mine", "detail": {} })).await;
+    assert!(refused["errorMessage"].is_string(), "{refused}");
+    assert!(world.provider.heard().is_empty());
+    let event = json!({
+        "version": "0", "id": "1", "detail-type": "Scheduled Event", "source": "aws.events",
+        "account": "1", "time": "2026-11-24T00:00:00Z", "region": "us-east-1",
+        "resources": ["arn:aws:events:us-east-1:1:rule/sweep"], "detail": {},
+    });
+    let answer = lambda.invoke(event).await;
+    assert_eq!(answer, json!({ "taken": 1, "done": 1, "putOff": 0, "parked": 0 }));
+    assert_eq!(world.provider.heard().len(), 1);
 }

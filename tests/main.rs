@@ -6,18 +6,28 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod concurrency;
+mod configuration;
+mod crash;
 mod documentation;
 mod dynamodb;
 mod faults;
+mod finalization;
 mod functions;
 mod installation;
 mod jwks;
 mod model;
+mod outside;
+mod process;
+mod provider;
+mod purge;
 mod registration;
 mod requests;
 mod resource;
+mod steps;
+mod sweep;
 mod tokens;
 mod tool;
 mod vectors;
+mod wire;
 mod world;
 mod writing_the_table;

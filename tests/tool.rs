@@ -1,12 +1,19 @@
 //! `cargo dev`, as it is typed.
 
+mod owed_work;
+
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::world::http_client;
+
+/// How long what happens by itself may take: many sweeps, on a machine that has other things to do.
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The command `cargo dev …`, without anything of AWS or of the tool in its environment.
 fn dev(arguments: &[&str]) -> Command {
@@ -20,7 +27,16 @@ fn dev(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.arg("dev").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
     for (name, _) in std::env::vars() {
-        let ours = ["INTEGRATION_ID", "TABLE_NAME", "RUST_LOG", "SUPPORT_URL", "RECEIPT_RETENTION"];
+        let ours = [
+            "INTEGRATION_ID",
+            "TABLE_NAME",
+            "RUST_LOG",
+            "SUPPORT_URL",
+            "RECEIPT_RETENTION",
+            "FINALIZE_MARGIN",
+            "CRON_SECRET",
+            "VERCEL_API_URL",
+        ];
         if name.starts_with("AWS_")
             || name.starts_with("OIDC_")
             || name.starts_with("PROVIDER_")
@@ -43,7 +59,8 @@ fn text(bytes: &[u8]) -> &str {
 /// A `cargo dev` that runs until the test ends.
 struct Tool {
     child: Child,
-    output: BufReader<ChildStdout>,
+    /// What it says after its welcome, line by line.
+    lines: Receiver<String>,
     url: String,
     welcome: String,
 }
@@ -66,7 +83,45 @@ impl Tool {
         }
         let (_, rest) = welcome.split_once("http://").unwrap();
         let url = format!("http://{}", rest.split_whitespace().next().unwrap());
-        Self { child, output, url, welcome }
+        let (said, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| said.send(line))
+        });
+        Self { child, lines, url, welcome }
+    }
+
+    /// Waits for a line of its output that has this in it.
+    fn says(&self, part: &str) {
+        let (end, mut said) = (Instant::now() + DEADLINE, Vec::new());
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|error| panic!("{error}: no {part} in {said:#?}"));
+            if line.contains(part) {
+                return;
+            }
+            said.push(line);
+        }
+    }
+
+    /// What it shows of an installation, as soon as these are all in it.
+    fn shows(&self, id: &str, parts: &[&str]) -> String {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let output = self.run(&["show", id]);
+            let shown = text(&output.stdout).to_owned();
+            let missing: Vec<_> = parts.iter().filter(|part| !shown.contains(**part)).collect();
+            if missing.is_empty() {
+                return shown;
+            }
+            assert!(Instant::now() < end, "{missing:?} is not in {shown}");
+        }
+    }
+
+    /// Deletes what is at a path, as the installation's `ADMIN`.
+    async fn delete_as_admin(&self, path: &str, installation: &str) -> u16 {
+        let token = run(&["token", "--installation", installation]);
+        self.delete(path, text(&token.stdout).trim_end()).await
     }
 
     fn port(&self) -> &str {
@@ -81,10 +136,14 @@ impl Tool {
     /// Does what its `curl` lines say, without `curl`; the statuses.
     async fn paste(&self) -> Vec<u16> {
         let mut statuses = Vec::new();
-        for line in self.welcome.lines().filter(|line| line.starts_with("curl -i -X DELETE '")) {
+        for line in self.welcome.lines().filter(|line| line.starts_with("curl ")) {
             // What stands in quotes, and what stands before it.
             let words: Vec<_> = line.split('\'').collect();
-            let mut request = http_client().delete(words[1]);
+            let mut request = match words[0] {
+                "curl -i -X DELETE " => http_client().delete(words[1]),
+                "curl -i " => http_client().get(words[1]),
+                other => panic!("{other} in {line}"),
+            };
             for pair in words[2..].chunks_exact(2) {
                 request = match (pair[0].trim(), pair[1].split_once(": ")) {
                     ("-H", Some((name, value))) => request.header(name, value),
@@ -111,13 +170,11 @@ async fn the_printed_lines_work() {
     let file = folder.path().join("dev.db");
     for _ in 0..2 {
         let mut tool = Tool::start(&["--data", file.to_str().unwrap()]);
-        assert_eq!(tool.paste().await, [204, 204, 200]);
+        assert_eq!(tool.paste().await, [204, 204, 200, 204, 200]);
         let interrupt = Command::new("kill").args(["-INT", &tool.child.id().to_string()]).status();
         assert!(interrupt.unwrap().success());
         assert_eq!(tool.child.wait().unwrap().code(), Some(0));
-        let mut farewell = String::new();
-        std::io::Read::read_to_string(&mut tool.output, &mut farewell).unwrap();
-        assert!(farewell.contains("teardown has stopped"), "{farewell}");
+        tool.says("teardown has stopped");
     }
 }
 
@@ -187,14 +244,9 @@ async fn lines_are_imported_and_shown() {
     for part in ["icfg_a", "active", "acc_a", "settled", "db_1", "ready", "hook_1", "stored"] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
-    let token = run(&["token", "--installation", "icfg_a"]);
-    let token = text(&token.stdout).trim_end();
-    assert_eq!(tool.delete("/v1/installations/icfg_a", token).await, 200);
-    let output = tool.run(&["show", "icfg_a"]);
-    let shown = text(&output.stdout);
-    for part in ["deleting", "receipt", "purge", "user"] {
-        assert!(shown.contains(part), "{part} in {shown}");
-    }
+    assert_eq!(tool.delete_as_admin("/v1/installations/icfg_a", "icfg_a").await, 200);
+    let shown = tool.shows("icfg_a", &["state           finalized", "webhook: none", "receipt"]);
+    assert!(shown.contains("user user_local (ADMIN) of acc_local"), "{shown}");
 
     let output = tool.run(&["show", "icfg_unknown"]);
     assert_eq!((output.status.code(), text(&output.stderr).lines().count()), (Some(1), 1));
@@ -223,11 +275,16 @@ async fn what_cannot_be_is_one_line() {
     let tool = Tool::start(&[]);
     let mut misconfigured = dev(&["--port", "0"]);
     misconfigured.env("RECEIPT_RETENTION", "soon");
+    let mut half_a_provider = dev(&["--port", "0"]);
+    half_a_provider.env("PROVIDER_URL", "https://provider.example");
     for (mut command, part) in [
         (dev(&["--port", tool.port()]), "is busy: choose another with --port"),
         (dev(&["--port", "0", "--data", "/nowhere/dev.db"]), "/nowhere"),
         (dev(&["show", "icfg_1", "--port", "1"]), "no DynamoDB answers at"),
+        (dev(&["--call-back", "parked"]), "--call-back is for `cargo dev` itself"),
+        (dev(&["settle", "a/b"]), "ID: an id is"),
         (misconfigured, "RECEIPT_RETENTION"),
+        (half_a_provider, "PROVIDER_SECRET: is required"),
     ] {
         let output = command.output().unwrap();
         let error = text(&output.stderr);
@@ -235,7 +292,7 @@ async fn what_cannot_be_is_one_line() {
         assert!(error.contains(part), "{part} in {error}");
     }
     let help = run(&["--help"]);
-    for command in ["token", "table", "import", "show"] {
+    for command in ["token", "table", "import", "show", "settle", "parked", "--call-back"] {
         assert!(text(&help.stdout).contains(command));
     }
 }

@@ -1,16 +1,17 @@
 //! What a test stands in: the endpoints on a port, a DynamoDB behind them, an issuer, a clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use teardown::App;
 use teardown::clock::Clock;
 use teardown::config::Config;
+use teardown::ids::InstallationId;
 use teardown::store::registry::{Record, RegisterError};
 use teardown::store::{Store, table};
 use teardown_dev::embedded::{Embedded, local_client};
@@ -19,6 +20,8 @@ use teardown_dev::server;
 use tokio::net::TcpListener;
 
 use crate::dynamodb::Proxy;
+use crate::outside::{PROVIDER_SECRET, ProviderEndpoint, VercelApi};
+use crate::steps::Steps;
 
 /// The issuer of all tests: making a key takes a tenth of a second.
 pub static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap());
@@ -29,7 +32,20 @@ pub const INTEGRATION: &str = "oac_test";
 /// The account that installations belong to where a test does not say otherwise.
 pub const ACCOUNT: &str = "acc_test";
 
+/// What the sweep's caller sends.
+pub const CRON_SECRET: &str = "cr0n-s3cret";
+
 const TABLE: &str = "teardown";
+
+/// An installation's id.
+pub fn id(text: &str) -> InstallationId {
+    InstallationId::parse(text).unwrap()
+}
+
+/// Delete Configuration's path for an installation.
+pub fn configuration(id: &str) -> String {
+    format!("/v1/integrations/configuration/{id}")
+}
 
 pub struct World {
     /// Where the endpoints are.
@@ -42,6 +58,15 @@ pub struct World {
     pub dynamodb: Proxy,
     /// Where the proxy is.
     pub dynamodb_url: String,
+    /// Vercel's REST API.
+    pub vercel: VercelApi,
+    /// The provider's endpoint.
+    pub provider: ProviderEndpoint,
+    /// What is called, in its order.
+    pub steps: Steps,
+    /// The endpoints' configuration.
+    pub config: Config,
+    provider_url: String,
     client: Client,
     http: reqwest::Client,
 }
@@ -77,7 +102,8 @@ impl Reply {
 /// A configuration for tests, with these variables besides.
 pub fn config(variables: &[(&str, &str)]) -> Config {
     let jwks = ISSUER.jwks().to_string();
-    let defaults = [("INTEGRATION_ID", INTEGRATION), ("OIDC_JWKS", &jwks)];
+    let defaults =
+        [("INTEGRATION_ID", INTEGRATION), ("OIDC_JWKS", &jwks), ("CRON_SECRET", CRON_SECRET)];
     let find = |name: &str| {
         let found = variables.iter().chain(&defaults).find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
@@ -93,24 +119,41 @@ impl World {
 
     /// A world whose deletions are announced.
     pub async fn announcing() -> Self {
-        Self::with(&[
-            ("PROVIDER_URL", "https://provider.example/hook"),
-            ("PROVIDER_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
-        ])
-        .await
+        Self::announcing_with(&[]).await
     }
 
-    /// A world with these variables in its environment.
+    /// A world whose deletions are announced, with these variables in its environment.
+    pub async fn announcing_with(variables: &[(&str, &str)]) -> Self {
+        let steps = Steps::default();
+        let (provider, url) = ProviderEndpoint::start(steps.clone()).await;
+        let announcing = [("PROVIDER_URL", url.as_str()), ("PROVIDER_SECRET", PROVIDER_SECRET)];
+        Self::start(&[variables, &announcing].concat(), steps, provider, url.clone()).await
+    }
+
+    /// A world with these variables in its environment, and without a provider's address.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
+        let steps = Steps::default();
+        let (provider, url) = ProviderEndpoint::start(steps.clone()).await;
+        Self::start(variables, steps, provider, url).await
+    }
+
+    async fn start(
+        variables: &[(&str, &str)],
+        steps: Steps,
+        provider: ProviderEndpoint,
+        provider_url: String,
+    ) -> Self {
+        let (vercel, vercel_url) = VercelApi::start(steps.clone()).await;
         // Asked where a test moves the clock past the first keys' end.
         let keys = || async { axum::Json(ISSUER.jwks()) };
         let keys = serve(axum::Router::new().fallback(keys)).await;
-        let config = config(&[variables, &[("OIDC_JWKS_URL", &keys)]].concat());
-        let clock = Clock::system();
+        let outside = [("OIDC_JWKS_URL", keys.as_str()), ("VERCEL_API_URL", &vercel_url)];
+        let config = config(&[variables, &outside].concat());
+        let clock = Clock::standing();
         let embedded = Embedded::start(None).await.unwrap();
         let client = local_client(&embedded.url()).await.unwrap();
         table::create(&client, TABLE).await.unwrap();
-        let (dynamodb, dynamodb_url) = Proxy::start(embedded.url()).await;
+        let (dynamodb, dynamodb_url) = Proxy::start(embedded.url(), steps.clone()).await;
         let proxied =
             Store::new(local_client(&dynamodb_url).await.unwrap(), &config, clock.clone());
         let app = App::with_store(&config, proxied, clock.clone());
@@ -120,6 +163,11 @@ impl World {
             clock,
             dynamodb,
             dynamodb_url,
+            vercel,
+            provider,
+            steps,
+            config,
+            provider_url,
             client,
             http: http_client(),
         }
@@ -151,9 +199,77 @@ impl World {
         self.register(line).await;
     }
 
+    /// Registers an installation whose invoices are settled, with all that can belong to one: the
+    /// team `team_1` (`my-team`), an access token, these resources, a webhook, a log drain and a
+    /// variable.
+    pub async fn install_whole(&self, id: &str, resources: &[&str]) {
+        self.register(json!({ "installation": {
+            "id": id, "accountId": ACCOUNT, "teamId": "team_1", "teamSlug": "my-team",
+            "accessToken": format!("token-of-{id}"), "billing": "settled",
+        } }))
+        .await;
+        for resource in resources {
+            self.register(json!({ "resource": { "installationId": id, "id": resource } })).await;
+        }
+        for line in [
+            json!({ "webhook": { "installationId": id, "id": "hook_1" } }),
+            json!({ "logDrain": { "installationId": id, "id": "drain_1" } }),
+            json!({ "envVar": {
+                "installationId": id, "id": "env_1", "projectId": "prj_1", "key": "URL",
+            } }),
+        ] {
+            self.register(line).await;
+        }
+    }
+
+    /// Marks an installation's invoices as open.
+    pub async fn reopen(&self, id: &str) {
+        let line = json!({ "installation": { "id": id, "accountId": ACCOUNT, "billing": "open" } });
+        self.register(line).await;
+    }
+
+    /// The provider's address, for a function of its own.
+    pub fn provider_url(&self) -> &str {
+        &self.provider_url
+    }
+
+    /// The endpoints as another process has them: what one of them holds in memory, no other does.
+    pub async fn process(&self) -> App {
+        let client = local_client(&self.dynamodb_url).await.unwrap();
+        let store = Store::new(client, &self.config, self.clock.clone());
+        App::with_store(&self.config, store, self.clock.clone())
+    }
+
+    /// The address of other endpoints, whose calls to DynamoDB nobody counts.
+    pub async fn another(&self) -> String {
+        let app = App::with_store(&self.config, self.store.clone(), self.clock.clone());
+        serve(server::endpoints(app)).await
+    }
+
+    /// Sends a sweep, and gives its report: taken, done, put off, parked.
+    pub async fn sweep(&self) -> [u64; 4] {
+        let call = self.request("GET", "/api/sweep");
+        let reply = call.header("authorization", &format!("Bearer {CRON_SECRET}")).send().await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        ["taken", "done", "putOff", "parked"].map(|name| reply.body[name].as_u64().unwrap())
+    }
+
+    /// Sweeps until nothing is taken any more.
+    pub async fn sweep_all(&self) {
+        for _ in 0..50 {
+            if self.sweep().await[0] == 0 {
+                return;
+            }
+            self.clock.advance(Duration::from_secs(1));
+        }
+        panic!("there is always something due");
+    }
+
     /// A request to delete what is at this path, by the installation's `ADMIN`.
     pub fn delete(&self, path: &str) -> Call<'_> {
-        let installation = path.split('/').nth(3).unwrap_or_default();
+        let path_alone = path.split('?').next().unwrap_or_default();
+        let at = if path.starts_with("/v1/integrations/") { 4 } else { 3 };
+        let installation = path_alone.split('/').nth(at).unwrap_or_default();
         let token = self.token(&user(installation));
         self.delete_as(path, &token)
     }
@@ -237,17 +353,23 @@ impl World {
         table
     }
 
-    /// Writes an item past all rules, from plain JSON: strings, numbers and booleans.
+    /// Writes an item past all rules, from plain JSON.
     pub async fn put(&self, item: Value) {
-        let attribute = |value: Value| match value {
-            Value::String(text) => AttributeValue::S(text),
-            Value::Number(number) => AttributeValue::N(number.to_string()),
-            Value::Bool(flag) => AttributeValue::Bool(flag),
-            other => panic!("no attribute: {other}"),
+        let put = self.client.put_item().table_name(TABLE).set_item(Some(attributes(item)));
+        put.send().await.unwrap();
+    }
+
+    /// Writes items past all rules, from plain JSON.
+    pub async fn put_all(&self, items: Vec<Value>) {
+        let put = |item| {
+            let put = PutRequest::builder().set_item(Some(attributes(item))).build().unwrap();
+            WriteRequest::builder().put_request(put).build()
         };
-        let Value::Object(item) = item else { panic!("no item: {item}") };
-        let item = item.into_iter().map(|(name, value)| (name, attribute(value))).collect();
-        self.client.put_item().table_name(TABLE).set_item(Some(item)).send().await.unwrap();
+        let puts: Vec<_> = items.into_iter().map(put).collect();
+        for batch in puts.chunks(25) {
+            let write = self.client.batch_write_item().request_items(TABLE, batch.to_vec());
+            assert!(write.send().await.unwrap().unprocessed_items.unwrap_or_default().is_empty());
+        }
     }
 
     /// Removes an item, as the TTL does.
@@ -344,7 +466,19 @@ fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
-fn plain(item: &std::collections::HashMap<String, AttributeValue>) -> Value {
+/// An item, from plain JSON: strings, numbers and booleans.
+fn attributes(item: Value) -> HashMap<String, AttributeValue> {
+    let attribute = |value: Value| match value {
+        Value::String(text) => AttributeValue::S(text),
+        Value::Number(number) => AttributeValue::N(number.to_string()),
+        Value::Bool(flag) => AttributeValue::Bool(flag),
+        other => panic!("no attribute: {other}"),
+    };
+    let Value::Object(item) = item else { panic!("no item: {item}") };
+    item.into_iter().map(|(name, value)| (name, attribute(value))).collect()
+}
+
+fn plain(item: &HashMap<String, AttributeValue>) -> Value {
     let value = |attribute: &AttributeValue| match attribute {
         AttributeValue::S(text) => json!(text),
         AttributeValue::N(number) => serde_json::from_str(number).unwrap(),

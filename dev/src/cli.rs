@@ -7,16 +7,20 @@ mod attributes;
 mod destination;
 mod import;
 mod lines;
+mod logs;
+mod parked;
 mod samples;
 mod serve;
 mod settings;
+mod settle;
+mod sheet;
 mod show;
+mod sweeps;
 mod table;
 mod token;
 mod welcome;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -27,25 +31,26 @@ use clap::{Parser, Subcommand};
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HEADING: Style = Style::new().bold();
 
-/// Runs teardown on this machine: the endpoints, a DynamoDB and a token issuer on one port.
+/// Runs teardown on this machine: the endpoints, a DynamoDB and a token issuer on one port, with
+/// stand-ins for Vercel's REST API and for the provider.
 ///
 /// Nothing has to be installed or configured. What is stored is forgotten at the end, unless
-/// --data names a file for it. The variables that the functions read (`INTEGRATION_ID`,
-/// `OIDC_ISSUER`, `TABLE_NAME`, `PROVIDER_URL`, …) count here too; `INTEGRATION_ID` is `oac_local`
-/// where it is not set.
+/// --data names a file for it. Owed work is carried out every few seconds. The variables that the
+/// functions read (`INTEGRATION_ID`, `OIDC_ISSUER`, `TABLE_NAME`, …) count here too. Where they are
+/// not set, `INTEGRATION_ID` is `oac_local`, `VERCEL_API_URL` and `PROVIDER_URL` are the stand-ins,
+/// and `PROVIDER_SECRET` and `CRON_SECRET` local secrets.
 ///
-/// `table`, `import` and `show` talk to the DynamoDB that the AWS environment names
-/// (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …), else to that of the `cargo dev`
-/// that runs on --port.
+/// `table`, `import`, `show`, `settle` and `parked` talk to the DynamoDB that the AWS environment
+/// names (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …), else to that of the
+/// `cargo dev` that runs on --port.
 #[derive(Debug, Parser)]
 #[command(name = "dev", bin_name = "cargo dev", verbatim_doc_comment, after_help = EXAMPLES)]
 struct Cli {
     /// The port on 127.0.0.1: to listen on (0: any that is free), or of the `cargo dev` to talk to
     #[arg(long, value_name = "N", global = true, default_value_t = 3000)]
     port: u16,
-    /// Keeps what is stored in this file
-    #[arg(long, value_name = "FILE")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    serve: serve::Args,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -56,6 +61,7 @@ Examples:
   cargo dev --port 4000 --data dev.db             on another port, kept in a file
   cargo dev token --installation icfg_open1       a token to call the endpoints with
   cargo dev show icfg_open1                       what is stored of an installation
+  cargo dev settle icfg_open1                     nothing is left to invoice
   AWS_PROFILE=production cargo dev table          the table, on AWS";
 
 #[derive(Debug, Subcommand)]
@@ -64,6 +70,8 @@ enum Command {
     Table(table::Args),
     Import(import::Args),
     Show(show::Args),
+    Settle(settle::Args),
+    Parked(parked::Args),
 }
 
 /// Runs what the process's arguments say.
@@ -82,15 +90,17 @@ pub fn main() -> ExitCode {
 
 impl Cli {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        if self.data.is_some() && self.command.is_some() {
-            bail!("--data is for `cargo dev` itself, without a command");
+        if let (Some(option), Some(_)) = (self.serve.given(), &self.command) {
+            bail!("{option} is for `cargo dev` itself, without a command");
         }
         match self.command {
-            None => serve::run(self.port, self.data.as_deref()).await?,
+            None => serve::run(self.port, &self.serve).await?,
             Some(Command::Token(args)) => token::run(&args)?,
             Some(Command::Table(_)) => table::run(self.port).await?,
             Some(Command::Import(args)) => return import::run(self.port, &args).await,
             Some(Command::Show(args)) => show::run(self.port, &args).await?,
+            Some(Command::Settle(args)) => settle::run(self.port, &args).await?,
+            Some(Command::Parked(args)) => parked::run(self.port, &args).await?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -106,7 +116,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 /// A message in one line, as others read it line by line, and nothing in it steers a
 /// terminal.
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let steers =
         |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

@@ -1,7 +1,8 @@
-//! What development needs: an embedded DynamoDB, a local token issuer, the endpoints on one port,
-//! and the command line `cargo dev` over them.
+//! What development needs: an embedded DynamoDB, a local token issuer, stand-ins for Vercel and the
+//! provider, the endpoints on one port, and the command line `cargo dev` over them.
 
 pub mod cli;
 pub mod embedded;
 pub mod issuer;
 pub mod server;
+pub mod standin;

@@ -1,5 +1,5 @@
 //! All endpoints on one port, at the contract's paths, as the hosts' routes send them; beside them
-//! the issuer's JWKS document and the embedded DynamoDB.
+//! the issuer's JWKS document, the embedded DynamoDB, and the stand-ins.
 
 use axum::Router;
 use axum::body::Body;
@@ -13,32 +13,53 @@ use teardown::{App, Endpoint};
 /// The path of the issuer's JWKS document.
 pub const JWKS_PATH: &str = "/.well-known/jwks";
 
-/// Serves the endpoints alone.
+/// The endpoints, whose paths have nothing in common.
+const ENDPOINTS: [Endpoint; 4] = [
+    Endpoint::DeleteResource,
+    Endpoint::DeleteInstallation,
+    Endpoint::DeleteConfiguration,
+    Endpoint::Sweep,
+];
+
+/// Serves the endpoints alone: what an answer leaves to be done is left to sweeps.
 pub fn endpoints(app: App) -> Router {
     Router::new().fallback(answer).with_state(app)
 }
 
-/// Serves the endpoints, the issuer's keys, and the DynamoDB at `dynamodb_url` as `POST /`, so that
-/// one address is all there is to know.
-pub fn everything(app: App, jwks: Value, dynamodb_url: String) -> Router {
+/// Serves the endpoints, which go on after their answers as on Vercel, the issuer's keys, the
+/// stand-ins, and the DynamoDB at `dynamodb_url` as `POST /`, so that one address is all there is to
+/// know.
+pub fn everything(app: App, jwks: Value, stand_ins: Router, dynamodb_url: String) -> Router {
     // A proxy that the environment names does not know this machine's ports.
     let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
     let dynamodb = move |request| forward(http.clone(), dynamodb_url.clone(), request);
     Router::new()
         .route(JWKS_PATH, get(|| async move { axum::Json(jwks) }))
         .route("/", post(dynamodb))
-        .method_not_allowed_fallback(answer)
-        .fallback(answer)
+        .method_not_allowed_fallback(answer_and_follow_up)
+        .fallback(answer_and_follow_up)
         .with_state(app)
+        .merge(stand_ins)
 }
 
 async fn answer(State(app): State<App>, request: Request) -> Response<Body> {
-    let endpoint = [Endpoint::DeleteResource, Endpoint::DeleteInstallation]
+    app.handle(endpoint(&request), request).await.map(Body::new)
+}
+
+async fn answer_and_follow_up(State(app): State<App>, request: Request) -> Response<Body> {
+    let (response, follow_up) = app.handle_and_follow_up(endpoint(&request), request).await;
+    if let Some(follow_up) = follow_up {
+        tokio::spawn(follow_up.run());
+    }
+    response.map(Body::new)
+}
+
+fn endpoint(request: &Request) -> Endpoint {
+    ENDPOINTS
         .into_iter()
-        .find(|endpoint| endpoint.ids(request.uri().path()).is_some())
+        .find(|endpoint| endpoint.route(request.uri().path()).is_some())
         // Every endpoint answers another path alike.
-        .unwrap_or(Endpoint::DeleteInstallation);
-    app.handle(endpoint, request).await.map(Body::new)
+        .unwrap_or(Endpoint::DeleteInstallation)
 }
 
 /// The longest request that DynamoDB takes, in bytes.

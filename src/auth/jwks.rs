@@ -5,7 +5,7 @@
 //! felt for 24 h; a key that could not be looked up is never called unknown.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -13,6 +13,7 @@ use futures_util::future::{BoxFuture, Shared};
 
 use super::keys::{KeySet, KeySetError, PublicKey};
 use crate::clock::Clock;
+use crate::outbound::{self, Outbound};
 use crate::telemetry;
 
 /// How old keys are when they are fetched anew, in the background.
@@ -52,7 +53,7 @@ pub struct Jwks(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     url: reqwest::Url,
-    http: OnceLock<reqwest::Client>,
+    outbound: Outbound,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -91,8 +92,8 @@ enum FetchError {
     Http(#[from] reqwest::Error),
     #[error("the answer's status is {0}")]
     Status(reqwest::StatusCode),
-    #[error("the answer is over 256 KiB")]
-    TooLarge,
+    #[error(transparent)]
+    Answer(#[from] outbound::ReadError),
     #[error("the fetch panicked")]
     Panicked,
     #[error(transparent)]
@@ -103,10 +104,10 @@ impl Jwks {
     /// A cache of the keys at `url`. Where a first set is given, nothing is fetched until it is
     /// 10 minutes old or a key is asked for that it does not have.
     #[must_use]
-    pub fn new(url: reqwest::Url, first: Option<KeySet>, clock: Clock) -> Self {
+    pub fn new(url: reqwest::Url, first: Option<KeySet>, outbound: Outbound, clock: Clock) -> Self {
         let held = first.map(|keys| Held { keys: Arc::new(keys), since: clock.now() });
         let state = Mutex::new(State { held, ..State::default() });
-        Self(Arc::new(Inner { url, http: OnceLock::new(), clock, state }))
+        Self(Arc::new(Inner { url, outbound, clock, state }))
     }
 
     /// The key with this id, at once where it is held; else after a fetch, if one is allowed now.
@@ -211,29 +212,11 @@ impl State {
 
 impl Inner {
     async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let mut response = self.http()?.get(self.url.clone()).send().await?;
+        let request = self.outbound.client(&self.url)?.get(self.url.clone()).timeout(FETCH_TIMEOUT);
+        let response = request.send().await?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        let mut document = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if document.len() + chunk.len() > MAX_DOCUMENT {
-                return Err(FetchError::TooLarge);
-            }
-            document.extend_from_slice(&chunk);
-        }
-        Ok(KeySet::parse(&document)?)
-    }
-
-    /// The client, made when it is first needed: a start with `OIDC_JWKS` never needs it.
-    fn http(&self) -> reqwest::Result<&reqwest::Client> {
-        if let Some(client) = self.http.get() {
-            return Ok(client);
-        }
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(FETCH_TIMEOUT)
-            .build()?;
-        Ok(self.http.get_or_init(|| client))
+        Ok(KeySet::parse(&outbound::read(response, MAX_DOCUMENT).await?)?)
     }
 }

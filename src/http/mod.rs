@@ -1,7 +1,9 @@
 //! Requests in, responses out: the endpoints' paths, ids, headers and bodies, and what is sent back
 //! (B1 to B5). What a request means is [`crate::deletion`]'s business.
 
+mod query;
 mod response;
+mod sweep;
 mod uninstall;
 
 use std::time::Duration;
@@ -11,7 +13,9 @@ use http::{HeaderMap, Method};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
 
-pub use self::response::respond;
+pub use self::query::team;
+pub use self::response::{Reply, respond};
+pub use self::sweep::authorize_sweep;
 pub use self::uninstall::Uninstall;
 use crate::error::{BadRequest, Error};
 use crate::ids::{IdempotencyKey, InstallationId, InvalidId, ResourceId};
@@ -23,6 +27,10 @@ pub enum Endpoint {
     DeleteResource,
     /// `DELETE /v1/installations/{installationId}`
     DeleteInstallation,
+    /// `DELETE /v1/integrations/configuration/{id}`
+    DeleteConfiguration,
+    /// `GET /api/sweep`
+    Sweep,
 }
 
 /// The ids of a path as they stand there, percent-encoded and unchecked: who calls is asked first
@@ -33,6 +41,17 @@ pub enum RawIds<'a> {
     Resource(&'a str, &'a str),
     /// Of an installation.
     Installation(&'a str),
+    /// Of a configuration.
+    Configuration(&'a str),
+}
+
+/// What a request asks for, as far as its path and its method tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// The deletion of what has these ids.
+    Delete(RawIds<'a>),
+    /// A sweep.
+    Sweep,
 }
 
 /// The ids of a path.
@@ -42,6 +61,8 @@ pub enum Ids {
     Resource(InstallationId, ResourceId),
     /// Of an installation.
     Installation(InstallationId),
+    /// Of a configuration: its installation's.
+    Configuration(InstallationId),
 }
 
 impl Ids {
@@ -49,7 +70,9 @@ impl Ids {
     #[must_use]
     pub fn installation(&self) -> &InstallationId {
         match self {
-            Self::Resource(installation, _) | Self::Installation(installation) => installation,
+            Self::Resource(installation, _)
+            | Self::Installation(installation)
+            | Self::Configuration(installation) => installation,
         }
     }
 }
@@ -57,52 +80,63 @@ impl Ids {
 impl Endpoint {
     /// The route, as logs name it.
     #[must_use]
-    pub fn route(self) -> &'static str {
+    pub fn pattern(self) -> &'static str {
         match self {
             Self::DeleteResource => "/v1/installations/{installationId}/resources/{resourceId}",
             Self::DeleteInstallation => "/v1/installations/{installationId}",
+            Self::DeleteConfiguration => "/v1/integrations/configuration/{id}",
+            Self::Sweep => "/api/sweep",
         }
     }
 
-    /// The ids in `path`, if it is this endpoint's. They come from nowhere else: hosts append them
+    /// What `path` asks for, if it is this endpoint's. Ids come from nowhere else: hosts append them
     /// to the query string too, where a caller can forge them (B2).
     #[must_use]
-    pub fn ids(self, path: &str) -> Option<RawIds<'_>> {
-        let mut segments = path.strip_prefix("/v1/installations/")?.split('/');
-        let ids = match (segments.next(), segments.next(), segments.next(), segments.next()) {
-            (Some(installation), None, _, _) => RawIds::Installation(installation),
-            (Some(installation), Some("resources"), Some(resource), None) => {
+    pub fn route(self, path: &str) -> Option<Route<'_>> {
+        let ids = match self {
+            Self::Sweep => return (path == self.pattern()).then_some(Route::Sweep),
+            Self::DeleteConfiguration => {
+                RawIds::Configuration(path.strip_prefix("/v1/integrations/configuration/")?)
+            }
+            Self::DeleteInstallation => {
+                RawIds::Installation(path.strip_prefix("/v1/installations/")?)
+            }
+            Self::DeleteResource => {
+                let ids = path.strip_prefix("/v1/installations/")?;
+                let (installation, resource) = ids.split_once("/resources/")?;
                 RawIds::Resource(installation, resource)
             }
-            _ => return None,
         };
-        match (self, ids) {
-            (Self::DeleteResource, RawIds::Resource(installation, resource)) => {
-                (!installation.is_empty() && !resource.is_empty()).then_some(ids)
-            }
-            (Self::DeleteInstallation, RawIds::Installation(installation)) => {
-                (!installation.is_empty()).then_some(ids)
-            }
-            _ => None,
-        }
+        ids.are_segments().then_some(Route::Delete(ids))
     }
 
-    /// Finds the endpoint's ids and checks the method (B1).
+    /// Finds out what a request asks for, and checks its method (B1).
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`] or [`Error::MethodNotAllowed`].
-    pub fn route_request<'a>(self, method: &Method, path: &'a str) -> Result<RawIds<'a>, Error> {
-        let ids = self.ids(path).ok_or(Error::NotFound)?;
-        if method == Method::DELETE {
-            Ok(ids)
-        } else {
-            Err(Error::MethodNotAllowed { allow: "DELETE" })
-        }
+    pub fn route_request<'a>(self, method: &Method, path: &'a str) -> Result<Route<'a>, Error> {
+        let route = self.route(path).ok_or(Error::NotFound)?;
+        let allowed = match route {
+            Route::Delete(_) => Method::DELETE,
+            Route::Sweep => Method::GET,
+        };
+        if *method == allowed { Ok(route) } else { Err(Error::MethodNotAllowed { allowed }) }
     }
 }
 
 impl RawIds<'_> {
+    /// Whether each is one whole segment of a path.
+    fn are_segments(self) -> bool {
+        let is_segment = |text: &str| !text.is_empty() && !text.contains('/');
+        match self {
+            Self::Resource(installation, resource) => {
+                is_segment(installation) && is_segment(resource)
+            }
+            Self::Installation(id) | Self::Configuration(id) => is_segment(id),
+        }
+    }
+
     /// Decodes and checks the ids (B2).
     ///
     /// # Errors
@@ -116,6 +150,9 @@ impl RawIds<'_> {
             ),
             Self::Installation(installation) => {
                 Ids::Installation(InstallationId::parse(&decode(installation)?)?)
+            }
+            Self::Configuration(installation) => {
+                Ids::Configuration(InstallationId::parse(&decode(installation)?)?)
             }
         })
     }
@@ -177,15 +214,27 @@ mod tests {
     /// B1, B2: the contract's paths and no others, percent-decoded once.
     #[test]
     fn paths() {
-        let resource = |path| Endpoint::DeleteResource.ids(path);
-        let installation = |path| Endpoint::DeleteInstallation.ids(path);
-        assert_eq!(installation("/v1/installations/i1"), Some(RawIds::Installation("i1")));
+        let all = [
+            Endpoint::DeleteResource,
+            Endpoint::DeleteInstallation,
+            Endpoint::DeleteConfiguration,
+            Endpoint::Sweep,
+        ];
+        let routes = |path| all.map(|endpoint: Endpoint| endpoint.route(path));
+        let delete = |ids| Some(Route::Delete(ids));
         assert_eq!(
-            resource("/v1/installations/i1/resources/r1"),
-            Some(RawIds::Resource("i1", "r1"))
+            routes("/v1/installations/i1/resources/r1"),
+            [delete(RawIds::Resource("i1", "r1")), None, None, None]
         );
-        assert_eq!(resource("/v1/installations/i1"), None);
-        assert_eq!(installation("/v1/installations/i1/resources/r1"), None);
+        assert_eq!(
+            routes("/v1/installations/i1"),
+            [None, delete(RawIds::Installation("i1")), None, None]
+        );
+        assert_eq!(
+            routes("/v1/integrations/configuration/i1"),
+            [None, None, delete(RawIds::Configuration("i1")), None]
+        );
+        assert_eq!(routes("/api/sweep"), [None, None, None, Some(Route::Sweep)]);
         for path in [
             "/",
             "",
@@ -199,9 +248,16 @@ mod tests {
             "/v1/installations//resources/r1",
             "/v1/installations/i1/resources/r1/",
             "/V1/installations/i1",
+            "/v1/installations/i1/resources/r1/resources/r2",
+            "/v1/installations/resources/r1",
+            "/v1/integrations/configuration/",
+            "/v1/integrations/configuration/i1/",
+            "/v1/integrations/configurations/i1",
             "/api/delete_installation",
+            "/api/sweep/",
+            "/api/sweep/i1",
         ] {
-            assert_eq!((resource(path), installation(path)), (None, None), "{path}");
+            assert_eq!(routes(path), [None; 4], "{path}");
         }
     }
 
@@ -222,7 +278,9 @@ mod tests {
         #[test]
         fn any_path_is_parsed(path in "(/v1/installations/)?.{0,80}") {
             for endpoint in [Endpoint::DeleteResource, Endpoint::DeleteInstallation] {
-                let _ = endpoint.ids(&path).map(RawIds::parse);
+                if let Some(Route::Delete(ids)) = endpoint.route(&path) {
+                    let _ = ids.parse();
+                }
             }
         }
     }

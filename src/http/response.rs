@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::deletion::Answer;
 use crate::error::Error;
+use crate::work::Report;
 
 impl Answer {
     /// The HTTP status and the JSON body of an answer (C1, D1).
@@ -49,13 +50,36 @@ struct UserMessage<'a> {
     url: Option<&'a str>,
 }
 
+/// What a request that succeeded is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A deletion's answer.
+    Deleted(Answer),
+    /// What a sweep did.
+    Swept(Report),
+}
+
+impl Reply {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Deleted(answer) => answer.response().0,
+            Self::Swept(_) => 200,
+        }
+    }
+}
+
 /// Makes the response for a result (B5). `support_url` becomes `error.user.url`.
 #[must_use]
-pub fn respond(result: &Result<Answer, Error>, support_url: Option<&str>) -> Response<Full<Bytes>> {
+pub fn respond(result: &Result<Reply, Error>, support_url: Option<&str>) -> Response<Full<Bytes>> {
     match result {
-        Ok(answer) => {
+        Ok(Reply::Deleted(answer)) => {
             let (status, body) = answer.response();
             json(status, body.map(|body| Bytes::from_static(body.as_bytes())))
+        }
+        Ok(reply @ Reply::Swept(report)) => {
+            json(reply.status(), serde_json::to_vec(report).ok().map(Bytes::from))
         }
         Err(error) => {
             let row = error.row();
@@ -65,8 +89,10 @@ pub fn respond(result: &Result<Answer, Error>, support_url: Option<&str>) -> Res
             };
             let mut response = json(row.status, serde_json::to_vec(&body).ok().map(Bytes::from));
             let headers = response.headers_mut();
-            if let Error::MethodNotAllowed { allow } = error {
-                headers.insert(ALLOW, HeaderValue::from_static(allow));
+            if let Error::MethodNotAllowed { allowed } = error
+                && let Ok(allowed) = HeaderValue::from_str(allowed.as_str())
+            {
+                headers.insert(ALLOW, allowed);
             }
             if let Some(seconds) = error.retry_after() {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -10,25 +10,21 @@
 //!   Put     work#announce#…     where the provider is to be told
 //! ```
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::evidence::{learn, parse_installation};
 use super::keys::{self, Item, n, s, time};
+use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Row, Transaction};
-use super::{Store, in_time, store_error};
+use super::{Done, Store, in_time};
 use crate::clock::Timestamp;
 use crate::deletion::{
-    Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Step,
-    Target, plan,
+    Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Provenance,
+    Receipt, Step, Target, plan,
 };
 use crate::error::{Cause, Error};
-use crate::ids::{InstallationId, ResourceId};
-use crate::work::Owed;
-
-/// How long an outcome answers its replays (F1).
-const OUTCOME_RETENTION: Duration = Duration::from_hours(7 * 24);
+use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
+use crate::work::owed::{Owed, finalization_due};
 
 /// A condition failed, and what it returned says that it holds.
 #[derive(Debug, thiserror::Error)]
@@ -41,15 +37,15 @@ impl Store {
     /// # Errors
     ///
     /// The [`Error`] that answers the request; nothing was deleted then (B6).
-    pub async fn delete(&self, deletion: &Deletion) -> Result<Answer, Error> {
+    pub(crate) async fn delete(&self, deletion: &Deletion) -> Result<Done, Error> {
         in_time(self.settle(deletion)).await
     }
 
-    async fn settle(&self, deletion: &Deletion) -> Result<Answer, Error> {
+    async fn settle(&self, deletion: &Deletion) -> Result<Done, Error> {
         let mut belief = Belief::default();
         loop {
             let commit = match plan(deletion, &belief) {
-                Step::Answer(answer) => return Ok(answer),
+                Step::Answer(answer) => return Ok(Done::before(answer)),
                 Step::Refuse(error) => return Err(error),
                 Step::Look => {
                     belief.installation = self.installation(&deletion.grant.installation).await?;
@@ -60,7 +56,8 @@ impl Store {
             match self.transaction(deletion, &belief, commit).commit(&self.client).await? {
                 Committed::Yes => {
                     warn_of_unknown(commit);
-                    return Ok(commit.answer());
+                    let due = self.due_at_once(deletion, commit);
+                    return Ok(Done { answer: commit.answer(), due });
                 }
                 Committed::No(evidence) => {
                     let before = belief.clone();
@@ -76,12 +73,24 @@ impl Store {
         }
     }
 
+    /// What a commit wrote that is due at once.
+    fn due_at_once(&self, deletion: &Deletion, commit: Commit) -> Vec<Owed> {
+        match (commit, &deletion.target) {
+            (
+                Commit::Resource { .. } | Commit::UnknownResource { .. },
+                Target::Resource(resource),
+            ) if self.announces => vec![Owed::AnnounceResource(resource.clone())],
+            (Commit::Installation { .. } | Commit::UnknownInstallation, _) => {
+                self.owed_by_an_uninstall().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Reads an installation, consistently.
     async fn installation(&self, id: &InstallationId) -> Result<Installation, Error> {
-        let read =
-            self.client.get_item().table_name(&self.table).set_key(Some(keys::installation(id)));
-        let read = read.consistent_read(true).send().await.map_err(store_error)?;
-        read.item.map_or(Ok(Installation::Unknown), |item| parse_installation(&item))
+        let item = self.get(keys::installation(id)).await?;
+        item.map_or(Ok(Installation::Unknown), |item| parse_installation(&item))
     }
 
     /// The transaction of a commit. Its conditions are what is believed, no more and no less.
@@ -176,11 +185,14 @@ impl Store {
         resource: &ResourceId,
         condition: Option<Expression>,
     ) {
-        let key = keys::resource_receipt(&deletion.grant.installation, resource);
-        transaction.put(Row::Receipt, self.receipt(key, deletion), condition);
+        let id = &deletion.grant.installation;
+        let provenance = deletion.provenance();
+        let receipt =
+            self.receipt(keys::resource_receipt(id, resource), &provenance, key_sha256(deletion));
+        transaction.put(Row::Receipt, receipt, condition);
         if self.announces {
             let announcement = Owed::AnnounceResource(resource.clone());
-            transaction.put(Row::Other, announcement.item(deletion), None);
+            transaction.put(Row::Other, announcement.item(id, deletion.at, &provenance), None);
         }
     }
 
@@ -251,32 +263,53 @@ impl Store {
         deletion: &Deletion,
         billing: Billing,
     ) {
-        let mut receipt =
-            self.receipt(keys::installation_receipt(&deletion.grant.installation), deletion);
-        if let Some(reason) = reason(deletion) {
-            receipt.insert("reason".to_owned(), s(reason));
-        }
-        transaction.put(Row::Other, receipt, None);
-        transaction.put(Row::Other, Owed::Purge.item(deletion), None);
-        if self.announces {
-            transaction.put(Row::Other, Owed::AnnounceInstallation.item(deletion), None);
-        }
+        let id = &deletion.grant.installation;
+        let provenance = deletion.provenance();
+        let key = keys::installation_receipt(id);
+        transaction.put(Row::Other, self.receipt(key, &provenance, key_sha256(deletion)), None);
+        self.put_what_an_uninstall_owes(transaction, id, &provenance);
         if billing == Billing::Open {
-            let finalize = Owed::Finalize(self.finalize_margin);
-            transaction.put(Row::Other, finalize.item(deletion), None);
+            let due = finalization_due(deletion.at, self.finalize_margin);
+            transaction.put(Row::Other, Owed::Finalize.item(id, due, &provenance), None);
         }
     }
 
-    /// What was deleted, when and by whom (G5).
-    fn receipt(&self, key: Item, deletion: &Deletion) -> Item {
+    /// The purge, and the announcement where the provider is to be told (G1, G2).
+    pub(super) fn put_what_an_uninstall_owes(
+        &self,
+        transaction: &mut Transaction<'_>,
+        id: &InstallationId,
+        provenance: &Provenance,
+    ) {
+        for owed in self.owed_by_an_uninstall() {
+            transaction.put(Row::Other, owed.item(id, provenance.at, provenance), None);
+        }
+    }
+
+    /// What is due as soon as an installation is deleted.
+    pub(super) fn owed_by_an_uninstall(&self) -> impl Iterator<Item = Owed> + use<> {
+        let announcement = self.announces.then_some(Owed::AnnounceInstallation);
+        announcement.into_iter().chain([Owed::Purge])
+    }
+
+    /// What was deleted, when, why and by whom (G5).
+    pub(super) fn receipt(
+        &self,
+        key: Item,
+        provenance: &Provenance,
+        key_sha256: Option<&str>,
+    ) -> Item {
         let mut item = key;
         item.extend([
-            ("deletedAt".to_owned(), time(deletion.at)),
-            ("deletedBy".to_owned(), keys::actor(&deletion.grant.by)),
-            ("expires_at".to_owned(), time(self.expiry(deletion.at))),
+            ("deletedAt".to_owned(), time(provenance.at)),
+            ("deletedBy".to_owned(), keys::actor(&provenance.by)),
+            ("expires_at".to_owned(), time(self.expiry(provenance.at))),
         ]);
-        if let Some(key) = &deletion.key {
-            item.insert("keySha256".to_owned(), s(key.sha256()));
+        if let Some(reason) = &provenance.reason {
+            item.insert("reason".to_owned(), s(reason));
+        }
+        if let Some(sha256) = key_sha256 {
+            item.insert("keySha256".to_owned(), s(sha256));
         }
         item
     }
@@ -284,19 +317,8 @@ impl Store {
 
 /// What is recorded under the idempotency key, if there is one (F1).
 fn outcome(deletion: &Deletion, belief: &Belief, answer: Answer) -> Option<Item> {
-    let key = deletion.key.as_ref()?;
-    let mut item = keys::outcome(deletion, key.sha256());
-    let (status, body) = answer.response();
-    item.extend([
-        ("fingerprint".to_owned(), s(deletion.fingerprint())),
-        ("status".to_owned(), n(status)),
-        ("expires_at".to_owned(), time(deletion.at + OUTCOME_RETENTION)),
-    ]);
-    if let Some(body) = body {
-        item.insert("body".to_owned(), s(body));
-    }
     // The account is recorded only where it is known to be the stored one.
-    let known = match &belief.installation {
+    let account = match &belief.installation {
         Installation::Active { account, .. } | Installation::Deleted { account, .. } => {
             account.as_deref()
         }
@@ -304,10 +326,20 @@ fn outcome(deletion: &Deletion, belief: &Belief, answer: Answer) -> Option<Item>
         Installation::Assumed => deletion.grant.required_account(),
         Installation::Unknown => None,
     };
-    if let Some(account) = known {
-        item.insert("accountId".to_owned(), s(account));
-    }
-    Some(item)
+    let outcome = Outcome {
+        installation: &deletion.grant.installation,
+        operation: deletion.operation(),
+        key: deletion.key.as_ref()?,
+        fingerprint: deletion.fingerprint(),
+        account,
+        answer,
+        at: deletion.at,
+    };
+    Some(outcome.item())
+}
+
+fn key_sha256(deletion: &Deletion) -> Option<&str> {
+    deletion.key.as_ref().map(IdempotencyKey::sha256)
 }
 
 fn reason(deletion: &Deletion) -> Option<&str> {
@@ -328,7 +360,7 @@ fn warn_of_unknown(commit: Commit) {
     }
 }
 
-fn absent() -> Expression {
+pub(super) fn absent() -> Expression {
     Expression::new("attribute_not_exists(pk)")
 }
 
@@ -343,7 +375,7 @@ pub(super) fn active() -> Expression {
 }
 
 /// The installation is this account's.
-fn of_account(account: &str) -> Expression {
+pub(super) fn of_account(account: &str) -> Expression {
     Expression::new("accountId = :account").value(":account", s(account))
 }
 

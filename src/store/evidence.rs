@@ -1,7 +1,5 @@
 //! What a failed condition returned, read as what it says of the store.
 
-use aws_sdk_dynamodb::types::AttributeValue;
-
 use super::Malformed;
 use super::keys::{self, Item};
 use super::transaction::Row;
@@ -28,7 +26,7 @@ pub(super) fn learn(belief: &mut Belief, row: Row, item: Option<Item>) -> Result
     Ok(())
 }
 
-fn parse_recorded(item: &Item) -> Result<Recorded, Error> {
+pub(super) fn parse_recorded(item: &Item) -> Result<Recorded, Error> {
     let malformed = || Malformed::error(item, "no recorded outcome");
     let status = keys::number(item, "status").and_then(|status| u16::try_from(status).ok());
     let answer = Answer::from_response(status.ok_or_else(malformed)?, keys::text(item, "body"));
@@ -39,16 +37,17 @@ fn parse_recorded(item: &Item) -> Result<Recorded, Error> {
     })
 }
 
+/// What an installation's item says of its invoices (D1).
+pub(super) fn billing(item: &Item) -> Billing {
+    if keys::text(item, "billing") == Some("settled") { Billing::Settled } else { Billing::Open }
+}
+
 pub(super) fn parse_installation(item: &Item) -> Result<Installation, Error> {
     let account = keys::text(item, "accountId").map(str::to_owned);
     match keys::text(item, "state") {
         Some("active") => Ok(Installation::Active {
             account,
-            billing: if keys::text(item, "billing") == Some("settled") {
-                Billing::Settled
-            } else {
-                Billing::Open
-            },
+            billing: billing(item),
             resources: match item.get("resources") {
                 None => 0,
                 Some(_) => keys::number(item, "resources")
@@ -56,10 +55,7 @@ pub(super) fn parse_installation(item: &Item) -> Result<Installation, Error> {
                     .ok_or_else(|| Malformed::error(item, "`resources` is no whole number"))?,
             },
         }),
-        Some(_) => Ok(Installation::Deleted {
-            account,
-            finalized: matches!(item.get("finalized"), Some(AttributeValue::Bool(true))),
-        }),
+        Some(_) => Ok(Installation::Deleted { account, finalized: keys::truth(item, "finalized") }),
         None => Err(Malformed::error(item, "it has no `state`")),
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::clock::Timestamp;
-use crate::deletion::{Actor, Deletion};
-use crate::ids::{InstallationId, ResourceId};
+use crate::deletion::{Actor, Provenance};
+use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 
 /// An item, or the key of one.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -36,21 +36,43 @@ pub(crate) fn number(item: &Item, name: &str) -> Option<i64> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
+/// The moment of an attribute.
+pub(crate) fn moment(item: &Item, name: &str) -> Option<Timestamp> {
+    number(item, name)?.try_into().ok().map(Timestamp::from_secs)
+}
+
+/// The truth value of an attribute; false where there is none.
+pub(crate) fn truth(item: &Item, name: &str) -> bool {
+    matches!(item.get(name), Some(AttributeValue::Bool(true)))
+}
+
 /// Who deleted, as a map attribute.
 pub(crate) fn actor(by: &Actor) -> AttributeValue {
-    let mut map = HashMap::from([("accountId".to_owned(), s(by.account()))]);
-    match by {
-        Actor::User { user, .. } => {
-            map.insert("kind".to_owned(), s("user"));
-            map.insert("userId".to_owned(), s(user));
-            // Nobody else may delete (A5).
-            map.insert("role".to_owned(), s("ADMIN"));
-        }
-        Actor::System { .. } => {
-            map.insert("kind".to_owned(), s("system"));
-        }
+    let mut map = HashMap::from([
+        ("accountId".to_owned(), s(by.account())),
+        ("kind".to_owned(), s(by.kind())),
+    ]);
+    if let Actor::User { user, .. } = by {
+        map.insert("userId".to_owned(), s(user));
+        // Nobody else may delete (A5).
+        map.insert("role".to_owned(), s("ADMIN"));
     }
     AttributeValue::M(map)
+}
+
+/// By whom, when and why something was deleted, as an item of it tells.
+pub(crate) fn provenance(item: &Item) -> Option<Provenance> {
+    let by = item.get("deletedBy")?.as_m().ok()?;
+    let account = text(by, "accountId")?.to_owned();
+    let by = match text(by, "userId") {
+        Some(user) => Actor::User { account, user: user.to_owned() },
+        None => Actor::System { account },
+    };
+    Some(Provenance {
+        by,
+        at: moment(item, "deletedAt")?,
+        reason: text(item, "reason").map(str::to_owned),
+    })
 }
 
 /// The partition of an installation.
@@ -97,8 +119,12 @@ pub(crate) fn belonging(id: &InstallationId, sort_key: String) -> Item {
     key(partition(id), sort_key)
 }
 
+/// `receipt#configuration`: the receipt of a configuration that was deleted after its installation.
+pub(crate) fn configuration_receipt(id: &InstallationId) -> Item {
+    key(partition(id), "receipt#configuration".to_owned())
+}
+
 /// `key#…`: the outcome recorded under an idempotency key (F1).
-pub(crate) fn outcome(deletion: &Deletion, key_sha256: &str) -> Item {
-    let id = &deletion.grant.installation;
-    key(format!("key#{id}#{}#{key_sha256}", deletion.operation()), "outcome".to_owned())
+pub(crate) fn outcome(id: &InstallationId, operation: &str, idempotency: &IdempotencyKey) -> Item {
+    key(format!("key#{id}#{operation}#{}", idempotency.sha256()), "outcome".to_owned())
 }

@@ -1,17 +1,24 @@
 //! The store: the only place that knows DynamoDB.
 //!
-//! `keys` says what is where, `transaction` sends one `TransactWriteItems`, `deletion` turns a
-//! decision into one, `evidence` reads what a failed condition returned, [`registry`] registers what
-//! can be deleted, [`table`] is the table itself.
+//! `keys` says what is where, `transaction` sends one `TransactWriteItems`, `deletion` and
+//! `configuration` turn a decision into one, `evidence` reads what a failed condition returned,
+//! `outcome` is what idempotency keys find, `work` leases what is owed, `purge` carries out what of
+//! it concerns the table alone, [`registry`] registers what can be deleted, [`operations`] is what
+//! people do by hand, [`table`] is the table itself.
 
+pub(crate) mod configuration;
 mod deletion;
 mod evidence;
 pub(crate) mod keys;
+pub mod operations;
+mod outcome;
+pub(crate) mod purge;
 pub mod registry;
 pub mod table;
 mod transaction;
+pub(crate) mod work;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::{ConfigLoader, SdkConfig};
 use aws_sdk_dynamodb::Client;
@@ -21,18 +28,20 @@ use aws_sdk_dynamodb::config::{
     ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_dynamodb::error::{BoxError, SdkError};
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeTransmitInterceptorContextRef, InterceptorContext,
 };
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 
+use futures_util::future::BoxFuture;
+
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError};
+use crate::deletion::Answer;
 use crate::error::{Cause, Error};
 use crate::telemetry;
+use crate::work::owed::Owed;
 
 /// How long a request waits for DynamoDB in all (F6).
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -80,18 +89,74 @@ impl Store {
         }
     }
 
+    /// Reads an item, consistently.
+    async fn get(&self, key: keys::Item) -> Result<Option<keys::Item>, Error> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(key));
+        in_time(async { Ok(get.consistent_read(true).send().await.map_err(store_error)?.item) })
+            .await
+    }
+
     /// When a receipt expires (G2).
     fn expiry(&self, deleted_at: Timestamp) -> Timestamp {
         deleted_at + self.receipt_retention
     }
 }
 
-/// Waits for DynamoDB as long as a request may (F6).
-async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(result) => result,
-        Err(elapsed) => Err(Error::StoreUnavailable(elapsed.into())),
+/// What came of a deletion.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The answer.
+    pub(crate) answer: Answer,
+    /// What it owes that is due at once.
+    pub(crate) due: Vec<Owed>,
+}
+
+impl Done {
+    /// It was done before.
+    pub(crate) fn before(answer: Answer) -> Self {
+        Self { answer, due: Vec::new() }
     }
+}
+
+/// What is left of a request's patience with DynamoDB, where it asks in between for something else
+/// (F6).
+pub(crate) struct Patience(Duration);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(PATIENCE)
+    }
+}
+
+impl Patience {
+    /// Waits for DynamoDB as long as patience is left. The SDK's futures are large: what waits for
+    /// them holds a pointer.
+    pub(crate) fn spend<'a, T: 'a>(
+        &'a mut self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, Error>> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let ended = within(self.0, work).await;
+            self.0 = self.0.saturating_sub(began.elapsed());
+            ended
+        })
+    }
+}
+
+/// Waits for DynamoDB as long as a request may (F6).
+fn in_time<'a, T: Send + 'a>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'a,
+) -> BoxFuture<'a, Result<T, Error>> {
+    Box::pin(within(PATIENCE, work))
+}
+
+async fn within<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let ended = tokio::time::timeout(time, work).await;
+    ended.unwrap_or_else(|elapsed| Err(Error::StoreUnavailable(elapsed.into())))
 }
 
 /// Reads the AWS environment as every AWS SDK does; what the loader was given comes first.
@@ -145,10 +210,10 @@ struct CancelledTransactions;
 impl ClassifyRetry for CancelledTransactions {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let error = context.output_or_error().and_then(Result::err);
-        let passes = error
-            .and_then(|error| error.as_operation_error())
-            .and_then(|error| error.downcast_ref::<TransactWriteItemsError>())
-            .is_some_and(transaction::passes);
+        let passes = error.and_then(|error| error.as_operation_error()).is_some_and(|error| {
+            error.downcast_ref().is_some_and(transaction::passes)
+                || error.downcast_ref().is_some_and(transaction::read_passes)
+        });
         if passes { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
     }
 

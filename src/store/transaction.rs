@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
+use aws_sdk_dynamodb::operation::transact_get_items::TransactGetItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::TransactWriteItemBuilder;
 use aws_sdk_dynamodb::types::{
@@ -28,13 +29,18 @@ pub(crate) enum Row {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expression {
     text: String,
-    names: Vec<(&'static str, &'static str)>,
-    values: Vec<(&'static str, AttributeValue)>,
+    pub(super) names: Vec<(&'static str, &'static str)>,
+    pub(super) values: Vec<(&'static str, AttributeValue)>,
 }
 
 impl Expression {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
+    }
+
+    /// The expression itself.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Defines a placeholder `#…` as an attribute's name.
@@ -62,6 +68,12 @@ impl Expression {
         self.text = format!("{}, {assignment}", self.text);
         self
     }
+
+    /// Appends a `REMOVE` to an update that has none yet.
+    pub(crate) fn remove(mut self, names: &str) -> Self {
+        self.text = format!("{} REMOVE {names}", self.text);
+        self
+    }
 }
 
 /// The names and values of a condition and an update together, as DynamoDB takes them.
@@ -77,6 +89,8 @@ macro_rules! placeholders {
         builder
     }};
 }
+
+pub(super) use placeholders;
 
 /// A transaction in the making. Every condition returns the old item where it fails.
 #[derive(Debug)]
@@ -176,6 +190,20 @@ impl<'a> Transaction<'a> {
     }
 }
 
+/// Whether a read of several items was cancelled because some of them were being written.
+pub(super) fn read_passes(error: &TransactGetItemsError) -> bool {
+    matches!(error, TransactGetItemsError::TransactionCanceledException(cancelled)
+        if any_passes(cancelled.cancellation_reasons()))
+}
+
+/// What cancels a transaction and passes.
+const PASSING: [&str; 3] =
+    ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+
+fn any_passes(reasons: &[CancellationReason]) -> bool {
+    reasons.iter().filter_map(CancellationReason::code).any(|code| PASSING.contains(&code))
+}
+
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
 /// What a cancelled transaction teaches. The reasons stand in the order of the items; `None` as a
@@ -202,8 +230,6 @@ fn cancellation_reasons(error: Option<&TransactWriteItemsError>) -> &[Cancellati
 /// Whether a transaction was cancelled for reasons that pass: evidence beats them, since a condition
 /// that failed has to be planned for, not retried.
 pub(super) fn passes(error: &TransactWriteItemsError) -> bool {
-    const PASSING: [&str; 3] =
-        ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
-    let codes = || cancellation_reasons(Some(error)).iter().filter_map(CancellationReason::code);
-    codes().any(|code| PASSING.contains(&code)) && codes().all(|code| code != CONDITION_FAILED)
+    let reasons = cancellation_reasons(Some(error));
+    any_passes(reasons) && reasons.iter().all(|reason| reason.code() != Some(CONDITION_FAILED))
 }

@@ -14,12 +14,15 @@ use super::attributes::{Item, named, text};
 /// The account of all samples.
 pub(super) const ACCOUNT: &str = "acc_local";
 
+/// The team of all samples.
+pub(super) const TEAM: &str = "team_local";
+
 /// How many resources of a sample can be deleted.
 const READY: usize = 2;
 
 /// The samples that are live.
 pub(super) struct Samples {
-    /// Its invoices are settled: an uninstall is final at once.
+    /// Its invoices are settled: an uninstall is final at once, and its configuration may be deleted.
     pub settled: Sample,
     /// Its invoices are open: Vercel waits after an uninstall.
     pub open: Sample,
@@ -83,7 +86,7 @@ async fn live_installation(store: &Store, billing: &str) -> anyhow::Result<(Stri
                 register(
                     store,
                     json!({ "installation": {
-                        "id": id, "accountId": ACCOUNT, "teamId": "team_local",
+                        "id": id, "accountId": ACCOUNT, "teamId": TEAM,
                         "teamSlug": "local", "accessToken": token, "billing": billing,
                     }}),
                 )

@@ -8,17 +8,42 @@ use teardown::config::{Config, ConfigError};
 
 use crate::issuer::Issuer;
 use crate::server::JWKS_PATH;
+use crate::standin::{PROVIDER_PATH, VERCEL_PATH};
 
 /// The integration's id where the environment has none.
 const INTEGRATION_ID: &str = "oac_local";
 
-/// The configuration of the endpoints on `port`. Tokens are the local issuer's, and nobody else's.
+/// The secret of the sweep where the environment has none.
+const CRON_SECRET: &str = "local";
+
+/// The secret that signs announcements to the stand-in provider.
+const PROVIDER_SECRET: &str = "whsec_YSBzZWNyZXQgb2YgdGhpcyBtYWNoaW5l";
+
+/// The configuration of the endpoints on `port`. Tokens are the local issuer's, and nobody else's;
+/// for Vercel and the provider there are the stand-ins, unless the environment names others.
 pub(super) fn of_endpoints(issuer: &Issuer, port: u16) -> Result<Config, ConfigError> {
+    let url = format!("http://127.0.0.1:{port}");
+    let provider = ["PROVIDER_URL", "PROVIDER_SECRET"].into_iter().any(|it| variable(it).is_some());
     Config::from_variables(|name| match name {
         "OIDC_JWKS" => Some(issuer.jwks().to_string()),
-        "OIDC_JWKS_URL" => Some(format!("http://127.0.0.1:{port}{JWKS_PATH}")),
+        "OIDC_JWKS_URL" => Some(format!("{url}{JWKS_PATH}")),
+        "VERCEL_API_URL" => variable(name).or_else(|| Some(format!("{url}{VERCEL_PATH}"))),
+        "CRON_SECRET" => variable(name).or_else(|| Some(CRON_SECRET.to_owned())),
+        // One of the two alone is a mistake, and to be named as such.
+        "PROVIDER_URL" if !provider => Some(format!("{url}{PROVIDER_PATH}")),
+        "PROVIDER_SECRET" if !provider => Some(PROVIDER_SECRET.to_owned()),
         name => or_local(name),
     })
+}
+
+/// The header of the sweep's caller, to be pasted: a secret of the environment's stays there.
+pub(super) fn sweep_header(config: &Config) -> String {
+    let local = config.cron_secret.as_ref().is_some_and(|it| it.expose() == CRON_SECRET);
+    if local {
+        format!("'Authorization: Bearer {CRON_SECRET}'")
+    } else {
+        "\"Authorization: Bearer $CRON_SECRET\"".to_owned()
+    }
 }
 
 /// The configuration that tokens go by.

@@ -1,18 +1,17 @@
 //! `cargo dev show`: what is stored of an installation.
 
-mod sheet;
-
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use teardown::clock::{Clock, Timestamp};
 use teardown::ids::InstallationId;
 use tokio::time::timeout;
 
 use super::attributes::{Item, map, named, number, text, time, truth};
 use super::destination::Destination;
 use super::print;
-use sheet::Sheet;
+use super::sheet::Sheet;
 
 /// Shows what is stored of an installation
 ///
@@ -50,7 +49,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     installation(&mut sheet, &id, &items);
     resources(&mut sheet, &items);
     belongings(&mut sheet, &items);
-    work(&mut sheet, &items);
+    work(&mut sheet, &items, Clock::system().timestamp());
     receipts(&mut sheet, &items);
     Ok(print(&sheet.finish())?)
 }
@@ -79,6 +78,9 @@ fn installation(sheet: &mut Sheet, id: &InstallationId, items: &[Item]) {
     }
     if let Some(reason) = text(item, "reason") {
         rows.push(["reason", reason].map(str::to_owned));
+    }
+    if let Some(at) = time(item, "configurationDeletedAt") {
+        rows.push(["configuration deleted".to_owned(), at.to_string()]);
     }
     sheet.pairs(rows);
 }
@@ -121,14 +123,30 @@ fn belongings(sheet: &mut Sheet, items: &[Item]) {
     sheet.table(["variable", "project", "name"], variables);
 }
 
-fn work(sheet: &mut Sheet, items: &[Item]) {
+fn work(sheet: &mut Sheet, items: &[Item], now: Timestamp) {
     let rows = items.iter().filter_map(|item| {
         let what = named(item, "work#")?.to_owned();
-        let kind = text(item, "kind").unwrap_or("-").to_owned();
-        let due = time(item, "due_at").map_or_else(|| "-".to_owned(), |due| due.to_string());
-        Some([what, kind, due, number(item, "attempts").unwrap_or("0").to_owned()])
+        let or_dash = |name| text(item, name).unwrap_or("-").to_owned();
+        let attempts = number(item, "attempts").unwrap_or("0").to_owned();
+        Some([what, or_dash("kind"), due(item), attempts, lease(item, now), or_dash("last_error")])
     });
-    sheet.table(["owed work", "kind", "due", "attempts"], rows);
+    sheet.table(["owed work", "kind", "due", "attempts", "leased", "last error"], rows);
+}
+
+/// When owed work is due, if ever.
+fn due(item: &Item) -> String {
+    if text(item, "due_shard") == Some("parked") {
+        return "parked".to_owned();
+    }
+    time(item, "due_at").map_or_else(|| "-".to_owned(), |due| due.to_string())
+}
+
+/// Until when somebody has it in hand, if anybody does.
+fn lease(item: &Item, now: Timestamp) -> String {
+    match time(item, "lease_until") {
+        Some(end) if end > now => format!("until {end}"),
+        _ => "no".to_owned(),
+    }
 }
 
 fn receipts(sheet: &mut Sheet, items: &[Item]) {
@@ -148,5 +166,30 @@ fn actor(item: &Item) -> String {
         (Some(user), Some(role)) => format!("user {user} ({role}) of {account}"),
         (Some(user), None) => format!("user {user} of {account}"),
         (None, _) => format!("{} of {account}", text(by, "kind").unwrap_or("-")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+
+    use super::*;
+
+    #[test]
+    fn owed_work_is_due_or_parked_and_leased_while_its_lease_lasts() {
+        let item = |shard: &str, lease: Option<u64>| {
+            let lease = lease.map(|end| ("lease_until", N(end.to_string())));
+            let due = [("due_shard", S(shard.to_owned())), ("due_at", N("1763769600".to_owned()))];
+            let attributes = due.into_iter().chain(lease);
+            attributes.map(|(name, value)| (name.to_owned(), value)).collect::<Item>()
+        };
+        let now = Timestamp::from_secs(1_763_769_600);
+        assert_eq!(due(&item("3", None)), "2025-11-22T00:00:00Z");
+        assert_eq!(due(&item("parked", None)), "parked");
+        assert_eq!(due(&Item::new()), "-");
+        assert_eq!(lease(&item("3", Some(1_763_769_601)), now), "until 2025-11-22T00:00:01Z");
+        for end in [None, Some(1_763_769_600)] {
+            assert_eq!(lease(&item("3", end), now), "no", "{end:?}");
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use teardown::config::Config;
 
 use super::HEADING;
-use super::samples::{ACCOUNT, Sample, Samples};
+use super::samples::{ACCOUNT, Sample, Samples, TEAM};
+use super::settings;
 use crate::issuer::{Issuer, Subject, Token};
 
 /// How long the tokens of the printed lines are good: a day's work.
@@ -48,6 +49,13 @@ pub(super) fn text(
         id = open.id,
         token = token(open),
     );
+    let configuration = format!(
+        "curl -i -X DELETE '{url}/v1/integrations/configuration/{id}?teamId={TEAM}' \
+         -H 'Authorization: Bearer {token}'",
+        id = settled.id,
+        token = token(settled),
+    );
+    let sweep = format!("curl -i '{url}/api/sweep' -H {}", settings::sweep_header(config));
     let kept = match data {
         Some(file) => format!("kept in {}", file.display()),
         None => "in memory; --data FILE keeps it".to_owned(),
@@ -70,14 +78,23 @@ Samples of account {ACCOUNT} ({kept}):
 {HEADING}Uninstall{HEADING:#} (200; not final, since invoices are open):
 {uninstall}
 
+{HEADING}Delete a configuration{HEADING:#} (204; at Vercel too, for which there is a stand-in):
+{configuration}
+
+{HEADING}Sweep{HEADING:#} (200; it also happens by itself every few seconds):
+{sweep}
+
+Settle invoices:  cargo dev settle{other_port} {open_id}
 Another token:    cargo dev token --installation {id} --role USER
 What is stored:   cargo dev show{other_port} {id}
+What is parked:   cargo dev parked{other_port}
 The DynamoDB:     AWS_ENDPOINT_URL_DYNAMODB={url} (table {table})
-Ctrl-C ends it.
+What the stand-ins for Vercel and the provider are sent is shown below. Ctrl-C ends it.
 ",
         settled_line = describe(settled, "settled"),
         open_line = describe(open, "open"),
         id = settled.id,
+        open_id = open.id,
         table = config.table_name,
     )
 }

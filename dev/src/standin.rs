@@ -1,0 +1,22 @@
+//! Stand-ins for those whom a deletion calls: Vercel's REST API and the provider's own endpoint.
+//!
+//! They behave as documented, remember nothing beyond the process, and say on standard output what
+//! they were sent.
+
+pub mod provider;
+pub mod vercel;
+
+use std::io::Write as _;
+
+use crate::cli::one_line;
+
+/// The path that the stand-in for Vercel's REST API is under: one of its paths is ours too.
+pub const VERCEL_PATH: &str = "/vercel";
+
+/// The path of the stand-in provider.
+pub const PROVIDER_PATH: &str = "/provider";
+
+/// Says a line, of what anybody may have sent. That nobody reads on is no reason to answer otherwise.
+fn say(line: &str) {
+    let _ = writeln!(anstream::stdout(), "{}", one_line(line));
+}

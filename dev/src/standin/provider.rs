@@ -1,0 +1,68 @@
+//! A stand-in for the provider's own endpoint: it takes every announcement that is signed.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use serde_json::Value;
+use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook};
+use teardown::config::Secret;
+
+use super::{PROVIDER_PATH, say};
+
+/// The endpoint, at its path, for announcements that are signed with this `whsec_…`.
+///
+/// # Errors
+///
+/// Where the secret is none.
+pub fn router(secret: &Secret) -> anyhow::Result<Router> {
+    // Its words may tell of the secret.
+    let webhook = Webhook::new(secret.expose()).ok().context("PROVIDER_SECRET verifies nothing")?;
+    Ok(Router::new().route(PROVIDER_PATH, post(receive)).with_state(Arc::new(webhook)))
+}
+
+async fn receive(
+    State(webhook): State<Arc<Webhook>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    if let Err(error) = webhook.verify(&body, &headers) {
+        say(&format!("provider  refused: {error}"));
+        return StatusCode::UNAUTHORIZED;
+    }
+    let id = headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    say(&format!("provider  {}", describe(&body, id)));
+    StatusCode::OK
+}
+
+/// What was announced, in one line.
+fn describe(body: &[u8], id: &str) -> String {
+    let event: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |pointer| event.pointer(pointer).and_then(Value::as_str);
+    let parts = [
+        text("/type").or(Some("an event without a type")),
+        text("/data/installationId"),
+        text("/data/resourceId"),
+        Some(id),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_is_one_line() {
+        let resource =
+            br#"{"type":"resource.deleted","data":{"installationId":"i","resourceId":"r"}}"#;
+        assert_eq!(describe(resource, "msg_1"), "resource.deleted  i  r  msg_1");
+        let installation = br#"{"type":"installation.deleted","data":{"installationId":"i"}}"#;
+        assert_eq!(describe(installation, "msg_2"), "installation.deleted  i  msg_2");
+        assert_eq!(describe(b"nothing", "msg_3"), "an event without a type  msg_3");
+    }
+}

@@ -1,0 +1,254 @@
+//! What to do for a configuration's deletion, given what is stored and what Vercel said: decisions
+//! alone, without I/O (E1 to E5).
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::config::{FINALIZATION_PERIOD, Secret};
+use crate::deletion::{Answer, Billing, Grant, Recorded};
+use crate::error::{Error, Forbidden};
+use crate::ids::{IdempotencyKey, sha256_hex};
+use crate::store::configuration::Recording;
+use crate::vercel::{Heard, Reply};
+
+/// A configuration that a caller may delete, as far as its token tells.
+#[derive(Clone, Debug)]
+pub struct ConfigurationDeletion {
+    /// Where, and by whom.
+    pub grant: Grant,
+    /// On behalf of which team, as the query says.
+    pub team: Team,
+    /// Under which idempotency key, if any.
+    pub key: Option<IdempotencyKey>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A team, as far as it is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Team {
+    /// `teamId`.
+    pub id: Option<String>,
+    /// `slug`, which is stored as `teamSlug`.
+    pub slug: Option<String>,
+}
+
+impl Team {
+    /// Whether what is said of a team is true of the stored one (E1).
+    fn is(&self, stored: &Self) -> bool {
+        let same =
+            |said: &Option<String>, stored: &Option<String>| said.is_none() || said == stored;
+        same(&self.id, &stored.id) && same(&self.slug, &stored.slug)
+    }
+}
+
+impl ConfigurationDeletion {
+    /// The operation that an idempotency key belongs to (F1).
+    pub const OPERATION: &'static str = "delete_configuration";
+
+    /// What requests have in common that are the same: their parsed values (F2).
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let values = serde_json::json!([self.team.id, self.team.slug]);
+        sha256_hex(values.to_string().as_bytes())
+    }
+}
+
+/// What is stored of a configuration, at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// The outcome recorded under the idempotency key.
+    pub(crate) recorded: Option<Recorded>,
+    /// The installation, if it is known.
+    pub(crate) installation: Option<Stored>,
+    /// Its access token.
+    pub(crate) token: Option<Secret>,
+    /// The deletion that was begun and has not ended.
+    pub(crate) intent: Option<Intent>,
+}
+
+/// What is stored of an installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) account: Option<String>,
+    pub(crate) team: Team,
+    pub(crate) billing: Billing,
+    /// `state`, as it is stored.
+    pub(crate) state: String,
+    pub(crate) deletion: Option<Deleted>,
+}
+
+/// What is stored of an installation's own deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    pub(crate) at: Timestamp,
+    pub(crate) finalized: bool,
+    /// Whether its configuration was deleted too: it is gone at Vercel, or nothing was left to be
+    /// asked of Vercel.
+    pub(crate) configuration_gone: bool,
+}
+
+/// A deletion that was begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Intent {
+    /// The fencing token of whoever works on it, or did last.
+    pub(crate) fence: i64,
+    /// Until when it is leased; past where nobody works on it.
+    pub(crate) leased_until: Timestamp,
+    /// Whether an attempt got no definite answer, or is not known to have got one.
+    pub(crate) unclear: bool,
+}
+
+/// What to do next.
+pub(crate) enum Next<'a> {
+    /// Answer: nothing is to be written.
+    Answer(Answer),
+    /// Record under the idempotency key that it is gone, alone (F1).
+    Record(&'a Stored, Recording<'a>),
+    /// Delete our side alone: nothing is left to be asked of Vercel (E3).
+    Commit(&'a Stored),
+    /// Write the intent, and ask Vercel with this token.
+    Call(&'a Stored, &'a Secret),
+    /// Refuse.
+    Refuse(Error),
+}
+
+/// Says what to do next for a request, given what is stored.
+pub(crate) fn plan<'a>(
+    request: &'a ConfigurationDeletion,
+    seen: &'a Seen,
+    now: Timestamp,
+) -> Next<'a> {
+    if !account_is_the_callers(&request.grant, seen) {
+        return Next::Refuse(Forbidden::OtherInstallation.into());
+    }
+    if seen.installation.as_ref().is_some_and(|stored| !request.team.is(&stored.team)) {
+        return Next::Refuse(Forbidden::OtherTeam.into());
+    }
+    if let Some(recorded) = &seen.recorded {
+        return if recorded.fingerprint == request.fingerprint() {
+            Next::Answer(recorded.answer)
+        } else {
+            Next::Refuse(Error::IdempotencyKeyReused)
+        };
+    }
+    let Some(stored) = &seen.installation else {
+        return Next::Refuse(Error::ConfigurationUnknown);
+    };
+    if stored.is_gone_on_both_sides() {
+        return match Recording::of(request) {
+            Some(recording) => Next::Record(stored, recording),
+            None => Next::Answer(Answer::Gone),
+        };
+    }
+    if let Some(lease) = seen.intent.as_ref().and_then(|intent| intent.lease_left(now)) {
+        return Next::Refuse(Error::RequestInProgress { retry_after: lease });
+    }
+    match seen.usable_token(stored) {
+        None => Next::Commit(stored),
+        Some(_) if seen.intent.is_none() && stored.invoices_are_open(now) => {
+            Next::Refuse(Error::InvoicesOpen)
+        }
+        Some(token) => Next::Call(stored, token),
+    }
+}
+
+/// A6, for tokens that name an account alone. For the others the token itself is the proof.
+fn account_is_the_callers(grant: &Grant, seen: &Seen) -> bool {
+    let Some(required) = grant.required_account() else { return true };
+    let stored = match (&seen.installation, &seen.recorded) {
+        (Some(stored), _) => stored.account.as_deref(),
+        // An outcome may outlive its installation's tombstone.
+        (None, Some(recorded)) => recorded.account.as_deref(),
+        (None, None) => None,
+    };
+    stored == Some(required)
+}
+
+impl Seen {
+    /// The token to ask Vercel with; none where our side is all there is (E3).
+    pub(crate) fn usable_token(&self, stored: &Stored) -> Option<&Secret> {
+        let finalized = stored.deletion.is_some_and(|deletion| deletion.finalized);
+        self.token.as_ref().filter(|_| !finalized)
+    }
+}
+
+impl Stored {
+    /// Whether nothing is left of the configuration, here and at Vercel (E4).
+    pub(crate) fn is_gone_on_both_sides(&self) -> bool {
+        self.deletion.is_some_and(|deletion| deletion.configuration_gone)
+    }
+
+    /// Whether Vercel would take the token that final invoices need (E3).
+    fn invoices_are_open(&self, now: Timestamp) -> bool {
+        let over = self.deletion.is_some_and(|deletion| deletion.at + FINALIZATION_PERIOD <= now);
+        self.billing != Billing::Settled && !over
+    }
+}
+
+impl Intent {
+    fn lease_left(&self, now: Timestamp) -> Option<Duration> {
+        let left = self.leased_until.as_secs().saturating_sub(now.as_secs());
+        (left > 0).then(|| Duration::from_secs(left))
+    }
+}
+
+/// What Vercel's answer means for the deletion (E2, E3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The configuration is gone at Vercel.
+    Gone,
+    /// Vercel refuses, and nothing was done there.
+    Refused,
+    /// It is not known; to be asked again.
+    Open {
+        /// Whether an attempt may have taken effect.
+        unclear: bool,
+    },
+}
+
+/// Says what a reply means. `unclear_before` says whether an attempt before it got no definite
+/// answer: the token dies with the configuration, so that 401 and 403 mean gone then.
+pub(crate) fn verdict(reply: &Reply, unclear_before: bool) -> Verdict {
+    let unclear = unclear_before || reply.unclear;
+    match reply.heard {
+        Heard::Answer { status: 204 | 404 | 410, .. } => Verdict::Gone,
+        Heard::Answer { status: 401 | 403, .. } if unclear => Verdict::Gone,
+        Heard::Answer { status: 400 | 401 | 403 | 409, .. } => Verdict::Refused,
+        Heard::Answer { .. } | Heard::Nothing(_) => Verdict::Open { unclear },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, unclear: bool) -> Reply {
+        Reply { heard: Heard::Answer { status, said: None, retry_after: None }, unclear }
+    }
+
+    /// E2, E3: 204, 404 and 410 mean gone; 401 and 403 only after an attempt without a definite
+    /// answer; what is neither this nor a refusal stays open.
+    #[test]
+    fn what_vercel_says() {
+        for status in [204, 404, 410] {
+            assert_eq!(verdict(&reply(status, false), false), Verdict::Gone, "{status}");
+        }
+        for status in [400, 401, 403, 409] {
+            assert_eq!(verdict(&reply(status, false), false), Verdict::Refused, "{status}");
+        }
+        for (status, verdict_after) in
+            [(401, Verdict::Gone), (403, Verdict::Gone), (400, Verdict::Refused)]
+        {
+            assert_eq!(verdict(&reply(status, true), false), verdict_after, "{status}");
+            assert_eq!(verdict(&reply(status, false), true), verdict_after, "{status}");
+        }
+        for status in [200, 202, 302, 402, 422, 429] {
+            let open = Verdict::Open { unclear: false };
+            assert_eq!(verdict(&reply(status, false), false), open, "{status}");
+        }
+        let silence = Reply { heard: Heard::Nothing("timed out".to_owned()), unclear: true };
+        assert_eq!(verdict(&silence, false), Verdict::Open { unclear: true });
+        assert_eq!(verdict(&reply(503, true), false), Verdict::Open { unclear: true });
+    }
+}

@@ -1,0 +1,58 @@
+//! The query of Delete Configuration (B4, E1).
+
+use crate::configuration::plan::Team;
+use crate::error::BadRequest;
+
+/// The team that a query names: `teamId` and `slug`, each sent once or not at all. What else is in a
+/// query is passed over: hosts append to it.
+///
+/// # Errors
+///
+/// [`BadRequest::QueryRepeated`].
+pub fn team(query: Option<&str>) -> Result<Team, BadRequest> {
+    let mut team = Team::default();
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let (name, place) = match &*name {
+            "teamId" => ("teamId", &mut team.id),
+            "slug" => ("slug", &mut team.slug),
+            _ => continue,
+        };
+        if place.replace(value.into_owned()).is_some() {
+            return Err(BadRequest::QueryRepeated(name));
+        }
+    }
+    Ok(team)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// B4, E1: what is read of a query, decoded once; what is read twice is refused.
+    #[test]
+    fn a_query_names_a_team() {
+        let said = |id: Option<&str>, slug: Option<&str>| {
+            Ok(Team { id: id.map(str::to_owned), slug: slug.map(str::to_owned) })
+        };
+        assert_eq!(team(None), said(None, None));
+        assert_eq!(team(Some("id=x&id=y&TeamId=z")), said(None, None));
+        assert_eq!(
+            team(Some("teamId=team_1&slug=my%2Dteam&id=x")),
+            said(Some("team_1"), Some("my-team"))
+        );
+        assert_eq!(team(Some("teamId=&slug")), said(Some(""), Some("")));
+        assert_eq!(team(Some("teamId=%2541")), said(Some("%41"), None));
+        assert_eq!(team(Some("teamId=a&team%49d=a")), Err(BadRequest::QueryRepeated("teamId")));
+        assert_eq!(team(Some("slug=a&slug=b")), Err(BadRequest::QueryRepeated("slug")));
+    }
+
+    proptest! {
+        /// No query whatever makes a panic.
+        #[test]
+        fn any_query_is_parsed(query in ".{0,80}") {
+            let _ = team(Some(&query));
+        }
+    }
+}

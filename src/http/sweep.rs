@@ -1,0 +1,28 @@
+//! Who may call the sweep (B1).
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use subtle::ConstantTimeEq as _;
+
+use crate::config::Secret;
+use crate::error::Error;
+
+/// Lets a caller through that sends the sweep's secret as its bearer token, as Vercel's cron does. It
+/// takes as long to refuse any other of the same length.
+///
+/// # Errors
+///
+/// [`Error::NotTheScheduler`], also where there is no secret.
+pub fn authorize_sweep(headers: &HeaderMap, secret: Option<&Secret>) -> Result<(), Error> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None, Some(secret)) = (values.next(), values.next(), secret) else {
+        return Err(Error::NotTheScheduler);
+    };
+    let (scheme, token) = value.as_bytes().split_at(value.len().min("bearer ".len()));
+    let is_secret = token.ct_eq(secret.expose().as_bytes());
+    if scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(is_secret) {
+        Ok(())
+    } else {
+        Err(Error::NotTheScheduler)
+    }
+}

@@ -1,0 +1,120 @@
+//! Requests to others: one HTTP client for all of them, made when it is first needed, by way of the
+//! proxy that the environment names, if any; and one for this machine, which no proxy knows. They
+//! follow no redirect, and read no more of an answer than they are told to.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use reqwest::Url;
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The clients. Clones share them, and their connections.
+#[derive(Clone, Debug, Default)]
+pub struct Outbound(Arc<Clients>);
+
+#[derive(Debug, Default)]
+struct Clients {
+    others: OnceLock<reqwest::Client>,
+    loopback: OnceLock<reqwest::Client>,
+}
+
+/// Why an answer was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// It broke off.
+    #[error("the answer broke off")]
+    Http(#[from] reqwest::Error),
+    /// It is longer than was allowed.
+    #[error("the answer is over {} KiB", .0 / 1024)]
+    TooLarge(usize),
+}
+
+impl Outbound {
+    /// The client for an address: a function that asks nobody never pays for one.
+    pub(crate) fn client(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
+        let local = is_loopback(url);
+        let slot = if local { &self.0.loopback } else { &self.0.others };
+        if let Some(client) = slot.get() {
+            return Ok(client);
+        }
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("teardown/", env!("CARGO_PKG_VERSION")));
+        let client = if local { client.no_proxy() } else { client }.build()?;
+        Ok(slot.get_or_init(|| client))
+    }
+}
+
+/// Whether an address is on this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// Reads an answer's body of at most `most` bytes.
+pub(crate) async fn read(response: reqwest::Response, most: usize) -> Result<Vec<u8>, ReadError> {
+    let mut response = response;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > most {
+            return Err(ReadError::TooLarge(most));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The longest wait that is granted: a slip of somebody's hand should put nothing off for good.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
+
+/// What `Retry-After` says, in seconds or as a date (RFC 9110, section 10.2.3), up to a day; none
+/// where it says nothing that can be understood.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?;
+        date.duration_since(SystemTime::now()).unwrap_or_default()
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// A wait with full jitter, so that those who failed together do not come back together: from
+/// nothing up to `most`.
+pub(crate) fn jitter(most: Duration) -> Duration {
+    most.mul_f64(fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// G1: seconds or a date; a date that is past is now, and nonsense is nothing.
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let read = |text: &str| {
+            let value = HeaderValue::from_str(text).unwrap();
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value)]))
+        };
+        assert_eq!(read("120"), Some(Duration::from_mins(2)));
+        assert_eq!(read("18446744073709551615"), Some(Duration::from_hours(24)));
+        assert_eq!(read("Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
+        let later = SystemTime::now() + Duration::from_hours(2);
+        let wait = read(&httpdate::fmt_http_date(later)).unwrap();
+        assert!((Duration::from_mins(119)..=Duration::from_hours(2)).contains(&wait), "{wait:?}");
+        for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+            assert_eq!(read(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! The provider's own endpoint, which tears the real thing down: announcements as Standard Webhooks
+//! has them (G1).
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use reqwest::Url;
+use serde::Serialize;
+use standardwebhooks::{
+    HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook,
+};
+
+use crate::clock::Timestamp;
+use crate::config::{self, Secret};
+use crate::deletion::{Actor, Provenance};
+use crate::ids::{InstallationId, ResourceId};
+use crate::outbound::{self, Outbound};
+use crate::telemetry;
+
+/// How long the provider may take to answer. What takes longer to tear down is answered 202.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When a provider that is still at it is asked again, where its `Retry-After` cannot be read.
+const STILL_AT_IT: Duration = Duration::from_mins(1);
+
+/// The client. Clones share its connections.
+#[derive(Clone)]
+pub(crate) struct Provider {
+    url: Url,
+    secret: Secret,
+    outbound: Outbound,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its address may have a password in it.
+        f.debug_struct("Provider").finish_non_exhaustive()
+    }
+}
+
+/// What is announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Announcement {
+    /// `webhook-id`: the same for every attempt.
+    pub(crate) id: String,
+    pub(crate) installation: InstallationId,
+    /// The resource that was deleted; none where it is the installation.
+    pub(crate) resource: Option<ResourceId>,
+    pub(crate) provenance: Provenance,
+}
+
+/// What the provider said to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It is done.
+    Done,
+    /// It is still at it, and wants to be asked again so much later.
+    StillAtIt(Duration),
+    /// It is not done, for this reason; and when it wants to be asked again.
+    Failed(String, Option<Duration>),
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    r#type: &'static str,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    installation_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_id: Option<&'a str>,
+    deleted_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    by: By<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct By<'a> {
+    kind: &'static str,
+    account_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+}
+
+impl Announcement {
+    /// The body to send: the same bytes for every attempt.
+    fn body(&self) -> String {
+        let Provenance { by, at, reason } = &self.provenance;
+        let (user_id, role) = match by {
+            // Nobody else may delete (A5).
+            Actor::User { user, .. } => (Some(user.as_str()), Some("ADMIN")),
+            Actor::System { .. } => (None, None),
+        };
+        let event = Event {
+            r#type: if self.resource.is_some() {
+                "resource.deleted"
+            } else {
+                "installation.deleted"
+            },
+            timestamp: at.to_string(),
+            data: Data {
+                installation_id: self.installation.as_str(),
+                resource_id: self.resource.as_ref().map(ResourceId::as_str),
+                deleted_at: at.to_string(),
+                reason: reason.as_deref(),
+                by: By { kind: by.kind(), account_id: by.account(), user_id, role },
+            },
+        };
+        // Strings alone: they always serialize.
+        serde_json::to_string(&event).unwrap_or_default()
+    }
+}
+
+impl Provider {
+    /// A client for the provider's endpoint.
+    pub(crate) fn new(provider: &config::Provider, outbound: Outbound) -> Self {
+        Self { url: provider.url.clone(), secret: provider.secret.clone(), outbound }
+    }
+
+    /// Announces a deletion, once.
+    pub(crate) async fn announce(&self, announcement: &Announcement, now: Timestamp) -> Told {
+        match self.post(announcement, now).await {
+            Ok(response) => heard(&response),
+            Err(reason) => Told::Failed(reason, None),
+        }
+    }
+
+    async fn post(
+        &self,
+        announcement: &Announcement,
+        now: Timestamp,
+    ) -> Result<reqwest::Response, String> {
+        let body = announcement.body();
+        let sent_at = now.as_secs().cast_signed();
+        let signature = Webhook::new(self.secret.expose())
+            .and_then(|webhook| webhook.sign(&announcement.id, sent_at, body.as_bytes()))
+            // Its words may tell of the secret.
+            .map_err(|_| "PROVIDER_SECRET does not sign".to_owned())?;
+        let silence = |error: reqwest::Error| {
+            format!("no answer: {}", telemetry::chain(&error.without_url()))
+        };
+        let request = self.outbound.client(&self.url).map_err(silence)?.post(self.url.clone());
+        request
+            .header(CONTENT_TYPE, "application/json")
+            .header(HEADER_WEBHOOK_ID, &announcement.id)
+            .header(HEADER_WEBHOOK_TIMESTAMP, sent_at)
+            .header(HEADER_WEBHOOK_SIGNATURE, signature)
+            .timeout(ATTEMPT_TIMEOUT)
+            .body(body)
+            .send()
+            .await
+            .map_err(silence)
+    }
+}
+
+/// What an answer means. Its body is not read.
+fn heard(response: &reqwest::Response) -> Told {
+    let wait = outbound::retry_after(response.headers());
+    match response.status().as_u16() {
+        202 if response.headers().contains_key(http::header::RETRY_AFTER) => {
+            let wait = wait.unwrap_or(STILL_AT_IT);
+            Told::StillAtIt(wait.max(Duration::from_secs(1)))
+        }
+        200..=299 => Told::Done,
+        status => Told::Failed(format!("answered {status}"), wait),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announcement(resource: Option<&str>, reason: Option<&str>, by: Actor) -> Announcement {
+        Announcement {
+            id: "msg_1".to_owned(),
+            installation: InstallationId::parse("icfg_1").unwrap(),
+            resource: resource.map(|id| ResourceId::parse(id).unwrap()),
+            provenance: Provenance {
+                by,
+                at: Timestamp::from_secs(1_763_769_600),
+                reason: reason.map(str::to_owned),
+            },
+        }
+    }
+
+    /// G1: what is sent, whole.
+    #[test]
+    fn an_announcement_says_what_when_and_by_whom() {
+        let user = Actor::User { account: "acc_1".to_owned(), user: "user_1".to_owned() };
+        let system = Actor::System { account: "acc_1".to_owned() };
+        insta::assert_snapshot!(announcement(Some("db_1"), None, user).body(), @r#"{"type":"resource.deleted","timestamp":"2025-11-22T00:00:00Z","data":{"installationId":"icfg_1","resourceId":"db_1","deletedAt":"2025-11-22T00:00:00Z","by":{"kind":"user","accountId":"acc_1","userId":"user_1","role":"ADMIN"}}}"#);
+        insta::assert_snapshot!(announcement(None, Some("too \"dear\""), system).body(), @r#"{"type":"installation.deleted","timestamp":"2025-11-22T00:00:00Z","data":{"installationId":"icfg_1","deletedAt":"2025-11-22T00:00:00Z","reason":"too \"dear\"","by":{"kind":"system","accountId":"acc_1"}}}"#);
+    }
+}

@@ -1,0 +1,306 @@
+//! A configuration's deletion in the table: what is seen, the intent, the commit (E).
+//!
+//! ```text
+//!   begin    Check   #installation        if it is as it was seen, and settled if it is active
+//!            Update  work#configuration   if nobody holds it          intent, lease, new fence
+//!   commit   Put     key#…  outcome       if it is not there, or has expired
+//!            Update  #installation        if it is as it was seen     the tombstone
+//!            Delete  work#configuration   if the fence is ours
+//!            Put     receipt#…, work#purge, work#announce#…           where it was active
+//!            Delete  #token, work#finalize
+//! ```
+
+use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
+
+use super::deletion::{absent, absent_or_expired, of_account};
+use super::evidence::{billing, parse_recorded};
+use super::keys::{self, Item, n, s, time};
+use super::outcome::Outcome;
+use super::transaction::{Committed, Expression, Row, Transaction};
+use super::work::{Lease, Tries};
+use super::{Done, Malformed, Store, store_error};
+use crate::clock::Timestamp;
+use crate::config::Secret;
+use crate::configuration::plan::{ConfigurationDeletion, Deleted, Intent, Seen, Stored, Team};
+use crate::deletion::{Answer, Provenance};
+use crate::error::Error;
+use crate::ids::{IdempotencyKey, InstallationId};
+use crate::work::owed::Owed;
+
+/// Who may commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Nobody has begun.
+    Nobody,
+    /// Whoever has this fencing token.
+    Fence(i64),
+}
+
+/// Who asked for a commit.
+pub(crate) enum Asked<'a> {
+    /// A request that waits for it, with what is recorded of it, if it has a key.
+    Now(Option<Recording<'a>>),
+    /// A request that is gone, with the hash of its key, if it had one.
+    Before { key_sha256: Option<&'a str> },
+}
+
+/// What is recorded of a request with its commit.
+pub(crate) struct Recording<'a> {
+    pub(crate) key: &'a IdempotencyKey,
+    pub(crate) fingerprint: String,
+}
+
+impl<'a> Recording<'a> {
+    /// What is recorded of a request, if it has a key.
+    pub(crate) fn of(request: &'a ConfigurationDeletion) -> Option<Self> {
+        let key = request.key.as_ref()?;
+        Some(Self { key, fingerprint: request.fingerprint() })
+    }
+}
+
+impl Store {
+    /// What is due at once when our side of a configuration is committed.
+    pub(crate) fn done_with_configuration(&self, stored: &Stored) -> Done {
+        let uninstalled = stored.deletion.is_none();
+        let due = self.owed_by_an_uninstall().filter(|_| uninstalled).collect();
+        Done { answer: Answer::Gone, due }
+    }
+
+    /// Reads all that a configuration's deletion goes by, at one moment.
+    pub(crate) async fn see(
+        &self,
+        id: &InstallationId,
+        key: Option<&IdempotencyKey>,
+        now: Timestamp,
+    ) -> Result<Seen, Error> {
+        let outcome = key.map(|key| keys::outcome(id, ConfigurationDeletion::OPERATION, key));
+        let keys = [keys::installation(id), keys::token(id), Owed::Configuration.key(id)];
+        let gets = keys.into_iter().chain(outcome).map(|key| {
+            let get = Get::builder().table_name(&self.table).set_key(Some(key)).build()?;
+            Ok(TransactGetItem::builder().get(get).build())
+        });
+        let gets = gets.collect::<Result<_, aws_sdk_dynamodb::error::BuildError>>();
+        let gets = gets.map_err(|error| Error::Internal(error.into()))?;
+        let read = self.client.transact_get_items().set_transact_items(Some(gets)).send().await;
+        let found = read.map_err(store_error)?.responses.unwrap_or_default();
+        let mut found = found.into_iter().map(|response| response.item);
+        let mut next = || found.next().flatten();
+        let installation = next().as_ref().map(parse_stored).transpose()?;
+        let token = next().as_ref().map(parse_token).transpose()?;
+        let intent = next().as_ref().map(parse_intent).transpose()?;
+        let stands =
+            |item: &Item| keys::moment(item, "expires_at").is_none_or(|expiry| expiry > now);
+        let recorded = next().filter(stands).as_ref().map(parse_recorded).transpose()?;
+        Ok(Seen { recorded, installation, token, intent })
+    }
+
+    /// Reads an installation's access token (G3).
+    pub(crate) async fn token(&self, id: &InstallationId) -> Result<Option<Secret>, Error> {
+        self.get(keys::token(id)).await?.as_ref().map(parse_token).transpose()
+    }
+
+    /// Writes the intent and takes its lease until then; none where what was seen has changed.
+    pub(crate) async fn begin(
+        &self,
+        request: &ConfigurationDeletion,
+        stored: &Stored,
+        intent: Option<&Intent>,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Lease>, Error> {
+        let id = &request.grant.installation;
+        let owed = Owed::Configuration;
+        let fence = match intent {
+            Some(intent) => intent.fence + 1,
+            // Never one that an intent before this had: its worker may still be about.
+            None => i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX),
+        };
+        let change = Expression::new(
+            "SET kind = :kind, installationId = :id, due_shard = :shard, due_at = :until, \
+             lease_until = :until, fence = :fence, unclear = :unclear, deletedBy = :by, \
+             deletedAt = :at, attempts = if_not_exists(attempts, :zero) + :one",
+        )
+        .value(":kind", s(owed.kind()))
+        .value(":id", s(id.as_str()))
+        .value(":shard", s(owed.shard(id)))
+        .value(":until", time(until))
+        .value(":fence", n(fence))
+        // Until the answer is here, and for good where nobody lives to hear it.
+        .value(":unclear", AttributeValue::Bool(true))
+        .value(":by", keys::actor(&request.grant.by))
+        .value(":at", time(request.at))
+        .value(":zero", n(0))
+        .value(":one", n(1));
+        // Somebody wants it still: with 3 days before it anew, also where it was parked.
+        let change = match &request.key {
+            Some(key) => change
+                .set("keySha256 = :key")
+                .value(":key", s(key.sha256()))
+                .remove("failures, failing_since"),
+            None => change.remove("failures, failing_since, keySha256"),
+        };
+        let condition = match intent {
+            None => absent(),
+            Some(intent) => held(intent.fence).and(
+                Expression::new("attribute_not_exists(lease_until) OR lease_until <= :now")
+                    .value(":now", time(now)),
+            ),
+        };
+        let mut transaction = Transaction::on(&self.table);
+        let mut unchanged = as_seen(stored);
+        if intent.is_none() && stored.deletion.is_none() {
+            unchanged = unchanged
+                .and(Expression::new("billing = :settled").value(":settled", s("settled")));
+        }
+        transaction.check(Row::Installation, keys::installation(id), unchanged);
+        transaction.update(Row::Other, owed.key(id), change, condition);
+        Ok(match transaction.commit(&self.client).await? {
+            Committed::Yes => Some(Lease {
+                installation: id.clone(),
+                owed,
+                fence,
+                due: until,
+                tries: Tries::default(),
+                unclear: intent.is_some_and(|intent| intent.unclear),
+                item: Item::new(),
+            }),
+            Committed::No(_) => None,
+        })
+    }
+
+    /// Deletes our side of a configuration for good. `false` where what was seen has changed, or
+    /// somebody else holds it; nothing was written then.
+    pub(crate) async fn commit_configuration(
+        &self,
+        id: &InstallationId,
+        provenance: &Provenance,
+        stored: &Stored,
+        hold: Hold,
+        asked: Asked<'_>,
+    ) -> Result<bool, Error> {
+        let mut transaction = Transaction::on(&self.table);
+        let (recording, key) = match asked {
+            Asked::Now(recording) => {
+                let key = recording.as_ref().map(|recording| recording.key.sha256());
+                (recording, key)
+            }
+            Asked::Before { key_sha256 } => (None, key_sha256),
+        };
+        if let Some(recording) = recording {
+            let outcome = gone(id, stored, recording, provenance.at);
+            transaction.put(Row::Outcome, outcome, Some(absent_or_expired(provenance.at)));
+        }
+        let intent = Owed::Configuration.key(id);
+        match hold {
+            Hold::Nobody => transaction.check(Row::Other, intent, absent()),
+            Hold::Fence(fence) => transaction.delete(Row::Other, intent, Some(held(fence))),
+        }
+        transaction.delete(Row::Other, keys::token(id), None);
+        let (tombstone, receipt) = match &stored.deletion {
+            None => {
+                self.put_what_an_uninstall_owes(&mut transaction, id, provenance);
+                (uninstalled(provenance), keys::installation_receipt(id))
+            }
+            Some(deletion) => {
+                transaction.delete(Row::Other, Owed::Finalize.key(id), None);
+                let finalized = self.finalized(&stored.state, deletion.at);
+                (finalized, keys::configuration_receipt(id))
+            }
+        };
+        let tombstone =
+            tombstone.set("configurationDeletedAt = :gone").value(":gone", time(provenance.at));
+        let key_of_installation = keys::installation(id);
+        transaction.update(Row::Installation, key_of_installation, tombstone, as_seen(stored));
+        transaction.put(Row::Receipt, self.receipt(receipt, provenance, key), None);
+        Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
+    }
+
+    /// Records that a configuration is gone, alone (F1). `false` where something is recorded.
+    pub(crate) async fn record_gone(
+        &self,
+        id: &InstallationId,
+        stored: &Stored,
+        recording: Recording<'_>,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut transaction = Transaction::on(&self.table);
+        let outcome = gone(id, stored, recording, at);
+        transaction.put(Row::Outcome, outcome, Some(absent_or_expired(at)));
+        Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
+    }
+}
+
+/// What is recorded of a request that found the configuration gone, or made it so.
+fn gone(id: &InstallationId, stored: &Stored, recording: Recording<'_>, at: Timestamp) -> Item {
+    let outcome = Outcome {
+        installation: id,
+        operation: ConfigurationDeletion::OPERATION,
+        key: recording.key,
+        fingerprint: recording.fingerprint,
+        account: stored.account.as_deref(),
+        answer: Answer::Gone,
+        at,
+    };
+    outcome.item()
+}
+
+/// The installation is as it was seen.
+fn as_seen(stored: &Stored) -> Expression {
+    let state = Expression::new("#state = :seen").name("#state", "state");
+    let state = state.value(":seen", s(&stored.state));
+    match &stored.account {
+        Some(account) => state.and(of_account(account)),
+        None => state,
+    }
+}
+
+/// The fencing token is this one: whoever has another has lost its lease (F5).
+pub(super) fn held(fence: i64) -> Expression {
+    Expression::new("fence = :held").value(":held", n(fence))
+}
+
+fn uninstalled(provenance: &Provenance) -> Expression {
+    Expression::new("SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :true")
+        .name("#state", "state")
+        .value(":deleting", s("deleting"))
+        .value(":at", time(provenance.at))
+        .value(":by", keys::actor(&provenance.by))
+        .value(":true", AttributeValue::Bool(true))
+}
+
+fn parse_stored(item: &Item) -> Result<Stored, Error> {
+    let text = |name| keys::text(item, name).map(str::to_owned);
+    let state = text("state").ok_or_else(|| Malformed::error(item, "it has no `state`"))?;
+    let deletion = if state == "active" {
+        None
+    } else {
+        let at = keys::moment(item, "deletedAt");
+        Some(Deleted {
+            at: at.ok_or_else(|| Malformed::error(item, "it has no `deletedAt`"))?,
+            finalized: keys::truth(item, "finalized"),
+            configuration_gone: item.contains_key("configurationDeletedAt"),
+        })
+    };
+    Ok(Stored {
+        account: text("accountId"),
+        team: Team { id: text("teamId"), slug: text("teamSlug") },
+        billing: billing(item),
+        state,
+        deletion,
+    })
+}
+
+fn parse_token(item: &Item) -> Result<Secret, Error> {
+    let token = keys::text(item, "accessToken");
+    let token = token.ok_or_else(|| Malformed::error(item, "it has no `accessToken`"))?;
+    Ok(Secret::new(token.to_owned()))
+}
+
+fn parse_intent(item: &Item) -> Result<Intent, Error> {
+    let fence = keys::number(item, "fence");
+    Ok(Intent {
+        fence: fence.ok_or_else(|| Malformed::error(item, "it has no `fence`"))?,
+        leased_until: keys::moment(item, "lease_until").unwrap_or(Timestamp::from_secs(0)),
+        unclear: keys::truth(item, "unclear"),
+    })
+}

@@ -1,0 +1,158 @@
+//! What people do by hand: settle invoices, look at what is parked, and have it tried again (G3, G6).
+
+use super::keys::{self, Item, s, time};
+use super::table::DUE_INDEX;
+use super::transaction::{Committed, Expression, Row, Transaction};
+use super::{Store, in_time, store_error};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::InstallationId;
+use crate::work::owed::{Owed, PARKED};
+
+/// What settling an installation's invoices did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It is active: an uninstall will be answered `finalized: true`.
+    Active,
+    /// It was uninstalled, and its finalization is due now, also where it was parked.
+    Due,
+    /// It was uninstalled, and no finalization is owed any more.
+    Finalized,
+    /// It is not registered.
+    Unknown,
+}
+
+/// Work that is parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedWork {
+    /// Its installation.
+    pub installation: InstallationId,
+    /// Its sort key, after `work#`.
+    pub what: String,
+    /// Since when it is parked.
+    pub since: Timestamp,
+    /// How often it was tried.
+    pub attempts: u64,
+    /// What went wrong at last.
+    pub last_error: String,
+}
+
+impl Store {
+    /// Marks an installation's invoices as settled. Where it was uninstalled before, its finalization
+    /// is due at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn settle_invoices(&self, id: &InstallationId) -> Result<Settled, Error> {
+        let owed = Owed::Finalize.key(id);
+        let now = self.clock.timestamp();
+        in_time(async {
+            // Uninstalled or finalized in between, it is settled by the next transaction.
+            loop {
+                if self.mark_settled(id, now, "#state = :active", None).await? {
+                    return Ok(Settled::Active);
+                }
+                let deleted = "attribute_exists(pk) AND #state <> :active";
+                if self.mark_settled(id, now, deleted, Some(owed.clone())).await? {
+                    return Ok(Settled::Due);
+                }
+                if self.mark_settled(id, now, deleted, None).await? {
+                    return Ok(Settled::Finalized);
+                }
+                if self.get(keys::installation(id)).await?.is_none() {
+                    return Ok(Settled::Unknown);
+                }
+            }
+        })
+        .await
+    }
+
+    /// Settles, and makes what is owed due, if it is there.
+    async fn mark_settled(
+        &self,
+        id: &InstallationId,
+        now: Timestamp,
+        condition: &str,
+        owed: Option<Item>,
+    ) -> Result<bool, Error> {
+        let settled = Expression::new("SET billing = :settled, updatedAt = :now")
+            .value(":settled", s("settled"))
+            .value(":now", time(now));
+        let condition = Expression::new(condition).name("#state", "state");
+        let condition = condition.value(":active", s("active"));
+        let mut transaction = Transaction::on(&self.table);
+        transaction.update(Row::Installation, keys::installation(id), settled, condition);
+        if let Some(owed) = owed {
+            let due = Expression::new(
+                "SET due_shard = :shard, due_at = :now REMOVE failures, failing_since",
+            )
+            .value(":shard", s(Owed::Finalize.shard(id)))
+            .value(":now", time(now));
+            let there = Expression::new("attribute_exists(pk)");
+            transaction.update(Row::Other, owed, due, there);
+        }
+        Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
+    }
+
+    /// Lists what is parked, the oldest first, `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn parked(&self, limit: usize) -> Result<Vec<ParkedWork>, Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(DUE_INDEX)
+            .key_condition_expression("due_shard = :parked")
+            .expression_attribute_values(":parked", s(PARKED))
+            .into_paginator()
+            .items()
+            .send();
+        let mut parked = Vec::new();
+        while let Some(entry) = pages.next().await {
+            let entry = entry.map_err(store_error)?;
+            let key: Item =
+                entry.into_iter().filter(|(name, _)| name == "pk" || name == "sk").collect();
+            // The index may be behind: what is parked no more is no news.
+            let item =
+                self.get(key).await?.filter(|item| keys::text(item, "due_shard") == Some(PARKED));
+            parked.extend(item.as_ref().and_then(ParkedWork::of));
+            if parked.len() >= limit {
+                break;
+            }
+        }
+        Ok(parked)
+    }
+
+    /// Makes parked work due at once, with 3 days before it anew. `false` where it is not parked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn retry_parked(&self, work: &ParkedWork) -> Result<bool, Error> {
+        let Some(owed) = Owed::parse(&format!("work#{}", work.what)) else { return Ok(false) };
+        let change = Expression::new(
+            "SET due_shard = :shard, due_at = :now REMOVE failures, failing_since, lease_until",
+        )
+        .value(":shard", s(owed.shard(&work.installation)))
+        .value(":now", time(self.clock.timestamp()));
+        let condition = Expression::new("due_shard = :parked").value(":parked", s(PARKED));
+        self.update_work(&work.installation, &owed, change, condition).await
+    }
+}
+
+impl ParkedWork {
+    fn of(item: &Item) -> Option<Self> {
+        let installation = keys::text(item, "installationId")?;
+        Some(Self {
+            installation: InstallationId::parse(installation).ok()?,
+            what: keys::text(item, "sk")?.strip_prefix("work#")?.to_owned(),
+            since: keys::moment(item, "due_at")?,
+            attempts: keys::number(item, "attempts").unwrap_or(0).try_into().unwrap_or(0),
+            last_error: keys::text(item, "last_error").unwrap_or_default().to_owned(),
+        })
+    }
+}

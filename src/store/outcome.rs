@@ -1,0 +1,44 @@
+//! What is recorded under an idempotency key (F1).
+
+use std::time::Duration;
+
+use super::keys::{self, Item, n, s, time};
+use crate::clock::Timestamp;
+use crate::deletion::Answer;
+use crate::ids::{IdempotencyKey, InstallationId};
+
+/// How long an outcome answers its replays (F1).
+const OUTCOME_RETENTION: Duration = Duration::from_hours(7 * 24);
+
+/// An answer to be recorded.
+pub(super) struct Outcome<'a> {
+    pub(super) installation: &'a InstallationId,
+    pub(super) operation: &'static str,
+    pub(super) key: &'a IdempotencyKey,
+    /// What requests have in common that are the same (F2).
+    pub(super) fingerprint: String,
+    /// The installation's account, where it is known.
+    pub(super) account: Option<&'a str>,
+    pub(super) answer: Answer,
+    pub(super) at: Timestamp,
+}
+
+impl Outcome<'_> {
+    /// The item to write.
+    pub(super) fn item(self) -> Item {
+        let mut item = keys::outcome(self.installation, self.operation, self.key);
+        let (status, body) = self.answer.response();
+        item.extend([
+            ("fingerprint".to_owned(), s(self.fingerprint)),
+            ("status".to_owned(), n(status)),
+            ("expires_at".to_owned(), time(self.at + OUTCOME_RETENTION)),
+        ]);
+        if let Some(body) = body {
+            item.insert("body".to_owned(), s(body));
+        }
+        if let Some(account) = self.account {
+            item.insert("accountId".to_owned(), s(account));
+        }
+        item
+    }
+}

@@ -1,0 +1,230 @@
+//! The purge of a deleted installation, page by page, and the states that its tombstone goes
+//! through (D6, G2, G3).
+//!
+//! Nothing can be added to a deleted installation, so what was purged stays so, whoever purges. A
+//! resource's item and its announcement are swapped in one transaction: no announcement is lost, and
+//! none is written twice.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
+
+use super::configuration::held;
+use super::keys::{self, Item, s, time};
+use super::transaction::{Committed, Expression, Row, Transaction};
+use super::work::Lease;
+use super::{Store, in_time, store_error};
+use crate::clock::Timestamp;
+use crate::deletion::Provenance;
+use crate::error::Error;
+use crate::ids::{InstallationId, ResourceId};
+use crate::outbound::jitter;
+use crate::work::owed::Owed;
+
+/// What is purged: everything but the tombstone, the receipts, the token and what is owed.
+const PURGED: [&str; 4] = ["resource#", "webhook#", "drain#", "env#"];
+
+/// The items of a page: with their announcements as many as a transaction takes.
+const PAGE: i32 = 50;
+
+/// As many as `BatchWriteItem` takes.
+const BATCH: usize = 25;
+
+/// The first wait where DynamoDB left a part of a batch undone; it doubles.
+const FIRST_BACKOFF: Duration = Duration::from_millis(25);
+
+/// How far a deleted installation's tombstone says that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tombstone {
+    state: String,
+    /// Whether no finalization is owed.
+    pub(crate) finalized: bool,
+    pub(crate) provenance: Provenance,
+}
+
+/// What became of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purged {
+    /// There may be more.
+    Page,
+    /// Nothing is left.
+    All,
+}
+
+impl Store {
+    /// Reads an installation's tombstone; none where it is not deleted, or not there.
+    pub(crate) async fn tombstone(&self, id: &InstallationId) -> Result<Option<Tombstone>, Error> {
+        let Some(item) = self.get(keys::installation(id)).await? else { return Ok(None) };
+        let state = keys::text(&item, "state").unwrap_or_default().to_owned();
+        let provenance = keys::provenance(&item).filter(|_| state != "active");
+        Ok(provenance.map(|provenance| Tombstone {
+            state,
+            finalized: keys::truth(&item, "finalized"),
+            provenance,
+        }))
+    }
+
+    /// Purges a page of a deleted installation's items. A resource's announcement is owed from then
+    /// on, in its place.
+    pub(crate) async fn purge_page(
+        &self,
+        id: &InstallationId,
+        provenance: &Provenance,
+    ) -> Result<Purged, Error> {
+        for prefix in PURGED {
+            let page = self.page(id, prefix).await?;
+            if page.is_empty() {
+                continue;
+            }
+            if self.announces && prefix == "resource#" {
+                self.announce_and_delete(id, provenance, page).await?;
+            } else {
+                self.delete_all(page).await?;
+            }
+            return Ok(Purged::Page);
+        }
+        Ok(Purged::All)
+    }
+
+    /// The keys of the first items under a prefix.
+    async fn page(&self, id: &InstallationId, prefix: &str) -> Result<Vec<Item>, Error> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .expression_attribute_values(":pk", s(keys::partition(id)))
+            .expression_attribute_values(":prefix", s(prefix))
+            .projection_expression("pk, sk")
+            .consistent_read(true)
+            .limit(PAGE);
+        in_time(async { Ok(query.send().await.map_err(store_error)?.items.unwrap_or_default()) })
+            .await
+    }
+
+    async fn announce_and_delete(
+        &self,
+        id: &InstallationId,
+        provenance: &Provenance,
+        page: Vec<Item>,
+    ) -> Result<(), Error> {
+        let mut transaction = Transaction::on(&self.table);
+        for key in page {
+            let name = keys::text(&key, "sk").and_then(|sk| sk.strip_prefix("resource#"));
+            if let Some(resource) = name.and_then(|name| ResourceId::parse(name).ok()) {
+                let announcement = Owed::AnnounceResource(resource);
+                let item = announcement.item(id, provenance.at, provenance);
+                transaction.put(Row::Other, item, None);
+            }
+            let there = Expression::new("attribute_exists(pk)");
+            transaction.delete(Row::Resource, key, Some(there));
+        }
+        // What another worker has purged in the meantime is not on the next page.
+        in_time(transaction.commit(&self.client)).await?;
+        Ok(())
+    }
+
+    async fn delete_all(&self, page: Vec<Item>) -> Result<(), Error> {
+        for batch in page.chunks(BATCH) {
+            let deletes = batch.iter().map(|key| {
+                let delete = DeleteRequest::builder().set_key(Some(key.clone())).build()?;
+                Ok(WriteRequest::builder().delete_request(delete).build())
+            });
+            let deletes = deletes.collect::<Result<Vec<_>, BuildError>>();
+            let deletes = deletes.map_err(|error| Error::Internal(error.into()))?;
+            in_time(self.write(deletes)).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a batch, and again what DynamoDB left undone.
+    async fn write(&self, mut writes: Vec<WriteRequest>) -> Result<(), Error> {
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            let batch = self.client.batch_write_item().request_items(&self.table, writes);
+            let written = batch.send().await.map_err(store_error)?;
+            writes = written
+                .unprocessed_items
+                .unwrap_or_default()
+                .remove(&self.table)
+                .unwrap_or_default();
+            if writes.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(jitter(backoff)).await;
+            backoff *= 2;
+        }
+    }
+
+    /// Ends the purge: `deleting` becomes `purged`, or `finalized` where no finalization is owed.
+    /// `false` where the tombstone has changed since.
+    pub(crate) async fn end_purge(
+        &self,
+        lease: &Lease,
+        tombstone: &Tombstone,
+    ) -> Result<bool, Error> {
+        let change = if tombstone.finalized {
+            Expression::new("SET #state = :to, expires_at = :expiry")
+                .value(":to", s("finalized"))
+                .value(":expiry", time(self.expiry(tombstone.provenance.at)))
+        } else {
+            Expression::new("SET #state = :to").value(":to", s("purged"))
+        };
+        self.end_step(lease, tombstone, change, None).await
+    }
+
+    /// Ends the finalization: the token is erased, and `purged` becomes `finalized`. `false` where
+    /// the tombstone has changed since.
+    pub(crate) async fn end_finalization(
+        &self,
+        lease: &Lease,
+        tombstone: &Tombstone,
+    ) -> Result<bool, Error> {
+        let change = self.finalized(&tombstone.state, tombstone.provenance.at);
+        self.end_step(lease, tombstone, change, Some(keys::token(&lease.installation))).await
+    }
+
+    /// The change that finalizes a tombstone in this state. What is purged and finalized is kept for
+    /// as long as receipts are (G2); before that, what hangs on it would be live again without it.
+    pub(super) fn finalized(&self, state: &str, deleted_at: Timestamp) -> Expression {
+        let finalized =
+            Expression::new("SET finalized = :true").value(":true", AttributeValue::Bool(true));
+        if state == "purged" || state == "finalized" {
+            finalized
+                .set("#state = :finalized, expires_at = :expiry")
+                .name("#state", "state")
+                .value(":finalized", s("finalized"))
+                .value(":expiry", time(self.expiry(deleted_at)))
+        } else {
+            finalized
+        }
+    }
+
+    async fn end_step(
+        &self,
+        lease: &Lease,
+        tombstone: &Tombstone,
+        change: Expression,
+        erased: Option<Item>,
+    ) -> Result<bool, Error> {
+        let unchanged = Expression::new("#state = :seen AND finalized = :was")
+            .name("#state", "state")
+            .value(":seen", s(&tombstone.state))
+            .value(":was", AttributeValue::Bool(tombstone.finalized));
+        let id = &lease.installation;
+        let mut transaction = Transaction::on(&self.table);
+        transaction.update(Row::Installation, keys::installation(id), change, unchanged);
+        transaction.delete(Row::Other, lease.owed.key(id), Some(held(lease.fence)));
+        if let Some(key) = erased {
+            transaction.delete(Row::Other, key, None);
+        }
+        match in_time(transaction.commit(&self.client)).await? {
+            Committed::Yes => Ok(true),
+            // A lease that was lost is its successor's to end.
+            Committed::No(evidence) => {
+                Ok(evidence.iter().all(|(row, _)| *row != Row::Installation))
+            }
+        }
+    }
+}

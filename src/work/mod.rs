@@ -1,0 +1,262 @@
+//! What a deletion owes, carried out: leased, tried, put off, parked (G).
+//!
+//! `owed` says what there is, `retry` when what failed is tried again, `sweep` finds what is
+//! due. Here is how each kind is carried out, under a lease: whoever loses it does not bring it to
+//! an end. What it did until then can be done twice: a page purged, a thing announced or asked for.
+
+pub(crate) mod owed;
+mod retry;
+mod sweep;
+
+use std::time::{Duration, Instant};
+
+use self::owed::Owed;
+pub use self::sweep::Report;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, FINALIZATION_PERIOD};
+use crate::configuration::{Configurations, Outcome};
+use crate::error::Error;
+use crate::ids::InstallationId;
+use crate::outbound::Outbound;
+use crate::provider::{Announcement, Provider, Told};
+use crate::store::Store;
+use crate::store::keys;
+use crate::store::purge::Purged;
+use crate::store::work::{Failure, Lease};
+use crate::vercel::{Heard, Vercel};
+
+/// How long a lease outlives the time that its worker has, so that it ends after the worker.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// How many pages a purge takes at a time: then it is another's turn.
+const PURGE_PAGES: usize = 20;
+
+/// From when on a finalization that fails is an error: so long before Vercel's 24 hours are over.
+const ALARM: Duration = Duration::from_hours(1);
+
+/// Carries out what is owed. Clones share its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    store: Store,
+    vercel: Vercel,
+    provider: Option<Provider>,
+    configurations: Configurations,
+    clock: Clock,
+}
+
+/// Why it is owed still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setback {
+    /// What went wrong, for people.
+    pub(crate) reason: String,
+    /// When the other side wants to be asked again.
+    pub(crate) retry_after: Option<Duration>,
+    /// Of a configuration's deletion: whether an attempt got no definite answer.
+    pub(crate) unclear: bool,
+}
+
+/// How an attempt went.
+enum Attempt {
+    /// It is done, and nothing is owed any more.
+    Done,
+    /// There is more to do, as soon as somebody has time.
+    More,
+    /// The other side is at it, and wants to be asked again so much later.
+    StillAtIt(Duration),
+    /// It failed.
+    Failed(Setback),
+}
+
+/// How the lease of an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Done,
+    PutOff,
+    Parked,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        config: &Config,
+        store: Store,
+        configurations: Configurations,
+        vercel: Vercel,
+        outbound: Outbound,
+        clock: Clock,
+    ) -> Self {
+        let provider = config.provider.as_ref().map(|it| Provider::new(it, outbound));
+        Self { store, vercel, provider, configurations, clock }
+    }
+
+    /// Takes a thing owed that was due at `now`, and carries it out until `end` at most; none where
+    /// it is not to be had.
+    pub(crate) async fn run(
+        &self,
+        installation: &InstallationId,
+        owed: &Owed,
+        now: Timestamp,
+        end: Instant,
+    ) -> Result<Option<Ended>, Error> {
+        let left = end.saturating_duration_since(Instant::now());
+        let until = self.clock.timestamp() + left + LEASE_MARGIN;
+        let Some(lease) = self.store.take(installation, owed, now, until).await? else {
+            return Ok(None);
+        };
+        let attempt = match &lease.owed {
+            Owed::AnnounceResource(_) | Owed::AnnounceInstallation => self.announce(&lease).await?,
+            Owed::Purge => self.purge(&lease, end).await?,
+            Owed::Finalize => self.finalize(&lease).await?,
+            Owed::Configuration => self.delete_configuration(&lease).await?,
+        };
+        let now = self.clock.timestamp();
+        Ok(Some(match attempt {
+            Attempt::Done => Ended::Done,
+            Attempt::More => {
+                self.store.put_off(&lease, lease.due, None).await?;
+                Ended::PutOff
+            }
+            Attempt::StillAtIt(wait) => {
+                self.store.put_off(&lease, now + wait, None).await?;
+                Ended::PutOff
+            }
+            Attempt::Failed(setback) => put_off(&self.store, &lease, setback, now).await?,
+        }))
+    }
+
+    /// G1: announces a deletion.
+    async fn announce(&self, lease: &Lease) -> Result<Attempt, Error> {
+        let Some(provider) = &self.provider else {
+            return Ok(failed("PROVIDER_URL is not set".to_owned(), None));
+        };
+        let Some(announcement) = announcement(lease) else {
+            return Ok(failed("its item is malformed".to_owned(), None));
+        };
+        Ok(match provider.announce(&announcement, self.clock.timestamp()).await {
+            Told::Done => {
+                self.store.finish(lease).await?;
+                Attempt::Done
+            }
+            Told::StillAtIt(wait) => Attempt::StillAtIt(wait),
+            Told::Failed(reason, retry_after) => {
+                failed(format!("the provider: {reason}"), retry_after)
+            }
+        })
+    }
+
+    /// G2: purges some pages.
+    async fn purge(&self, lease: &Lease, end: Instant) -> Result<Attempt, Error> {
+        let id = &lease.installation;
+        let Some(tombstone) = self.store.tombstone(id).await? else {
+            return Ok(failed("its installation is not deleted".to_owned(), None));
+        };
+        for _ in 0..PURGE_PAGES {
+            match self.store.purge_page(id, &tombstone.provenance).await? {
+                Purged::Page if Instant::now() < end => {}
+                Purged::Page => return Ok(Attempt::More),
+                Purged::All => {
+                    // Finalized in the meantime, it ends otherwise: it is taken up again.
+                    let ended = self.store.end_purge(lease, &tombstone).await?;
+                    return Ok(if ended { Attempt::Done } else { Attempt::More });
+                }
+            }
+        }
+        Ok(Attempt::More)
+    }
+
+    /// G3: finalizes at Vercel, and erases the token.
+    async fn finalize(&self, lease: &Lease) -> Result<Attempt, Error> {
+        let id = &lease.installation;
+        let Some(tombstone) = self.store.tombstone(id).await? else {
+            return Ok(failed("its installation is not deleted".to_owned(), None));
+        };
+        if !tombstone.finalized
+            && let Some(token) = self.store.token(id).await?
+        {
+            let over = tombstone.provenance.at + FINALIZATION_PERIOD;
+            let reply = self.vercel.finalize(id, &token).await;
+            let now = self.clock.timestamp();
+            match reply.heard {
+                Heard::Answer { status: 204 | 404 | 410, .. } => {}
+                Heard::Answer { status: 401 | 403, .. } if over <= now => {
+                    tracing::warn!(
+                        installation = %id, answer = %reply.heard,
+                        "Vercel finalized an installation before it was told to"
+                    );
+                }
+                heard => {
+                    if over <= now + ALARM {
+                        tracing::error!(
+                            installation = %id, until = %over, answer = %heard,
+                            "an installation is not finalized, and Vercel's 24 hours are ending"
+                        );
+                    }
+                    return Ok(failed(heard.to_string(), heard.retry_after()));
+                }
+            }
+        }
+        // Purged in the meantime, it ends otherwise: it is taken up again.
+        let ended = self.store.end_finalization(lease, &tombstone).await?;
+        Ok(if ended { Attempt::Done } else { Attempt::More })
+    }
+
+    /// E3: carries on where a request left off.
+    async fn delete_configuration(&self, lease: &Lease) -> Result<Attempt, Error> {
+        Ok(match self.configurations.carry_on(lease).await? {
+            Outcome::Gone | Outcome::Lost => Attempt::Done,
+            Outcome::Refused(said) => {
+                tracing::warn!(
+                    installation = %lease.installation, answer = %said,
+                    "Vercel refuses to delete a configuration; it stays as it is"
+                );
+                Attempt::Done
+            }
+            Outcome::Open(setback) => Attempt::Failed(setback),
+        })
+    }
+}
+
+fn failed(reason: String, retry_after: Option<Duration>) -> Attempt {
+    Attempt::Failed(Setback { reason, retry_after, unclear: false })
+}
+
+/// Puts off what failed, or parks it where it has failed for too long.
+pub(crate) async fn put_off(
+    store: &Store,
+    lease: &Lease,
+    setback: Setback,
+    now: Timestamp,
+) -> Result<Ended, Error> {
+    let Setback { reason, retry_after, unclear } = setback;
+    let (since, next) = retry::after_failure(&lease.owed, lease.tries, now, retry_after);
+    let (installation, work) = (&lease.installation, lease.owed.to_string());
+    let failure = Failure { reason, since, unclear };
+    match next {
+        retry::Next::Again(due) => {
+            tracing::warn!(%installation, work, reason = failure.reason, again = %due, "put off");
+            store.put_off(lease, due, Some(&failure)).await?;
+            Ok(Ended::PutOff)
+        }
+        retry::Next::Park => {
+            tracing::error!(
+                %installation, work, reason = failure.reason, %since,
+                "parked: it has failed for too long"
+            );
+            store.park(lease, now, &failure).await?;
+            Ok(Ended::Parked)
+        }
+    }
+}
+
+/// What an item says is to be announced.
+fn announcement(lease: &Lease) -> Option<Announcement> {
+    let resource = match &lease.owed {
+        Owed::AnnounceResource(resource) => Some(resource.clone()),
+        _ => None,
+    };
+    Some(Announcement {
+        id: keys::text(&lease.item, "webhookId")?.to_owned(),
+        installation: lease.installation.clone(),
+        resource,
+        provenance: keys::provenance(&lease.item)?,
+    })
+}

@@ -1,0 +1,101 @@
+//! When what failed is tried again, and when no more (G1): decisions alone.
+
+use std::time::Duration;
+
+use super::owed::Owed;
+use crate::clock::Timestamp;
+use crate::outbound::jitter;
+use crate::store::work::Tries;
+
+/// The first wait after a failure; it doubles.
+const FIRST_BACKOFF: Duration = Duration::from_secs(15);
+
+/// The longest wait: what was down for long is tried once an hour.
+const MAX_BACKOFF: Duration = Duration::from_hours(1);
+
+/// The longest wait for what has Vercel's 24 hours to be done in, but for what Vercel asks for; and
+/// that is no longer than any other.
+const MAX_FINALIZE_BACKOFF: Duration = Duration::from_mins(10);
+
+/// How long failures in a row may last before the work is parked.
+const PATIENCE: Duration = Duration::from_hours(3 * 24);
+
+/// What to do after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Try again then.
+    Again(Timestamp),
+    /// Park it.
+    Park,
+}
+
+/// Says what to do after a failure at `now`, and since when there was nothing but failures.
+/// `retry_after` is what the other side asked for.
+pub(crate) fn after_failure(
+    owed: &Owed,
+    tries: Tries,
+    now: Timestamp,
+    retry_after: Option<Duration>,
+) -> (Timestamp, Next) {
+    let since = tries.failing_since.unwrap_or(now);
+    if since + PATIENCE <= now {
+        return (since, Next::Park);
+    }
+    let most = if *owed == Owed::Finalize { MAX_FINALIZE_BACKOFF } else { MAX_BACKOFF };
+    let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(tries.failures)).min(most);
+    // Half of it at least, so that nobody is asked at once again.
+    let asked = retry_after.unwrap_or_default();
+    let asked = if *owed == Owed::Finalize { asked.min(MAX_BACKOFF) } else { asked };
+    let wait = (backoff / 2 + jitter(backoff / 2)).max(asked);
+    (since, Next::Again(now + wait.max(Duration::from_secs(1))))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    proptest! {
+        /// G1: the wait doubles up to an hour, and never falls under what was asked for; after 3 days
+        /// of failures it is parked.
+        #[test]
+        fn the_wait_doubles_and_ends_after_3_days(
+            failures in 0..400_u32,
+            failing_for in 0..5 * 86_400_u64,
+            asked in proptest::option::of(0..10_000_u64),
+            finalize in any::<bool>(),
+        ) {
+            let owed = if finalize { Owed::Finalize } else { Owed::AnnounceInstallation };
+            let now = Timestamp::from_secs(NOW);
+            let since = Timestamp::from_secs(NOW - failing_for);
+            let tries = Tries { failures, failing_since: Some(since) };
+            let (failing_since, next) =
+                after_failure(&owed, tries, now, asked.map(Duration::from_secs));
+            prop_assert_eq!(failing_since, since);
+            match next {
+                Next::Park => prop_assert!(failing_for >= 3 * 86_400),
+                Next::Again(due) => {
+                    prop_assert!(failing_for < 3 * 86_400);
+                    let wait = due.as_secs() - NOW;
+                    let most = if finalize { 600 } else { 3600 };
+                    let backoff = most.min(15 * 2_u64.saturating_pow(failures.min(20)));
+                    let asked = asked.unwrap_or(0).min(if finalize { 3600 } else { 10_000 });
+                    prop_assert!(wait >= (backoff / 2).max(asked), "{wait}");
+                    prop_assert!(wait <= backoff.max(asked), "{wait}");
+                }
+            }
+        }
+    }
+
+    /// G1: the 3 days begin with the first failure.
+    #[test]
+    fn the_first_failure_is_never_the_last() {
+        let now = Timestamp::from_secs(NOW);
+        let (since, next) = after_failure(&Owed::Purge, Tries::default(), now, None);
+        assert_eq!(since, now);
+        assert!(matches!(next, Next::Again(due) if due > now));
+    }
+}

@@ -1,0 +1,130 @@
+//! The sweep: finds what is due, and carries it out, together with other sweeps (G4).
+
+use std::ops::AddAssign;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde::Serialize;
+
+use super::owed::Owed;
+use super::{Ended, Worker};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::InstallationId;
+use crate::telemetry;
+
+/// How much is carried out at a time: as many answers are waited for, and as many items held.
+const AT_A_TIME: usize = 16;
+
+/// How much of the index is read at a time.
+const PAGE: i32 = 64;
+
+/// How long the last thing that is taken may take: a call's time-out (12 s) and DynamoDB's (8 s).
+const LAST: Duration = Duration::from_secs(20);
+
+/// How long what is due at once is tried after an answer: with the longest request (28 s) within what
+/// `vercel.json` grants a function (60 s).
+const FOLLOW_UP: Duration = Duration::from_secs(15);
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// How many things owed it took, and brought to one of these ends.
+    pub taken: u64,
+    /// How many of them are owed no more.
+    pub done: u64,
+    /// How many are to be tried again later.
+    pub put_off: u64,
+    /// How many have failed for too long.
+    pub parked: u64,
+}
+
+impl AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.taken += other.taken;
+        self.done += other.done;
+        self.put_off += other.put_off;
+        self.parked += other.parked;
+    }
+}
+
+impl Worker {
+    /// Carries out what is due, for `time` at most, whoever else does so too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`] where the index could not be read. What a
+    /// single thing owed fails with is logged, and it comes due again.
+    pub(crate) async fn sweep(&self, time: Duration) -> Result<Report, Error> {
+        let began = Instant::now();
+        // Taken in time to be carried out; a quarter of the time at least, however short it is.
+        let taking = time.saturating_sub(LAST).max(time / 4);
+        let end = began + time;
+        // What comes due meanwhile is the next sweep's: this one ends.
+        let now = self.clock.timestamp();
+        let mut shards: Vec<_> = Owed::shards().collect();
+        // Sweeps that begin together should not meet.
+        fastrand::shuffle(&mut shards);
+        let mut report = Report::default();
+        loop {
+            let mut round = Report::default();
+            for shard in &shards {
+                if began.elapsed() >= taking {
+                    report += round;
+                    return Ok(report);
+                }
+                let mut due = self.store.due(shard, now, PAGE).await?;
+                fastrand::shuffle(&mut due);
+                let runs = stream::iter(due)
+                    .take_while(|_| std::future::ready(began.elapsed() < taking))
+                    .map(|(installation, owed)| self.count(installation, owed, now, end))
+                    .buffer_unordered(AT_A_TIME);
+                let counted = runs.fold(Report::default(), |mut sum, one| {
+                    sum += one;
+                    std::future::ready(sum)
+                });
+                round += counted.await;
+            }
+            report += round;
+            if round.taken == 0 {
+                return Ok(report);
+            }
+        }
+    }
+
+    async fn count(
+        &self,
+        installation: InstallationId,
+        owed: Owed,
+        now: Timestamp,
+        end: Instant,
+    ) -> Report {
+        match self.run(&installation, &owed, now, end).await {
+            Ok(None) => Report::default(),
+            Ok(Some(ended)) => Report {
+                taken: 1,
+                done: u64::from(ended == Ended::Done),
+                put_off: u64::from(ended == Ended::PutOff),
+                parked: u64::from(ended == Ended::Parked),
+            },
+            Err(error) => {
+                let work = owed.to_string();
+                let cause = telemetry::chain(&error);
+                tracing::error!(%installation, work, cause, "owed work broke off");
+                // What was taken comes due again when its lease ends; what was not is no progress.
+                Report::default()
+            }
+        }
+    }
+
+    /// Tries what is due at once, once: what fails or dies is the sweep's.
+    pub(crate) async fn follow_up(&self, installation: &InstallationId, due: Vec<Owed>) {
+        let end = Instant::now() + FOLLOW_UP;
+        for owed in due {
+            let now = self.clock.timestamp();
+            self.count(installation.clone(), owed, now, end).await;
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! Delete Configuration (E) and its idempotency (F), over the endpoint, the table and a Vercel that
+//! answers what it is told to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::outside::{Answer, Heard};
+use crate::world::{ACCOUNT, World, account, configuration, id, system};
+
+const C1: &str = "/v1/integrations/configuration/icfg_1";
+const I1: &str = "/v1/installations/icfg_1";
+const GONE: (u16, Value) = (204, Value::Null);
+const DAY: Duration = Duration::from_hours(24);
+
+/// A world with one whole installation: settled, with a team, a token and what can belong to it.
+async fn world() -> World {
+    let world = World::announcing().await;
+    world.install_whole("icfg_1", &["db_1", "db_2"]).await;
+    world
+}
+
+/// Vercel's side is gone, ours too, and the token is erased.
+async fn is_gone(world: &World) -> bool {
+    let items = world.items("icfg_1").await;
+    let tombstone = &items["#installation"];
+    let (ours, token) = (tombstone["finalized"] == true, items.contains_key("#token"));
+    assert_eq!(tombstone.get("configurationDeletedAt").is_some(), ours);
+    let intent = items.contains_key("work#configuration");
+    assert!(!ours || (tombstone["state"] != "active" && !token && !intent), "{items:?}");
+    ours && world.vercel.is_gone("icfg_1")
+}
+
+/// E2, E3, G5: Vercel is asked for it with the stored team and token; then our side goes in one
+/// transaction, with its receipt and what it owes.
+#[tokio::test]
+async fn both_sides_are_deleted() {
+    let world = world().await;
+
+    let reply = world.delete(C1).key("k1").send().await;
+
+    assert_eq!(reply.whole(), GONE);
+    assert!(!reply.headers.contains_key("content-type"));
+    let heard = Heard {
+        line: format!("DELETE {C1}?teamId=team_1"),
+        authorization: "Bearer token-of-icfg_1".to_owned(),
+    };
+    assert_eq!(world.vercel.heard(), [heard]);
+    assert!(is_gone(&world).await);
+    assert!(!world.is_live("icfg_1", "db_1").await);
+    let items = world.items("icfg_1").await;
+    let at = items["#installation"]["deletedAt"].as_u64().unwrap();
+    let by = json!({ "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN" });
+    let receipt = &items["receipt#installation"];
+    assert_eq!((&receipt["deletedAt"], &receipt["deletedBy"]), (&json!(at), &by));
+    assert_eq!(receipt["keySha256"].as_str().unwrap().len(), 64);
+    for owed in ["work#purge", "work#announce#installation"] {
+        assert!(items.contains_key(owed), "{owed}");
+    }
+    assert!(!items.contains_key("work#finalize"), "no finalization is called");
+
+    world.sweep_all().await;
+    assert_eq!(world.sort_keys("icfg_1").await, ["#installation", "receipt#installation"]);
+    assert_eq!(world.provider.heard().len(), 3, "two resources and the installation");
+    assert_eq!(world.vercel.heard().len(), 1, "no finalization is called");
+}
+
+/// E5: after it, Delete Installation answers `finalized: true`, and nothing happens twice.
+#[tokio::test]
+async fn an_uninstall_after_it_is_final() {
+    let world = world().await;
+    assert_eq!(world.delete(C1).send().await.whole(), GONE);
+    let before = world.all().await;
+    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+    assert_eq!(world.all().await, before);
+}
+
+/// E4, F1: deleted on both sides before: 204, with and without a key, and Vercel is not asked again.
+#[tokio::test]
+async fn what_is_gone_is_gone() {
+    let world = world().await;
+    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+    let before = world.items("icfg_1").await;
+
+    let replay = world.delete(C1).key("k1").send().await;
+    assert_eq!((replay.whole(), replay.calls), (GONE, 1));
+    let again = world.delete(C1).send().await;
+    assert_eq!((again.whole(), again.calls), (GONE, 1));
+    let keyed = world.delete(C1).key("k2").send().await;
+    assert_eq!((keyed.whole(), keyed.calls), (GONE, 2));
+    let replay = world.delete(C1).key("k2").send().await;
+    assert_eq!((replay.whole(), replay.calls), (GONE, 1));
+
+    assert_eq!(world.items("icfg_1").await, before);
+    assert_eq!(world.vercel.heard().len(), 1);
+}
+
+/// E4: never known: 404, whatever is sent along, and nothing is stored.
+#[tokio::test]
+async fn an_unknown_configuration_is_not_found() {
+    let world = World::announcing().await;
+    for path in [C1.to_owned(), format!("{C1}?teamId=team_1")] {
+        let reply = world.delete(&path).key("k1").send().await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"404 {"error":{"code":"not_found","message":"there is no such configuration"}}"#);
+        }
+    }
+    assert!(world.all().await.is_empty() && world.vercel.heard().is_empty());
+}
+
+/// E1: `teamId` and `slug`, if sent, are those stored for it; a parameter that is sent twice is
+/// refused (B4), and what a host appends is passed over.
+#[tokio::test]
+async fn the_team_is_compared() {
+    let world = world().await;
+    world.install("icfg_2", &[]).await;
+    world.settle("icfg_2").await;
+    let before = world.all().await;
+    for query in
+        ["teamId=team_2", "slug=other", "teamId=team_1&slug=other", "teamId=", "slug=MY-TEAM"]
+    {
+        let reply = world.delete(&format!("{C1}?{query}")).key("k1").send().await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"403 {"error":{"code":"forbidden","message":"teamId and slug do not stand for this installation's team","user":{"message":"You do not have access to this team."}}}"#);
+        }
+    }
+    let none_stored = world.delete(&format!("{}?teamId=team_1", configuration("icfg_2")));
+    assert_eq!(none_stored.send().await.error(), (403, "forbidden"));
+    for (query, name) in [("teamId=team_1&teamId=team_1", "teamId"), ("slug=x&id=1&slug=y", "slug")]
+    {
+        let reply = world.delete(&format!("{C1}?{query}")).send().await;
+        let message = format!("the query parameter `{name}` is repeated");
+        assert_eq!((reply.error(), reply.message()), ((400, "bad_request"), message.as_str()));
+    }
+    assert_eq!(world.all().await, before);
+    let right = world.delete(&format!("{C1}?teamId=team_1&slug=my%2Dteam&id=x&id=y"));
+    assert_eq!(right.send().await.whole(), GONE);
+}
+
+/// E1, A5, A6: the rules for callers are those of the other endpoints.
+#[tokio::test]
+async fn callers_are_held_to_the_same_rules() {
+    let world = world().await;
+    let before = world.all().await;
+    let mut reader = crate::world::user("icfg_1");
+    reader["user_role"] = json!("USER");
+    for claims in [reader, system("icfg_2"), account("acc_other")] {
+        let reply = world.delete_as(C1, &world.token(&claims)).key("k1").send().await;
+        assert_eq!(reply.error(), (403, "forbidden"), "{claims}");
+    }
+    let unknown = world.delete_as(&configuration("icfg_x"), &world.token(&account(ACCOUNT)));
+    assert_eq!(unknown.send().await.error(), (403, "forbidden"), "it learns nothing");
+    assert_eq!(world.delete_as(C1, "nobody's").send().await.error(), (403, "invalid_token"));
+    assert_eq!(world.request("GET", C1).send().await.error(), (405, "method_not_allowed"));
+    let token = world.token(&system("a b"));
+    let bad = world.delete_as("/v1/integrations/configuration/a%20b", &token).send().await;
+    assert_eq!(bad.error(), (400, "bad_request"));
+    assert_eq!(world.all().await, before);
+    assert!(world.vercel.heard().is_empty());
+
+    let own = world.token(&account(ACCOUNT));
+    assert_eq!(world.delete_as(C1, &own).key("k1").send().await.whole(), GONE);
+    let other = world.token(&account("acc_other"));
+    assert_eq!(world.delete_as(C1, &other).key("k1").send().await.error(), (403, "forbidden"));
+}
+
+/// E3: no access token is stored: our side alone.
+#[tokio::test]
+async fn without_a_token_our_side_is_all_there_is() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let reply = world.delete(C1).key("k1").send().await;
+    assert_eq!((reply.whole(), reply.calls), (GONE, 2));
+    assert!(world.vercel.heard().is_empty());
+    world.sweep_all().await;
+    let items = world.items("icfg_1").await;
+    assert_eq!(items.keys().collect::<Vec<_>>(), ["#installation", "receipt#installation"]);
+    assert_eq!(items["#installation"]["state"], "finalized");
+}
+
+/// E3, E4: uninstalled and finalized: the token is erased, and our side alone is left.
+#[tokio::test]
+async fn after_finalization_our_side_is_all_there_is() {
+    let world = world().await;
+    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+    world.sweep_all().await;
+    let reply = world.delete(C1).send().await;
+    assert_eq!((reply.whole(), world.vercel.heard().len()), (GONE, 0));
+    let keys = ["#installation", "receipt#configuration", "receipt#installation"];
+    assert_eq!(world.sort_keys("icfg_1").await, keys, "a receipt each");
+    assert!(world.items("icfg_1").await["#installation"].get("configurationDeletedAt").is_some());
+}
+
+/// E3: invoices are open: 409, before an uninstall and for 24 h after it; then Vercel is asked.
+#[tokio::test]
+async fn open_invoices_stand_in_the_way() {
+    let world = world().await;
+    world.reopen("icfg_1").await;
+    for uninstalled in [false, true] {
+        if uninstalled {
+            world.vercel.lasting(Answer::Status(500));
+            assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": false })));
+            world.clock.advance(DAY.checked_sub(Duration::from_mins(1)).unwrap());
+        }
+        let before = world.all().await;
+        let reply = world.delete(C1).key("k1").send().await;
+        assert_eq!(reply.error(), (409, "invoices_open"));
+        assert_eq!(reply.message(), "the installation's invoices are not settled");
+        assert!(reply.body["error"]["user"]["message"].is_string());
+        assert_eq!(world.all().await, before);
+    }
+    assert!(world.vercel.heard().is_empty());
+    world.clock.advance(Duration::from_mins(2));
+    world.vercel.lasting(Answer::Honest);
+    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+    assert!(is_gone(&world).await);
+    let keys = world.sort_keys("icfg_1").await;
+    assert!(!keys.contains(&"work#finalize".to_owned()), "{keys:?}");
+    assert!(keys.contains(&"receipt#configuration".to_owned()), "{keys:?}");
+}
+
+/// E3: uninstalled, and settled before the 24 h are over: Vercel is asked.
+#[tokio::test]
+async fn settled_invoices_stand_in_no_ones_way() {
+    let world = world().await;
+    world.reopen("icfg_1").await;
+    assert_eq!(world.delete(I1).send().await.status, 200);
+    world.store.settle_invoices(&id("icfg_1")).await.unwrap();
+    assert_eq!(world.delete(C1).send().await.whole(), GONE);
+    assert!(is_gone(&world).await);
+    world.sweep_all().await;
+    assert_eq!(world.vercel.heard().len(), 1, "no finalization is called");
+    assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
+}
+
+/// What an answer of Vercel comes to: the status, and the error's code.
+async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
+    world.vercel.script(answers.iter().cloned());
+    let reply = world.delete(C1).key("k1").send().await;
+    assert_eq!(reply.headers.contains_key("retry-after"), reply.status == 503);
+    (reply.status, reply.body["error"]["code"].clone())
+}
+
+/// E2, E3: 204, 404 and 410 mean gone.
+#[tokio::test]
+async fn vercel_says_that_it_is_gone() {
+    for status in [204, 404, 410] {
+        let world = world().await;
+        assert_eq!(after(&world, &[Answer::EffectThen(status)]).await, GONE, "{status}");
+        assert!(is_gone(&world).await);
+    }
+}
+
+/// E3, F3: Vercel refuses: 409 with its words, and nothing is gone or still intended; later it is
+/// asked anew.
+#[tokio::test]
+async fn vercel_refuses() {
+    for status in [400, 401, 403, 409] {
+        let world = world().await;
+        let before = world.all().await;
+        world.vercel.script([Answer::Status(status)]);
+        let reply = world.delete(C1).key("k1").send().await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"409 {"error":{"code":"upstream_refused","message":"Vercel refuses to delete the configuration: as scripted (scripted)","user":{"message":"Vercel did not permit this deletion."}}}"#);
+        }
+        assert_eq!(world.all().await, before);
+        world.clock.advance(DAY);
+        assert_eq!(world.sweep().await, [0; 4]);
+        assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+        assert_eq!(world.vercel.heard().len(), 2);
+    }
+}
+
+/// B6, E3: Vercel is out of reach or talks nonsense: 503, with nothing deleted in our store; the same
+/// request, another one or the sweep carries on.
+#[tokio::test]
+async fn vercel_is_out_of_reach() {
+    let answers = [
+        Answer::Status(429),
+        Answer::Status(500),
+        Answer::Status(503),
+        Answer::Status(200),
+        Answer::Status(302),
+        Answer::Status(418),
+        Answer::RetryAfter(429, "120"),
+        Answer::RetryAfter(503, "Fri, 31 Dec 1999 23:59:59 GMT"),
+        Answer::Reset,
+    ];
+    join_all(answers.iter().enumerate().map(async |(n, answer)| {
+        let world = world().await;
+        let before = world.items("icfg_1").await;
+        world.vercel.lasting(answer.clone());
+        let reply = world.delete(C1).key("k1").send().await;
+        assert_eq!(reply.error(), (503, "upstream_unavailable"), "{answer:?}");
+        assert_eq!(reply.message(), "Vercel's API is not available");
+        let wait = if matches!(answer, Answer::RetryAfter(429, _)) { "120" } else { "5" };
+        let wait = if matches!(answer, Answer::RetryAfter(503, _)) { "1" } else { wait };
+        assert_eq!(reply.headers["retry-after"], wait, "{answer:?}");
+        let mut items = world.items("icfg_1").await;
+        let intent = items.remove("work#configuration").unwrap();
+        assert_eq!(items, before, "{answer:?}");
+        let unclear = matches!(
+            answer,
+            Answer::Reset | Answer::Status(500 | 503) | Answer::RetryAfter(503, _)
+        );
+        assert_eq!((&intent["unclear"], &intent["attempts"]), (&json!(unclear), &json!(1)));
+        assert!(intent["last_error"].as_str().unwrap().starts_with("Vercel "), "{intent}");
+        assert!(world.is_live("icfg_1", "db_1").await);
+        world.vercel.lasting(Answer::Honest);
+        match n % 3 {
+            0 => assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE),
+            1 => assert_eq!(world.delete(C1).key("k2").send().await.whole(), GONE),
+            _ => {
+                world.clock.advance(Duration::from_hours(1));
+                assert!(world.sweep().await[1] >= 1);
+            }
+        }
+        assert!(is_gone(&world).await, "{answer:?}");
+        assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+    }))
+    .await;
+}
+
+/// E3: an API that never answers holds a request up for 12 s at most, not for good.
+#[tokio::test]
+async fn vercel_never_answers() {
+    let world = world().await;
+    world.vercel.lasting(Answer::Silence);
+    let reply = world.delete(C1).key("k1").send().await;
+    assert_eq!(reply.error(), (503, "upstream_unavailable"));
+    assert_eq!(world.vercel.heard().len(), 3, "each attempt is given up in time");
+    world.vercel.lasting(Answer::Honest);
+    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+}
+
+/// E2: the token dies with the configuration: 401 and 403 mean gone after an attempt that got no
+/// definite answer, within a request or before it; and only then.
+#[tokio::test]
+async fn a_dead_token_means_gone_after_an_unclear_attempt() {
+    for status in [401, 403] {
+        for unclear in [Answer::EffectThenReset, Answer::EffectThen(502)] {
+            let world = world().await;
+            assert_eq!(after(&world, &[unclear.clone(), Answer::Status(status)]).await, GONE);
+            assert!(is_gone(&world).await);
+
+            let world = self::world().await;
+            let lost = [unclear, Answer::Status(500), Answer::Status(429)];
+            let unavailable = (503, json!("upstream_unavailable"));
+            assert_eq!(after(&world, &lost).await, unavailable);
+            assert_eq!(after(&world, &[Answer::Status(status)]).await, GONE);
+            assert!(is_gone(&world).await);
+        }
+        let world = world().await;
+        let busy = [Answer::Status(429), Answer::Status(status)];
+        assert_eq!(after(&world, &busy).await, (409, json!("upstream_refused")));
+        assert!(!is_gone(&world).await);
+    }
+}
+
+/// E5: Vercel calls our Delete Installation while it deletes: both end well.
+#[tokio::test]
+async fn vercel_calls_delete_installation_meanwhile() {
+    for answer in [Answer::Honest, Answer::EffectThenReset, Answer::EffectThen(500)] {
+        let world = world().await;
+        world.vercel.calls_back(&world.url);
+        world.vercel.script([answer]);
+        let reply = world.delete(C1).key("k1").send().await;
+        assert_eq!(reply.whole(), GONE);
+        assert!(is_gone(&world).await);
+        world.sweep_all().await;
+        let items = world.items("icfg_1").await;
+        let keys: Vec<_> = items.keys().collect();
+        assert_eq!(keys, ["#installation", "receipt#configuration", "receipt#installation"]);
+        assert_eq!(items["#installation"]["state"], "finalized");
+        assert_eq!(world.provider.ids().len(), 3);
+        assert_eq!(world.provider.heard().len(), 3);
+        assert!(world.vercel.lines().iter().all(|line| !line.contains("finalize")));
+    }
+}
+
+/// F2: the same key with another team is another request; a key belongs to one operation (F1).
+#[tokio::test]
+async fn a_key_stands_for_one_request() {
+    let world = world().await;
+    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+    let other = world.delete(&format!("{C1}?teamId=team_1")).key("k1").send().await;
+    assert_eq!(other.error(), (409, "idempotency_key_reused"));
+    let uninstall = world.delete(I1).key("k1").send().await;
+    assert_eq!(uninstall.whole(), (200, json!({ "finalized": true })));
+    world.clock.advance(7 * DAY);
+    let later = world.delete(&format!("{C1}?teamId=team_1")).key("k1").send().await;
+    assert_eq!(later.whole(), GONE, "after 7 days a key is forgotten");
+}
+
+/// F4: many operators at once: Vercel is asked once, and each is answered 204, or 409 with the time
+/// after which to ask again.
+#[tokio::test]
+async fn many_at_once_have_one_effect() {
+    for same_key in [true, false] {
+        let world = world().await;
+        let gate = Arc::new(Semaphore::new(0));
+        world.vercel.script([Answer::Gate(gate.clone(), 204)]);
+        let key = |n: usize| if same_key { "k".to_owned() } else { format!("k{n}") };
+        let first = world.delete(C1).key(&key(0)).send();
+        let others = async {
+            while world.vercel.heard().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let others = (1..64).map(|n| world.delete(C1).key(&key(n)).send());
+            let others = join_all(others).await;
+            gate.add_permits(1);
+            others
+        };
+        let (first, others) = tokio::join!(first, others);
+        assert_eq!(first.whole(), GONE);
+        for reply in others {
+            assert_eq!(reply.error(), (409, "request_in_progress"));
+            let wait: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
+            assert!((1..=30).contains(&wait), "{wait}");
+            assert!(reply.body["error"]["user"]["message"].is_string());
+        }
+        assert_eq!(world.vercel.heard().len(), 1);
+        let again = join_all((0..64).map(|n| world.delete(C1).key(&key(n)).send())).await;
+        assert!(again.iter().all(|reply| reply.whole() == GONE));
+        let outcomes = if same_key { 1 } else { 64 };
+        assert_eq!(world.all().await.len(), 1 + outcomes);
+    }
+}
+
+/// F5: who is late finds another's fencing token, changes nothing, and answers what is true.
+#[tokio::test]
+async fn who_lost_the_lease_changes_nothing() {
+    for late in [204, 403, 500] {
+        let world = world().await;
+        let gate = Arc::new(Semaphore::new(0));
+        world.vercel.script([Answer::Gate(gate.clone(), late)]);
+        let first = world.delete(C1).key("k1").send();
+        let second = async {
+            while world.vercel.heard().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            world.clock.advance(Duration::from_secs(31));
+            let second = world.delete(C1).key("k2").send().await;
+            let table = world.all().await;
+            gate.add_permits(1);
+            (second, table)
+        };
+        let (first, (second, table)) = tokio::join!(first, second);
+        assert_eq!((first.whole(), second.whole()), (GONE, GONE), "{late}");
+        let mut after = world.all().await;
+        let outcomes: Vec<_> = after.keys().filter(|pk| pk.starts_with("key#")).cloned().collect();
+        assert_eq!(outcomes.len(), 2, "{late}");
+        after.retain(|pk, _| table.contains_key(pk));
+        assert_eq!(after, table, "{late}: nothing but the late answer was recorded");
+    }
+}
+
+/// F5: a process that is killed while it waits for Vercel leaves an intent: the sweep carries on as
+/// soon as the lease is over, and the receipt names who asked.
+#[tokio::test]
+async fn the_sweep_carries_on() {
+    let world = world().await;
+    world.vercel.script([Answer::EffectThenReset]);
+    let reply = world.delete(C1).key("k1").send().await;
+    assert_eq!(reply.whole(), GONE, "403 after a lost answer");
+
+    let world = self::world().await;
+    world.vercel.script([Answer::EffectThenReset, Answer::Reset, Answer::Reset]);
+    assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
+    assert_eq!(world.sweep().await, [0; 4], "it is put off");
+    world.clock.advance(Duration::from_secs(16));
+    let [taken, done, ..] = world.sweep().await;
+    assert!(taken >= 1 && done == taken, "{taken} {done}");
+    assert!(is_gone(&world).await);
+    let receipt = &world.items("icfg_1").await["receipt#installation"];
+    assert_eq!(receipt["deletedBy"]["userId"], "user_1");
+    assert!(receipt["keySha256"].is_string());
+    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+}
+
+/// E3: what Vercel refuses to the sweep is withdrawn too; what fails for 3 days is parked, and a
+/// request takes it up again.
+#[tokio::test]
+async fn the_sweep_withdraws_and_parks() {
+    let world = world().await;
+    let before = world.all().await;
+    world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
+    assert_eq!(world.delete(C1).send().await.status, 503);
+    world.clock.advance(Duration::from_secs(16));
+    world.vercel.script([Answer::Status(409)]);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    assert_eq!(world.all().await, before);
+
+    world.vercel.lasting(Answer::Status(418));
+    assert_eq!(world.delete(C1).send().await.status, 503);
+    world.clock.advance(Duration::from_hours(1));
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    world.clock.advance(3 * DAY);
+    assert_eq!(world.sweep().await, [1, 0, 0, 1]);
+    world.clock.advance(3 * DAY);
+    assert_eq!(world.sweep().await, [0; 4]);
+    let parked = world.store.parked(10).await.unwrap();
+    assert_eq!((parked.len(), parked[0].what.as_str()), (1, "configuration"));
+    assert_eq!(parked[0].last_error, "Vercel answered 418: as scripted (scripted)");
+    world.vercel.lasting(Answer::Honest);
+    assert_eq!(world.delete(C1).send().await.whole(), GONE);
+    assert!(is_gone(&world).await && world.store.parked(10).await.unwrap().is_empty());
+}
+
+/// D4, E3: while the intent is open the installation is active: what is registered then is counted,
+/// and goes with it.
+#[tokio::test]
+async fn what_is_registered_meanwhile_goes_with_it() {
+    let world = world().await;
+    world.vercel.script([Answer::Status(500), Answer::Status(500), Answer::Status(500)]);
+    assert_eq!(world.delete(C1).send().await.status, 503);
+    world.register(json!({ "resource": { "installationId": "icfg_1", "id": "db_3" } })).await;
+    assert_eq!(world.delete(&format!("{I1}/resources/db_1")).send().await.status, 204);
+    assert_eq!(world.delete(C1).send().await.whole(), GONE);
+    world.sweep_all().await;
+    let announced: BTreeMap<_, _> = world.provider.ids();
+    assert_eq!(announced.len(), 4, "three resources and the installation: {announced:?}");
+    let keys = ["#installation", "receipt#installation", "receipt#resource#db_1"];
+    assert_eq!(world.sort_keys("icfg_1").await, keys);
+}

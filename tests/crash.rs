@@ -1,0 +1,284 @@
+//! A crash at every step (F5): each operation is killed before and after each call that it makes to
+//! DynamoDB, to Vercel and to the provider. What comes after brings it to the same end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use teardown::Endpoint;
+
+use crate::outside::Answer;
+use crate::steps::Moment;
+use crate::world::{CRON_SECRET, World, id, user};
+
+const I1: &str = "/v1/installations/icfg_1";
+const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+const C1: &str = "/v1/integrations/configuration/icfg_1?slug=my-team";
+
+/// What is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    DeleteResource,
+    DeleteUnknownResource,
+    DeleteInstallation {
+        settled: bool,
+    },
+    DeleteConfiguration {
+        answer: Vercel,
+    },
+    /// The installation was uninstalled 25 h ago, and its invoices are open.
+    DeleteConfigurationLate,
+    /// What an answer is followed up by: an announcement.
+    FollowUp,
+    /// The sweep after an uninstall that was settled since: it announces, purges and finalizes.
+    SweepUninstall,
+    /// The sweep after a configuration's deletion that got no definite answer.
+    SweepConfiguration,
+}
+
+/// How Vercel answers a configuration's deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vercel {
+    Honest,
+    /// It calls our Delete Installation back first.
+    CallsBack,
+    /// It is gone, and the answer is lost.
+    Lost,
+    /// It is gone, and nothing but errors come.
+    Broken,
+}
+
+/// What comes after the crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recovery {
+    /// The same request again, as soon as a lease can be over.
+    Retry,
+    /// The sweep.
+    Sweep,
+}
+
+impl Operation {
+    async fn arrange(self) -> World {
+        let world = World::announcing().await;
+        let resources: &[_] =
+            if self == Self::SweepConfiguration { &[] } else { &["db_1", "db_2"] };
+        world.install_whole("icfg_1", resources).await;
+        match self {
+            Self::DeleteResource | Self::DeleteUnknownResource | Self::FollowUp => {}
+            Self::DeleteInstallation { settled } => {
+                if !settled {
+                    world.reopen("icfg_1").await;
+                }
+            }
+            Self::DeleteConfiguration { answer } => match answer {
+                Vercel::Honest => {}
+                Vercel::CallsBack => world.vercel.calls_back(&world.another().await),
+                Vercel::Lost => world.vercel.script([Answer::EffectThenReset]),
+                Vercel::Broken => {
+                    world.vercel.script([
+                        Answer::EffectThen(500),
+                        Answer::Status(502),
+                        Answer::Reset,
+                    ]);
+                }
+            },
+            Self::DeleteConfigurationLate => {
+                world.reopen("icfg_1").await;
+                assert_eq!(world.delete(I1).send().await.status, 200);
+                world.remove("installation#icfg_1", "work#announce#installation").await;
+                world.clock.advance(Duration::from_hours(25));
+            }
+            Self::SweepUninstall => {
+                world.reopen("icfg_1").await;
+                assert_eq!(world.delete(I1).send().await.status, 200);
+                world.store.settle_invoices(&id("icfg_1")).await.unwrap();
+            }
+            Self::SweepConfiguration => {
+                let answers = [Answer::EffectThenReset, Answer::Status(500), Answer::Status(500)];
+                world.vercel.script(answers);
+                assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
+                world.clock.advance(Duration::from_secs(16));
+            }
+        }
+        world
+    }
+
+    /// The endpoint and the path of the request; none where it is a sweep.
+    fn request(self) -> Option<(Endpoint, &'static str)> {
+        match self {
+            Self::DeleteResource | Self::FollowUp => Some((Endpoint::DeleteResource, R1)),
+            Self::DeleteUnknownResource => {
+                Some((Endpoint::DeleteResource, "/v1/installations/icfg_1/resources/db_never"))
+            }
+            Self::DeleteInstallation { .. } => Some((Endpoint::DeleteInstallation, I1)),
+            Self::DeleteConfiguration { .. } | Self::DeleteConfigurationLate => {
+                Some((Endpoint::DeleteConfiguration, C1))
+            }
+            Self::SweepUninstall | Self::SweepConfiguration => None,
+        }
+    }
+
+    /// Runs it in a process of its own, until it ends or is killed; the answer's status.
+    async fn run(self, world: &World) -> Option<u16> {
+        let process = world.process().await;
+        let run = async {
+            let Some((endpoint, path)) = self.request() else {
+                let request = http::Request::get("/api/sweep")
+                    .header("authorization", format!("Bearer {CRON_SECRET}"))
+                    .body(Empty::<Bytes>::new());
+                return process.handle(Endpoint::Sweep, request.unwrap()).await.status().as_u16();
+            };
+            let request = http::Request::delete(path)
+                .header("authorization", format!("Bearer {}", world.token(&user("icfg_1"))))
+                .header("idempotency-key", "k1")
+                .body(Empty::<Bytes>::new());
+            let (response, follow_up) =
+                process.handle_and_follow_up(endpoint, request.unwrap()).await;
+            if self == Self::FollowUp {
+                follow_up.unwrap().run().await;
+            }
+            response.status().as_u16()
+        };
+        tokio::select! {
+            status = run => Some(status),
+            () = world.steps.killed() => None,
+        }
+    }
+
+    /// Brings it to its end, whatever became of it.
+    async fn recover(self, world: &World, recovery: Recovery) {
+        world.steps.begin();
+        // What ailed Vercel has passed.
+        world.vercel.forget_script();
+        // Longer than any lease.
+        world.clock.advance(Duration::from_mins(3));
+        if recovery == Recovery::Sweep {
+            world.sweep_all().await;
+        }
+        // Vercel's callers ask until they are answered.
+        if let Some((_, path)) = self.request() {
+            let reply = world.delete(path).key("k1").send().await;
+            assert!([200, 204].contains(&reply.status), "{reply:?}");
+        }
+        world.sweep_all().await;
+        // Back-offs, and what is due a day later.
+        for _ in 0..2 {
+            world.clock.advance(Duration::from_hours(13));
+            world.sweep_all().await;
+        }
+    }
+}
+
+/// What has to be the same in the end, whenever it took place.
+#[derive(Debug, PartialEq, Eq)]
+struct End {
+    table: BTreeMap<String, BTreeMap<String, Value>>,
+    gone_at_vercel: bool,
+    finalized_at_vercel: bool,
+    /// Each thing announced, and under how many ids.
+    announced: BTreeMap<String, usize>,
+}
+
+impl End {
+    async fn of(operation: Operation, world: &World) -> Self {
+        let mut table = world.all().await;
+        for item in table.values_mut().flat_map(BTreeMap::values_mut) {
+            let item = item.as_object_mut().unwrap();
+            for name in ["deletedAt", "configurationDeletedAt", "expires_at", "updatedAt"] {
+                if item.contains_key(name) {
+                    item.insert(name.to_owned(), json!("some time"));
+                }
+            }
+        }
+        let ids = world.provider.ids();
+        let gone = world.vercel.is_gone("icfg_1");
+        let finalized = world.vercel.is_finalized("icfg_1");
+        // 24 h after an uninstall the sweep may finalize first: then nothing is left to be deleted.
+        let either = operation == Operation::DeleteConfigurationLate && (gone || finalized);
+        Self {
+            table,
+            gone_at_vercel: gone || either,
+            finalized_at_vercel: finalized && !either,
+            announced: ids.into_iter().map(|(what, ids)| (what, ids.len())).collect(),
+        }
+    }
+}
+
+/// F5, C3, E5, G1, G2, G3, G5: wherever an operation is killed, a retry and the sweep bring it to the
+/// end that it has without a crash: one receipt, nothing owed, one `webhook-id` for each thing
+/// announced.
+async fn survives(operation: Operation) -> usize {
+    let smooth = operation.arrange().await;
+    smooth.steps.begin();
+    let status = operation.run(&smooth).await.unwrap();
+    let steps = smooth.steps.count();
+    operation.recover(&smooth, Recovery::Retry).await;
+    let expected = End::of(operation, &smooth).await;
+    assert!(expected.announced.values().all(|ids| *ids == 1), "{expected:?}");
+    let owed =
+        |end: &End| end.table.values().flat_map(BTreeMap::keys).cloned().collect::<BTreeSet<_>>();
+    assert!(owed(&expected).iter().all(|key| !key.starts_with("work#")), "{expected:#?}");
+    println!("{operation:?}: {status} after {steps} calls");
+
+    let crashes = (0..steps).flat_map(|step| {
+        [Moment::Before, Moment::After].into_iter().flat_map(move |moment| {
+            // What is no request is not retried.
+            let retry = operation.request().map(|_| Recovery::Retry);
+            retry.into_iter().chain([Recovery::Sweep]).map(move |recovery| (step, moment, recovery))
+        })
+    });
+    let crash = async |(step, moment, recovery)| {
+        let world = operation.arrange().await;
+        world.steps.kill_at(step, moment);
+        let killed = operation.run(&world).await.is_none();
+        // A sweep takes its shards in any order, and may need a call less.
+        assert!(killed || operation.request().is_none(), "{operation:?} {moment:?} {step}");
+        operation.recover(&world, recovery).await;
+        let end = End::of(operation, &world).await;
+        assert_eq!(end, expected, "{operation:?} killed {moment:?} call {step}, {recovery:?}");
+        killed
+    };
+    let killed = stream::iter(crashes).map(crash).buffer_unordered(4);
+    let killed = killed.filter(|killed| std::future::ready(*killed)).count().await;
+    assert!(killed > steps, "both before and after each call, but for a few");
+    killed
+}
+
+macro_rules! survives {
+    ($($name:ident: $operation:expr;)*) => {
+        $(
+            /// F5: see [`survives`].
+            #[tokio::test]
+            async fn $name() {
+                let crashes = survives($operation).await;
+                println!("{crashes} crashes survived");
+            }
+        )*
+    };
+}
+
+survives! {
+    delete_resource_survives_a_crash_at_every_step: Operation::DeleteResource;
+    an_unknown_resource_survives_a_crash_at_every_step: Operation::DeleteUnknownResource;
+    a_settled_uninstall_survives_a_crash_at_every_step:
+        Operation::DeleteInstallation { settled: true };
+    an_open_uninstall_survives_a_crash_at_every_step:
+        Operation::DeleteInstallation { settled: false };
+    delete_configuration_survives_a_crash_at_every_step:
+        Operation::DeleteConfiguration { answer: Vercel::Honest };
+    delete_configuration_called_back_survives_a_crash_at_every_step:
+        Operation::DeleteConfiguration { answer: Vercel::CallsBack };
+    delete_configuration_with_a_lost_answer_survives_a_crash_at_every_step:
+        Operation::DeleteConfiguration { answer: Vercel::Lost };
+    delete_configuration_at_a_broken_vercel_survives_a_crash_at_every_step:
+        Operation::DeleteConfiguration { answer: Vercel::Broken };
+    delete_configuration_after_an_uninstall_survives_a_crash_at_every_step:
+        Operation::DeleteConfigurationLate;
+    a_follow_up_survives_a_crash_at_every_step: Operation::FollowUp;
+    the_sweep_of_an_uninstall_survives_a_crash_at_every_step: Operation::SweepUninstall;
+    the_sweep_of_a_configuration_survives_a_crash_at_every_step: Operation::SweepConfiguration;
+}

@@ -1,0 +1,148 @@
+//! The finalization of uninstalled installations at Vercel (G3).
+
+use std::time::Duration;
+
+use serde_json::json;
+use teardown::store::operations::Settled;
+
+use crate::outside::Answer;
+use crate::world::{World, id};
+
+const I1: &str = "/v1/installations/icfg_1";
+const FINALIZE: &str = "POST /v1/installations/icfg_1/billing/finalize";
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A world with an uninstalled and purged installation whose invoices are open.
+async fn world() -> World {
+    let world = World::new().await;
+    world.install_whole("icfg_1", &[]).await;
+    world.reopen("icfg_1").await;
+    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": false })));
+    world.sweep_all().await;
+    assert!(world.vercel.heard().is_empty());
+    world
+}
+
+async fn is_finalized(world: &World) -> bool {
+    let items = world.items("icfg_1").await;
+    let finalized = items["#installation"]["finalized"] == true;
+    assert_eq!(items.contains_key("#token"), !finalized, "the token is kept until then");
+    assert_eq!(items.contains_key("work#finalize"), !finalized);
+    finalized
+}
+
+/// D6, G3: settled by hand, it is finalized by the next sweep, with the token, which is erased then.
+#[tokio::test]
+async fn a_settled_installation_is_finalized_by_the_next_sweep() {
+    let world = world().await;
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Due);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    assert!(is_finalized(&world).await);
+    let heard = world.vercel.heard();
+    assert_eq!((heard.len(), heard[0].line.as_str()), (1, FINALIZE));
+    assert_eq!(heard[0].authorization, "Bearer token-of-icfg_1");
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Finalized);
+    world.clock.advance(25 * HOUR);
+    world.sweep_all().await;
+    assert_eq!(world.vercel.heard().len(), 1);
+}
+
+/// G3: what settling does to an installation that is active, or not there.
+#[tokio::test]
+async fn settling_says_what_it_did() {
+    let world = World::new().await;
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Unknown);
+    assert!(world.all().await.is_empty());
+    world.install("icfg_1", &[]).await;
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Active);
+    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+}
+
+/// G3: never settled, it is finalized when 24 h less the margin have passed, and not before.
+#[tokio::test]
+async fn it_is_finalized_before_the_24_hours_are_over() {
+    let world = world().await;
+    world.clock.advance(21 * HOUR + Duration::from_mins(59));
+    assert_eq!(world.sweep().await, [0; 4]);
+    world.clock.advance(Duration::from_mins(2));
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    assert!(is_finalized(&world).await);
+}
+
+/// G3: 204, 404 and 410 mean done.
+#[tokio::test]
+async fn vercel_says_that_it_is_done() {
+    for status in [204, 404, 410] {
+        let world = world().await;
+        world.clock.advance(22 * HOUR);
+        world.vercel.script([Answer::Status(status)]);
+        assert_eq!(world.sweep().await, [1, 1, 0, 0], "{status}");
+        assert!(is_finalized(&world).await);
+    }
+}
+
+/// G3: other answers are tried again, in time before the 24 hours are over; 401 and 403 mean done
+/// when they are.
+#[tokio::test]
+async fn other_answers_are_tried_again() {
+    for status in [200, 400, 401, 403, 409, 429, 500] {
+        let world = world().await;
+        world.clock.advance(22 * HOUR);
+        world.vercel.lasting(Answer::Status(status));
+        let mut attempts = 0;
+        while attempts < 12 {
+            let [taken, _, put_off, _] = world.sweep().await;
+            assert_eq!(taken, put_off, "{status}");
+            attempts += taken;
+            world.clock.advance(Duration::from_mins(10));
+        }
+        assert!(!is_finalized(&world).await);
+        let owed = &world.items("icfg_1").await["work#finalize"];
+        let error = format!("Vercel answered {status}: as scripted (scripted)");
+        assert_eq!((&owed["attempts"], &owed["last_error"]), (&json!(12), &json!(error)));
+        world.clock.advance(HOUR);
+        let done = u64::from([401, 403].contains(&status));
+        assert_eq!(world.sweep().await, [1, done, 1 - done, 0], "{status}, after 24 h");
+        assert_eq!(is_finalized(&world).await, done == 1);
+        world.vercel.lasting(Answer::Honest);
+        world.clock.advance(Duration::from_mins(10));
+        assert_eq!(world.sweep().await, [1 - done, 1 - done, 0, 0]);
+        assert!(is_finalized(&world).await);
+    }
+}
+
+/// G3: no token is stored: finalized at that time without a call.
+#[tokio::test]
+async fn without_a_token_there_is_no_call() {
+    let world = World::new().await;
+    world.install("icfg_1", &[]).await;
+    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": false })));
+    world.sweep_all().await;
+    world.clock.advance(22 * HOUR);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    assert!(is_finalized_without_token(&world).await && world.vercel.heard().is_empty());
+}
+
+async fn is_finalized_without_token(world: &World) -> bool {
+    world.items("icfg_1").await["#installation"]["state"] == "finalized"
+}
+
+/// G4: what is settled while somebody finalizes it is not taken twice.
+#[tokio::test]
+async fn settling_takes_nothing_from_whoever_holds_it() {
+    let world = world().await;
+    world.clock.advance(22 * HOUR);
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    world.vercel.script([Answer::Gate(gate.clone(), 204)]);
+    let meanwhile = async {
+        while world.vercel.heard().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Due);
+        assert_eq!(world.sweep().await, [0; 4]);
+        gate.add_permits(1);
+    };
+    let (report, ()) = tokio::join!(world.sweep(), meanwhile);
+    assert_eq!((report, world.vercel.heard().len()), ([1, 1, 0, 0], 1));
+    assert!(is_finalized(&world).await);
+}

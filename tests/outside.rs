@@ -1,0 +1,280 @@
+//! The world outside: Vercel's REST API and the provider's endpoint, honest unless they are told
+//! otherwise.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+use tokio::sync::Semaphore;
+
+use crate::steps::Steps;
+use crate::wire::{empty, json, listen};
+use crate::world::{ISSUER, http_client, system};
+
+/// How a request is answered.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// As it should be.
+    Honest,
+    /// With this status, and without an effect.
+    Status(u16),
+    /// With this status and this `Retry-After`, and without an effect.
+    RetryAfter(u16, &'static str),
+    /// It takes effect, and is answered with this status.
+    EffectThen(u16),
+    /// It takes effect, and the connection breaks.
+    EffectThenReset,
+    /// The connection breaks.
+    Reset,
+    /// Never.
+    Silence,
+    /// Once the gate is opened, and then with this status and without an effect.
+    Gate(Arc<Semaphore>, u16),
+}
+
+/// Answers to be given, one after the other; then the lasting one.
+struct Script {
+    next: Mutex<VecDeque<Answer>>,
+    lasting: Mutex<Answer>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { next: Mutex::default(), lasting: Mutex::new(Answer::Honest) }
+    }
+}
+
+impl Script {
+    fn next(&self) -> Answer {
+        let scripted = self.next.lock().unwrap().pop_front();
+        scripted.unwrap_or_else(|| self.lasting.lock().unwrap().clone())
+    }
+
+    /// Answers as the script says; `effect` does it, and says the honest answer.
+    async fn answer(
+        &self,
+        effect: impl Future<Output = Response<Full<Bytes>>>,
+    ) -> io::Result<Response<Full<Bytes>>> {
+        let refused = |status| {
+            json(status, &json!({ "error": { "code": "scripted", "message": "as\nscripted" } }))
+        };
+        match self.next() {
+            Answer::Honest => Ok(effect.await),
+            Answer::Status(status) => Ok(refused(status)),
+            Answer::RetryAfter(status, after) => {
+                let mut response = refused(status);
+                response.headers_mut().insert("retry-after", after.parse().unwrap());
+                Ok(response)
+            }
+            Answer::EffectThen(status) => {
+                effect.await;
+                Ok(refused(status))
+            }
+            Answer::EffectThenReset => {
+                effect.await;
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+            Answer::Reset => Err(io::ErrorKind::ConnectionReset.into()),
+            Answer::Silence => std::future::pending().await,
+            Answer::Gate(gate, status) => {
+                gate.acquire().await.unwrap().forget();
+                Ok(refused(status))
+            }
+        }
+    }
+}
+
+/// A request that was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The method, the path and the query.
+    pub line: String,
+    pub authorization: String,
+}
+
+/// Vercel's REST API. Clones share it.
+#[derive(Clone, Default)]
+pub struct VercelApi(Arc<VercelInner>);
+
+#[derive(Default)]
+struct VercelInner {
+    script: Script,
+    heard: Mutex<Vec<Heard>>,
+    gone: Mutex<BTreeSet<String>>,
+    finalized: Mutex<BTreeSet<String>>,
+    /// Where our endpoints are, if it calls Delete Installation back.
+    calls_back: Mutex<Option<String>>,
+}
+
+impl VercelApi {
+    pub async fn start(steps: Steps) -> (Self, String) {
+        let api = Self::default();
+        let handler = api.clone();
+        let (url, _) = listen(move |request| {
+            let (api, steps) = (handler.clone(), steps.clone());
+            async move { steps.call(api.hear(request)).await }
+        })
+        .await;
+        (api, url)
+    }
+
+    /// How the next requests are answered, one after the other; the ones after that are honestly.
+    pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.0.script.next.lock().unwrap().extend(answers);
+    }
+
+    /// How every request is answered that no script is for.
+    pub fn lasting(&self, answer: Answer) {
+        *self.0.script.lasting.lock().unwrap() = answer;
+    }
+
+    /// Every request is answered honestly from now on.
+    pub fn forget_script(&self) {
+        self.0.script.next.lock().unwrap().clear();
+    }
+
+    /// Has it call Delete Installation at `url` while it deletes a configuration.
+    pub fn calls_back(&self, url: &str) {
+        *self.0.calls_back.lock().unwrap() = Some(url.to_owned());
+    }
+
+    /// What was heard so far.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.0.heard.lock().unwrap().clone()
+    }
+
+    /// The method, path and query of what was heard so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.heard().into_iter().map(|heard| heard.line).collect()
+    }
+
+    pub fn is_gone(&self, id: &str) -> bool {
+        self.0.gone.lock().unwrap().contains(id)
+    }
+
+    pub fn is_finalized(&self, id: &str) -> bool {
+        self.0.finalized.lock().unwrap().contains(id)
+    }
+
+    async fn hear(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        let authorization = request.headers().get("authorization");
+        let authorization = authorization.map_or("", |value| value.to_str().unwrap()).to_owned();
+        let line = format!("{} {}", request.method(), request.uri().path_and_query().unwrap());
+        self.0.heard.lock().unwrap().push(Heard { line, authorization: authorization.clone() });
+        let path = request.uri().path().to_owned();
+        self.0.script.answer(self.act(&path, &authorization)).await
+    }
+
+    async fn act(&self, path: &str, authorization: &str) -> Response<Full<Bytes>> {
+        let error = |status, code| {
+            json(status, &json!({ "error": { "code": code, "message": "not authorized" } }))
+        };
+        let segments: Vec<_> = path.split('/').collect();
+        let (["", "v1", "integrations", "configuration", id]
+        | ["", "v1", "installations", id, "billing", "finalize"]) = segments[..]
+        else {
+            return error(404, "not_found");
+        };
+        // The token dies with its configuration.
+        if !authorization.starts_with("Bearer ") || self.is_gone(id) {
+            return error(403, "forbidden");
+        }
+        if path.ends_with("/finalize") {
+            let new = self.0.finalized.lock().unwrap().insert(id.to_owned());
+            return if new { empty(204) } else { error(404, "not_found") };
+        }
+        self.0.gone.lock().unwrap().insert(id.to_owned());
+        let back = self.0.calls_back.lock().unwrap().clone();
+        if let Some(url) = back {
+            let mut claims = system(id);
+            claims["exp"] = json!(9_999_999_999_u64);
+            let call = http_client().delete(format!("{url}/v1/installations/{id}"));
+            let answer = call.bearer_auth(ISSUER.sign(&claims)).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+        }
+        empty(204)
+    }
+}
+
+/// The secret that announcements are signed with.
+pub const PROVIDER_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// An announcement that was heard.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// `webhook-id`.
+    pub id: String,
+    /// `webhook-timestamp`.
+    pub timestamp: i64,
+    pub body: Value,
+}
+
+/// The provider's endpoint. Clones share it.
+#[derive(Clone, Default)]
+pub struct ProviderEndpoint(Arc<ProviderInner>);
+
+#[derive(Default)]
+struct ProviderInner {
+    script: Script,
+    heard: Mutex<Vec<Event>>,
+}
+
+impl ProviderEndpoint {
+    pub async fn start(steps: Steps) -> (Self, String) {
+        let provider = Self::default();
+        let handler = provider.clone();
+        let (url, _) = listen(move |request| {
+            let (provider, steps) = (handler.clone(), steps.clone());
+            async move { steps.call(provider.hear(request)).await }
+        })
+        .await;
+        (provider, format!("{url}/hook"))
+    }
+
+    /// How the next announcements are answered, one after the other; then with 200.
+    pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.0.script.next.lock().unwrap().extend(answers);
+    }
+
+    /// How every announcement is answered that no script is for.
+    pub fn lasting(&self, answer: Answer) {
+        *self.0.script.lasting.lock().unwrap() = answer;
+    }
+
+    /// What was heard so far, whatever was answered.
+    pub fn heard(&self) -> Vec<Event> {
+        self.0.heard.lock().unwrap().clone()
+    }
+
+    /// What was heard so far: for each thing deleted, the ids under which it was announced.
+    pub fn ids(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut ids = BTreeMap::<_, BTreeSet<_>>::new();
+        for Event { id, body, .. } in self.heard() {
+            let data = &body["data"];
+            let what =
+                format!("{} {} {}", body["type"], data["installationId"], data["resourceId"]);
+            ids.entry(what).or_default().insert(id);
+        }
+        ids
+    }
+
+    async fn hear(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        let (head, body) = request.into_parts();
+        assert_eq!((head.method.as_str(), head.uri.path()), ("POST", "/hook"));
+        let header = |name: &str| head.headers[name].to_str().unwrap().to_owned();
+        assert_eq!(header("content-type"), "application/json");
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp").parse().unwrap());
+        // Not `verify`: the tests' clock is not the library's.
+        let signature = Webhook::new(PROVIDER_SECRET).unwrap().sign(&id, timestamp, &body).unwrap();
+        assert_eq!(header("webhook-signature"), signature);
+        let body = serde_json::from_slice(&body).unwrap();
+        self.0.heard.lock().unwrap().push(Event { id, timestamp, body });
+        self.0.script.answer(async { empty(200) }).await
+    }
+}

@@ -1,0 +1,152 @@
+//! Function binaries as processes: on a port, and on a Lambda.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::world::serve;
+
+pub const DELETE_RESOURCE: &str = env!("CARGO_BIN_EXE_delete_resource");
+pub const DELETE_INSTALLATION: &str = env!("CARGO_BIN_EXE_delete_installation");
+pub const DELETE_CONFIGURATION: &str = env!("CARGO_BIN_EXE_delete_configuration");
+pub const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
+
+/// A function's process; it ends with the test.
+pub struct Function {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Function {
+    /// The next line of its standard output.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Ends it, and gives the rest of its standard output.
+    pub fn end(mut self) -> String {
+        self.child.kill().unwrap();
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        rest
+    }
+
+    /// Asks it to end, as a host does, and gives the rest of its standard output once it has.
+    pub fn terminate(mut self) -> String {
+        let terminate = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(terminate.unwrap().success());
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        rest
+    }
+}
+
+/// A command whose environment is these variables and no others.
+fn command(binary: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(binary);
+    command.env_clear().envs(variables.iter().copied()).stdout(Stdio::piped());
+    command
+}
+
+pub fn start(binary: &str, variables: &[(&str, &str)]) -> Function {
+    let mut child = command(binary, variables).spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    Function { child, output }
+}
+
+pub fn run(binary: &str, variables: &[(&str, &str)]) -> Output {
+    command(binary, variables).stderr(Stdio::piped()).output().unwrap()
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A function on Lambda.
+pub struct Lambda {
+    events: mpsc::UnboundedSender<Value>,
+    answers: mpsc::UnboundedReceiver<Value>,
+    _function: Function,
+}
+
+impl Lambda {
+    /// Starts a function with this environment.
+    pub async fn start(binary: &str, variables: &[(&str, &str)]) -> Self {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let (sender, answers) = mpsc::unbounded_channel();
+        let events_to_come = Arc::new(tokio::sync::Mutex::new(receiver));
+        let runtime = RuntimeApi { events: events_to_come, answers: sender };
+        let invocation = "/2018-06-01/runtime/invocation";
+        let api = serve(
+            axum::Router::new()
+                .route(&format!("{invocation}/next"), get(RuntimeApi::next))
+                .route(&format!("{invocation}/{{id}}/response"), post(RuntimeApi::answer))
+                .route(&format!("{invocation}/{{id}}/error"), post(RuntimeApi::answer))
+                .with_state(runtime),
+        )
+        .await;
+        let of_lambda = [
+            ("AWS_LAMBDA_RUNTIME_API", api.trim_start_matches("http://")),
+            ("AWS_LAMBDA_FUNCTION_NAME", "f"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+        ];
+        let function = start(binary, &[variables, &of_lambda].concat());
+        Self { events, answers, _function: function }
+    }
+
+    /// Sends an event, and gives the answer, or the error.
+    pub async fn invoke(&mut self, event: Value) -> Value {
+        self.events.send(event).unwrap();
+        self.answers.recv().await.unwrap()
+    }
+}
+
+/// Lambda's runtime API, as far as a function needs it.
+#[derive(Clone)]
+struct RuntimeApi {
+    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Value>>>,
+    answers: mpsc::UnboundedSender<Value>,
+}
+
+impl RuntimeApi {
+    async fn next(State(lambda): State<Self>) -> Response {
+        let Some(event) = lambda.events.lock().await.recv().await else {
+            return StatusCode::GONE.into_response();
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("lambda-runtime-aws-request-id", "request-1"),
+            ("lambda-runtime-deadline-ms", "9999999999999"),
+            ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:1:function:f"),
+            ("lambda-runtime-trace-id", "trace"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        (headers, axum::Json(event)).into_response()
+    }
+
+    async fn answer(State(lambda): State<Self>, _: Path<String>, request: Request) -> StatusCode {
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        lambda.answers.send(serde_json::from_slice(&body).unwrap()).unwrap();
+        StatusCode::ACCEPTED
+    }
+}

@@ -1,0 +1,213 @@
+//! Announcements to the provider (G1): what is sent, and what its answers come to.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::outside::Answer;
+use crate::world::{ACCOUNT, World, system};
+
+const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+const WORK: &str = "work#announce#resource#db_1";
+
+/// A world with an announcement due: that of `db_1`.
+async fn world() -> World {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    assert_eq!(world.delete(R1).send().await.status, 204);
+    world
+}
+
+/// The announcement's item.
+async fn work(world: &World) -> Value {
+    world.items("icfg_1").await.remove(WORK).unwrap_or_default()
+}
+
+/// How long until it is due, in seconds.
+async fn wait(world: &World) -> u64 {
+    work(world).await["due_at"].as_u64().unwrap().saturating_sub(world.clock.now().as_secs())
+}
+
+/// G1: an announcement is signed, says what, when and by whom, and is owed no more once it is heard.
+#[tokio::test]
+async fn a_deletion_is_announced_once() {
+    let world = world().await;
+    let receipt = world.items("icfg_1").await.remove("receipt#resource#db_1").unwrap();
+
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+
+    let [event] = &world.provider.heard()[..] else { panic!("one event") };
+    let at = teardown::clock::Timestamp::from_secs(receipt["deletedAt"].as_u64().unwrap());
+    let at = at.to_string();
+    assert_eq!(
+        event.body,
+        json!({
+            "type": "resource.deleted", "timestamp": at,
+            "data": {
+                "installationId": "icfg_1", "resourceId": "db_1", "deletedAt": at,
+                "by": {
+                    "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN",
+                },
+            },
+        })
+    );
+    assert!(event.id.starts_with("msg_"), "{event:?}");
+    assert!((world.clock.now().as_secs().cast_signed() - event.timestamp).abs() < 10);
+    assert_eq!(work(&world).await, Value::Null);
+    assert_eq!(world.sweep().await, [0; 4]);
+}
+
+/// G1, C1, D5: an installation's announcement has the reason; what was never known is announced too.
+#[tokio::test]
+async fn what_was_never_known_is_announced_too() {
+    let world = World::announcing().await;
+    let token = world.token(&system("icfg_x"));
+    let uninstall = world.delete_as("/v1/installations/icfg_x", &token);
+    assert_eq!(uninstall.json(&json!({ "reason": "too \"dear\"" })).send().await.status, 200);
+    let unknown = "/v1/installations/icfg_y/resources/db_1";
+    let token = world.token(&system("icfg_y"));
+    assert_eq!(world.delete_as(unknown, &token).send().await.status, 204);
+    world.sweep_all().await;
+    let mut bodies: Vec<_> = world.provider.heard().into_iter().map(|event| event.body).collect();
+    bodies.sort_by_key(|body| body["type"].to_string());
+    let [installation, resource] = &bodies[..] else { panic!("two events: {bodies:?}") };
+    assert_eq!(installation["type"], "installation.deleted");
+    assert_eq!(installation["data"]["reason"], "too \"dear\"");
+    assert_eq!(installation["data"].get("resourceId"), None);
+    assert_eq!(installation["data"]["by"], json!({ "kind": "system", "accountId": ACCOUNT }));
+    assert_eq!(resource["data"]["resourceId"], "db_1");
+}
+
+/// G1: a 2xx is done, a 202 without `Retry-After` too.
+#[tokio::test]
+async fn a_2xx_is_done() {
+    for status in [200, 201, 202, 204, 299] {
+        let world = world().await;
+        world.provider.script([Answer::Status(status)]);
+        assert_eq!(world.sweep().await, [1, 1, 0, 0], "{status}");
+        assert_eq!(work(&world).await, Value::Null);
+    }
+}
+
+/// G1: anything else is tried again, with back-off, and with the same `webhook-id`; what it was is
+/// kept for people.
+#[tokio::test]
+async fn anything_else_is_tried_again() {
+    let world = world().await;
+    let failures = [
+        (Answer::Status(500), "the provider: answered 500"),
+        (Answer::Status(404), "the provider: answered 404"),
+        (Answer::Status(307), "the provider: answered 307"),
+        (Answer::Reset, "the provider: no answer: "),
+        (Answer::EffectThenReset, "the provider: no answer: "),
+        (Answer::RetryAfter(503, "7200"), "the provider: answered 503"),
+    ];
+    for (attempt, (answer, reason)) in (1..).zip(failures) {
+        world.provider.script([answer]);
+        assert_eq!(world.sweep().await, [1, 0, 1, 0], "{reason}");
+        let item = work(&world).await;
+        let error = item["last_error"].as_str().unwrap();
+        assert!(error.starts_with(reason), "{error}");
+        assert!(!error.contains(world.provider_url()), "{error}");
+        assert_eq!((&item["attempts"], &item["failures"]), (&json!(attempt), &json!(attempt)));
+        assert_eq!(item.get("lease_until"), None);
+        let backoff = if attempt == 6 { 7200 } else { 15 << (attempt - 1) };
+        let least = if attempt == 6 { 7200 } else { backoff / 2 };
+        assert!((least - 1..=backoff).contains(&wait(&world).await), "{}", wait(&world).await);
+        assert_eq!(world.sweep().await, [0; 4], "not before it is due");
+        world.clock.advance(Duration::from_secs(backoff + 1));
+    }
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    let heard = world.provider.heard();
+    assert_eq!(heard.len(), 7);
+    assert!(heard.iter().all(|event| (&event.id, &event.body) == (&heard[0].id, &heard[0].body)));
+    assert!(heard.is_sorted_by_key(|event| event.timestamp), "each attempt is signed anew");
+}
+
+/// G1: 202 with `Retry-After`: asked again then, for as long as the provider is at it.
+#[tokio::test]
+async fn a_provider_may_take_its_time() {
+    let world = world().await;
+    for (header, seconds) in [("120", 120), ("soon", 60), ("0", 1), ("99999999", 86_400)] {
+        world.provider.script([Answer::RetryAfter(202, header)]);
+        assert_eq!(world.sweep().await, [1, 0, 1, 0], "{header}");
+        assert!((seconds - 1..=seconds).contains(&wait(&world).await), "{header}");
+        assert_eq!(work(&world).await.get("failures"), None);
+        world.clock.advance(Duration::from_secs(seconds + 1));
+    }
+    world.provider.lasting(Answer::RetryAfter(202, "3600"));
+    for _ in 0..100 {
+        assert_eq!(world.sweep().await, [1, 0, 1, 0], "more than 3 days");
+        world.clock.advance(Duration::from_secs(3601));
+    }
+    world.provider.script([Answer::Status(500)]);
+    assert_eq!(world.sweep().await, [1, 0, 1, 0], "a failure after it is the first");
+    world.clock.advance(Duration::from_secs(16));
+    world.provider.lasting(Answer::Honest);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+}
+
+/// G1, G6: after 3 days of failures it is parked: not tried any more, listed with its reason, and
+/// tried again when somebody says so.
+#[tokio::test]
+async fn after_3_days_it_is_parked() {
+    let world = world().await;
+    world.provider.lasting(Answer::Status(500));
+    let mut attempts = 0;
+    loop {
+        let [taken, _, _, parked] = world.sweep().await;
+        attempts += taken;
+        if parked == 1 {
+            break;
+        }
+        assert!(attempts < 200);
+        world.clock.advance(Duration::from_secs(wait(&world).await + 1));
+    }
+    assert!((72..120).contains(&attempts), "once an hour in the end: {attempts}");
+    world.clock.advance(Duration::from_hours(1000));
+    assert_eq!(world.sweep().await, [0; 4]);
+
+    let parked = world.store.parked(10).await.unwrap();
+    let [it] = &parked[..] else { panic!("{parked:?}") };
+    assert_eq!((it.installation.as_str(), it.what.as_str()), ("icfg_1", "announce#resource#db_1"));
+    assert_eq!((it.attempts, it.last_error.as_str()), (attempts, "the provider: answered 500"));
+    assert!(world.store.retry_parked(it).await.unwrap());
+    assert!(!world.store.retry_parked(it).await.unwrap(), "it is parked no more");
+    assert_eq!(world.sweep().await, [1, 0, 1, 0], "with 3 days before it anew");
+    world.provider.lasting(Answer::Honest);
+    world.clock.advance(Duration::from_secs(16));
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    assert!(world.store.parked(10).await.unwrap().is_empty());
+    assert_eq!(world.provider.ids().into_values().next().unwrap().len(), 1);
+}
+
+/// G1: what was owed before its address was taken away is put off, and not lost.
+#[tokio::test]
+async fn without_an_address_it_is_put_off() {
+    let world = World::new().await;
+    world.install("icfg_1", &[]).await;
+    world
+        .put(json!({
+            "pk": "installation#icfg_1", "sk": WORK, "kind": "announce", "due_shard": "0",
+            "due_at": 1, "attempts": 0, "fence": 0, "installationId": "icfg_1",
+        }))
+        .await;
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    assert_eq!(work(&world).await["last_error"], "PROVIDER_URL is not set");
+}
+
+/// G1: a resource that is registered again after its receipt expired, and deleted again, is another
+/// deletion: it has another `webhook-id`.
+#[tokio::test]
+async fn another_deletion_has_another_id() {
+    let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
+    world.install("icfg_1", &["db_1"]).await;
+    for _ in 0..2 {
+        assert_eq!(world.delete(R1).send().await.status, 204);
+        world.sweep_all().await;
+        world.clock.advance(Duration::from_hours(2));
+        world.register(json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } })).await;
+    }
+    let ids = world.provider.ids();
+    assert_eq!(ids.into_values().map(|ids| ids.len()).collect::<Vec<_>>(), [2]);
+}

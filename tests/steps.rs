@@ -1,0 +1,69 @@
+//! What a process does outside of itself, counted: its calls to DynamoDB, to Vercel and to the
+//! provider, in their order. At any of them it can be killed.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+/// When a process is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the call takes effect.
+    Before,
+    /// After it took effect, and before its answer is heard.
+    After,
+}
+
+/// The count. Clones share it.
+#[derive(Clone, Default)]
+pub struct Steps(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    count: AtomicUsize,
+    kill: Mutex<Option<(usize, Moment)>>,
+    killed: Notify,
+}
+
+impl Steps {
+    /// Begins to count anew.
+    pub fn begin(&self) {
+        self.0.count.store(0, Ordering::SeqCst);
+        *self.0.kill.lock().unwrap() = None;
+    }
+
+    /// Begins to count anew, and kills at this call; the first is 0.
+    pub fn kill_at(&self, call: usize, moment: Moment) {
+        self.begin();
+        *self.0.kill.lock().unwrap() = Some((call, moment));
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.count.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the process is to be killed.
+    pub async fn killed(&self) {
+        self.0.killed.notified().await;
+    }
+
+    /// Makes a call, unless it is the last that the process lives to make.
+    pub async fn call<T>(&self, effect: impl Future<Output = T>) -> T {
+        let number = self.0.count.fetch_add(1, Ordering::SeqCst);
+        let dies = |moment| *self.0.kill.lock().unwrap() == Some((number, moment));
+        if dies(Moment::Before) {
+            return self.kill().await;
+        }
+        let answer = effect.await;
+        if dies(Moment::After) {
+            return self.kill().await;
+        }
+        answer
+    }
+
+    async fn kill<T>(&self) -> T {
+        self.0.killed.notify_one();
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,193 @@
+//! The sweep: who may call it, and what many of them do at once (B1, G4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use teardown::Endpoint;
+use teardown::app::SweepTime;
+use tokio::sync::Semaphore;
+
+use crate::outside::Answer;
+use crate::world::{CRON_SECRET, World, user};
+
+const I1: &str = "/v1/installations/icfg_1";
+
+/// A world in which the announcements of so many resources are due.
+async fn world(announcements: usize) -> World {
+    let world = World::announcing().await;
+    let resources: Vec<_> = (0..announcements).map(|n| format!("db_{n}")).collect();
+    world.install("icfg_1", &resources.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let paths: Vec<_> = resources.iter().map(|id| format!("{I1}/resources/{id}")).collect();
+    let replies = join_all(paths.iter().map(|path| world.delete(path).send())).await;
+    assert!(replies.iter().all(|reply| reply.status == 204));
+    world
+}
+
+/// B1: `GET`, with the secret and nothing else; a token of Vercel's is none.
+#[tokio::test]
+async fn only_the_scheduler_sweeps() {
+    let world = world(1).await;
+    let token = format!("Bearer {}", world.token(&user("icfg_1")));
+    let right = format!("Bearer {CRON_SECRET}");
+    let wrong = [
+        None,
+        Some(""),
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Bearer cr0n-s3cre"),
+        Some("Bearer cr0n-s3crets"),
+        Some("Bearer  cr0n-s3cret"),
+        Some("Basic cr0n-s3cret"),
+        Some(CRON_SECRET),
+        Some(&token),
+    ];
+    for value in wrong {
+        let call = world.request("GET", "/api/sweep");
+        let call = value.into_iter().fold(call, |call, it| call.header("authorization", it));
+        let reply = call.send().await;
+        assert_eq!((reply.error(), reply.calls), ((403, "invalid_token"), 0), "{value:?}");
+        assert!(!reply.message().contains(CRON_SECRET));
+    }
+    let twice = world.request("GET", "/api/sweep").header("authorization", &right);
+    let twice = twice.header("authorization", &right).send().await;
+    assert_eq!(twice.error(), (403, "invalid_token"));
+    for method in ["POST", "DELETE", "PUT"] {
+        let call = world.request(method, "/api/sweep").header("authorization", &right);
+        let reply = call.send().await;
+        assert_eq!(reply.error(), (405, "method_not_allowed"));
+        assert_eq!(reply.headers["allow"], "GET");
+    }
+    assert!(world.provider.heard().is_empty());
+    let call = world.request("GET", "/api/sweep?x=1");
+    let reply = call.header("authorization", &format!("bearer {CRON_SECRET}")).send().await;
+    let report = json!({ "taken": 1, "done": 1, "putOff": 0, "parked": 0 });
+    assert_eq!(reply.whole(), (200, report));
+}
+
+/// G4: many sweeps at once share what is due, and do nothing twice.
+#[tokio::test]
+async fn many_sweeps_share_what_is_due() {
+    let world = world(60).await;
+    let processes = join_all((0..4).map(|_| world.process())).await;
+    let time = SweepTime(Duration::from_secs(50));
+    let responses = join_all(processes.iter().map(|process| process.sweep(time))).await;
+    let mut sum = [0; 4];
+    for response in responses {
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let report: Value = serde_json::from_slice(&body).unwrap();
+        for (sum, name) in sum.iter_mut().zip(["taken", "done", "putOff", "parked"]) {
+            *sum += report[name].as_u64().unwrap();
+        }
+    }
+    assert_eq!(sum, [60, 60, 0, 0]);
+    assert_eq!((world.provider.heard().len(), world.provider.ids().len()), (60, 60));
+}
+
+/// G4: a sweep whose time is over takes nothing more, and loses nothing.
+#[tokio::test]
+async fn a_sweep_ends_in_time() {
+    let world = world(3).await;
+    let response = world.process().await.sweep(SweepTime(Duration::ZERO)).await;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(&body[..], br#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
+    assert_eq!(world.sweep().await, [3, 3, 0, 0]);
+}
+
+/// F5, G4: work whose worker died comes due again by itself when its lease ends; a worker that lost
+/// its lease overwrites nothing of its successor's.
+#[tokio::test]
+async fn who_lost_the_lease_overwrites_nothing() {
+    for late in [200, 500] {
+        let world = world(1).await;
+        let gate = Arc::new(Semaphore::new(0));
+        world.provider.script([Answer::Gate(gate.clone(), late), Answer::Status(503)]);
+        let meanwhile = async {
+            while world.provider.heard().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(world.sweep().await, [0; 4], "it is leased");
+            world.clock.advance(Duration::from_secs(81));
+            assert_eq!(world.sweep().await, [1, 0, 1, 0], "the lease is over");
+            let items = world.items("icfg_1").await;
+            gate.add_permits(1);
+            items
+        };
+        let (_, items) = tokio::join!(world.sweep(), meanwhile);
+        assert_eq!(world.items("icfg_1").await, items, "{late}");
+        let work = &items["work#announce#resource#db_0"];
+        assert_eq!(work["last_error"], "the provider: answered 503");
+        assert_eq!((&work["attempts"], &work["failures"]), (&json!(2), &json!(1)));
+        world.clock.advance(Duration::from_secs(16));
+        assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+        assert_eq!(world.provider.ids().values().next().unwrap().len(), 1, "one webhook-id");
+    }
+}
+
+/// G4: one thing that breaks off does not hold up the others.
+#[tokio::test]
+async fn malformed_work_holds_nothing_up() {
+    let world = world(3).await;
+    for (sk, extra) in [
+        ("work#announce#resource#odd", json!({})),
+        ("work#purge", json!({ "fence": 0 })),
+        ("work#nonsense", json!({ "fence": 0 })),
+    ] {
+        let mut item = json!({
+            "pk": "installation#icfg_odd", "sk": sk, "due_shard": "1", "due_at": 1, "attempts": 0,
+        });
+        item.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        world.put(item).await;
+    }
+    assert_eq!(world.sweep().await, [4, 3, 1, 0]);
+    assert_eq!(world.provider.heard().len(), 3);
+}
+
+/// G1, G2: where the host goes on after an answer, what is due at once is tried once, at once: what
+/// fails is the sweep's.
+#[tokio::test]
+async fn an_answer_is_followed_up() {
+    for fails in [false, true] {
+        let world = World::announcing().await;
+        world.install_whole("icfg_1", &["db_1", "db_2"]).await;
+        if fails {
+            world.provider.lasting(Answer::Status(500));
+        }
+        let app = world.process().await;
+        let request = |path: &str| {
+            let request = http::Request::delete(path);
+            let token = format!("Bearer {}", world.token(&user("icfg_1")));
+            let request = request.header("authorization", token);
+            request.body(http_body_util::Empty::<hyper::body::Bytes>::new()).unwrap()
+        };
+        let path = format!("{I1}/resources/db_1");
+        for (calls, again) in [(1, false), (1, true)] {
+            let (response, follow_up) =
+                app.handle_and_follow_up(Endpoint::DeleteResource, request(&path)).await;
+            assert_eq!((response.status().as_u16(), follow_up.is_none()), (204, again));
+            if let Some(follow_up) = follow_up {
+                follow_up.run().await;
+            }
+            assert_eq!(world.provider.heard().len(), calls);
+        }
+        let configuration = "/v1/integrations/configuration/icfg_1";
+        let (response, follow_up) =
+            app.handle_and_follow_up(Endpoint::DeleteConfiguration, request(configuration)).await;
+        assert_eq!(response.status(), 204);
+        follow_up.unwrap().run().await;
+        let items = world.items("icfg_1").await;
+        assert_eq!(items["#installation"]["state"], "finalized", "purged");
+        let owed: Vec<_> = items.keys().filter(|key| key.starts_with("work#")).collect();
+        if fails {
+            let all = ["installation", "resource#db_1", "resource#db_2"];
+            assert_eq!(
+                owed,
+                all.map(|what| format!("work#announce#{what}")).iter().collect::<Vec<_>>()
+            );
+        } else {
+            assert_eq!(owed, ["work#announce#resource#db_2"], "the purge's are the sweep's");
+        }
+    }
+}
