@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::load::Connection;
 
 /// The cores that the function and everything else are pinned to.
 #[derive(Clone, Copy)]
@@ -104,9 +106,15 @@ impl Function {
         self.address
     }
 
-    /// Whether it still runs.
-    pub(crate) fn runs(&mut self) -> anyhow::Result<bool> {
-        Ok(self.process.try_wait()?.is_none())
+    /// Connects to it, as soon as it listens.
+    pub(crate) fn wait_until_it_listens(&mut self) -> anyhow::Result<Connection> {
+        loop {
+            if let Ok(connection) = Connection::open(self.address) {
+                return Ok(connection);
+            }
+            ensure!(self.process.try_wait()?.is_none(), "the function ended at its start");
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 
     /// What it has used of a CPU so far, in all of its threads.

@@ -1,7 +1,9 @@
-//! Measures the function `delete_resource` as a whole process. `bench/run` says what and how.
+//! Measures the functions `delete_resource` and `sweep` as whole processes. `bench/run` says what and
+//! how.
 
 mod function;
 mod load;
+mod purge;
 
 use std::fs;
 use std::hint::black_box;
@@ -22,7 +24,8 @@ use teardown_dev::embedded::{Embedded, local_client};
 use teardown_dev::issuer::{Issuer, Subject, Token};
 
 use crate::function::{Cores, Function, Memory, on_its_core};
-use crate::load::{Connection, Run};
+use crate::load::Run;
+use crate::purge::Purge;
 
 /// How often the function is started.
 const STARTS: usize = 20;
@@ -45,8 +48,9 @@ const ISSUER: &str = "https://issuer.example";
 const ACCOUNT: &str = "account_bench";
 
 fn main() -> anyhow::Result<()> {
-    let binary = std::env::args_os().nth(1).map(PathBuf::from);
-    let binary = binary.context("usage: teardown-bench FUNCTION")?;
+    let mut binaries = std::env::args_os().skip(1).map(PathBuf::from);
+    let binary = binaries.next().context("usage: teardown-bench DELETE_RESOURCE [SWEEP]")?;
+    let sweep = binaries.next();
     let cores = Cores::take()?;
     let machine = machine(cores)?;
     if let Some(cores) = cores {
@@ -58,14 +62,19 @@ fn main() -> anyhow::Result<()> {
     let issuer = Issuer::generate()?;
     let dynamodb = runtime.block_on(Embedded::start(None))?.url();
     let deletes = STARTS + 1 + WARM_UP + ROUNDS * ROUND + ALONE;
-    let requests = runtime.block_on(runtime.spawn(seed(dynamodb.clone(), deletes)))??;
+    let requests =
+        runtime.block_on(runtime.spawn(seed(dynamodb.clone(), deletes, INSTALLATIONS)))??;
     let requests = sign(&issuer, &requests);
     let environment = environment(&issuer, dynamodb);
 
     let verification = on_its_core(cores, || verification(&issuer))?;
     let bench = Bench { binary: &binary, environment: &environment, cores };
     let figures = bench.measure(verification, requests.into_iter())?;
-    print_table(&binary, &machine, &figures)
+    print_table(&binary, &machine, &figures)?;
+    if let Some(sweep) = sweep {
+        print_purges(&sweep, &purge::measure(&runtime, &sweep, &issuer, cores)?);
+    }
+    Ok(())
 }
 
 fn environment(issuer: &Issuer, dynamodb: String) -> Vec<(&'static str, String)> {
@@ -86,12 +95,16 @@ fn environment(issuer: &Issuer, dynamodb: String) -> Vec<(&'static str, String)>
 type Resource = (usize, usize);
 
 /// Makes the table and writes installations with live resources into it, as registration would.
-async fn seed(dynamodb: String, resources: usize) -> anyhow::Result<Vec<Resource>> {
+async fn seed(
+    dynamodb: String,
+    resources: usize,
+    installations: usize,
+) -> anyhow::Result<Vec<Resource>> {
     let client = local_client(&dynamodb).await?;
     table::create(&client, TABLE).await.map_err(|error| anyhow!(error))?;
-    let resources: Vec<_> = (0..resources).map(|id| (id, id % INSTALLATIONS)).collect();
-    let count = resources.len().div_ceil(INSTALLATIONS).to_string();
-    let installations = (0..INSTALLATIONS).map(|id| {
+    let resources: Vec<_> = (0..resources).map(|id| (id, id % installations)).collect();
+    let count = resources.len().div_ceil(installations).to_string();
+    let installations = (0..installations).map(|id| {
         let put = put(id, "#installation".to_owned()).item("state", S("active".to_owned()));
         put.item("accountId", S(ACCOUNT.to_owned())).item("resources", N(count.clone()))
     });
@@ -223,13 +236,7 @@ impl Bench<'_> {
             let began = Instant::now();
             Ok((Function::start(self.binary, self.environment)?, began))
         })?;
-        let mut connection = loop {
-            match Connection::open(function.address()) {
-                Ok(connection) => break connection,
-                Err(_) => ensure!(function.runs()?, "the function ended at its start"),
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        };
+        let mut connection = function.wait_until_it_listens()?;
         connection.send(request)?;
         Ok((function, began.elapsed()))
     }
@@ -286,6 +293,29 @@ fn print_table(binary: &Path, machine: &str, figures: &Figures) -> anyhow::Resul
     let bytes = u32::try_from(fs::metadata(binary)?.len())?;
     row("binary", &format!("{:.1} MiB", f64::from(bytes) / 1024.0 / 1024.0), "");
     Ok(())
+}
+
+fn print_purges(binary: &Path, purges: &[Purge]) {
+    println!();
+    println!(
+        "`{}`, an installation of so many resources, swept until nothing is due:",
+        binary.display()
+    );
+    println!();
+    println!(
+        "| resources | provider | resources per second | CPU per resource | memory after it |"
+    );
+    println!("|---|---|---|---|---|");
+    for purge in purges {
+        let rate = f64::from(purge.resources) / purge.elapsed.as_secs_f64();
+        println!(
+            "| {} | {} | {rate:.0}/s | {} µs | {} |",
+            purge.resources,
+            if purge.announced { "yes" } else { "no" },
+            us(purge.cpu / purge.resources),
+            memory(purge.memory),
+        );
+    }
 }
 
 fn row(figure: &str, measured: &str, target: &str) {
