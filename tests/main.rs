@@ -28,6 +28,7 @@ mod sweep;
 mod tokens;
 mod tool;
 mod vectors;
+mod vercel_platform;
 mod wire;
 mod world;
 mod writing_the_table;

@@ -1,0 +1,149 @@
+//! The handshake of Vercel's platform with a function: a unix socket over which the function says
+//! that it is ready, and for each request that all of its work has ended.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::join_all;
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Frame};
+use serde_json::{Value, json};
+use teardown::Endpoint;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use crate::outside::{Answer, PROVIDER_SECRET};
+use crate::process::{DELETE_RESOURCE, Function, free_port, start};
+use crate::world::{INTEGRATION, ISSUER, World, http_client, user};
+
+/// A function on Vercel, and the platform's end of its socket.
+struct Deployed {
+    url: String,
+    messages: BufReader<UnixStream>,
+    _function: Function,
+    _folder: TempDir,
+}
+
+impl Deployed {
+    async fn start(world: &World) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("ipc.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (port, jwks) = (free_port().to_string(), ISSUER.jwks().to_string());
+        let function = start(
+            DELETE_RESOURCE,
+            &[
+                ("INTEGRATION_ID", INTEGRATION),
+                ("OIDC_JWKS", &jwks),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "local"),
+                ("AWS_SECRET_ACCESS_KEY", "local"),
+                ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
+                ("PROVIDER_URL", world.provider_url()),
+                ("PROVIDER_SECRET", PROVIDER_SECRET),
+                ("VERCEL_DEV_PORT", &port),
+                ("VERCEL_IPC_PATH", socket.to_str().unwrap()),
+            ],
+        );
+        let (stream, _) = listener.accept().await.unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let messages = BufReader::new(stream);
+        let mut deployed = Self { url, messages, _function: function, _folder: folder };
+        let ready = deployed.message().await;
+        assert_eq!(ready["type"], "server-started");
+        assert_eq!(ready["payload"]["httpPort"].to_string(), port);
+        deployed
+    }
+
+    /// The next message: JSON up to a NUL.
+    async fn message(&mut self) -> Value {
+        let mut message = Vec::new();
+        self.messages.read_until(0, &mut message).await.unwrap();
+        assert_eq!(message.pop(), Some(0));
+        serde_json::from_slice(&message).unwrap()
+    }
+
+    /// Sends the request of this number, as the platform does; the answer's status.
+    async fn send(&self, number: usize, path: &str, token: &str) -> u16 {
+        let request = http_client()
+            .delete(format!("{}{path}", self.url))
+            .bearer_auth(token)
+            .header("x-vercel-internal-invocation-id", format!("invocation-{number}"))
+            .header("x-vercel-internal-request-id", number.to_string());
+        request.send().await.unwrap().status().as_u16()
+    }
+}
+
+/// The message that the request of this number has ended.
+fn end(number: usize) -> Value {
+    let context = json!({ "invocationId": format!("invocation-{number}"), "requestId": number });
+    json!({ "type": "end", "payload": { "context": context, "error": null } })
+}
+
+/// G1: one process answers many requests at once, whatever they come to; each ends once, and no
+/// sooner than what it owes at once was tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_ends_when_its_work_has_ended() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let mut deployed = Deployed::start(&world).await;
+    let token = world.token(&user("icfg_1"));
+    let path = "/v1/installations/icfg_1/resources/db_1";
+
+    let gate = Arc::new(Semaphore::new(0));
+    world.provider.script([Answer::Gate(gate.clone(), 200)]);
+    assert_eq!(deployed.send(0, path, &token).await, 204, "the answer waits for nothing");
+    let others = (1..20).map(|number| {
+        let token = if number % 2 == 0 { token.as_str() } else { "nobody's" };
+        deployed.send(number, path, token)
+    });
+    for (number, status) in (1..).zip(join_all(others).await) {
+        assert_eq!(status, if number % 2 == 0 { 204 } else { 403 }, "{number}");
+    }
+    let mut ended = Vec::new();
+    for _ in 1..20 {
+        ended.push(deployed.message().await);
+    }
+    for number in 1..20 {
+        assert!(ended.contains(&end(number)), "{number}: {ended:?}");
+    }
+    assert_eq!(world.provider.heard().len(), 1, "the first one's announcement is under way");
+    gate.add_permits(1);
+    assert_eq!(deployed.message().await, end(0));
+    let keys = ["#installation", "receipt#resource#db_1"];
+    assert_eq!(world.sort_keys("icfg_1").await, keys, "it was announced");
+}
+
+/// A body that panics when it is read.
+struct Broken;
+
+impl http_body::Body for Broken {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        panic!("planted: s3cret")
+    }
+}
+
+/// B5: a panic is answered, so that the platform hears the request's end, and says nothing of itself.
+#[tokio::test]
+async fn a_panic_is_answered() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let request = http::Request::delete("/v1/installations/icfg_1")
+        .header("authorization", format!("Bearer {}", world.token(&user("icfg_1"))))
+        .body(Broken)
+        .unwrap();
+    let response = world.process().await.handle(Endpoint::DeleteInstallation, request).await;
+    assert_eq!(response.status(), 500);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(&body[..], br#"{"error":{"code":"internal_error","message":"internal error"}}"#);
+    assert!(world.is_live("icfg_1", "db_1").await);
+}
