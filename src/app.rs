@@ -254,7 +254,7 @@ fn record_ids(ids: &Ids) {
 fn log(result: &Result<Reply, Error>, began: Instant, dynamodb_calls: u32) {
     let ms = began.elapsed().as_secs_f64() * 1000.0;
     match result {
-        Ok(Reply::Swept(Report { taken, done, put_off, parked })) => {
+        Ok(Reply::Swept(Report { taken, done, put_off, parked, .. })) => {
             tracing::info!(taken, done, put_off, parked, ms, dynamodb_calls, "swept");
         }
         Ok(reply) => {

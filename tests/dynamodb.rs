@@ -10,11 +10,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::steps::Steps;
 use crate::wire::listen;
 
-/// What happens to a write.
+/// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It goes through.
@@ -49,6 +50,8 @@ struct Inner {
     connections: OnceLock<Arc<AtomicUsize>>,
     script: Mutex<VecDeque<Fault>>,
     lasting: Mutex<Fault>,
+    operations: Mutex<VecDeque<(&'static str, Fault)>>,
+    held: Mutex<Option<(&'static str, Arc<Semaphore>)>>,
 }
 
 impl Proxy {
@@ -61,6 +64,8 @@ impl Proxy {
             connections: OnceLock::new(),
             script: Mutex::default(),
             lasting: Mutex::new(Fault::None),
+            operations: Mutex::default(),
+            held: Mutex::default(),
         }));
         let handler = proxy.clone();
         let (url, connections) = listen(move |request| {
@@ -92,6 +97,29 @@ impl Proxy {
         *self.0.lasting.lock().unwrap() = fault;
     }
 
+    /// What happens to the next call of this operation that no fault is for yet.
+    pub fn once(&self, operation: &'static str, fault: Fault) {
+        self.0.operations.lock().unwrap().push_back((operation, fault));
+    }
+
+    /// Nothing is to happen any more to single operations.
+    pub fn forget(&self) {
+        self.0.operations.lock().unwrap().clear();
+    }
+
+    /// Holds the next call of this operation until the gate is opened.
+    pub fn hold(&self, operation: &'static str, gate: Arc<Semaphore>) {
+        *self.0.held.lock().unwrap() = Some((operation, gate));
+    }
+
+    fn fault_of(&self, operation: &str) -> Fault {
+        let mut operations = self.0.operations.lock().unwrap();
+        if let Some(at) = operations.iter().position(|(name, _)| *name == operation) {
+            return operations.remove(at).unwrap().1;
+        }
+        if operation == "TransactWriteItems" { self.next_fault() } else { Fault::None }
+    }
+
     fn next_fault(&self) -> Fault {
         let scripted = self.0.script.lock().unwrap().pop_front();
         scripted.unwrap_or(*self.0.lasting.lock().unwrap())
@@ -102,11 +130,13 @@ impl Proxy {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        let is_transaction = head
-            .headers
-            .get("x-amz-target")
-            .is_some_and(|target| target.as_bytes().ends_with(b"TransactWriteItems"));
-        let fault = if is_transaction { self.next_fault() } else { Fault::None };
+        let target = head.headers.get("x-amz-target").map_or("", |target| target.to_str().unwrap());
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        let held = self.0.held.lock().unwrap().take_if(|(name, _)| *name == operation);
+        if let Some((_, gate)) = held {
+            gate.acquire().await.unwrap().forget();
+        }
+        let fault = self.fault_of(operation);
         match fault {
             Fault::Throttle => return Ok(error("ThrottlingException", &json!({}))),
             Fault::ServerError => {

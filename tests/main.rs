@@ -23,6 +23,7 @@ mod purge;
 mod registration;
 mod requests;
 mod resource;
+mod saga;
 mod steps;
 mod sweep;
 mod tokens;

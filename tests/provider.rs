@@ -172,6 +172,7 @@ async fn after_3_days_it_is_parked() {
     assert_eq!((it.installation.as_str(), it.what.as_str()), ("icfg_1", "announce#resource#db_1"));
     assert_eq!((it.attempts, it.last_error.as_str()), (attempts, "the provider: answered 500"));
     assert!(world.store.retry_parked(it).await.unwrap());
+    world.clock.advance(Duration::from_secs(1));
     assert!(!world.store.retry_parked(it).await.unwrap(), "it is parked no more");
     assert_eq!(world.sweep().await, [1, 0, 1, 0], "with 3 days before it anew");
     world.provider.lasting(Answer::Honest);

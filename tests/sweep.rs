@@ -1,7 +1,7 @@
 //! The sweep: who may call it, and what many of them do at once (B1, G4).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
@@ -10,6 +10,7 @@ use teardown::Endpoint;
 use teardown::app::SweepTime;
 use tokio::sync::Semaphore;
 
+use crate::dynamodb::Fault;
 use crate::outside::Answer;
 use crate::world::{CRON_SECRET, World, user};
 
@@ -143,6 +144,115 @@ async fn malformed_work_holds_nothing_up() {
     }
     assert_eq!(world.sweep().await, [4, 3, 1, 0]);
     assert_eq!(world.provider.heard().len(), 3);
+}
+
+/// G4: a whole page of what a sweep cannot read holds up nothing behind it.
+#[tokio::test]
+async fn a_page_of_nonsense_holds_nothing_up() {
+    let world = world(1).await;
+    let shard = world.items("icfg_1").await["work#announce#resource#db_0"]["due_shard"].clone();
+    let odd = |n| {
+        json!({
+            "pk": "installation#icfg_odd", "sk": format!("work#next-version#{n}"),
+            "due_shard": shard, "due_at": 1, "attempts": 0, "fence": 0,
+        })
+    };
+    world.put_all((0..130).map(odd).collect()).await;
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+}
+
+/// G4: what takes longer than the host's time is given up, and counts as a failure.
+#[tokio::test]
+async fn no_attempt_outlives_the_sweep() {
+    let world = world(1).await;
+    world.provider.lasting(Answer::Silence);
+    let began = Instant::now();
+    let response = world.process().await.sweep(SweepTime(Duration::from_millis(500))).await;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(&body[..], br#"{"taken":1,"done":0,"putOff":1,"parked":0}"#);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let work = &world.items("icfg_1").await["work#announce#resource#db_0"];
+    assert_eq!(work["last_error"], "the host's time was over");
+    assert_eq!(work["failures"], 1);
+}
+
+/// G3, G4: what Vercel waits for comes before what a provider that hangs holds up.
+#[tokio::test]
+async fn a_finalization_waits_for_no_provider() {
+    let world = world(40).await;
+    world.install_whole("icfg_2", &[]).await;
+    world.reopen("icfg_2").await;
+    assert_eq!(world.delete("/v1/installations/icfg_2").send().await.status, 200);
+    world.provider.lasting(Answer::Silence);
+    world.clock.advance(Duration::from_hours(23));
+    let response = world.process().await.sweep(SweepTime(Duration::from_secs(1))).await;
+    assert_eq!(response.status(), 200);
+    assert!(world.vercel.is_finalized("icfg_2"));
+}
+
+/// F5, G4: a fault at any call of a sweep is overcome, or left to the next one.
+#[tokio::test]
+async fn a_fault_at_any_call_is_overcome() {
+    for operation in ["Query", "UpdateItem", "DeleteItem", "GetItem", "BatchWriteItem"] {
+        for fault in [Fault::Throttle, Fault::ServerError, Fault::ResetBefore, Fault::ResetAfter] {
+            let world = World::announcing().await;
+            world.install_whole("icfg_1", &["db_1"]).await;
+            assert_eq!(world.delete(I1).send().await.status, 200);
+            for _ in 0..3 {
+                world.dynamodb.once(operation, fault);
+            }
+            world.sweep_all().await;
+            // What was taken by an answer that was lost comes due when its lease ends.
+            world.clock.advance(Duration::from_mins(3));
+            world.sweep_all().await;
+            let keys = ["#installation", "receipt#installation"];
+            assert_eq!(world.sort_keys("icfg_1").await, keys, "{operation} {fault:?}");
+            let ids: Vec<_> = world.provider.ids().into_values().map(|ids| ids.len()).collect();
+            assert_eq!(ids, [1, 1], "{operation} {fault:?}");
+        }
+    }
+}
+
+/// G2, G4: a tombstone that another hand wrote does not keep a sweep busy.
+#[tokio::test]
+async fn a_tombstone_without_finalized_is_purged() {
+    let world = World::new().await;
+    world
+        .put(json!({
+            "pk": "installation#icfg_1", "sk": "#installation", "state": "deleting",
+            "accountId": "acc_test", "resources": 0, "deletedAt": 1,
+        }))
+        .await;
+    for sk in ["work#purge", "work#finalize"] {
+        world
+            .put(json!({
+                "pk": "installation#icfg_1", "sk": sk, "due_shard": "0", "due_at": 1, "fence": 0,
+                "attempts": 0, "installationId": "icfg_1",
+            }))
+            .await;
+    }
+    assert_eq!(world.sweep().await, [2, 0, 2, 0], "it does not say by whom it was deleted");
+    let work = &world.items("icfg_1").await["work#purge"];
+    assert_eq!(work["last_error"], "its installation is not deleted");
+}
+
+/// G6: work that is made due by a request whose answer is lost was made due.
+#[tokio::test]
+async fn a_lost_answer_does_not_leave_work_parked() {
+    let world = World::new().await;
+    world
+        .put(json!({
+            "pk": "installation#icfg_1", "sk": "work#purge", "due_shard": "parked", "due_at": 1,
+            "attempts": 0, "fence": 0, "installationId": "icfg_1",
+        }))
+        .await;
+    let store = world.proxied().await;
+    let parked = store.parked(10).await.unwrap();
+    world.dynamodb.once("UpdateItem", Fault::ResetAfter);
+    assert!(store.retry_parked(&parked[0]).await.unwrap());
+    world.clock.advance(Duration::from_secs(1));
+    assert!(!store.retry_parked(&parked[0]).await.unwrap(), "it is parked no more");
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
 }
 
 /// G1, G2: where the host goes on after an answer, what is due at once is tried once, at once: what

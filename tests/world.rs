@@ -233,11 +233,15 @@ impl World {
         &self.provider_url
     }
 
+    /// The store as the endpoints have it, behind the proxy.
+    pub async fn proxied(&self) -> Store {
+        let client = local_client(&self.dynamodb_url).await.unwrap();
+        Store::new(client, &self.config, self.clock.clone())
+    }
+
     /// The endpoints as another process has them: what one of them holds in memory, no other does.
     pub async fn process(&self) -> App {
-        let client = local_client(&self.dynamodb_url).await.unwrap();
-        let store = Store::new(client, &self.config, self.clock.clone());
-        App::with_store(&self.config, store, self.clock.clone())
+        App::with_store(&self.config, self.proxied().await, self.clock.clone())
     }
 
     /// The address of other endpoints, whose calls to DynamoDB nobody counts.

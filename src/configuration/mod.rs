@@ -2,18 +2,19 @@
 //! single transaction, since its effect lies at Vercel too.
 //!
 //! ```text
-//!   see → plan → begin (intent, under a lease) → call Vercel → commit | withdraw | put off
+//!   see → plan → begin (intent, under a lease) → mark → ask Vercel → commit | withdraw | put off
 //! ```
 //!
 //! Whoever dies on the way leaves an intent whose lease ends: the next request or the sweep carries
-//! on. Whoever is late finds another fencing token there, and changes nothing.
+//! on. Whoever is late finds another fencing token there, and changes nothing; but that Vercel's side
+//! is gone stays true, whoever heard it, and is committed.
 
 pub mod plan;
 
 use std::time::Duration;
 
-use self::plan::{ConfigurationDeletion, Next, Seen, Stored, Verdict, plan, verdict};
-use crate::clock::{Clock, Timestamp};
+use self::plan::{ConfigurationDeletion, Next, Seen, Verdict, plan, verdict};
+use crate::clock::Clock;
 use crate::config::Secret;
 use crate::deletion::{Answer, Provenance};
 use crate::error::Error;
@@ -21,7 +22,7 @@ use crate::store::configuration::{Asked, Hold, Recording};
 use crate::store::keys;
 use crate::store::work::Lease;
 use crate::store::{Done, Patience, Store};
-use crate::vercel::{Reply, Said, Vercel};
+use crate::vercel::{Said, Vercel};
 use crate::work::{self, Setback};
 
 /// How long an intent is leased: longer than a request waits for DynamoDB (8 s) and for Vercel
@@ -39,15 +40,17 @@ pub(crate) struct Configurations {
     clock: Clock,
 }
 
-/// What came of a call to Vercel, in our store too.
+/// What came of asking Vercel, in our store too.
 pub(crate) enum Outcome {
     /// Both sides are gone.
     Gone,
     /// Vercel refuses, and the intent is withdrawn.
     Refused(Said),
+    /// Invoices are open again, and the intent is withdrawn.
+    InvoicesOpen,
     /// It is open still, and so is the lease.
     Open(Setback),
-    /// Somebody else has the lease by now.
+    /// Somebody else has the lease by now, or the installation changed.
     Lost,
 }
 
@@ -78,32 +81,26 @@ impl Configurations {
                     }
                 }
                 Next::Commit(stored) => {
-                    let hold =
-                        seen.intent.as_ref().map_or(Hold::Nobody, |it| Hold::Fence(it.fence));
                     let asked = Asked::Now(Recording::of(request));
-                    let commit =
-                        self.store.commit_configuration(id, &provenance, stored, hold, asked);
+                    let commit = self.store.commit_configuration(
+                        id,
+                        &provenance,
+                        (&seen, stored),
+                        Hold::of(&seen),
+                        asked,
+                    );
                     if patience.spend(commit).await? {
                         return Ok(self.store.done_with_configuration(stored));
                     }
                 }
                 Next::Call(stored, token) => {
-                    let until = now + LEASE;
-                    let intent = seen.intent.as_ref();
-                    let begin = self.store.begin(request, stored, intent, now, until);
+                    let begin = self.store.begin(request, &seen, stored, now, now + LEASE);
                     let Some(lease) = patience.spend(begin).await? else { continue };
-                    let reply = self.ask(&lease, stored, token).await;
-                    let settled = self.settle(
-                        &lease,
-                        &seen,
-                        reply,
-                        &provenance,
-                        Some(request),
-                        &mut patience,
-                    );
-                    match settled.await? {
+                    let asked = self.ask(&lease, &seen, token, &provenance, Some(request));
+                    match asked.await? {
                         Outcome::Gone => return Ok(self.store.done_with_configuration(stored)),
                         Outcome::Refused(said) => return Err(Error::UpstreamRefused(said)),
+                        Outcome::InvoicesOpen => return Err(Error::InvoicesOpen),
                         Outcome::Open(setback) => {
                             let retry_after = setback.retry_after.unwrap_or(RETRY_AFTER);
                             let now = self.clock.timestamp();
@@ -129,72 +126,90 @@ impl Configurations {
             return Ok(Outcome::Gone);
         };
         let provenance = Provenance { at: now, ..asked };
-        match seen.usable_token(stored) {
+        let Some(token) = seen.usable_token(stored) else {
             // Nothing is left to be asked of Vercel.
-            None => self.commit(lease, &seen, &provenance, None, &mut patience).await,
-            Some(token) => {
-                let reply = self.ask(lease, stored, token).await;
-                self.settle(lease, &seen, reply, &provenance, None, &mut patience).await
-            }
+            let asked = Asked::Before { key_sha256: keys::text(&lease.item, "keySha256") };
+            let hold = Hold::Fence(lease.fence);
+            let commit = (&seen, stored);
+            let commit = self.store.commit_configuration(id, &provenance, commit, hold, asked);
+            let committed = patience.spend(commit).await?;
+            return Ok(if committed { Outcome::Gone } else { Outcome::Lost });
+        };
+        if !seen.is_unclear() && stored.invoices_are_open(now) {
+            let withdrawn = patience.spend(self.store.withdraw(lease, stored, false)).await?;
+            return Ok(if withdrawn { Outcome::InvoicesOpen } else { Outcome::Lost });
         }
+        self.ask(lease, &seen, token, &provenance, None).await
     }
 
-    async fn ask(&self, lease: &Lease, stored: &Stored, token: &Secret) -> Reply {
-        let team = stored.team.id.as_deref();
-        self.vercel.delete_configuration(&lease.installation, team, token).await
-    }
-
-    /// Brings our store to what Vercel said.
-    async fn settle(
+    /// Asks Vercel, and brings our store to what it said.
+    async fn ask(
         &self,
         lease: &Lease,
         seen: &Seen,
-        reply: Reply,
+        token: &Secret,
         provenance: &Provenance,
         request: Option<&ConfigurationDeletion>,
-        patience: &mut Patience,
     ) -> Result<Outcome, Error> {
-        match verdict(&reply, lease.unclear) {
-            Verdict::Gone => self.commit(lease, seen, provenance, request, patience).await,
-            // Where somebody else has the lease, it may be gone by that one's doing.
-            Verdict::Refused if !self.store.finish(lease).await? => Ok(Outcome::Lost),
-            Verdict::Refused => Ok(Outcome::Refused(reply.heard.said().unwrap_or_default())),
+        let Some(stored) = &seen.installation else { return Ok(Outcome::Lost) };
+        let unclear_before = seen.is_unclear();
+        if !unclear_before && !self.store.mark_unclear(lease).await? {
+            return Ok(Outcome::Lost);
+        }
+        let team = stored.team.id.as_deref();
+        let reply = self.vercel.delete_configuration(&lease.installation, team, token).await;
+        match verdict(&reply, unclear_before) {
+            Verdict::Gone => self.commit(lease, seen, provenance, request).await,
+            Verdict::Refused => {
+                let unclear = unclear_before || reply.unclear;
+                let mut patience = Patience::default();
+                let withdraw = self.store.withdraw(lease, stored, unclear);
+                // Where somebody else has the lease, it may be gone by that one's doing.
+                Ok(if patience.spend(withdraw).await? {
+                    Outcome::Refused(reply.heard.said().unwrap_or_default())
+                } else {
+                    Outcome::Lost
+                })
+            }
             Verdict::Open { unclear } => Ok(Outcome::Open(Setback {
                 reason: reply.heard.to_string(),
                 retry_after: reply.heard.retry_after(),
-                unclear,
+                unclear: Some(unclear),
             })),
         }
     }
 
-    /// Commits under the lease, whatever has become of the installation since it was seen.
+    /// Commits that Vercel's side is gone, whatever has become of the installation since it was seen,
+    /// and whoever holds the lease by now: no answer that anybody else gets makes it less true.
     async fn commit(
         &self,
         lease: &Lease,
         seen: &Seen,
         provenance: &Provenance,
         request: Option<&ConfigurationDeletion>,
-        patience: &mut Patience,
     ) -> Result<Outcome, Error> {
         let id = &lease.installation;
-        let hold = Hold::Fence(lease.fence);
+        let mut hold = Hold::Fence(lease.fence);
+        let mut patience = Patience::default();
         let mut seen = seen.clone();
         while let Some(stored) = &seen.installation {
+            if stored.is_gone_on_both_sides() {
+                break;
+            }
             // A key that stands for something else by now does not hold the commit up.
             let asked = match request.filter(|_| seen.recorded.is_none()) {
                 Some(request) => Asked::Now(Recording::of(request)),
                 None => Asked::Before { key_sha256: keys::text(&lease.item, "keySha256") },
             };
-            let commit = self.store.commit_configuration(id, provenance, stored, hold, asked);
+            let commit = (&seen, stored);
+            let commit = self.store.commit_configuration(id, provenance, commit, hold, asked);
             if patience.spend(commit).await? {
                 return Ok(if seen.recorded.is_none() { Outcome::Gone } else { Outcome::Lost });
             }
             let key = request.and_then(|request| request.key.as_ref());
-            let now: Timestamp = self.clock.timestamp();
+            let now = self.clock.timestamp();
             seen = patience.spend(self.store.see(id, key, now)).await?;
-            if seen.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {
-                break;
-            }
+            hold = Hold::of(&seen);
         }
         Ok(Outcome::Lost)
     }

@@ -75,6 +75,8 @@ pub(crate) struct Stored {
     pub(crate) billing: Billing,
     /// `state`, as it is stored.
     pub(crate) state: String,
+    /// Whether an attempt got no definite answer before Vercel refused another (E2).
+    pub(crate) unclear: bool,
     pub(crate) deletion: Option<Deleted>,
 }
 
@@ -146,7 +148,7 @@ pub(crate) fn plan<'a>(
     }
     match seen.usable_token(stored) {
         None => Next::Commit(stored),
-        Some(_) if seen.intent.is_none() && stored.invoices_are_open(now) => {
+        Some(_) if !seen.is_unclear() && stored.invoices_are_open(now) => {
             Next::Refuse(Error::InvoicesOpen)
         }
         Some(token) => Next::Call(stored, token),
@@ -166,6 +168,12 @@ fn account_is_the_callers(grant: &Grant, seen: &Seen) -> bool {
 }
 
 impl Seen {
+    /// Whether Vercel's side may be gone: an attempt got no definite answer.
+    pub(crate) fn is_unclear(&self) -> bool {
+        self.intent.as_ref().is_some_and(|intent| intent.unclear)
+            || self.installation.as_ref().is_some_and(|stored| stored.unclear)
+    }
+
     /// The token to ask Vercel with; none where our side is all there is (E3).
     pub(crate) fn usable_token(&self, stored: &Stored) -> Option<&Secret> {
         let finalized = stored.deletion.is_some_and(|deletion| deletion.finalized);
@@ -180,7 +188,7 @@ impl Stored {
     }
 
     /// Whether Vercel would take the token that final invoices need (E3).
-    fn invoices_are_open(&self, now: Timestamp) -> bool {
+    pub(crate) fn invoices_are_open(&self, now: Timestamp) -> bool {
         let over = self.deletion.is_some_and(|deletion| deletion.at + FINALIZATION_PERIOD <= now);
         self.billing != Billing::Settled && !over
     }

@@ -3,11 +3,13 @@
 //! ```text
 //!   begin    Check   #installation        if it is as it was seen, and settled if it is active
 //!            Update  work#configuration   if nobody holds it          intent, lease, new fence
+//!   mark     Update  work#configuration   if the fence is ours       unclear, until Vercel's answer is here
+//!   withdraw Delete  work#configuration   if the fence is ours
 //!   commit   Put     key#…  outcome       if it is not there, or has expired
 //!            Update  #installation        if it is as it was seen     the tombstone
 //!            Delete  work#configuration   if the fence is ours
 //!            Put     receipt#…, work#purge, work#announce#…           where it was active
-//!            Delete  #token, work#finalize
+//!            Delete  work#finalize; and #token, if one was seen or there is none
 //! ```
 
 use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
@@ -48,6 +50,13 @@ pub(crate) enum Asked<'a> {
 pub(crate) struct Recording<'a> {
     pub(crate) key: &'a IdempotencyKey,
     pub(crate) fingerprint: String,
+}
+
+impl Hold {
+    /// Whoever worked on it last, by what was seen.
+    pub(crate) fn of(seen: &Seen) -> Self {
+        seen.intent.as_ref().map_or(Self::Nobody, |intent| Self::Fence(intent.fence))
+    }
 }
 
 impl<'a> Recording<'a> {
@@ -103,14 +112,15 @@ impl Store {
     pub(crate) async fn begin(
         &self,
         request: &ConfigurationDeletion,
+        seen: &Seen,
         stored: &Stored,
-        intent: Option<&Intent>,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<Lease>, Error> {
         let id = &request.grant.installation;
         let owed = Owed::Configuration;
-        let fence = match intent {
+        let unclear = seen.is_unclear();
+        let fence = match &seen.intent {
             Some(intent) => intent.fence + 1,
             // Never one that an intent before this had: its worker may still be about.
             None => i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX),
@@ -125,8 +135,7 @@ impl Store {
         .value(":shard", s(owed.shard(id)))
         .value(":until", time(until))
         .value(":fence", n(fence))
-        // Until the answer is here, and for good where nobody lives to hear it.
-        .value(":unclear", AttributeValue::Bool(true))
+        .value(":unclear", AttributeValue::Bool(unclear))
         .value(":by", keys::actor(&request.grant.by))
         .value(":at", time(request.at))
         .value(":zero", n(0))
@@ -139,19 +148,19 @@ impl Store {
                 .remove("failures, failing_since"),
             None => change.remove("failures, failing_since, keySha256"),
         };
-        let condition = match intent {
+        let condition = match &seen.intent {
             None => absent(),
             Some(intent) => held(intent.fence).and(
                 Expression::new("attribute_not_exists(lease_until) OR lease_until <= :now")
                     .value(":now", time(now)),
             ),
         };
-        let mut transaction = Transaction::on(&self.table);
         let mut unchanged = as_seen(stored);
-        if intent.is_none() && stored.deletion.is_none() {
+        if stored.deletion.is_none() && !unclear {
             unchanged = unchanged
                 .and(Expression::new("billing = :settled").value(":settled", s("settled")));
         }
+        let mut transaction = Transaction::on(&self.table);
         transaction.check(Row::Installation, keys::installation(id), unchanged);
         transaction.update(Row::Other, owed.key(id), change, condition);
         Ok(match transaction.commit(&self.client).await? {
@@ -161,11 +170,39 @@ impl Store {
                 fence,
                 due: until,
                 tries: Tries::default(),
-                unclear: intent.is_some_and(|intent| intent.unclear),
                 item: Item::new(),
             }),
             Committed::No(_) => None,
         })
+    }
+
+    /// Writes down that Vercel is about to be asked: until its answer is here, and for good where
+    /// nobody lives to hear it, it is unclear what became of that (E2). `false` where the lease was
+    /// lost.
+    pub(crate) async fn mark_unclear(&self, lease: &Lease) -> Result<bool, Error> {
+        let change = Expression::new("SET unclear = :true");
+        let change = change.value(":true", AttributeValue::Bool(true));
+        self.update_work(&lease.installation, &lease.owed, change, held(lease.fence)).await
+    }
+
+    /// Withdraws an intent. Where an attempt before was unclear, the installation keeps that in mind:
+    /// its token may be dead, and the next refusal mean that the configuration is gone (E2). `false`
+    /// where the lease was lost, or the installation changed.
+    pub(crate) async fn withdraw(
+        &self,
+        lease: &Lease,
+        stored: &Stored,
+        unclear: bool,
+    ) -> Result<bool, Error> {
+        let id = &lease.installation;
+        let mut transaction = Transaction::on(&self.table);
+        transaction.delete(Row::Other, lease.owed.key(id), Some(held(lease.fence)));
+        if unclear {
+            let mark = Expression::new("SET configurationUnclear = :true");
+            let mark = mark.value(":true", AttributeValue::Bool(true));
+            transaction.update(Row::Installation, keys::installation(id), mark, as_seen(stored));
+        }
+        Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
     }
 
     /// Deletes our side of a configuration for good. `false` where what was seen has changed, or
@@ -174,7 +211,7 @@ impl Store {
         &self,
         id: &InstallationId,
         provenance: &Provenance,
-        stored: &Stored,
+        (seen, stored): (&Seen, &Stored),
         hold: Hold,
         asked: Asked<'_>,
     ) -> Result<bool, Error> {
@@ -195,7 +232,9 @@ impl Store {
             Hold::Nobody => transaction.check(Row::Other, intent, absent()),
             Hold::Fence(fence) => transaction.delete(Row::Other, intent, Some(held(fence))),
         }
-        transaction.delete(Row::Other, keys::token(id), None);
+        // With a token that came since, there is something to be asked of Vercel.
+        let no_other = seen.token.is_none().then(absent);
+        transaction.delete(Row::Other, keys::token(id), no_other);
         let (tombstone, receipt) = match &stored.deletion {
             None => {
                 self.put_what_an_uninstall_owes(&mut transaction, id, provenance);
@@ -286,6 +325,7 @@ fn parse_stored(item: &Item) -> Result<Stored, Error> {
         team: Team { id: text("teamId"), slug: text("teamSlug") },
         billing: billing(item),
         state,
+        unclear: keys::truth(item, "configurationUnclear"),
         deletion,
     })
 }

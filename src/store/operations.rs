@@ -134,13 +134,20 @@ impl Store {
     /// [`Error::StoreUnavailable`] or [`Error::Internal`].
     pub async fn retry_parked(&self, work: &ParkedWork) -> Result<bool, Error> {
         let Some(owed) = Owed::parse(&format!("work#{}", work.what)) else { return Ok(false) };
+        let now = self.clock.timestamp();
         let change = Expression::new(
             "SET due_shard = :shard, due_at = :now REMOVE failures, failing_since, lease_until",
         )
         .value(":shard", s(owed.shard(&work.installation)))
-        .value(":now", time(self.clock.timestamp()));
+        .value(":now", time(now));
         let condition = Expression::new("due_shard = :parked").value(":parked", s(PARKED));
-        self.update_work(&work.installation, &owed, change, condition).await
+        if self.update_work(&work.installation, &owed, change, condition).await? {
+            return Ok(true);
+        }
+        // Where the answer was lost and the SDK asked again, this is who made it due.
+        let item = self.get(owed.key(&work.installation)).await?;
+        let parked_since = item.as_ref().and_then(|item| keys::moment(item, "due_at"));
+        Ok(parked_since == Some(now))
     }
 }
 

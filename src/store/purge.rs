@@ -34,6 +34,16 @@ const BATCH: usize = 25;
 /// The first wait where DynamoDB left a part of a batch undone; it doubles.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
+/// The bytes that a page's announcements may have: each has the uninstall's reason, and a partition
+/// takes about 1 MB a second.
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// How many resources' announcements a transaction may write.
+fn swapped(provenance: &Provenance) -> i32 {
+    let announcement = 1024 + provenance.reason.as_ref().map_or(0, String::len);
+    i32::try_from(PAGE_BYTES / announcement).unwrap_or(PAGE).clamp(1, PAGE)
+}
+
 /// How far a deleted installation's tombstone says that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tombstone {
@@ -73,11 +83,13 @@ impl Store {
         provenance: &Provenance,
     ) -> Result<Purged, Error> {
         for prefix in PURGED {
-            let page = self.page(id, prefix).await?;
+            let announced = self.announces && prefix == "resource#";
+            let page = self.page(id, prefix, if announced { swapped(provenance) } else { PAGE });
+            let page = page.await?;
             if page.is_empty() {
                 continue;
             }
-            if self.announces && prefix == "resource#" {
+            if announced {
                 self.announce_and_delete(id, provenance, page).await?;
             } else {
                 self.delete_all(page).await?;
@@ -88,7 +100,12 @@ impl Store {
     }
 
     /// The keys of the first items under a prefix.
-    async fn page(&self, id: &InstallationId, prefix: &str) -> Result<Vec<Item>, Error> {
+    async fn page(
+        &self,
+        id: &InstallationId,
+        prefix: &str,
+        limit: i32,
+    ) -> Result<Vec<Item>, Error> {
         let query = self
             .client
             .query()
@@ -98,7 +115,7 @@ impl Store {
             .expression_attribute_values(":prefix", s(prefix))
             .projection_expression("pk, sk")
             .consistent_read(true)
-            .limit(PAGE);
+            .limit(limit);
         in_time(async { Ok(query.send().await.map_err(store_error)?.items.unwrap_or_default()) })
             .await
     }
@@ -208,10 +225,16 @@ impl Store {
         change: Expression,
         erased: Option<Item>,
     ) -> Result<bool, Error> {
-        let unchanged = Expression::new("#state = :seen AND finalized = :was")
+        let finalized = if tombstone.finalized {
+            "finalized = :true"
+        } else {
+            "attribute_not_exists(finalized) OR finalized <> :true"
+        };
+        let unchanged = Expression::new("#state = :seen")
+            .and(Expression::new(finalized))
             .name("#state", "state")
             .value(":seen", s(&tombstone.state))
-            .value(":was", AttributeValue::Bool(tombstone.finalized));
+            .value(":true", AttributeValue::Bool(true));
         let id = &lease.installation;
         let mut transaction = Transaction::on(&self.table);
         transaction.update(Row::Installation, keys::installation(id), change, unchanged);

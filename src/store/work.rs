@@ -34,8 +34,6 @@ pub(crate) struct Lease {
     /// When it was due.
     pub(crate) due: Timestamp,
     pub(crate) tries: Tries,
-    /// Of a configuration's deletion: whether an attempt before this got no definite answer.
-    pub(crate) unclear: bool,
     /// Its item, as it was before.
     pub(crate) item: Item,
 }
@@ -63,16 +61,28 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     /// Since when nothing but failures came.
     pub(crate) since: Timestamp,
-    /// Of a configuration's deletion: whether an attempt got no definite answer.
-    pub(crate) unclear: bool,
+    /// Of a configuration's deletion: whether an attempt got no definite answer; none where what is
+    /// stored of that stands.
+    pub(crate) unclear: Option<bool>,
 }
 
-/// A page of the index: what is due, or parked.
-pub(crate) type Page = Vec<(InstallationId, Owed)>;
+/// A page of what is due in a shard.
+pub(crate) struct Page {
+    pub(crate) due: Vec<(InstallationId, Owed)>,
+    /// Where the next page begins; none where this is the last.
+    pub(crate) next: Option<Item>,
+}
 
 impl Store {
-    /// What is due in a shard at `now`, the oldest first, `limit` at most.
-    pub(crate) async fn due(&self, shard: &str, now: Timestamp, limit: i32) -> Result<Page, Error> {
+    /// What is due in a shard at `now`, the oldest first, `limit` at most: from the beginning, or
+    /// where the page before has ended.
+    pub(crate) async fn due(
+        &self,
+        shard: &str,
+        now: Timestamp,
+        limit: i32,
+        from: Option<Item>,
+    ) -> Result<Page, Error> {
         let query = self
             .client
             .query()
@@ -81,11 +91,13 @@ impl Store {
             .key_condition_expression("due_shard = :shard AND due_at <= :now")
             .expression_attribute_values(":shard", s(shard))
             .expression_attribute_values(":now", time(now))
-            .limit(limit);
+            .limit(limit)
+            .set_exclusive_start_key(from);
         in_time(async {
             let page = query.send().await.map_err(store_error)?;
             // What cannot be read is not ours: another version's, or nobody's.
-            Ok(page.items.unwrap_or_default().iter().filter_map(parse_key).collect())
+            let due = page.items.unwrap_or_default().iter().filter_map(parse_key).collect();
+            Ok(Page { due, next: page.last_evaluated_key })
         })
         .await
     }
@@ -98,16 +110,12 @@ impl Store {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<Lease>, Error> {
-        let mut change = Expression::new(
+        let change = Expression::new(
             "SET due_at = :until, lease_until = :until, fence = fence + :one, \
              attempts = attempts + :one",
         )
         .value(":until", time(until))
         .value(":one", n(1));
-        if *owed == Owed::Configuration {
-            // Until the answer is here, and for good where nobody lives to hear it (E2).
-            change = change.set("unclear = :true").value(":true", AttributeValue::Bool(true));
-        }
         let condition = Expression::new(
             "due_at <= :now AND due_shard <> :parked \
              AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
@@ -138,7 +146,6 @@ impl Store {
                 + 1,
             due: keys::moment(&before, "due_at").ok_or_else(|| malformed("it has no `due_at`"))?,
             tries: Tries::of(&before),
-            unclear: keys::truth(&before, "unclear"),
             item: before,
         }))
     }
@@ -221,15 +228,19 @@ impl Store {
 
 /// The lease ends with a failure.
 fn failed(lease: &Lease, failure: &Failure, when: &str) -> Expression {
-    let text = format!(
-        "SET {when}, failures = :failures, failing_since = :since, last_error = :reason, \
-         unclear = :unclear REMOVE lease_until"
-    );
-    Expression::new(text)
-        .value(":failures", n(lease.tries.failures.saturating_add(1)))
-        .value(":since", time(failure.since))
-        .value(":reason", s(&failure.reason))
-        .value(":unclear", AttributeValue::Bool(failure.unclear))
+    let change = Expression::new(format!(
+        "SET {when}, failures = :failures, failing_since = :since, last_error = :reason"
+    ))
+    .value(":failures", n(lease.tries.failures.saturating_add(1)))
+    .value(":since", time(failure.since))
+    .value(":reason", s(&failure.reason));
+    let change = match failure.unclear {
+        Some(unclear) => {
+            change.set("unclear = :unclear").value(":unclear", AttributeValue::Bool(unclear))
+        }
+        None => change,
+    };
+    change.remove("lease_until")
 }
 
 fn is_refused(error: &UpdateItemError) -> bool {

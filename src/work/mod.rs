@@ -23,6 +23,7 @@ use crate::store::Store;
 use crate::store::keys;
 use crate::store::purge::Purged;
 use crate::store::work::{Failure, Lease};
+use crate::telemetry;
 use crate::vercel::{Heard, Vercel};
 
 /// How long a lease outlives the time that its worker has, so that it ends after the worker.
@@ -30,6 +31,9 @@ const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// How many pages a purge takes at a time: then it is another's turn.
 const PURGE_PAGES: usize = 20;
+
+/// How long a page may take: what does not fit in the worker's time is not begun.
+const PURGE_PAGE: Duration = Duration::from_secs(1);
 
 /// From when on a finalization that fails is an error: so long before Vercel's 24 hours are over.
 const ALARM: Duration = Duration::from_hours(1);
@@ -51,8 +55,9 @@ pub(crate) struct Setback {
     pub(crate) reason: String,
     /// When the other side wants to be asked again.
     pub(crate) retry_after: Option<Duration>,
-    /// Of a configuration's deletion: whether an attempt got no definite answer.
-    pub(crate) unclear: bool,
+    /// Of a configuration's deletion: whether an attempt got no definite answer; none where what is
+    /// stored of that stands.
+    pub(crate) unclear: Option<bool>,
 }
 
 /// How an attempt went.
@@ -71,6 +76,8 @@ enum Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     Done,
+    /// It is due again at once.
+    Unfinished,
     PutOff,
     Parked,
 }
@@ -102,18 +109,20 @@ impl Worker {
         let Some(lease) = self.store.take(installation, owed, now, until).await? else {
             return Ok(None);
         };
-        let attempt = match &lease.owed {
-            Owed::AnnounceResource(_) | Owed::AnnounceInstallation => self.announce(&lease).await?,
-            Owed::Purge => self.purge(&lease, end).await?,
-            Owed::Finalize => self.finalize(&lease).await?,
-            Owed::Configuration => self.delete_configuration(&lease).await?,
+        let attempt = self.attempt(&lease, end);
+        let attempt = match tokio::time::timeout_at(end.into(), attempt).await {
+            Ok(Ok(attempt)) => attempt,
+            // What will not be otherwise the next time has to come to an end, and be seen.
+            Ok(Err(Error::Internal(cause))) => failed(telemetry::chain(cause.as_ref()), None),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => failed("the host's time was over".to_owned(), None),
         };
         let now = self.clock.timestamp();
         Ok(Some(match attempt {
             Attempt::Done => Ended::Done,
             Attempt::More => {
                 self.store.put_off(&lease, lease.due, None).await?;
-                Ended::PutOff
+                Ended::Unfinished
             }
             Attempt::StillAtIt(wait) => {
                 self.store.put_off(&lease, now + wait, None).await?;
@@ -121,6 +130,15 @@ impl Worker {
             }
             Attempt::Failed(setback) => put_off(&self.store, &lease, setback, now).await?,
         }))
+    }
+
+    async fn attempt(&self, lease: &Lease, end: Instant) -> Result<Attempt, Error> {
+        match &lease.owed {
+            Owed::AnnounceResource(_) | Owed::AnnounceInstallation => self.announce(lease).await,
+            Owed::Purge => self.purge(lease, end).await,
+            Owed::Finalize => self.finalize(lease).await,
+            Owed::Configuration => self.delete_configuration(lease).await,
+        }
     }
 
     /// G1: announces a deletion.
@@ -151,12 +169,12 @@ impl Worker {
         };
         for _ in 0..PURGE_PAGES {
             match self.store.purge_page(id, &tombstone.provenance).await? {
-                Purged::Page if Instant::now() < end => {}
+                Purged::Page if Instant::now() + PURGE_PAGE < end => {}
                 Purged::Page => return Ok(Attempt::More),
                 Purged::All => {
-                    // Finalized in the meantime, it ends otherwise: it is taken up again.
+                    // Finalized in the meantime, it ends otherwise: soon.
                     let ended = self.store.end_purge(lease, &tombstone).await?;
-                    return Ok(if ended { Attempt::Done } else { Attempt::More });
+                    return Ok(if ended { Attempt::Done } else { changed() });
                 }
             }
         }
@@ -194,9 +212,15 @@ impl Worker {
                 }
             }
         }
-        // Purged in the meantime, it ends otherwise: it is taken up again.
-        let ended = self.store.end_finalization(lease, &tombstone).await?;
-        Ok(if ended { Attempt::Done } else { Attempt::More })
+        // Purged in the meantime, it ends otherwise: at once, since Vercel has said its word.
+        let mut tombstone = Some(tombstone);
+        while let Some(seen) = tombstone {
+            if self.store.end_finalization(lease, &seen).await? {
+                return Ok(Attempt::Done);
+            }
+            tombstone = self.store.tombstone(id).await?.filter(|now| *now != seen);
+        }
+        Ok(changed())
     }
 
     /// E3: carries on where a request left off.
@@ -210,13 +234,24 @@ impl Worker {
                 );
                 Attempt::Done
             }
+            Outcome::InvoicesOpen => {
+                tracing::warn!(
+                    installation = %lease.installation,
+                    "invoices are open again: the deletion of a configuration is withdrawn"
+                );
+                Attempt::Done
+            }
             Outcome::Open(setback) => Attempt::Failed(setback),
         })
     }
 }
 
+fn changed() -> Attempt {
+    failed("the installation has changed meanwhile".to_owned(), None)
+}
+
 fn failed(reason: String, retry_after: Option<Duration>) -> Attempt {
-    Attempt::Failed(Setback { reason, retry_after, unclear: false })
+    Attempt::Failed(Setback { reason, retry_after, unclear: None })
 }
 
 /// Puts off what failed, or parks it where it has failed for too long.

@@ -15,6 +15,10 @@ use crate::store::keys::{self, Item, n, s, time};
 /// under the values that went.
 const SHARDS: u8 = 8;
 
+/// The shard of what is to be done at Vercel, which has its 24 hours to be done in: it is swept
+/// first, and no provider that hangs stands in its way.
+const URGENT: u8 = 0;
+
 /// The value of `due_shard` of what is parked: it is listed, and never due.
 pub(crate) const PARKED: &str = "parked";
 
@@ -78,11 +82,17 @@ impl Owed {
 
     /// The shard that it is due under: always the same for the same thing.
     pub(crate) fn shard(&self, installation: &InstallationId) -> String {
-        let digest = Sha256::digest(format!("{installation}#{self}"));
-        (digest[0] % SHARDS).to_string()
+        let shard = match self {
+            Self::Finalize | Self::Configuration => URGENT,
+            Self::AnnounceResource(_) | Self::AnnounceInstallation | Self::Purge => {
+                let digest = Sha256::digest(format!("{installation}#{self}"));
+                URGENT + 1 + digest[0] % (SHARDS - 1)
+            }
+        };
+        shard.to_string()
     }
 
-    /// Every shard that work is due under.
+    /// Every shard that work is due under, the urgent one first.
     pub(crate) fn shards() -> impl Iterator<Item = String> {
         (0..SHARDS).map(|shard| shard.to_string())
     }

@@ -23,6 +23,11 @@ const PAGE: i32 = 64;
 /// How long the last thing that is taken may take: a call's time-out (12 s) and DynamoDB's (8 s).
 const LAST: Duration = Duration::from_secs(20);
 
+/// How often a sweep looks again for what it put off itself, and after which time: the index is behind
+/// the table by some milliseconds.
+const LAGS: u32 = 4;
+const LAG: Duration = Duration::from_millis(100);
+
 /// How long what is due at once is tried after an answer: with the longest request (28 s) within what
 /// `vercel.json` grants a function (60 s).
 const FOLLOW_UP: Duration = Duration::from_secs(15);
@@ -39,6 +44,9 @@ pub struct Report {
     pub put_off: u64,
     /// How many have failed for too long.
     pub parked: u64,
+    /// How many of those put off are due again at once.
+    #[serde(skip)]
+    unfinished: u64,
 }
 
 impl AddAssign for Report {
@@ -47,6 +55,7 @@ impl AddAssign for Report {
         self.done += other.done;
         self.put_off += other.put_off;
         self.parked += other.parked;
+        self.unfinished += other.unfinished;
     }
 }
 
@@ -65,33 +74,56 @@ impl Worker {
         // What comes due meanwhile is the next sweep's: this one ends.
         let now = self.clock.timestamp();
         let mut shards: Vec<_> = Owed::shards().collect();
-        // Sweeps that begin together should not meet.
-        fastrand::shuffle(&mut shards);
-        let mut report = Report::default();
+        // Sweeps that begin together should not meet; what is urgent comes first with each.
+        fastrand::shuffle(&mut shards[1..]);
+        let (mut report, mut lag) = (Report::default(), 0);
         loop {
             let mut round = Report::default();
             for shard in &shards {
-                if began.elapsed() >= taking {
-                    report += round;
-                    return Ok(report);
-                }
-                let mut due = self.store.due(shard, now, PAGE).await?;
-                fastrand::shuffle(&mut due);
-                let runs = stream::iter(due)
-                    .take_while(|_| std::future::ready(began.elapsed() < taking))
-                    .map(|(installation, owed)| self.count(installation, owed, now, end))
-                    .buffer_unordered(AT_A_TIME);
-                let counted = runs.fold(Report::default(), |mut sum, one| {
-                    sum += one;
-                    std::future::ready(sum)
-                });
-                round += counted.await;
+                round += self.sweep_shard(shard, now, began + taking, end).await?;
             }
             report += round;
-            if round.taken == 0 {
+            if began.elapsed() >= taking || (round.taken == 0 && lag == 0) {
                 return Ok(report);
             }
+            // What was put off as soon as somebody has time may not be in the index yet.
+            if round.taken > 0 {
+                lag = if round.unfinished > 0 { LAGS } else { 0 };
+            } else {
+                lag -= 1;
+                tokio::time::sleep(LAG).await;
+            }
         }
+    }
+
+    /// Takes what is due in a shard, page by page, until then, and carries it out.
+    async fn sweep_shard(
+        &self,
+        shard: &str,
+        now: Timestamp,
+        taking_until: Instant,
+        end: Instant,
+    ) -> Result<Report, Error> {
+        let (mut report, mut from) = (Report::default(), None);
+        while Instant::now() < taking_until {
+            let page = self.store.due(shard, now, PAGE, from).await?;
+            let mut due = page.due;
+            fastrand::shuffle(&mut due);
+            let runs = stream::iter(due)
+                .take_while(|_| std::future::ready(Instant::now() < taking_until))
+                .map(|(installation, owed)| self.count(installation, owed, now, end))
+                .buffer_unordered(AT_A_TIME);
+            let counted = runs.fold(Report::default(), |mut sum, one| {
+                sum += one;
+                std::future::ready(sum)
+            });
+            report += counted.await;
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        Ok(report)
     }
 
     async fn count(
@@ -106,7 +138,8 @@ impl Worker {
             Ok(Some(ended)) => Report {
                 taken: 1,
                 done: u64::from(ended == Ended::Done),
-                put_off: u64::from(ended == Ended::PutOff),
+                put_off: u64::from([Ended::PutOff, Ended::Unfinished].contains(&ended)),
+                unfinished: u64::from(ended == Ended::Unfinished),
                 parked: u64::from(ended == Ended::Parked),
             },
             Err(error) => {
