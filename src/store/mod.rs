@@ -25,7 +25,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::{ReconnectMode, RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
+    ConfigBag, IdentityCache, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_dynamodb::error::{BoxError, SdkError};
 use aws_smithy_http_client::tls;
@@ -59,8 +59,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 /// The longest wait, so that 8 s hold a dozen attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// More attempts than [`PATIENCE`] has room for, so that time alone ends them. Not the largest
-/// number: the SDK adds up the waits of all of them when it makes a client's identity cache.
+/// More attempts than [`PATIENCE`] has room for, so that time alone ends them.
 const MAX_ATTEMPTS: u32 = 100;
 
 /// The table, and what its deletions are told by the configuration. Clones share the connection.
@@ -191,8 +190,11 @@ pub fn client(config: &SdkConfig) -> Client {
         .with_reconnect_mode(ReconnectMode::ReuseAllConnections);
     let partition =
         RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
+    // Unless it is told, it adds up the longest waits of all attempts to find it, at every call.
+    let identities = IdentityCache::lazy().load_timeout(PATIENCE).build();
     let config = aws_sdk_dynamodb::config::Builder::from(config)
         .timeout_config(timeouts)
+        .identity_cache(identities)
         .retry_config(retries)
         .retry_partition(partition)
         .retry_classifier(CancelledTransactions)
