@@ -231,8 +231,8 @@ impl App {
 
     fn deleted(&self, installation: InstallationId, done: Done) -> Outcome {
         let Done { answer, due } = done;
-        let worker = self.worker.clone();
-        let follow_up = (!due.is_empty()).then_some(FollowUp { worker, installation, due });
+        let follow_up =
+            (!due.is_empty()).then(|| FollowUp { worker: self.worker.clone(), installation, due });
         Outcome { reply: Reply::Deleted(answer), follow_up }
     }
 

@@ -1,6 +1,7 @@
 //! The hosts: Vercel, AWS Lambda, or a plain port. The only file that knows their runtimes.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt as _;
@@ -57,7 +58,8 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
     // One thread: a function has one core or a share of one, and a request computes for 0.1 ms.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let app = App::new(&config, Clock::system()).await?;
+        // The hosts' runtimes clone it more than once per request.
+        let app = Arc::new(App::new(&config, Clock::system()).await?);
         match Host::detect(|name| std::env::var_os(name).is_some()) {
             Host::Vercel => vercel(app, endpoint).await,
             Host::Lambda => lambda(app, endpoint).await,
@@ -65,7 +67,7 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
     })
 }
 
-async fn vercel(app: App, endpoint: Endpoint) -> Result<(), Failure> {
+async fn vercel(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failure> {
     let handler = move |request: vercel_runtime::Request, state: vercel_runtime::AppState| {
         let app = app.clone();
         async move {
@@ -82,7 +84,7 @@ async fn vercel(app: App, endpoint: Endpoint) -> Result<(), Failure> {
 /// What Lambda's runtime needs to send an answer on; half of the time where that is short.
 const LAMBDA_MARGIN: Duration = Duration::from_secs(3);
 
-async fn lambda(app: App, endpoint: Endpoint) -> Result<(), Failure> {
+async fn lambda(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failure> {
     let handler = |mut request: lambda_http::Request| {
         let app = app.clone();
         async move {

@@ -1,5 +1,7 @@
 //! Which public keys may verify a token: a JWKS document (RFC 7517) in, the usable keys out (A7).
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
@@ -9,11 +11,11 @@ use serde_json::Value;
 /// The sizes of RSA modulus that are trusted, in bits (A7; the upper end is the library's).
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// An RSA key that is strong enough and meant for verifying RS256 signatures.
+/// An RSA key that is strong enough and meant for verifying RS256 signatures. Clones share it.
 #[derive(Clone)]
 pub struct PublicKey {
-    kid: String,
-    decoding: DecodingKey,
+    kid: Arc<str>,
+    decoding: Arc<DecodingKey>,
 }
 
 impl std::fmt::Debug for PublicKey {
@@ -78,7 +80,7 @@ impl KeySet {
     /// The key with this `kid`; the first, where the document names several so.
     #[must_use]
     pub fn get(&self, kid: &str) -> Option<&PublicKey> {
-        self.0.iter().find(|key| key.kid == kid)
+        self.0.iter().find(|key| &*key.kid == kid)
     }
 }
 
@@ -98,7 +100,7 @@ fn usable(key: Value) -> Option<PublicKey> {
         return None;
     }
     let decoding = DecodingKey::from_rsa_components(&jwk.n, &jwk.e).ok()?;
-    Some(PublicKey { kid: jwk.kid, decoding })
+    Some(PublicKey { kid: jwk.kid.into(), decoding: decoding.into() })
 }
 
 /// The length of a big-endian number, in bits.
