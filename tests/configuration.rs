@@ -309,6 +309,8 @@ async fn vercel_is_out_of_reach() {
         );
         assert_eq!((&intent["unclear"], &intent["attempts"]), (&json!(unclear), &json!(1)));
         assert!(intent["last_error"].as_str().unwrap().starts_with("Vercel "), "{intent}");
+        let lines = world.vercel.lines();
+        assert!(lines.iter().all(|line| line.starts_with("DELETE /v1/")), "{lines:?}");
         assert!(world.is_live("icfg_1", "db_1").await);
         world.vercel.lasting(Answer::Honest);
         match n % 3 {
@@ -477,6 +479,7 @@ async fn the_sweep_carries_on() {
     assert!(taken >= 1 && done == taken, "{taken} {done}");
     assert!(is_gone(&world).await);
     let receipt = &world.items("icfg_1").await["receipt#installation"];
+    assert_eq!(receipt["deletedAt"], world.clock.timestamp().as_secs(), "when it was committed");
     assert_eq!(receipt["deletedBy"]["userId"], "user_1");
     assert!(receipt["keySha256"].is_string());
     assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);

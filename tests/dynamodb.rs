@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use http_body_util::{BodyExt as _, Full};
@@ -33,6 +33,8 @@ pub enum Fault {
     /// It takes effect or is refused, and where something else refuses it too, DynamoDB does not say
     /// what it found of the installation.
     InstallationHidden,
+    /// A batch is left undone, as a whole.
+    Unprocessed,
     /// The connection breaks before it arrives.
     ResetBefore,
     /// The connection breaks after it took effect.
@@ -52,6 +54,7 @@ struct Inner {
     lasting: Mutex<Fault>,
     operations: Mutex<VecDeque<(&'static str, Fault)>>,
     held: Mutex<Option<(&'static str, Arc<Semaphore>)>>,
+    holding: AtomicBool,
 }
 
 impl Proxy {
@@ -66,6 +69,7 @@ impl Proxy {
             lasting: Mutex::new(Fault::None),
             operations: Mutex::default(),
             held: Mutex::default(),
+            holding: AtomicBool::new(false),
         }));
         let handler = proxy.clone();
         let (url, connections) = listen(move |request| {
@@ -112,6 +116,11 @@ impl Proxy {
         *self.0.held.lock().unwrap() = Some((operation, gate));
     }
 
+    /// Whether a call is held, or was.
+    pub fn is_holding(&self) -> bool {
+        self.0.holding.load(Ordering::SeqCst)
+    }
+
     fn fault_of(&self, operation: &str) -> Fault {
         let mut operations = self.0.operations.lock().unwrap();
         if let Some(at) = operations.iter().position(|(name, _)| *name == operation) {
@@ -134,6 +143,7 @@ impl Proxy {
         let operation = target.rsplit('.').next().unwrap_or_default();
         let held = self.0.held.lock().unwrap().take_if(|(name, _)| *name == operation);
         if let Some((_, gate)) = held {
+            self.0.holding.store(true, Ordering::SeqCst);
             gate.acquire().await.unwrap().forget();
         }
         let fault = self.fault_of(operation);
@@ -147,6 +157,14 @@ impl Proxy {
             Fault::Conflict => return Ok(cancelled(&body, "TransactionConflict")),
             Fault::ItemThrottled => return Ok(cancelled(&body, "ThrottlingError")),
             Fault::ResetBefore => return Err(io::ErrorKind::ConnectionReset.into()),
+            Fault::Unprocessed => {
+                let request: Value = serde_json::from_slice(&body).unwrap();
+                let answer = json!({ "UnprocessedItems": request["RequestItems"] });
+                let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
+                let kind = hyper::header::HeaderValue::from_static("application/x-amz-json-1.0");
+                response.headers_mut().insert("content-type", kind);
+                return Ok(response);
+            }
             Fault::None
             | Fault::ConflictBesideEvidence
             | Fault::InstallationHidden

@@ -5,6 +5,7 @@
 #![expect(clippy::similar_names, reason = "a reply and its replay are alike")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod alarms;
 mod concurrency;
 mod configuration;
 mod crash;

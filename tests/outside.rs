@@ -61,7 +61,13 @@ impl Script {
         effect: impl Future<Output = Response<Full<Bytes>>>,
     ) -> io::Result<Response<Full<Bytes>>> {
         let refused = |status| {
-            json(status, &json!({ "error": { "code": "scripted", "message": "as\nscripted" } }))
+            let error = json!({ "error": { "code": "scripted", "message": "as\nscripted" } });
+            let mut response = json(status, &error);
+            if (300..400).contains(&status) {
+                // Whoever follows it is heard.
+                response.headers_mut().insert("location", "/elsewhere".parse().unwrap());
+            }
+            response
         };
         match self.next() {
             Answer::Honest => Ok(effect.await),

@@ -129,6 +129,52 @@ async fn invoices_that_are_opened_again_stand_in_the_way() {
     assert_eq!(world.delete(C1).key("k1").send().await.status, 204, "it is gone at Vercel");
 }
 
+/// F4, E3: of two that begin at once one does, and what has changed since it was seen is seen.
+#[tokio::test]
+async fn who_begins_second_sees_it() {
+    let world = world().await;
+    let (begun, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    world.dynamodb.hold("TransactWriteItems", begun.clone());
+    world.vercel.script([Answer::Gate(gate.clone(), 204)]);
+    let before = world.dynamodb.calls();
+    let first = async {
+        let reply = world.delete(C1).key("k1").send().await;
+        gate.add_permits(1);
+        reply
+    };
+    let second = async {
+        while world.dynamodb.calls() < before + 2 {
+            tokio::task::yield_now().await;
+        }
+        let second = world.delete(C1).key("k2").send();
+        let open = async {
+            while world.vercel.heard().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            begun.add_permits(1);
+        };
+        join(second, open).await.0
+    };
+    let (first, second) = join(first, second).await;
+    assert_eq!(first.error(), (409, "request_in_progress"));
+    assert_eq!((second.status, world.vercel.heard().len()), (204, 1));
+
+    let world = self::world().await;
+    let begun = Arc::new(Semaphore::new(0));
+    world.dynamodb.hold("TransactWriteItems", begun.clone());
+    let before = world.dynamodb.calls();
+    let meanwhile = async {
+        while world.dynamodb.calls() < before + 2 {
+            tokio::task::yield_now().await;
+        }
+        world.reopen("icfg_1").await;
+        begun.add_permits(1);
+    };
+    let (reply, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    assert_eq!(reply.error(), (409, "invoices_open"));
+    assert!(world.vercel.heard().is_empty());
+}
+
 /// E3: a token that is registered while our side alone was about to go is something to ask with.
 #[tokio::test]
 async fn a_token_that_comes_meanwhile_is_asked_with() {

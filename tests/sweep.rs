@@ -146,6 +146,42 @@ async fn malformed_work_holds_nothing_up() {
     assert_eq!(world.provider.heard().len(), 3);
 }
 
+/// G4: what another sweep has put off since the index was read is not taken.
+#[tokio::test]
+async fn what_is_not_due_any_more_is_not_taken() {
+    let world = world(1).await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.dynamodb.hold("UpdateItem", gate.clone());
+    let process = world.process().await;
+    let late = process.sweep(SweepTime(Duration::from_secs(50)));
+    let meanwhile = async {
+        // Until the first sweep has read what is due, and asks for it.
+        while !world.dynamodb.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        world.provider.script([Answer::Status(503)]);
+        assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+        gate.add_permits(1);
+    };
+    let (response, ()) = tokio::join!(late, meanwhile);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(&body[..], br#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
+    assert_eq!(world.provider.heard().len(), 1);
+}
+
+/// G2: what DynamoDB leaves undone of a batch is done again.
+#[tokio::test]
+async fn a_batch_that_is_left_undone_is_done_again() {
+    let world = World::new().await;
+    world.install_whole("icfg_1", &["db_1", "db_2"]).await;
+    assert_eq!(world.delete(I1).send().await.status, 200);
+    for _ in 0..3 {
+        world.dynamodb.once("BatchWriteItem", Fault::Unprocessed);
+    }
+    world.sweep_all().await;
+    assert_eq!(world.sort_keys("icfg_1").await, ["#installation", "receipt#installation"]);
+}
+
 /// G4: a whole page of what a sweep cannot read holds up nothing behind it.
 #[tokio::test]
 async fn a_page_of_nonsense_holds_nothing_up() {

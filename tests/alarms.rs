@@ -1,0 +1,86 @@
+//! What the log tells whoever is on call (G1, G3, C1).
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::subscriber::DefaultGuard;
+
+use crate::outside::Answer;
+use crate::world::World;
+
+/// What this thread logs, as the functions do.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Logs until the guard is dropped.
+    fn start() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt().json().flatten_event(true);
+        let lines = lines.with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(lines))
+    }
+
+    /// What was logged at this level since the last call: the messages.
+    fn take(&self, level: &str) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let at_level = lines.filter(|line| line["level"] == level);
+        at_level.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// G3: a finalization that fails is an error once less than an hour of Vercel's 24 is left, and a
+/// warning before; what Vercel finalized by itself is a warning.
+#[tokio::test]
+async fn a_finalization_near_its_end_is_an_error() {
+    let world = World::new().await;
+    world.install_whole("icfg_1", &[]).await;
+    world.reopen("icfg_1").await;
+    assert_eq!(world.delete("/v1/installations/icfg_1").send().await.status, 200);
+    world.sweep_all().await;
+    world.vercel.lasting(Answer::Status(403));
+    let (log, _guard) = Log::start();
+    let alarm = "an installation is not finalized, and Vercel's 24 hours are ending";
+    for (after, errors) in [(22 * HOUR, 0), (HOUR - Duration::from_secs(60), 0), (HOUR / 6, 1)] {
+        world.clock.advance(after);
+        assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+        assert_eq!(log.take("ERROR"), vec![alarm; errors], "{after:?}");
+    }
+    world.clock.advance(HOUR);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    let finalized = "Vercel finalized an installation before it was told to";
+    assert_eq!(log.take("WARN"), [finalized]);
+}
+
+/// G1: what is parked is an error, once; each failure before it a warning.
+#[tokio::test]
+async fn what_is_parked_is_an_error() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let path = "/v1/installations/icfg_1/resources/db_1";
+    assert_eq!(world.delete(path).send().await.status, 204);
+    world.provider.lasting(Answer::Status(500));
+    let (log, _guard) = Log::start();
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    assert_eq!(log.take("WARN"), ["put off"]);
+    world.clock.advance(73 * HOUR);
+    assert_eq!(world.sweep().await, [1, 0, 0, 1]);
+    assert_eq!(log.take("ERROR"), ["parked: it has failed for too long"]);
+}
