@@ -40,6 +40,16 @@ pub(crate) struct Configurations {
     clock: Clock,
 }
 
+/// Who asks Vercel.
+struct Asking<'a> {
+    /// Under this lease.
+    lease: &'a Lease,
+    /// By whom and when the deletion is, if it comes to one.
+    provenance: &'a Provenance,
+    /// The request that waits for it; none where the sweep carries on.
+    request: Option<&'a ConfigurationDeletion>,
+}
+
 /// What came of asking Vercel, in our store too.
 pub(crate) enum Outcome {
     /// Both sides are gone.
@@ -96,8 +106,9 @@ impl Configurations {
                 Next::Call(stored, token) => {
                     let begin = self.store.begin(request, &seen, stored, now, now + LEASE);
                     let Some(lease) = patience.spend(begin).await? else { continue };
-                    let asked = self.ask(&lease, &seen, token, &provenance, Some(request));
-                    match asked.await? {
+                    let asking =
+                        Asking { lease: &lease, provenance: &provenance, request: Some(request) };
+                    match self.ask(&asking, &seen, token, &mut patience).await? {
                         Outcome::Gone => return Ok(self.store.done_with_configuration(stored)),
                         Outcome::Refused(said) => return Err(Error::UpstreamRefused(said)),
                         Outcome::InvoicesOpen => return Err(Error::InvoicesOpen),
@@ -139,30 +150,30 @@ impl Configurations {
             let withdrawn = patience.spend(self.store.withdraw(lease, stored, false)).await?;
             return Ok(if withdrawn { Outcome::InvoicesOpen } else { Outcome::Lost });
         }
-        self.ask(lease, &seen, token, &provenance, None).await
+        let asking = Asking { lease, provenance: &provenance, request: None };
+        self.ask(&asking, &seen, token, &mut patience).await
     }
 
     /// Asks Vercel, and brings our store to what it said.
     async fn ask(
         &self,
-        lease: &Lease,
+        asking: &Asking<'_>,
         seen: &Seen,
         token: &Secret,
-        provenance: &Provenance,
-        request: Option<&ConfigurationDeletion>,
+        patience: &mut Patience,
     ) -> Result<Outcome, Error> {
+        let lease = asking.lease;
         let Some(stored) = &seen.installation else { return Ok(Outcome::Lost) };
         let unclear_before = seen.is_unclear();
-        if !unclear_before && !self.store.mark_unclear(lease).await? {
+        if !unclear_before && !patience.spend(self.store.mark_unclear(lease)).await? {
             return Ok(Outcome::Lost);
         }
         let team = stored.team.id.as_deref();
         let reply = self.vercel.delete_configuration(&lease.installation, team, token).await;
         match verdict(&reply, unclear_before) {
-            Verdict::Gone => self.commit(lease, seen, provenance, request).await,
+            Verdict::Gone => self.commit(asking, seen, patience).await,
             Verdict::Refused => {
                 let unclear = unclear_before || reply.unclear;
-                let mut patience = Patience::default();
                 let withdraw = self.store.withdraw(lease, stored, unclear);
                 // Where somebody else has the lease, it may be gone by that one's doing.
                 Ok(if patience.spend(withdraw).await? {
@@ -183,14 +194,12 @@ impl Configurations {
     /// and whoever holds the lease by now: no answer that anybody else gets makes it less true.
     async fn commit(
         &self,
-        lease: &Lease,
+        &Asking { lease, provenance, request }: &Asking<'_>,
         seen: &Seen,
-        provenance: &Provenance,
-        request: Option<&ConfigurationDeletion>,
+        patience: &mut Patience,
     ) -> Result<Outcome, Error> {
         let id = &lease.installation;
         let mut hold = Hold::Fence(lease.fence);
-        let mut patience = Patience::default();
         let mut seen = seen.clone();
         while let Some(stored) = &seen.installation {
             if stored.is_gone_on_both_sides() {
