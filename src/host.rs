@@ -96,7 +96,12 @@ async fn lambda(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failure> {
                     if !is_schedule(request.body()) {
                         return Err("the event is neither a request nor a schedule's".into());
                     }
-                    app.sweep(time).await
+                    let response = app.sweep(time).await;
+                    // For a schedule, a failure is what Lambda counts as one.
+                    if !response.status().is_success() {
+                        return Err("the sweep failed; its log line says why".into());
+                    }
+                    response
                 }
                 _ => app.handle(endpoint, request).await,
             };

@@ -7,6 +7,7 @@ use serde_json::json;
 use teardown::app::SweepTime;
 
 use crate::outside::Answer;
+use crate::steps::Moment;
 use crate::world::{World, id};
 
 const I1: &str = "/v1/installations/icfg_1";
@@ -126,8 +127,8 @@ async fn an_unknown_installation_is_finalized_without_a_call() {
     assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
 }
 
-/// G2, G4: 10,000 resources are purged by sweeps that each have little time, and go on where the last
-/// one ended.
+/// F5, G2, G4: 10,000 resources are purged by sweeps that are killed after 100 calls each, and go on
+/// where the last one was.
 #[tokio::test]
 async fn ten_thousand_resources_are_purged_by_repeated_sweeps() {
     let world = World::new().await;
@@ -136,19 +137,32 @@ async fn ten_thousand_resources_are_purged_by_repeated_sweeps() {
         |n: usize| json!({ "pk": "installation#icfg_1", "sk": format!("resource#db_{n}") });
     world.put_all((0..10_000).map(resource).collect()).await;
     assert_eq!(world.delete(I1).send().await.status, 200);
-    let app = world.process().await;
-    let (mut sweeps, mut left) = (0, 10_000);
-    while left > 0 {
-        let response = app.sweep(SweepTime(Duration::from_millis(300))).await;
-        assert_eq!(response.status(), 200);
-        let now = world.items("icfg_1").await.len() - 3;
-        assert!(now < left, "each sweep gets on");
-        (sweeps, left) = (sweeps + 1, now);
-        world.clock.advance(Duration::from_secs(1));
+    let (mut killed, mut left) = (0, 10_000);
+    loop {
+        world.steps.kill_at(100, Moment::Before);
+        let process = world.process().await;
+        tokio::select! {
+            response = process.sweep(SweepTime::default()) => {
+                assert_eq!(response.status(), 200);
+                break;
+            }
+            () = world.steps.killed() => {}
+        }
+        let resources = world.sort_keys("icfg_1").await;
+        let now = resources.iter().filter(|key| key.starts_with("resource#")).count();
+        assert!(now < left, "each sweep gets on: {now} of {left}");
+        (killed, left) = (killed + 1, now);
+        // Longer than any lease.
+        world.clock.advance(Duration::from_mins(3));
     }
-    assert!(sweeps > 1);
-    world.sweep_all().await;
-    assert_eq!(world.items("icfg_1").await["#installation"]["state"], "purged");
+    assert!(killed > 3, "{killed}");
+    world.steps.begin();
+    let items = world.items("icfg_1").await;
+    assert_eq!(
+        items.keys().collect::<Vec<_>>(),
+        ["#installation", "receipt#installation", "work#finalize"]
+    );
+    assert_eq!(items["#installation"]["state"], "purged");
 }
 
 /// G1, G2: more resources than a transaction takes: each is announced once, under an id of its own.
