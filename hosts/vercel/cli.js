@@ -1,0 +1,144 @@
+"use strict";
+// Vercel's command line as both checks run it: pinned, without an account, on a copy of the tracked
+// files, and never for longer than it may.
+
+const { spawn, execFileSync } = require("node:child_process");
+const fs = require("node:fs");
+const os = require("node:os");
+const path = require("node:path");
+
+const ROOT = path.resolve(__dirname, "../..");
+const VERCEL = path.join(__dirname, "node_modules/.bin/vercel");
+
+// What this machine's user has set for the functions, AWS or Vercel would decide what a check sees.
+const SET_BY_CHECKS =
+  /^(AWS_|OIDC_|VERCEL|PROVIDER_|INTEGRATION_ID$|TABLE_NAME$|CRON_SECRET$|SUPPORT_URL$|RECEIPT_RETENTION$|FINALIZE_MARGIN$|RUST_LOG$)/;
+
+const ENVIRONMENT = {
+  ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !SET_BY_CHECKS.test(name))),
+  // One for the checkout and its copies: cargo knows a workspace by what is in it and not by where
+  // it is, so nothing is built twice.
+  CARGO_TARGET_DIR: path.resolve(ROOT, process.env.CARGO_TARGET_DIR || "target"),
+  VERCEL_TELEMETRY_DISABLED: "1",
+};
+
+/** Says why a check failed. */
+class Failure extends Error {}
+
+/** Installs the command line, where it is not what the lock file says. */
+function install() {
+  const changed = (file) => {
+    const name = path.join(__dirname, file);
+    return fs.existsSync(name) ? fs.statSync(name).mtimeMs : 0;
+  };
+  if (changed("node_modules/.package-lock.json") < changed("package-lock.json")) {
+    const npm = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    execFileSync("npm", npm, { cwd: __dirname, stdio: ["ignore", "inherit", "inherit"] });
+  }
+}
+
+const folders = [];
+
+/**
+ * Copies the tracked files, as they are in the working tree, to a folder that is gone after the
+ * check. Gives it, and one for Vercel's own configuration. Files keep their times: cargo goes by them.
+ */
+function copyTracked() {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "teardown-vercel-"));
+  folders.push(folder);
+  const copy = path.join(folder, "teardown");
+  const tracked = execFileSync("git", ["ls-files", "-z"], { cwd: ROOT, encoding: "utf8" });
+  for (const file of tracked.split("\0").filter((file) => file !== "")) {
+    const source = path.join(ROOT, file);
+    if (!fs.existsSync(source)) continue;
+    const target = path.join(copy, file);
+    fs.mkdirSync(path.dirname(target), { recursive: true });
+    fs.copyFileSync(source, target);
+    const { atime, mtime } = fs.statSync(source);
+    fs.utimesSync(target, atime, mtime);
+  }
+  return { copy, global: path.join(folder, "global") };
+}
+
+const started = [];
+
+/** Starts a command in a process group of its own, so that all of it can be ended. */
+function start(command, args, options) {
+  const child = spawn(command, args, {
+    cwd: ROOT,
+    env: ENVIRONMENT,
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+    ...options,
+  });
+  const service = { child, name: [command, ...args].join(" "), output: "" };
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on("data", (data) => (service.output += data));
+  }
+  service.ended = new Promise((resolve) => {
+    child.on("error", (error) => resolve(error.message));
+    child.on("close", (code, signal) => resolve(code === 0 ? undefined : `it ended by ${signal ?? code}`));
+  });
+  started.push(service);
+  return service;
+}
+
+/** Runs a command to its end, which comes within `seconds`, and gives its standard output. */
+async function run(command, args, { seconds, ...options }) {
+  const stdio = ["ignore", "pipe", "inherit"];
+  const service = start(command, args, { stdio, ...options });
+  const late = setTimeout(() => signal(service, "SIGKILL"), seconds * 1000);
+  const failure = await service.ended;
+  clearTimeout(late);
+  started.splice(started.indexOf(service), 1);
+  if (failure) throw new Failure(`${service.name}: ${failure}\n${service.output}`);
+  return service.output;
+}
+
+function signal(service, name) {
+  try {
+    process.kill(-service.child.pid, name);
+    return true;
+  } catch {
+    return false; // Nothing of the group is left, or it never began.
+  }
+}
+
+/** Ends what was started: it is asked to, and made to after some seconds. */
+async function end() {
+  const left = started.filter((service) => service.child.pid && signal(service, "SIGTERM"));
+  for (let tries = 0; tries < 50 && left.some((service) => signal(service, 0)); tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  for (const service of left) signal(service, "SIGKILL");
+}
+
+/**
+ * Runs a check, and ends the process by what came of it: with all that was started, on a signal too,
+ * and after `seconds` at the latest.
+ */
+async function main(seconds, check) {
+  let stopping = false;
+  const stop = async (code, why) => {
+    if (stopping) return;
+    stopping = true;
+    if (why) {
+      for (const { name, output } of started) console.error(`--- ${name} said:\n${output}`);
+      console.error(why);
+    }
+    await end();
+    for (const folder of folders) fs.rmSync(folder, { recursive: true, force: true });
+    process.exit(code);
+  };
+  setTimeout(() => stop(1, `not done after ${seconds} s`), seconds * 1000);
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(name, () => stop(1, name));
+  try {
+    install();
+    await check();
+    await stop(0);
+  } catch (error) {
+    await stop(1, error instanceof Failure ? error.message : error);
+  }
+}
+
+module.exports = { ENVIRONMENT, Failure, ROOT, VERCEL, copyTracked, main, run, start };
