@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Secret};
 use crate::configuration::Configurations;
 use crate::configuration::plan::ConfigurationDeletion;
+use crate::credentials::{self, WebIdentity};
 use crate::deletion::{Deletion, Grant, Target};
 use crate::error::Error;
 use crate::http::{
@@ -85,19 +86,30 @@ struct Outcome {
 struct Panicked;
 
 impl App {
-    /// Makes the verifier and the store that a configuration and the AWS environment describe.
-    /// Nothing is sent to either yet.
+    /// Makes the verifier and the store that a configuration and the AWS environment describe, with
+    /// that environment's credentials or those of an identity's role. Nothing is sent to anybody yet.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] where the AWS environment names no region.
-    pub async fn new(config: &Config, clock: Clock) -> Result<Self, ConfigError> {
+    pub async fn new(
+        config: &Config,
+        identity: Option<WebIdentity>,
+        clock: Clock,
+    ) -> Result<Self, ConfigError> {
         // The region without asking the network, where it would only be found missing.
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new());
         let environment = aws_config::defaults(BehaviorVersion::latest()).region(region);
-        let client = store::client(&store::aws_config(environment).await?);
-        Ok(Self::with_store(config, Store::new(client, config, clock.clone()), clock))
+        let aws = match identity {
+            None => store::aws_config(environment).await?,
+            Some(identity) => {
+                let aws = store::aws_config(environment.no_credentials()).await?;
+                credentials::assume_role(aws, identity)
+            }
+        };
+        let store = Store::new(store::client(&aws), config, clock.clone());
+        Ok(Self::with_store(config, store, clock))
     }
 
     /// Like [`App::new`], for a store that there is.

@@ -28,6 +28,8 @@ pub struct Config {
     pub vercel_api_url: Url,
     /// `PROVIDER_URL` and `PROVIDER_SECRET`: where deletions are announced.
     pub provider: Option<Provider>,
+    /// `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME`: the role to take on Vercel.
+    pub role: Option<Role>,
     /// `CRON_SECRET`: what the sweep's caller must send.
     pub cron_secret: Option<Secret>,
     /// `SUPPORT_URL`: `error.user.url`.
@@ -45,6 +47,15 @@ pub struct Provider {
     pub url: Url,
     /// `PROVIDER_SECRET`: the `whsec_…` that signs announcements.
     pub secret: Secret,
+}
+
+/// A role of AWS, to be taken with a token of Vercel's platform.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// `AWS_ROLE_ARN`.
+    pub arn: String,
+    /// `AWS_ROLE_SESSION_NAME`: what `CloudTrail` calls the session.
+    pub session_name: String,
 }
 
 /// A text that no log, error or `Debug` shows.
@@ -138,6 +149,7 @@ impl Config {
                 &read("VERCEL_API_URL").unwrap_or_else(|| "https://api.vercel.com".to_owned()),
             )?,
             provider: provider(read("PROVIDER_URL"), read("PROVIDER_SECRET"))?,
+            role: role(read("AWS_ROLE_ARN"), read("AWS_ROLE_SESSION_NAME"))?,
             cron_secret: read("CRON_SECRET").map(cron_secret).transpose()?,
             support_url: read("SUPPORT_URL").map(|text| url("SUPPORT_URL", &text)).transpose()?,
             receipt_retention: retention(
@@ -212,6 +224,34 @@ fn provider(
         return Err(ConfigError::new("PROVIDER_SECRET", rule));
     }
     Ok(Some(Provider { url: url("PROVIDER_URL", &address)?, secret: Secret::new(secret) }))
+}
+
+/// A role's ARN, `arn:<partition>:iam::<account>:role/<path and name>`, and a session's name as STS
+/// has them.
+fn role(arn: Option<String>, session_name: Option<String>) -> Result<Option<Role>, ConfigError> {
+    let Some(arn) = arn else { return Ok(None) };
+    let is_role = match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
+        ["arn", partition, "iam", "", account, role] => {
+            !partition.is_empty()
+                && account.len() == 12
+                && account.bytes().all(|byte| byte.is_ascii_digit())
+                && role.strip_prefix("role/").is_some_and(|name| !name.is_empty())
+        }
+        _ => false,
+    };
+    if !is_role {
+        return Err(ConfigError::new(
+            "AWS_ROLE_ARN",
+            "is not arn:<partition>:iam::<account>:role/…",
+        ));
+    }
+    let session_name = session_name.unwrap_or_else(|| "teardown".to_owned());
+    let permitted = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+    if !(2..=64).contains(&session_name.len()) || !session_name.bytes().all(permitted) {
+        let rule = "is not 2 to 64 of A-Z a-z 0-9 _ + = , . @ -";
+        return Err(ConfigError::new("AWS_ROLE_SESSION_NAME", rule));
+    }
+    Ok(Some(Role { arn, session_name }))
 }
 
 /// What a header can carry as it stands.
@@ -298,6 +338,11 @@ mod tests {
             ("CRON_SECRET", "two words", "CRON_SECRET: must be visible ASCII characters"),
             ("PROVIDER_URL", "https://provider.example", "PROVIDER_SECRET: is required"),
             ("PROVIDER_SECRET", WHSEC, "PROVIDER_URL: is required"),
+            (
+                "AWS_ROLE_ARN",
+                "arn:aws:iam::1:user/me",
+                "AWS_ROLE_ARN: is not arn:<partition>:iam::<account>:role/…",
+            ),
             ("SUPPORT_URL", "ftp://x", "SUPPORT_URL: must be https, or http on loopback"),
             ("RECEIPT_RETENTION", "soon", "RECEIPT_RETENTION: is no time such as 90d or 36h"),
             ("RECEIPT_RETENTION", "0s", "RECEIPT_RETENTION: must be 1 second to 100 years"),
@@ -305,6 +350,12 @@ mod tests {
         ] {
             assert_eq!(config(&[ID, (variable, value)]).unwrap_err(), message);
         }
+        let role = ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/path/teardown");
+        assert_eq!(config(&[ID, role]).unwrap().role.unwrap().session_name, "teardown");
+        assert_eq!(
+            config(&[ID, role, ("AWS_ROLE_SESSION_NAME", "two words")]).unwrap_err(),
+            "AWS_ROLE_SESSION_NAME: is not 2 to 64 of A-Z a-z 0-9 _ + = , . @ -"
+        );
         let short =
             [ID, ("PROVIDER_URL", "https://p.example"), ("PROVIDER_SECRET", "whsec_c2hvcnQ=")];
         assert_eq!(

@@ -197,7 +197,7 @@ table! {
     KEYS_UNAVAILABLE = 503 "keys_unavailable", None,
         "The token's key cannot be looked up now; try again after `Retry-After` seconds.";
     STORE_UNAVAILABLE = 503 "store_unavailable", None,
-        "DynamoDB did not answer in time; try again after `Retry-After` seconds.";
+        "DynamoDB, or STS where it gives the role, did not answer in time; try again after `Retry-After` seconds.";
     UPSTREAM_UNAVAILABLE = 503 "upstream_unavailable", None,
         "Vercel's API is out of reach; the deletion goes on by itself, or by a request after `Retry-After` seconds.";
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::HeaderName;
 use http_body_util::BodyExt as _;
 use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
@@ -13,6 +14,7 @@ use serde::de::IgnoredAny;
 use crate::app::{App, SweepTime};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::credentials::WebIdentity;
 use crate::http::Endpoint;
 use crate::telemetry;
 
@@ -22,17 +24,24 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Where a function runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Host {
-    /// Vercel, `vercel dev`, or nowhere: Vercel's runtime is a plain HTTP server on
-    /// `127.0.0.1:$VERCEL_DEV_PORT` (3000).
+    /// Vercel's platform: what it says in headers of its own is true.
     Vercel,
+    /// `vercel dev`, or nowhere: Vercel's runtime is a plain HTTP server on
+    /// `127.0.0.1:$VERCEL_DEV_PORT` (3000).
+    Port,
     /// AWS Lambda, or what emulates it.
     Lambda,
 }
 
 impl Host {
     fn detect(is_set: impl Fn(&str) -> bool) -> Self {
-        let vercel = is_set("VERCEL_IPC_PATH") || is_set("VERCEL_DEV_PORT");
-        if !vercel && is_set("AWS_LAMBDA_RUNTIME_API") { Self::Lambda } else { Self::Vercel }
+        if is_set("VERCEL_IPC_PATH") {
+            Self::Vercel
+        } else if !is_set("VERCEL_DEV_PORT") && is_set("AWS_LAMBDA_RUNTIME_API") {
+            Self::Lambda
+        } else {
+            Self::Port
+        }
     }
 }
 
@@ -58,17 +67,35 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
     // One thread: a function has one core or a share of one, and a request computes for 0.1 ms.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let host = Host::detect(|name| std::env::var_os(name).is_some());
+        // Elsewhere any caller can send what the platform sends.
+        let identity = config.role.clone().filter(|_| host == Host::Vercel).map(WebIdentity::new);
         // The hosts' runtimes clone it more than once per request.
-        let app = Arc::new(App::new(&config, Clock::system()).await?);
-        match Host::detect(|name| std::env::var_os(name).is_some()) {
-            Host::Vercel => vercel(app, endpoint).await,
+        let app = Arc::new(App::new(&config, identity.clone(), Clock::system()).await?);
+        match host {
+            Host::Vercel | Host::Port => vercel(app, identity, endpoint).await,
             Host::Lambda => lambda(app, endpoint).await,
         }
     })
 }
 
-async fn vercel(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failure> {
-    let handler = move |request: vercel_runtime::Request, state: vercel_runtime::AppState| {
+/// What Vercel's platform says who the deployment is.
+const OIDC_TOKEN: HeaderName = HeaderName::from_static("x-vercel-oidc-token");
+
+async fn vercel(
+    app: Arc<App>,
+    identity: Option<WebIdentity>,
+    endpoint: Endpoint,
+) -> Result<(), Failure> {
+    let handler = move |mut request: vercel_runtime::Request, state: vercel_runtime::AppState| {
+        if let Some(identity) = &identity {
+            // Where there are two, the platform's own comes last.
+            let token = request.headers().get_all(OIDC_TOKEN).iter().next_back();
+            if let Some(token) = token.and_then(|token| token.to_str().ok()) {
+                identity.hear(token);
+            }
+        }
+        request.headers_mut().remove(OIDC_TOKEN);
         let app = app.clone();
         async move {
             let (response, follow_up) = app.handle_and_follow_up(endpoint, request).await;
@@ -145,8 +172,10 @@ mod tests {
     #[test]
     fn vercel_is_asked_first() {
         for (set, host) in [
-            (&[][..], Host::Vercel),
-            (&["VERCEL_DEV_PORT"], Host::Vercel),
+            (&[][..], Host::Port),
+            (&["VERCEL_DEV_PORT"], Host::Port),
+            (&["VERCEL_DEV_PORT", "AWS_LAMBDA_RUNTIME_API"], Host::Port),
+            (&["VERCEL_DEV_PORT", "VERCEL_IPC_PATH"], Host::Vercel),
             (&["AWS_LAMBDA_RUNTIME_API"], Host::Lambda),
             (&["AWS_LAMBDA_RUNTIME_API", "VERCEL_IPC_PATH"], Host::Vercel),
         ] {

@@ -15,13 +15,15 @@
 //! | [`work`] | what a deletion owes: leased, carried out, put off |
 //! | [`vercel`], [`provider`], [`outbound`] | Vercel's REST API, the provider's endpoint, HTTP to both |
 //! | [`error`] | every way to fail, and the table of answers |
-//! | [`config`], [`clock`], [`telemetry`] | the environment, the time, the logs |
+//! | [`config`], [`credentials`] | the environment, and AWS credentials on Vercel without stored keys |
+//! | [`clock`], [`telemetry`] | the time, the logs |
 
 pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod configuration;
+pub mod credentials;
 pub mod deletion;
 pub mod error;
 pub mod host;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -41,6 +41,25 @@ pub enum Fault {
     ResetAfter,
 }
 
+/// Who signed a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    pub access_key_id: String,
+    pub session_token: Option<String>,
+}
+
+impl Signer {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).map(|it| it.to_str().unwrap().to_owned());
+        let signature = text("authorization").unwrap_or_default();
+        let scope = signature.split_once("Credential=").map_or("", |(_, scope)| scope);
+        Self {
+            access_key_id: scope.split('/').next().unwrap_or_default().to_owned(),
+            session_token: text("x-amz-security-token"),
+        }
+    }
+}
+
 /// The proxy. Clones share it.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
@@ -49,6 +68,7 @@ struct Inner {
     upstream: String,
     http: reqwest::Client,
     calls: AtomicUsize,
+    signers: Mutex<Vec<Signer>>,
     connections: OnceLock<Arc<AtomicUsize>>,
     script: Mutex<VecDeque<Fault>>,
     lasting: Mutex<Fault>,
@@ -64,6 +84,7 @@ impl Proxy {
             upstream,
             http: reqwest::Client::new(),
             calls: AtomicUsize::new(0),
+            signers: Mutex::default(),
             connections: OnceLock::new(),
             script: Mutex::default(),
             lasting: Mutex::new(Fault::None),
@@ -84,6 +105,11 @@ impl Proxy {
     /// How many calls there were.
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
+    }
+
+    /// Who signed the calls.
+    pub fn signers(&self) -> Vec<Signer> {
+        self.0.signers.lock().unwrap().clone()
     }
 
     /// How many connections there were.
@@ -138,6 +164,7 @@ impl Proxy {
     async fn pass(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
         let (head, body) = request.into_parts();
+        self.0.signers.lock().unwrap().push(Signer::of(&head.headers));
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let target = head.headers.get("x-amz-target").map_or("", |target| target.to_str().unwrap());
         let operation = target.rsplit('.').next().unwrap_or_default();

@@ -9,6 +9,7 @@ mod alarms;
 mod concurrency;
 mod configuration;
 mod crash;
+mod credentials;
 mod documentation;
 mod dynamodb;
 mod faults;

@@ -21,6 +21,7 @@ pub(crate) mod work;
 use std::time::{Duration, Instant};
 
 use aws_config::{ConfigLoader, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::{ReconnectMode, RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -38,6 +39,7 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError};
+use crate::credentials::{self, RENEWED_BEFORE};
 use crate::deletion::Answer;
 use crate::error::{Cause, Error};
 use crate::telemetry;
@@ -191,7 +193,8 @@ pub fn client(config: &SdkConfig) -> Client {
     let partition =
         RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
     // Unless it is told, it adds up the longest waits of all attempts to find it, at every call.
-    let identities = IdentityCache::lazy().load_timeout(PATIENCE).build();
+    let identities =
+        IdentityCache::lazy().load_timeout(PATIENCE).buffer_time(RENEWED_BEFORE).build();
     let config = aws_sdk_dynamodb::config::Builder::from(config)
         .timeout_config(timeouts)
         .identity_cache(identities)
@@ -250,11 +253,19 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     match &error {
+        _ if !credentials_pass(&error) => Error::Internal(error.into()),
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
             Error::StoreUnavailable(error.into())
         }
         _ => Error::Internal(error.into()),
     }
+}
+
+/// Whether there are credentials, or may be in a moment.
+fn credentials_pass(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let error = causes.find_map(|cause| cause.downcast_ref::<CredentialsError>());
+    error.is_none_or(credentials::passes)
 }
 
 /// A stored item that this program did not write so.

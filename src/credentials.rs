@@ -1,0 +1,187 @@
+//! AWS credentials on Vercel without a stored key: every request brings the platform's OIDC token,
+//! and STS gives for it a session of the role that `AWS_ROLE_ARN` names.
+//!
+//! Whose header can be trusted is for [`crate::host`] to know. The SDK keeps a session until
+//! [`RENEWED_BEFORE`] its end; elsewhere credentials are the SDK's business alone.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{
+    ProvideCredentials, Result as CredentialsResult, SharedCredentialsProvider, future,
+};
+use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+
+use crate::config::{Role, Secret};
+use crate::telemetry;
+
+/// How long before its end a session is renewed, less up to half of it that the SDK takes off at
+/// random: a request that was begun with the old one ends before that does, and STS may be out of
+/// reach for a while. Sessions last an hour.
+pub(crate) const RENEWED_BEFORE: Duration = Duration::from_mins(5);
+
+/// What an old session must be good for where it cannot be renewed: a request's time.
+const GOOD_FOR: Duration = Duration::from_secs(10);
+
+/// How long one attempt to reach STS may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long all attempts may take, so that they leave some of a request's 8 s for DynamoDB (F6).
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who Vercel's platform says this deployment is: its newest token, and the role to take with it.
+/// Clones share the token.
+#[derive(Clone, Debug)]
+pub struct WebIdentity {
+    role: Role,
+    newest: Arc<Mutex<Option<Secret>>>,
+}
+
+impl WebIdentity {
+    /// An identity that has heard no token yet.
+    #[must_use]
+    pub fn new(role: Role) -> Self {
+        Self { role, newest: Arc::default() }
+    }
+
+    /// Keeps the platform's newest token: a request's, and good for as long as a request lasts.
+    pub(crate) fn hear(&self, token: &str) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.as_ref().is_none_or(|known| known.expose() != token) {
+            *newest = Some(Secret::new(token.to_owned()));
+        }
+    }
+
+    fn newest(&self) -> Option<Secret> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The same AWS configuration, with sessions of the identity's role for credentials. STS is where the
+/// SDK has it: in the region, or at `AWS_ENDPOINT_URL_STS`.
+pub(crate) fn assume_role(aws: SdkConfig, identity: WebIdentity) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(TIMEOUT)
+        .build();
+    let sts = aws_sdk_sts::config::Builder::from(&aws)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard())
+        .build();
+    let sts = aws_sdk_sts::Client::from_conf(sts);
+    let role = AssumedRole { sts, identity, last: Mutex::default() };
+    aws.into_builder().credentials_provider(SharedCredentialsProvider::new(role)).build()
+}
+
+/// Why a role was not taken. The platform's token is in none of it.
+#[derive(Debug, thiserror::Error)]
+enum RoleError {
+    #[error("Vercel sent no x-vercel-oidc-token: OIDC is off in the project's settings")]
+    NoToken,
+    #[error("STS does not let this deployment take the role of AWS_ROLE_ARN")]
+    Refused(#[source] SdkError<AssumeRoleWithWebIdentityError>),
+    #[error("STS cannot be asked for the role of AWS_ROLE_ARN")]
+    Unavailable(#[source] SdkError<AssumeRoleWithWebIdentityError>),
+    #[error("STS answered without credentials")]
+    NoCredentials,
+}
+
+impl RoleError {
+    fn of(error: SdkError<AssumeRoleWithWebIdentityError>) -> Self {
+        // Said with status 400, though it may pass.
+        let passes = ["IDPCommunicationError", "Throttling", "ThrottlingException"];
+        match &error {
+            SdkError::ServiceError(answer)
+                if answer.raw().status().is_client_error()
+                    && !error.code().is_some_and(|code| passes.contains(&code)) =>
+            {
+                Self::Refused(error)
+            }
+            _ => Self::Unavailable(error),
+        }
+    }
+}
+
+impl From<RoleError> for CredentialsError {
+    /// What passes is a provider's error; what somebody has to mend is none.
+    fn from(error: RoleError) -> Self {
+        match error {
+            RoleError::NoToken => Self::not_loaded(error),
+            RoleError::Refused(_) => Self::invalid_configuration(error),
+            RoleError::Unavailable(_) | RoleError::NoCredentials => Self::provider_error(error),
+        }
+    }
+}
+
+/// Whether credentials are missing because of something that passes by itself.
+pub(crate) fn passes(error: &CredentialsError) -> bool {
+    matches!(error, CredentialsError::ProviderError(_) | CredentialsError::ProviderTimedOut(_))
+}
+
+#[derive(Debug)]
+struct AssumedRole {
+    sts: aws_sdk_sts::Client,
+    identity: WebIdentity,
+    /// The last session.
+    last: Mutex<Option<Credentials>>,
+}
+
+impl AssumedRole {
+    async fn credentials(&self) -> CredentialsResult {
+        let taken = self.take().await;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken {
+            Ok(credentials) => {
+                *last = Some(credentials.clone());
+                Ok(credentials)
+            }
+            Err(error) => {
+                let needed = SystemTime::now() + GOOD_FOR;
+                let good = last.as_ref().filter(|it| it.expiry().is_some_and(|end| end > needed));
+                let Some(credentials) = good else { return Err(error.into()) };
+                let cause = telemetry::chain(&error);
+                tracing::warn!(
+                    cause,
+                    "the role was not taken anew; its last session is still good"
+                );
+                Ok(credentials.clone())
+            }
+        }
+    }
+
+    async fn take(&self) -> Result<Credentials, RoleError> {
+        let token = self.identity.newest().ok_or(RoleError::NoToken)?;
+        let Role { arn, session_name } = &self.identity.role;
+        let request = self
+            .sts
+            .assume_role_with_web_identity()
+            .role_arn(arn)
+            .role_session_name(session_name)
+            .web_identity_token(token.expose());
+        let answer = request.send().await.map_err(RoleError::of)?;
+        let session = answer.credentials.ok_or(RoleError::NoCredentials)?;
+        let end = SystemTime::try_from(session.expiration).map_err(|_| RoleError::NoCredentials)?;
+        Ok(Credentials::new(
+            session.access_key_id,
+            session.secret_access_key,
+            Some(session.session_token),
+            Some(end),
+            "x-vercel-oidc-token",
+        ))
+    }
+}
+
+impl ProvideCredentials for AssumedRole {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.credentials())
+    }
+}

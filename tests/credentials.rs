@@ -1,0 +1,328 @@
+//! AWS credentials on Vercel: sessions of a role for the platform's tokens, and stored keys.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::dynamodb::Signer;
+use crate::process::{DELETE_RESOURCE, Function, free_port, start};
+use crate::wire::listen;
+use crate::world::{INTEGRATION, ISSUER, Reply, World, http_client, user};
+
+const ROLE: &str = "arn:aws:iam::123456789012:role/teardown";
+
+/// A token of the platform.
+const TOKEN: &str = "platform-t0ken";
+
+/// How STS answers.
+#[derive(Clone, Copy)]
+enum Answer {
+    /// With a session of this length.
+    Session(Duration),
+    /// That the token is none it takes.
+    Refused,
+    /// That Vercel's keys cannot be fetched now.
+    IssuerOutOfReach,
+    /// With a status of its own failing.
+    Broken,
+    /// The connection breaks.
+    Reset,
+}
+
+const HOUR: Answer = Answer::Session(Duration::from_hours(1));
+
+/// A request's form.
+type Form = Vec<(String, String)>;
+
+/// A stand-in for STS. The session for a token is told by the number of the request.
+#[derive(Clone)]
+struct Sts {
+    answer: Arc<Mutex<Answer>>,
+    /// The requests' forms, in the order of their fields' names.
+    heard: Arc<Mutex<Vec<Form>>>,
+}
+
+impl Sts {
+    async fn start(answer: Answer) -> (Self, String) {
+        let sts = Self { answer: Arc::new(Mutex::new(answer)), heard: Arc::default() };
+        let handler = sts.clone();
+        let (url, _) = listen(move |request| handler.clone().answer(request)).await;
+        (sts, url)
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        assert!(!request.headers().contains_key("authorization"), "it is not signed");
+        let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        let mut form: Vec<_> = form_urlencoded::parse(&body).into_owned().collect();
+        form.sort();
+        let number = {
+            let mut heard = self.heard.lock().unwrap();
+            heard.push(form);
+            heard.len()
+        };
+        let answer = *self.answer.lock().unwrap();
+        let (status, text) = match answer {
+            Answer::Session(length) => (200, session(number, length)),
+            Answer::Refused => {
+                (400, error("InvalidIdentityToken", "not authorized: Vercel's words"))
+            }
+            Answer::IssuerOutOfReach => (400, error("IDPCommunicationError", "no keys")),
+            Answer::Broken => (503, error("ServiceUnavailable", "in a moment")),
+            Answer::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
+        };
+        let response = Response::builder().status(status).header("content-type", "text/xml");
+        Ok(response.body(Full::from(text)).unwrap())
+    }
+
+    fn now(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    /// The tokens that it was sent.
+    fn tokens(&self) -> Vec<String> {
+        let heard = self.heard.lock().unwrap();
+        let token = |form: &Form| {
+            form.iter().find(|(name, _)| name == "WebIdentityToken").unwrap().1.clone()
+        };
+        heard.iter().map(token).collect()
+    }
+}
+
+fn session(number: usize, length: Duration) -> String {
+    let end = humantime::format_rfc3339_seconds(SystemTime::now() + length);
+    format!(
+        r#"<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+        <AssumeRoleWithWebIdentityResult><Credentials>
+        <AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>s3cret-{number}</SecretAccessKey>
+        <SessionToken>sess1on-{number}</SessionToken><Expiration>{end}</Expiration>
+        </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"#
+    )
+}
+
+fn error(code: &str, message: &str) -> String {
+    format!(
+        r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>
+        <Type>Sender</Type><Code>{code}</Code><Message>{message}</Message>
+        </Error><RequestId>1</RequestId></ErrorResponse>"#
+    )
+}
+
+/// The session of STS's request of this number.
+fn assumed(number: usize) -> Signer {
+    Signer {
+        access_key_id: format!("ASIA{number}"),
+        session_token: Some(format!("sess1on-{number}")),
+    }
+}
+
+/// Stored keys.
+fn stored() -> Signer {
+    Signer { access_key_id: "AKIASTORED".to_owned(), session_token: None }
+}
+
+const STORED_KEYS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "AKIASTORED"), ("AWS_SECRET_ACCESS_KEY", "stored-s3cret")];
+
+/// What Vercel puts into a function's environment by itself: keys that permit nothing.
+const USELESS_KEYS: [(&str, &str); 3] = [
+    ("AWS_ACCESS_KEY_ID", "ASIAUSELESS"),
+    ("AWS_SECRET_ACCESS_KEY", "useless-s3cret"),
+    ("AWS_SESSION_TOKEN", "useless"),
+];
+
+/// A function, an installation whose resources it deletes, and STS.
+struct Scene {
+    world: World,
+    sts: Sts,
+    url: String,
+    function: Function,
+    /// The platform's end of the socket.
+    _platform: Option<(BufReader<UnixStream>, TempDir)>,
+}
+
+impl Scene {
+    /// A function on Vercel's platform.
+    async fn on_vercel(answer: Answer, variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("ipc.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let ipc = [("VERCEL_IPC_PATH", socket.to_str().unwrap())];
+        let scene = Self::start(answer, &[variables, &ipc].concat()).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut messages = BufReader::new(stream);
+        messages.read_until(0, &mut Vec::new()).await.unwrap();
+        Self { _platform: Some((messages, folder)), ..scene }
+    }
+
+    /// A function on a plain port.
+    async fn on_a_port(answer: Answer, variables: &[(&str, &str)]) -> Self {
+        let mut scene = Self::start(answer, variables).await;
+        assert!(scene.function.line().starts_with("Dev server listening"));
+        scene
+    }
+
+    async fn start(answer: Answer, variables: &[(&str, &str)]) -> Self {
+        let world = World::new().await;
+        world.install("icfg_1", &["db_1", "db_2", "db_3"]).await;
+        let (sts, sts_url) = Sts::start(answer).await;
+        let (port, jwks) = (free_port().to_string(), ISSUER.jwks().to_string());
+        let function = start(
+            DELETE_RESOURCE,
+            &[
+                variables,
+                &[
+                    ("INTEGRATION_ID", INTEGRATION),
+                    ("OIDC_JWKS", &jwks),
+                    ("AWS_REGION", "us-east-1"),
+                    ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
+                    ("AWS_ENDPOINT_URL_STS", &sts_url),
+                    ("VERCEL_DEV_PORT", &port),
+                    ("RUST_LOG", "trace"),
+                ],
+            ]
+            .concat(),
+        );
+        let url = format!("http://127.0.0.1:{port}");
+        Self { world, sts, url, function, _platform: None }
+    }
+
+    /// Deletes a resource, with these tokens of the platform.
+    async fn delete(&self, resource: &str, platform: &[&str]) -> Reply {
+        let path = format!("/v1/installations/icfg_1/resources/{resource}");
+        let mut request = http_client().delete(format!("{}{path}", self.url));
+        for token in platform {
+            request = request.header("x-vercel-oidc-token", *token);
+        }
+        let token = self.world.token(&user("icfg_1"));
+        let before = self.world.dynamodb.calls();
+        let response = request.bearer_auth(token).send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.unwrap();
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Reply { status, headers, body, calls: self.world.dynamodb.calls() - before }
+    }
+
+    /// Ends the function; its log, which holds nothing secret.
+    fn log(self) -> String {
+        let log = self.function.end();
+        for secret in [TOKEN, "s3cret", "sess1on"] {
+            assert!(!log.contains(secret), "{secret}: {log}");
+        }
+        log
+    }
+}
+
+/// The platform's token is exchanged for a session of the role, once; keys that Vercel puts into the
+/// environment by itself are not looked at.
+#[tokio::test]
+async fn a_role_is_taken_with_the_platforms_token() {
+    let role = [("AWS_ROLE_ARN", ROLE)];
+    let scene = Scene::on_vercel(HOUR, &[&role[..], &USELESS_KEYS].concat()).await;
+    assert_eq!(scene.delete("db_1", &[TOKEN]).await.status, 204);
+    assert_eq!(scene.delete("db_2", &["another"]).await.status, 204);
+    assert_eq!(scene.delete("db_3", &[]).await.status, 204, "the session stands");
+    let form = [
+        ("Action", "AssumeRoleWithWebIdentity"),
+        ("RoleArn", ROLE),
+        ("RoleSessionName", "teardown"),
+        ("Version", "2011-06-15"),
+        ("WebIdentityToken", TOKEN),
+    ];
+    let form = form.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(*scene.sts.heard.lock().unwrap(), [form]);
+    assert_eq!(scene.world.dynamodb.signers(), [assumed(1), assumed(1), assumed(1)]);
+    assert_eq!(scene.world.sort_keys("icfg_1").await.len(), 4, "the installation and 3 receipts");
+    scene.log();
+}
+
+/// A session is taken anew shortly before it ends, with the newest token; where that fails, what is
+/// left of the old one is used.
+#[tokio::test]
+async fn a_session_is_renewed_before_it_ends() {
+    let role = [("AWS_ROLE_ARN", ROLE), ("AWS_ROLE_SESSION_NAME", "mine")];
+    let short = Answer::Session(Duration::from_mins(2));
+    let scene = Scene::on_vercel(short, &role).await;
+    assert_eq!(scene.delete("db_1", &["first"]).await.status, 204);
+    scene.sts.now(Answer::Refused);
+    assert_eq!(scene.delete("db_2", &["forged", "second"]).await.status, 204);
+    scene.sts.now(HOUR);
+    assert_eq!(scene.delete("db_2", &["third"]).await.status, 204);
+    assert_eq!(scene.delete("db_3", &["fourth"]).await.status, 204);
+    assert_eq!(scene.sts.tokens(), ["first", "second", "third"]);
+    let signers = [assumed(1), assumed(1), assumed(3), assumed(3)];
+    assert_eq!(scene.world.dynamodb.signers(), signers);
+    let log = scene.log();
+    assert_eq!(log.matches("its last session is still good").count(), 1, "{log}");
+}
+
+/// A session that is all but over is no credential any more.
+#[tokio::test]
+async fn a_session_that_ends_now_is_not_used_again() {
+    let ending = Answer::Session(Duration::from_secs(5));
+    let scene = Scene::on_vercel(ending, &[("AWS_ROLE_ARN", ROLE)]).await;
+    assert_eq!(scene.delete("db_1", &[TOKEN]).await.status, 204);
+    scene.sts.now(Answer::Refused);
+    assert_eq!(scene.delete("db_2", &[TOKEN]).await.error(), (500, "internal_error"));
+    assert!(scene.world.is_live("icfg_1", "db_2").await);
+}
+
+/// B5, F6: what has to be mended is 500, what passes is 503; the log has the cause, and neither has a
+/// secret.
+#[tokio::test]
+async fn a_role_that_is_not_to_be_had_is_answered() {
+    let scene = Scene::on_vercel(Answer::Refused, &[("AWS_ROLE_ARN", ROLE)]).await;
+    assert_eq!(scene.delete("db_1", &[]).await.error(), (500, "internal_error"), "no token");
+    assert_eq!(scene.sts.tokens().len(), 0);
+    let refused = scene.delete("db_1", &[TOKEN]).await;
+    assert_eq!(refused.error(), (500, "internal_error"));
+    assert_eq!(refused.message(), "internal error");
+    for passing in [Answer::IssuerOutOfReach, Answer::Broken, Answer::Reset] {
+        scene.sts.now(passing);
+        let reply = scene.delete("db_1", &[TOKEN]).await;
+        assert_eq!(reply.error(), (503, "store_unavailable"));
+        assert!(reply.headers.contains_key("retry-after"));
+    }
+    assert_eq!(scene.world.dynamodb.calls(), scene.world.dynamodb.signers().len());
+    assert!(scene.world.dynamodb.signers().is_empty(), "nothing was sent");
+    scene.sts.now(HOUR);
+    assert_eq!(scene.delete("db_1", &[TOKEN]).await.status, 204);
+    let log = scene.log();
+    for cause in [
+        "OIDC is off in the project's settings",
+        "STS does not let this deployment take the role of AWS_ROLE_ARN",
+        "InvalidIdentityToken",
+        "STS cannot be asked for the role of AWS_ROLE_ARN",
+    ] {
+        assert!(log.contains(cause), "{cause}: {log}");
+    }
+}
+
+/// A header that any caller can send is nobody's identity: elsewhere than on Vercel's platform it is
+/// not looked at, and stored keys are used.
+#[tokio::test]
+async fn a_callers_token_is_not_the_platforms() {
+    let variables = [&STORED_KEYS[..], &[("AWS_ROLE_ARN", ROLE)]].concat();
+    let scene = Scene::on_a_port(HOUR, &variables).await;
+    assert_eq!(scene.delete("db_1", &[TOKEN]).await.status, 204);
+    assert_eq!(scene.sts.tokens().len(), 0);
+    assert_eq!(scene.world.dynamodb.signers(), [stored()]);
+    scene.log();
+}
+
+/// Without a role, stored keys are used on Vercel too.
+#[tokio::test]
+async fn stored_keys_work_on_vercel() {
+    let scene = Scene::on_vercel(HOUR, &STORED_KEYS).await;
+    assert_eq!(scene.delete("db_1", &[TOKEN]).await.status, 204);
+    assert_eq!(scene.sts.tokens().len(), 0);
+    assert_eq!(scene.world.dynamodb.signers(), [stored()]);
+    scene.log();
+}
