@@ -1,5 +1,6 @@
-//! The function's process: on which core, started how, and what it costs so far.
+//! The process of a function or of its peer: on which core, started how, and what it costs so far.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -53,7 +54,7 @@ pub(crate) fn on_its_core<T: Send>(
     std::thread::scope(|scope| scope.spawn(pinned).join()).expect("the measurement panicked")
 }
 
-/// A function that runs. It is killed when dropped.
+/// A function that runs, or its peer. It is killed when dropped.
 pub(crate) struct Function {
     process: Child,
     address: SocketAddr,
@@ -89,8 +90,18 @@ pub(crate) struct Memory {
 impl Function {
     /// Starts a function on a free port, with this environment and no more.
     pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> anyhow::Result<Self> {
+        Self::start_with_arguments(binary, [""; 0], environment)
+    }
+
+    /// Starts what takes its port as a function does.
+    pub(crate) fn start_with_arguments(
+        binary: &Path,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        environment: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let process = Command::new(binary)
+            .args(arguments)
             .env_clear()
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("VERCEL_DEV_PORT", address.port().to_string())

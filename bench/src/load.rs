@@ -1,12 +1,14 @@
-//! The load: requests over keep-alive connections, one thread each. It is plain blocking I/O,
+//! The load: a closed loop over keep-alive connections, one thread each. It is plain blocking I/O,
 //! because what it computes is taken from the embedded DynamoDB, which shares its core.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
+use httparse::{EMPTY_HEADER, Response};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,24 +25,51 @@ impl Connection {
         Ok(Self(stream))
     }
 
-    /// Sends a request and waits for its 204, which has no body.
-    pub(crate) fn send(&mut self, request: &str) -> anyhow::Result<()> {
+    /// Sends a request and waits for its whole answer, which must have this status.
+    pub(crate) fn send(&mut self, request: &str, expected: u16) -> anyhow::Result<()> {
         self.0.write_all(request.as_bytes())?;
         let mut answer = [0; 4096];
         let mut length = 0;
-        while !answer[..length].ends_with(b"\r\n\r\n") {
+        loop {
             let read = self.0.read(&mut answer[length..])?;
             length += read;
-            if read == 0 || !answer[..length].starts_with(&b"HTTP/1.1 204"[..length.min(12)]) {
-                bail!("expected 204: {}", String::from_utf8_lossy(&answer[..length]));
+            let heard = &answer[..length];
+            match status_of_whole(heard)? {
+                Some(status) if status == expected => return Ok(()),
+                None if read > 0 => {}
+                _ => bail!("expected {expected}: {}", String::from_utf8_lossy(heard)),
             }
         }
-        Ok(())
     }
 }
 
-/// What a run took.
-#[derive(Default)]
+/// The status of an answer, once head and body are there.
+fn status_of_whole(answer: &[u8]) -> anyhow::Result<Option<u16>> {
+    let mut headers = [EMPTY_HEADER; 32];
+    let mut response = Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(answer)? else { return Ok(None) };
+    let status = response.code.context("an answer has a status")?;
+    let length = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
+    let body: usize = match length {
+        Some(length) => std::str::from_utf8(length.value)?.parse()?,
+        None => 0,
+    };
+    ensure!(length.is_some() || status == 204, "an answer has a length");
+    Ok((answer.len() == head + body).then_some(status))
+}
+
+/// What is sent, and until when.
+pub(crate) struct Load<'a> {
+    pub(crate) requests: &'a [String],
+    /// Whether they start anew after the last one; else that ends the load.
+    pub(crate) again: bool,
+    /// The answers' status.
+    pub(crate) status: u16,
+    /// After it no request is sent.
+    pub(crate) time: Duration,
+}
+
+/// What a load took.
 pub(crate) struct Run {
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,
@@ -48,35 +77,44 @@ pub(crate) struct Run {
     pub(crate) latencies: Vec<Duration>,
 }
 
-/// Sends every request once, over so many connections.
-pub(crate) fn run(
-    address: SocketAddr,
-    connections: usize,
-    requests: &[String],
-) -> anyhow::Result<Run> {
-    ensure!(requests.len() >= connections, "there is a request for every connection");
-    let shares = requests.chunks(requests.len().div_ceil(connections));
-    let shares: Vec<_> = shares
-        .map(|share| Ok((Connection::open(address)?, share)))
-        .collect::<std::io::Result<_>>()?;
-    let began = Instant::now();
-    let latencies = thread::scope(|scope| {
-        let threads: Vec<_> = shares
-            .into_iter()
-            .map(|(connection, share)| scope.spawn(|| send_all(connection, share)))
-            .collect();
-        let joined = threads.into_iter().map(|thread| thread.join().expect("the load panicked"));
-        joined.collect::<anyhow::Result<Vec<_>>>()
-    })?;
-    Ok(Run { elapsed: began.elapsed(), latencies: latencies.concat() })
-}
-
-fn send_all(mut connection: Connection, requests: &[String]) -> anyhow::Result<Vec<Duration>> {
-    let mut latencies = Vec::with_capacity(requests.len());
-    for request in requests {
+impl Load<'_> {
+    /// Sends requests over so many connections, the next one of all on each as it is answered.
+    pub(crate) fn run(&self, address: SocketAddr, connections: usize) -> anyhow::Result<Run> {
+        let connections: Vec<_> =
+            (0..connections).map(|_| Connection::open(address)).collect::<std::io::Result<_>>()?;
+        let next = AtomicUsize::new(0);
         let began = Instant::now();
-        connection.send(request)?;
-        latencies.push(began.elapsed());
+        let latencies = thread::scope(|scope| {
+            let threads: Vec<_> = connections
+                .into_iter()
+                .map(|connection| scope.spawn(|| self.send(connection, &next, began)))
+                .collect();
+            let joined =
+                threads.into_iter().map(|thread| thread.join().expect("the load panicked"));
+            joined.collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        Ok(Run { elapsed: began.elapsed(), latencies: latencies.concat() })
     }
-    Ok(latencies)
+
+    fn send(
+        &self,
+        mut connection: Connection,
+        next: &AtomicUsize,
+        began: Instant,
+    ) -> anyhow::Result<Vec<Duration>> {
+        let mut latencies = Vec::new();
+        loop {
+            let sent = Instant::now();
+            if sent - began >= self.time {
+                return Ok(latencies);
+            }
+            let mut index = next.fetch_add(1, Ordering::Relaxed);
+            if self.again {
+                index %= self.requests.len();
+            }
+            let Some(request) = self.requests.get(index) else { return Ok(latencies) };
+            connection.send(request, self.status)?;
+            latencies.push(sent.elapsed());
+        }
+    }
 }

@@ -17,8 +17,10 @@ use teardown_dev::issuer::Issuer;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::environment;
 use crate::function::{Cores, Function, Memory, on_its_core};
-use crate::{environment, installation, seed, token};
+use crate::requests::token;
+use crate::seed::{installation, seed};
 
 /// The resources of an installation that is purged.
 const SIZES: [usize; 2] = [1_000, 10_000];

@@ -1,0 +1,235 @@
+//! A function and its peer, measured by turns: first the peer, then the function, again and again.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use crate::function::{Cores, Function, Memory, on_its_core};
+use crate::load::Load;
+use crate::requests::Requests;
+
+/// Keep-alive connections of a load.
+pub(crate) const CONNECTIONS: [usize; 3] = [1, 32, 256];
+/// First deletes of the warm-up. They are what is replayed.
+const WARM_UP: usize = 1000;
+/// First deletes of a load, at most.
+const DELETES: usize = 4000;
+
+/// What a load asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    FirstDelete,
+    Replay,
+    Refusal,
+    NotFound,
+}
+
+pub(crate) const KINDS: [Kind; 4] =
+    [Kind::FirstDelete, Kind::Replay, Kind::Refusal, Kind::NotFound];
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    /// Starts of each.
+    pub(crate) starts: usize,
+    /// Loads of each kind, number of connections and side.
+    pub(crate) rounds: usize,
+    /// How long a load is.
+    pub(crate) time: Duration,
+}
+
+impl Effort {
+    pub(crate) const FULL: Self = Self { starts: 20, rounds: 3, time: Duration::from_secs(2) };
+    pub(crate) const QUICK: Self = Self { starts: 3, rounds: 1, time: Duration::from_millis(500) };
+
+    /// How many resources a side may need. One more start is that of the server that is loaded; one
+    /// more round warms up.
+    pub(crate) fn resources(self) -> usize {
+        self.starts + 1 + WARM_UP + (self.rounds + 1) * CONNECTIONS.len() * DELETES
+    }
+}
+
+/// The function or the peer: how it is started, with a DynamoDB of its own.
+pub(crate) struct Side {
+    pub(crate) command: Vec<PathBuf>,
+    pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) cores: Option<Cores>,
+}
+
+/// What was measured of a side.
+#[derive(Clone)]
+pub(crate) struct Figures {
+    /// From before the spawn until the first 204.
+    pub(crate) starts: Vec<Duration>,
+    /// After the first request.
+    pub(crate) at_rest: Memory,
+    pub(crate) after_load: Memory,
+    pub(crate) loads: Vec<Measured>,
+}
+
+/// What was measured of a load.
+#[derive(Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) kind: Kind,
+    pub(crate) connections: usize,
+    /// Requests a second.
+    pub(crate) rate: f64,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+    /// The server's own, per request.
+    pub(crate) cpu: Duration,
+}
+
+impl Side {
+    /// Starts it on its core; says how long it took until it answered this delete.
+    fn start(&self, request: &str) -> anyhow::Result<(Function, Duration)> {
+        let (binary, arguments) = self.command.split_first().context("a command has a name")?;
+        let (mut function, began) = on_its_core(self.cores, || {
+            let began = Instant::now();
+            let started = Function::start_with_arguments(binary, arguments, &self.environment)?;
+            Ok((started, began))
+        })?;
+        let mut connection = function.wait_until_it_listens()?;
+        connection.send(request, 204)?;
+        Ok((function, began.elapsed()))
+    }
+}
+
+/// A side whose server runs.
+struct Running<'a> {
+    server: Function,
+    figures: Figures,
+    requests: &'a Requests,
+    /// How many of the deletes were sent.
+    deleted: usize,
+}
+
+/// Measures each side by turns, in this order.
+pub(crate) fn by_turns<const N: usize>(
+    sides: &[Side; N],
+    requests: &Requests,
+    effort: Effort,
+) -> anyhow::Result<[Figures; N]> {
+    let mut starts = [const { Vec::new() }; N];
+    for request in &requests.deletes[..effort.starts] {
+        for (side, starts) in sides.iter().zip(&mut starts) {
+            starts.push(side.start(request).context("the starts")?.1);
+        }
+    }
+    let mut running = Vec::new();
+    for (side, starts) in sides.iter().zip(starts) {
+        let (server, _) = side.start(&requests.deletes[effort.starts])?;
+        let at_rest = server.memory()?;
+        let figures = Figures { starts, at_rest, after_load: at_rest, loads: Vec::new() };
+        let deleted = effort.starts + 1;
+        running.push(Running { server, figures, requests, deleted });
+    }
+    for side in &mut running {
+        side.warm_up().context("the warm-up")?;
+    }
+    for round in 0..=effort.rounds {
+        for kind in KINDS {
+            for connections in CONNECTIONS {
+                for side in &mut running {
+                    let measured = side.load(kind, connections, effort.time)?;
+                    // The first one warms up what its kind needs.
+                    if round > 0 {
+                        side.figures.loads.push(measured);
+                    }
+                }
+            }
+        }
+    }
+    let ended = running.into_iter().map(Running::end).collect::<anyhow::Result<Vec<_>>>()?;
+    ended.try_into().ok().context("as many as there were")
+}
+
+impl Running<'_> {
+    fn warm_up(&mut self) -> anyhow::Result<()> {
+        let requests = &self.requests.deletes[self.deleted..][..WARM_UP];
+        let load = Load { requests, again: false, status: 204, time: Duration::MAX };
+        load.run(self.server.address(), 32)?;
+        self.deleted += WARM_UP;
+        Ok(())
+    }
+
+    fn load(&mut self, kind: Kind, connections: usize, time: Duration) -> anyhow::Result<Measured> {
+        let (requests, again, status) = match kind {
+            Kind::FirstDelete => (&self.requests.deletes[self.deleted..][..DELETES], false, 204),
+            Kind::Replay => (&self.requests.deletes[..WARM_UP], true, 204),
+            Kind::Refusal => (self.requests.refused.as_slice(), true, 403),
+            Kind::NotFound => (self.requests.not_found.as_slice(), true, 404),
+        };
+        let load = Load { requests, again, status, time };
+        let before = self.server.cpu()?;
+        let mut run = load
+            .run(self.server.address(), connections)
+            .with_context(|| format!("{} at {connections} connections", kind.name()))?;
+        let (user, system) = self.server.cpu()?.since(before);
+        let count = run.latencies.len();
+        ensure!(count > 0, "nothing was answered");
+        if kind == Kind::FirstDelete {
+            self.deleted += count;
+        }
+        let count = u32::try_from(count)?;
+        Ok(Measured {
+            kind,
+            connections,
+            rate: f64::from(count) / run.elapsed.as_secs_f64(),
+            p50: quantile(&mut run.latencies, 0.5),
+            p99: quantile(&mut run.latencies, 0.99),
+            cpu: (user + system) / count,
+        })
+    }
+
+    fn end(self) -> anyhow::Result<Figures> {
+        Ok(Figures { after_load: self.server.memory()?, ..self.figures })
+    }
+}
+
+impl Kind {
+    /// In the plural.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::FirstDelete => "first deletes",
+            Self::Replay => "replays",
+            Self::Refusal => "refusals, 403",
+            Self::NotFound => "unknown paths, 404",
+        }
+    }
+}
+
+impl Figures {
+    pub(crate) fn start(&self) -> Duration {
+        quantile(&mut self.starts.clone(), 0.5)
+    }
+
+    /// The medians of what was measured of such loads, each figure by itself.
+    pub(crate) fn load(&self, kind: Kind, connections: usize) -> Measured {
+        let of_these = |load: &&Measured| load.kind == kind && load.connections == connections;
+        let loads: Vec<_> = self.loads.iter().filter(of_these).collect();
+        let median = |part: fn(&Measured) -> Duration| {
+            quantile(&mut loads.iter().map(|load| part(load)).collect::<Vec<_>>(), 0.5)
+        };
+        let mut rates: Vec<_> = loads.iter().map(|load| load.rate).collect();
+        rates.sort_unstable_by(f64::total_cmp);
+        Measured {
+            kind,
+            connections,
+            rate: rates.get(rates.len() / 2).copied().unwrap_or_default(),
+            p50: median(|load| load.p50),
+            p99: median(|load| load.p99),
+            cpu: median(|load| load.cpu),
+        }
+    }
+}
+
+/// The value below which this share of the values is; the least for 0.
+pub(crate) fn quantile(values: &mut [Duration], share: f64) -> Duration {
+    values.sort_unstable();
+    let last = u32::try_from(values.len().saturating_sub(1)).unwrap_or(u32::MAX);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to the last")]
+    let index = (f64::from(last) * share).round() as usize;
+    values.get(index).copied().unwrap_or_default()
+}
