@@ -30,6 +30,7 @@ mod sweep;
 mod tokens;
 mod tool;
 mod vectors;
+mod vercel_answers;
 mod vercel_platform;
 mod wire;
 mod world;
