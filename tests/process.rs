@@ -19,6 +19,9 @@ pub const DELETE_INSTALLATION: &str = env!("CARGO_BIN_EXE_delete_installation");
 pub const DELETE_CONFIGURATION: &str = env!("CARGO_BIN_EXE_delete_configuration");
 pub const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 
+/// An environment; of a name that stands twice, the last one counts.
+pub type Variables = Vec<(&'static str, String)>;
+
 /// A function's process; it ends with the test.
 pub struct Function {
     child: Child,
@@ -60,19 +63,19 @@ impl Function {
 }
 
 /// A command whose environment is these variables and no others.
-fn command(binary: &str, variables: &[(&str, &str)]) -> Command {
+fn command(binary: &str, variables: Variables) -> Command {
     let mut command = Command::new(binary);
-    command.env_clear().envs(variables.iter().copied()).stdout(Stdio::piped());
+    command.env_clear().envs(variables).stdout(Stdio::piped());
     command
 }
 
-pub fn start(binary: &str, variables: &[(&str, &str)]) -> Function {
+pub fn start(binary: &str, variables: Variables) -> Function {
     let mut child = command(binary, variables).spawn().unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
     Function { child, output }
 }
 
-pub fn run(binary: &str, variables: &[(&str, &str)]) -> Output {
+pub fn run(binary: &str, variables: Variables) -> Output {
     command(binary, variables).stderr(Stdio::piped()).output().unwrap()
 }
 
@@ -89,7 +92,7 @@ pub struct Lambda {
 
 impl Lambda {
     /// Starts a function with this environment.
-    pub async fn start(binary: &str, variables: &[(&str, &str)]) -> Self {
+    pub async fn start(binary: &str, mut variables: Variables) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let (sender, answers) = mpsc::unbounded_channel();
         let events_to_come = Arc::new(tokio::sync::Mutex::new(receiver));
@@ -103,13 +106,15 @@ impl Lambda {
                 .with_state(runtime),
         )
         .await;
-        let of_lambda = [
+        for (name, value) in [
             ("AWS_LAMBDA_RUNTIME_API", api.trim_start_matches("http://")),
             ("AWS_LAMBDA_FUNCTION_NAME", "f"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
             ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
-        ];
-        let function = start(binary, &[variables, &of_lambda].concat());
+        ] {
+            variables.push((name, value.to_owned()));
+        }
+        let function = start(binary, variables);
         Self { events, answers, _function: function }
     }
 

@@ -15,9 +15,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use crate::outside::{Answer, PROVIDER_SECRET};
+use crate::outside::Answer;
 use crate::process::{DELETE_RESOURCE, Function, free_port, start};
-use crate::world::{INTEGRATION, ISSUER, World, http_client, user};
+use crate::world::{World, http_client, user};
 
 /// A function on Vercel, and the platform's end of its socket.
 struct Deployed {
@@ -32,22 +32,11 @@ impl Deployed {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("ipc.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let (port, jwks) = (free_port().to_string(), ISSUER.jwks().to_string());
-        let function = start(
-            DELETE_RESOURCE,
-            &[
-                ("INTEGRATION_ID", INTEGRATION),
-                ("OIDC_JWKS", &jwks),
-                ("AWS_REGION", "us-east-1"),
-                ("AWS_ACCESS_KEY_ID", "local"),
-                ("AWS_SECRET_ACCESS_KEY", "local"),
-                ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
-                ("PROVIDER_URL", world.provider_url()),
-                ("PROVIDER_SECRET", PROVIDER_SECRET),
-                ("VERCEL_DEV_PORT", &port),
-                ("VERCEL_IPC_PATH", socket.to_str().unwrap()),
-            ],
-        );
+        let port = free_port().to_string();
+        let mut variables = world.environment();
+        variables.push(("VERCEL_DEV_PORT", port.clone()));
+        variables.push(("VERCEL_IPC_PATH", socket.to_str().unwrap().to_owned()));
+        let function = start(DELETE_RESOURCE, variables);
         let (stream, _) = listener.accept().await.unwrap();
         let url = format!("http://127.0.0.1:{port}");
         let messages = BufReader::new(stream);
