@@ -1,5 +1,5 @@
-//! Delete Configuration (E) and its idempotency (F), over the endpoint, the table and a Vercel that
-//! answers what it is told to.
+//! Delete Configuration (E) and its idempotency (F): who may, what stands in the way, what is deleted.
+//! What Vercel's answers come to is in `vercel_answers`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use tokio::sync::Semaphore;
 use crate::outside::{Answer, Heard};
 use crate::world::{ACCOUNT, World, account, configuration, id, system};
 
-const C1: &str = "/v1/integrations/configuration/icfg_1";
+pub const C1: &str = "/v1/integrations/configuration/icfg_1";
 const I1: &str = "/v1/installations/icfg_1";
-const GONE: (u16, Value) = (204, Value::Null);
-const DAY: Duration = Duration::from_hours(24);
+pub const GONE: (u16, Value) = (204, Value::Null);
+pub const DAY: Duration = Duration::from_hours(24);
 
 /// A world with one whole installation: settled, with a team, a token and what can belong to it.
-async fn world() -> World {
+pub async fn world() -> World {
     let world = World::announcing().await;
     world.install_whole("icfg_1", &["db_1", "db_2"]).await;
     world
 }
 
 /// Vercel's side is gone, ours too, and the token is erased.
-async fn is_gone(world: &World) -> bool {
+pub async fn is_gone(world: &World) -> bool {
     let items = world.items("icfg_1").await;
     let tombstone = &items["#installation"];
     let (ours, token) = (tombstone["finalized"] == true, items.contains_key("#token"));
@@ -237,153 +237,6 @@ async fn settled_invoices_stand_in_no_ones_way() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
-/// What an answer of Vercel comes to: the status, and the error's code.
-async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
-    world.vercel.script(answers.iter().cloned());
-    let reply = world.delete(C1).key("k1").send().await;
-    assert_eq!(reply.headers.contains_key("retry-after"), reply.status == 503);
-    (reply.status, reply.body["error"]["code"].clone())
-}
-
-/// E2, E3: 204, 404 and 410 mean gone.
-#[tokio::test]
-async fn vercel_says_that_it_is_gone() {
-    for status in [204, 404, 410] {
-        let world = world().await;
-        assert_eq!(after(&world, &[Answer::EffectThen(status)]).await, GONE, "{status}");
-        assert!(is_gone(&world).await);
-    }
-}
-
-/// E3, F3: Vercel refuses: 409 with its words, and nothing is gone or still intended; later it is
-/// asked anew.
-#[tokio::test]
-async fn vercel_refuses() {
-    for status in [400, 401, 403, 409] {
-        let world = world().await;
-        let before = world.all().await;
-        world.vercel.script([Answer::Status(status)]);
-        let reply = world.delete(C1).key("k1").send().await;
-        insta::allow_duplicates! {
-            insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"409 {"error":{"code":"upstream_refused","message":"Vercel refuses to delete the configuration: as scripted (scripted)","user":{"message":"Vercel did not permit this deletion."}}}"#);
-        }
-        assert_eq!(world.all().await, before);
-        world.clock.advance(DAY);
-        assert_eq!(world.sweep().await, [0; 4]);
-        assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
-        assert_eq!(world.vercel.heard().len(), 2);
-    }
-}
-
-/// B6, E3: Vercel is out of reach or talks nonsense: 503, with nothing deleted in our store; the same
-/// request, another one or the sweep carries on.
-#[tokio::test]
-async fn vercel_is_out_of_reach() {
-    let answers = [
-        Answer::Status(429),
-        Answer::Status(500),
-        Answer::Status(503),
-        Answer::Status(200),
-        Answer::Status(302),
-        Answer::Status(418),
-        Answer::RetryAfter(429, "120"),
-        Answer::RetryAfter(503, "Fri, 31 Dec 1999 23:59:59 GMT"),
-        Answer::Reset,
-    ];
-    join_all(answers.iter().enumerate().map(async |(n, answer)| {
-        let world = world().await;
-        let before = world.items("icfg_1").await;
-        world.vercel.lasting(answer.clone());
-        let reply = world.delete(C1).key("k1").send().await;
-        assert_eq!(reply.error(), (503, "upstream_unavailable"), "{answer:?}");
-        assert_eq!(reply.message(), "Vercel's API is not available");
-        let wait = if matches!(answer, Answer::RetryAfter(429, _)) { "120" } else { "5" };
-        let wait = if matches!(answer, Answer::RetryAfter(503, _)) { "1" } else { wait };
-        assert_eq!(reply.headers["retry-after"], wait, "{answer:?}");
-        let mut items = world.items("icfg_1").await;
-        let intent = items.remove("work#configuration").unwrap();
-        assert_eq!(items, before, "{answer:?}");
-        let unclear = matches!(
-            answer,
-            Answer::Reset | Answer::Status(500 | 503) | Answer::RetryAfter(503, _)
-        );
-        assert_eq!((&intent["unclear"], &intent["attempts"]), (&json!(unclear), &json!(1)));
-        assert!(intent["last_error"].as_str().unwrap().starts_with("Vercel "), "{intent}");
-        let lines = world.vercel.lines();
-        assert!(lines.iter().all(|line| line.starts_with("DELETE /v1/")), "{lines:?}");
-        assert!(world.is_live("icfg_1", "db_1").await);
-        world.vercel.lasting(Answer::Honest);
-        match n % 3 {
-            0 => assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE),
-            1 => assert_eq!(world.delete(C1).key("k2").send().await.whole(), GONE),
-            _ => {
-                world.clock.advance(Duration::from_hours(1));
-                assert!(world.sweep().await[1] >= 1);
-            }
-        }
-        assert!(is_gone(&world).await, "{answer:?}");
-        assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
-    }))
-    .await;
-}
-
-/// E3: an API that never answers holds a request up for 12 s at most, not for good.
-#[tokio::test]
-async fn vercel_never_answers() {
-    let world = world().await;
-    world.vercel.lasting(Answer::Silence);
-    let reply = world.delete(C1).key("k1").send().await;
-    assert_eq!(reply.error(), (503, "upstream_unavailable"));
-    assert_eq!(world.vercel.heard().len(), 3, "each attempt is given up in time");
-    world.vercel.lasting(Answer::Honest);
-    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
-}
-
-/// E2: the token dies with the configuration: 401 and 403 mean gone after an attempt that got no
-/// definite answer, within a request or before it; and only then.
-#[tokio::test]
-async fn a_dead_token_means_gone_after_an_unclear_attempt() {
-    for status in [401, 403] {
-        for unclear in [Answer::EffectThenReset, Answer::EffectThen(502)] {
-            let world = world().await;
-            assert_eq!(after(&world, &[unclear.clone(), Answer::Status(status)]).await, GONE);
-            assert!(is_gone(&world).await);
-
-            let world = self::world().await;
-            let lost = [unclear, Answer::Status(500), Answer::Status(429)];
-            let unavailable = (503, json!("upstream_unavailable"));
-            assert_eq!(after(&world, &lost).await, unavailable);
-            assert_eq!(after(&world, &[Answer::Status(status)]).await, GONE);
-            assert!(is_gone(&world).await);
-        }
-        let world = world().await;
-        let busy = [Answer::Status(429), Answer::Status(status)];
-        assert_eq!(after(&world, &busy).await, (409, json!("upstream_refused")));
-        assert!(!is_gone(&world).await);
-    }
-}
-
-/// E5: Vercel calls our Delete Installation while it deletes: both end well.
-#[tokio::test]
-async fn vercel_calls_delete_installation_meanwhile() {
-    for answer in [Answer::Honest, Answer::EffectThenReset, Answer::EffectThen(500)] {
-        let world = world().await;
-        world.vercel.calls_back(&world.url);
-        world.vercel.script([answer]);
-        let reply = world.delete(C1).key("k1").send().await;
-        assert_eq!(reply.whole(), GONE);
-        assert!(is_gone(&world).await);
-        world.sweep_all().await;
-        let items = world.items("icfg_1").await;
-        let keys: Vec<_> = items.keys().collect();
-        assert_eq!(keys, ["#installation", "receipt#configuration", "receipt#installation"]);
-        assert_eq!(items["#installation"]["state"], "finalized");
-        assert_eq!(world.provider.ids().len(), 3);
-        assert_eq!(world.provider.heard().len(), 3);
-        assert!(world.vercel.lines().iter().all(|line| !line.contains("finalize")));
-    }
-}
-
 /// F2: the same key with another team is another request; a key belongs to one operation (F1).
 #[tokio::test]
 async fn a_key_stands_for_one_request() {
@@ -459,59 +312,6 @@ async fn who_lost_the_lease_changes_nothing() {
         after.retain(|pk, _| table.contains_key(pk));
         assert_eq!(after, table, "{late}: nothing but the late answer was recorded");
     }
-}
-
-/// F5: a process that is killed while it waits for Vercel leaves an intent: the sweep carries on as
-/// soon as the lease is over, and the receipt names who asked.
-#[tokio::test]
-async fn the_sweep_carries_on() {
-    let world = world().await;
-    world.vercel.script([Answer::EffectThenReset]);
-    let reply = world.delete(C1).key("k1").send().await;
-    assert_eq!(reply.whole(), GONE, "403 after a lost answer");
-
-    let world = self::world().await;
-    world.vercel.script([Answer::EffectThenReset, Answer::Reset, Answer::Reset]);
-    assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
-    assert_eq!(world.sweep().await, [0; 4], "it is put off");
-    world.clock.advance(Duration::from_secs(16));
-    let [taken, done, ..] = world.sweep().await;
-    assert!(taken >= 1 && done == taken, "{taken} {done}");
-    assert!(is_gone(&world).await);
-    let receipt = &world.items("icfg_1").await["receipt#installation"];
-    assert_eq!(receipt["deletedAt"], world.clock.timestamp().as_secs(), "when it was committed");
-    assert_eq!(receipt["deletedBy"]["userId"], "user_1");
-    assert!(receipt["keySha256"].is_string());
-    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
-}
-
-/// E3: what Vercel refuses to the sweep is withdrawn too; what fails for 3 days is parked, and a
-/// request takes it up again.
-#[tokio::test]
-async fn the_sweep_withdraws_and_parks() {
-    let world = world().await;
-    let before = world.all().await;
-    world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
-    assert_eq!(world.delete(C1).send().await.status, 503);
-    world.clock.advance(Duration::from_secs(16));
-    world.vercel.script([Answer::Status(409)]);
-    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
-    assert_eq!(world.all().await, before);
-
-    world.vercel.lasting(Answer::Status(418));
-    assert_eq!(world.delete(C1).send().await.status, 503);
-    world.clock.advance(Duration::from_hours(1));
-    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
-    world.clock.advance(3 * DAY);
-    assert_eq!(world.sweep().await, [1, 0, 0, 1]);
-    world.clock.advance(3 * DAY);
-    assert_eq!(world.sweep().await, [0; 4]);
-    let parked = world.store.parked(10).await.unwrap();
-    assert_eq!((parked.len(), parked[0].what.as_str()), (1, "configuration"));
-    assert_eq!(parked[0].last_error, "Vercel answered 418: as scripted (scripted)");
-    world.vercel.lasting(Answer::Honest);
-    assert_eq!(world.delete(C1).send().await.whole(), GONE);
-    assert!(is_gone(&world).await && world.store.parked(10).await.unwrap().is_empty());
 }
 
 /// D4, E3: while the intent is open the installation is active: what is registered then is counted,

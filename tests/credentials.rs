@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::dynamodb::Signer;
 use crate::process::{DELETE_RESOURCE, Function, free_port, start};
 use crate::wire::listen;
-use crate::world::{INTEGRATION, ISSUER, Reply, World, http_client, user};
+use crate::world::{Reply, World, http_client, user};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/teardown";
 
@@ -150,7 +150,7 @@ struct Scene {
 
 impl Scene {
     /// A function on Vercel's platform.
-    async fn on_vercel(answer: Answer, variables: &[(&str, &str)]) -> Self {
+    async fn on_vercel(answer: Answer, variables: &[(&'static str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("ipc.sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -163,33 +163,25 @@ impl Scene {
     }
 
     /// A function on a plain port.
-    async fn on_a_port(answer: Answer, variables: &[(&str, &str)]) -> Self {
+    async fn on_a_port(answer: Answer, variables: &[(&'static str, &str)]) -> Self {
         let mut scene = Self::start(answer, variables).await;
         assert!(scene.function.line().starts_with("Dev server listening"));
         scene
     }
 
-    async fn start(answer: Answer, variables: &[(&str, &str)]) -> Self {
+    async fn start(answer: Answer, variables: &[(&'static str, &str)]) -> Self {
         let world = World::new().await;
         world.install("icfg_1", &["db_1", "db_2", "db_3"]).await;
         let (sts, sts_url) = Sts::start(answer).await;
-        let (port, jwks) = (free_port().to_string(), ISSUER.jwks().to_string());
-        let function = start(
-            DELETE_RESOURCE,
-            &[
-                variables,
-                &[
-                    ("INTEGRATION_ID", INTEGRATION),
-                    ("OIDC_JWKS", &jwks),
-                    ("AWS_REGION", "us-east-1"),
-                    ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
-                    ("AWS_ENDPOINT_URL_STS", &sts_url),
-                    ("VERCEL_DEV_PORT", &port),
-                    ("RUST_LOG", "trace"),
-                ],
-            ]
-            .concat(),
-        );
+        let port = free_port().to_string();
+        let mut environment = world.environment();
+        environment
+            .retain(|(name, _)| !["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].contains(name));
+        environment.extend(variables.iter().map(|(name, it)| (*name, (*it).to_owned())));
+        environment.push(("AWS_ENDPOINT_URL_STS", sts_url));
+        environment.push(("VERCEL_DEV_PORT", port.clone()));
+        environment.push(("RUST_LOG", "trace".to_owned()));
+        let function = start(DELETE_RESOURCE, environment);
         let url = format!("http://127.0.0.1:{port}");
         Self { world, sts, url, function, _platform: None }
     }

@@ -1,4 +1,4 @@
-//! A proxy before the embedded DynamoDB: it counts the calls and does what no emulator does by
+//! A proxy before the DynamoDB: it counts the calls and does what no emulator does by
 //! itself, such as conflicts, throttling and answers that are lost.
 
 use std::collections::VecDeque;

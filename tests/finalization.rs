@@ -1,9 +1,12 @@
 //! The finalization of uninstalled installations at Vercel (G3).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use teardown::app::SweepTime;
 use teardown::store::operations::Settled;
+use tokio::sync::Semaphore;
 
 use crate::outside::Answer;
 use crate::world::{World, id};
@@ -132,7 +135,7 @@ async fn is_finalized_without_token(world: &World) -> bool {
 async fn settling_takes_nothing_from_whoever_holds_it() {
     let world = world().await;
     world.clock.advance(22 * HOUR);
-    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::Gate(gate.clone(), 204)]);
     let meanwhile = async {
         while world.vercel.heard().is_empty() {
@@ -144,5 +147,35 @@ async fn settling_takes_nothing_from_whoever_holds_it() {
     };
     let (report, ()) = tokio::join!(world.sweep(), meanwhile);
     assert_eq!((report, world.vercel.heard().len()), ([1, 1, 0, 0], 1));
+    assert!(is_finalized(&world).await);
+}
+
+/// F5: whoever lost the lease ends no finalization, though Vercel has said its word: it is its
+/// successor's, who asks again.
+#[tokio::test]
+async fn who_lost_the_lease_ends_nothing() {
+    let world = world().await;
+    world.store.settle_invoices(&id("icfg_1")).await.unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    world.dynamodb.hold("TransactWriteItems", gate.clone());
+    let process = world.process().await;
+    let meanwhile = async {
+        // Until Vercel has finalized, and the table is about to be told.
+        while !world.dynamodb.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        // Longer than any lease.
+        world.clock.advance(Duration::from_mins(3));
+        world.vercel.script([Answer::Status(418)]);
+        assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+        let before = world.items("icfg_1").await;
+        gate.add_permits(1);
+        before
+    };
+    let (_, before) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    assert_eq!(world.items("icfg_1").await, before);
+    assert!(!is_finalized(&world).await);
+    world.clock.advance(HOUR);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     assert!(is_finalized(&world).await);
 }

@@ -7,10 +7,21 @@ use serde_json::{Value, json};
 
 use crate::outside::PROVIDER_SECRET;
 use crate::process::{
-    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP, free_port, run,
-    start,
+    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP, Variables,
+    free_port, run, start,
 };
-use crate::world::{ACCOUNT, CRON_SECRET, INTEGRATION, ISSUER, World, serve, user};
+use crate::world::{ACCOUNT, CRON_SECRET, INTEGRATION, World, serve, user};
+
+fn owned(variables: &[(&'static str, &str)]) -> Variables {
+    variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+}
+
+/// What a function in this world that listens on this port has in its environment.
+fn on_port(world: &World, port: u16) -> Variables {
+    let mut variables = world.environment();
+    variables.push(("VERCEL_DEV_PORT", port.to_string()));
+    variables
+}
 
 /// A start that fails says why in one line that names the variable, and no secret.
 #[test]
@@ -34,12 +45,12 @@ fn a_bad_environment_stops_the_start_with_one_line() {
         ),
         (&[id, ("AWS_EC2_METADATA_DISABLED", "true")], "teardown: AWS_REGION: is required\n"),
     ] {
-        let output = run(DELETE_RESOURCE, variables);
+        let output = run(DELETE_RESOURCE, owned(variables));
         assert_eq!(String::from_utf8(output.stderr).unwrap(), line);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
     }
-    let output = run(SWEEP, &[region, id]);
+    let output = run(SWEEP, owned(&[region, id]));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "teardown: CRON_SECRET: is required\n");
 }
 
@@ -56,19 +67,7 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
         *counted.lock().unwrap() += 1;
         StatusCode::NOT_FOUND
     }));
-    let (keys, jwks) = (keys.await, ISSUER.jwks().to_string());
-    let environment = |port: &'static str| {
-        [
-            ("INTEGRATION_ID", INTEGRATION.to_owned()),
-            ("OIDC_JWKS", jwks.clone()),
-            ("OIDC_JWKS_URL", keys.clone()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "planted-secret".to_owned()),
-            ("AWS_ENDPOINT_URL_DYNAMODB", world.dynamodb_url.clone()),
-            ("VERCEL_DEV_PORT", port.to_owned()),
-        ]
-    };
+    let keys = keys.await;
     let http = crate::world::http_client();
     for (binary, path, other, status) in [
         (
@@ -84,10 +83,10 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
             200,
         ),
     ] {
-        let port: &'static str = free_port().to_string().leak();
-        let variables = environment(port);
-        let variables: Vec<_> = variables.iter().map(|(name, it)| (*name, it.as_str())).collect();
-        let mut function = start(binary, &variables);
+        let port = free_port();
+        let mut variables = on_port(&world, port);
+        variables.push(("OIDC_JWKS_URL", keys.clone()));
+        let mut function = start(binary, variables.clone());
         assert_eq!(function.line(), format!("Dev server listening: {port}\n"));
         let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
         let answer = http.delete(url(path)).bearer_auth(&token).header("idempotency-key", "k1");
@@ -98,7 +97,7 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
         let unknown = path.replace("icfg_1", "icfg_x");
         let answer = http.delete(url(&unknown)).bearer_auth(&stranger).send().await.unwrap();
         assert_eq!(answer.status(), status);
-        let busy = run(binary, &variables);
+        let busy = run(binary, variables);
         assert_eq!(busy.status.code(), Some(1));
         let line = String::from_utf8(busy.stderr).unwrap();
         assert!(line.contains("Address already in use") && line.lines().count() == 1, "{line}");
@@ -134,21 +133,10 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
 #[tokio::test]
 async fn the_log_has_the_cause_of_a_fault() {
     let world = World::new().await;
-    let port = free_port().to_string();
-    let jwks = ISSUER.jwks().to_string();
-    let mut function = start(
-        DELETE_RESOURCE,
-        &[
-            ("INTEGRATION_ID", INTEGRATION),
-            ("TABLE_NAME", "misspelt"),
-            ("OIDC_JWKS", &jwks),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "local"),
-            ("AWS_SECRET_ACCESS_KEY", "local"),
-            ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
-            ("VERCEL_DEV_PORT", &port),
-        ],
-    );
+    let port = free_port();
+    let mut variables = on_port(&world, port);
+    variables.push(("TABLE_NAME", "misspelt".to_owned()));
+    let mut function = start(DELETE_RESOURCE, variables);
     function.line();
     let url = format!("http://127.0.0.1:{port}/v1/installations/icfg_1/resources/db_1");
     let token = world.token(&user("icfg_1"));
@@ -166,19 +154,7 @@ async fn a_binary_serves_its_endpoint_on_lambda() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     let token = world.token(&user("icfg_1"));
-    let jwks = ISSUER.jwks().to_string();
-    let mut lambda = Lambda::start(
-        DELETE_INSTALLATION,
-        &[
-            ("INTEGRATION_ID", INTEGRATION),
-            ("OIDC_JWKS", &jwks),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "local"),
-            ("AWS_SECRET_ACCESS_KEY", "local"),
-            ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
-        ],
-    )
-    .await;
+    let mut lambda = Lambda::start(DELETE_INSTALLATION, world.environment()).await;
     let event = |method: &str, token: &str| {
         json!({
             "version": "2.0", "routeKey": "$default", "rawPath": "/v1/installations/icfg_1",
@@ -219,29 +195,15 @@ async fn a_binary_serves_its_endpoint_on_lambda() {
 async fn what_is_owed_is_carried_out_by_binaries() {
     let world = World::announcing().await;
     world.install_whole("icfg_1", &["db_1"]).await;
-    let jwks = ISSUER.jwks().to_string();
-    let ports = [free_port(), free_port()].map(|port| port.to_string());
-    let start = |binary, port: &str| {
-        let variables = [
-            ("INTEGRATION_ID", INTEGRATION),
-            ("OIDC_JWKS", &jwks),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "local"),
-            ("AWS_SECRET_ACCESS_KEY", "local"),
-            ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
-            ("VERCEL_API_URL", world.config.vercel_api_url.as_str()),
-            ("PROVIDER_URL", world.provider_url()),
-            ("PROVIDER_SECRET", PROVIDER_SECRET),
-            ("CRON_SECRET", CRON_SECRET),
-            ("VERCEL_DEV_PORT", port),
-        ];
-        let mut function = start(binary, &variables);
+    let ports = [free_port(), free_port()];
+    let start = |binary, port| {
+        let mut function = start(binary, on_port(&world, port));
         function.line();
         function
     };
     let http = crate::world::http_client();
 
-    let function = start(DELETE_CONFIGURATION, &ports[0]);
+    let function = start(DELETE_CONFIGURATION, ports[0]);
     let url = format!("http://127.0.0.1:{}/v1/integrations/configuration/icfg_1", ports[0]);
     let token = world.token(&user("icfg_1"));
     assert_eq!(http.delete(url).bearer_auth(&token).send().await.unwrap().status(), 204);
@@ -254,7 +216,7 @@ async fn what_is_owed_is_carried_out_by_binaries() {
         ["DELETE /v1/integrations/configuration/icfg_1?teamId=team_1"]
     );
 
-    let function = start(SWEEP, &ports[1]);
+    let function = start(SWEEP, ports[1]);
     let url = format!("http://127.0.0.1:{}/api/sweep", ports[1]);
     let refused = http.get(&url).bearer_auth(&token).send().await.unwrap();
     assert_eq!(refused.status(), 403);
@@ -278,20 +240,7 @@ async fn a_schedule_sweeps_on_lambda() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     assert_eq!(world.delete("/v1/installations/icfg_1/resources/db_1").send().await.status, 204);
-    let mut lambda = Lambda::start(
-        SWEEP,
-        &[
-            ("INTEGRATION_ID", INTEGRATION),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "local"),
-            ("AWS_SECRET_ACCESS_KEY", "local"),
-            ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
-            ("PROVIDER_URL", world.provider_url()),
-            ("PROVIDER_SECRET", PROVIDER_SECRET),
-            ("CRON_SECRET", CRON_SECRET),
-        ],
-    )
-    .await;
+    let mut lambda = Lambda::start(SWEEP, world.environment()).await;
     let refused = lambda.invoke(json!({ "source": "mine", "detail": {} })).await;
     assert!(refused["errorMessage"].is_string(), "{refused}");
     assert!(world.provider.heard().is_empty());

@@ -1,4 +1,5 @@
-//! The tests: HTTP in, HTTP and the table out, against the embedded DynamoDB and a local issuer.
+//! The tests: HTTP in, HTTP and the table out, against the embedded DynamoDB, or the one that
+//! `TEST_DYNAMODB` names, and a local issuer.
 //!
 //! Each test that proves a requirement of `docs/contract.md` names it.
 #![expect(unreachable_pub, reason = "a test binary has no API")]
@@ -31,6 +32,7 @@ mod sweep;
 mod tokens;
 mod tool;
 mod vectors;
+mod vercel_answers;
 mod vercel_platform;
 mod wire;
 mod world;

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{self, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -18,6 +19,9 @@ pub const DELETE_RESOURCE: &str = env!("CARGO_BIN_EXE_delete_resource");
 pub const DELETE_INSTALLATION: &str = env!("CARGO_BIN_EXE_delete_installation");
 pub const DELETE_CONFIGURATION: &str = env!("CARGO_BIN_EXE_delete_configuration");
 pub const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
+
+/// An environment; of a name that stands twice, the last one counts.
+pub type Variables = Vec<(&'static str, String)>;
 
 /// A function's process; it ends with the test.
 pub struct Function {
@@ -59,20 +63,30 @@ impl Function {
     }
 }
 
+/// Where a function's binary is: where cargo has built it for the tests, or, if `TEST_FUNCTIONS` names
+/// a folder, there, such as those that hosts run.
+fn path(binary: &str) -> PathBuf {
+    let built = PathBuf::from(binary);
+    match std::env::var_os("TEST_FUNCTIONS") {
+        Some(folder) => Path::new(&folder).join(built.file_name().unwrap()),
+        None => built,
+    }
+}
+
 /// A command whose environment is these variables and no others.
-fn command(binary: &str, variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary);
-    command.env_clear().envs(variables.iter().copied()).stdout(Stdio::piped());
+fn command(binary: &str, variables: Variables) -> Command {
+    let mut command = Command::new(path(binary));
+    command.env_clear().envs(variables).stdout(Stdio::piped());
     command
 }
 
-pub fn start(binary: &str, variables: &[(&str, &str)]) -> Function {
+pub fn start(binary: &str, variables: Variables) -> Function {
     let mut child = command(binary, variables).spawn().unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
     Function { child, output }
 }
 
-pub fn run(binary: &str, variables: &[(&str, &str)]) -> Output {
+pub fn run(binary: &str, variables: Variables) -> Output {
     command(binary, variables).stderr(Stdio::piped()).output().unwrap()
 }
 
@@ -89,7 +103,7 @@ pub struct Lambda {
 
 impl Lambda {
     /// Starts a function with this environment.
-    pub async fn start(binary: &str, variables: &[(&str, &str)]) -> Self {
+    pub async fn start(binary: &str, mut variables: Variables) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let (sender, answers) = mpsc::unbounded_channel();
         let events_to_come = Arc::new(tokio::sync::Mutex::new(receiver));
@@ -103,13 +117,15 @@ impl Lambda {
                 .with_state(runtime),
         )
         .await;
-        let of_lambda = [
+        for (name, value) in [
             ("AWS_LAMBDA_RUNTIME_API", api.trim_start_matches("http://")),
             ("AWS_LAMBDA_FUNCTION_NAME", "f"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
             ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
-        ];
-        let function = start(binary, &[variables, &of_lambda].concat());
+        ] {
+            variables.push((name, value.to_owned()));
+        }
+        let function = start(binary, variables);
         Self { events, answers, _function: function }
     }
 
@@ -144,7 +160,11 @@ impl RuntimeApi {
         (headers, axum::Json(event)).into_response()
     }
 
-    async fn answer(State(lambda): State<Self>, _: Path<String>, request: Request) -> StatusCode {
+    async fn answer(
+        State(lambda): State<Self>,
+        _: extract::Path<String>,
+        request: Request,
+    ) -> StatusCode {
         let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
         lambda.answers.send(serde_json::from_slice(&body).unwrap()).unwrap();
         StatusCode::ACCEPTED

@@ -1,8 +1,11 @@
 //! Announcements to the provider (G1): what is sent, and what its answers come to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use teardown::app::SweepTime;
+use tokio::sync::Semaphore;
 
 use crate::outside::Answer;
 use crate::world::{ACCOUNT, World, system};
@@ -211,4 +214,38 @@ async fn another_deletion_has_another_id() {
     }
     let ids = world.provider.ids();
     assert_eq!(ids.into_values().map(|ids| ids.len()).collect::<Vec<_>>(), [2]);
+}
+
+/// F5, G4: whoever is late with the announcement of a deletion does not end that of a later one of
+/// the same resource, which is owed under the same key.
+#[tokio::test]
+async fn a_late_announcement_ends_no_other() {
+    let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
+    world.install("icfg_1", &["db_1"]).await;
+    assert_eq!(world.delete(R1).send().await.status, 204);
+    let gate = Arc::new(Semaphore::new(0));
+    world.provider.script([Answer::Gate(gate.clone(), 200)]);
+    let process = world.process().await;
+    let meanwhile = async {
+        while world.provider.heard().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        // Longer than any lease.
+        world.clock.advance(Duration::from_mins(3));
+        assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+        world.clock.advance(Duration::from_hours(2));
+        world.register(json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } })).await;
+        assert_eq!(world.delete(R1).send().await.status, 204);
+        // Taken as often as the other was when the late one had it.
+        world.provider.script([Answer::Status(503)]);
+        assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+        let before = world.items("icfg_1").await;
+        gate.add_permits(1);
+        before
+    };
+    let (_, before) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    assert_eq!(world.items("icfg_1").await, before);
+    world.clock.advance(Duration::from_secs(16));
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    assert_eq!(world.provider.ids().into_values().map(|ids| ids.len()).collect::<Vec<_>>(), [2]);
 }

@@ -222,3 +222,50 @@ async fn a_fault_at_any_call_is_overcome() {
         }
     }
 }
+
+/// F5: whoever is late with an intent that was withdrawn does not withdraw a later one.
+#[tokio::test]
+async fn a_late_refusal_withdraws_no_other_intent() {
+    let world = world().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::Gate(gate.clone(), 409), Answer::Status(409)]);
+    let meanwhile = async {
+        while world.vercel.heard().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_secs(31));
+        let withdrawn = world.delete(C1).key("k2").send().await;
+        assert_eq!(withdrawn.error(), (409, "upstream_refused"));
+        world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
+        let put_off = world.delete(C1).key("k3").send().await;
+        assert_eq!(put_off.error(), (503, "upstream_unavailable"));
+        gate.add_permits(1);
+    };
+    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    assert_eq!((first.status, world.vercel.is_gone("icfg_1")), (204, true), "it asks again");
+}
+
+/// F1, F2: of two requests under one key that find Vercel's side gone, one commits: what it recorded
+/// is not written over.
+#[tokio::test]
+async fn who_commits_second_overwrites_no_outcome() {
+    let world = world().await;
+    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+    world.sweep_all().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.dynamodb.hold("TransactWriteItems", gate.clone());
+    let other = format!("{C1}?teamId=team_1");
+    let meanwhile = async {
+        while !world.dynamodb.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.delete(&other).key("k1").send().await.status, 204);
+        let before = world.all().await;
+        gate.add_permits(1);
+        before
+    };
+    let (first, before) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    assert_eq!(first.error(), (409, "idempotency_key_reused"));
+    assert_eq!(world.all().await, before);
+    assert_eq!(world.delete(&other).key("k1").send().await.status, 204, "the replay");
+}

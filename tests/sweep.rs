@@ -169,6 +169,30 @@ async fn what_is_not_due_any_more_is_not_taken() {
     assert_eq!(world.provider.heard().len(), 1);
 }
 
+/// G6: what another sweep has parked since the index was read is not taken.
+#[tokio::test]
+async fn what_is_parked_meanwhile_is_not_taken() {
+    let world = world(1).await;
+    world.provider.lasting(Answer::Status(503));
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    world.clock.advance(Duration::from_hours(3 * 24));
+    let gate = Arc::new(Semaphore::new(0));
+    world.dynamodb.hold("UpdateItem", gate.clone());
+    let process = world.process().await;
+    let meanwhile = async {
+        while !world.dynamodb.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.sweep().await, [1, 0, 0, 1]);
+        gate.add_permits(1);
+    };
+    let (response, ()) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(&body[..], br#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
+    assert_eq!(world.provider.heard().len(), 2);
+    assert_eq!(world.store.parked(10).await.unwrap().len(), 1);
+}
+
 /// G2: what DynamoDB leaves undone of a batch is done again.
 #[tokio::test]
 async fn a_batch_that_is_left_undone_is_done_again() {

@@ -15,9 +15,11 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use crate::outside::{Answer, PROVIDER_SECRET};
-use crate::process::{DELETE_RESOURCE, Function, free_port, start};
-use crate::world::{INTEGRATION, ISSUER, World, http_client, user};
+use crate::outside::Answer;
+use crate::process::{
+    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Function, SWEEP, free_port, start,
+};
+use crate::world::{CRON_SECRET, World, http_client, user};
 
 /// A function on Vercel, and the platform's end of its socket.
 struct Deployed {
@@ -28,26 +30,15 @@ struct Deployed {
 }
 
 impl Deployed {
-    async fn start(world: &World) -> Self {
+    async fn start(world: &World, binary: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("ipc.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let (port, jwks) = (free_port().to_string(), ISSUER.jwks().to_string());
-        let function = start(
-            DELETE_RESOURCE,
-            &[
-                ("INTEGRATION_ID", INTEGRATION),
-                ("OIDC_JWKS", &jwks),
-                ("AWS_REGION", "us-east-1"),
-                ("AWS_ACCESS_KEY_ID", "local"),
-                ("AWS_SECRET_ACCESS_KEY", "local"),
-                ("AWS_ENDPOINT_URL_DYNAMODB", &world.dynamodb_url),
-                ("PROVIDER_URL", world.provider_url()),
-                ("PROVIDER_SECRET", PROVIDER_SECRET),
-                ("VERCEL_DEV_PORT", &port),
-                ("VERCEL_IPC_PATH", socket.to_str().unwrap()),
-            ],
-        );
+        let port = free_port().to_string();
+        let mut variables = world.environment();
+        variables.push(("VERCEL_DEV_PORT", port.clone()));
+        variables.push(("VERCEL_IPC_PATH", socket.to_str().unwrap().to_owned()));
+        let function = start(binary, variables);
         let (stream, _) = listener.accept().await.unwrap();
         let url = format!("http://127.0.0.1:{port}");
         let messages = BufReader::new(stream);
@@ -67,9 +58,10 @@ impl Deployed {
     }
 
     /// Sends the request of this number, as the platform does; the answer's status.
-    async fn send(&self, number: usize, path: &str, token: &str) -> u16 {
+    async fn send(&self, number: usize, method: &str, path: &str, token: &str) -> u16 {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let request = http_client()
-            .delete(format!("{}{path}", self.url))
+            .request(method, format!("{}{path}", self.url))
             .bearer_auth(token)
             .header("x-vercel-internal-invocation-id", format!("invocation-{number}"))
             .header("x-vercel-internal-request-id", number.to_string());
@@ -89,16 +81,16 @@ fn end(number: usize) -> Value {
 async fn a_request_ends_when_its_work_has_ended() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
-    let mut deployed = Deployed::start(&world).await;
+    let mut deployed = Deployed::start(&world, DELETE_RESOURCE).await;
     let token = world.token(&user("icfg_1"));
     let path = "/v1/installations/icfg_1/resources/db_1";
 
     let gate = Arc::new(Semaphore::new(0));
     world.provider.script([Answer::Gate(gate.clone(), 200)]);
-    assert_eq!(deployed.send(0, path, &token).await, 204, "the answer waits for nothing");
+    assert_eq!(deployed.send(0, "DELETE", path, &token).await, 204, "the answer waits for nothing");
     let others = (1..20).map(|number| {
         let token = if number % 2 == 0 { token.as_str() } else { "nobody's" };
-        deployed.send(number, path, token)
+        deployed.send(number, "DELETE", path, token)
     });
     for (number, status) in (1..).zip(join_all(others).await) {
         assert_eq!(status, if number % 2 == 0 { 204 } else { 403 }, "{number}");
@@ -115,6 +107,46 @@ async fn a_request_ends_when_its_work_has_ended() {
     assert_eq!(deployed.message().await, end(0));
     let keys = ["#installation", "receipt#resource#db_1"];
     assert_eq!(world.sort_keys("icfg_1").await, keys, "it was announced");
+}
+
+/// Each function says that it is ready, answers many requests at once, and says of each when it has
+/// ended: after the work that it owes at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_function_shakes_hands() {
+    for (binary, method, path, status) in [
+        (DELETE_RESOURCE, "DELETE", "/v1/installations/icfg_1/resources/db_1", 204),
+        (DELETE_INSTALLATION, "DELETE", "/v1/installations/icfg_1", 200),
+        (DELETE_CONFIGURATION, "DELETE", "/v1/integrations/configuration/icfg_1", 204),
+        (SWEEP, "GET", "/api/sweep", 200),
+    ] {
+        let world = World::announcing().await;
+        world.install_whole("icfg_1", &["db_1", "db_2"]).await;
+        let mut deployed = Deployed::start(&world, binary).await;
+        let right = match binary {
+            SWEEP => CRON_SECRET.to_owned(),
+            _ => world.token(&user("icfg_1")),
+        };
+        assert_eq!(deployed.send(0, method, path, &right).await, status, "{binary}");
+        assert_eq!(deployed.message().await, end(0), "{binary}");
+        let owed = world.sort_keys("icfg_1").await.into_iter().filter(|it| it.starts_with("work#"));
+        // What a purge owes in its turn is the sweep's.
+        let later = |key: &String| key.starts_with("work#announce#resource#");
+        assert_eq!(owed.filter(|key| !later(key)).count(), 0, "{binary}: it was carried out");
+        let others = (1..10).map(|number| {
+            let token = if number % 2 == 0 { right.as_str() } else { "nobody's" };
+            deployed.send(number, method, path, token)
+        });
+        for (number, answered) in (1..).zip(join_all(others).await) {
+            assert_eq!(answered, if number % 2 == 0 { status } else { 403 }, "{binary} {number}");
+        }
+        let mut ended = Vec::new();
+        for _ in 1..10 {
+            ended.push(deployed.message().await);
+        }
+        for number in 1..10 {
+            assert!(ended.contains(&end(number)), "{binary} {number}: {ended:?}");
+        }
+    }
 }
 
 /// A body that panics when it is read.

@@ -1,26 +1,30 @@
 //! What a test stands in: the endpoints on a port, a DynamoDB behind them, an issuer, a clock.
 
-use std::collections::{BTreeMap, HashMap};
+mod call;
+mod database;
+mod items;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use teardown::App;
 use teardown::clock::Clock;
 use teardown::config::Config;
 use teardown::ids::InstallationId;
+use teardown::store::Store;
 use teardown::store::registry::{Record, RegisterError};
-use teardown::store::{Store, table};
-use teardown_dev::embedded::{Embedded, local_client};
+use teardown_dev::embedded::local_client;
 use teardown_dev::issuer::Issuer;
 use teardown_dev::server;
 use tokio::net::TcpListener;
 
+pub use self::call::{Call, Reply};
+use self::database::Database;
+pub use self::database::sized;
 use crate::dynamodb::Proxy;
 use crate::outside::{PROVIDER_SECRET, ProviderEndpoint, VercelApi};
+use crate::process::Variables;
 use crate::steps::Steps;
 
 /// The issuer of all tests: making a key takes a tenth of a second.
@@ -34,8 +38,6 @@ pub const ACCOUNT: &str = "acc_test";
 
 /// What the sweep's caller sends.
 pub const CRON_SECRET: &str = "cr0n-s3cret";
-
-const TABLE: &str = "teardown";
 
 /// An installation's id.
 pub fn id(text: &str) -> InstallationId {
@@ -67,36 +69,8 @@ pub struct World {
     /// The endpoints' configuration.
     pub config: Config,
     provider_url: String,
-    client: Client,
+    database: Database,
     http: reqwest::Client,
-}
-
-/// What an endpoint answered.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    /// The body; null where it is empty.
-    pub body: Value,
-    /// How many calls to DynamoDB it took.
-    pub calls: usize,
-}
-
-impl Reply {
-    /// The status and the error's code.
-    pub fn error(&self) -> (u16, &str) {
-        (self.status, self.body["error"]["code"].as_str().unwrap_or("no error"))
-    }
-
-    /// The error's message.
-    pub fn message(&self) -> &str {
-        self.body["error"]["message"].as_str().unwrap_or("no error")
-    }
-
-    /// The status and the body.
-    pub fn whole(&self) -> (u16, Value) {
-        (self.status, self.body.clone())
-    }
 }
 
 /// A configuration for tests, with these variables besides.
@@ -147,19 +121,21 @@ impl World {
         // Asked where a test moves the clock past the first keys' end.
         let keys = || async { axum::Json(ISSUER.jwks()) };
         let keys = serve(axum::Router::new().fallback(keys)).await;
-        let outside = [("OIDC_JWKS_URL", keys.as_str()), ("VERCEL_API_URL", &vercel_url)];
+        let database = Database::start().await;
+        let outside = [
+            ("OIDC_JWKS_URL", keys.as_str()),
+            ("VERCEL_API_URL", &vercel_url),
+            ("TABLE_NAME", &database.table),
+        ];
         let config = config(&[variables, &outside].concat());
         let clock = Clock::standing();
-        let embedded = Embedded::start(None).await.unwrap();
-        let client = local_client(&embedded.url()).await.unwrap();
-        table::create(&client, TABLE).await.unwrap();
-        let (dynamodb, dynamodb_url) = Proxy::start(embedded.url(), steps.clone()).await;
+        let (dynamodb, dynamodb_url) = Proxy::start(database.url.clone(), steps.clone()).await;
         let proxied =
             Store::new(local_client(&dynamodb_url).await.unwrap(), &config, clock.clone());
         let app = App::with_store(&config, proxied, clock.clone());
         Self {
             url: serve(server::endpoints(app)).await,
-            store: Store::new(client.clone(), &config, clock.clone()),
+            store: Store::new(database.client.clone(), &config, clock.clone()),
             clock,
             dynamodb,
             dynamodb_url,
@@ -168,7 +144,7 @@ impl World {
             steps,
             config,
             provider_url,
-            client,
+            database,
             http: http_client(),
         }
     }
@@ -228,9 +204,34 @@ impl World {
         self.register(line).await;
     }
 
-    /// The provider's address, for a function of its own.
+    /// The provider's address.
     pub fn provider_url(&self) -> &str {
         &self.provider_url
+    }
+
+    /// The table's name.
+    pub fn table(&self) -> &str {
+        &self.database.table
+    }
+
+    /// The environment of a function that stands in this world.
+    pub fn environment(&self) -> Variables {
+        let mut environment = vec![
+            ("INTEGRATION_ID", INTEGRATION.to_owned()),
+            ("OIDC_JWKS", ISSUER.jwks().to_string()),
+            ("VERCEL_API_URL", self.config.vercel_api_url.to_string()),
+            ("CRON_SECRET", CRON_SECRET.to_owned()),
+            ("TABLE_NAME", self.config.table_name.clone()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "planted-secret".to_owned()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb_url.clone()),
+        ];
+        if self.config.provider.is_some() {
+            environment.push(("PROVIDER_URL", self.provider_url.clone()));
+            environment.push(("PROVIDER_SECRET", PROVIDER_SECRET.to_owned()));
+        }
+        environment
     }
 
     /// The store as the endpoints have it, behind the proxy.
@@ -269,27 +270,6 @@ impl World {
         panic!("there is always something due");
     }
 
-    /// A request to delete what is at this path, by the installation's `ADMIN`.
-    pub fn delete(&self, path: &str) -> Call<'_> {
-        let path_alone = path.split('?').next().unwrap_or_default();
-        let at = if path.starts_with("/v1/integrations/") { 4 } else { 3 };
-        let installation = path_alone.split('/').nth(at).unwrap_or_default();
-        let token = self.token(&user(installation));
-        self.delete_as(path, &token)
-    }
-
-    /// A request to delete what is at this path, with this token.
-    pub fn delete_as(&self, path: &str, token: &str) -> Call<'_> {
-        let request = self.http.delete(format!("{}{path}", self.url)).bearer_auth(token);
-        Call { world: self, request }
-    }
-
-    /// Any request, without a token.
-    pub fn request(&self, method: &str, path: &str) -> Call<'_> {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        Call { world: self, request: self.http.request(method, format!("{}{path}", self.url)) }
-    }
-
     /// Signs claims, with times that are missing: valid now for 10 minutes.
     pub fn token(&self, claims: &Value) -> String {
         ISSUER.sign(&self.timed(claims))
@@ -303,128 +283,6 @@ impl World {
             claims["exp"] = json!(exp);
         }
         claims
-    }
-
-    /// An item, as plain JSON.
-    pub async fn item(&self, pk: &str, sk: &str) -> Option<Value> {
-        let key = |text: &str| AttributeValue::S(text.to_owned());
-        let request =
-            self.client.get_item().table_name(TABLE).key("pk", key(pk)).key("sk", key(sk));
-        request.consistent_read(true).send().await.unwrap().item.as_ref().map(plain)
-    }
-
-    /// Everything of an installation, by sort key.
-    pub async fn items(&self, installation: &str) -> BTreeMap<String, Value> {
-        let mut items = self
-            .client
-            .query()
-            .table_name(TABLE)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", s(&format!("installation#{installation}")))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        let mut found = BTreeMap::new();
-        while let Some(item) = items.next().await {
-            let item = plain(&item.unwrap());
-            found.insert(item["sk"].as_str().unwrap().to_owned(), item);
-        }
-        found
-    }
-
-    /// The sort keys of everything of an installation.
-    pub async fn sort_keys(&self, installation: &str) -> Vec<String> {
-        self.items(installation).await.into_keys().collect()
-    }
-
-    /// The whole table, by partition and sort key.
-    pub async fn all(&self) -> BTreeMap<String, BTreeMap<String, Value>> {
-        let mut pages = self
-            .client
-            .scan()
-            .table_name(TABLE)
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        let mut table = BTreeMap::<_, BTreeMap<_, _>>::new();
-        while let Some(item) = pages.next().await {
-            let item = plain(&item.unwrap());
-            let key = |name: &str| item[name].as_str().unwrap().to_owned();
-            table.entry(key("pk")).or_default().insert(key("sk"), item.clone());
-        }
-        table
-    }
-
-    /// Writes an item past all rules, from plain JSON.
-    pub async fn put(&self, item: Value) {
-        let put = self.client.put_item().table_name(TABLE).set_item(Some(attributes(item)));
-        put.send().await.unwrap();
-    }
-
-    /// Writes items past all rules, from plain JSON.
-    pub async fn put_all(&self, items: Vec<Value>) {
-        let put = |item| {
-            let put = PutRequest::builder().set_item(Some(attributes(item))).build().unwrap();
-            WriteRequest::builder().put_request(put).build()
-        };
-        let puts: Vec<_> = items.into_iter().map(put).collect();
-        for batch in puts.chunks(25) {
-            let write = self.client.batch_write_item().request_items(TABLE, batch.to_vec());
-            assert!(write.send().await.unwrap().unprocessed_items.unwrap_or_default().is_empty());
-        }
-    }
-
-    /// Removes an item, as the TTL does.
-    pub async fn remove(&self, pk: &str, sk: &str) {
-        let request = self.client.delete_item().table_name(TABLE);
-        request.key("pk", s(pk)).key("sk", s(sk)).send().await.unwrap();
-    }
-
-    /// Whether a resource is live: its item is there, and its installation is active.
-    pub async fn is_live(&self, installation: &str, resource: &str) -> bool {
-        let items = self.items(installation).await;
-        let active = items.get("#installation").is_some_and(|item| item["state"] == "active");
-        active && items.contains_key(&format!("resource#{resource}"))
-    }
-}
-
-/// A request in the making.
-pub struct Call<'a> {
-    world: &'a World,
-    request: reqwest::RequestBuilder,
-}
-
-impl Call<'_> {
-    pub fn key(self, key: &str) -> Self {
-        self.header("idempotency-key", key)
-    }
-
-    /// Adds a header, beside one of the same name.
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
-        self.request = self.request.header(name, value);
-        self
-    }
-
-    pub fn body(mut self, body: impl Into<reqwest::Body>) -> Self {
-        self.request = self.request.body(body);
-        self
-    }
-
-    pub fn json(self, body: &Value) -> Self {
-        self.body(body.to_string())
-    }
-
-    pub async fn send(self) -> Reply {
-        let before = self.world.dynamodb.calls();
-        let response = self.request.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
-        Reply { status, headers, body, calls: self.world.dynamodb.calls() - before }
     }
 }
 
@@ -464,32 +322,4 @@ pub async fn serve(router: axum::Router) -> String {
 pub fn http_client() -> reqwest::Client {
     let none = reqwest::redirect::Policy::none();
     reqwest::Client::builder().redirect(none).no_proxy().build().unwrap()
-}
-
-fn s(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
-}
-
-/// An item, from plain JSON: strings, numbers and booleans.
-fn attributes(item: Value) -> HashMap<String, AttributeValue> {
-    let attribute = |value: Value| match value {
-        Value::String(text) => AttributeValue::S(text),
-        Value::Number(number) => AttributeValue::N(number.to_string()),
-        Value::Bool(flag) => AttributeValue::Bool(flag),
-        other => panic!("no attribute: {other}"),
-    };
-    let Value::Object(item) = item else { panic!("no item: {item}") };
-    item.into_iter().map(|(name, value)| (name, attribute(value))).collect()
-}
-
-fn plain(item: &HashMap<String, AttributeValue>) -> Value {
-    let value = |attribute: &AttributeValue| match attribute {
-        AttributeValue::S(text) => json!(text),
-        AttributeValue::N(number) => serde_json::from_str(number).unwrap(),
-        AttributeValue::Bool(flag) => json!(flag),
-        AttributeValue::M(map) => plain(map),
-        other => panic!("no plain attribute: {other:?}"),
-    };
-    let sorted: BTreeMap<_, _> = item.iter().map(|(name, it)| (name.clone(), value(it))).collect();
-    Value::Object(Map::from_iter(sorted))
 }

@@ -13,7 +13,7 @@ fn request(name: &str) -> String {
 }
 
 impl World {
-    /// Sends the request under this name as it is; the index of the first condition that failed.
+    /// Sends the request under this name as it is, but for the table's name; the index of the first condition that failed.
     async fn run(&self, name: &str) -> Result<(), usize> {
         let credential = "Credential=local/20261122/us-east-1/dynamodb/aws4_request";
         let authorization =
@@ -24,7 +24,7 @@ impl World {
             .header("content-type", "application/x-amz-json-1.0")
             .header("x-amz-date", "20261122T000000Z")
             .header("authorization", authorization)
-            .body(request(name));
+            .body(request(name).replace(r#""teardown""#, &json!(self.table()).to_string()));
         let answer = sent.send().await.unwrap();
         if answer.status() == 200 {
             return Ok(());

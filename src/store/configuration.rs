@@ -182,7 +182,8 @@ impl Store {
     pub(crate) async fn mark_unclear(&self, lease: &Lease) -> Result<bool, Error> {
         let change = Expression::new("SET unclear = :true");
         let change = change.value(":true", AttributeValue::Bool(true));
-        self.update_work(&lease.installation, &lease.owed, change, held(lease.fence)).await
+        let held = held(lease.fence);
+        Ok(self.update_work(&lease.installation, &lease.owed, change, held).await?.is_some())
     }
 
     /// Withdraws an intent. Where an attempt before was unclear, the installation keeps that in mind:

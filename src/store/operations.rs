@@ -141,7 +141,7 @@ impl Store {
         .value(":shard", s(owed.shard(&work.installation)))
         .value(":now", time(now));
         let condition = Expression::new("due_shard = :parked").value(":parked", s(PARKED));
-        if self.update_work(&work.installation, &owed, change, condition).await? {
+        if self.update_work(&work.installation, &owed, change, condition).await?.is_some() {
             return Ok(true);
         }
         // Where the answer was lost and the SDK asked again, this is who made it due.

@@ -122,22 +122,10 @@ impl Store {
         )
         .value(":now", time(now))
         .value(":parked", s(PARKED));
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(owed.key(installation)))
-            .update_expression(change.text())
-            .condition_expression(condition.text())
-            .return_values(ReturnValue::AllOld);
-        let update = placeholders!(update, change, condition);
         // Where the answer is lost and the SDK asks again, the lease is not recognised as ours: it
         // ends by itself.
-        let before = match in_time(async { Ok(update.send().await) }).await? {
-            Ok(taken) => taken.attributes.unwrap_or_default(),
-            Err(error) if error.as_service_error().is_some_and(is_refused) => return Ok(None),
-            Err(error) => return Err(store_error(error)),
-        };
+        let taken = self.update_work(installation, owed, change, condition).await?;
+        let Some(before) = taken else { return Ok(None) };
         let malformed = |problem| Malformed::error(&before, problem);
         Ok(Some(Lease {
             installation: installation.clone(),
@@ -202,26 +190,30 @@ impl Store {
         Ok(())
     }
 
-    /// Changes a thing owed, if the condition holds; `false` where it does not.
+    /// Changes a thing owed, if the condition holds, and gives its item as it was before; none where
+    /// the condition does not hold.
     pub(super) async fn update_work(
         &self,
         installation: &InstallationId,
         owed: &Owed,
         change: Expression,
         condition: Expression,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Item>, Error> {
         let update = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(owed.key(installation)))
             .update_expression(change.text())
-            .condition_expression(condition.text());
+            .condition_expression(condition.text())
+            .return_values(ReturnValue::AllOld);
         let update = placeholders!(update, change, condition);
         match in_time(async { Ok(update.send().await) }).await? {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(is_refused) => Ok(false),
-            Err(error) => Err(store_error(error)),
+            Ok(changed) => Ok(Some(changed.attributes.unwrap_or_default())),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
+                _ => Err(store_error(error)),
+            },
         }
     }
 }
@@ -241,10 +233,6 @@ fn failed(lease: &Lease, failure: &Failure, when: &str) -> Expression {
         None => change,
     };
     change.remove("lease_until")
-}
-
-fn is_refused(error: &UpdateItemError) -> bool {
-    error.is_conditional_check_failed_exception()
 }
 
 /// What an entry of the index is about.

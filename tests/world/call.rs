@@ -1,0 +1,95 @@
+//! A request to a world's endpoints, and what they answered.
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use super::{World, user};
+
+impl World {
+    /// A request to delete what is at this path, by the installation's `ADMIN`.
+    pub fn delete(&self, path: &str) -> Call<'_> {
+        let path_alone = path.split('?').next().unwrap_or_default();
+        let at = if path.starts_with("/v1/integrations/") { 4 } else { 3 };
+        let installation = path_alone.split('/').nth(at).unwrap_or_default();
+        let token = self.token(&user(installation));
+        self.delete_as(path, &token)
+    }
+
+    /// A request to delete what is at this path, with this token.
+    pub fn delete_as(&self, path: &str, token: &str) -> Call<'_> {
+        let request = self.http.delete(format!("{}{path}", self.url)).bearer_auth(token);
+        Call { world: self, request }
+    }
+
+    /// Any request, without a token.
+    pub fn request(&self, method: &str, path: &str) -> Call<'_> {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        Call { world: self, request: self.http.request(method, format!("{}{path}", self.url)) }
+    }
+}
+
+/// What an endpoint answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// The body; null where it is empty.
+    pub body: Value,
+    /// How many calls to DynamoDB it took.
+    pub calls: usize,
+}
+
+impl Reply {
+    /// The status and the error's code.
+    pub fn error(&self) -> (u16, &str) {
+        (self.status, self.body["error"]["code"].as_str().unwrap_or("no error"))
+    }
+
+    /// The error's message.
+    pub fn message(&self) -> &str {
+        self.body["error"]["message"].as_str().unwrap_or("no error")
+    }
+
+    /// The status and the body.
+    pub fn whole(&self) -> (u16, Value) {
+        (self.status, self.body.clone())
+    }
+}
+
+/// A request in the making.
+pub struct Call<'a> {
+    world: &'a World,
+    request: reqwest::RequestBuilder,
+}
+
+impl Call<'_> {
+    pub fn key(self, key: &str) -> Self {
+        self.header("idempotency-key", key)
+    }
+
+    /// Adds a header, beside one of the same name.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub fn body(mut self, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.body(body);
+        self
+    }
+
+    pub fn json(self, body: &Value) -> Self {
+        self.body(body.to_string())
+    }
+
+    pub async fn send(self) -> Reply {
+        let before = self.world.dynamodb.calls();
+        let response = self.request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+        Reply { status, headers, body, calls: self.world.dynamodb.calls() - before }
+    }
+}
