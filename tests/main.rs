@@ -18,6 +18,7 @@ mod finalization;
 mod functions;
 mod installation;
 mod jwks;
+mod lambda;
 mod model;
 mod outside;
 mod process;
