@@ -13,12 +13,12 @@ pub mod plan;
 
 use std::time::Duration;
 
-use self::plan::{ConfigurationDeletion, Next, Seen, Verdict, plan, verdict};
+use self::plan::{ConfigurationDeletion, Next, Recording, Seen, Verdict, plan, verdict};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::deletion::{Answer, Provenance};
 use crate::error::Error;
-use crate::store::configuration::{Asked, Hold, Recording};
+use crate::store::configuration::{Asked, Hold};
 use crate::store::keys;
 use crate::store::work::Lease;
 use crate::store::{Done, Patience, Store};

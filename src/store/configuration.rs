@@ -23,7 +23,9 @@ use super::work::{Lease, Tries};
 use super::{Done, Malformed, Store, store_error};
 use crate::clock::Timestamp;
 use crate::config::Secret;
-use crate::configuration::plan::{ConfigurationDeletion, Deleted, Intent, Seen, Stored, Team};
+use crate::configuration::plan::{
+    ConfigurationDeletion, Deleted, Intent, Recording, Seen, Stored, Team,
+};
 use crate::deletion::{Answer, Provenance};
 use crate::error::Error;
 use crate::ids::{IdempotencyKey, InstallationId};
@@ -46,24 +48,10 @@ pub(crate) enum Asked<'a> {
     Before { key_sha256: Option<&'a str> },
 }
 
-/// What is recorded of a request with its commit.
-pub(crate) struct Recording<'a> {
-    pub(crate) key: &'a IdempotencyKey,
-    pub(crate) fingerprint: String,
-}
-
 impl Hold {
     /// Whoever worked on it last, by what was seen.
     pub(crate) fn of(seen: &Seen) -> Self {
         seen.intent.as_ref().map_or(Self::Nobody, |intent| Self::Fence(intent.fence))
-    }
-}
-
-impl<'a> Recording<'a> {
-    /// What is recorded of a request, if it has a key.
-    pub(crate) fn of(request: &'a ConfigurationDeletion) -> Option<Self> {
-        let key = request.key.as_ref()?;
-        Some(Self { key, fingerprint: request.fingerprint() })
     }
 }
 
