@@ -19,6 +19,7 @@ mod jwks;
 mod model;
 mod outside;
 mod process;
+mod protocol;
 mod provider;
 mod purge;
 mod registration;
