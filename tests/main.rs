@@ -22,6 +22,7 @@ mod lambda;
 mod model;
 mod outside;
 mod process;
+mod protocol;
 mod provider;
 mod purge;
 mod registration;
