@@ -102,6 +102,13 @@ impl Recorded {
         terminate(&self.0);
         self.0.wait().unwrap();
     }
+
+    /// How much memory it has held at most, in KiB; none where the system does not say.
+    pub fn most_memory(&self) -> Option<usize> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
+    }
 }
 
 /// Starts a function that writes all that it says to this file.
