@@ -80,7 +80,7 @@ struct Outcome {
     follow_up: Option<FollowUp>,
 }
 
-/// A handler panicked. What it said went to standard error.
+/// A handler panicked. Where it did is in the log.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler panicked")]
 struct Panicked;

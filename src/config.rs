@@ -74,6 +74,11 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// What somebody said who was told the secret, without it.
+    pub(crate) fn redact(&self, said: &str) -> String {
+        if self.0.is_empty() { said.to_owned() } else { said.replace(&self.0, "[secret]") }
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -85,25 +85,32 @@ enum RoleError {
     #[error("Vercel sent no x-vercel-oidc-token: OIDC is off in the project's settings")]
     NoToken,
     #[error("STS does not let this deployment take the role of AWS_ROLE_ARN")]
-    Refused(#[source] SdkError<AssumeRoleWithWebIdentityError>),
+    Refused(#[source] NoSession),
     #[error("STS cannot be asked for the role of AWS_ROLE_ARN")]
-    Unavailable(#[source] SdkError<AssumeRoleWithWebIdentityError>),
+    Unavailable(#[source] NoSession),
     #[error("STS answered without credentials")]
     NoCredentials,
 }
 
+/// What STS said, or what came instead.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoSession(String);
+
 impl RoleError {
-    fn of(error: SdkError<AssumeRoleWithWebIdentityError>) -> Self {
+    /// What an answer to this token means.
+    fn of(error: &SdkError<AssumeRoleWithWebIdentityError>, token: &Secret) -> Self {
+        let why = NoSession(token.redact(&telemetry::chain(error)));
         // Said with status 400, though it may pass.
         let passes = ["IDPCommunicationError", "Throttling", "ThrottlingException"];
-        match &error {
+        match error {
             SdkError::ServiceError(answer)
                 if answer.raw().status().is_client_error()
                     && !error.code().is_some_and(|code| passes.contains(&code)) =>
             {
-                Self::Refused(error)
+                Self::Refused(why)
             }
-            _ => Self::Unavailable(error),
+            _ => Self::Unavailable(why),
         }
     }
 }
@@ -164,7 +171,7 @@ impl AssumedRole {
             .role_arn(arn)
             .role_session_name(session_name)
             .web_identity_token(token.expose());
-        let answer = request.send().await.map_err(RoleError::of)?;
+        let answer = request.send().await.map_err(|error| RoleError::of(&error, &token))?;
         let session = answer.credentials.ok_or(RoleError::NoCredentials)?;
         let end = SystemTime::try_from(session.expiration).map_err(|_| RoleError::NoCredentials)?;
         Ok(Credentials::new(

@@ -28,10 +28,18 @@ pub(crate) fn count_dynamodb_call() {
 }
 
 /// What an error says, and what caused it, in one line. Only what errors display: their `Debug` may
-/// hold whole answers.
+/// hold whole answers. Of each only the first line: where AWS takes no signature, what follows is the
+/// request as it should have been signed, with the session's token in it.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let lines = causes.map(|cause| first_line(&cause.to_string()).to_owned());
+    lines.collect::<Vec<_>>().join(": ")
+}
+
+/// A text up to its first line feed, also one that the SDK has escaped.
+fn first_line(text: &str) -> &str {
+    let end = ["\n", "\\n"].into_iter().filter_map(|feed| text.find(feed)).min();
+    &text[..end.unwrap_or(text.len())]
 }
 
 /// What is logged at most, whatever `RUST_LOG` says: at lower levels these write whole requests, with
@@ -71,7 +79,8 @@ pub fn filter(rust_log: Option<&str>) -> Result<Targets, ConfigError> {
         .with_targets(asked.iter().map(|(target, level)| (target, capped(target, level)))))
 }
 
-/// Sends logs to standard output as JSON, one line per event.
+/// Sends logs to standard output as JSON, one line per event. A panic is one too: where it was, and not
+/// what it said, since that may quote what was worked on.
 ///
 /// # Errors
 ///
@@ -85,6 +94,10 @@ pub fn init_json() -> Result<(), ConfigError> {
         .with_span_list(false);
     // A second subscriber in one process is a test's, and keeps the first.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string);
+        tracing::error!(at, "panicked");
+    }));
     Ok(())
 }
 

@@ -191,7 +191,11 @@ impl Vercel {
             Ok(response) => {
                 let status = response.status();
                 let retry_after = outbound::retry_after(response.headers());
-                Heard::Answer { status: status.as_u16(), said: said(response).await, retry_after }
+                Heard::Answer {
+                    status: status.as_u16(),
+                    said: said(response, token).await,
+                    retry_after,
+                }
             }
             Err(error) => Heard::Nothing(telemetry::chain(&error.without_url())),
         }
@@ -203,17 +207,19 @@ struct ErrorBody {
     error: Said,
 }
 
-/// What an error says, if it can be understood: the status alone decides what it means.
-async fn said(response: reqwest::Response) -> Option<Said> {
+/// What an error says, if it can be understood: the status alone decides what it means. The token is
+/// not in it, whatever Vercel says: it goes into an answer, a log and the table.
+async fn said(response: reqwest::Response, token: &Secret) -> Option<Said> {
     if response.status() == StatusCode::NO_CONTENT {
         return None;
     }
     let body = outbound::read(response, MAX_ANSWER).await.ok()?;
     let Said { code, message } = serde_json::from_slice::<ErrorBody>(&body).ok()?.error;
+    let shown = |text: &str| shown(&token.redact(text));
     Some(Said { code: shown(&code), message: shown(&message) })
 }
 
-/// A line of bounded length: it goes into an answer, a log and the table.
+/// A line of bounded length.
 fn shown(text: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(shown).take(MAX_MESSAGE).collect::<String>().trim().to_owned()

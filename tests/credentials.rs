@@ -1,12 +1,7 @@
 //! AWS credentials on Vercel: sessions of a role for the platform's tokens, and stored keys.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -14,106 +9,13 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::dynamodb::Signer;
 use crate::process::{DELETE_RESOURCE, Function, free_port, start};
-use crate::wire::listen;
+use crate::sts::{Answer, HOUR, Sts};
 use crate::world::{Reply, World, http_client, user};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/teardown";
 
 /// A token of the platform.
 const TOKEN: &str = "platform-t0ken";
-
-/// How STS answers.
-#[derive(Clone, Copy)]
-enum Answer {
-    /// With a session of this length.
-    Session(Duration),
-    /// That the token is none it takes.
-    Refused,
-    /// That Vercel's keys cannot be fetched now.
-    IssuerOutOfReach,
-    /// With a status of its own failing.
-    Broken,
-    /// The connection breaks.
-    Reset,
-}
-
-const HOUR: Answer = Answer::Session(Duration::from_hours(1));
-
-/// A request's form.
-type Form = Vec<(String, String)>;
-
-/// A stand-in for STS. The session for a token is told by the number of the request.
-#[derive(Clone)]
-struct Sts {
-    answer: Arc<Mutex<Answer>>,
-    /// The requests' forms, in the order of their fields' names.
-    heard: Arc<Mutex<Vec<Form>>>,
-}
-
-impl Sts {
-    async fn start(answer: Answer) -> (Self, String) {
-        let sts = Self { answer: Arc::new(Mutex::new(answer)), heard: Arc::default() };
-        let handler = sts.clone();
-        let (url, _) = listen(move |request| handler.clone().answer(request)).await;
-        (sts, url)
-    }
-
-    async fn answer(self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
-        assert!(!request.headers().contains_key("authorization"), "it is not signed");
-        let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-        let mut form: Vec<_> = form_urlencoded::parse(&body).into_owned().collect();
-        form.sort();
-        let number = {
-            let mut heard = self.heard.lock().unwrap();
-            heard.push(form);
-            heard.len()
-        };
-        let answer = *self.answer.lock().unwrap();
-        let (status, text) = match answer {
-            Answer::Session(length) => (200, session(number, length)),
-            Answer::Refused => {
-                (400, error("InvalidIdentityToken", "not authorized: Vercel's words"))
-            }
-            Answer::IssuerOutOfReach => (400, error("IDPCommunicationError", "no keys")),
-            Answer::Broken => (503, error("ServiceUnavailable", "in a moment")),
-            Answer::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
-        };
-        let response = Response::builder().status(status).header("content-type", "text/xml");
-        Ok(response.body(Full::from(text)).unwrap())
-    }
-
-    fn now(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
-    }
-
-    /// The tokens that it was sent.
-    fn tokens(&self) -> Vec<String> {
-        let heard = self.heard.lock().unwrap();
-        let token = |form: &Form| {
-            form.iter().find(|(name, _)| name == "WebIdentityToken").unwrap().1.clone()
-        };
-        heard.iter().map(token).collect()
-    }
-}
-
-fn session(number: usize, length: Duration) -> String {
-    let end = humantime::format_rfc3339_seconds(SystemTime::now() + length);
-    format!(
-        r#"<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-        <AssumeRoleWithWebIdentityResult><Credentials>
-        <AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>s3cret-{number}</SecretAccessKey>
-        <SessionToken>sess1on-{number}</SessionToken><Expiration>{end}</Expiration>
-        </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"#
-    )
-}
-
-fn error(code: &str, message: &str) -> String {
-    format!(
-        r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>
-        <Type>Sender</Type><Code>{code}</Code><Message>{message}</Message>
-        </Error><RequestId>1</RequestId></ErrorResponse>"#
-    )
-}
 
 /// The session of STS's request of this number.
 fn assumed(number: usize) -> Signer {

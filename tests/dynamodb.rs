@@ -26,6 +26,8 @@ pub enum Fault {
     ServerError,
     /// Another transaction holds one of its items.
     Conflict,
+    /// DynamoDB does not take its signature, and says all that should have been signed.
+    Echo,
     /// An item is throttled within it.
     ItemThrottled,
     /// It takes effect or is refused, and where it is refused, what is no evidence conflicts.
@@ -181,6 +183,7 @@ impl Proxy {
                 *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
                 return Ok(response);
             }
+            Fault::Echo => return Ok(unsigned(&head.headers, &body)),
             Fault::Conflict => return Ok(cancelled(&body, "TransactionConflict")),
             Fault::ItemThrottled => return Ok(cancelled(&body, "ThrottlingError")),
             Fault::ResetBefore => return Err(io::ErrorKind::ConnectionReset.into()),
@@ -249,10 +252,25 @@ fn cancelled(request: &[u8], code: &str) -> Response<Full<Bytes>> {
     error("TransactionCanceledException", &json!({ "CancellationReasons": reasons }))
 }
 
+/// A refusal as AWS words it: with the headers that were signed, a session's token among them.
+fn unsigned(headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
+    let headers = headers.iter().map(|(name, value)| format!("{name}:{}", value.to_str().unwrap()));
+    let headers = headers.collect::<Vec<_>>().join("\n");
+    let message = format!(
+        "The request signature we calculated does not match the signature you provided.\n\n\
+         The Canonical String for this request should have been\n'POST\n/\n\n{headers}\n'\n{}",
+        String::from_utf8_lossy(body)
+    );
+    let details = json!({ "message": message });
+    error("InvalidSignatureException", &details)
+}
+
 fn error(code: &str, details: &Value) -> Response<Full<Bytes>> {
     let mut body = details.clone();
     body["__type"] = json!(format!("com.amazonaws.dynamodb.v20120810#{code}"));
-    body["message"] = json!("scripted");
+    if details["message"].is_null() {
+        body["message"] = json!("scripted");
+    }
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = hyper::StatusCode::BAD_REQUEST;
     let kind = hyper::header::HeaderValue::from_static("application/x-amz-json-1.0");

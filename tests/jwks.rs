@@ -1,5 +1,6 @@
 //! The issuer's keys: rotation, outages, hostile servers, forged key ids (A7).
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use futures_util::future::join_all;
+use futures_util::stream;
 use serde_json::{Value, json};
 use teardown_dev::issuer::Issuer;
 use tokio::sync::watch;
@@ -28,6 +30,12 @@ enum Mode {
     Padded(usize),
     /// It holds the connection until it is told something else.
     Hang,
+    /// It begins a good document and says nothing more.
+    Stall,
+    /// It sends a space now and then, without an end.
+    Trickle,
+    /// It sends spaces as fast as they are taken, without an end.
+    Flood,
 }
 
 /// A server of keys that does as it is told.
@@ -36,6 +44,29 @@ struct KeyServer {
     url: String,
     hits: Arc<AtomicUsize>,
     mode: Arc<watch::Sender<Mode>>,
+}
+
+/// The body of an answer that never ends.
+fn endless(mode: &Mode) -> Option<Body> {
+    let (first, wait) = match mode {
+        Mode::Stall => (r#"{"keys":["#.to_owned(), None),
+        Mode::Trickle => (" ".to_owned(), Some(Duration::from_millis(200))),
+        Mode::Flood => (" ".repeat(8192), Some(Duration::ZERO)),
+        _ => return None,
+    };
+    let pieces = stream::unfold(true, move |is_first| {
+        let piece = first.clone();
+        async move {
+            match wait {
+                _ if is_first => {}
+                None => std::future::pending().await,
+                Some(Duration::ZERO) => tokio::task::yield_now().await,
+                Some(wait) => tokio::time::sleep(wait).await,
+            }
+            Some((Ok::<_, Infallible>(piece), false))
+        }
+    });
+    Some(Body::from_stream(pieces))
 }
 
 impl KeyServer {
@@ -49,13 +80,16 @@ impl KeyServer {
             let mut mode = obeyed.subscribe();
             async move {
                 let mode = mode.wait_for(|mode| !matches!(mode, Mode::Hang)).await.unwrap().clone();
+                if let Some(body) = endless(&mode) {
+                    return Response::new(body);
+                }
                 let good = ISSUER.jwks().to_string();
                 let (status, location, body) = match mode {
                     Mode::Serve(document) => (200, None, document.to_string()),
                     Mode::Status(status) => (status, None, good),
                     Mode::Redirect(to) => (302, Some(to), String::new()),
                     Mode::Padded(spaces) => (200, None, format!("{}{good}", " ".repeat(spaces))),
-                    Mode::Hang => unreachable!("it was waited for something else"),
+                    Mode::Hang | Mode::Stall | Mode::Trickle | Mode::Flood => unreachable!(),
                 };
                 let mut response =
                     Response::builder().status(StatusCode::from_u16(status).unwrap());
@@ -253,6 +287,48 @@ async fn a_server_that_hangs_is_given_up() {
     let server = KeyServer::start(Mode::Hang).await;
     let world = server.cold_world().await;
     assert_eq!(retry_after(&ask(&world).await), 1);
+}
+
+/// A7: whichever way a server hangs, those who wait for a key share one fetch and are told when to try
+/// again after its 3 s; who has a known key waits for none of it, and the server's keys are taken once
+/// it answers.
+#[tokio::test]
+async fn who_needs_no_new_key_waits_for_no_server() {
+    join_all([Mode::Hang, Mode::Stall, Mode::Trickle, Mode::Flood].map(|mode| async move {
+        let server = KeyServer::start(mode.clone()).await;
+        let (cold, warm) = (server.cold_world().await, server.warm_world().await);
+        let next = Issuer::generate().unwrap();
+        let mut strangers = join_all((0..50).map(|_| ask_as(&warm, &next)));
+        let honest = async {
+            server.asked(1).await;
+            for _ in 0..5 {
+                assert_eq!(ask(&warm).await.status, 204);
+            }
+        };
+        // A flood is over its 256 KiB at once.
+        if !matches!(mode, Mode::Flood) {
+            tokio::select! {
+                biased;
+                _ = &mut strangers => panic!("those who need no new key have waited"),
+                () = honest => {}
+            }
+        }
+        for reply in strangers.await {
+            assert!((1..=30).contains(&retry_after(&reply)));
+        }
+        assert_eq!((ask(&warm).await.status, server.hits()), (204, 1));
+
+        let waiting = join_all((0..50).map(|_| ask(&cold))).await;
+        for reply in waiting {
+            assert_eq!(retry_after(&reply), 1);
+        }
+        assert_eq!(server.hits(), 2);
+        server.now(Mode::Serve(json!({ "keys": [ISSUER.jwk(), next.jwk()] })));
+        warm.clock.advance(Duration::from_secs(30));
+        cold.clock.advance(Duration::from_secs(1));
+        assert_eq!((ask_as(&warm, &next).await.status, ask(&cold).await.status), (204, 204));
+    }))
+    .await;
 }
 
 /// A7: no redirects, no documents over 256 KiB, nothing that is no JWKS; and the keys that are held

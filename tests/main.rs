@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod alarms;
+mod attack;
 mod concurrency;
 mod configuration;
 mod crash;
@@ -29,7 +30,9 @@ mod registration;
 mod requests;
 mod resource;
 mod saga;
+mod secrets;
 mod steps;
+mod sts;
 mod sweep;
 mod tokens;
 mod tool;

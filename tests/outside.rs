@@ -29,6 +29,8 @@ pub enum Answer {
     EffectThen(u16),
     /// It takes effect, and the connection breaks.
     EffectThenReset,
+    /// With this status and without an effect, in words that repeat who asked.
+    Echo(u16),
     /// The connection breaks.
     Reset,
     /// Never.
@@ -55,9 +57,11 @@ impl Script {
         scripted.unwrap_or_else(|| self.lasting.lock().unwrap().clone())
     }
 
-    /// Answers as the script says; `effect` does it, and says the honest answer.
+    /// Answers as the script says; `effect` does it, and says the honest answer. `credentials` are the
+    /// asker's.
     async fn answer(
         &self,
+        credentials: &str,
         effect: impl Future<Output = Response<Full<Bytes>>>,
     ) -> io::Result<Response<Full<Bytes>>> {
         let refused = |status| {
@@ -84,6 +88,10 @@ impl Script {
             Answer::EffectThenReset => {
                 effect.await;
                 Err(io::ErrorKind::ConnectionReset.into())
+            }
+            Answer::Echo(status) => {
+                let error = json!({ "code": credentials, "message": format!("no: {credentials}") });
+                Ok(json(status, &json!({ "error": error })))
             }
             Answer::Reset => Err(io::ErrorKind::ConnectionReset.into()),
             Answer::Silence => std::future::pending().await,
@@ -173,7 +181,7 @@ impl VercelApi {
         let line = format!("{} {}", request.method(), request.uri().path_and_query().unwrap());
         self.0.heard.lock().unwrap().push(Heard { line, authorization: authorization.clone() });
         let path = request.uri().path().to_owned();
-        self.0.script.answer(self.act(&path, &authorization)).await
+        self.0.script.answer(&authorization, self.act(&path, &authorization)).await
     }
 
     async fn act(&self, path: &str, authorization: &str) -> Response<Full<Bytes>> {
@@ -281,6 +289,6 @@ impl ProviderEndpoint {
         assert_eq!(header("webhook-signature"), signature);
         let body = serde_json::from_slice(&body).unwrap();
         self.0.heard.lock().unwrap().push(Event { id, timestamp, body });
-        self.0.script.answer(async { empty(200) }).await
+        self.0.script.answer(&signature, async { empty(200) }).await
     }
 }

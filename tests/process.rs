@@ -1,5 +1,6 @@
 //! Function binaries as processes: on a port, and on a Lambda.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -54,8 +55,7 @@ impl Function {
 
     /// Asks it to end, as a host does, and gives the rest of its standard output once it has.
     pub fn terminate(mut self) -> String {
-        let terminate = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(terminate.unwrap().success());
+        terminate(&self.child);
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
@@ -86,6 +86,42 @@ pub fn start(binary: &str, variables: Variables) -> Function {
     Function { child, output }
 }
 
+/// A function's process whose standard output and error go to a file; it ends with the test.
+pub struct Recorded(Child);
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Recorded {
+    /// Asks it to end, as a host does, and waits until it has.
+    pub fn terminate(mut self) {
+        terminate(&self.0);
+        self.0.wait().unwrap();
+    }
+
+    /// How much memory it has held at most, in KiB; none where the system does not say.
+    pub fn most_memory(&self) -> Option<usize> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
+    }
+}
+
+/// Starts a function that writes all that it says to this file.
+pub fn record(binary: &str, variables: Variables, file: &File) -> Recorded {
+    let (output, error) = (file.try_clone().unwrap(), file.try_clone().unwrap());
+    Recorded(command(binary, variables).stdout(output).stderr(error).spawn().unwrap())
+}
+
+fn terminate(child: &Child) {
+    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
 pub fn run(binary: &str, variables: Variables) -> Output {
     command(binary, variables).stderr(Stdio::piped()).output().unwrap()
 }
@@ -95,15 +131,22 @@ pub fn free_port() -> u16 {
 }
 
 /// A function on Lambda.
-pub struct Lambda {
+pub struct Lambda<F = Function> {
     events: mpsc::UnboundedSender<Value>,
     answers: mpsc::UnboundedReceiver<Value>,
-    _function: Function,
+    _function: F,
 }
 
 impl Lambda {
     /// Starts a function with this environment.
-    pub async fn start(binary: &str, mut variables: Variables) -> Self {
+    pub async fn start(binary: &str, variables: Variables) -> Self {
+        Self::start_by(variables, |variables| start(binary, variables)).await
+    }
+}
+
+impl<F> Lambda<F> {
+    /// Starts a function with this environment, and Lambda's.
+    pub async fn start_by(mut variables: Variables, start: impl FnOnce(Variables) -> F) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let (sender, answers) = mpsc::unbounded_channel();
         let events_to_come = Arc::new(tokio::sync::Mutex::new(receiver));
@@ -125,8 +168,7 @@ impl Lambda {
         ] {
             variables.push((name, value.to_owned()));
         }
-        let function = start(binary, variables);
-        Self { events, answers, _function: function }
+        Self { events, answers, _function: start(variables) }
     }
 
     /// Sends an event, and gives the answer, or the error.

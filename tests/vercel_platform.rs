@@ -150,7 +150,7 @@ async fn every_function_shakes_hands() {
 }
 
 /// A body that panics when it is read.
-struct Broken;
+pub struct Broken;
 
 impl http_body::Body for Broken {
     type Data = Bytes;

@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,15 @@ pub(crate) struct Load<'a> {
     pub(crate) time: Duration,
 }
 
+/// How often requests are sent, whatever becomes of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    /// A second.
+    pub(crate) rate: f64,
+    /// By turns.
+    pub(crate) connections: usize,
+}
+
 /// What a load took.
 pub(crate) struct Run {
     /// From the first request to the last answer.
@@ -94,6 +103,60 @@ impl Load<'_> {
             joined.collect::<anyhow::Result<Vec<_>>>()
         })?;
         Ok(Run { elapsed: began.elapsed(), latencies: latencies.concat() })
+    }
+
+    /// Sends requests at this pace for as long as something else takes, or none where there are none.
+    /// Each is due at a time of its own: what is late, because its connection waits for an answer, is
+    /// sent as soon as it can be. Says how many were sent.
+    pub(crate) fn at_pace<T>(
+        &self,
+        address: SocketAddr,
+        pace: Pace,
+        work: impl FnOnce() -> T,
+    ) -> anyhow::Result<(T, usize)> {
+        if self.requests.is_empty() {
+            return Ok((work(), 0));
+        }
+        let connections: Vec<_> = (0..pace.connections)
+            .map(|_| Connection::open(address))
+            .collect::<std::io::Result<_>>()?;
+        let (over, began) = (AtomicBool::new(false), Instant::now());
+        thread::scope(|scope| {
+            let threads: Vec<_> = connections
+                .into_iter()
+                .enumerate()
+                .map(|(first, connection)| {
+                    let over = &over;
+                    scope.spawn(move || self.send_at_pace(connection, first, pace, began, over))
+                })
+                .collect();
+            let done = work();
+            over.store(true, Ordering::Relaxed);
+            let sent = threads.into_iter().map(|thread| thread.join().expect("the load panicked"));
+            Ok((done, sent.sum::<anyhow::Result<usize>>()?))
+        })
+    }
+
+    fn send_at_pace(
+        &self,
+        mut connection: Connection,
+        first: usize,
+        pace: Pace,
+        began: Instant,
+        over: &AtomicBool,
+    ) -> anyhow::Result<usize> {
+        let mut sent = 0;
+        for index in (first..).step_by(pace.connections) {
+            #[expect(clippy::cast_precision_loss, reason = "nobody sends 2^53 requests")]
+            let due = began + Duration::from_secs_f64(index as f64 / pace.rate);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            if over.load(Ordering::Relaxed) {
+                break;
+            }
+            connection.send(&self.requests[index % self.requests.len()], self.status)?;
+            sent += 1;
+        }
+        Ok(sent)
     }
 
     fn send(

@@ -1,6 +1,7 @@
 //! Measures the functions `delete_resource` and `sweep` as whole processes, the first beside a peer in
 //! Node.js. `bench/run` says what and how.
 
+mod attack;
 mod function;
 mod lambda;
 mod load;
@@ -16,7 +17,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use axum::Router;
 use rustix::time::{ClockId, clock_gettime};
 use teardown::auth::jws::Jws;
@@ -25,6 +26,7 @@ use teardown::clock::{Clock, Timestamp};
 use teardown_dev::embedded::Embedded;
 use teardown_dev::issuer::Issuer;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use crate::function::{Cores, on_its_core};
 use crate::measure::{Effort, Side, quantile};
@@ -33,18 +35,13 @@ use crate::requests::{INSTALLATIONS, INTEGRATION, ISSUER, Requests, token};
 use crate::seed::{IDEMPOTENCY_TABLE, TABLE, make_idempotency_table, seed};
 use crate::size::Size;
 
-const USAGE: &str = "usage: teardown-bench [--quick] NODE SERVER DELETE_RESOURCE [SWEEP]";
+const USAGE: &str = "usage: teardown-bench [--quick] NODE SERVER DELETE_RESOURCE [SWEEP]\n       \
+    teardown-bench [--quick] --attack DELETE_RESOURCE";
 
 fn main() -> anyhow::Result<()> {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let is_quick = arguments.first().is_some_and(|first| first.as_os_str() == "--quick");
-    let effort = if is_quick { Effort::QUICK } else { Effort::FULL };
     arguments.drain(..usize::from(is_quick));
-    let mut arguments = arguments.into_iter();
-    let node = arguments.next().context(USAGE)?;
-    let server = arguments.next().context(USAGE)?;
-    let binary = arguments.next().context(USAGE)?;
-    let sweep = arguments.next();
     let cores = Cores::take()?;
     let machine = machine(cores)?;
     if let Some(cores) = cores {
@@ -53,6 +50,37 @@ fn main() -> anyhow::Result<()> {
     // Its one worker serves the embedded DynamoDBs and the keys from now on.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    match &arguments[..] {
+        [flag, binary] if flag.as_os_str() == "--attack" => {
+            let effort = if is_quick { attack::Effort::QUICK } else { attack::Effort::FULL };
+            print_title(binary, &machine);
+            attack::run(binary, &runtime, cores, effort)
+        }
+        [node, server, binary, sweep @ ..] if sweep.len() <= 1 => {
+            let effort = if is_quick { Effort::QUICK } else { Effort::FULL };
+            let peer = [node.clone(), server.clone()];
+            beside_peer(binary, peer, sweep.first(), &machine, &runtime, cores, effort)
+        }
+        _ => bail!(USAGE),
+    }
+}
+
+fn print_title(binary: &Path, machine: &str) {
+    let date = Timestamp::from_secs(Clock::system().timestamp().as_secs());
+    println!("`{}`, {date}, {machine}", binary.display());
+    println!();
+}
+
+/// Measures a `delete_resource` beside its peer, and a `sweep`.
+fn beside_peer(
+    binary: &Path,
+    [node, server]: [PathBuf; 2],
+    sweep: Option<&PathBuf>,
+    machine: &str,
+    runtime: &Runtime,
+    cores: Option<Cores>,
+    effort: Effort,
+) -> anyhow::Result<()> {
     let issuer = Issuer::generate()?;
     let jwks_url = runtime.block_on(runtime.spawn(serve_jwks(issuer.jwks().to_string())))??;
     let prepare = || {
@@ -64,7 +92,7 @@ fn main() -> anyhow::Result<()> {
         anyhow::Ok((dynamodb, environment, resources))
     };
     let (_, environment, resources) = prepare()?;
-    let ours = Side { command: vec![binary.clone()], environment, cores };
+    let ours = Side { command: vec![binary.to_owned()], environment, cores };
     let (dynamodb, mut environment, _) = prepare()?;
     runtime.block_on(runtime.spawn(make_idempotency_table(dynamodb)))??;
     environment.push(("IDEMPOTENCY_TABLE_NAME", IDEMPOTENCY_TABLE.to_owned()));
@@ -76,7 +104,7 @@ fn main() -> anyhow::Result<()> {
 
     let verification = on_its_core(cores, || verification(&issuer))?;
     let [peer, ours] = measure::by_turns(&[peer, ours], &requests, effort)?;
-    let functions = sizes(&binary)?;
+    let functions = sizes(binary)?;
     let folder = server.parent().context("the peer is in a folder")?;
     let report = Report {
         figures: [&ours, &peer],
@@ -85,12 +113,10 @@ fn main() -> anyhow::Result<()> {
         functions: &functions,
         peer: Size::of(folder)?,
     };
-    let date = Timestamp::from_secs(Clock::system().timestamp().as_secs());
-    println!("`{}`, {date}, {machine}", binary.display());
-    println!();
+    print_title(binary, machine);
     report.print();
     if let Some(sweep) = sweep {
-        print_purges(&sweep, &purge::measure(&runtime, &sweep, &issuer, cores)?);
+        print_purges(sweep, &purge::measure(runtime, sweep, &issuer, cores)?);
     }
     Ok(())
 }

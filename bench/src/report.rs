@@ -196,11 +196,11 @@ fn tenths(ratio: f64) -> String {
     format!("{ratio:.1}")
 }
 
-fn ms(time: Duration) -> String {
+pub(crate) fn ms(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1e3;
     if ms < 1.0 { format!("{ms:.2}") } else { format!("{ms:.1}") }
 }
 
-fn micros(time: Duration) -> f64 {
+pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }

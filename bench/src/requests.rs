@@ -19,6 +19,8 @@ pub(crate) struct Requests {
     pub(crate) deletes: Vec<String>,
     /// By turns: signed by somebody else under the issuer's key id, and another installation's.
     pub(crate) refused: Vec<String>,
+    /// Signed by somebody else under the issuer's key id.
+    pub(crate) forged: Vec<String>,
     /// With a valid token, of paths that no endpoint is at.
     pub(crate) not_found: Vec<String>,
 }
@@ -31,9 +33,11 @@ impl Requests {
         let stranger = Issuer::generate()?;
         let header = json!({ "alg": "RS256", "typ": "JWT", "kid": issuer.kid() });
         let forged = |id| stranger.sign_with_header(&header, &token(id).claims());
+        let forged = (0..INSTALLATIONS).map(|id| request(id, "resources", id, &forged(id)));
+        let forged: Vec<_> = forged.collect();
         let refused = (0..INSTALLATIONS).flat_map(|id| {
             let foreign = &tokens[(id + 1) % INSTALLATIONS];
-            [request(id, "resources", id, &forged(id)), request(id, "resources", id, foreign)]
+            [forged[id].clone(), request(id, "resources", id, foreign)]
         });
         let not_found = (0..INSTALLATIONS).map(|id| request(id, "nothing", id, &tokens[id]));
         let deletes =
@@ -41,6 +45,7 @@ impl Requests {
         Ok(Self {
             deletes: deletes.collect(),
             refused: refused.collect(),
+            forged,
             not_found: not_found.collect(),
         })
     }

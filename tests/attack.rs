@@ -1,0 +1,280 @@
+//! Under attack: callers that hold their connections, tokens that are forged; and one honest client
+//! beside them, who waits for nobody.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Frame};
+use jsonwebtoken::crypto::sign;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Value, json};
+use teardown::Endpoint;
+use teardown_dev::issuer::Issuer;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Interval;
+
+use crate::process::{DELETE_INSTALLATION, Recorded, free_port, record};
+use crate::vercel_platform::Broken;
+use crate::world::{ISSUER, World, http_client, serve, user};
+
+const I1: &str = "/v1/installations/icfg_1";
+const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+const C1: &str = "/v1/integrations/configuration/icfg_1";
+
+/// The length of a longest body.
+const BODY: usize = 64 * 1024;
+
+/// Delete Installation as a process on its port.
+struct OnPort {
+    world: World,
+    port: u16,
+    function: Recorded,
+    _log: NamedTempFile,
+}
+
+impl OnPort {
+    async fn start() -> Self {
+        let world = World::new().await;
+        world.install("icfg_1", &["db_1"]).await;
+        let (port, log) = (free_port(), NamedTempFile::new().unwrap());
+        let mut variables = world.environment();
+        variables.push(("VERCEL_DEV_PORT", port.to_string()));
+        let function = record(DELETE_INSTALLATION, variables, log.as_file());
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        Self { world, port, function, _log: log }
+    }
+
+    /// A connection on which this was sent.
+    async fn send(&self, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// What an honest client is answered, within the 5 s that a body may take.
+    async fn honest(&self) -> u16 {
+        let token = self.world.token(&user("icfg_1"));
+        let asked = http_client().delete(format!("http://127.0.0.1:{}{I1}", self.port));
+        let answered =
+            tokio::time::timeout(Duration::from_secs(4), asked.bearer_auth(token).send());
+        answered.await.expect("it waits for nobody").unwrap().status().as_u16()
+    }
+}
+
+/// The head of a request whose body has a longest length.
+fn head(token: &str) -> String {
+    format!(
+        "DELETE {I1} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-length: {BODY}\r\n\r\n"
+    )
+}
+
+/// What is answered until the connection is closed.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A reset closes it too.
+    let closed = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer));
+    let _ = closed.await.expect("it is closed one day");
+    String::from_utf8(answer).unwrap()
+}
+
+/// B3: who may delete and does not send the last byte holds up nobody, takes about as much memory as
+/// what it did send, and is answered 400 and cut off.
+#[tokio::test]
+async fn bodies_that_stop_hold_up_nobody() {
+    let port = OnPort::start().await;
+    assert_eq!(port.honest().await, 200);
+    let before = port.function.most_memory();
+    let token = port.world.token(&user("icfg_1"));
+    let most = format!("{}{}", head(&token), " ".repeat(BODY - 1));
+    let slow = join_all((0..256).map(|_| port.send(&most))).await;
+    for _ in 0..20 {
+        assert_eq!(port.honest().await, 200);
+    }
+    for answer in join_all(slow.into_iter().map(rest)).await {
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(answer.contains("the body did not arrive in full"), "{answer}");
+    }
+    if let (Some(before), Some(after)) = (before, port.function.most_memory()) {
+        let more = after - before;
+        assert!(more <= 4 * 256 * BODY / 1024, "{more} KiB for 16 MiB");
+    }
+}
+
+/// A8, B3: whoever may not delete is refused before any of its body is there, and cut off.
+#[tokio::test]
+async fn nobody_waits_for_a_strangers_body() {
+    let port = OnPort::start().await;
+    let forged = forged(&port.world)[0].1.clone();
+    let request = head(&forged);
+    let streams = join_all((0..50).map(|_| port.send(&request))).await;
+    for answer in join_all(streams.into_iter().map(rest)).await {
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    }
+}
+
+/// Connections on which no request comes hold up nobody.
+#[tokio::test]
+async fn half_open_connections_hold_up_nobody() {
+    let port = OnPort::start().await;
+    let token = port.world.token(&user("icfg_1"));
+    let whole = head(&token);
+    let long = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(8000));
+    let mut held = Vec::new();
+    for part in ["", "D", "DELETE /v1/installations", &whole[..whole.len() - 2], &long] {
+        held.extend(join_all((0..60).map(|_| port.send(part))).await);
+        assert_eq!(port.honest().await, 200, "beside {} connections", held.len());
+    }
+    // Whoever goes on after all is answered.
+    let mut late = held.remove(60);
+    let rest_of_it = format!("ELETE {I1} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    late.write_all(rest_of_it.as_bytes()).await.unwrap();
+    assert!(rest(late).await.starts_with("HTTP/1.1 403"));
+}
+
+/// A body that comes byte by byte, without an end.
+struct Trickle(Interval);
+
+impl http_body::Body for Trickle {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        ready!(self.0.poll_tick(context));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b" ")))))
+    }
+}
+
+/// B3: a body has 5 s as a whole, however often some of it comes.
+#[tokio::test]
+async fn a_body_that_trickles_is_given_up() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let (process, token) = (world.process().await, world.token(&user("icfg_1")));
+    let ask = async |endpoint, path: &str| {
+        let body = Trickle(tokio::time::interval(Duration::from_millis(100)));
+        let asked = process.handle(endpoint, request(path, &token, body));
+        let response = tokio::time::timeout(Duration::from_mins(1), asked).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &body["error"]["code"]), (400, &json!("bad_request")));
+        assert_eq!(body["error"]["message"], "the body did not arrive in full");
+    };
+    tokio::join!(
+        ask(Endpoint::DeleteResource, R1),
+        ask(Endpoint::DeleteInstallation, I1),
+        ask(Endpoint::DeleteConfiguration, C1),
+    );
+    assert!(world.is_live("icfg_1", "db_1").await);
+}
+
+/// A8: of a body nothing is read before its sender may delete.
+#[tokio::test]
+async fn a_strangers_body_is_not_read() {
+    let world = World::new().await;
+    let process = world.process().await;
+    for (endpoint, path) in [
+        (Endpoint::DeleteResource, R1),
+        (Endpoint::DeleteInstallation, I1),
+        (Endpoint::DeleteConfiguration, C1),
+    ] {
+        for (why, token) in forged(&world) {
+            let response = process.handle(endpoint, request(path, &token, Broken)).await;
+            assert_eq!(response.status(), 403, "{endpoint:?}: {why}");
+        }
+    }
+}
+
+fn request<B>(path: &str, token: &str, body: B) -> http::Request<B> {
+    let request = http::Request::delete(path).header("authorization", format!("Bearer {token}"));
+    request.body(body).unwrap()
+}
+
+/// Tokens that are forged under the key id that everybody knows; no key is looked up for them.
+fn forged(world: &World) -> Vec<(&'static str, String)> {
+    let claims = world.timed(&user("icfg_1"));
+    let header = |alg| json!({ "alg": alg, "typ": "JWT", "kid": ISSUER.kid() });
+    let stranger = Issuer::generate().unwrap();
+    let good = ISSUER.sign(&claims);
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let unsigned = ISSUER.sign_with_header(&header("none"), &claims);
+    let (unsigned, _) = unsigned.rsplit_once('.').unwrap();
+    let public = ISSUER.jwk()["n"].as_str().unwrap().to_owned();
+    let symmetric = ISSUER.sign_with_header(&header("HS256"), &claims);
+    let (symmetric, _) = symmetric.rsplit_once('.').unwrap();
+    let key = EncodingKey::from_secret(public.as_bytes());
+    let hmac = sign(symmetric.as_bytes(), &key, Algorithm::HS256).unwrap();
+    let (payload, other) = (good.split('.').nth(1).unwrap(), world.timed(&user("icfg_2")));
+    let other = ISSUER.sign(&other);
+    let mut long = claims.clone();
+    long["padding"] = json!("x".repeat(5550));
+    let just_short_enough = stranger.sign_with_header(&header("RS256"), &long);
+    assert!((7900..=8192).contains(&just_short_enough.len()), "{}", just_short_enough.len());
+    vec![
+        ("a stranger's", stranger.sign_with_header(&header("RS256"), &claims)),
+        ("of nearly 8 KiB", just_short_enough),
+        ("of over 8 KiB", format!("{message}.{}", "A".repeat(8192))),
+        ("unsigned", format!("{unsigned}.")),
+        ("by the public key", format!("{symmetric}.{hmac}")),
+        ("with another signature", format!("{message}.{}", other.rsplit('.').next().unwrap())),
+        ("with other claims", other.replacen(other.split('.').nth(1).unwrap(), payload, 1)),
+        ("with a zero for a signature", format!("{message}.{}", "A".repeat(signature.len()))),
+        ("with a short signature", format!("{message}.{}", &signature[..signature.len() / 2])),
+        ("of dots", ".".repeat(8000)),
+        ("of nested JSON", "W1tb".repeat(2000)),
+    ]
+}
+
+/// A2, A7: forged tokens of every kind are refused, cost the store no call and the issuer one at the
+/// most; the honest client among them is always let in.
+#[tokio::test]
+async fn forged_tokens_keep_nobody_out() {
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let counted = fetches.clone();
+    let keys = serve(axum::Router::new().fallback(async move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        axum::Json(ISSUER.jwks())
+    }));
+    let world = World::with(&[("OIDC_JWKS_URL", &keys.await)]).await;
+    world.install("icfg_1", &["db_1"]).await;
+    let claims = world.timed(&user("icfg_1"));
+    let mut tokens = forged(&world);
+    let kinds = tokens.len();
+    tokens.extend((0..200).map(|number| {
+        let header = json!({ "alg": "RS256", "kid": format!("unknown-{number}") });
+        ("of an unknown key", ISSUER.sign_with_header(&header, &claims))
+    }));
+    assert_eq!(world.delete(R1).send().await.status, 204);
+    let calls = world.dynamodb.calls();
+    for some in tokens.chunks(20) {
+        let attack = join_all(some.iter().map(|(_, token)| world.delete_as(R1, token).send()));
+        let (replies, honest) = tokio::join!(attack, world.delete(R1).send());
+        assert_eq!(honest.status, 204);
+        for ((why, _), reply) in some.iter().zip(replies) {
+            match reply.error() {
+                (403, "invalid_token") => {}
+                (503, "keys_unavailable") if *why == "of an unknown key" => {
+                    assert!(reply.headers.contains_key("retry-after"));
+                }
+                _ => panic!("{why}: {reply:?}"),
+            }
+        }
+    }
+    assert_eq!(world.dynamodb.calls(), calls + tokens.len().div_ceil(20), "the honest client's");
+    assert_eq!(fetches.load(Ordering::SeqCst), 1);
+    assert!(kinds > 10);
+}

@@ -1,0 +1,318 @@
+//! Nothing secret in what the functions say, whatever is asked of them, whatever fails, and whatever
+//! `RUST_LOG` asks for.
+
+mod planted;
+mod scene;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use teardown::auth::jws::Jws;
+use teardown::ids::IdempotencyKey;
+use teardown::store::registry::Record;
+
+use self::planted::{ACCESS_TOKEN, CRON_SECRET, IDEMPOTENCY_KEY, Planted};
+use self::scene::{Asked, Host, Scene};
+use crate::dynamodb::Fault;
+use crate::outside::Answer;
+use crate::process::{DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, SWEEP, run};
+use crate::sts;
+use crate::world::{ISSUER, World, user};
+
+const HOSTS: [Host; 3] = [Host::Vercel, Host::Port, Host::Lambda];
+
+/// The endpoints of deletions, and a path of each.
+const DELETIONS: [(&str, &str); 3] = [
+    (DELETE_RESOURCE, "/v1/installations/icfg_1/resources/db_1"),
+    (DELETE_INSTALLATION, "/v1/installations/icfg_1"),
+    (DELETE_CONFIGURATION, "/v1/integrations/configuration/icfg_1"),
+];
+
+/// Every deletion, refused and failing in every way, on every host.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_deletion_tells_a_secret() {
+    let scenes = HOSTS.into_iter().flat_map(|host| {
+        DELETIONS.map(|(binary, path)| async move {
+            let mut scene = Scene::start(binary, host).await;
+            let good = scene.token(&user("icfg_1"));
+            if host == Host::Vercel {
+                no_session(&mut scene, path, &good).await;
+            }
+            refusals(&mut scene, path, &good).await;
+            failures(&mut scene, path, &good).await;
+            scene.world.provider.lasting(Answer::Echo(500));
+            for _ in 0..2 {
+                let said = scene.ask(Asked::delete(path, &good)).await;
+                assert!(said.starts_with('2'), "{said}");
+            }
+            let other = Asked::delete(path, &good).header("idempotency-key", "another");
+            scene.ask(other).await;
+            scene
+                .end(&[
+                    "invalid_token",
+                    "forbidden",
+                    "bad_request",
+                    "internal_error",
+                    "JWKS fetch failed",
+                ])
+                .await;
+        })
+    });
+    join_all(scenes).await;
+}
+
+/// STS does not give a session, in several ways.
+async fn no_session(scene: &mut Scene, path: &str, token: &str) {
+    for answer in [
+        sts::Answer::Echo,
+        sts::Answer::Malformed,
+        sts::Answer::Broken,
+        sts::Answer::Reset,
+        sts::Answer::IssuerOutOfReach,
+    ] {
+        scene.sts.now(answer);
+        let said = scene.ask(Asked::delete(path, token)).await;
+        assert!(said.starts_with('5'), "{said}");
+    }
+    scene.sts.now(sts::HOUR);
+}
+
+/// What is refused before the store is asked.
+async fn refusals(scene: &mut Scene, path: &str, good: &str) {
+    let mut claims = user("icfg_1");
+    let with = |name: &str, value: Value| {
+        let mut claims = user("icfg_1");
+        claims[name] = value;
+        claims
+    };
+    let other_key = json!({ "alg": "RS256", "kid": "unknown" });
+    let mut tokens = vec![
+        scene.forged(&claims),
+        scene.token(&with("exp", json!(1))),
+        scene.token(&with("aud", json!("oac_other"))),
+        scene.token(&with("user_role", json!("USER"))),
+        scene.token(&with("account_id", json!(7))),
+        scene.token(&user("icfg_2")),
+    ];
+    claims["padding"] = json!("x".repeat(7000));
+    tokens.push(scene.token(&claims));
+    let timed = scene.world.timed(&user("icfg_1"));
+    for header in [other_key, json!({ "alg": "none", "kid": ISSUER.kid() }), json!(["RS256"])] {
+        tokens.push(ISSUER.sign_with_header(&header, &timed));
+    }
+    for token in tokens {
+        scene.planted.token(&token);
+        let said = scene.ask(Asked::delete(path, &token)).await;
+        assert!(said.starts_with("403") || said.starts_with("503"), "{said}");
+    }
+    let delete = || Asked::delete(path, good);
+    let bare = || Asked { headers: Vec::new(), ..delete() };
+    let long = IDEMPOTENCY_KEY.repeat(10);
+    for asked in [
+        bare().header("authorization", good),
+        bare().header("authorization", &format!("Bearer {}", good.replace('.', " "))),
+        bare().header("authorization", &format!("Basic {good}")),
+        bare().header("cookie", good).header("proxy-authorization", good),
+        delete().header("authorization", &format!("Bearer {good}")),
+        delete().header("x-vercel-auth", good),
+        delete().header("idempotency-key", &format!("{IDEMPOTENCY_KEY} {good}")),
+        delete().header("idempotency-key", &long),
+        Asked { method: "PUT", ..delete() },
+        Asked { target: format!("/{good}"), ..delete() },
+        Asked { target: format!("/v1/installations/{good}/resources/{good}"), ..delete() },
+        Asked { target: format!("/v1/installations/{good}"), ..delete() },
+        Asked { target: format!("/v1/integrations/configuration/{good}"), ..delete() },
+        Asked { target: format!("{path}?teamId={good}&teamId={good}"), ..delete() },
+        Asked { target: format!("{path}%ff?access_token={good}&slug={good}"), ..delete() },
+        delete().body(&"x".repeat(65 * 1024)),
+    ] {
+        let said = scene.ask(asked).await;
+        // Some of it is fine for some of the endpoints, whose own answer comes then.
+        assert!(said.starts_with(['2', '4']), "{said}");
+    }
+    if scene.binary == DELETE_INSTALLATION {
+        for body in [
+            format!("{{\"reason\":\"{good}"),
+            format!("{{\"reason\":[\"{good}\"]}}"),
+            format!("{{\"cascadeResourceDeletion\":\"{good}\"}}"),
+            format!("[\"{good}\"]"),
+            good.to_owned(),
+        ] {
+            let said = scene.ask(delete().body(&body)).await;
+            assert!(said.starts_with("400"), "{said}");
+        }
+    }
+}
+
+/// DynamoDB and Vercel fail.
+async fn failures(scene: &mut Scene, path: &str, good: &str) {
+    // A resource or an installation that is there yet, since what is gone is gone.
+    let new = |number: usize| path.replace("icfg_1", &format!("icfg_f{number}"));
+    let faults =
+        [Fault::Echo, Fault::Throttle, Fault::ServerError, Fault::Conflict, Fault::ResetAfter];
+    for (number, fault) in faults.into_iter().enumerate() {
+        let id = format!("icfg_f{number}");
+        scene.install(&id).await;
+        let token = scene.token(&user(&id));
+        scene.world.dynamodb.once("TransactWriteItems", fault);
+        let said = scene.ask(Asked::delete(&new(number), &token)).await;
+        assert_eq!(said.starts_with('5'), fault == Fault::Echo, "{fault:?}: {said}");
+        scene.world.dynamodb.forget();
+    }
+    scene.ask(Asked { target: format!("{path}?teamId={good}"), ..Asked::delete(path, good) }).await;
+    if (scene.host, scene.binary) == (Host::Port, DELETE_RESOURCE) {
+        scene.world.dynamodb.lasting(Fault::ResetBefore);
+        let said = scene.ask(Asked::delete(path, good)).await;
+        assert!(said.starts_with("503"), "for as long as a request waits: {said}");
+        scene.world.dynamodb.lasting(Fault::None);
+    }
+    if scene.binary != DELETE_CONFIGURATION {
+        return;
+    }
+    for status in [400, 401, 403, 409, 418, 429, 500] {
+        let id = format!("icfg_v{status}");
+        scene.install(&id).await;
+        let token = scene.token(&user(&id));
+        scene.world.vercel.lasting(Answer::Echo(status));
+        let path = format!("/v1/integrations/configuration/{id}");
+        let said = scene.ask(Asked::delete(&path, &token)).await;
+        assert!(said.starts_with("409") || said.starts_with("503"), "{status}: {said}");
+    }
+    scene.world.vercel.lasting(Answer::Honest);
+}
+
+/// The sweep: whoever calls it, and whatever fails of what it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_sweep_tells_a_secret() {
+    join_all(HOSTS.map(|host| async move {
+        let mut scene = Scene::start(SWEEP, host).await;
+        scene.sts.now(sts::HOUR);
+        let sweep = |secret: &str| {
+            Asked { method: "GET", ..Asked::delete("/api/sweep", secret) }
+                .header("x-vercel-cron-schedule", secret)
+        };
+        let token = scene.token(&user("icfg_1"));
+        for wrong in [&token, &CRON_SECRET[1..], &format!("{CRON_SECRET}x")] {
+            scene.planted.text(wrong);
+            let said = scene.ask(sweep(wrong)).await;
+            assert!(said.starts_with("403"), "{said}");
+        }
+        for id in ["icfg_1", "icfg_2"] {
+            scene.install(id).await;
+            scene.world.reopen(id).await;
+            let path = format!("/v1/installations/{id}");
+            assert_eq!(scene.world.delete(&path).send().await.status, 200);
+        }
+        scene.world.store.settle_invoices(&crate::world::id("icfg_1")).await.unwrap();
+        for operation in ["Query", "UpdateItem", "TransactWriteItems", "GetItem"] {
+            scene.world.dynamodb.once(operation, Fault::Echo);
+        }
+        scene.world.vercel.lasting(Answer::Echo(500));
+        scene.world.provider.lasting(Answer::Echo(400));
+        let said = scene.ask(sweep(CRON_SECRET)).await;
+        assert!(said.starts_with("500"), "the index cannot be read: {said}");
+        for _ in 0..3 {
+            let said = scene.ask(sweep(CRON_SECRET)).await;
+            assert!(said.starts_with("200"), "{said}");
+        }
+        assert!(scene.world.provider.heard().len() > 1, "it announced");
+        scene.end(&["invalid_token", "internal_error", "broke off", "put off"]).await;
+    }))
+    .await;
+}
+
+/// A start that fails names the variable and not what it holds.
+#[test]
+fn no_start_tells_a_secret() {
+    let mut planted = Planted::default();
+    let secret = "planted=secret=of a variable";
+    planted.text(secret);
+    for name in [
+        "INTEGRATION_ID",
+        "TABLE_NAME",
+        "OIDC_JWKS_URL",
+        "OIDC_JWKS",
+        "VERCEL_API_URL",
+        "PROVIDER_URL",
+        "PROVIDER_SECRET",
+        "CRON_SECRET",
+        "SUPPORT_URL",
+        "RECEIPT_RETENTION",
+        "FINALIZE_MARGIN",
+        "AWS_ROLE_ARN",
+        "RUST_LOG",
+    ] {
+        let mut variables = vec![
+            ("INTEGRATION_ID", "oac_1".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("PROVIDER_URL", "https://provider.example".to_owned()),
+            ("PROVIDER_SECRET", crate::outside::PROVIDER_SECRET.to_owned()),
+        ];
+        variables.push((name, secret.to_owned()));
+        let output = run(SWEEP, variables);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        let said = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
+        assert!(said.starts_with(&format!("teardown: {name}: ")), "{said}");
+        planted.is_not_in(&said);
+    }
+}
+
+/// A panic is a line of the log: with where it was, without what it said.
+#[test]
+fn no_panic_tells_a_secret() {
+    // The hook is the whole process's, so it gets one of its own.
+    const ALONE: &str = "TEST_PANICS";
+    if std::env::var_os(ALONE).is_some() {
+        teardown::telemetry::init_json().unwrap();
+        let cut = std::panic::catch_unwind(|| ACCESS_TOKEN.to_owned().parse::<u8>().unwrap());
+        assert!(cut.is_err());
+        let said = std::panic::catch_unwind(|| panic!("{CRON_SECRET}"));
+        assert!(said.is_err());
+        return;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "secrets::no_panic_tells_a_secret", "--nocapture"]);
+    let output = again.env(ALONE, "1").env("RUST_LOG", "trace").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
+    let lines = said.lines().filter(|line| line.contains(r#""message":"panicked""#));
+    assert_eq!(lines.filter(|line| line.contains("tests/secrets.rs:")).count(), 2, "{said}");
+    Planted::default().is_not_in(&said);
+}
+
+/// What holds a secret does not show it, should anybody log it one day.
+#[tokio::test]
+async fn no_debug_tells_a_secret() {
+    let mut planted = Planted::default();
+    let variables = [("CRON_SECRET", CRON_SECRET), ("PROVIDER_URL", "https://provider.example")];
+    let secret = [("PROVIDER_SECRET", crate::outside::PROVIDER_SECRET)];
+    let world = World::with(&[&variables[..], &secret].concat()).await;
+    let token = world.token(&user("icfg_1"));
+    planted.token(&token);
+    let jws = Jws::parse(&token).unwrap();
+    let line = json!({ "id": "icfg_1", "accountId": "a", "accessToken": ACCESS_TOKEN });
+    let record: Record = serde_json::from_value(json!({ "installation": line })).unwrap();
+    let key = IdempotencyKey::parse(IDEMPOTENCY_KEY.as_bytes()).unwrap();
+    let shown = format!("{:?} {:?}", world.config, world.process().await);
+    planted.is_not_in(&format!("{shown} {jws:?} {record:?} {key:?}"));
+    assert!(shown.contains("[secret]") && format!("{jws:?}").contains(ISSUER.kid()), "{jws:?}");
+}
+
+/// What is secret is stored where it is needed, and nowhere else.
+#[tokio::test]
+async fn the_table_holds_the_access_token_alone() {
+    let mut scene = Scene::start(DELETE_CONFIGURATION, Host::Port).await;
+    let token = scene.token(&user("icfg_1"));
+    scene.world.vercel.lasting(Answer::Echo(500));
+    let asked = || Asked::delete("/v1/integrations/configuration/icfg_1", &token);
+    let said = scene.ask(asked()).await;
+    assert!(said.starts_with("503"), "{said}");
+    let mut table = scene.world.all().await;
+    let held = table.get_mut("installation#icfg_1").unwrap().remove("#token").unwrap();
+    assert!(held.to_string().contains(ACCESS_TOKEN));
+    let intent = table["installation#icfg_1"]["work#configuration"]["last_error"].to_string();
+    assert!(intent.contains("Vercel answered 500"), "{intent}");
+    scene.planted.is_not_in(&format!("{table:?}"));
+    scene.world.vercel.lasting(Answer::Honest);
+    scene.ask(asked()).await;
+    scene.planted.is_not_in(&format!("{:?}", scene.world.all().await));
+}

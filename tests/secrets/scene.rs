@@ -1,0 +1,243 @@
+//! A function under `RUST_LOG=trace`, with a secret wherever one can be, on each of the hosts.
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+use teardown_dev::issuer::Issuer;
+use tempfile::{NamedTempFile, TempDir};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+
+use super::planted::{
+    ACCESS_TOKEN, AWS_SECRET_KEY, AWS_SESSION_TOKEN, CRON_SECRET, EMAIL, IDEMPOTENCY_KEY,
+    OIDC_TOKEN, PROVIDER_KEY, Planted,
+};
+use crate::process::{Lambda, Recorded, Variables, free_port, record};
+use crate::sts::{self, Sts};
+use crate::world::{ACCOUNT, ISSUER, World};
+
+/// What `RUST_LOG` asks for: everything, and once more by name what is kept back.
+const RUST_LOG: &str = "trace,aws_sigv4=trace,aws_smithy_runtime=trace,aws_config=trace,\
+    hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,lambda_runtime=trace,tower=trace";
+
+/// Who signs forged tokens.
+static STRANGER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap());
+
+/// Where a function runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// With a role that is taken for the platform's token.
+    Vercel,
+    /// With keys in its environment.
+    Port,
+    /// With keys in its environment.
+    Lambda,
+}
+
+/// A request.
+#[derive(Clone)]
+pub struct Asked {
+    pub method: &'static str,
+    /// The path and the query.
+    pub target: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: String,
+}
+
+impl Asked {
+    /// A deletion with everything that a caller and the host may send, by who has this token.
+    pub fn delete(target: &str, token: &str) -> Self {
+        let headers = vec![
+            ("authorization", format!("Bearer {token}")),
+            ("idempotency-key", IDEMPOTENCY_KEY.to_owned()),
+            ("x-vercel-oidc-token", OIDC_TOKEN.to_owned()),
+            ("cookie", format!("session={AWS_SESSION_TOKEN}")),
+        ];
+        Self { method: "DELETE", target: target.to_owned(), headers, body: String::new() }
+    }
+
+    /// Adds a header, beside one of the same name.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    pub fn body(self, body: &str) -> Self {
+        Self { body: body.to_owned(), ..self }
+    }
+}
+
+/// The way to a function.
+enum Way {
+    Http { port: u16, function: Recorded, _platform: Option<(BufReader<UnixStream>, TempDir)> },
+    Lambda(Lambda<Recorded>),
+}
+
+/// A function, and what it stands in.
+pub struct Scene {
+    pub world: World,
+    pub sts: Sts,
+    pub planted: Planted,
+    pub host: Host,
+    pub binary: &'static str,
+    way: Way,
+    log: NamedTempFile,
+}
+
+impl Scene {
+    /// Starts a function; `icfg_1` is installed, with `db_1` and all that can belong to it.
+    pub async fn start(binary: &'static str, host: Host) -> Self {
+        let world = World::announcing().await;
+        let (sts, sts_url) = Sts::start(sts::HOUR).await;
+        let log = NamedTempFile::new().unwrap();
+        let mut variables = world.environment();
+        variables.extend([
+            ("PROVIDER_URL", format!("{}?key={PROVIDER_KEY}", world.provider_url())),
+            ("CRON_SECRET", CRON_SECRET.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", AWS_SECRET_KEY.to_owned()),
+            ("AWS_SESSION_TOKEN", AWS_SESSION_TOKEN.to_owned()),
+            ("AWS_ENDPOINT_URL_STS", sts_url),
+            // Nobody is there.
+            ("OIDC_JWKS_URL", "http://127.0.0.1:1/jwks".to_owned()),
+            ("RUST_LOG", RUST_LOG.to_owned()),
+        ]);
+        let way = match host {
+            Host::Vercel => on_vercel(binary, variables, &log).await,
+            Host::Port => {
+                let port = free_port();
+                variables.push(("VERCEL_DEV_PORT", port.to_string()));
+                let function = record(binary, variables, log.as_file());
+                listens(port).await;
+                Way::Http { port, function, _platform: None }
+            }
+            Host::Lambda => Way::Lambda(
+                Lambda::start_by(variables, |variables| record(binary, variables, log.as_file()))
+                    .await,
+            ),
+        };
+        let planted = Planted::default();
+        let scene = Self { world, sts, planted, host, binary, way, log };
+        scene.install("icfg_1").await;
+        scene
+    }
+
+    /// Registers an installation with `db_1`, all that can belong to it, and the planted access token.
+    pub async fn install(&self, id: &str) {
+        self.world.install_whole(id, &["db_1"]).await;
+        let line = json!({ "id": id, "accountId": ACCOUNT, "accessToken": ACCESS_TOKEN });
+        self.world.register(json!({ "installation": line })).await;
+    }
+
+    /// Signs claims, with something in them that is nobody's business; the token is a secret.
+    pub fn token(&mut self, claims: &Value) -> String {
+        let token = ISSUER.sign(&self.claims(claims));
+        self.planted.token(&token);
+        token
+    }
+
+    /// Like [`Scene::token`], by somebody else under the issuer's key id.
+    pub fn forged(&mut self, claims: &Value) -> String {
+        let header = json!({ "alg": "RS256", "kid": ISSUER.kid() });
+        let token = STRANGER.sign_with_header(&header, &self.claims(claims));
+        self.planted.token(&token);
+        token
+    }
+
+    fn claims(&self, claims: &Value) -> Value {
+        let mut claims = self.world.timed(claims);
+        claims["user_email"] = json!(EMAIL);
+        claims
+    }
+
+    /// Sends a request, and gives the answer from its status on. It tells no secret.
+    pub async fn ask(&mut self, asked: Asked) -> String {
+        let said = match &mut self.way {
+            Way::Http { port, .. } => over_http(*port, &asked).await,
+            Way::Lambda(lambda) => {
+                let answer = lambda.invoke(event(&asked)).await;
+                format!("{} {answer}", answer["statusCode"])
+            }
+        };
+        self.planted.is_not_in(&said);
+        said
+    }
+
+    /// Ends the function: its log tells of all this, and no secret.
+    pub async fn end(self, told: &[&str]) {
+        let path = self.log.path();
+        if let Way::Http { function, .. } = self.way {
+            tokio::task::spawn_blocking(|| function.terminate()).await.unwrap();
+        }
+        let log = std::fs::read_to_string(path).unwrap();
+        self.planted.is_not_in(&log);
+        for part in told {
+            assert!(log.contains(part), "{:?} {}: {part}: {log}", self.host, self.binary);
+        }
+        let json = |line: &&str| serde_json::from_str::<Value>(line).is_ok();
+        let others: Vec<_> = log.lines().filter(|line| !json(line)).collect();
+        assert!(others.len() <= 1, "the host's own line alone is no JSON: {others:#?}");
+    }
+}
+
+async fn on_vercel(binary: &str, mut variables: Variables, log: &NamedTempFile) -> Way {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("ipc.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let port = free_port();
+    variables.push(("VERCEL_DEV_PORT", port.to_string()));
+    variables.push(("VERCEL_IPC_PATH", socket.to_str().unwrap().to_owned()));
+    variables.push(("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/teardown".to_owned()));
+    let function = record(binary, variables, log.as_file());
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut messages = BufReader::new(stream);
+    messages.read_until(0, &mut Vec::new()).await.unwrap();
+    Way::Http { port, function, _platform: Some((messages, folder)) }
+}
+
+/// Waits until somebody listens there.
+pub async fn listens(port: u16) {
+    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn over_http(port: u16, asked: &Asked) -> String {
+    let (method, target, length) = (asked.method, &asked.target, asked.body.len());
+    let headers = asked.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let headers = headers.collect::<Vec<_>>().concat();
+    let whole = format!(
+        "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-length: {length}\r\n{headers}\r\n{}",
+        asked.body
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    // Where the answer comes before all is sent, the rest may not be taken any more.
+    let _ = stream.write_all(whole.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    answer.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+/// The event that an HTTP API makes of it.
+fn event(asked: &Asked) -> Value {
+    let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+    let mut headers = json!({ "host": "x.example" });
+    for (name, value) in &asked.headers {
+        let before = headers[name].as_str().map(|before| format!("{before},"));
+        headers[name] = json!(before.unwrap_or_default() + value);
+    }
+    json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query,
+        "isBase64Encoded": false, "body": asked.body, "headers": headers,
+        "requestContext": {
+            "accountId": "1", "apiId": "a", "domainName": "x.example", "domainPrefix": "x",
+            "requestId": "r", "routeKey": "$default", "stage": "$default",
+            "time": "22/Nov/2026:00:00:00 +0000", "timeEpoch": 1_795_305_600_000_u64,
+            "http": {
+                "method": asked.method, "path": path, "protocol": "HTTP/1.1",
+                "sourceIp": "127.0.0.1", "userAgent": "test",
+            },
+        },
+    })
+}

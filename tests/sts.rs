@@ -1,0 +1,115 @@
+//! A stand-in for AWS STS.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
+
+use crate::wire::listen;
+
+/// How STS answers.
+#[derive(Clone, Copy)]
+pub enum Answer {
+    /// With a session of this length.
+    Session(Duration),
+    /// That the token is none it takes.
+    Refused,
+    /// That the token is none it takes, in words that repeat it.
+    Echo,
+    /// That Vercel's keys cannot be fetched now.
+    IssuerOutOfReach,
+    /// With a session whose end cannot be read.
+    Malformed,
+    /// With a status of its own failing.
+    Broken,
+    /// The connection breaks.
+    Reset,
+}
+
+pub const HOUR: Answer = Answer::Session(Duration::from_hours(1));
+
+/// A request's form.
+pub type Form = Vec<(String, String)>;
+
+/// A stand-in for STS. The session for a token is told by the number of the request.
+#[derive(Clone)]
+pub struct Sts {
+    answer: Arc<Mutex<Answer>>,
+    /// The requests' forms, in the order of their fields' names.
+    pub heard: Arc<Mutex<Vec<Form>>>,
+}
+
+impl Sts {
+    pub async fn start(answer: Answer) -> (Self, String) {
+        let sts = Self { answer: Arc::new(Mutex::new(answer)), heard: Arc::default() };
+        let handler = sts.clone();
+        let (url, _) = listen(move |request| handler.clone().answer(request)).await;
+        (sts, url)
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        assert!(!request.headers().contains_key("authorization"), "it is not signed");
+        let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        let mut form: Vec<_> = form_urlencoded::parse(&body).into_owned().collect();
+        form.sort();
+        let token = token(&form).to_owned();
+        let number = {
+            let mut heard = self.heard.lock().unwrap();
+            heard.push(form);
+            heard.len()
+        };
+        let answer = *self.answer.lock().unwrap();
+        let (status, text) = match answer {
+            Answer::Session(length) => (200, session(number, length)),
+            Answer::Refused => {
+                (400, error("InvalidIdentityToken", "not authorized: Vercel's words"))
+            }
+            Answer::Echo => (400, error("InvalidIdentityToken", &token)),
+            Answer::IssuerOutOfReach => (400, error("IDPCommunicationError", "no keys")),
+            Answer::Malformed => {
+                let text = session(number, Duration::ZERO);
+                (200, text.replace("<Expiration>", "<Expiration>in a while: "))
+            }
+            Answer::Broken => (503, error("ServiceUnavailable", "in a moment")),
+            Answer::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
+        };
+        let response = Response::builder().status(status).header("content-type", "text/xml");
+        Ok(response.body(Full::from(text)).unwrap())
+    }
+
+    pub fn now(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    /// The tokens that it was sent.
+    pub fn tokens(&self) -> Vec<String> {
+        let heard = self.heard.lock().unwrap();
+        heard.iter().map(|form| token(form).to_owned()).collect()
+    }
+}
+
+fn token(form: &Form) -> &str {
+    &form.iter().find(|(name, _)| name == "WebIdentityToken").unwrap().1
+}
+
+fn session(number: usize, length: Duration) -> String {
+    let end = humantime::format_rfc3339_seconds(SystemTime::now() + length);
+    format!(
+        r#"<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+        <AssumeRoleWithWebIdentityResult><Credentials>
+        <AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>s3cret-{number}</SecretAccessKey>
+        <SessionToken>sess1on-{number}</SessionToken><Expiration>{end}</Expiration>
+        </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"#
+    )
+}
+
+fn error(code: &str, message: &str) -> String {
+    format!(
+        r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>
+        <Type>Sender</Type><Code>{code}</Code><Message>{message}</Message>
+        </Error><RequestId>1</RequestId></ErrorResponse>"#
+    )
+}
