@@ -2,7 +2,7 @@
 //! and STS gives for it a session of the role that `AWS_ROLE_ARN` names.
 //!
 //! Whose header can be trusted is for [`crate::host`] to know. The SDK keeps a session until
-//! [`RENEWED_BEFORE`] its end; elsewhere credentials are the SDK's business alone.
+//! `RENEWED_BEFORE` its end; elsewhere credentials are the SDK's business alone.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};

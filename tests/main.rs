@@ -17,6 +17,7 @@ mod dynamodb;
 mod faults;
 mod finalization;
 mod functions;
+mod fuzz;
 mod installation;
 mod jwks;
 mod lambda;

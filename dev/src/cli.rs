@@ -5,7 +5,7 @@
 
 mod attributes;
 mod destination;
-mod import;
+pub mod import;
 mod lines;
 mod logs;
 mod parked;

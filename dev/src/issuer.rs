@@ -173,8 +173,18 @@ impl Issuer {
     /// Where the system gives no randomness.
     #[must_use]
     pub fn sign_with_header(&self, header: &Value, claims: &Value) -> String {
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", encode(header), encode(claims));
+        self.sign_bytes(header.to_string().as_bytes(), claims.to_string().as_bytes())
+    }
+
+    /// Signs a payload and a header that need not even be JSON.
+    ///
+    /// # Panics
+    ///
+    /// Where the system gives no randomness.
+    #[must_use]
+    pub fn sign_bytes(&self, header: &[u8], payload: &[u8]) -> String {
+        let encode = |bytes| URL_SAFE_NO_PAD.encode(bytes);
+        let message = format!("{}.{}", encode(header), encode(payload));
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)

@@ -90,6 +90,22 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if progress.any_refused() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Registers the lines of a stream as the command does, and says how many were registered; `refused`
+/// hears the number of each line that was not, and why.
+///
+/// # Errors
+///
+/// Where the stream breaks off or the store fails.
+pub async fn import_lines<R, F>(stream: R, store: &Store, refused: F) -> anyhow::Result<u64>
+where
+    R: AsyncBufRead + Unpin,
+    F: Fn(u64, &str) + Send + Sync + 'static,
+{
+    let progress = Arc::new(Progress::told_to(refused));
+    import(stream, store, &progress).await?;
+    Ok(progress.registered())
+}
+
 /// The size of the file, where it has one; that it is there is found out before anything else.
 fn size(file: &Path) -> anyhow::Result<Option<u64>> {
     if file == Path::new("-") {

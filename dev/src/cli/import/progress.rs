@@ -7,9 +7,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::{ERROR, one_line};
 
+/// Hears the number of a line that was not imported, and why.
+type Told = Box<dyn Fn(u64, &str) + Send + Sync>;
+
 /// The counts and the bar, shared by the lanes.
 pub(super) struct Progress {
     bar: ProgressBar,
+    told: Told,
     imported: AtomicU64,
     refused: AtomicU64,
 }
@@ -25,7 +29,20 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("##-"));
         }
-        Self { bar, imported: AtomicU64::new(0), refused: AtomicU64::new(0) }
+        let above = bar.clone();
+        let told = move |line, reason: &str| {
+            above.suspend(|| {
+                let mut stderr = anstream::stderr();
+                let _ = writeln!(stderr, "{ERROR}line {line}:{ERROR:#} {reason}");
+            });
+        };
+        Self { bar, ..Self::told_to(told) }
+    }
+
+    /// Without a bar; `told` hears of refused lines.
+    pub(super) fn told_to(told: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
+        let (imported, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { bar: ProgressBar::hidden(), told: Box::new(told), imported, refused }
     }
 
     /// Counts what was imported, refused or passed over.
@@ -40,10 +57,11 @@ impl Progress {
     /// Names a line that was not imported.
     pub(super) fn refuse(&self, line: u64, reason: &str) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.bar.suspend(|| {
-            let mut stderr = anstream::stderr();
-            let _ = writeln!(stderr, "{ERROR}line {line}:{ERROR:#} {}", one_line(reason));
-        });
+        (self.told)(line, &one_line(reason));
+    }
+
+    pub(super) fn registered(&self) -> u64 {
+        self.imported.load(Ordering::Relaxed)
     }
 
     pub(super) fn any_refused(&self) -> bool {
@@ -55,7 +73,7 @@ impl Progress {
     }
 
     pub(super) fn summary(&self) -> String {
-        let imported = self.imported.load(Ordering::Relaxed);
+        let imported = self.registered();
         let lines = if imported == 1 { "line" } else { "lines" };
         format!("imported {imported} {lines}, {} refused\n", self.refused.load(Ordering::Relaxed))
     }

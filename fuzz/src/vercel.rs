@@ -1,0 +1,201 @@
+//! What Vercel answers to a configuration's deletion: the status in the first line, headers up to an
+//! empty one, the body (E2, E3).
+//!
+//! The answer decides by its status alone; its words come out as one short line, or not at all.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use serde_json::{Value, json};
+use teardown::Endpoint;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::answer::Answer;
+use super::stand::{Stand, claims, sign};
+use super::{cpu, cut};
+
+/// The installation's access token.
+const SECRET: &str = "S3CRET-of-icfg_1";
+
+/// The longest reason that is stored: as an answer's message.
+const MAX_REASON: usize = 700;
+
+/// What every attempt but the first is answered, so that nobody waits for a third.
+const LATER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 86400\r\n\r\n";
+
+/// Takes an input for the target.
+pub fn target(input: &[u8]) {
+    answered(input);
+}
+
+/// What the caller is answered.
+pub fn answered(input: &[u8]) -> u16 {
+    STAND.with(|stand| {
+        let (head, body) = cut(input, b"\n\n");
+        let (status, headers) = cut(head, b"\n");
+        // A connection that is used again could be lost in between.
+        let status_line = [b"HTTP/1.1 ", status].concat();
+        let lines = [&status_line[..]]
+            .into_iter()
+            .chain(headers.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()))
+            .chain([&b"connection: close"[..], b"", body]);
+        let raw = lines.collect::<Vec<_>>().join(&b"\r\n"[..]);
+        *stand.answer.lock().unwrap() = raw;
+        let status =
+            std::str::from_utf8(status).ok().and_then(|status| status.get(..3)?.parse().ok());
+        stand.case(input, status)
+    })
+}
+
+thread_local! {
+    static STAND: &'static Vercel = Box::leak(Box::new(Vercel::new()));
+}
+
+struct Vercel {
+    stand: &'static Stand,
+    /// What the next attempt is answered.
+    answer: Arc<Mutex<Vec<u8>>>,
+    authorization: String,
+}
+
+impl Vercel {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = Arc::new(Mutex::new(LATER.to_vec()));
+        let next = Arc::clone(&answer);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                // Whoever does not read an answer to its end breaks it off.
+                let _ = serve(stream.unwrap(), &next);
+            }
+        });
+        let lines = [
+            json!({ "installation": {
+                "id": "icfg_1", "accountId": "acc_1", "accessToken": SECRET, "billing": "settled",
+            } }),
+            json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } }),
+        ];
+        let stand = Stand::new(&url, &lines);
+        let authorization = format!("Bearer {}", sign(&claims(Some("icfg_1"), Some("ADMIN"))));
+        let stand = Self { stand, answer, authorization };
+        // What is made when it is first needed is paid for here.
+        stand.stand.runtime.block_on(async {
+            drop(stand.stand.app.handle(Endpoint::DeleteConfiguration, stand.request()).await);
+            stand.stand.reset(&stand.stand.items().await).await;
+        });
+        stand
+    }
+
+    fn request(&self) -> Request<Full<Bytes>> {
+        let request = Request::delete("/v1/integrations/configuration/icfg_1");
+        let request = request.header("authorization", &self.authorization);
+        request.body(Full::default()).unwrap()
+    }
+
+    fn case(&self, input: &[u8], status: Option<u16>) -> u16 {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
+        let handle = self.stand.app.handle(Endpoint::DeleteConfiguration, self.request());
+        let response = tracing::subscriber::with_default(subscriber, || {
+            cpu::bounded(input, 1, || self.stand.runtime.block_on(handle))
+        });
+        let answer = self.stand.runtime.block_on(Answer::check(response));
+        let means: &[u16] = match (answer.status, answer.code.as_str()) {
+            (204, "") => &[204, 404, 410],
+            (409, "upstream_refused") => &[400, 401, 403, 409],
+            (503, "upstream_unavailable") => &[],
+            other => panic!("{other:?}"),
+        };
+        // After a 1xx comes another answer.
+        let says = status.filter(|status| *status >= 200);
+        assert!(
+            means.is_empty() || says.is_none_or(|status| means.contains(&status)),
+            "{answer:?}"
+        );
+        log.check();
+        self.stand.runtime.block_on(self.check_items(answer.status));
+        answer.status
+    }
+
+    /// Holds the table against the answer (B6, E3), and gives it back what it had.
+    async fn check_items(&self, status: u16) {
+        let mut items = self.stand.items().await;
+        self.stand.reset(&items).await;
+        let key = |sk: &str| ("installation#icfg_1".to_owned(), sk.to_owned());
+        let intent = items.remove(&key("work#configuration"));
+        assert_eq!(intent.is_some(), status == 503);
+        if let Some(intent) = intent {
+            let reason = intent["last_error"].as_s().unwrap();
+            assert!(reason.chars().count() <= MAX_REASON, "{reason}");
+            assert!(!reason.contains(char::is_control) && !reason.contains(SECRET), "{reason:?}");
+        }
+        if status == 204 {
+            assert!(!items.contains_key(&key("#token")));
+        } else {
+            assert_eq!(items, *self.stand.first());
+        }
+    }
+}
+
+/// Reads a request, and answers it: the first with what is to be said, others with [`LATER`].
+fn serve(mut stream: TcpStream, answer: &Mutex<Vec<u8>>) -> io::Result<()> {
+    let (mut head, mut chunk) = (Vec::new(), [0; 4096]);
+    while !head.ends_with(b"\r\n\r\n") {
+        let read = stream.read(&mut chunk)?;
+        if read == 0 {
+            return Ok(());
+        }
+        head.extend_from_slice(&chunk[..read]);
+    }
+    let answer = std::mem::replace(&mut *answer.lock().unwrap(), LATER.to_vec());
+    stream.write_all(&answer)
+}
+
+/// The lines that are logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Each line is an object without a control character or a secret in it.
+    fn check(&self) {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains("answered") && !log.contains(SECRET), "{log}");
+        for line in log.lines() {
+            let line: Value = serde_json::from_str(line).expect("a line is JSON");
+            assert!(is_plain(&line), "{line}");
+        }
+    }
+}
+
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.contains(char::is_control),
+        Value::Array(values) => values.iter().all(is_plain),
+        Value::Object(fields) => fields.values().all(is_plain),
+        _ => true,
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

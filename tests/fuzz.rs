@@ -1,0 +1,317 @@
+//! The seeds in `fuzz/seeds` and mutations of them, against what must hold whatever is sent; and
+//! inputs too large to keep.
+//!
+//! The mutations are the same in every run. `FUZZ_SECONDS=600` goes on for that long in each target,
+//! with others in every run.
+
+#[path = "../fuzz/src/lib.rs"]
+mod targets;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+
+use targets::{import, request, token, vercel};
+
+/// How long a target's mutations may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many mutations are made of one seed of randomness.
+const BATCH: u32 = 20;
+
+/// The seeds of a target, by name.
+fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let mut seeds: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read(path).unwrap())
+        })
+        .collect();
+    seeds.sort();
+    seeds
+}
+
+/// A change to an input. Places and lengths are fractions of 65,536.
+#[derive(Clone, Debug)]
+enum Edit {
+    Set(u16, u8),
+    Insert(u16, Vec<u8>),
+    Token(u16, usize),
+    Remove(u16, u16),
+    Repeat(u16, u16, u16),
+    Splice(u16, usize, u16),
+    Piece(usize, usize, usize),
+}
+
+/// What parsers trip over.
+const TOKENS: &[&[u8]] = &[
+    b"\"",
+    b"\\",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"null",
+    b"true",
+    b"1e999",
+    b"-0",
+    b"1.5",
+    b"\\u0000",
+    b"\\ud800",
+    b"\\udc00",
+    b"\x00",
+    b"\xff",
+    b"\xc3\x28",
+    b"\xef\xbb\xbf",
+    b"\xe2\x80\xae",
+    b"\n",
+    b"\r",
+    b"\r\n\r\n",
+    b"\n\n",
+    b"\t",
+    b" ",
+    b"\x1b[2J",
+    b"%",
+    b"%2F",
+    b"%25",
+    b"%00",
+    b"%ff",
+    b"%2e",
+    b"..",
+    b"/",
+    b"//",
+    b"?",
+    b"#",
+    b"&",
+    b"=",
+    b"teamId=",
+    b"slug=",
+    b"@admin",
+    b"@account",
+    b"{\"a\":",
+    b"\"crit\":[]",
+    b"\"aud\":\"x\"",
+    b"\"sub\":null",
+    b"Retry-After: -1\n",
+    b"Content-Length: 9\n",
+    b"Transfer-Encoding: chunked\n",
+    b"18446744073709551616",
+    b"cascadeResourceDeletion",
+    b"reason",
+];
+
+fn edit() -> impl Strategy<Value = Edit> {
+    use prop_oneof as one_of;
+    let any_of = || any::<u16>();
+    one_of![
+        3 => (any_of(), any::<u8>()).prop_map(|(at, byte)| Edit::Set(at, byte)),
+        2 => (any_of(), vec(any::<u8>(), 1..8)).prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
+        4 => (any_of(), 0..TOKENS.len()).prop_map(|(at, token)| Edit::Token(at, token)),
+        3 => (any_of(), any_of()).prop_map(|(at, length)| Edit::Remove(at, length)),
+        1 => (any_of(), any_of(), 1..200_u16).prop_map(|(at, length, n)| Edit::Repeat(at, length, n)),
+        4 => any::<(usize, usize, usize)>().prop_map(|(at, other, from)| Edit::Piece(at, other, from)),
+        2 => (any_of(), any::<usize>(), any_of()).prop_map(|(at, other, from)| Edit::Splice(at, other, from)),
+    ]
+}
+
+/// The longest input that is made: a little over the longest body.
+const MAX_INPUT: usize = 70 * 1024;
+
+/// What stands between separators.
+fn pieces(input: &[u8]) -> Vec<&[u8]> {
+    input.split(|byte| b",{}/\n".contains(byte)).collect()
+}
+
+fn apply(edit: &Edit, input: &mut Vec<u8>, seeds: &[(String, Vec<u8>)]) {
+    let place = |fraction: u16, length: usize| usize::from(fraction) * length / 65_536;
+    let length = input.len();
+    match edit {
+        Edit::Set(at, byte) => {
+            if let Some(place) = input.get_mut(place(*at, length)) {
+                *place = *byte;
+            }
+        }
+        Edit::Insert(at, bytes) => {
+            let at = place(*at, length);
+            input.splice(at..at, bytes.iter().copied());
+        }
+        Edit::Token(at, token) => {
+            let at = place(*at, length);
+            input.splice(at..at, TOKENS[*token].iter().copied());
+        }
+        Edit::Remove(at, part) => {
+            let at = place(*at, length);
+            // Short pieces most of the time.
+            input.drain(at..at + place(*part, (length - at).min(40)));
+        }
+        Edit::Repeat(at, part, times) => {
+            let at = place(*at, length);
+            let piece =
+                input[at..at + place(*part, (length - at).min(40))].repeat(usize::from(*times));
+            input.splice(at..at, piece);
+        }
+        // A field, a line or a segment in another's place.
+        Edit::Piece(at, other, from) => {
+            let there = pieces(&seeds[other % seeds.len()].1);
+            let mut here: Vec<_> = pieces(input).into_iter().map(<[u8]>::len).collect();
+            here.truncate(at % here.len() + 1);
+            let length = here.pop().unwrap_or_default();
+            let start = here.iter().sum::<usize>() + here.len();
+            input.splice(start..start + length, there[from % there.len()].iter().copied());
+        }
+        Edit::Splice(at, other, from) => {
+            let other = &seeds[other % seeds.len()].1;
+            input.truncate(place(*at, length));
+            input.extend_from_slice(&other[place(*from, other.len())..]);
+        }
+    }
+    input.truncate(MAX_INPUT);
+}
+
+/// Runs a target on its seeds, and on this many mutations of them or for this long.
+fn run(name: &str, target: fn(&[u8]), cases: u32) {
+    let seeds = seeds(name);
+    for (_, seed) in &seeds {
+        target(seed);
+    }
+    let mutation = (0..seeds.len(), vec(edit(), 1..8)).prop_map({
+        let seeds = seeds.clone();
+        move |(seed, edits)| {
+            let mut input = seeds[seed].1.clone();
+            for edit in &edits {
+                apply(edit, &mut input, &seeds);
+            }
+            input
+        }
+    });
+    let seconds = std::env::var("FUZZ_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
+    let end = Instant::now() + seconds.map_or(PATIENCE, Duration::from_secs);
+    let (mut batch, mut ran) = (0, 0);
+    while Instant::now() < end && (seconds.is_some() || ran < cases) {
+        let rng_seed = seconds.map_or(RngSeed::Fixed(batch), |_| RngSeed::Random);
+        let config =
+            Config { cases: BATCH, failure_persistence: None, rng_seed, ..Config::default() };
+        let result = TestRunner::new(config).run(&mutation, |input| {
+            target(&input);
+            Ok(())
+        });
+        if let Err(TestError::Fail(reason, input)) = result {
+            panic!("{name}: {reason} for b\"{}\"", input.escape_ascii());
+        }
+        batch += 1;
+        ran += BATCH;
+    }
+    println!("{name}: {} seeds and {ran} mutations", seeds.len());
+}
+
+/// A1 to A4: only what the issuer's key signed is accepted, and it says who calls.
+#[test]
+fn any_token() {
+    for (name, seed) in seeds("token") {
+        assert_eq!(token::caller(&seed).is_some(), name.starts_with("valid"), "{name}");
+    }
+    run("token", token::target, 2000);
+}
+
+/// B1 to B6: any request is answered as documented, and what is not a 2xx changed nothing.
+#[test]
+fn any_request() {
+    for (name, seed) in seeds("request") {
+        let status = name.split('-').next().unwrap().parse().ok();
+        assert_eq!(request::answers(&seed), status, "{name}");
+    }
+    run("request", request::target, 1000);
+}
+
+/// A line that is refused is named by its number, and might as well not be there.
+#[test]
+fn any_lines_to_import() {
+    for (name, seed) in seeds("import") {
+        let (good, refused) = (name.starts_with("good"), import::refused(&seed));
+        assert_eq!(refused.is_empty(), good, "{name}: {refused:?}");
+    }
+    run("import", import::target, 300);
+}
+
+/// E2, E3: any answer of Vercel's means one of three things, by its status.
+#[test]
+fn any_answer_of_vercel() {
+    for (name, seed) in seeds("vercel") {
+        let status: u16 = name.split('-').next().unwrap().parse().unwrap();
+        assert_eq!(vercel::answered(&seed), status, "{name}");
+    }
+    run("vercel", vercel::target, 200);
+}
+
+/// Nested as deep, and repeated as often, as `most` bytes have room for.
+fn huge(most: usize) -> Vec<Vec<u8>> {
+    let deep = |open: &str, close: &str| {
+        let times = most / (open.len() + close.len());
+        [open.repeat(times), close.repeat(times)].concat().into_bytes()
+    };
+    let many = |piece: &str| {
+        [b"{", &piece.as_bytes().repeat(most / piece.len() - 1)[..], b"\"z\":0}"].concat()
+    };
+    vec![
+        deep("[", "]"),
+        deep("[", ""),
+        deep("{\"a\":", ""),
+        [&deep("{\"a\":", "}")[..most / 2], b"0"].concat(),
+        many("\"a\":0,"),
+        many("\"reason\":0,"),
+        many("\"aud\":0,"),
+        "9".repeat(most).into_bytes(),
+        ["\"", &"\\u0061".repeat(most / 6 - 1), "\""].concat().into_bytes(),
+    ]
+}
+
+/// A3, B3: JSON as large as it may be, and as odd, overflows no stack and takes no time.
+#[test]
+fn json_as_large_as_it_may_be() {
+    for json in huge(64 * 1024) {
+        for field in ["", "{\"reason\":", "{\"cascadeResourceDeletion\":", "{\"surprise\":"] {
+            let head = b"DELETE /v1/installations/icfg_1\nAuthorization: Bearer @admin\n\n";
+            let end: &[u8] = if field.is_empty() { b"" } else { b"}" };
+            let room = 64 * 1024 - field.len() - end.len();
+            let json = &json[..json.len().min(room)];
+            request::target(&[head, field.as_bytes(), json, end].concat());
+        }
+    }
+    // The header and the payload have 8 KiB together with the signature, in base64.
+    let (header, claims) = (r#"{"alg":"RS256","kid":"key-1","#, r#"{"iss":"x","#);
+    for json in huge(5 * 1024) {
+        for (header, payload) in [
+            (&json[..], &b"{}"[..]),
+            (&[header.as_bytes(), b"\"crit\":", &json, b"}"].concat(), b"{}"),
+            (&[header.as_bytes(), b"\"x\":", &json, b"}"].concat(), b"{}"),
+            (b"{\"alg\":\"RS256\",\"kid\":\"key-1\"}", &json),
+            (
+                b"{\"alg\":\"RS256\",\"kid\":\"key-1\"}",
+                &[claims.as_bytes(), b"\"x\":", &json, b"}"].concat(),
+            ),
+        ] {
+            token::target(&[header, b"\n", payload].concat());
+        }
+    }
+}
+
+/// No answer of Vercel's is too large: what is over the 64 KiB that are read says nothing.
+#[test]
+fn an_answer_of_vercel_as_large_as_it_likes() {
+    for body in huge(64 * 1024).into_iter().chain([vec![b' '; 16 * 1024 * 1024]]) {
+        assert_eq!(vercel::answered(&[b"409\n\n", &body[..]].concat()), 409);
+        let body = [b"{\"error\":{\"message\":", &body[..], b"}}"].concat();
+        assert_eq!(vercel::answered(&[b"404\n\n", &body[..]].concat()), 204);
+    }
+    let headers = "x: y\n".repeat(100_000);
+    assert_eq!(vercel::answered(format!("204\n{headers}\n").as_bytes()), 503);
+}
