@@ -16,6 +16,7 @@ mod dynamodb;
 mod faults;
 mod finalization;
 mod functions;
+mod histories;
 mod installation;
 mod jwks;
 mod lambda;
