@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -41,7 +42,12 @@ pub enum Fault {
     ResetBefore,
     /// The connection breaks after it took effect.
     ResetAfter,
+    /// It goes through some milliseconds late, so that others overtake it.
+    Late,
 }
+
+/// By how much a call is late: what others do in the meantime takes about as long.
+const LATE: Duration = Duration::from_millis(4);
 
 /// Who signed a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +145,13 @@ impl Proxy {
         self.0.operations.lock().unwrap().clear();
     }
 
+    /// Nothing is to happen any more to any call.
+    pub fn heal(&self) {
+        self.0.script.lock().unwrap().clear();
+        self.lasting(Fault::None);
+        self.forget();
+    }
+
     /// Holds the next call of this operation until the gate is opened.
     pub fn hold(&self, operation: &'static str, gate: Arc<Semaphore>) {
         *self.0.held.lock().unwrap() = Some((operation, gate));
@@ -195,6 +208,7 @@ impl Proxy {
                 response.headers_mut().insert("content-type", kind);
                 return Ok(response);
             }
+            Fault::Late => tokio::time::sleep(LATE).await,
             Fault::None
             | Fault::ConflictBesideEvidence
             | Fault::InstallationHidden

@@ -23,6 +23,9 @@ pub enum Answer {
     Honest,
     /// With this status, and without an effect.
     Status(u16),
+    /// With this status and without an effect, while the configuration is there; then as it should be,
+    /// since the token is dead.
+    Refusal(u16),
     /// With this status and this `Retry-After`, and without an effect.
     RetryAfter(u16, &'static str),
     /// It takes effect, and is answered with this status.
@@ -62,6 +65,7 @@ impl Script {
     async fn answer(
         &self,
         credentials: &str,
+        gone: bool,
         effect: impl Future<Output = Response<Full<Bytes>>>,
     ) -> io::Result<Response<Full<Bytes>>> {
         let refused = |status| {
@@ -75,7 +79,8 @@ impl Script {
         };
         match self.next() {
             Answer::Honest => Ok(effect.await),
-            Answer::Status(status) => Ok(refused(status)),
+            Answer::Refusal(_) if gone => Ok(effect.await),
+            Answer::Status(status) | Answer::Refusal(status) => Ok(refused(status)),
             Answer::RetryAfter(status, after) => {
                 let mut response = refused(status);
                 response.headers_mut().insert("retry-after", after.parse().unwrap());
@@ -181,7 +186,8 @@ impl VercelApi {
         let line = format!("{} {}", request.method(), request.uri().path_and_query().unwrap());
         self.0.heard.lock().unwrap().push(Heard { line, authorization: authorization.clone() });
         let path = request.uri().path().to_owned();
-        self.0.script.answer(&authorization, self.act(&path, &authorization)).await
+        let gone = path.split('/').any(|segment| self.is_gone(segment));
+        self.0.script.answer(&authorization, gone, self.act(&path, &authorization)).await
     }
 
     async fn act(&self, path: &str, authorization: &str) -> Response<Full<Bytes>> {
@@ -255,6 +261,11 @@ impl ProviderEndpoint {
         self.0.script.next.lock().unwrap().extend(answers);
     }
 
+    /// Every announcement is answered with 200 from now on.
+    pub fn forget_script(&self) {
+        self.0.script.next.lock().unwrap().clear();
+    }
+
     /// How every announcement is answered that no script is for.
     pub fn lasting(&self, answer: Answer) {
         *self.0.script.lasting.lock().unwrap() = answer;
@@ -289,6 +300,6 @@ impl ProviderEndpoint {
         assert_eq!(header("webhook-signature"), signature);
         let body = serde_json::from_slice(&body).unwrap();
         self.0.heard.lock().unwrap().push(Event { id, timestamp, body });
-        self.0.script.answer(&signature, async { empty(200) }).await
+        self.0.script.answer(&signature, false, async { empty(200) }).await
     }
 }

@@ -1,0 +1,177 @@
+//! Random histories of several clients at once, with faults at DynamoDB, at Vercel and at the
+//! provider, and clients that hang up: each is checked for an order in which everything could have
+//! been done one after the other (C, D, E, F, G).
+
+mod order;
+mod plan;
+mod run;
+mod spec;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt as _;
+
+use self::order::{Event, Search};
+use self::plan::{Billing, By, Installed, Op, Plan};
+use self::run::{History, bring_to_the_end, play};
+use self::spec::{ANSWERS, Part, State};
+use crate::world::{World, sized};
+
+/// How many worlds histories are played in at once.
+const LANES: usize = 8;
+
+/// How many histories are brought to their end together, which takes longer than any of them.
+const TOGETHER: u8 = 8;
+
+/// A number from the environment.
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|it| it.parse().unwrap())
+}
+
+/// What was seen in all histories.
+#[derive(Default)]
+struct Seen {
+    histories: u64,
+    operations: usize,
+    kinds: BTreeMap<String, usize>,
+    failures: Vec<String>,
+}
+
+/// C, D, E, F, G: thousands of histories, each with a legal order and the end that it leads to. Says
+/// how many there were, and how often each kind of answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_history_has_a_legal_order() {
+    let histories = variable("HISTORIES").unwrap_or(sized(150, 60) as u64);
+    let first = variable("HISTORIES_FROM").unwrap_or_default();
+    let (next, seen) = (Arc::new(AtomicU64::new(first)), Arc::new(Mutex::new(Seen::default())));
+    let lanes: Vec<_> = (0..LANES)
+        .map(|_| tokio::spawn(lane(next.clone(), first + histories, seen.clone())))
+        .collect();
+    for lane in lanes {
+        lane.await.unwrap();
+    }
+    let seen = seen.lock().unwrap();
+    println!("{} histories, {} operations", seen.histories, seen.operations);
+    for (kind, times) in &seen.kinds {
+        println!("{times:6} {kind}");
+    }
+    assert!(seen.failures.is_empty(), "{}", seen.failures.join("\n"));
+    if histories >= 150 {
+        let occurs = |answer: &str| seen.kinds.keys().any(|kind| kind.ends_with(answer));
+        let missing: Vec<_> = ANSWERS.into_iter().filter(|answer| !occurs(answer)).collect();
+        assert!(missing.is_empty(), "no history had these answers: {missing:?}");
+    }
+}
+
+/// The judge knows a legal history from another: what comes after an uninstall is refused; what is at
+/// the same time may come before it; what was not heard of may have been done or not, but not before
+/// it was asked for.
+#[test]
+fn an_order_has_to_be_legal() {
+    let uninstall =
+        || Op::DeleteInstallation { cascade: true, reason: false, key: None, by: By::User };
+    let register = Op::RegisterResource { resource: 0, provisioning: false };
+    let answered = |op, answer, from, until| Event {
+        part: Part::Answered { op, answer, gone: false, rivals: false },
+        from,
+        until: Some(until),
+        certain: true,
+        line: String::new(),
+    };
+    let unheard = |from| Event {
+        part: Part::Unheard(uninstall()),
+        from,
+        until: None,
+        certain: false,
+        line: String::new(),
+    };
+    let installed =
+        Installed { billing: Billing::Open, with_token: false, resources: vec![None, None] };
+    let legal =
+        |events: &[Event]| Search::new(events).finds_an_order(&State::new(Some(&installed)));
+    let refused = "refused: the installation was deleted";
+    let registers = |answer, from, until| answered(register.clone(), answer, from, until);
+    assert!(legal(&[answered(uninstall(), "200 open", 0, 3), registers("registered", 1, 2)]));
+    assert!(!legal(&[answered(uninstall(), "200 open", 0, 1), registers("registered", 2, 3)]));
+    assert!(!legal(&[answered(uninstall(), "200 finalized", 0, 1)]));
+    assert!(legal(&[unheard(0), registers("registered", 1, 2), registers(refused, 3, 4)]));
+    assert!(!legal(&[unheard(0), registers(refused, 1, 2), registers("registered", 3, 4)]));
+    assert!(!legal(&[registers(refused, 0, 1), unheard(2)]));
+}
+
+/// Plays some histories, one after the other, and judges them, until one fails anywhere.
+async fn lane(next: Arc<AtomicU64>, end: u64, seen: Arc<Mutex<Seen>>) {
+    let world = World::announcing_with(&[("RECEIPT_RETENTION", "30000d")]).await;
+    let store = world.proxied().await;
+    while seen.lock().unwrap().failures.is_empty() {
+        let first = next.fetch_add(TOGETHER.into(), Ordering::SeqCst);
+        let plans: Vec<_> =
+            (first..end).take(TOGETHER.into()).map(|seed| (seed, Plan::of(seed))).collect();
+        if plans.is_empty() {
+            return;
+        }
+        let mut played = Vec::new();
+        for (seed, plan) in &plans {
+            let name = format!("icfg_{seed}");
+            let play = play(&world, &store, &name, plan);
+            let Ok(one) = std::panic::AssertUnwindSafe(play).catch_unwind().await else {
+                seen.lock().unwrap().failures.push(format!("history {seed} broke off: {plan:#?}"));
+                return;
+            };
+            played.push(one);
+        }
+        bring_to_the_end(&world, &played).await;
+        for ((seed, plan), played) in plans.iter().zip(&played) {
+            let histories = played.histories(&world).await;
+            seen.lock().unwrap().add(*seed, plan, &histories);
+        }
+    }
+}
+
+impl Seen {
+    fn add(&mut self, seed: u64, plan: &Plan, histories: &[History]) {
+        self.histories += 1;
+        for (history, installed) in histories.iter().zip(&plan.installations) {
+            self.operations += history.kinds.len();
+            for kind in &history.kinds {
+                *self.kinds.entry(kind.clone()).or_default() += 1;
+            }
+            let from = State::new(installed.as_ref());
+            if let Err(why) = judge(history, &from) {
+                self.failures.push(format!("history {seed}, from {from:?}\n{why}"));
+            }
+        }
+    }
+}
+
+/// Whether a history has a legal order; or what it is, and how far one goes.
+fn judge(history: &History, from: &State) -> Result<(), String> {
+    let mut search = Search::new(&history.events);
+    if search.finds_an_order(from) {
+        return Ok(());
+    }
+    let mut why = String::from("has no legal order:\n");
+    for event in &history.events {
+        if !matches!(event.part, Part::Asks) {
+            writeln!(why, "  {}", event.line).unwrap();
+        }
+    }
+    why += "the longest legal beginning:\n";
+    for at in &search.longest {
+        let Event { part, line, .. } = &history.events[*at];
+        let name = format!("{part:?}");
+        let name = name.split([' ', '(']).next().unwrap_or_default().to_owned();
+        writeln!(why, "  {name:9} {line}").unwrap();
+    }
+    if !search.ends.is_empty() {
+        writeln!(why, "the end should have been, and was:").unwrap();
+        for state in &search.ends {
+            writeln!(why, "  {:?}", state.end().0).unwrap();
+        }
+        writeln!(why, "  {:?}", history.end).unwrap();
+    }
+    Err(why)
+}

@@ -1,0 +1,398 @@
+//! What the requirements say of one installation, if everything is done one thing after the other.
+//!
+//! It is written from the contract, and asks none of the code's own decisions: it would have their
+//! faults. What an operation does that is not atomic by design is in parts, each of them atomic:
+//!
+//! - Delete Configuration **asks** Vercel, once invoices allow it; from then on it is **committed**
+//!   by the request, by whoever takes it over, or by the sweep, or it is withdrawn, which nobody
+//!   sees. So these two may come at any time after the request began. Its own answer is atomic again.
+//!   It may be `request_in_progress` for its own deletion, where its lease has ended and somebody has
+//!   taken it over.
+//! - A sweep **finalizes**, while it runs. What else it does no answer tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::{Billing, By, Installed, Op};
+
+/// An answer, by its status and code, or what else tells it from others.
+pub type Answer = &'static str;
+
+/// All answers that there can be. Each occurs in a run of the default size.
+pub const ANSWERS: [Answer; 20] = [
+    "204",
+    "200 finalized",
+    "200 open",
+    "403 forbidden",
+    "404 not_found",
+    "409 idempotency_key_reused",
+    "409 invoices_open",
+    "409 request_in_progress",
+    "409 resource_busy",
+    "409 resources_remain 1",
+    "409 resources_remain 2",
+    "409 upstream_refused",
+    "registered",
+    "refused: the installation is not registered",
+    "refused: the installation was deleted",
+    "refused: the resource was deleted",
+    "settled: Active",
+    "settled: Due",
+    "settled: Finalized",
+    "settled: Unknown",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Life {
+    Unknown,
+    Active,
+    Deleted { finalized: bool },
+}
+
+/// The state of an installation.
+#[expect(clippy::struct_excessive_bools, reason = "a state is what is so and what is not")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State {
+    life: Life,
+    settled: bool,
+    token: bool,
+    /// Whether its team is stored.
+    team: bool,
+    /// The live resources, and whether each is being provisioned.
+    live: BTreeMap<u8, bool>,
+    /// The resources that were deleted by themselves.
+    receipts: BTreeSet<u8>,
+    /// Those that went with the installation.
+    taken: BTreeSet<u8>,
+    /// Whether finalization is owed, and whether it is due.
+    finalization: Option<bool>,
+    /// Whether Vercel may have been asked to delete the configuration.
+    asked: bool,
+    configuration_gone: bool,
+    /// Whether it was uninstalled before its configuration was deleted.
+    uninstalled: bool,
+    /// Whether the configuration has to be gone at Vercel.
+    gone_at_vercel: bool,
+    /// Whether Vercel has to have been told that it is finalized; none where it may have been.
+    finalized_at_vercel: Option<bool>,
+    /// What was asked under a key, and what was answered, for each operation.
+    outcomes: BTreeMap<(&'static str, u8), (Op, Answer)>,
+}
+
+/// A part of a history, atomic, and legal in some states.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// It was asked for, and answered so. `gone` says whether the configuration was gone at Vercel by
+    /// then, `rivals` whether somebody else who deletes it had begun.
+    Answered { op: Op, answer: Answer, gone: bool, rivals: bool },
+    /// It was asked for, and no answer was heard, or none that says whether it was done.
+    Unheard(Op),
+    /// Vercel is asked to delete the configuration.
+    Asks,
+    /// The configuration's deletion, which this request began, is committed.
+    Commits(Op),
+    /// A sweep finalizes.
+    Finalizes,
+    /// Everything has come to its end, and this is what is left.
+    Ends(End),
+}
+
+/// What is there at the end: in the table, at Vercel, and at the provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// Of the installation; empty where it is unknown.
+    pub state: String,
+    pub settled: Option<bool>,
+    pub finalized: bool,
+    pub configuration_gone: bool,
+    pub token: bool,
+    /// The number that the installation has of them.
+    pub resources: usize,
+    pub live: BTreeMap<u8, bool>,
+    pub receipts: BTreeSet<String>,
+    pub work: BTreeSet<String>,
+    pub outcomes: BTreeSet<(&'static str, u8)>,
+    /// Under how many ids each thing was announced.
+    pub announced: BTreeMap<String, usize>,
+    /// Whether Vercel has what it has to have; what it has, where either is right.
+    pub at_vercel: (bool, bool),
+}
+
+impl State {
+    pub fn new(installed: Option<&Installed>) -> Self {
+        let resources = installed.into_iter().flat_map(|it| it.resources.iter().zip(0_u8..));
+        let live = resources.filter_map(|(there, resource)| Some((resource, (*there)?)));
+        Self {
+            life: if installed.is_some() { Life::Active } else { Life::Unknown },
+            settled: installed.is_some_and(|it| it.billing == Billing::Settled),
+            token: installed.is_some_and(|it| it.with_token),
+            team: installed.is_some(),
+            live: live.collect(),
+            receipts: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            finalization: None,
+            asked: false,
+            configuration_gone: false,
+            uninstalled: false,
+            gone_at_vercel: false,
+            finalized_at_vercel: Some(false),
+            outcomes: BTreeMap::new(),
+        }
+    }
+
+    /// The states that this part leads to; none where it is not legal, or changes nothing and need
+    /// not be.
+    pub fn after(&self, part: &Part) -> Vec<Self> {
+        let changed = |states: Vec<Self>| {
+            states.into_iter().filter(|state| state != self).collect::<Vec<_>>()
+        };
+        match part {
+            Part::Answered { op, answer, gone, rivals } => {
+                let all = self.clone().answers(op).into_iter();
+                let right = all.filter(|(state, given)| {
+                    given == answer
+                        && (*rivals || *answer != "409 request_in_progress")
+                        && (*gone || *answer != "204" || !state.gone_at_vercel)
+                });
+                right.map(|(state, _)| state).collect()
+            }
+            Part::Unheard(op) => {
+                changed(self.clone().answers(op).into_iter().map(|(state, _)| state).collect())
+            }
+            Part::Asks => {
+                let asks = self.usable_token() && (self.settled || self.asked);
+                changed(vec![Self { asked: self.asked || asks, ..self.clone() }])
+            }
+            Part::Commits(op) => {
+                let Some(committed) = self.clone().committed() else { return Vec::new() };
+                let mut recorded = committed.clone();
+                recorded.record(op, "204");
+                changed(vec![committed, recorded])
+            }
+            Part::Finalizes => {
+                let finalizes = self.finalization == Some(true);
+                if finalizes { vec![self.clone().finalized()] } else { Vec::new() }
+            }
+            Part::Ends(end) => {
+                let (must, end) = (self.end(), end.clone());
+                // What may be at Vercel is right as it is.
+                let gone = if self.configuration_gone { end.at_vercel.0 } else { false };
+                let gone = if self.gone_at_vercel { true } else { gone };
+                let finalized = must.1.unwrap_or(end.at_vercel.1);
+                let must = End { at_vercel: (gone, finalized), ..must.0 };
+                if must == end { vec![self.clone()] } else { Vec::new() }
+            }
+        }
+    }
+
+    /// Each state and answer that there may be for what is asked.
+    fn answers(mut self, op: &Op) -> Vec<(Self, Answer)> {
+        let (Op::DeleteResource { by, .. }
+        | Op::DeleteInstallation { by, .. }
+        | Op::DeleteConfiguration { by, .. }) = op
+        else {
+            let mut answers = vec![];
+            // Where both are so, either may be said.
+            if matches!(op, Op::RegisterResource { resource, .. } if self.receipts.contains(resource))
+            {
+                answers.push((self.clone(), "refused: the resource was deleted"));
+            }
+            let answer = self.registers(op);
+            answers.push((self, answer));
+            return answers;
+        };
+        // A6
+        if *by == By::Account && self.life == Life::Unknown {
+            return vec![(self, "403 forbidden")];
+        }
+        // E1
+        let with_team = matches!(op, Op::DeleteConfiguration { with_team: true, .. });
+        if with_team && self.life != Life::Unknown && !self.team {
+            return vec![(self, "403 forbidden")];
+        }
+        // F1, F2
+        let recorded = op.keyed().and_then(|key| self.outcomes.get(&key));
+        match recorded {
+            Some((first, answer)) if first.is(op) => {
+                let answer = *answer;
+                return vec![(self, answer)];
+            }
+            Some(_) => return vec![(self, "409 idempotency_key_reused")],
+            None => {}
+        }
+        let mut answers = match op {
+            Op::DeleteResource { resource, .. } => self.delete_resource(*resource),
+            Op::DeleteInstallation { cascade, .. } => self.delete_installation(*cascade),
+            _ => self.delete_configuration(),
+        };
+        for (state, answer) in &mut answers {
+            if answer.starts_with('2') {
+                state.record(op, answer);
+            }
+        }
+        answers
+    }
+
+    /// C1, C2
+    fn delete_resource(mut self, resource: u8) -> Vec<(Self, Answer)> {
+        match (self.life, self.live.get(&resource)) {
+            (Life::Deleted { .. }, _) => {}
+            (Life::Active, Some(true)) => return vec![(self, "409 resource_busy")],
+            (Life::Active | Life::Unknown, _) => {
+                self.live.remove(&resource);
+                self.receipts.insert(resource);
+            }
+        }
+        vec![(self, "204")]
+    }
+
+    /// D1, D2, D3, D5
+    fn delete_installation(mut self, cascade: bool) -> Vec<(Self, Answer)> {
+        let finalized = match self.life {
+            Life::Deleted { finalized } => finalized,
+            Life::Active if !cascade && self.live.len() == 1 => {
+                return vec![(self, "409 resources_remain 1")];
+            }
+            Life::Active if !cascade && self.live.len() == 2 => {
+                return vec![(self, "409 resources_remain 2")];
+            }
+            Life::Active | Life::Unknown => {
+                let finalized = self.life == Life::Active && self.settled;
+                self.uninstalled = true;
+                self.die(finalized);
+                self.finalization = (!finalized).then_some(false);
+                self.finalized_at_vercel = Some(!finalized && self.token);
+                finalized
+            }
+        };
+        vec![(self, if finalized { "200 finalized" } else { "200 open" })]
+    }
+
+    /// E3, E4, F4
+    fn delete_configuration(self) -> Vec<(Self, Answer)> {
+        if self.life == Life::Unknown {
+            return vec![(self, "404 not_found")];
+        }
+        if self.configuration_gone {
+            return vec![(self, "204")];
+        }
+        let mut answers = vec![(self.clone(), "409 request_in_progress")];
+        if self.usable_token() && !self.settled {
+            answers.push((self.clone(), "409 invoices_open"));
+        }
+        if self.usable_token() && self.asked {
+            answers.push((self.clone(), "409 upstream_refused"));
+        }
+        answers.extend(self.committed().map(|state| (state, "204")));
+        answers
+    }
+
+    /// C4, D4, D5, G3
+    fn registers(&mut self, op: &Op) -> Answer {
+        match (op, self.life) {
+            (Op::Settle, life) => {
+                self.settled |= life != Life::Unknown;
+                match (life, &mut self.finalization) {
+                    (Life::Unknown, _) => "settled: Unknown",
+                    (Life::Active, _) => "settled: Active",
+                    (Life::Deleted { .. }, Some(due)) => {
+                        *due = true;
+                        "settled: Due"
+                    }
+                    (Life::Deleted { .. }, None) => "settled: Finalized",
+                }
+            }
+            (_, Life::Deleted { .. }) => "refused: the installation was deleted",
+            (Op::RegisterInstallation { billing, with_token }, _) => {
+                self.life = Life::Active;
+                self.settled = billing.map_or(self.settled, |it| it == Billing::Settled);
+                self.token |= with_token;
+                self.team = true;
+                "registered"
+            }
+            (_, Life::Unknown) => "refused: the installation is not registered",
+            (Op::RegisterResource { resource, provisioning }, _) => {
+                if self.receipts.contains(resource) {
+                    return "refused: the resource was deleted";
+                }
+                self.live.insert(*resource, *provisioning);
+                "registered"
+            }
+            _ => unreachable!("a deletion"),
+        }
+    }
+
+    /// E3: whether there is anything to ask Vercel with.
+    fn usable_token(&self) -> bool {
+        let finalized = self.life == Life::Deleted { finalized: true };
+        self.life != Life::Unknown && self.token && !finalized
+    }
+
+    /// E2, E5: both sides are gone; none where they cannot be.
+    fn committed(mut self) -> Option<Self> {
+        let usable = self.usable_token();
+        if self.life == Life::Unknown || self.configuration_gone || (usable && !self.asked) {
+            return None;
+        }
+        self.gone_at_vercel = usable;
+        if self.life == Life::Active {
+            self.die(true);
+        } else if self.finalization.is_some() {
+            // Vercel may have been told, with the answer lost.
+            self.finalized_at_vercel = None;
+            self = self.finalized();
+        }
+        self.configuration_gone = true;
+        self.token = false;
+        Some(self)
+    }
+
+    fn die(&mut self, finalized: bool) {
+        self.life = Life::Deleted { finalized };
+        self.taken = std::mem::take(&mut self.live).into_keys().collect();
+        self.token &= !finalized;
+    }
+
+    fn finalized(mut self) -> Self {
+        self.life = Life::Deleted { finalized: true };
+        self.finalization = None;
+        self.token = false;
+        self
+    }
+
+    fn record(&mut self, op: &Op, answer: Answer) {
+        if let Some(key) = op.keyed() {
+            self.outcomes.entry(key).or_insert_with(|| (op.clone(), answer));
+        }
+    }
+
+    /// What has to be there once nothing is owed any more, and whether Vercel has to have been told
+    /// that it is finalized.
+    pub fn end(&self) -> (End, Option<bool>) {
+        let deleted = matches!(self.life, Life::Deleted { .. });
+        let announced = self.receipts.union(&self.taken).map(|it| (format!("r{it}"), 1));
+        let mut receipts: BTreeSet<_> =
+            self.receipts.iter().map(|it| format!("resource#r{it}")).collect();
+        receipts.extend(deleted.then(|| "installation".to_owned()));
+        let both = self.configuration_gone && self.uninstalled;
+        receipts.extend(both.then(|| "configuration".to_owned()));
+        let end = End {
+            state: match self.life {
+                Life::Unknown => String::new(),
+                Life::Active => "active".to_owned(),
+                Life::Deleted { .. } => "finalized".to_owned(),
+            },
+            settled: (self.life == Life::Active).then_some(self.settled),
+            finalized: deleted,
+            configuration_gone: self.configuration_gone,
+            token: self.token && !deleted,
+            resources: self.live.len(),
+            live: self.live.clone(),
+            receipts,
+            work: BTreeSet::new(),
+            outcomes: self.outcomes.keys().copied().collect(),
+            announced: announced.chain(deleted.then(|| ("itself".to_owned(), 1))).collect(),
+            at_vercel: (self.gone_at_vercel, self.finalized_at_vercel == Some(true)),
+        };
+        (end, self.finalized_at_vercel)
+    }
+}
