@@ -182,6 +182,12 @@ impl App {
         response
     }
 
+    /// Answers a request that its host could not hand over.
+    pub async fn refuse(&self, endpoint: Endpoint, error: Error) -> Response<Full<Bytes>> {
+        let span = tracing::info_span!("request", route = endpoint.pattern());
+        self.finish(async { Err(error) }).instrument(span).await.0
+    }
+
     async fn finish(
         &self,
         answer: impl Future<Output = Result<Outcome, Error>>,

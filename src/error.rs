@@ -125,6 +125,9 @@ pub enum BadRequest {
     /// The body broke off, or took longer than [`crate::http::BODY_TIMEOUT`].
     #[error("the body did not arrive in full")]
     BodyIncomplete,
+    /// It came to Lambda in an event that nothing reads: of a load balancer, or malformed.
+    #[error("the request did not come in an event of API Gateway that can be read")]
+    Event,
 }
 
 /// How an error is answered.

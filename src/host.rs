@@ -1,17 +1,13 @@
-//! The hosts: Vercel, AWS Lambda, or a plain port. The only file that knows their runtimes.
+//! The hosts: Vercel, AWS Lambda, or a plain port. Nothing else knows their runtimes.
+
+mod lambda;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderName;
-use http_body_util::BodyExt as _;
-use lambda_http::RequestExt as _;
-use lambda_http::request::RequestContext;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use crate::app::{App, SweepTime};
+use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credentials::WebIdentity;
@@ -74,7 +70,7 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
         let app = Arc::new(App::new(&config, identity.clone(), Clock::system()).await?);
         match host {
             Host::Vercel | Host::Port => vercel(app, identity, endpoint).await,
-            Host::Lambda => lambda(app, endpoint).await,
+            Host::Lambda => lambda::serve(app, endpoint).await,
         }
     })
 }
@@ -108,63 +104,6 @@ async fn vercel(
     vercel_runtime::run(vercel_runtime::service_fn(handler)).await
 }
 
-/// What Lambda's runtime needs to send an answer on; half of the time where that is short.
-const LAMBDA_MARGIN: Duration = Duration::from_secs(3);
-
-async fn lambda(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failure> {
-    let handler = |mut request: lambda_http::Request| {
-        let app = app.clone();
-        async move {
-            let time = sweep_time(&request);
-            request.extensions_mut().insert(time);
-            let response = match request.request_context_ref() {
-                // What came past API Gateway was permitted by IAM.
-                Some(RequestContext::PassThrough) if endpoint == Endpoint::Sweep => {
-                    if !is_schedule(request.body()) {
-                        return Err("the event is neither a request nor a schedule's".into());
-                    }
-                    let response = app.sweep(time).await;
-                    // For a schedule, a failure is what Lambda counts as one.
-                    if !response.status().is_success() {
-                        return Err("the sweep failed; its log line says why".into());
-                    }
-                    response
-                }
-                _ => app.handle(endpoint, request).await,
-            };
-            let (head, body) = response.into_parts();
-            let body = body.collect().await?.to_bytes();
-            let body = lambda_http::Body::from(body.to_vec());
-            Ok::<_, Failure>(http::Response::from_parts(head, body))
-        }
-    };
-    lambda_http::run(lambda_http::service_fn(handler)).await
-}
-
-/// How long a sweep may take: until the deadline of its invocation, and no longer than elsewhere.
-fn sweep_time(request: &lambda_http::Request) -> SweepTime {
-    let deadline = Duration::from_millis(request.lambda_context().deadline);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let SweepTime(most) = SweepTime::default();
-    let left = deadline.saturating_sub(now);
-    SweepTime(left.saturating_sub(LAMBDA_MARGIN).max(left / 2).min(most))
-}
-
-/// Whether an event is one of EventBridge's. An event of API Gateway that is not understood would
-/// come the same way, with a caller's words in it; its top level is never a caller's.
-fn is_schedule(event: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Event {
-        source: String,
-        #[serde(rename = "requestContext")]
-        request_context: Option<IgnoredAny>,
-    }
-    serde_json::from_slice::<Event>(event).is_ok_and(|event| {
-        ["aws.events", "aws.scheduler"].contains(&event.source.as_str())
-            && event.request_context.is_none()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,27 +119,6 @@ mod tests {
             (&["AWS_LAMBDA_RUNTIME_API", "VERCEL_IPC_PATH"], Host::Vercel),
         ] {
             assert_eq!(Host::detect(|name| set.contains(&name)), host, "{set:?}");
-        }
-    }
-
-    /// B1: only a schedule sweeps without the secret.
-    #[test]
-    fn a_schedule_is_told_from_a_request() {
-        for schedule in [
-            r#"{"version":"0","source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#,
-            r#"{"source":"aws.scheduler","time":"2026-11-24T00:00:00Z"}"#,
-        ] {
-            assert!(is_schedule(schedule.as_bytes()), "{schedule}");
-        }
-        for other in [
-            "",
-            "[]",
-            "{}",
-            r#"{"source":"mine"}"#,
-            r#"{"body":"{\"source\":\"aws.events\"}","httpMethod":"GET","path":"/api/sweep"}"#,
-            r#"{"source":"aws.events","requestContext":{"stage":"prod"}}"#,
-        ] {
-            assert!(!is_schedule(other.as_bytes()), "{other}");
         }
     }
 }

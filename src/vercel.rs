@@ -41,16 +41,16 @@ pub(crate) struct Vercel {
 
 /// What was heard of Vercel in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
+pub struct Reply {
     /// The last answer.
-    pub(crate) heard: Heard,
+    pub heard: Heard,
     /// Whether an attempt got no definite answer: none at all, or a 5xx. It may have taken effect.
-    pub(crate) unclear: bool,
+    pub unclear: bool,
 }
 
 /// An answer, or what came instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub enum Heard {
     /// Vercel answered.
     Answer {
         /// The HTTP status.

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::outside::PROVIDER_SECRET;
 use crate::process::{
-    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP, Variables,
-    free_port, run, start,
+    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, SWEEP, Variables, free_port, run,
+    start,
 };
-use crate::world::{ACCOUNT, CRON_SECRET, INTEGRATION, World, serve, user};
+use crate::world::{CRON_SECRET, INTEGRATION, World, serve, user};
 
 fn owned(variables: &[(&'static str, &str)]) -> Variables {
     variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
@@ -148,47 +148,6 @@ async fn the_log_has_the_cause_of_a_fault() {
     assert!(log["cause"].as_str().unwrap().contains("ResourceNotFoundException"), "{log}");
 }
 
-/// The same binary on Lambda: an event of an HTTP API in, its answer out.
-#[tokio::test]
-async fn a_binary_serves_its_endpoint_on_lambda() {
-    let world = World::new().await;
-    world.install("icfg_1", &["db_1"]).await;
-    let token = world.token(&user("icfg_1"));
-    let mut lambda = Lambda::start(DELETE_INSTALLATION, world.environment()).await;
-    let event = |method: &str, token: &str| {
-        json!({
-            "version": "2.0", "routeKey": "$default", "rawPath": "/v1/installations/icfg_1",
-            "rawQueryString": "", "isBase64Encoded": true, "body": "eyJyZWFzb24iOiJ4In0=",
-            "headers": { "authorization": format!("Bearer {token}"), "host": "x.example" },
-            "requestContext": {
-                "accountId": "1", "apiId": "a", "domainName": "x.example", "domainPrefix": "x",
-                "requestId": "r", "routeKey": "$default", "stage": "$default",
-                "time": "22/Nov/2026:00:00:00 +0000", "timeEpoch": 1_795_305_600_000_u64,
-                "http": {
-                    "method": method, "path": "/v1/installations/icfg_1", "protocol": "HTTP/1.1",
-                    "sourceIp": "127.0.0.1", "userAgent": "test",
-                },
-            },
-        })
-    };
-    let mut ask = async |event| {
-        let answer = lambda.invoke(event).await;
-        (answer["statusCode"].clone(), answer["body"].clone(), answer["headers"].clone())
-    };
-
-    let (status, body, _) = ask(event("DELETE", "nobody's")).await;
-    assert_eq!(status, 403);
-    assert!(body.as_str().unwrap().contains("invalid_token"), "{body}");
-    let (status, _, headers) = ask(event("GET", &token)).await;
-    assert_eq!((status, &headers["allow"]), (json!(405), &json!("DELETE")));
-    let (status, body, headers) = ask(event("DELETE", &token)).await;
-    assert_eq!((status, body), (json!(200), json!(r#"{"finalized":false}"#)));
-    assert_eq!(headers["content-type"], "application/json");
-    let items = world.items("icfg_1").await;
-    assert_eq!(items["receipt#installation"]["reason"], "x", "the body was base64");
-    assert_eq!(items["receipt#installation"]["deletedBy"]["accountId"], ACCOUNT);
-}
-
 /// B1, E2, G1, G2: on a port, what is due at once is tried right after the answer, and the process
 /// ends when that has ended; the sweep does the rest, for whoever has its secret.
 #[tokio::test(flavor = "multi_thread")]
@@ -232,24 +191,4 @@ async fn what_is_owed_is_carried_out_by_binaries() {
     for secret in [&token, CRON_SECRET, PROVIDER_SECRET, "token-of-icfg_1", world.provider_url()] {
         assert!(!log.contains(secret), "{log}");
     }
-}
-
-/// B1, G4: on Lambda a schedule's event sweeps, and no other event does.
-#[tokio::test]
-async fn a_schedule_sweeps_on_lambda() {
-    let world = World::announcing().await;
-    world.install("icfg_1", &["db_1"]).await;
-    assert_eq!(world.delete("/v1/installations/icfg_1/resources/db_1").send().await.status, 204);
-    let mut lambda = Lambda::start(SWEEP, world.environment()).await;
-    let refused = lambda.invoke(json!({ "source": "mine", "detail": {} })).await;
-    assert!(refused["errorMessage"].is_string(), "{refused}");
-    assert!(world.provider.heard().is_empty());
-    let event = json!({
-        "version": "0", "id": "1", "detail-type": "Scheduled Event", "source": "aws.events",
-        "account": "1", "time": "2026-11-24T00:00:00Z", "region": "us-east-1",
-        "resources": ["arn:aws:events:us-east-1:1:rule/sweep"], "detail": {},
-    });
-    let answer = lambda.invoke(event).await;
-    assert_eq!(answer, json!({ "taken": 1, "done": 1, "putOff": 0, "parked": 0 }));
-    assert_eq!(world.provider.heard().len(), 1);
 }

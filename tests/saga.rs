@@ -269,3 +269,102 @@ async fn who_commits_second_overwrites_no_outcome() {
     assert_eq!(world.all().await, before);
     assert_eq!(world.delete(&other).key("k1").send().await.status, 204, "the replay");
 }
+
+/// F4, G5: of two that find nothing to be asked of Vercel one deletes our side, and its receipt
+/// stands.
+#[tokio::test]
+async fn of_two_that_delete_our_side_alone_one_does() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    world.settle("icfg_1").await;
+    assert_eq!(world.delete(I1).send().await.status, 200);
+    let gate = Arc::new(Semaphore::new(0));
+    world.dynamodb.hold("TransactWriteItems", gate.clone());
+    let before = world.dynamodb.calls();
+    let second = async {
+        while world.dynamodb.calls() < before + 2 {
+            tokio::task::yield_now().await;
+        }
+        let reply = world.delete(C1).key("k2").send().await;
+        let receipt = world.items("icfg_1").await["receipt#configuration"].clone();
+        gate.add_permits(1);
+        (reply, receipt)
+    };
+    let (first, (second, receipt)) = join(world.delete(C1).key("k1").send(), second).await;
+    assert_eq!((first.status, second.status), (204, 204));
+    assert_eq!(world.items("icfg_1").await["receipt#configuration"], receipt);
+}
+
+/// F5: a sweep that is so late that its lease is over before it looks asks Vercel no more.
+#[tokio::test]
+async fn a_sweep_that_is_late_does_not_ask_under_anothers_mark() {
+    let world = put_off().await;
+    let (look, answer) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    world.dynamodb.hold("TransactGetItems", look.clone());
+    let busy = || Answer::Status(429);
+    world.vercel.script([Answer::Gate(answer.clone(), 429), busy(), busy()]);
+    let sweep = async {
+        let report = world.sweep().await;
+        answer.add_permits(1);
+        report
+    };
+    let request = async {
+        while !world.dynamodb.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_mins(3));
+        let open = async {
+            while world.vercel.heard().len() < 4 {
+                tokio::task::yield_now().await;
+            }
+            look.add_permits(1);
+        };
+        join(world.delete(C1).key("k2").send(), open).await.0
+    };
+    let (_, reply) = join(sweep, request).await;
+    assert_eq!(reply.error(), (503, "upstream_unavailable"));
+    assert_eq!(world.vercel.heard().len(), 6, "the request alone asked");
+}
+
+/// E2, F5: a late worker that marks its attempt between a request's look and its intent is not
+/// overlooked: what Vercel refuses then is gone.
+#[tokio::test]
+async fn a_mark_that_comes_between_is_not_erased() {
+    let world = put_off().await;
+    let gates = [(); 4].map(|()| Arc::new(Semaphore::new(0)));
+    let [look, mark, begin, answer] = &gates;
+    let calls = async |more: usize| {
+        let before = world.dynamodb.calls();
+        while world.dynamodb.calls() < before + more {
+            tokio::task::yield_now().await;
+        }
+    };
+    world.dynamodb.hold("TransactGetItems", look.clone());
+    world.vercel.script([Answer::Gate(answer.clone(), 204), Answer::Status(403)]);
+    let request = async {
+        while !world.dynamodb.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        world.dynamodb.hold("UpdateItem", mark.clone());
+        look.add_permits(1);
+        calls(1).await;
+        // The sweep is about to mark; its lease is over.
+        world.clock.advance(Duration::from_mins(3));
+        world.dynamodb.hold("TransactWriteItems", begin.clone());
+        let meanwhile = async {
+            calls(2).await;
+            // The request has looked, and is about to begin.
+            mark.add_permits(1);
+            while world.vercel.heard().len() < 4 {
+                tokio::task::yield_now().await;
+            }
+            begin.add_permits(1);
+        };
+        let reply = join(world.delete(C1).key("k2").send(), meanwhile).await.0;
+        answer.add_permits(1);
+        reply
+    };
+    let (_, reply) = join(world.sweep(), request).await;
+    assert_eq!(reply.status, 204, "{:?}", reply.body);
+    assert_eq!(world.vercel.heard().len(), 5);
+}

@@ -2,6 +2,7 @@
 //! Node.js. `bench/run` says what and how.
 
 mod function;
+mod lambda;
 mod load;
 mod measure;
 mod purge;
@@ -79,6 +80,7 @@ fn main() -> anyhow::Result<()> {
     let folder = server.parent().context("the peer is in a folder")?;
     let report = Report {
         figures: [&ours, &peer],
+        lambda_starts: lambda::starts(&runtime, &binary, effort.starts, &issuer, cores)?,
         verification,
         functions: &functions,
         peer: Size::of(folder)?,

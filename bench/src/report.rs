@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::function::Memory;
-use crate::measure::{CONNECTIONS, Figures, KINDS, Kind, Measured};
+use crate::measure::{CONNECTIONS, Figures, KINDS, Kind, Measured, quantile};
 use crate::purge::Purge;
 use crate::size::Size;
 
@@ -15,6 +15,8 @@ const COMPARED: usize = 32;
 pub(crate) struct Report<'a> {
     /// Of the function, and of the peer.
     pub(crate) figures: [&'a Figures; 2],
+    /// How long each start of the function took on Lambda.
+    pub(crate) lambda_starts: Vec<Duration>,
     /// One RS256-2048 verification by the function's own code.
     pub(crate) verification: Duration,
     /// Of each function that there is, by name; the first is the one that was measured.
@@ -36,7 +38,8 @@ impl Report<'_> {
     pub(crate) fn print(&self) {
         println!("| | teardown | Node.js peer | times better | goal |");
         println!("|---|---|---|---|---|");
-        let rows = std::iter::once(self.start())
+        let rows = [self.start(), self.lambda_start()]
+            .into_iter()
             .chain(self.loads())
             .chain(self.cpu())
             .chain(self.memory())
@@ -55,6 +58,13 @@ impl Report<'_> {
         ];
         let measured = [ours, peers].map(|time| format!("{} ms", ms(time)));
         row("start to first 204", measured, tenths(ratio), &goals)
+    }
+
+    fn lambda_start(&self) -> Row {
+        let start = quantile(&mut self.lambda_starts.clone(), 0.5);
+        let goal = Goal { text: "≤ 15 ms", met: start <= Duration::from_millis(15) };
+        let measured = [format!("{} ms", ms(start)), String::new()];
+        row("start to first 204, by Lambda's runtime API", measured, String::new(), &[goal])
     }
 
     fn loads(&self) -> impl Iterator<Item = Row> {

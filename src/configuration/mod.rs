@@ -13,12 +13,12 @@ pub mod plan;
 
 use std::time::Duration;
 
-use self::plan::{ConfigurationDeletion, Next, Seen, Verdict, plan, verdict};
+use self::plan::{ConfigurationDeletion, Next, Recording, Seen, Verdict, plan, verdict};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::deletion::{Answer, Provenance};
 use crate::error::Error;
-use crate::store::configuration::{Asked, Hold, Recording};
+use crate::store::configuration::{Asked, Hold};
 use crate::store::keys;
 use crate::store::work::Lease;
 use crate::store::{Done, Patience, Store};
@@ -132,10 +132,15 @@ impl Configurations {
         let mut patience = Patience::default();
         let seen = patience.spend(self.store.see(id, None, now)).await?;
         let asked = keys::provenance(&lease.item);
-        let (Some(stored), Some(asked)) = (&seen.installation, asked) else {
+        let stored = seen.installation.as_ref().filter(|stored| !stored.is_gone_on_both_sides());
+        let (Some(stored), Some(asked)) = (stored, asked) else {
             self.store.finish(lease).await?;
             return Ok(Outcome::Gone);
         };
+        // What whoever holds it by now has marked would be taken for ours.
+        if seen.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {
+            return Ok(Outcome::Lost);
+        }
         let provenance = Provenance { at: now, ..asked };
         let Some(token) = seen.usable_token(stored) else {
             // Nothing is left to be asked of Vercel.

@@ -8,7 +8,6 @@ use crate::config::{FINALIZATION_PERIOD, Secret};
 use crate::deletion::{Answer, Billing, Grant, Recorded};
 use crate::error::{Error, Forbidden};
 use crate::ids::{IdempotencyKey, sha256_hex};
-use crate::store::configuration::Recording;
 use crate::vercel::{Heard, Reply};
 
 /// A configuration that a caller may delete, as far as its token tells.
@@ -56,53 +55,76 @@ impl ConfigurationDeletion {
 
 /// What is stored of a configuration, at one moment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// The outcome recorded under the idempotency key.
-    pub(crate) recorded: Option<Recorded>,
+    pub recorded: Option<Recorded>,
     /// The installation, if it is known.
-    pub(crate) installation: Option<Stored>,
+    pub installation: Option<Stored>,
     /// Its access token.
-    pub(crate) token: Option<Secret>,
+    pub token: Option<Secret>,
     /// The deletion that was begun and has not ended.
-    pub(crate) intent: Option<Intent>,
+    pub intent: Option<Intent>,
 }
 
 /// What is stored of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) account: Option<String>,
-    pub(crate) team: Team,
-    pub(crate) billing: Billing,
+pub struct Stored {
+    /// `accountId`.
+    pub account: Option<String>,
+    /// The team that it belongs to.
+    pub team: Team,
+    /// Whether its invoices are settled.
+    pub billing: Billing,
     /// `state`, as it is stored.
-    pub(crate) state: String,
+    pub state: String,
     /// Whether an attempt got no definite answer before Vercel refused another (E2).
-    pub(crate) unclear: bool,
-    pub(crate) deletion: Option<Deleted>,
+    pub unclear: bool,
+    /// Its own deletion; none where it is active.
+    pub deletion: Option<Deleted>,
 }
 
 /// What is stored of an installation's own deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Deleted {
-    pub(crate) at: Timestamp,
-    pub(crate) finalized: bool,
+pub struct Deleted {
+    /// When it was.
+    pub at: Timestamp,
+    /// Whether nothing is left to be asked of Vercel for it.
+    pub finalized: bool,
     /// Whether its configuration was deleted too: it is gone at Vercel, or nothing was left to be
     /// asked of Vercel.
-    pub(crate) configuration_gone: bool,
+    pub configuration_gone: bool,
 }
 
 /// A deletion that was begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Intent {
+pub struct Intent {
     /// The fencing token of whoever works on it, or did last.
-    pub(crate) fence: i64,
+    pub fence: i64,
     /// Until when it is leased; past where nobody works on it.
-    pub(crate) leased_until: Timestamp,
+    pub leased_until: Timestamp,
     /// Whether an attempt got no definite answer, or is not known to have got one.
-    pub(crate) unclear: bool,
+    pub unclear: bool,
+}
+
+/// What is recorded of a request with its commit.
+pub struct Recording<'a> {
+    /// Under this key.
+    pub key: &'a IdempotencyKey,
+    /// The request's [`ConfigurationDeletion::fingerprint`].
+    pub fingerprint: String,
+}
+
+impl<'a> Recording<'a> {
+    /// What is recorded of a request, if it has a key.
+    #[must_use]
+    pub fn of(request: &'a ConfigurationDeletion) -> Option<Self> {
+        let key = request.key.as_ref()?;
+        Some(Self { key, fingerprint: request.fingerprint() })
+    }
 }
 
 /// What to do next.
-pub(crate) enum Next<'a> {
+pub enum Next<'a> {
     /// Answer: nothing is to be written.
     Answer(Answer),
     /// Record under the idempotency key that it is gone, alone (F1).
@@ -116,11 +138,8 @@ pub(crate) enum Next<'a> {
 }
 
 /// Says what to do next for a request, given what is stored.
-pub(crate) fn plan<'a>(
-    request: &'a ConfigurationDeletion,
-    seen: &'a Seen,
-    now: Timestamp,
-) -> Next<'a> {
+#[must_use]
+pub fn plan<'a>(request: &'a ConfigurationDeletion, seen: &'a Seen, now: Timestamp) -> Next<'a> {
     if !account_is_the_callers(&request.grant, seen) {
         return Next::Refuse(Forbidden::OtherInstallation.into());
     }
@@ -169,13 +188,15 @@ fn account_is_the_callers(grant: &Grant, seen: &Seen) -> bool {
 
 impl Seen {
     /// Whether Vercel's side may be gone: an attempt got no definite answer.
-    pub(crate) fn is_unclear(&self) -> bool {
+    #[must_use]
+    pub fn is_unclear(&self) -> bool {
         self.intent.as_ref().is_some_and(|intent| intent.unclear)
             || self.installation.as_ref().is_some_and(|stored| stored.unclear)
     }
 
     /// The token to ask Vercel with; none where our side is all there is (E3).
-    pub(crate) fn usable_token(&self, stored: &Stored) -> Option<&Secret> {
+    #[must_use]
+    pub fn usable_token(&self, stored: &Stored) -> Option<&Secret> {
         let finalized = stored.deletion.is_some_and(|deletion| deletion.finalized);
         self.token.as_ref().filter(|_| !finalized)
     }
@@ -183,12 +204,14 @@ impl Seen {
 
 impl Stored {
     /// Whether nothing is left of the configuration, here and at Vercel (E4).
-    pub(crate) fn is_gone_on_both_sides(&self) -> bool {
+    #[must_use]
+    pub fn is_gone_on_both_sides(&self) -> bool {
         self.deletion.is_some_and(|deletion| deletion.configuration_gone)
     }
 
     /// Whether Vercel would take the token that final invoices need (E3).
-    pub(crate) fn invoices_are_open(&self, now: Timestamp) -> bool {
+    #[must_use]
+    pub fn invoices_are_open(&self, now: Timestamp) -> bool {
         let over = self.deletion.is_some_and(|deletion| deletion.at + FINALIZATION_PERIOD <= now);
         self.billing != Billing::Settled && !over
     }
@@ -203,7 +226,7 @@ impl Intent {
 
 /// What Vercel's answer means for the deletion (E2, E3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// The configuration is gone at Vercel.
     Gone,
     /// Vercel refuses, and nothing was done there.
@@ -217,7 +240,8 @@ pub(crate) enum Verdict {
 
 /// Says what a reply means. `unclear_before` says whether an attempt before it got no definite
 /// answer: the token dies with the configuration, so that 401 and 403 mean gone then.
-pub(crate) fn verdict(reply: &Reply, unclear_before: bool) -> Verdict {
+#[must_use]
+pub fn verdict(reply: &Reply, unclear_before: bool) -> Verdict {
     let unclear = unclear_before || reply.unclear;
     match reply.heard {
         Heard::Answer { status: 204 | 404 | 410, .. } => Verdict::Gone,

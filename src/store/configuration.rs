@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   begin    Check   #installation        if it is as it was seen, and settled if it is active
-//!            Update  work#configuration   if nobody holds it          intent, lease, new fence
+//!            Update  work#configuration   if nobody holds it, and it is as unclear as it was seen
+//!                                                                     intent, lease, new fence
 //!   mark     Update  work#configuration   if the fence is ours       unclear, until Vercel's answer is here
 //!   withdraw Delete  work#configuration   if the fence is ours
 //!   commit   Put     key#…  outcome       if it is not there, or has expired
@@ -23,7 +24,9 @@ use super::work::{Lease, Tries};
 use super::{Done, Malformed, Store, store_error};
 use crate::clock::Timestamp;
 use crate::config::Secret;
-use crate::configuration::plan::{ConfigurationDeletion, Deleted, Intent, Seen, Stored, Team};
+use crate::configuration::plan::{
+    ConfigurationDeletion, Deleted, Intent, Recording, Seen, Stored, Team,
+};
 use crate::deletion::{Answer, Provenance};
 use crate::error::Error;
 use crate::ids::{IdempotencyKey, InstallationId};
@@ -46,24 +49,10 @@ pub(crate) enum Asked<'a> {
     Before { key_sha256: Option<&'a str> },
 }
 
-/// What is recorded of a request with its commit.
-pub(crate) struct Recording<'a> {
-    pub(crate) key: &'a IdempotencyKey,
-    pub(crate) fingerprint: String,
-}
-
 impl Hold {
     /// Whoever worked on it last, by what was seen.
     pub(crate) fn of(seen: &Seen) -> Self {
         seen.intent.as_ref().map_or(Self::Nobody, |intent| Self::Fence(intent.fence))
-    }
-}
-
-impl<'a> Recording<'a> {
-    /// What is recorded of a request, if it has a key.
-    pub(crate) fn of(request: &'a ConfigurationDeletion) -> Option<Self> {
-        let key = request.key.as_ref()?;
-        Some(Self { key, fingerprint: request.fingerprint() })
     }
 }
 
@@ -150,10 +139,20 @@ impl Store {
         };
         let condition = match &seen.intent {
             None => absent(),
-            Some(intent) => held(intent.fence).and(
-                Expression::new("attribute_not_exists(lease_until) OR lease_until <= :now")
-                    .value(":now", time(now)),
-            ),
+            // Its worker may be late, and have marked it since.
+            Some(intent) => held(intent.fence)
+                .and(
+                    Expression::new("attribute_not_exists(lease_until) OR lease_until <= :now")
+                        .value(":now", time(now)),
+                )
+                .and(
+                    if intent.unclear {
+                        Expression::new("unclear = :marked")
+                    } else {
+                        Expression::new("attribute_not_exists(unclear) OR unclear <> :marked")
+                    }
+                    .value(":marked", AttributeValue::Bool(true)),
+                ),
         };
         let mut unchanged = as_seen(stored);
         if stored.deletion.is_none() && !unclear {
@@ -284,10 +283,11 @@ fn gone(id: &InstallationId, stored: &Stored, recording: Recording<'_>, at: Time
     outcome.item()
 }
 
-/// The installation is as it was seen.
+/// The installation is as it was seen, and its configuration not gone: where it was uninstalled
+/// before, its state does not tell that.
 fn as_seen(stored: &Stored) -> Expression {
-    let state = Expression::new("#state = :seen").name("#state", "state");
-    let state = state.value(":seen", s(&stored.state));
+    let state = Expression::new("#state = :seen AND attribute_not_exists(configurationDeletedAt)");
+    let state = state.name("#state", "state").value(":seen", s(&stored.state));
     match &stored.account {
         Some(account) => state.and(of_account(account)),
         None => state,

@@ -1,0 +1,103 @@
+//! What must be true of every state, and what must be possible.
+
+use stateright::Property;
+
+use super::Deletions;
+use super::requests::By;
+use super::state::{At, BILLED, BROKEN, Installation, LATE, Refusal, TAKEN};
+use crate::Protocol as _;
+
+/// What must be true, and what must be possible.
+pub(super) fn properties() -> Vec<Property<Deletions>> {
+    type P = Property<Deletions>;
+    vec![
+        P::always("no lost deletion", |model, state| {
+            state.clients().all(|client| match client.at {
+                At::Answered(reply) => state.holds(model.request(client), reply),
+                _ => true,
+            })
+        }),
+        P::always("no effect without its outcome", |model, state| {
+            state.clients().all(|client| {
+                let planned = model.request(client);
+                let recorded = state.outcomes[planned.operation];
+                !(client.acted && planned.request.keyed) || recorded.is_some()
+            })
+        }),
+        P::always("no effect without its receipt and its work", |_, state| {
+            let resources = (0..2).all(|resource| {
+                state.deleted[resource] == 0
+                    || (state.receipts[resource] && state.announced[resource] > 0)
+            });
+            resources
+                && (state.uninstalled == 0
+                    || (state.installation_receipt
+                        && state.uninstall_announced > 0
+                        && (state.purge || state.purged)))
+        }),
+        P::always("no second effect", |_, state| {
+            let most = |counts: [u8; 2]| counts.iter().all(|count| *count <= 1);
+            most(state.gone)
+                && most(state.announced)
+                && most([state.uninstalled, state.uninstall_announced])
+        }),
+        P::always("the first answer again", |model, state| {
+            state.clients().all(|client| {
+                let planned = model.request(client);
+                let At::Answered(reply) = client.at else { return true };
+                !planned.request.keyed
+                    || state.outcomes[planned.operation].is_some_and(|outcome| {
+                        let first = &model.requests[usize::from(outcome.request)];
+                        outcome.reply == reply && first.request.kind == planned.request.kind
+                    })
+            })
+        }),
+        P::always("no live resource under a deleted installation", |_, state| {
+            state.wrong != Some(LATE)
+                && !(state.purged && state.resources.iter().any(Option::is_some))
+                && (state.uninstalled == 0 || state.is_deleted())
+        }),
+        P::always("what is deleted is not registered again", |_, state| {
+            (0..2).all(|resource| !(state.receipts[resource] && state.is_live(resource)))
+        }),
+        P::always("the count is the number of resources", |_, state| {
+            let items = state.resources.iter().flatten().count();
+            match state.installation {
+                Installation::Active { live, .. } => usize::try_from(live) == Ok(items),
+                _ => true,
+            }
+        }),
+        P::always("resources that are to be spared are", |_, state| state.wrong != Some(TAKEN)),
+        P::always("what is being provisioned is not deleted", |_, state| {
+            state.wrong != Some(BROKEN)
+        }),
+        P::always("finalized as the invoices are", |_, state| state.wrong != Some(BILLED)),
+        P::always("never somebody else's", |model, state| {
+            state.clients().all(|client| {
+                model.request(client).request.by != By::Another
+                    || !(client.acted || matches!(client.at, At::Answered(_)))
+            })
+        }),
+        P::always("no error after an effect", |_, state| {
+            state.clients().all(|client| !(client.acted && matches!(client.at, At::Refused(_))))
+        }),
+        P::always("a failed condition teaches something", |_, state| {
+            state.clients().all(|client| client.at != At::Contradicted)
+        }),
+        P::sometimes("a key is refused for another request", |_, state| {
+            state.clients().any(|client| client.at == At::Refused(Refusal::KeyReused))
+        }),
+        P::sometimes("a resource is busy", |_, state| {
+            state.clients().any(|client| client.at == At::Refused(Refusal::Busy))
+        }),
+        P::sometimes("resources remain", |_, state| {
+            state.clients().any(|client| client.at == At::Refused(Refusal::Remain))
+        }),
+        P::sometimes("one died after its effect, and asks anew", |_, state| {
+            state.clients().any(|client| client.acted && client.at == At::default())
+        }),
+        P::sometimes("all is deleted, purged and answered", |model, state| {
+            state.uninstalled == 1 && state.deleted[0] == 1 && model.is_well(state)
+        }),
+    ]
+}

@@ -1,0 +1,312 @@
+//! The table and the clients.
+
+use teardown::deletion::{self as real, Answer, Billing, Receipt, Recorded, Resource};
+use teardown::error::{Error, Forbidden};
+
+use super::Deletions;
+use super::requests::{ACCOUNTS, Kind, Planned};
+
+/// The installation's item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Installation {
+    /// Not there.
+    Unknown,
+    /// Active, with its count of live resources.
+    Active { settled: bool, live: i8 },
+    /// Deleted; whether no finalization is owed.
+    Deleted { finalized: bool },
+}
+
+/// A resource's item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Status {
+    Ready,
+    Provisioning,
+}
+
+/// An answer of 2xx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Reply {
+    Gone,
+    Uninstalled { finalized: bool },
+    Registered,
+}
+
+/// Any other answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Refusal {
+    Another,
+    KeyReused,
+    Busy,
+    Remain,
+    Unregistrable,
+    Else,
+}
+
+/// What is recorded under the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Outcome {
+    /// Which request it was, by its index.
+    pub(super) request: u8,
+    /// The account, where it was known.
+    pub(super) account: Option<u8>,
+    pub(super) reply: Reply,
+}
+
+/// What is believed of a resource's item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Item {
+    /// It is assumed to be ready.
+    #[default]
+    Assumed,
+    Seen(Option<Status>),
+}
+
+/// What is believed: `teardown`'s `Belief`, in small.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Belief {
+    pub(super) recorded: Option<Outcome>,
+    /// None where it is assumed.
+    pub(super) installation: Option<Installation>,
+    /// What is seen of its item.
+    pub(super) resource: Item,
+    pub(super) receipt: bool,
+}
+
+/// What is not written yet, of what belongs to a transaction that was committed. Only flaws leave
+/// any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Pending {
+    Outcome(Option<u8>),
+    Work,
+    Receipt,
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum At {
+    /// It asks, and believes this.
+    Asking(Belief),
+    /// It registers a resource that is there.
+    Updating,
+    /// It committed, and a part of it is to be written yet.
+    Owing(Reply, Pending),
+    /// It was answered.
+    Answered(Reply),
+    /// It was refused.
+    Refused(Refusal),
+    /// A condition failed, and what it returned says that it holds.
+    Contradicted,
+}
+
+/// A client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Client {
+    /// Its request, by its index; none where there is no such client.
+    pub(super) request: u8,
+    pub(super) at: At,
+    /// Whether it changed something.
+    pub(super) acted: bool,
+}
+
+/// There is no such client.
+pub(super) const NOBODY: u8 = u8::MAX;
+
+/// The table and the clients; and what only the properties look at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub(super) installation: Installation,
+    pub(super) resources: [Option<Status>; 2],
+    pub(super) receipts: [bool; 2],
+    pub(super) installation_receipt: bool,
+    /// What is recorded under the key, for each operation.
+    pub(super) outcomes: [Option<Outcome>; 2],
+    /// How often a resource's announcement was written.
+    pub(super) announced: [u8; 2],
+    /// How often the installation's was.
+    pub(super) uninstall_announced: u8,
+    /// Whether the purge, the finalization is owed.
+    pub(super) purge: bool,
+    pub(super) finalize: bool,
+    /// Whether the purge has ended.
+    pub(super) purged: bool,
+    pub(super) clients: [Client; 3],
+    /// How often a resource was deleted by itself, and how often in all: an uninstall takes those
+    /// along that are live.
+    pub(super) deleted: [u8; 2],
+    pub(super) gone: [u8; 2],
+    /// How often the installation was deleted.
+    pub(super) uninstalled: u8,
+    /// What must never happen has.
+    pub(super) wrong: Option<&'static str>,
+}
+
+/// A registration was accepted by a deleted installation.
+pub(super) const LATE: &str = "late";
+/// A resource that was being provisioned was deleted by itself.
+pub(super) const BROKEN: &str = "broken";
+/// An uninstall that was to spare resources took some along.
+pub(super) const TAKEN: &str = "taken";
+/// An uninstall was answered another way than the billing says.
+pub(super) const BILLED: &str = "billed";
+
+impl Reply {
+    pub(super) fn of(answer: Answer) -> Self {
+        match answer {
+            Answer::Gone => Self::Gone,
+            Answer::Uninstalled { finalized } => Self::Uninstalled { finalized },
+        }
+    }
+
+    fn real(self) -> Answer {
+        match self {
+            Self::Gone | Self::Registered => Answer::Gone,
+            Self::Uninstalled { finalized } => Answer::Uninstalled { finalized },
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn of(error: &Error) -> Self {
+        match error {
+            Error::Forbidden(Forbidden::OtherInstallation) => Self::Another,
+            Error::IdempotencyKeyReused => Self::KeyReused,
+            Error::ResourceBusy => Self::Busy,
+            Error::ResourcesRemain(_) => Self::Remain,
+            _ => Self::Else,
+        }
+    }
+}
+
+impl Belief {
+    /// As the program has it.
+    pub(super) fn real(self, model: &Deletions) -> real::Belief {
+        let account = |index: u8| ACCOUNTS[usize::from(index)].to_owned();
+        let recorded = self.recorded.map(|outcome| Recorded {
+            account: outcome.account.map(account),
+            fingerprint: model.requests[usize::from(outcome.request)].fingerprint(),
+            answer: outcome.reply.real(),
+        });
+        let ours = Some(account(0));
+        let installation = match self.installation {
+            None => real::Installation::Assumed,
+            Some(Installation::Unknown) => real::Installation::Unknown,
+            Some(Installation::Active { settled, live }) => real::Installation::Active {
+                account: ours,
+                billing: if settled { Billing::Settled } else { Billing::Open },
+                resources: u64::try_from(live).unwrap_or(0),
+            },
+            Some(Installation::Deleted { finalized }) => {
+                real::Installation::Deleted { account: ours, finalized }
+            }
+        };
+        let resource = match self.resource {
+            Item::Assumed | Item::Seen(Some(Status::Ready)) => Resource::Ready,
+            Item::Seen(Some(Status::Provisioning)) => Resource::Provisioning,
+            Item::Seen(None) => Resource::Absent,
+        };
+        let receipt = if self.receipt { Receipt::Stands } else { Receipt::None };
+        real::Belief { recorded, installation, resource, receipt }
+    }
+}
+
+impl State {
+    /// Every state to begin with: each table, with each choice of requests.
+    pub(super) fn all(clients: usize, requests: &[Planned]) -> Vec<Self> {
+        let mut tables = vec![(Installation::Unknown, [None, None])];
+        {
+            let settled = false;
+            for first in [None, Some(Status::Ready), Some(Status::Provisioning)] {
+                let live = 1 + i8::from(first.is_some());
+                let resources = [first, Some(Status::Ready)];
+                tables.push((Installation::Active { settled, live }, resources));
+            }
+        }
+        let count = u8::try_from(requests.len()).unwrap_or(NOBODY);
+        let mut choices = vec![[NOBODY; 3]];
+        for place in 0..clients {
+            let with = |choice: [u8; 3]| {
+                // In order: who asks for what is all the same.
+                let from = if place == 0 { 0 } else { choice[place - 1] };
+                (from..count).map(move |request| {
+                    let mut choice = choice;
+                    choice[place] = request;
+                    choice
+                })
+            };
+            choices = choices.into_iter().flat_map(with).collect();
+        }
+        let of = |(installation, resources): (Installation, [Option<Status>; 2])| {
+            choices.iter().map(move |choice| Self {
+                installation,
+                resources,
+                receipts: [false; 2],
+                installation_receipt: false,
+                outcomes: [None; 2],
+                announced: [0; 2],
+                uninstall_announced: 0,
+                purge: false,
+                finalize: false,
+                purged: false,
+                clients: choice.map(|request| Client { request, ..Client::default() }),
+                deleted: [0; 2],
+                gone: [0; 2],
+                uninstalled: 0,
+                wrong: None,
+            })
+        };
+        tables.into_iter().flat_map(of).collect()
+    }
+
+    pub(super) fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter().take_while(|client| client.request != NOBODY)
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.installation, Installation::Active { .. })
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        matches!(self.installation, Installation::Deleted { .. })
+    }
+
+    /// Whether the resource of a request is being provisioned.
+    pub(super) fn provisioning(&self, planned: &Planned) -> bool {
+        let status = planned.resource().and_then(|resource| self.resources[resource]);
+        status == Some(Status::Provisioning) && self.is_active()
+    }
+
+    pub(super) fn is_live(&self, resource: usize) -> bool {
+        self.resources[resource].is_some() && self.is_active()
+    }
+
+    /// The purge swaps a resource for its announcement, or ends.
+    pub(super) fn purge_on(&mut self) {
+        if let Some(resource) = self.resources.iter().position(Option::is_some) {
+            self.resources[resource] = None;
+            self.announced[resource] = (self.announced[resource] + 1).min(2);
+        } else {
+            (self.purge, self.purged) = (false, true);
+        }
+    }
+
+    /// What a client was told with a 2xx is so.
+    pub(super) fn holds(&self, planned: &Planned, reply: Reply) -> bool {
+        match (planned.request.kind, reply) {
+            (Kind::Register(_), _) => true,
+            (Kind::DeleteResource(resource), Reply::Gone) => {
+                let receipt = self.receipts[resource] && self.announced[resource] > 0;
+                let with_installation = self.is_deleted() && self.installation_receipt;
+                !self.is_live(resource) && (receipt || with_installation)
+            }
+            (Kind::Uninstall { .. }, Reply::Uninstalled { finalized }) => {
+                self.is_deleted()
+                    && self.installation_receipt
+                    && self.uninstall_announced > 0
+                    && (self.purge || self.purged)
+                    && finalized != self.finalize
+            }
+            _ => false,
+        }
+    }
+}

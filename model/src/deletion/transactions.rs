@@ -1,0 +1,296 @@
+//! The transactions of the store, condition by condition.
+
+use teardown::deletion::{Billing, Cascade, Commit, Presence, Receipt, Target};
+
+use super::requests::{By, Kind, Planned};
+use super::state::{
+    At, BILLED, BROKEN, Belief, Installation, Item, LATE, NOBODY, Outcome, Pending, Refusal, Reply,
+    State, Status, TAKEN,
+};
+use super::{Deletions, Flaw};
+
+/// The rows that DynamoDB may tell of, as bits.
+const OUTCOME: u8 = 1;
+const INSTALLATION: u8 = 2;
+const RESOURCE: u8 = 4;
+const RECEIPT: u8 = 8;
+
+impl Planned {
+    /// What the program records of it.
+    pub(super) fn fingerprint(&self) -> String {
+        self.deletion.as_ref().map(teardown::deletion::Deletion::fingerprint).unwrap_or_default()
+    }
+
+    fn is_the_accounts(&self) -> bool {
+        self.request.by != By::Another
+    }
+}
+
+impl Belief {
+    /// Learns what DynamoDB told of these rows: `evidence::learn`.
+    pub(super) fn learn(mut self, state: &State, planned: &Planned, told: u8) -> Self {
+        if told & OUTCOME != 0 && state.outcomes[planned.operation].is_some() {
+            self.recorded = state.outcomes[planned.operation];
+        }
+        if told & INSTALLATION != 0 {
+            self.installation = Some(state.installation);
+        }
+        if let Some(resource) = planned.resource() {
+            if told & RESOURCE != 0 {
+                self.resource = Item::Seen(state.resources[resource]);
+            }
+            self.receipt |= told & RECEIPT != 0 && state.receipts[resource];
+        }
+        self
+    }
+}
+
+impl Deletions {
+    /// The rows whose conditions do not hold.
+    pub(super) fn failed(
+        &self,
+        state: &State,
+        planned: &Planned,
+        belief: Belief,
+        commit: Commit,
+    ) -> u8 {
+        let mut failed = 0;
+        let mut require = |row: u8, flaw: Flaw, holds: bool| {
+            if !holds && self.flaw != Some(flaw) {
+                failed |= row;
+            }
+        };
+        if planned.request.keyed {
+            require(OUTCOME, Flaw::OutcomeAbsent, state.outcomes[planned.operation].is_none());
+        }
+        let (item, receipt) = planned.resource().map_or((None, false), |resource| {
+            (state.resources[resource], state.receipts[resource])
+        });
+        let unknown = state.installation == Installation::Unknown;
+        // An account that is compared with an item that is not there is not the same.
+        let accounts = planned.request.by == By::Named || (planned.is_the_accounts() && !unknown);
+        match commit {
+            Commit::Resource { receipt: believed } => {
+                require(INSTALLATION, Flaw::ResourceActive, state.is_active());
+                require(INSTALLATION, Flaw::ResourceAccount, accounts);
+                require(RESOURCE, Flaw::ResourceThere, item.is_some());
+                require(RESOURCE, Flaw::ResourceReady, item != Some(Status::Provisioning));
+                if believed == Receipt::None {
+                    require(RECEIPT, Flaw::ReceiptAbsent, !receipt);
+                }
+            }
+            Commit::UnknownResource { installation } => {
+                match installation {
+                    Presence::Present => {
+                        require(INSTALLATION, Flaw::UnknownActive, state.is_active());
+                        require(INSTALLATION, Flaw::UnknownAccount, accounts);
+                        require(RESOURCE, Flaw::UnknownResourceAbsent, item.is_none());
+                    }
+                    Presence::Absent => {
+                        require(INSTALLATION, Flaw::UnknownInstallationAbsent, unknown);
+                    }
+                }
+                require(RECEIPT, Flaw::UnknownReceiptAbsent, !receipt);
+            }
+            Commit::Installation { billing } => {
+                require(INSTALLATION, Flaw::UninstallActive, state.is_active());
+                require(INSTALLATION, Flaw::UninstallAccount, accounts);
+                if let Installation::Active { settled, live } = state.installation {
+                    let as_believed = settled == (billing == Billing::Settled);
+                    require(INSTALLATION, Flaw::UninstallBilling, as_believed);
+                    if planned.spares() {
+                        require(INSTALLATION, Flaw::UninstallNoneLive, live < 1);
+                    }
+                }
+            }
+            Commit::UnknownInstallation => require(INSTALLATION, Flaw::TombstoneAbsent, unknown),
+            Commit::Outcome(_) => {
+                if planned.request.by != By::Named && belief.installation.is_none() {
+                    require(INSTALLATION, Flaw::OutcomeAccount, accounts);
+                }
+            }
+        }
+        failed
+    }
+
+    /// Writes a transaction whose conditions hold.
+    pub(super) fn apply(&self, state: &mut State, index: usize, belief: Belief, commit: Commit) {
+        let request = state.clients[index].request;
+        let planned = &self.requests[usize::from(request)];
+        let answer = Reply::of(commit.answer());
+        let mut pending = None;
+        match commit {
+            Commit::Resource { .. } | Commit::UnknownResource { .. } => {
+                let Some(resource) = planned.resource() else { return };
+                if let (Commit::Resource { .. }, Installation::Active { live, .. }) =
+                    (commit, &mut state.installation)
+                {
+                    *live -= 1;
+                }
+                let item = match commit {
+                    Commit::UnknownResource { installation: Presence::Present } => {
+                        state.resources[resource]
+                    }
+                    _ => state.resources[resource].take(),
+                };
+                if item == Some(Status::Provisioning) && state.is_active() {
+                    state.wrong = Some(BROKEN);
+                }
+                state.deleted[resource] = (state.deleted[resource] + 1).min(2);
+                state.gone[resource] = (state.gone[resource] + 1).min(2);
+                for (flaw, left) in
+                    [(Flaw::WorkApart, Pending::Work), (Flaw::ReceiptApart, Pending::Receipt)]
+                {
+                    if self.has(flaw) {
+                        pending = Some(left);
+                    } else {
+                        self.write(state, planned, answer, left);
+                    }
+                }
+            }
+            Commit::Installation { .. } | Commit::UnknownInstallation => {
+                let finalized = answer == Reply::Uninstalled { finalized: true };
+                if let Installation::Active { settled, .. } = state.installation {
+                    if settled != finalized {
+                        state.wrong = Some(BILLED);
+                    }
+                    if planned.spares() && state.resources.iter().any(Option::is_some) {
+                        state.wrong = Some(TAKEN);
+                    }
+                }
+                for (gone, item) in state.gone.iter_mut().zip(state.resources) {
+                    *gone = (*gone + u8::from(item.is_some())).min(2);
+                }
+                state.installation = Installation::Deleted { finalized };
+                state.uninstalled = (state.uninstalled + 1).min(2);
+                state.finalize = !finalized;
+                for (flaw, left) in
+                    [(Flaw::WorkApart, Pending::Work), (Flaw::ReceiptApart, Pending::Receipt)]
+                {
+                    if self.has(flaw) {
+                        pending = Some(left);
+                    } else {
+                        self.write(state, planned, answer, left);
+                    }
+                }
+            }
+            Commit::Outcome(_) => {}
+        }
+        let effect = !matches!(commit, Commit::Outcome(_));
+        if planned.request.keyed {
+            // The account is recorded only where it is known to be the stored one.
+            let account = match belief.installation {
+                Some(Installation::Unknown) => None,
+                Some(_) => Some(0),
+                None => match planned.request.by {
+                    By::Named => None,
+                    By::Account => Some(0),
+                    By::Another => Some(1),
+                },
+            };
+            if effect && self.has(Flaw::OutcomeApart) {
+                pending = Some(Pending::Outcome(account));
+            } else {
+                let outcome = Outcome { request, account, reply: answer };
+                state.outcomes[planned.operation] = Some(outcome);
+            }
+        }
+        let client = &mut state.clients[index];
+        client.acted |= effect;
+        client.at = pending.map_or(At::Answered(answer), |pending| At::Owing(answer, pending));
+    }
+
+    /// Writes what belongs to a transaction, in it or, by a flaw, after it.
+    pub(super) fn write(
+        &self,
+        state: &mut State,
+        planned: &Planned,
+        answer: Reply,
+        pending: Pending,
+    ) {
+        match (pending, planned.resource()) {
+            (Pending::Outcome(account), _) => {
+                let same = |other: &Planned| std::ptr::eq(other, planned);
+                let request = self.requests.iter().position(same);
+                let request = request.and_then(|index| index.try_into().ok()).unwrap_or(NOBODY);
+                state.outcomes[planned.operation] =
+                    Some(Outcome { request, account, reply: answer });
+            }
+            (Pending::Work, Some(resource)) => {
+                state.announced[resource] = (state.announced[resource] + 1).min(2);
+            }
+            (Pending::Work, None) => {
+                state.uninstall_announced = (state.uninstall_announced + 1).min(2);
+                state.purge = true;
+            }
+            (Pending::Receipt, Some(resource)) => state.receipts[resource] = true,
+            (Pending::Receipt, None) => state.installation_receipt = true,
+        }
+    }
+
+    /// The rows of a registration's first transaction whose conditions do not hold.
+    pub(super) fn registration_fails(&self, state: &State, planned: &Planned) -> u8 {
+        let Some(resource) = planned.resource() else { return 0 };
+        let mut failed = 0;
+        let mut require = |row: u8, flaw: Flaw, holds: bool| {
+            if !holds && !self.has(flaw) {
+                failed |= row;
+            }
+        };
+        require(INSTALLATION, Flaw::RegisterActive, state.is_active());
+        require(RESOURCE, Flaw::RegisterAbsent, state.resources[resource].is_none());
+        require(RECEIPT, Flaw::RegisterReceipt, !state.receipts[resource]);
+        failed
+    }
+
+    /// That transaction: it adds the resource, and counts it.
+    pub(super) fn register(&self, state: &mut State, index: usize, told: u8) {
+        if told == 0 {
+            self.put(state, index, !self.has(Flaw::NotCounted));
+        } else {
+            let refused = told & INSTALLATION != 0 || told & RESOURCE == 0;
+            state.clients[index].at =
+                if refused { At::Refused(Refusal::Unregistrable) } else { At::Updating };
+        }
+    }
+
+    /// The rows of a registration's second transaction whose conditions do not hold.
+    pub(super) fn update_fails(&self, state: &State, planned: &Planned) -> u8 {
+        let there = planned.resource().and_then(|resource| state.resources[resource]).is_some();
+        let installation = !state.is_active() && !self.has(Flaw::UpdateActive);
+        let resource = !there && !self.has(Flaw::UpdateThere);
+        u8::from(installation) * INSTALLATION + u8::from(resource) * RESOURCE
+    }
+
+    /// That transaction: it updates the resource that is there.
+    pub(super) fn update(&self, state: &mut State, index: usize, told: u8) {
+        if told == 0 {
+            self.put(state, index, false);
+        } else {
+            let refused = told & INSTALLATION != 0;
+            state.clients[index].at =
+                if refused { At::Refused(Refusal::Unregistrable) } else { At::default() };
+        }
+    }
+
+    fn put(&self, state: &mut State, index: usize, counted: bool) {
+        if let Some(resource) = self.request(&state.clients[index]).resource() {
+            state.resources[resource].get_or_insert(Status::Ready);
+        }
+        match &mut state.installation {
+            Installation::Active { live, .. } => *live += i8::from(counted),
+            Installation::Unknown | Installation::Deleted { .. } => state.wrong = Some(LATE),
+        }
+        state.clients[index].at = At::Answered(Reply::Registered);
+    }
+}
+
+impl Planned {
+    /// Whether it is an uninstall that spares live resources.
+    fn spares(&self) -> bool {
+        let cascade = self.deletion.as_ref().map(|deletion| &deletion.target);
+        let spares = matches!(cascade, Some(Target::Installation { cascade: Cascade::No, .. }));
+        debug_assert_eq!(spares, self.request.kind == Kind::Uninstall { cascade: false });
+        spares
+    }
+}

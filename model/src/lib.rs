@@ -1,0 +1,169 @@
+//! The deletion protocol as three models that `stateright` goes through exhaustively.
+//!
+//! | model | of |
+//! |---|---|
+//! | [`deletion`] | Delete Resource, Delete Installation and registrations, at once, with keys and without, repeated, killed anywhere |
+//! | [`work`] | what a deletion owes: sweeps that take, carry out and end it, lose leases and die |
+//! | [`saga`] | Delete Configuration, with Vercel outside, and the sweep that carries on |
+//!
+//! A model decides nothing by itself: what a request does next is asked of `teardown`'s own
+//! `deletion::plan`, `configuration::plan::plan` and `verdict`, with the model's state as their
+//! input. What a model has of its own are the transactions of the store, each of their conditions
+//! under a name, so that a test can drop one and see what goes wrong.
+//!
+//! **Checked:** in every state that is reachable, each property; and from every one of them, that
+//! *every* order of the steps that are left, once nothing fails any more, ends, and ends well
+//! ([`ends_well`]). That is more than `stateright`'s `eventually`, which passes over cycles.
+//!
+//! **Not checked:** more than the scope of each model; DynamoDB itself, whose transactions are taken
+//! to be atomic and its reads consistent; that the store's expressions say what the models'
+//! conditions do (the tests through the door do that); expiry of outcomes and receipts. States are
+//! told apart by 64 bits of hash.
+
+#![expect(clippy::struct_excessive_bools, reason = "a state is what is so and what is not")]
+
+pub mod deletion;
+pub mod saga;
+pub mod work;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
+
+/// A model whose ends can be judged.
+pub trait Protocol:
+    Model<State: Clone + Debug + Hash + PartialEq, Action: Clone + Debug + PartialEq>
+{
+    /// The steps that are left in a state if nothing fails any more and nobody asks for more.
+    fn fair(&self, state: &Self::State, actions: &mut Vec<Self::Action>);
+
+    /// Whether a state in which no such step is left is as it should be.
+    fn is_well(&self, state: &Self::State) -> bool;
+
+    /// What is known of ends already.
+    fn ends(&self) -> &Ends;
+
+    /// A step, for people.
+    fn describe(&self, state: &Self::State, action: &Self::Action) -> String {
+        let _ = state;
+        format!("{action:?}")
+    }
+}
+
+/// Which states are known to end well, or not to; none for one that is being looked at.
+#[derive(Debug, Default)]
+pub struct Ends(Mutex<HashMap<u64, Option<bool>>>);
+
+/// The name of the property that [`ends_well`] is.
+pub const ENDS_WELL: &str = "every order ends well";
+
+/// Whether every order of the fair steps from a state comes to an end, and each to a good one.
+pub fn ends_well<P: Protocol>(protocol: &P, state: &P::State) -> bool {
+    let Ok(mut known) = protocol.ends().0.lock() else { return false };
+    judge(protocol, state, &mut known)
+}
+
+fn judge<P: Protocol>(
+    protocol: &P,
+    state: &P::State,
+    known: &mut HashMap<u64, Option<bool>>,
+) -> bool {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    let fingerprint = hasher.finish();
+    if let Some(verdict) = known.get(&fingerprint) {
+        // One that is being looked at was come back to: it need not end.
+        return verdict.unwrap_or(false);
+    }
+    known.insert(fingerprint, None);
+    let mut actions = Vec::new();
+    protocol.fair(state, &mut actions);
+    let mut nexts = actions.into_iter().filter_map(|action| protocol.next_state(state, action));
+    let verdict = match nexts.next() {
+        None => protocol.is_well(state),
+        Some(first) => {
+            judge(protocol, &first, known) && nexts.all(|next| judge(protocol, &next, known))
+        }
+    };
+    known.insert(fingerprint, Some(verdict));
+    verdict
+}
+
+/// The fair steps from a state to where it does not end well: to a bad end, or round in a circle.
+fn bad_end<P: Protocol>(protocol: &P, state: &P::State) -> Vec<String> {
+    let (mut state, mut steps, mut seen) = (state.clone(), Vec::new(), Vec::new());
+    while !seen.contains(&state) {
+        let mut actions = Vec::new();
+        protocol.fair(&state, &mut actions);
+        let bad = actions.into_iter().find_map(|action| {
+            let next = protocol.next_state(&state, action.clone())?;
+            (!ends_well(protocol, &next)).then_some((action, next))
+        });
+        let Some((action, next)) = bad else { break };
+        steps.push(format!("then {}", protocol.describe(&state, &action)));
+        seen.push(std::mem::replace(&mut state, next));
+    }
+    steps.push(format!("{state:?}"));
+    steps
+}
+
+/// What came of a check.
+#[derive(Debug)]
+pub struct Report {
+    /// How many states there are.
+    pub states: usize,
+    /// How many steps the farthest of them is away.
+    pub depth: usize,
+    /// How long it took.
+    pub time: Duration,
+    /// The properties that do not hold, each with the steps to where it does not.
+    pub violated: BTreeMap<&'static str, Vec<String>>,
+    /// What should be reachable and is not: a model that does nothing violates nothing.
+    pub missing: Vec<&'static str>,
+}
+
+/// Goes through all states; with `to_the_first`, until a property is violated.
+#[must_use]
+pub fn check<P>(protocol: P, to_the_first: bool) -> Report
+where
+    P: Protocol + Send + Sync + 'static,
+    P::State: Send + Sync + 'static,
+{
+    let began = Instant::now();
+    let finish = if to_the_first { HasDiscoveries::AnyFailures } else { HasDiscoveries::All };
+    let checker = protocol.checker().finish_when(finish).spawn_bfs().join();
+    let model = checker.model();
+    let mut discoveries = checker.discoveries();
+    let (mut violated, mut missing) = (BTreeMap::new(), Vec::new());
+    for property in model.properties() {
+        match (property.expectation, discoveries.remove(property.name)) {
+            (Expectation::Sometimes, None) => missing.push(property.name),
+            (Expectation::Always | Expectation::Eventually, Some(path)) => {
+                let steps = path.clone().into_vec();
+                let steps = steps.iter().map(|(state, action)| {
+                    action.as_ref().map_or_else(
+                        || format!("{state:?}"),
+                        |action| model.describe(state, action),
+                    )
+                });
+                let mut steps: Vec<_> = steps.collect();
+                if property.name == ENDS_WELL {
+                    steps.extend(bad_end(model, path.last_state()));
+                }
+                violated.insert(property.name, steps);
+            }
+            _ => {}
+        }
+    }
+    Report {
+        states: checker.unique_state_count(),
+        depth: checker.max_depth(),
+        time: began.elapsed(),
+        violated,
+        missing,
+    }
+}

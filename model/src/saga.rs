@@ -1,0 +1,295 @@
+//! Delete Configuration, whose effect lies at Vercel too.
+//!
+//! Three processes: requests, which are repeated until they are answered and as often as anybody
+//! likes, and sweeps that carry on. Each may die at every step, an intent's lease may end at every
+//! step while its worker goes on, and what Vercel is asked for may be done now, later or never,
+//! whatever is heard of it. Meanwhile Vercel calls Delete Installation, invoices are settled or open
+//! again, the purge and the finalization end, a token is registered, and 24 hours pass.
+//!
+//! One thing is taken from the contract (E2): once an attempt is marked as unclear, Vercel answers
+//! 401 or 403 only because the token died with its configuration. Without it, a worker that dies
+//! after its mark, or is late with what it heard, and a refusal by 403 after that, end with our side
+//! alone deleted: nobody can tell that from a call that was carried out.
+
+mod properties;
+mod state;
+mod steps;
+mod transactions;
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use stateright::{Model, Property};
+use teardown::configuration::plan::{ConfigurationDeletion, Next, plan};
+
+pub use self::state::State;
+use self::state::{At, Ended, Process, Seen, Stage};
+pub use self::steps::Answer;
+use crate::{ENDS_WELL, Ends, Protocol, ends_well};
+
+/// What happens beside the processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Nothing: Vercel alone is in their way.
+    Vercel,
+    /// Vercel calls Delete Installation, the purge and the finalization end, invoices are settled and
+    /// open again, a token is registered, and 24 hours pass.
+    Meanwhile,
+}
+
+/// What can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Begin: the installation is as it was seen.
+    BeginAsSeen,
+    /// Begin: the configuration is not gone yet.
+    BeginNotGone,
+    /// Begin: the invoices are settled, if it is active.
+    BeginSettled,
+    /// Begin: there is no intent, if none was seen.
+    BeginAbsent,
+    /// Begin: the intent's fencing token is the one that was seen.
+    BeginFence,
+    /// Begin: nobody has a lease of the intent.
+    BeginNotLeased,
+    /// Begin: the intent is marked as unclear if it was seen to be.
+    BeginUnclearAsSeen,
+    /// Carry on: the fencing token is ours.
+    CarryOnFence,
+    /// Mark: the fencing token is ours.
+    MarkFence,
+    /// Withdraw: the fencing token is ours.
+    WithdrawFence,
+    /// Withdraw in doubt: the installation is as it was seen.
+    WithdrawAsSeen,
+    /// Put off: the fencing token is ours.
+    PutOffFence,
+    /// Commit: no outcome stands under the key.
+    CommitOutcomeAbsent,
+    /// Commit: there is no intent, if none was seen.
+    CommitNobody,
+    /// Commit: the fencing token is the one that was seen.
+    CommitFence,
+    /// Commit: there is no token, if none was seen.
+    CommitNoToken,
+    /// Commit: the installation is as it was seen.
+    CommitAsSeen,
+    /// Commit: the configuration is not gone yet.
+    CommitNotGone,
+    /// Record: no outcome stands under the key.
+    RecordOutcomeAbsent,
+    /// It is not marked that Vercel is about to be asked.
+    NotMarked,
+    /// A withdrawal in doubt is not kept in mind.
+    DoubtForgotten,
+    /// A new intent has the fencing token of one before it.
+    FenceAgain,
+    /// The outcome is written after the commit.
+    OutcomeApart,
+    /// Our side is deleted before Vercel is asked.
+    CommittedFirst,
+}
+
+/// The model.
+#[derive(Debug)]
+pub struct Sagas {
+    scope: Scope,
+    processes: usize,
+    flaw: Option<Flaw>,
+    requests: Vec<ConfigurationDeletion>,
+    decisions: Mutex<HashMap<(u8, Seen), At>>,
+    ends: Ends,
+}
+
+/// A step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A process sends its next transaction or read.
+    Go(usize),
+    /// Vercel answers a process.
+    Answer(usize, Answer),
+    /// A process dies, or asks anew.
+    Anew(usize),
+    /// A sweep takes the intent.
+    Take(usize),
+    /// The intent's lease ends.
+    LeaseEnds,
+    /// What Vercel was asked for, and did not answer to, is done.
+    Arrives,
+    /// It never will be.
+    Vanishes,
+    /// Vercel calls Delete Installation.
+    Uninstall,
+    /// The invoices are settled.
+    Settle,
+    /// They are open again.
+    Reopen,
+    /// The purge ends.
+    PurgeEnds,
+    /// The finalization ends.
+    FinalizationEnds,
+    /// The uninstall is 24 hours ago.
+    DayEnds,
+    /// The installation is registered again, with a token.
+    RegisterToken,
+}
+
+impl Sagas {
+    /// With so many processes, 3 at most; broken, if it is said how.
+    #[must_use]
+    pub fn new(scope: Scope, processes: usize, flaw: Option<Flaw>) -> Self {
+        let (requests, decisions) = (state::requests(), Mutex::default());
+        Self { scope, processes, flaw, requests, decisions, ends: Ends::default() }
+    }
+
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+
+    /// Where a request is that saw this: what the program does next. It is asked once for each: it
+    /// depends on nothing else.
+    fn decide(&self, request: u8, seen: Seen) -> At {
+        let Ok(mut decisions) = self.decisions.lock() else { return At::Idle };
+        *decisions.entry((request, seen)).or_insert_with(|| {
+            let real = seen.real(&self.requests);
+            match plan(&self.requests[usize::from(request)], &real, state::now()) {
+                Next::Answer(_) => At::Ended(Ended::Gone),
+                Next::Refuse(error) => At::Ended(Ended::of(&error)),
+                Next::Record(..) => At::Recording,
+                Next::Call(..) if !self.has(Flaw::CommittedFirst) => At::Beginning(seen),
+                Next::Commit(_) | Next::Call(..) => {
+                    At::Committing(seen.trim(), seen.intent.map(|intent| intent.fence))
+                }
+            }
+        })
+    }
+}
+
+impl Model for Sagas {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        State::all(self.processes)
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.fair(state, actions);
+        for (index, process) in state.processes().enumerate() {
+            if !matches!(process.at, At::Idle) {
+                actions.push(Action::Anew(index));
+            }
+            if let At::Asking { .. } = process.at {
+                actions.extend(Answer::ALL.map(|answer| Action::Answer(index, answer)));
+            }
+        }
+        let installation = state.installation;
+        if state.intent.is_some_and(|intent| intent.leased) {
+            actions.push(Action::LeaseEnds);
+        }
+        if state.in_flight {
+            actions.push(Action::Vanishes);
+        }
+        if self.scope == Scope::Vercel {
+            return;
+        }
+        match installation.deletion {
+            None => {
+                actions.push(Action::Uninstall);
+                actions.push(if installation.settled { Action::Reopen } else { Action::Settle });
+                if !state.token && state.exists {
+                    actions.push(Action::RegisterToken);
+                }
+            }
+            Some(deletion) => {
+                if installation.stage == Stage::Deleting {
+                    actions.push(Action::PurgeEnds);
+                }
+                if !deletion.finalized {
+                    actions.push(Action::FinalizationEnds);
+                }
+                if !installation.over {
+                    actions.push(Action::DayEnds);
+                }
+            }
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        self.step(&mut state, action)?;
+        state.processes[..].sort_unstable();
+        state.normalise();
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = properties::properties(self.scope);
+        properties.push(Property::always(ENDS_WELL, ends_well));
+        properties
+    }
+}
+
+impl Protocol for Sagas {
+    fn fair(&self, state: &State, actions: &mut Vec<Action>) {
+        let held = |process: &Process| {
+            state.intent.is_some_and(|intent| process.fence() == Some(intent.fence))
+        };
+        let held = state.processes().any(held);
+        let leased = state.intent.is_some_and(|intent| intent.leased);
+        for (index, process) in state.processes().enumerate() {
+            match process.at {
+                At::Idle if process.is_sweep() => {
+                    if state.intent.is_some() && !leased {
+                        actions.push(Action::Take(index));
+                    }
+                }
+                // Whoever is told to come again does so, once nobody is at it any more.
+                At::Ended(Ended::Later) => {
+                    if !leased {
+                        actions.push(Action::Anew(index));
+                    }
+                }
+                At::Ended(_) => {}
+                At::Asking { .. } => actions.push(Action::Answer(
+                    index,
+                    if state.exists { Answer::Done } else { Answer::Gone },
+                )),
+                _ => actions.push(Action::Go(index)),
+            }
+        }
+        // Nobody is left who would end it before.
+        if leased && !held {
+            actions.push(Action::LeaseEnds);
+        }
+        if state.in_flight {
+            actions.push(Action::Arrives);
+        }
+    }
+
+    /// Nothing is intended any more, and every request has its last answer: 204, unless Vercel
+    /// refused or may not be asked, or the key stands for another request.
+    fn is_well(&self, state: &State) -> bool {
+        state.intent.is_none()
+            && state.processes().all(|process| match process.at {
+                At::Idle => process.is_sweep(),
+                At::Ended(Ended::InvoicesOpen | Ended::Refused | Ended::Gone) => true,
+                At::Ended(Ended::KeyReused) => process.is_keyed(),
+                _ => false,
+            })
+    }
+
+    fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    fn describe(&self, state: &State, action: &Action) -> String {
+        match action {
+            Action::Go(index)
+            | Action::Answer(index, _)
+            | Action::Anew(index)
+            | Action::Take(index) => format!("{action:?} {:?}", state.processes[*index]),
+            _ => format!("{action:?}"),
+        }
+    }
+}

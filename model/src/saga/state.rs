@@ -1,0 +1,366 @@
+//! The table, Vercel, and the processes.
+
+use std::time::Duration;
+
+use teardown::clock::Timestamp;
+use teardown::config::Secret;
+use teardown::configuration::plan::{self as real, ConfigurationDeletion, Team};
+use teardown::deletion::{self, Actor, Billing, Grant, Recorded, Scope};
+use teardown::error::Error;
+use teardown::ids::{IdempotencyKey, InstallationId};
+
+/// The stages of an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Active,
+    Deleting,
+    Purged,
+    Finalized,
+}
+
+/// An installation's own deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Deletion {
+    pub(super) finalized: bool,
+    /// Whether its configuration was deleted too.
+    pub(super) gone: bool,
+}
+
+/// The installation's item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Installation {
+    pub(super) stage: Stage,
+    pub(super) deletion: Option<Deletion>,
+    pub(super) settled: bool,
+    /// Whether the uninstall is 24 hours ago.
+    pub(super) over: bool,
+    pub(super) unclear: bool,
+}
+
+/// The intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Intent {
+    pub(super) fence: u8,
+    pub(super) leased: bool,
+    pub(super) unclear: bool,
+}
+
+/// What a process saw: `teardown`'s `Seen`, in small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Seen {
+    /// Which request is recorded under the key.
+    pub(super) recorded: Option<u8>,
+    pub(super) installation: Installation,
+    pub(super) token: bool,
+    pub(super) intent: Option<Intent>,
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Ended {
+    Gone,
+    Refused,
+    InvoicesOpen,
+    KeyReused,
+    /// It is to come again.
+    Later,
+    Else,
+}
+
+/// Where a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum At {
+    /// A request is to see what there is; a sweep has nothing.
+    Idle,
+    /// A sweep took the intent, and is to see what there is.
+    Taken(u8),
+    Beginning(Seen),
+    Marking(Seen, u8),
+    /// Vercel is asked. It may have been asked before in vain, in this call too.
+    Asking {
+        seen: Seen,
+        fence: u8,
+        lost: bool,
+    },
+    /// It heard that it is gone, or there is nothing to ask: it commits under this fencing token.
+    Committing(Seen, Option<u8>),
+    /// Its commit did not go through, though it heard that Vercel's side is gone: it looks again.
+    Again,
+    Withdrawing {
+        seen: Seen,
+        fence: u8,
+        unclear: bool,
+        ended: Ended,
+    },
+    PuttingOff {
+        fence: u8,
+        unclear: bool,
+    },
+    Recording,
+    /// It committed, and has to write the outcome yet. Only a flaw leads here.
+    Owing,
+    Ended(Ended),
+}
+
+/// A process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Process {
+    /// Its request, by its index; [`SWEEP`] or [`NOBODY`].
+    pub(super) request: u8,
+    pub(super) at: At,
+    /// Whether it heard of Vercel that it is gone.
+    pub(super) heard: bool,
+    /// Whether it deleted our side.
+    pub(super) acted: bool,
+}
+
+/// Not a request, but a sweep.
+pub(super) const SWEEP: u8 = 100;
+/// No process.
+pub(super) const NOBODY: u8 = 101;
+
+/// The table, Vercel and the processes; and what only the properties look at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub(super) installation: Installation,
+    pub(super) token: bool,
+    pub(super) intent: Option<Intent>,
+    pub(super) outcome: Option<u8>,
+    pub(super) processes: [Process; 3],
+    /// Whether the configuration is there at Vercel.
+    pub(super) exists: bool,
+    /// Whether Vercel was asked, has not answered, and may yet do it.
+    pub(super) in_flight: bool,
+    /// Whether our side was deleted alone, since there was no token to ask with.
+    pub(super) alone: bool,
+    /// How often the configuration, and the installation, was deleted here.
+    pub(super) commits: u8,
+    pub(super) uninstalls: u8,
+    /// What must never happen has.
+    pub(super) wrong: Option<&'static str>,
+}
+
+/// Who had lost its lease changed what another holds.
+pub(super) const OVERWROTE: &str = "overwrote";
+/// An intent was begun while invoices were open.
+pub(super) const INVOICES: &str = "invoices";
+/// Our side was deleted alone though there was a token to ask with.
+pub(super) const UNASKED: &str = "unasked";
+
+/// The requests: two under one key that differ, and one without a key.
+pub(super) fn requests() -> Vec<ConfigurationDeletion> {
+    [(true, None), (true, Some("team_1".to_owned())), (false, None)]
+        .map(|(keyed, id)| ConfigurationDeletion {
+            grant: Grant {
+                installation: InstallationId::parse("icfg_1").expect("an id"),
+                by: Actor::System { account: "acc_1".to_owned() },
+                scope: Scope::Installation,
+            },
+            team: Team { id, slug: None },
+            key: keyed.then(|| IdempotencyKey::parse(b"key").expect("a key")),
+            at: now(),
+        })
+        .into()
+}
+
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_secs(NOW)
+}
+
+const NOW: u64 = 1_800_000_000;
+const HOUR: u64 = 3600;
+
+impl Seen {
+    /// As the program has it.
+    pub(super) fn real(&self, requests: &[ConfigurationDeletion]) -> real::Seen {
+        let Installation { stage, deletion, settled, over, unclear } = self.installation;
+        let recorded = self.recorded.map(|request| Recorded {
+            account: Some("acc_1".to_owned()),
+            fingerprint: requests[usize::from(request)].fingerprint(),
+            answer: deletion::Answer::Gone,
+        });
+        let state = match stage {
+            Stage::Active => "active",
+            Stage::Deleting => "deleting",
+            Stage::Purged => "purged",
+            Stage::Finalized => "finalized",
+        };
+        let installation = real::Stored {
+            account: Some("acc_1".to_owned()),
+            team: Team { id: Some("team_1".to_owned()), slug: None },
+            billing: if settled { Billing::Settled } else { Billing::Open },
+            state: state.to_owned(),
+            unclear,
+            deletion: deletion.map(|deletion| real::Deleted {
+                at: Timestamp::from_secs(NOW - if over { 25 * HOUR } else { HOUR }),
+                finalized: deletion.finalized,
+                configuration_gone: deletion.gone,
+            }),
+        };
+        let intent = self.intent.map(|intent| real::Intent {
+            fence: intent.fence.into(),
+            leased_until: now() + Duration::from_secs(if intent.leased { 9 } else { 0 }),
+            unclear: intent.unclear,
+        });
+        let token = self.token.then(|| Secret::new("token".to_owned()));
+        real::Seen { recorded, installation: Some(installation), token, intent }
+    }
+}
+
+impl Ended {
+    pub(super) fn of(error: &Error) -> Self {
+        match error {
+            Error::InvoicesOpen => Self::InvoicesOpen,
+            Error::IdempotencyKeyReused => Self::KeyReused,
+            Error::RequestInProgress { .. } => Self::Later,
+            _ => Self::Else,
+        }
+    }
+}
+
+impl Process {
+    pub(super) fn is_sweep(&self) -> bool {
+        self.request == SWEEP
+    }
+
+    pub(super) fn is_keyed(&self) -> bool {
+        self.request < 2
+    }
+
+    /// The fencing token that it works under.
+    pub(super) fn fence(&self) -> Option<u8> {
+        match self.at {
+            At::Taken(fence)
+            | At::Marking(_, fence)
+            | At::Asking { fence, .. }
+            | At::Withdrawing { fence, .. }
+            | At::PuttingOff { fence, .. } => Some(fence),
+            At::Committing(_, fence) => fence,
+            _ => None,
+        }
+    }
+
+    /// Changes every fencing token that it knows of.
+    fn renumber(&mut self, number: impl Fn(u8) -> u8) {
+        let of = |seen: &mut Seen| {
+            if let Some(intent) = &mut seen.intent {
+                intent.fence = number(intent.fence);
+            }
+        };
+        match &mut self.at {
+            At::Beginning(seen) => of(seen),
+            At::Taken(fence) | At::PuttingOff { fence, .. } => *fence = number(*fence),
+            At::Marking(seen, fence)
+            | At::Asking { seen, fence, .. }
+            | At::Withdrawing { seen, fence, .. } => {
+                of(seen);
+                *fence = number(*fence);
+            }
+            At::Committing(seen, fence) => {
+                of(seen);
+                *fence = fence.map(&number);
+            }
+            At::Idle | At::Again | At::Recording | At::Owing | At::Ended(_) => {}
+        }
+    }
+
+    fn fences(mut self, into: &mut Vec<u8>) {
+        let found = std::cell::RefCell::new(into);
+        self.renumber(|fence| {
+            found.borrow_mut().push(fence);
+            fence
+        });
+    }
+}
+
+impl State {
+    /// Every state to begin with: each table, with each choice of processes, one sweep among them.
+    pub(super) fn all(processes: usize) -> Vec<Self> {
+        let kinds = [0, 1, 2, SWEEP];
+        let mut choices = vec![[SWEEP, NOBODY, NOBODY]];
+        for place in 1..processes {
+            let with = |choice: [u8; 3]| {
+                let of = |kind| {
+                    let mut choice = choice;
+                    choice[place] = kind;
+                    choice
+                };
+                kinds.map(of)
+            };
+            choices = choices.into_iter().flat_map(with).collect();
+        }
+        for choice in &mut choices {
+            choice.sort_unstable();
+        }
+        choices.sort_unstable();
+        choices.dedup();
+        let of = |token: bool| {
+            choices.iter().map(move |choice| Self {
+                installation: Installation {
+                    stage: Stage::Active,
+                    deletion: None,
+                    settled: true,
+                    over: false,
+                    unclear: false,
+                },
+                token,
+                intent: None,
+                outcome: None,
+                processes: choice.map(|request| Process {
+                    request,
+                    at: At::Idle,
+                    heard: false,
+                    acted: false,
+                }),
+                exists: true,
+                in_flight: false,
+                alone: false,
+                commits: 0,
+                uninstalls: 0,
+                wrong: None,
+            })
+        };
+        [true, false].into_iter().flat_map(of).collect()
+    }
+
+    pub(super) fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(|process| process.request != NOBODY)
+    }
+
+    /// What a process sees.
+    pub(super) fn seen(&self, keyed: bool) -> Seen {
+        let recorded = self.outcome.filter(|_| keyed);
+        let Self { installation, token, intent, .. } = *self;
+        Seen { recorded, installation, token, intent }
+    }
+
+    /// Every fencing token that is known to anybody.
+    pub(super) fn fences(&self) -> Vec<u8> {
+        let mut fences: Vec<u8> = self.intent.iter().map(|intent| intent.fence).collect();
+        for process in self.processes {
+            process.fences(&mut fences);
+        }
+        fences.sort_unstable();
+        fences.dedup();
+        fences
+    }
+
+    /// Fencing tokens are only compared: they are numbered by their order.
+    pub(super) fn normalise(&mut self) {
+        let fences = self.fences();
+        let number = |fence: u8| {
+            let place = fences.iter().position(|other| *other == fence);
+            place.and_then(|place| place.try_into().ok()).unwrap_or(u8::MAX)
+        };
+        for process in &mut self.processes {
+            process.renumber(number);
+        }
+        if let Some(intent) = &mut self.intent {
+            intent.fence = number(intent.fence);
+        }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.installation.deletion.is_some_and(|deletion| deletion.gone)
+    }
+}

@@ -1,0 +1,259 @@
+//! What a process does next, and what Vercel answers.
+
+use teardown::configuration::plan::{Verdict, verdict};
+use teardown::vercel::{Heard, Reply};
+
+use super::state::{At, Deletion, Ended, Intent, OVERWROTE, Process, SWEEP, Stage, State};
+use super::{Action, Flaw, Sagas};
+
+/// What Vercel answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 204: it is done.
+    Done,
+    /// 404: it is not there.
+    Gone,
+    /// 403: the token is dead; or, where no attempt before is marked as unclear, it refuses.
+    Forbidden,
+    /// 409: it refuses.
+    Conflict,
+    /// 429.
+    TooMany,
+    /// 503.
+    Unavailable,
+    /// Nothing, whether it is done now, later or never. In one call it may be asked again.
+    Silence,
+}
+
+impl Answer {
+    /// All that Vercel may say, whether it is true or not.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Done,
+        Self::Gone,
+        Self::Forbidden,
+        Self::Conflict,
+        Self::TooMany,
+        Self::Unavailable,
+        Self::Silence,
+    ];
+}
+
+/// Where somebody else has the lease by now: a request looks anew, a sweep is done.
+const LOST: At = At::Idle;
+
+impl Sagas {
+    /// The step, in the state; nothing where it cannot be.
+    pub(super) fn step(&self, state: &mut State, action: Action) -> Option<()> {
+        let installation = &mut state.installation;
+        match action {
+            Action::Go(index) => self.go(state, index)?,
+            Action::Answer(index, answer) => answered(state, index, answer)?,
+            Action::Anew(index) => {
+                state.processes[index].at = At::Idle;
+                state.processes[index].heard = false;
+            }
+            Action::Take(index) => {
+                let fence = self.next_fence(state);
+                let intent = state.intent.as_mut()?;
+                intent.leased = true;
+                intent.fence = fence;
+                state.processes[index].at = At::Taken(fence);
+            }
+            Action::LeaseEnds => state.intent.as_mut()?.leased = false,
+            Action::Arrives => (state.exists, state.in_flight) = (false, false),
+            Action::Vanishes => state.in_flight = false,
+            Action::Uninstall => {
+                let finalized = installation.settled;
+                installation.stage = Stage::Deleting;
+                installation.deletion = Some(Deletion { finalized, gone: false });
+                state.token &= !finalized;
+                state.uninstalls = (state.uninstalls + 1).min(2);
+            }
+            Action::Settle => installation.settled = true,
+            Action::Reopen => installation.settled = false,
+            Action::PurgeEnds => {
+                let finalized = installation.deletion?.finalized;
+                installation.stage = if finalized { Stage::Finalized } else { Stage::Purged };
+            }
+            Action::FinalizationEnds => {
+                installation.deletion.as_mut()?.finalized = true;
+                if installation.stage == Stage::Purged {
+                    installation.stage = Stage::Finalized;
+                }
+                state.token = false;
+            }
+            Action::DayEnds => installation.over = true,
+            Action::RegisterToken => state.token = true,
+        }
+        Some(())
+    }
+
+    /// The fencing token of whoever takes the intent, or begins it.
+    pub(super) fn next_fence(&self, state: &State) -> u8 {
+        let fences = state.fences();
+        if state.intent.is_none() && self.has(Flaw::FenceAgain) {
+            return fences.first().copied().unwrap_or(0);
+        }
+        // From the clock, or one more than the one before.
+        fences.last().map_or(0, |last| last + 1)
+    }
+
+    /// A process's next transaction or read.
+    fn go(&self, state: &mut State, index: usize) -> Option<()> {
+        let process = state.processes[index];
+        let seen = state.seen(process.is_keyed());
+        let next = match process.at {
+            At::Idle if process.is_sweep() => return None,
+            At::Idle => self.decide(process.request, seen),
+            At::Taken(fence) => self.carry_on(state, fence),
+            At::Beginning(seen) => match self.begin(state, &seen) {
+                None => At::Idle,
+                Some(fence) if seen.is_unclear() || self.has(Flaw::NotMarked) => {
+                    At::Asking { seen: seen.trim(), fence, lost: false }
+                }
+                Some(fence) => At::Marking(seen.trim(), fence),
+            },
+            At::Marking(..) if !self.held(state, process.fence()?, Flaw::MarkFence) => LOST,
+            At::Marking(seen, fence) => {
+                if let Some(intent) = &mut state.intent {
+                    intent.unclear = true;
+                }
+                At::Asking { seen, fence, lost: false }
+            }
+            At::Asking { .. } | At::Ended(_) => return None,
+            At::Committing(seen, hold) => {
+                if self.commit(state, index, &seen, hold) {
+                    self.committed(state, index, &seen)
+                } else if process.heard {
+                    At::Again
+                } else {
+                    At::Idle
+                }
+            }
+            At::Again if seen.is_gone() => LOST,
+            At::Again => At::Committing(seen.trim(), seen.intent.map(|intent| intent.fence)),
+            At::Withdrawing { seen, fence, unclear, ended } => {
+                if self.withdraw(state, &seen, fence, unclear) {
+                    At::Ended(ended)
+                } else {
+                    At::Idle
+                }
+            }
+            At::PuttingOff { fence, unclear } => {
+                if self.held(state, fence, Flaw::PutOffFence) {
+                    let intent = Intent { fence, leased: false, unclear };
+                    let fence = state.intent.map_or(fence, |intent| intent.fence);
+                    state.intent = Some(Intent { fence, ..intent });
+                }
+                At::Ended(Ended::Later)
+            }
+            At::Recording => {
+                if state.outcome.is_some() && !self.has(Flaw::RecordOutcomeAbsent) {
+                    At::Idle
+                } else {
+                    state.outcome = Some(process.request);
+                    At::Ended(Ended::Gone)
+                }
+            }
+            At::Owing => {
+                state.outcome = Some(process.request);
+                At::Ended(Ended::Gone)
+            }
+        };
+        let process = &mut state.processes[index];
+        process.at = next;
+        process.settle();
+        Some(())
+    }
+
+    /// A sweep that took the intent carries on: `Configurations::carry_on`.
+    fn carry_on(&self, state: &State, fence: u8) -> At {
+        let seen = state.seen(false);
+        let ours = seen.intent.is_some_and(|intent| intent.fence == fence);
+        if !ours && !self.has(Flaw::CarryOnFence) {
+            return At::Idle;
+        }
+        let real = seen.real(&self.requests);
+        let Some(stored) = &real.installation else { return At::Idle };
+        let seen = seen.trim();
+        if real.usable_token(stored).is_none() {
+            return At::Committing(seen, Some(fence));
+        }
+        if !real.is_unclear() && stored.invoices_are_open(super::state::now()) {
+            let ended = Ended::InvoicesOpen;
+            return At::Withdrawing { seen, fence, unclear: false, ended };
+        }
+        if real.is_unclear() || self.has(Flaw::NotMarked) {
+            At::Asking { seen, fence, lost: false }
+        } else {
+            At::Marking(seen, fence)
+        }
+    }
+
+    /// Whether the intent's fencing token is this one. Under a flaw it need not be: whoever changes
+    /// something then is noted.
+    pub(super) fn held(&self, state: &mut State, fence: u8, flaw: Flaw) -> bool {
+        let held = state.intent.is_some_and(|intent| intent.fence == fence);
+        if !held && self.has(flaw) {
+            state.wrong = Some(OVERWROTE);
+        }
+        held || self.has(flaw)
+    }
+}
+
+/// Vercel answers.
+fn answered(state: &mut State, index: usize, answer: Answer) -> Option<()> {
+    let At::Asking { seen, fence, lost } = state.processes[index].at else { return None };
+    let status = match answer {
+        Answer::Done if state.exists => {
+            state.exists = false;
+            Some(204)
+        }
+        Answer::Gone if !state.exists => Some(404),
+        Answer::Forbidden if !(state.exists && (lost || seen.is_unclear())) => Some(403),
+        Answer::Conflict if state.exists => Some(409),
+        Answer::TooMany => Some(429),
+        Answer::Unavailable => Some(503),
+        Answer::Silence => {
+            if !lost {
+                state.in_flight |= state.exists;
+                state.processes[index].at = At::Asking { seen, fence, lost: true };
+                return Some(());
+            }
+            None
+        }
+        _ => return None,
+    };
+    let heard = match status {
+        Some(status) => Heard::Answer { status, said: None, retry_after: None },
+        None => Heard::Nothing(String::new()),
+    };
+    let unclear = lost || status.is_none_or(|status| status >= 500);
+    let unclear_before = seen.is_unclear();
+    let process = &mut state.processes[index];
+    process.at = match verdict(&Reply { heard, unclear }, unclear_before) {
+        Verdict::Gone => {
+            process.heard = true;
+            At::Committing(seen, Some(fence))
+        }
+        Verdict::Refused => {
+            let unclear = unclear_before || unclear;
+            At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
+        }
+        Verdict::Open { unclear } => At::PuttingOff { fence, unclear },
+    };
+    Some(())
+}
+
+impl Process {
+    /// What a sweep carried out it is rid of; only a request waits for an answer. What was heard
+    /// matters until it is committed.
+    fn settle(&mut self) {
+        if self.request == SWEEP && matches!(self.at, At::Ended(_) | At::Owing) {
+            self.at = At::Idle;
+        }
+        if matches!(self.at, At::Idle | At::Ended(_)) {
+            self.heard = false;
+        }
+    }
+}

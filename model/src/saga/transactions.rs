@@ -1,0 +1,152 @@
+//! The transactions of the store, condition by condition.
+
+use super::state::{At, Deletion, Ended, INVOICES, Intent, OVERWROTE, Seen, Stage, State, UNASKED};
+use super::{Flaw, Sagas};
+
+impl Seen {
+    pub(super) fn is_unclear(&self) -> bool {
+        self.installation.unclear || self.intent.is_some_and(|intent| intent.unclear)
+    }
+
+    /// What of it matters from here on.
+    pub(super) fn trim(mut self) -> Self {
+        self.installation.unclear = self.is_unclear();
+        (self.installation.settled, self.installation.over) = (true, false);
+        self.intent = None;
+        self
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.installation.deletion.is_some_and(|deletion| deletion.gone)
+    }
+
+    /// `as_seen`: the state is the same.
+    fn still(&self, state: &State) -> bool {
+        self.installation.stage == state.installation.stage
+    }
+}
+
+impl Sagas {
+    /// Writes the intent, under a lease; none where something is another than it was seen.
+    pub(super) fn begin(&self, state: &mut State, seen: &Seen) -> Option<u8> {
+        let open = !state.installation.settled;
+        let settled = seen.installation.deletion.is_some() || seen.is_unclear() || !open;
+        let holds = |flaw: Flaw, holds: bool| holds || self.has(flaw);
+        let intent = match (seen.intent, state.intent) {
+            (None, there) => holds(Flaw::BeginAbsent, there.is_none()),
+            (Some(was), there) => {
+                let same = there.is_some_and(|is| is.fence == was.fence);
+                let free = there.is_none_or(|is| !is.leased);
+                let clear = there.is_none_or(|is| is.unclear == was.unclear);
+                holds(Flaw::BeginFence, same)
+                    && holds(Flaw::BeginNotLeased, free)
+                    && holds(Flaw::BeginUnclearAsSeen, clear)
+            }
+        };
+        if !(intent
+            && holds(Flaw::BeginAsSeen, seen.still(state))
+            && holds(Flaw::BeginNotGone, !state.is_gone())
+            && holds(Flaw::BeginSettled, settled))
+        {
+            return None;
+        }
+        if open && !seen.is_unclear() && state.installation.deletion.is_none() {
+            state.wrong = Some(INVOICES);
+        }
+        // One more than was seen; or a new one, from the clock.
+        let fence = match seen.intent {
+            Some(was) if state.intent.is_none_or(|is| is.fence != was.fence) => was.fence + 1,
+            _ => self.next_fence(state),
+        };
+        state.intent = Some(Intent { fence, leased: true, unclear: seen.is_unclear() });
+        Some(fence)
+    }
+
+    pub(super) fn withdraw(
+        &self,
+        state: &mut State,
+        seen: &Seen,
+        fence: u8,
+        unclear: bool,
+    ) -> bool {
+        if unclear && !seen.still(state) && !self.has(Flaw::WithdrawAsSeen) {
+            return false;
+        }
+        if !self.held(state, fence, Flaw::WithdrawFence) {
+            return false;
+        }
+        state.intent = None;
+        state.installation.unclear |= unclear && !self.has(Flaw::DoubtForgotten);
+        true
+    }
+
+    /// Deletes our side; `false` where something is another than it was seen.
+    pub(super) fn commit(
+        &self,
+        state: &mut State,
+        index: usize,
+        seen: &Seen,
+        hold: Option<u8>,
+    ) -> bool {
+        let process = state.processes[index];
+        let records = process.is_keyed() && seen.recorded.is_none();
+        let holds = |flaw: Flaw, holds: bool| holds || self.has(flaw);
+        let free = match (hold, state.intent) {
+            (None, there) => holds(Flaw::CommitNobody, there.is_none()),
+            (Some(fence), there) => {
+                holds(Flaw::CommitFence, there.is_some_and(|intent| intent.fence == fence))
+            }
+        };
+        if !(free
+            && holds(Flaw::CommitOutcomeAbsent, !records || state.outcome.is_none())
+            && holds(Flaw::CommitNoToken, seen.token || !state.token)
+            && holds(Flaw::CommitAsSeen, seen.still(state))
+            && holds(Flaw::CommitNotGone, !state.is_gone()))
+        {
+            return false;
+        }
+        if hold.is_some() && state.intent.is_some_and(|intent| Some(intent.fence) != hold) {
+            state.wrong = Some(OVERWROTE);
+        }
+        if !process.heard {
+            state.alone = true;
+            let finalized = state.installation.deletion.is_some_and(|deletion| deletion.finalized);
+            if state.token && !finalized && state.exists {
+                state.wrong = Some(UNASKED);
+            }
+        }
+        if hold.is_some() {
+            state.intent = None;
+        }
+        state.token = false;
+        state.commits = (state.commits + 1).min(2);
+        match seen.installation.deletion {
+            None => {
+                state.uninstalls = (state.uninstalls + 1).min(2);
+                state.installation.stage = Stage::Deleting;
+            }
+            Some(_) if seen.installation.stage != Stage::Deleting => {
+                state.installation.stage = Stage::Finalized;
+            }
+            Some(_) => {}
+        }
+        state.installation.deletion = Some(Deletion { finalized: true, gone: true });
+        if records && !self.has(Flaw::OutcomeApart) {
+            state.outcome = Some(process.request);
+        }
+        state.processes[index].acted = true;
+        true
+    }
+
+    /// Where a process is that committed.
+    pub(super) fn committed(&self, state: &State, index: usize, seen: &Seen) -> At {
+        let process = state.processes[index];
+        if process.is_keyed() && seen.recorded.is_some() {
+            return At::Idle;
+        }
+        if process.is_keyed() && self.has(Flaw::OutcomeApart) {
+            return At::Owing;
+        }
+        At::Ended(Ended::Gone)
+    }
+}

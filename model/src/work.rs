@@ -1,0 +1,399 @@
+//! What the deletion of an installation owes: the purge, the announcements, the finalization.
+//!
+//! An installation was deleted; three workers take what is due, carry it out step by step, and end it.
+//! Each may die at every step, a lease may end at every step while its worker goes on, and whatever is
+//! asked of the provider or of Vercel may be done and not heard of. Meanwhile invoices are settled,
+//! work is parked and made due by hand, and the configuration is deleted. What is put off is due again
+//! at once: nothing here needs that it is not. Things owed that have nothing to do with each other
+//! are in [`Scope`]s of their own.
+//!
+//! A fencing token is modelled as what it is compared for: whether the worker's is still the item's.
+
+mod steps;
+
+use stateright::{Model, Property};
+
+use self::steps::{EARLY, OVERWROTE, PARKED};
+use crate::{ENDS_WELL, Ends, Protocol, ends_well};
+
+/// What can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Take: it is due.
+    TakeDue,
+    /// Take: it is not parked.
+    TakeNotParked,
+    /// Take: nobody has a lease of it.
+    TakeNotLeased,
+    /// Finish: the fencing token is ours.
+    FinishFence,
+    /// Put off, park: the fencing token is ours.
+    PutOffFence,
+    /// The purge's end: the fencing token is ours.
+    EndPurgeFence,
+    /// The purge's end: the tombstone is as it was seen.
+    EndPurgeAsSeen,
+    /// The finalization's end: the fencing token is ours.
+    EndFinalizationFence,
+    /// The finalization's end: the tombstone is as it was seen.
+    EndFinalizationAsSeen,
+    /// A resource is swapped for its announcement: it is there.
+    SwapThere,
+    /// Tried again by hand: it is parked.
+    RetryParked,
+    /// A resource's announcement is written after its item was purged.
+    SwapApart,
+    /// The token is erased when the finalization begins.
+    TokenApart,
+    /// Settling ends the lease, too.
+    SettleEndsLease,
+}
+
+/// What is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The installation's announcement.
+    Announcement,
+    /// The purge of two resources, and their announcements.
+    Purge,
+    /// The purge, and the finalization.
+    Finalization,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Announcement, Self::Purge, Self::Finalization];
+}
+
+/// The announcement of the installation, the purge and the finalization; before them are the
+/// announcements of the two resources.
+const INSTALLATION: usize = 2;
+const PURGE: usize = 3;
+const FINALIZE: usize = 4;
+
+/// A thing owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Owed {
+    due: bool,
+    leased: bool,
+    parked: bool,
+}
+
+/// How far the tombstone says that the installation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Stage {
+    Deleting,
+    Purged,
+    Finalized,
+}
+
+/// The tombstone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Tombstone {
+    stage: Stage,
+    finalized: bool,
+}
+
+/// Where a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum At {
+    /// It took the lease.
+    Taken,
+    /// It saw the tombstone.
+    Saw(Tombstone),
+    /// It read a page of resources, as bits.
+    Read(Tombstone, u8),
+    /// It deleted those resources, and is to write their announcements. Only a flaw leads here.
+    Swapping(Tombstone, u8),
+    /// It is done, and is to say so; where it ends with the tombstone, as it saw that.
+    Done(Option<Tombstone>),
+}
+
+/// A worker that carries out something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Worker {
+    owed: usize,
+    /// Whether its lease is not over yet.
+    leased: bool,
+    /// Whether its fencing token is the item's.
+    fence: bool,
+    at: At,
+}
+
+/// The table, the workers and the world outside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    tombstone: Tombstone,
+    token: bool,
+    resources: [bool; 2],
+    owed: [Option<Owed>; 5],
+    workers: [Option<Worker>; 3],
+    /// What the provider was told.
+    told: [bool; 3],
+    /// Whether Vercel has finalized, and whether it was time to.
+    finalized: bool,
+    time: bool,
+    settled: bool,
+    configuration_gone: bool,
+    /// Whether there was a token to finalize with.
+    had_token: bool,
+    /// What was brought to its end.
+    done: [bool; 5],
+    /// What must never happen has.
+    wrong: Option<&'static str>,
+}
+
+/// A step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A worker takes a thing owed.
+    Take(usize),
+    /// A worker goes on; what it asks for outside is done, and heard.
+    Go(usize),
+    /// What a worker asks for outside is done, and not heard.
+    Unheard(usize),
+    /// A worker puts it off: what it asked for failed, or its time is over, or there is more to do.
+    PutOff(usize),
+    /// A worker parks it: it failed for too long.
+    Park(usize),
+    /// A worker dies.
+    Die(usize),
+    /// A lease ends.
+    LeaseEnds(usize),
+    /// What is owed for later comes due.
+    ComesDue(usize),
+    /// What is parked is made due by hand.
+    Retry(usize),
+    /// Invoices are settled.
+    Settle,
+    /// The configuration is deleted on both sides.
+    DeleteConfiguration,
+}
+
+/// The model.
+#[derive(Debug)]
+pub struct Sweeps {
+    scope: Scope,
+    workers: usize,
+    flaw: Option<Flaw>,
+    ends: Ends,
+}
+
+impl Sweeps {
+    /// With so many workers, 3 at most; broken, if it is said how.
+    #[must_use]
+    pub fn new(scope: Scope, workers: usize, flaw: Option<Flaw>) -> Self {
+        Self { scope, workers, flaw, ends: Ends::default() }
+    }
+
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+}
+
+impl Model for Sweeps {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let now = Some(Owed { due: true, leased: false, parked: false });
+        let later = Some(Owed { due: false, leased: false, parked: false });
+        let end = State {
+            tombstone: Tombstone { stage: Stage::Finalized, finalized: true },
+            token: false,
+            resources: [false; 2],
+            owed: [None; 5],
+            workers: [None; 3],
+            told: [true; 3],
+            finalized: false,
+            time: true,
+            settled: true,
+            configuration_gone: true,
+            had_token: false,
+            done: [false; 5],
+            wrong: None,
+        };
+        let stage = Stage::Deleting;
+        match self.scope {
+            Scope::Announcement => {
+                let told = [true, true, false];
+                vec![State { owed: [None, None, now, None, None], told, ..end }]
+            }
+            // The other resource may have been deleted by itself, and its announcement be owed.
+            Scope::Purge => [true, false]
+                .map(|purged| State {
+                    tombstone: Tombstone { stage, finalized: true },
+                    resources: [true, purged],
+                    owed: [None, now.filter(|_| !purged), None, now, None],
+                    told: [false, false, true],
+                    ..end.clone()
+                })
+                .into(),
+            Scope::Finalization => [true, false]
+                .map(|token| State {
+                    tombstone: Tombstone { stage, finalized: false },
+                    token,
+                    resources: [true, false],
+                    owed: [None, None, None, now, later],
+                    time: false,
+                    settled: false,
+                    configuration_gone: false,
+                    had_token: token,
+                    ..end.clone()
+                })
+                .into(),
+        }
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.fair(state, actions);
+        for (index, worker) in state.workers.iter().enumerate() {
+            let Some(worker) = worker else { continue };
+            actions.push(Action::Die(index));
+            actions.push(Action::PutOff(index));
+            if matches!(worker.owed, INSTALLATION | FINALIZE) {
+                actions.push(Action::Park(index));
+            }
+            if worker.asks_outside(state) {
+                actions.push(Action::Unheard(index));
+            }
+        }
+        for (index, owed) in state.owed.iter().enumerate() {
+            let Some(owed) = owed else { continue };
+            if owed.leased {
+                actions.push(Action::LeaseEnds(index));
+            }
+            if self.has(Flaw::RetryParked) && !owed.parked {
+                actions.push(Action::Retry(index));
+            }
+        }
+        if !state.settled {
+            actions.push(Action::Settle);
+        }
+        if !state.configuration_gone {
+            actions.push(Action::DeleteConfiguration);
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        self.step(&mut state, action)?;
+        state.workers[..].sort_unstable();
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        type P = Property<Sweeps>;
+        let mut properties = vec![
+            P::always("no lost announcement", |_, state| {
+                state.told.iter().zip(state.owed).enumerate().all(|(index, (told, owed))| {
+                    *told || owed.is_some() || (index < 2 && state.resources[index])
+                })
+            }),
+            P::always("what is done is not owed again", |_, state| {
+                state.done.iter().zip(state.owed).all(|(done, owed)| !(*done && owed.is_some()))
+            }),
+            P::always("nothing is done twice at a time", |_, state| {
+                (0..5).all(|owed| {
+                    let holds =
+                        |worker: &&Worker| worker.owed == owed && worker.leased && worker.fence;
+                    let by_time = |worker: &&Worker| worker.owed == owed && worker.leased;
+                    state.workers.iter().flatten().filter(holds).count() <= 1
+                        && state.workers.iter().flatten().filter(by_time).count() <= 1
+                })
+            }),
+            P::always("who lost a lease changes nothing", |_, state| {
+                state.wrong != Some(OVERWROTE)
+            }),
+            P::always("what is parked stays so until somebody says otherwise", |_, state| {
+                state.wrong != Some(PARKED)
+            }),
+            P::always("nothing is finalized before its time", |_, state| {
+                state.wrong != Some(EARLY)
+            }),
+            P::always("the token is kept until it is finalized", |_, state| {
+                state.token || state.tombstone.finalized || !state.had_token
+            }),
+            P::always("what is said to be finalized is", |_, state| {
+                !(state.tombstone.finalized && state.done[FINALIZE])
+                    || state.finalized
+                    || state.configuration_gone
+                    || !state.had_token
+            }),
+            P::always("purged means that nothing is left", |_, state| {
+                state.tombstone.stage == Stage::Deleting || state.resources == [false; 2]
+            }),
+            P::always("a tombstone expires once it is purged and finalized", |_, state| {
+                state.tombstone.stage != Stage::Finalized
+                    || (state.tombstone.finalized && !state.token)
+            }),
+            P::sometimes("a worker outlives its lease, and another has it", |_, state| {
+                state.workers.iter().flatten().any(|worker| !worker.fence)
+                    && state.workers.iter().flatten().any(|worker| worker.fence)
+            }),
+            P::sometimes("all is done", Protocol::is_well),
+            P::always(ENDS_WELL, ends_well),
+        ];
+        if self.scope == Scope::Finalization {
+            properties.push(P::sometimes("it is finalized before it is purged", |_, state| {
+                state.done[FINALIZE] && state.tombstone.stage == Stage::Deleting
+            }));
+        }
+        properties
+    }
+}
+
+impl Protocol for Sweeps {
+    fn fair(&self, state: &State, actions: &mut Vec<Action>) {
+        let idle = state.workers.iter().take(self.workers).any(Option::is_none)
+            && state.workers.iter().flatten().count() < self.workers;
+        for (index, owed) in state.owed.iter().enumerate() {
+            let Some(owed) = owed else { continue };
+            if idle && self.may_take(*owed) {
+                actions.push(Action::Take(index));
+            }
+            let holder = |worker: &&Worker| worker.owed == index && worker.fence;
+            // Nobody is left who would end it before.
+            if owed.leased && !state.workers.iter().flatten().any(|worker| holder(&worker)) {
+                actions.push(Action::LeaseEnds(index));
+            }
+            if owed.parked {
+                actions.push(Action::Retry(index));
+            } else if !owed.due && !owed.leased {
+                actions.push(Action::ComesDue(index));
+            }
+        }
+        for (index, worker) in state.workers.iter().enumerate() {
+            if worker.is_some() {
+                actions.push(Action::Go(index));
+            }
+        }
+    }
+
+    /// Nothing is owed, the provider knows of everything, and the tombstone has come to its end.
+    fn is_well(&self, state: &State) -> bool {
+        let end = Tombstone { stage: Stage::Finalized, finalized: true };
+        state.owed == [None; 5]
+            && state.told == [true; 3]
+            && state.tombstone == end
+            && !state.token
+            && state.workers == [None; 3]
+    }
+
+    fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    fn describe(&self, state: &State, action: &Action) -> String {
+        match action {
+            Action::Go(index)
+            | Action::Unheard(index)
+            | Action::PutOff(index)
+            | Action::Park(index)
+            | Action::Die(index) => {
+                format!("{action:?} {:?}", state.workers[*index])
+            }
+            _ => format!("{action:?}"),
+        }
+    }
+}

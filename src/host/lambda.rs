@@ -1,0 +1,277 @@
+//! AWS Lambda: requests in the events of API Gateway's HTTP APIs (payload 2.0 and 1.0, which function
+//! URLs and REST APIs send too), and a schedule's event, which sweeps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt as _, Full};
+use lambda_http::lambda_runtime::{self, LambdaEvent};
+use lambda_http::request::{LambdaRequest, RequestContext};
+use lambda_http::tower::ServiceBuilder;
+use lambda_http::{Adapter, Body, Request, RequestExt as _, service_fn};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
+
+use super::Failure;
+use crate::app::{App, SweepTime};
+use crate::error::BadRequest;
+use crate::http::Endpoint;
+
+/// What Lambda's runtime needs to send an answer on; half of the time where that is short.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// Answers events until Lambda ends the process.
+pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failure> {
+    let handler = move |mut request: Request| {
+        let app = app.clone();
+        async move {
+            let time = sweep_time(&request);
+            if let Some(RequestContext::PassThrough) = request.request_context_ref() {
+                return answer_other(&app, endpoint, time, request.body()).await;
+            }
+            request.extensions_mut().insert(time);
+            into_lambdas(app.handle(endpoint, request).await).await
+        }
+    };
+    let service = ServiceBuilder::new()
+        .map_request(move |event: LambdaEvent<LambdaRequest>| {
+            let (event, context) = event.into_parts();
+            LambdaEvent::new(plain(endpoint, event), context)
+        })
+        .service(Adapter::from(service_fn(handler)));
+    lambda_runtime::run(service).await
+}
+
+/// How long a sweep may take: until the deadline of its invocation, and no longer than elsewhere.
+fn sweep_time(request: &Request) -> SweepTime {
+    let deadline = Duration::from_millis(request.lambda_context().deadline);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let SweepTime(most) = SweepTime::default();
+    let left = deadline.saturating_sub(now);
+    SweepTime(left.saturating_sub(MARGIN).max(left / 2).min(most))
+}
+
+async fn into_lambdas(response: Response<Full<Bytes>>) -> Result<Response<Body>, Failure> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Response::from_parts(head, Body::from(body.to_vec())))
+}
+
+/// What an event is that is not read as a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Other {
+    /// A schedule's. What comes past API Gateway was permitted by IAM.
+    Schedule,
+    /// A request's all the same, with a caller's words in it: a load balancer's, or a malformed one.
+    Request,
+    /// Anything else.
+    Unknown,
+}
+
+impl Other {
+    /// The top level of an event is never a caller's, and every request's has a `requestContext`.
+    fn of(event: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Event {
+            source: Option<String>,
+            #[serde(rename = "requestContext")]
+            request_context: Option<IgnoredAny>,
+        }
+        match serde_json::from_slice(event) {
+            Ok(Event { request_context: Some(_), .. }) => Self::Request,
+            Ok(Event { source: Some(source), .. })
+                if ["aws.events", "aws.scheduler"].contains(&source.as_str()) =>
+            {
+                Self::Schedule
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+async fn answer_other(
+    app: &App,
+    endpoint: Endpoint,
+    time: SweepTime,
+    event: &[u8],
+) -> Result<Response<Body>, Failure> {
+    match Other::of(event) {
+        Other::Schedule if endpoint == Endpoint::Sweep => {
+            let response = app.sweep(time).await;
+            // For a schedule, a failure is what Lambda counts as one.
+            if !response.status().is_success() {
+                return Err("the sweep failed; its log line says why".into());
+            }
+            into_lambdas(response).await
+        }
+        Other::Request => {
+            let (head, body) = app.refuse(endpoint, BadRequest::Event.into()).await.into_parts();
+            let body = body.collect().await?.to_bytes();
+            // What all gateways understand. An answer that does not have this form is a 200 to some.
+            let answer = json!({
+                "statusCode": head.status.as_u16(),
+                "headers": { "content-type": "application/json" },
+                "isBase64Encoded": false,
+                "body": str::from_utf8(&body)?,
+            });
+            let response = Response::builder().header(CONTENT_TYPE, "application/json");
+            Ok(response.body(Body::from(answer.to_string()))?)
+        }
+        Other::Schedule | Other::Unknown => {
+            Err("the event is neither a request nor a schedule's".into())
+        }
+    }
+}
+
+/// What has to be encoded for an address to be one. An HTTP API decodes paths: what was `%3F` is no
+/// query's beginning.
+const IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+const IN_PATH: &AsciiSet = &IN_QUERY.add(b'?');
+
+/// Makes of an event what the host's HTTP layer reads as the request that the caller sent, with the
+/// contract's path.
+fn plain(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
+    match event {
+        LambdaRequest::ApiGatewayV1(mut event) => {
+            let found = Found {
+                path: event.path.as_deref().unwrap_or_default(),
+                stage: event.request_context.stage.take(),
+                route: event.resource.as_deref(),
+                parameters: &event.path_parameters,
+            };
+            event.path = Some(found.contract_path(endpoint));
+            // These have the last of several values, and would take the others' place.
+            for name in event.multi_value_headers.keys() {
+                event.headers.remove(name);
+            }
+            without_host(&mut event.headers, &mut event.request_context.domain_name);
+            event.multi_value_headers.remove(HOST);
+            LambdaRequest::ApiGatewayV1(event)
+        }
+        LambdaRequest::ApiGatewayV2(mut event) => {
+            let found = Found {
+                path: event.raw_path.as_deref().unwrap_or_default(),
+                stage: event.request_context.stage.take(),
+                route: event.route_key.as_deref().and_then(|key| Some(key.split_once(' ')?.1)),
+                parameters: &event.path_parameters,
+            };
+            event.raw_path = Some(found.contract_path(endpoint));
+            let encode = |query: String| utf8_percent_encode(&query, IN_QUERY).to_string();
+            event.raw_query_string = event.raw_query_string.map(encode);
+            without_host(&mut event.headers, &mut event.request_context.domain_name);
+            LambdaRequest::ApiGatewayV2(event)
+        }
+        other => other,
+    }
+}
+
+/// Without a host an address is the path alone. Nothing asks for it, and a caller may have written it.
+fn without_host(headers: &mut HeaderMap, domain_name: &mut Option<String>) {
+    headers.remove(HOST);
+    *domain_name = None;
+}
+
+/// Where an API found a request.
+struct Found<'a> {
+    path: &'a str,
+    stage: Option<String>,
+    /// The path that its route is for, such as `/v1/{proxy+}`; none for `$default`.
+    route: Option<&'a str>,
+    /// What the route matched of the path.
+    parameters: &'a HashMap<String, String>,
+}
+
+impl Found<'_> {
+    /// The path as the contract has it. In front of it, an API may have its stage's name or a custom
+    /// domain's base path.
+    fn contract_path(&self, endpoint: Endpoint) -> String {
+        let mut segments = self.path.match_indices('/').map(|(index, _)| &self.path[index..]);
+        // Nothing is before it, though a stage's name may be what the contract begins with.
+        let before = if endpoint.route(self.path).is_some() { 0 } else { self.segments_before() };
+        let path = segments.nth(before).unwrap_or(self.path);
+        utf8_percent_encode(path, IN_PATH).to_string()
+    }
+
+    /// What the route matched is the rest. Where it says nothing, the stage's name alone is known.
+    fn segments_before(&self) -> usize {
+        let matched = |part: &str| match part.strip_prefix('{').and_then(|it| it.strip_suffix("+}"))
+        {
+            Some(name) => self.parameters.get(name).map(|value| value.split('/').count()),
+            None => Some(1),
+        };
+        let route = self.route.and_then(|route| route.strip_prefix('/'));
+        let matched: Option<usize> = route.and_then(|route| route.split('/').map(matched).sum());
+        match (matched, &self.stage) {
+            (Some(matched), _) => self.path.matches('/').count().saturating_sub(matched),
+            (None, Some(stage)) => usize::from(self.path.starts_with(&format!("/{stage}/"))),
+            (None, None) => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// B1: only a schedule sweeps without the secret.
+    #[test]
+    fn a_schedule_is_told_from_a_request() {
+        for (event, other) in [
+            (
+                r#"{"version":"0","source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#,
+                Other::Schedule,
+            ),
+            (r#"{"source":"aws.scheduler","time":"2026-11-24T00:00:00Z"}"#, Other::Schedule),
+            ("", Other::Unknown),
+            ("[]", Other::Unknown),
+            ("{}", Other::Unknown),
+            (r#"{"source":"mine"}"#, Other::Unknown),
+            (r#"{"source":["aws.events"]}"#, Other::Unknown),
+            (r#"{"detail":{"source":"aws.events"}}"#, Other::Unknown),
+            (
+                r#"{"body":"{\"source\":\"aws.events\"}","httpMethod":"GET","path":"/api/sweep"}"#,
+                Other::Unknown,
+            ),
+            (r#"{"source":"aws.events","requestContext":{"stage":"prod"}}"#, Other::Request),
+            (r#"{"httpMethod":"GET","requestContext":{"elb":{}}}"#, Other::Request),
+        ] {
+            assert_eq!(Other::of(event.as_bytes()), other, "{event}");
+        }
+    }
+
+    /// B2: an id is what the caller sent, whatever the API has in front of the contract's path.
+    #[test]
+    fn the_contracts_path_is_what_the_route_matched() {
+        let route = Some("/v1/installations/{installationId}");
+        let (default, v1) = (Some("$default"), Some("v1"));
+        for (path, stage, route, expected) in [
+            ("/v1/installations/i", default, route, "/v1/installations/i"),
+            ("/prod/v1/installations/i", Some("prod"), route, "/v1/installations/i"),
+            ("/v1/installations/i", Some("prod"), route, "/v1/installations/i"),
+            ("/base/path/v1/installations/i", default, route, "/v1/installations/i"),
+            ("/v1/installations/i", v1, route, "/v1/installations/i"),
+            ("/v1/installations/i", v1, None, "/v1/installations/i"),
+            ("/v1/v1/installations/i", v1, None, "/v1/installations/i"),
+            ("/v1/v1/installations/i", v1, route, "/v1/installations/i"),
+            ("/prod/v1/installations/i", Some("prod"), None, "/v1/installations/i"),
+            ("/production/v1/i", Some("prod"), None, "/production/v1/i"),
+            ("/prod/v1/installations/i", None, None, "/prod/v1/installations/i"),
+            ("/base/v1/installations/i", default, Some("/{proxy+}"), "/v1/installations/i"),
+            ("/v1/installations/a?b#c", default, route, "/v1/installations/a%3Fb%23c"),
+            ("/v1/installations/a%3Ab", default, route, "/v1/installations/a%3Ab"),
+            ("/v1", default, route, "/v1"),
+            ("", default, route, ""),
+        ] {
+            let parameters = [("proxy".to_owned(), "v1/installations/i".to_owned())].into();
+            let stage = stage.map(str::to_owned);
+            let found = Found { path, stage, route, parameters: &parameters };
+            assert_eq!(found.contract_path(Endpoint::DeleteInstallation), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The function binaries on Lambda, by the events that AWS sends: `hosts/lambda/events`.
+
+use serde_json::{Value, json};
+
+use crate::process::{DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP};
+use crate::world::{ACCOUNT, CRON_SECRET, World, user};
+
+/// A request in an event.
+type Event = fn(&str, &str, &str) -> Value;
+
+fn recorded(event: &str) -> Value {
+    serde_json::from_str(event).unwrap()
+}
+
+/// A request to an HTTP API whose one route is `$default`.
+fn http_api(method: &str, path: &str, token: &str) -> Value {
+    let mut event = recorded(include_str!("../hosts/lambda/events/http-api.json"));
+    event["rawPath"] = json!(path);
+    event["requestContext"]["http"]["path"] = json!(path);
+    event["requestContext"]["http"]["method"] = json!(method);
+    event["headers"]["authorization"] = json!(format!("Bearer {token}"));
+    event
+}
+
+/// A request to the stage `prod` of a REST API whose one resource is `/{proxy+}`.
+fn rest_api(method: &str, path: &str, token: &str) -> Value {
+    let mut event = recorded(include_str!("../hosts/lambda/events/rest-api.json"));
+    event["path"] = json!(path);
+    event["httpMethod"] = json!(method);
+    event["requestContext"]["path"] = json!(format!("/prod{path}"));
+    event["requestContext"]["httpMethod"] = json!(method);
+    event["pathParameters"]["proxy"] = json!(path.trim_start_matches('/'));
+    event["headers"]["Authorization"] = json!(format!("Bearer {token}"));
+    event["multiValueHeaders"]["Authorization"] = json!([format!("Bearer {token}")]);
+    event
+}
+
+/// A request through a load balancer.
+fn load_balancer(method: &str, path: &str, token: &str) -> Value {
+    let mut event = recorded(include_str!("../hosts/lambda/events/load-balancer.json"));
+    event["path"] = json!(path);
+    event["httpMethod"] = json!(method);
+    event["headers"]["authorization"] = json!(format!("Bearer {token}"));
+    event
+}
+
+fn schedule() -> Value {
+    recorded(include_str!("../hosts/lambda/events/schedule.json"))
+}
+
+async fn start(world: &World, binary: &str) -> Lambda {
+    Lambda::start(binary, world.environment()).await
+}
+
+/// The code of an answer's error, which is no answer at all to Lambda.
+fn code(answer: &Value) -> String {
+    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    body["error"]["code"].as_str().unwrap().to_owned()
+}
+
+/// B1, B3, D1: an event of an HTTP API or of a REST API in, its answer out, in the form that each
+/// understands. A body in base64 is read.
+#[tokio::test]
+async fn a_binary_serves_its_endpoint_on_lambda() {
+    let world = World::announcing().await;
+    let mut lambda = start(&world, DELETE_INSTALLATION).await;
+    for (id, event, headers) in [
+        ("icfg_1", http_api as Event, "headers"),
+        ("icfg_2", rest_api as Event, "multiValueHeaders"),
+    ] {
+        world.install(id, &["db_1"]).await;
+        let token = world.token(&user(id));
+        let path = format!("/v1/installations/{id}");
+
+        let refused = lambda.invoke(event("DELETE", &path, "nobody's")).await;
+        assert_eq!((&refused["statusCode"], code(&refused)), (&json!(403), "invalid_token".into()));
+        let refused = lambda.invoke(event("GET", &path, &token)).await;
+        assert_eq!(refused["statusCode"], 405);
+        // A list of one where there may be several.
+        assert!(refused[headers]["allow"].to_string().contains(r#""DELETE""#), "{refused}");
+        let mut deletion = event("DELETE", &path, &token);
+        deletion["isBase64Encoded"] = json!(true);
+        deletion["body"] = json!("eyJyZWFzb24iOiJ4In0=");
+        let answer = lambda.invoke(deletion).await;
+        assert_eq!(answer["statusCode"], 200);
+        assert_eq!(answer["body"], r#"{"finalized":false}"#);
+        assert_eq!(answer["isBase64Encoded"], false);
+        let content_type = answer[headers]["content-type"].to_string();
+        assert!(content_type.contains(r#""application/json""#), "{answer}");
+        let items = world.items(id).await;
+        assert_eq!(items["receipt#installation"]["reason"], "x", "the body was base64");
+        assert_eq!(items["receipt#installation"]["deletedBy"]["accountId"], ACCOUNT);
+    }
+}
+
+/// C1: with its stage's name or a custom domain's base path before it, a path is the contract's.
+#[tokio::test]
+async fn what_an_api_puts_before_the_path_is_no_part_of_it() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &[]).await;
+    let token = world.token(&user("icfg_1"));
+    let mut lambda = start(&world, DELETE_RESOURCE).await;
+    let route = "/v1/installations/{installationId}/resources/{resourceId}";
+    let path = |id| format!("/v1/installations/icfg_1/resources/{id}");
+    let delete =
+        |event: Event, before: &str, id| event("DELETE", &format!("{before}{}", path(id)), &token);
+
+    let mut staged = delete(http_api, "/v1", "a");
+    staged["requestContext"]["stage"] = json!("v1");
+    let mut based = delete(http_api, "/base/path", "b");
+    based["routeKey"] = json!(format!("DELETE {route}"));
+    let mut staged_rest = delete(rest_api, "", "c");
+    staged_rest["requestContext"]["stage"] = json!("v1");
+    let mut based_rest = delete(rest_api, "/base", "d");
+    based_rest["pathParameters"]["proxy"] = json!(path("d").trim_start_matches('/'));
+    let mut routed_rest = delete(rest_api, "/base", "e");
+    routed_rest["resource"] = json!(route);
+    for (id, event) in
+        [("a", staged), ("b", based), ("c", staged_rest), ("d", based_rest), ("e", routed_rest)]
+    {
+        let answer = lambda.invoke(event).await;
+        assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(204), &json!("")), "{id}");
+        assert!(world.items("icfg_1").await.contains_key(&format!("receipt#resource#{id}")));
+    }
+    let elsewhere = lambda.invoke(delete(http_api, "/base", "f")).await;
+    assert_eq!((&elsewhere["statusCode"], code(&elsewhere)), (&json!(404), "not_found".into()));
+    // An HTTP API decodes the path.
+    for id in ["a?b", "a#b", "a b", "ä"] {
+        let refused = lambda.invoke(delete(http_api, "", id)).await;
+        assert_eq!((&refused["statusCode"], code(&refused)), (&json!(400), "bad_request".into()));
+    }
+}
+
+/// A1, B4, E1: what a REST API was sent twice is seen twice, and queries are read.
+#[tokio::test]
+async fn what_is_sent_twice_to_a_rest_api_is_refused() {
+    let world = World::announcing().await;
+    world.install_whole("icfg_1", &[]).await;
+    let token = world.token(&user("icfg_1"));
+    let mut lambda = start(&world, DELETE_CONFIGURATION).await;
+    let delete = || rest_api("DELETE", "/v1/integrations/configuration/icfg_1", &token);
+    let bearer = format!("Bearer {token}");
+
+    let mut tokens = delete();
+    tokens["multiValueHeaders"]["Authorization"] = json!(["Bearer x", bearer]);
+    let mut keys = delete();
+    keys["headers"]["Idempotency-Key"] = json!("k2");
+    keys["multiValueHeaders"]["Idempotency-Key"] = json!(["k1", "k2"]);
+    let queried = |teams: &[&str]| {
+        let mut event = delete();
+        event["queryStringParameters"] = json!({ "teamId": teams.last() });
+        event["multiValueQueryStringParameters"] = json!({ "teamId": teams });
+        event
+    };
+    for (event, status, code_) in [
+        (tokens, 403, "invalid_token"),
+        (keys, 400, "bad_request"),
+        (queried(&["team_1", "team_1"]), 400, "bad_request"),
+        (queried(&["team & co?"]), 403, "forbidden"),
+    ] {
+        let answer = lambda.invoke(event).await;
+        assert_eq!((&answer["statusCode"], code(&answer)), (&json!(status), code_.into()));
+    }
+    assert!(world.vercel.lines().is_empty());
+    assert_eq!(lambda.invoke(queried(&["team_1"])).await["statusCode"], 204);
+    let mut odd = http_api("DELETE", "/v1/integrations/configuration/icfg_1", &token);
+    odd["rawQueryString"] = json!("teamId=team_1&x=<\">ä b#");
+    assert_eq!(lambda.invoke(odd).await["statusCode"], 204, "an odd query is one all the same");
+}
+
+/// B6: what is in no event that is read deletes nothing and is told so: an answer without a status
+/// would be a 200 to an HTTP API. No event but a schedule's to the sweep is anything else.
+#[tokio::test]
+async fn a_request_in_another_event_is_refused() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let token = world.token(&user("icfg_1"));
+    let mut lambda = start(&world, DELETE_INSTALLATION).await;
+    let path = "/v1/installations/icfg_1";
+    let mut malformed = http_api("DELETE", path, &token);
+    malformed["headers"]["x"] = json!("\u{7f}");
+    let mut claims_to_be_scheduled = load_balancer("DELETE", path, &token);
+    claims_to_be_scheduled["source"] = json!("aws.events");
+    for event in [load_balancer("DELETE", path, &token), malformed, claims_to_be_scheduled] {
+        let answer = lambda.invoke(event).await;
+        assert_eq!((&answer["statusCode"], code(&answer)), (&json!(400), "bad_request".into()));
+        assert_eq!(answer["headers"]["content-type"], "application/json");
+    }
+    for event in [schedule(), json!({}), json!([])] {
+        let answer = lambda.invoke(event).await;
+        assert_eq!(answer["errorMessage"], "the event is neither a request nor a schedule's");
+    }
+    assert!(!world.items("icfg_1").await.contains_key("receipt#installation"));
+}
+
+/// B1, G4: on Lambda a schedule's event sweeps, and no other event does but a request with the secret.
+#[tokio::test]
+async fn a_schedule_sweeps_on_lambda() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    assert_eq!(world.delete("/v1/installations/icfg_1/resources/db_1").send().await.status, 204);
+    let mut lambda = start(&world, SWEEP).await;
+    let refused = lambda.invoke(json!({ "source": "mine", "detail": {} })).await;
+    assert!(refused["errorMessage"].is_string(), "{refused}");
+    for event in [http_api as Event, rest_api, load_balancer] {
+        let mut claimed = event("GET", "/api/sweep", "guessed");
+        claimed["source"] = json!("aws.events");
+        claimed["body"] = json!(schedule().to_string());
+        let refused = lambda.invoke(claimed).await;
+        assert!([400, 403].contains(&refused["statusCode"].as_u64().unwrap()), "{refused}");
+    }
+    assert!(world.provider.heard().is_empty());
+    let answer = lambda.invoke(schedule()).await;
+    assert_eq!(answer, json!({ "taken": 1, "done": 1, "putOff": 0, "parked": 0 }));
+    assert_eq!(world.provider.heard().len(), 1);
+    for event in [http_api as Event, rest_api] {
+        let answer = lambda.invoke(event("GET", "/api/sweep", CRON_SECRET)).await;
+        assert_eq!(answer["statusCode"], 200);
+        assert_eq!(answer["body"], r#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
+    }
+}

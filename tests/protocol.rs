@@ -1,0 +1,184 @@
+//! The deletion protocol, model-checked: `model/` says what is checked and what is not.
+//!
+//! Each condition of each transaction is dropped once, and what belongs together written apart: the
+//! property that is named here catches it. What takes longer is ignored; `.ci/run` does it, too.
+
+use teardown_model::{ENDS_WELL, Protocol, Report, check, deletion, saga, work};
+
+fn holds(name: &str, report: &Report) {
+    println!(
+        "{name}: {} states, {} steps deep, {:.1} s",
+        report.states,
+        report.depth,
+        report.time.as_secs_f64()
+    );
+    assert!(report.violated.is_empty(), "{name}: {:#?}", report.violated);
+    assert!(report.missing.is_empty(), "{name} never comes to: {:?}", report.missing);
+}
+
+fn is_caught<P>(flaw: &str, property: &str, protocol: P)
+where
+    P: Protocol + Send + Sync + 'static,
+    P::State: Send + Sync,
+{
+    let report = check(protocol, true);
+    println!("without {flaw}: {:?}", report.violated.keys());
+    assert!(report.violated.contains_key(property), "{flaw}: {:#?}", report.violated);
+}
+
+/// C1 to C4, D1 to D5, A6, B6, F1, F2, F4, F5: two requests at once, of any kind, by any token.
+#[test]
+fn two_requests_at_once_keep_what_is_promised() {
+    holds("two requests", &check(deletion::Deletions::new(2, None), false));
+}
+
+/// C1 to C4, D1 to D5, B6, F1, F2, F4, F5: three at once.
+#[test]
+#[ignore = "10 s"]
+fn three_requests_at_once_keep_what_is_promised() {
+    holds("three requests", &check(deletion::Deletions::new(3, None), false));
+}
+
+#[test]
+fn each_condition_of_a_deletion_is_needed() {
+    use deletion::Flaw::*;
+    for (flaw, property) in [
+        (OutcomeAbsent, "the first answer again"),
+        (ResourceActive, "no second effect"),
+        (ResourceAccount, "never somebody else's"),
+        (ResourceThere, "the count is the number of resources"),
+        (ResourceReady, "what is being provisioned is not deleted"),
+        (UnknownActive, "no second effect"),
+        (UnknownAccount, ENDS_WELL),
+        (UnknownResourceAbsent, "what is deleted is not registered again"),
+        (UnknownInstallationAbsent, "the count is the number of resources"),
+        (UnknownReceiptAbsent, "no second effect"),
+        (UninstallActive, "no second effect"),
+        (UninstallAccount, "never somebody else's"),
+        (UninstallBilling, "finalized as the invoices are"),
+        (UninstallNoneLive, "resources that are to be spared are"),
+        (TombstoneAbsent, "no second effect"),
+        (OutcomeAccount, ENDS_WELL),
+        (RegisterActive, "no live resource under a deleted installation"),
+        (RegisterAbsent, "the count is the number of resources"),
+        (RegisterReceipt, "what is deleted is not registered again"),
+        (UpdateActive, "no live resource under a deleted installation"),
+        (UpdateThere, "what is deleted is not registered again"),
+        (InstallNotDeleted, "no live resource under a deleted installation"),
+        (OutcomeApart, "no effect without its outcome"),
+        (WorkApart, "no effect without its receipt and its work"),
+        (ReceiptApart, "no effect without its receipt and its work"),
+        (NotCounted, "the count is the number of resources"),
+    ] {
+        is_caught(&format!("{flaw:?}"), property, deletion::Deletions::new(2, Some(flaw)));
+    }
+    // It only teaches in one call what takes two without it.
+    let report = check(deletion::Deletions::new(2, Some(ReceiptAbsent)), false);
+    holds("without ReceiptAbsent", &report);
+}
+
+/// G1 to G4, D6, F5: three sweeps at once bring everything that is owed to its end.
+#[test]
+fn three_sweeps_at_once_bring_everything_to_its_end() {
+    for scope in work::Scope::ALL {
+        let report = check(work::Sweeps::new(scope, 3, None), false);
+        holds(&format!("three sweeps, {scope:?}"), &report);
+    }
+}
+
+#[test]
+fn each_condition_of_a_lease_is_needed() {
+    use work::Flaw::*;
+    use work::Scope::{Announcement, Finalization, Purge};
+    for (flaw, scope, property) in [
+        (TakeDue, Finalization, "nothing is finalized before its time"),
+        (TakeNotParked, Announcement, "what is parked stays so until somebody says otherwise"),
+        (TakeNotLeased, Finalization, "nothing is done twice at a time"),
+        (FinishFence, Announcement, "who lost a lease changes nothing"),
+        (PutOffFence, Announcement, "what is done is not owed again"),
+        (EndPurgeFence, Purge, "who lost a lease changes nothing"),
+        (EndPurgeAsSeen, Finalization, ENDS_WELL),
+        (EndFinalizationFence, Finalization, "who lost a lease changes nothing"),
+        (EndFinalizationAsSeen, Finalization, ENDS_WELL),
+        (SwapThere, Purge, "what is done is not owed again"),
+        (RetryParked, Announcement, "nothing is done twice at a time"),
+        (SwapApart, Purge, "no lost announcement"),
+        (TokenApart, Finalization, "the token is kept until it is finalized"),
+        (SettleEndsLease, Finalization, "nothing is done twice at a time"),
+    ] {
+        is_caught(&format!("{flaw:?}"), property, work::Sweeps::new(scope, 2, Some(flaw)));
+    }
+}
+
+/// E2 to E5, F1, F4, F5: a request and a sweep, whatever Vercel does.
+#[test]
+fn a_request_and_a_sweep_agree_on_a_configuration() {
+    let report = check(saga::Sagas::new(saga::Scope::Vercel, 2, None), false);
+    holds("a configuration, two processes", &report);
+}
+
+/// E2 to E5, F1, F4, F5: so they do whatever happens meanwhile.
+#[test]
+#[ignore = "5 s"]
+fn a_request_and_a_sweep_agree_whatever_happens_meanwhile() {
+    let report = check(saga::Sagas::new(saga::Scope::Meanwhile, 2, None), false);
+    holds("a configuration, two processes, and what happens meanwhile", &report);
+}
+
+/// E2 to E5, F1, F4, F5: so do three processes.
+#[test]
+#[ignore = "15 s"]
+fn three_processes_agree_on_a_configuration() {
+    let report = check(saga::Sagas::new(saga::Scope::Vercel, 3, None), false);
+    holds("a configuration, three processes", &report);
+}
+
+#[test]
+fn each_condition_of_a_configurations_deletion_is_needed() {
+    use saga::Flaw::*;
+    use saga::Scope::{Meanwhile, Vercel};
+    for (flaw, scope, processes, property) in [
+        (BeginNotGone, Meanwhile, 2, ENDS_WELL),
+        (BeginSettled, Meanwhile, 2, "Vercel is not asked while invoices are open"),
+        (BeginAbsent, Vercel, 3, "no lost deletion"),
+        (BeginFence, Vercel, 2, "one at a time"),
+        (BeginUnclearAsSeen, Vercel, 2, "no lost deletion"),
+        (CarryOnFence, Vercel, 2, "no lost deletion"),
+        (MarkFence, Vercel, 2, "who lost a lease changes nothing"),
+        (WithdrawFence, Vercel, 2, "no lost deletion"),
+        (PutOffFence, Vercel, 2, "no lost deletion"),
+        (CommitNobody, Vercel, 2, ENDS_WELL),
+        (CommitFence, Vercel, 2, "who lost a lease changes nothing"),
+        (CommitNoToken, Meanwhile, 2, "our side goes alone only without a token"),
+        (CommitAsSeen, Meanwhile, 2, "no second effect"),
+        (CommitNotGone, Meanwhile, 2, "no second effect"),
+        (RecordOutcomeAbsent, Vercel, 3, "the first answer again"),
+        (NotMarked, Vercel, 2, "no lost deletion"),
+        (DoubtForgotten, Vercel, 2, "no lost deletion"),
+        (FenceAgain, Vercel, 2, "one at a time"),
+        (OutcomeApart, Vercel, 2, "no effect without its outcome"),
+        (CommittedFirst, Vercel, 2, "our side goes alone only without a token"),
+    ] {
+        let model = saga::Sagas::new(scope, processes, Some(flaw));
+        is_caught(&format!("{flaw:?}"), property, model);
+    }
+}
+
+/// Four conditions are second guards: the commit sees what has changed since the intent, a lease that
+/// was taken since has another fencing token, what is kept in mind is kept for good, and nothing is
+/// recorded before the one commit.
+#[test]
+#[ignore = "30 s"]
+fn some_conditions_of_a_configurations_deletion_guard_twice() {
+    use saga::Flaw::{BeginAsSeen, BeginNotLeased, CommitOutcomeAbsent, WithdrawAsSeen};
+    use saga::Scope::{Meanwhile, Vercel};
+    for (flaw, scope, processes) in [
+        (BeginAsSeen, Meanwhile, 2),
+        (BeginNotLeased, Meanwhile, 2),
+        (WithdrawAsSeen, Meanwhile, 2),
+        (CommitOutcomeAbsent, Vercel, 3),
+    ] {
+        let report = check(saga::Sagas::new(scope, processes, Some(flaw)), true);
+        holds(&format!("without {flaw:?}"), &report);
+    }
+}
