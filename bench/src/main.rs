@@ -108,7 +108,7 @@ fn beside_peer(
     let folder = server.parent().context("the peer is in a folder")?;
     let report = Report {
         figures: [&ours, &peer],
-        lambda_starts: lambda::starts(&runtime, &binary, effort.starts, &issuer, cores)?,
+        lambda_starts: lambda::starts(runtime, binary, effort.starts, &issuer, cores)?,
         verification,
         functions: &functions,
         peer: Size::of(folder)?,
