@@ -179,3 +179,30 @@ async fn who_lost_the_lease_ends_nothing() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     assert!(is_finalized(&world).await);
 }
+
+/// G3: invoices that are settled at the very moment of an uninstall make its finalization due.
+#[tokio::test]
+async fn settling_sees_an_uninstall_in_between() {
+    let world = crate::world::World::new().await;
+    let store = world.proxied().await;
+    let gates: Vec<_> =
+        (0..3).map(|_| std::sync::Arc::new(tokio::sync::Semaphore::new(0))).collect();
+    world.dynamodb.hold("TransactWriteItems", gates[0].clone());
+    let uninstall = async {
+        // Up to its third transaction the installation is unknown.
+        for at in 0..3 {
+            while world.dynamodb.calls() < at + 1 {
+                tokio::task::yield_now().await;
+            }
+            if at < 2 {
+                world.dynamodb.hold("TransactWriteItems", gates[at + 1].clone());
+                gates[at].add_permits(1);
+            }
+        }
+        assert_eq!(world.delete("/v1/installations/icfg_1").send().await.status, 200);
+        gates[2].add_permits(1);
+    };
+    let id = crate::world::id("icfg_1");
+    let (settled, ()) = futures_util::future::join(store.settle_invoices(&id), uninstall).await;
+    assert_eq!(settled.unwrap(), Settled::Due);
+}

@@ -20,6 +20,9 @@ use self::run::{History, bring_to_the_end, play};
 use self::spec::{ANSWERS, Part, State};
 use crate::world::{World, sized};
 
+/// How many there are where nobody says.
+const HISTORIES: usize = 100;
+
 /// How many worlds histories are played in at once.
 const LANES: usize = 8;
 
@@ -44,7 +47,7 @@ struct Seen {
 /// how many there were, and how often each kind of answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_history_has_a_legal_order() {
-    let histories = variable("HISTORIES").unwrap_or(sized(150, 60) as u64);
+    let histories = variable("HISTORIES").unwrap_or(sized(HISTORIES, 60) as u64);
     let first = variable("HISTORIES_FROM").unwrap_or_default();
     let (next, seen) = (Arc::new(AtomicU64::new(first)), Arc::new(Mutex::new(Seen::default())));
     let lanes: Vec<_> = (0..LANES)
@@ -58,8 +61,10 @@ async fn every_history_has_a_legal_order() {
     for (kind, times) in &seen.kinds {
         println!("{times:6} {kind}");
     }
-    assert!(seen.failures.is_empty(), "{}", seen.failures.join("\n"));
-    if histories >= 150 {
+    // What is wrong is wrong in many of them.
+    let failures = &seen.failures[..seen.failures.len().min(3)];
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if histories >= HISTORIES as u64 {
         let occurs = |answer: &str| seen.kinds.keys().any(|kind| kind.ends_with(answer));
         let missing: Vec<_> = ANSWERS.into_iter().filter(|answer| !occurs(answer)).collect();
         assert!(missing.is_empty(), "no history had these answers: {missing:?}");

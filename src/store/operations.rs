@@ -1,5 +1,6 @@
 //! What people do by hand: settle invoices, look at what is parked, and have it tried again (G3, G6).
 
+use super::deletion::absent;
 use super::keys::{self, Item, s, time};
 use super::table::DUE_INDEX;
 use super::transaction::{Committed, Expression, Row, Transaction};
@@ -45,19 +46,18 @@ impl Store {
     ///
     /// [`Error::StoreUnavailable`] or [`Error::Internal`].
     pub async fn settle_invoices(&self, id: &InstallationId) -> Result<Settled, Error> {
-        let owed = Owed::Finalize.key(id);
         let now = self.clock.timestamp();
         in_time(async {
             // Uninstalled or finalized in between, it is settled by the next transaction.
             loop {
-                if self.mark_settled(id, now, "#state = :active", None).await? {
+                if self.mark_settled(id, now, "#state = :active", false).await? {
                     return Ok(Settled::Active);
                 }
                 let deleted = "attribute_exists(pk) AND #state <> :active";
-                if self.mark_settled(id, now, deleted, Some(owed.clone())).await? {
+                if self.mark_settled(id, now, deleted, true).await? {
                     return Ok(Settled::Due);
                 }
-                if self.mark_settled(id, now, deleted, None).await? {
+                if self.mark_settled(id, now, deleted, false).await? {
                     return Ok(Settled::Finalized);
                 }
                 if self.get(keys::installation(id)).await?.is_none() {
@@ -68,13 +68,13 @@ impl Store {
         .await
     }
 
-    /// Settles, and makes what is owed due, if it is there.
+    /// Settles, and makes a finalization due that is owed; or else only where none is.
     async fn mark_settled(
         &self,
         id: &InstallationId,
         now: Timestamp,
         condition: &str,
-        owed: Option<Item>,
+        makes_due: bool,
     ) -> Result<bool, Error> {
         let settled = Expression::new("SET billing = :settled, updatedAt = :now")
             .value(":settled", s("settled"))
@@ -83,14 +83,18 @@ impl Store {
         let condition = condition.value(":active", s("active"));
         let mut transaction = Transaction::on(&self.table);
         transaction.update(Row::Installation, keys::installation(id), settled, condition);
-        if let Some(owed) = owed {
+        let finalization = Owed::Finalize.key(id);
+        if makes_due {
             let due = Expression::new(
                 "SET due_shard = :shard, due_at = :now REMOVE failures, failing_since",
             )
             .value(":shard", s(Owed::Finalize.shard(id)))
             .value(":now", time(now));
             let there = Expression::new("attribute_exists(pk)");
-            transaction.update(Row::Other, owed, due, there);
+            transaction.update(Row::Other, finalization, due, there);
+        } else {
+            // Uninstalled a moment ago, it may be owed by now.
+            transaction.check(Row::Other, finalization, absent());
         }
         Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
     }

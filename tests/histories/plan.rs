@@ -137,7 +137,7 @@ fn installed(rng: &mut Rng) -> Option<Installed> {
         with_token: rng.u8(0..4) > 0,
         resources: (0..RESOURCES).map(|_| resource(rng)).collect(),
     };
-    (rng.u8(0..8) > 0).then_some(installed)
+    (rng.u8(0..6) > 0).then_some(installed)
 }
 
 fn turn(rng: &mut Rng, installations: usize, faulty: bool) -> Turn {
@@ -232,7 +232,7 @@ fn op(rng: &mut Rng) -> Op {
         36..50 => Op::DeleteInstallation { cascade: rng.u8(0..3) > 0, reason: rng.bool(), key, by },
         50..66 => Op::DeleteConfiguration { with_team: rng.bool(), key, by },
         66..84 => Op::RegisterResource { resource, provisioning: rng.u8(0..4) == 0 },
-        84..94 => {
+        84..92 => {
             let billing = [None, Some(Billing::Settled), Some(Billing::Open)][rng.usize(0..3)];
             Op::RegisterInstallation { billing, with_token: rng.bool() }
         }
