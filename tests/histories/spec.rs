@@ -163,7 +163,9 @@ impl State {
                 changed(vec![Self { asked: self.asked || asks, ..self.clone() }])
             }
             Part::Commits(op) => {
-                let Some(committed) = self.clone().committed() else { return Vec::new() };
+                // Where it is gone already, that alone is recorded.
+                let gone = self.configuration_gone.then(|| self.clone());
+                let Some(committed) = self.clone().committed().or(gone) else { return vec![] };
                 let mut recorded = committed.clone();
                 recorded.record(op, "204");
                 changed(vec![committed, recorded])
