@@ -4,8 +4,8 @@
 //! Whose header can be trusted is for [`crate::host`] to know. The SDK keeps a session until
 //! `RENEWED_BEFORE` its end; elsewhere credentials are the SDK's business alone.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
@@ -30,10 +30,18 @@ pub(crate) const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// How long one attempt to reach STS may take.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// How long all attempts may take, so that they leave some of a request's 8 s for DynamoDB (F6).
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long all attempts may take. The SDK counts it as time of an attempt at DynamoDB: what took
+/// longer than the 2 s of one would be cut off, and with it the old session's further use.
+const TIMEOUT: Duration = Duration::from_millis(1800);
+
+/// The first wait before an attempt is repeated.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How long STS is let alone after a failure, where the old session is still good: each call to
+/// DynamoDB would wait for it again.
+const COOLDOWN: Duration = Duration::from_secs(10);
 
 /// Who Vercel's platform says this deployment is: its newest token, and the role to take with it.
 /// Clones share the token.
@@ -72,7 +80,7 @@ pub(crate) fn assume_role(aws: SdkConfig, identity: WebIdentity) -> SdkConfig {
         .build();
     let sts = aws_sdk_sts::config::Builder::from(&aws)
         .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard())
+        .retry_config(RetryConfig::standard().with_initial_backoff(FIRST_BACKOFF))
         .build();
     let sts = aws_sdk_sts::Client::from_conf(sts);
     let role = AssumedRole { sts, identity, last: Mutex::default() };
@@ -81,7 +89,7 @@ pub(crate) fn assume_role(aws: SdkConfig, identity: WebIdentity) -> SdkConfig {
 
 /// Why a role was not taken. The platform's token is in none of it.
 #[derive(Debug, thiserror::Error)]
-enum RoleError {
+pub(crate) enum RoleError {
     #[error("Vercel sent no x-vercel-oidc-token: OIDC is off in the project's settings")]
     NoToken,
     #[error("STS does not let this deployment take the role of AWS_ROLE_ARN")]
@@ -95,71 +103,94 @@ enum RoleError {
 /// What STS said, or what came instead.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct NoSession(String);
+pub(crate) struct NoSession(String);
 
 impl RoleError {
     /// What an answer to this token means.
     fn of(error: &SdkError<AssumeRoleWithWebIdentityError>, token: &Secret) -> Self {
         let why = NoSession(token.redact(&telemetry::chain(error)));
-        // Said with status 400, though it may pass.
-        let passes = ["IDPCommunicationError", "Throttling", "ThrottlingException"];
-        match error {
-            SdkError::ServiceError(answer)
-                if answer.raw().status().is_client_error()
-                    && !error.code().is_some_and(|code| passes.contains(&code)) =>
-            {
-                Self::Refused(why)
+        let refused = match error {
+            SdkError::ServiceError(answer) => {
+                let status = answer.raw().status().as_u16();
+                // Some are said with status 400, though they may pass.
+                let code = error.code().unwrap_or_default();
+                let passes = ["IDPCommunicationError", "RequestLimitExceeded", "SlowDown"];
+                (400..500).contains(&status)
+                    && ![408, 429].contains(&status)
+                    && !passes.contains(&code)
+                    && !["Throttl", "Timeout"].iter().any(|part| code.contains(part))
             }
-            _ => Self::Unavailable(why),
-        }
+            _ => false,
+        };
+        if refused { Self::Refused(why) } else { Self::Unavailable(why) }
     }
 }
 
 impl From<RoleError> for CredentialsError {
-    /// What passes is a provider's error; what somebody has to mend is none.
     fn from(error: RoleError) -> Self {
-        match error {
-            RoleError::NoToken => Self::not_loaded(error),
-            RoleError::Refused(_) => Self::invalid_configuration(error),
-            RoleError::Unavailable(_) | RoleError::NoCredentials => Self::provider_error(error),
-        }
+        Self::provider_error(error)
     }
 }
 
-/// Whether credentials are missing because of something that passes by itself.
-pub(crate) fn passes(error: &CredentialsError) -> bool {
-    matches!(error, CredentialsError::ProviderError(_) | CredentialsError::ProviderTimedOut(_))
+/// Whether somebody has to mend what brought an error about, since a role was refused.
+pub(crate) fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let role = causes.find_map(|cause| cause.downcast_ref::<RoleError>());
+    role.is_some_and(|error| matches!(error, RoleError::NoToken | RoleError::Refused(_)))
+}
+
+/// The last session, and when STS may be asked for another.
+#[derive(Debug)]
+struct Last {
+    session: Credentials,
+    ask_from: Instant,
+}
+
+impl Last {
+    fn is_good(&self) -> bool {
+        let needed = SystemTime::now() + GOOD_FOR;
+        self.session.expiry().is_some_and(|end| end > needed)
+    }
 }
 
 #[derive(Debug)]
 struct AssumedRole {
     sts: aws_sdk_sts::Client,
     identity: WebIdentity,
-    /// The last session.
-    last: Mutex<Option<Credentials>>,
+    last: Mutex<Option<Last>>,
 }
 
 impl AssumedRole {
     async fn credentials(&self) -> CredentialsResult {
+        if let Some(last) = &*self.last()
+            && Instant::now() < last.ask_from
+            && last.is_good()
+        {
+            return Ok(last.session.clone());
+        }
         let taken = self.take().await;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last();
         match taken {
-            Ok(credentials) => {
-                *last = Some(credentials.clone());
-                Ok(credentials)
+            Ok(session) => {
+                *last = Some(Last { session: session.clone(), ask_from: Instant::now() });
+                Ok(session)
             }
             Err(error) => {
-                let needed = SystemTime::now() + GOOD_FOR;
-                let good = last.as_ref().filter(|it| it.expiry().is_some_and(|end| end > needed));
-                let Some(credentials) = good else { return Err(error.into()) };
+                let good = last.as_mut().filter(|last| last.is_good());
+                let Some(last) = good else { return Err(error.into()) };
+                last.ask_from = Instant::now() + COOLDOWN;
                 let cause = telemetry::chain(&error);
                 tracing::warn!(
                     cause,
                     "the role was not taken anew; its last session is still good"
                 );
-                Ok(credentials.clone())
+                Ok(last.session.clone())
             }
         }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Last>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn take(&self) -> Result<Credentials, RoleError> {

@@ -137,24 +137,40 @@ async fn a_role_is_taken_with_the_platforms_token() {
     scene.log();
 }
 
-/// A session is taken anew shortly before it ends, with the newest token; where that fails, what is
-/// left of the old one is used.
+/// A session is taken anew shortly before it ends, with the newest token.
 #[tokio::test]
 async fn a_session_is_renewed_before_it_ends() {
     let role = [("AWS_ROLE_ARN", ROLE), ("AWS_ROLE_SESSION_NAME", "mine")];
     let short = Answer::Session(Duration::from_mins(2));
     let scene = Scene::on_vercel(short, &role).await;
     assert_eq!(scene.delete("db_1", &["first"]).await.status, 204);
-    scene.sts.now(Answer::Refused);
-    assert_eq!(scene.delete("db_2", &["forged", "second"]).await.status, 204);
     scene.sts.now(HOUR);
-    assert_eq!(scene.delete("db_2", &["third"]).await.status, 204);
-    assert_eq!(scene.delete("db_3", &["fourth"]).await.status, 204);
-    assert_eq!(scene.sts.tokens(), ["first", "second", "third"]);
-    let signers = [assumed(1), assumed(1), assumed(3), assumed(3)];
-    assert_eq!(scene.world.dynamodb.signers(), signers);
-    let log = scene.log();
-    assert_eq!(log.matches("its last session is still good").count(), 1, "{log}");
+    assert_eq!(scene.delete("db_2", &["forged", "second"]).await.status, 204);
+    assert_eq!(scene.delete("db_3", &["third"]).await.status, 204);
+    assert_eq!(scene.sts.tokens(), ["first", "second"]);
+    assert_eq!(scene.world.dynamodb.signers(), [assumed(1), assumed(2), assumed(2)]);
+    scene.log();
+}
+
+/// F6: where a session cannot be taken anew, what is left of the old one is used, whether STS refuses
+/// or says nothing, and STS is let alone for a while.
+#[tokio::test]
+async fn an_outage_of_sts_ends_no_session() {
+    for (outage, attempts) in [(Answer::Refused, 1), (Answer::Silence, 2)] {
+        let short = Answer::Session(Duration::from_mins(2));
+        let scene = Scene::on_vercel(short, &[("AWS_ROLE_ARN", ROLE)]).await;
+        assert_eq!(scene.delete("db_1", &["first"]).await.status, 204);
+        scene.sts.now(outage);
+        assert_eq!(scene.delete("db_2", &["second"]).await.status, 204);
+        assert_eq!(scene.delete("db_3", &["third"]).await.status, 204);
+        let mut tokens = scene.sts.tokens();
+        tokens.dedup();
+        assert_eq!(tokens, ["first", "second"]);
+        assert!((2..=1 + attempts).contains(&scene.sts.tokens().len()));
+        assert_eq!(scene.world.dynamodb.signers(), [assumed(1), assumed(1), assumed(1)]);
+        let log = scene.log();
+        assert_eq!(log.matches("its last session is still good").count(), 1, "{log}");
+    }
 }
 
 /// A session that is all but over is no credential any more.

@@ -27,6 +27,8 @@ pub enum Answer {
     Broken,
     /// The connection breaks.
     Reset,
+    /// Never.
+    Silence,
 }
 
 pub const HOUR: Answer = Answer::Session(Duration::from_hours(1));
@@ -74,6 +76,7 @@ impl Sts {
                 (200, text.replace("<Expiration>", "<Expiration>in a while: "))
             }
             Answer::Broken => (503, error("ServiceUnavailable", "in a moment")),
+            Answer::Silence => std::future::pending().await,
             Answer::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
         };
         let response = Response::builder().status(status).header("content-type", "text/xml");

@@ -75,7 +75,8 @@ enum Other {
 }
 
 impl Other {
-    /// The top level of an event is never a caller's, and every request's has a `requestContext`.
+    /// The top level of an event is never a caller's, unless something hands a caller's body over as the
+    /// event, which nothing may do that invokes the sweep; and every request's has a `requestContext`.
     fn of(event: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Event {
@@ -200,9 +201,14 @@ impl Found<'_> {
 
     /// What the route matched is the rest. Where it says nothing, the stage's name alone is known.
     fn segments_before(&self) -> usize {
-        let matched = |part: &str| match part.strip_prefix('{').and_then(|it| it.strip_suffix("+}"))
+        // A plain parameter is one segment, but its value is decoded, and may hold what was `%2F`.
+        let matched = |part: &str| match part.strip_prefix('{').and_then(|it| it.strip_suffix('}'))
         {
-            Some(name) => self.parameters.get(name).map(|value| value.split('/').count()),
+            Some(name) => {
+                let (name, is_rest) = name.strip_suffix('+').map_or((name, false), |it| (it, true));
+                let found = self.parameters.get(name).map(|value| value.split('/').count());
+                if is_rest { found } else { Some(found.unwrap_or(1)) }
+            }
             None => Some(1),
         };
         let route = self.route.and_then(|route| route.strip_prefix('/'));
@@ -250,7 +256,9 @@ mod tests {
     fn the_contracts_path_is_what_the_route_matched() {
         let route = Some("/v1/installations/{installationId}");
         let (default, v1) = (Some("$default"), Some("v1"));
+        let hidden = "/v1/installations/h/v1/installations/j";
         for (path, stage, route, expected) in [
+            (hidden, default, Some("/v1/installations/{hidden}"), hidden),
             ("/v1/installations/i", default, route, "/v1/installations/i"),
             ("/prod/v1/installations/i", Some("prod"), route, "/v1/installations/i"),
             ("/v1/installations/i", Some("prod"), route, "/v1/installations/i"),
@@ -268,7 +276,8 @@ mod tests {
             ("/v1", default, route, "/v1"),
             ("", default, route, ""),
         ] {
-            let parameters = [("proxy".to_owned(), "v1/installations/i".to_owned())].into();
+            let parameters = [("proxy", "v1/installations/i"), ("hidden", "h/v1/installations/j")];
+            let parameters = parameters.map(|(name, it)| (name.to_owned(), it.to_owned())).into();
             let stage = stage.map(str::to_owned);
             let found = Found { path, stage, route, parameters: &parameters };
             assert_eq!(found.contract_path(Endpoint::DeleteInstallation), expected, "{path}");

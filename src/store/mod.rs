@@ -21,7 +21,6 @@ pub(crate) mod work;
 use std::time::{Duration, Instant};
 
 use aws_config::{ConfigLoader, SdkConfig};
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::{ReconnectMode, RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -253,19 +252,12 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     match &error {
-        _ if !credentials_pass(&error) => Error::Internal(error.into()),
+        _ if credentials::is_refused(&error) => Error::Internal(error.into()),
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
             Error::StoreUnavailable(error.into())
         }
         _ => Error::Internal(error.into()),
     }
-}
-
-/// Whether there are credentials, or may be in a moment.
-fn credentials_pass(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    let error = causes.find_map(|cause| cause.downcast_ref::<CredentialsError>());
-    error.is_none_or(credentials::passes)
 }
 
 /// A stored item that this program did not write so.
