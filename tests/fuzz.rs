@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use targets::{import, request, token, vercel};
 
 /// How long a target's mutations may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many mutations are made of one seed of randomness.
 const BATCH: u32 = 20;
