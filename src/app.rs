@@ -21,8 +21,9 @@ use crate::config::{Config, ConfigError, Secret};
 use crate::configuration::Configurations;
 use crate::configuration::plan::ConfigurationDeletion;
 use crate::credentials::{self, WebIdentity};
-use crate::deletion::{Deletion, Grant, Target};
+use crate::deletion::{Deletion, Target};
 use crate::error::Error;
+use crate::grant::Grant;
 use crate::http::{
     Endpoint, Ids, Reply, Route, Uninstall, authorize_sweep, idempotency_key, read_body, respond,
     team,

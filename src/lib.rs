@@ -9,7 +9,8 @@
 //! | [`http`] | requests in, responses out |
 //! | [`auth`] | who is calling: tokens, claims, keys |
 //! | [`ids`] | identifiers, parsed once |
-//! | [`deletion`] | what may be deleted and what is to be done: decisions without I/O |
+//! | [`grant`] | what a caller may delete, as far as the token tells |
+//! | [`deletion`] | what is to be done for it: decisions without I/O |
 //! | [`configuration`] | Delete Configuration, whose effect lies at Vercel too: intent, call, commit |
 //! | [`store`] | DynamoDB: keys, conditions, transactions |
 //! | [`work`] | what a deletion owes: leased, carried out, put off |
@@ -26,6 +27,7 @@ pub mod configuration;
 pub mod credentials;
 pub mod deletion;
 pub mod error;
+pub mod grant;
 pub mod host;
 pub mod http;
 pub mod ids;

@@ -13,7 +13,7 @@ use standardwebhooks::{
 
 use crate::clock::Timestamp;
 use crate::config::{self, Secret};
-use crate::deletion::{Actor, Provenance};
+use crate::grant::{Actor, Provenance};
 use crate::ids::{InstallationId, ResourceId};
 use crate::outbound::{self, Outbound};
 use crate::telemetry;

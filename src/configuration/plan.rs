@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::config::{FINALIZATION_PERIOD, Secret};
-use crate::deletion::{Answer, Billing, Grant, Recorded};
+use crate::deletion::{Answer, Billing, Recorded};
 use crate::error::{Error, Forbidden};
+use crate::grant::Grant;
 use crate::ids::{IdempotencyKey, sha256_hex};
 use crate::vercel::{Heard, Reply};
 

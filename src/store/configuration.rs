@@ -27,8 +27,9 @@ use crate::config::Secret;
 use crate::configuration::plan::{
     ConfigurationDeletion, Deleted, Intent, Recording, Seen, Stored, Team,
 };
-use crate::deletion::{Answer, Provenance};
+use crate::deletion::Answer;
 use crate::error::Error;
+use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId};
 use crate::work::owed::Owed;
 

@@ -19,10 +19,11 @@ use super::transaction::{Committed, Expression, Row, Transaction};
 use super::{Done, Store, in_time};
 use crate::clock::Timestamp;
 use crate::deletion::{
-    Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Provenance,
-    Receipt, Step, Target, plan,
+    Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Step,
+    Target, plan,
 };
 use crate::error::{Cause, Error};
+use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 use crate::work::owed::{Owed, finalization_due};
 

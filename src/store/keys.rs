@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::clock::Timestamp;
-use crate::deletion::{Actor, Provenance};
+use crate::grant::{Actor, Provenance};
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 
 /// An item, or the key of one.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::config::FINALIZATION_PERIOD;
-use crate::deletion::Provenance;
+use crate::grant::Provenance;
 use crate::ids::{InstallationId, ResourceId, sha256_hex};
 use crate::store::keys::{self, Item, n, s, time};
 

@@ -1,7 +1,8 @@
 //! What the clients ask for.
 
 use teardown::clock::Timestamp;
-use teardown::deletion::{Actor, Cascade, Deletion, Grant, Scope, Target};
+use teardown::deletion::{Cascade, Deletion, Target};
+use teardown::grant::{Actor, Grant, Scope};
 use teardown::ids::{IdempotencyKey, InstallationId, ResourceId};
 
 use super::state::{At, Belief, Refusal, Reply};

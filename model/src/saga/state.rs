@@ -5,8 +5,9 @@ use std::time::Duration;
 use teardown::clock::Timestamp;
 use teardown::config::Secret;
 use teardown::configuration::plan::{self as real, ConfigurationDeletion, Team};
-use teardown::deletion::{self, Actor, Billing, Grant, Recorded, Scope};
+use teardown::deletion::{self, Billing, Recorded};
 use teardown::error::Error;
+use teardown::grant::{Actor, Grant, Scope};
 use teardown::ids::{IdempotencyKey, InstallationId};
 
 /// The stages of an installation.

@@ -1,0 +1,106 @@
+//! What a caller may delete, as far as the token tells, and who it is recorded as: decisions alone,
+//! without I/O (A5, A6).
+
+use crate::auth::{Caller, Role};
+use crate::clock::Timestamp;
+use crate::error::Forbidden;
+use crate::ids::InstallationId;
+
+/// The permission to delete in one installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The installation.
+    pub installation: InstallationId,
+    /// Who was granted it.
+    pub by: Actor,
+    /// What has to be checked against the store yet.
+    pub scope: Scope,
+}
+
+/// Whether the token names the installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// It does.
+    Installation,
+    /// It names the account alone: the installation's stored account must be that one (A6).
+    Account,
+}
+
+/// Who deletes, as receipts and announcements tell it (G1, G5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// An `ADMIN` in Vercel's dashboard.
+    User {
+        /// The token's `account_id`.
+        account: String,
+        /// The token's `user_id`.
+        user: String,
+    },
+    /// Vercel itself.
+    System {
+        /// The token's `account_id`.
+        account: String,
+    },
+}
+
+impl Actor {
+    /// The token's `account_id`.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        match self {
+            Self::User { account, .. } | Self::System { account } => account,
+        }
+    }
+
+    /// `user` or `system`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::User { .. } => "user",
+            Self::System { .. } => "system",
+        }
+    }
+}
+
+/// By whom, when and why something was deleted, as receipts and announcements tell it (G1, G5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// By whom.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in the caller's words.
+    pub reason: Option<String>,
+}
+
+impl Grant {
+    /// Says whether a caller may delete in an installation (A5, A6), as far as its token tells.
+    ///
+    /// # Errors
+    ///
+    /// [`Forbidden`].
+    pub fn authorize(caller: Caller, installation: InstallationId) -> Result<Self, Forbidden> {
+        let (named, by) = match caller {
+            Caller::User { role: Role::ReadOnly, .. } => return Err(Forbidden::ReadOnlyRole),
+            Caller::User { installation, account, user, role: Role::Admin } => {
+                (Some(installation), Actor::User { account, user })
+            }
+            Caller::System { installation, account } => (installation, Actor::System { account }),
+        };
+        let scope = match named {
+            None => Scope::Account,
+            Some(named) if named == installation.as_str() => Scope::Installation,
+            Some(_) => return Err(Forbidden::OtherInstallation),
+        };
+        Ok(Self { installation, by, scope })
+    }
+
+    /// The account that the store must have for the installation, where that is left to check.
+    #[must_use]
+    pub fn required_account(&self) -> Option<&str> {
+        match self.scope {
+            Scope::Installation => None,
+            Scope::Account => Some(self.by.account()),
+        }
+    }
+}
