@@ -220,9 +220,9 @@ impl App {
             }
         };
         let caller = self.verifier.authenticate(&head.headers).await?;
-        Span::current().record("caller", caller.kind());
-        let ids = ids.parse()?;
-        record_ids(&ids);
+        let ids = ids.parse();
+        record(caller.kind(), ids.as_ref().ok());
+        let ids = ids?;
         let grant = Grant::authorize(caller, ids.installation().clone())?;
         let key = idempotency_key(&head.headers)?;
         let at = self.clock.timestamp();
@@ -261,12 +261,13 @@ impl App {
     }
 }
 
-fn record_ids(ids: &Ids) {
+/// Has the request's log lines tell who calls, and what is to be deleted. All at once: the JSON of a
+/// span is taken apart and written anew at each record.
+fn record(caller: &'static str, ids: Option<&Ids>) {
+    let installation = ids.map(|ids| display(ids.installation()));
+    let resource = ids.and_then(Ids::resource).map(display);
     let span = Span::current();
-    span.record("installation", display(ids.installation()));
-    if let Ids::Resource(_, resource) = ids {
-        span.record("resource", display(resource));
-    }
+    tracing::record_all!(span, caller, installation, resource);
 }
 
 /// Logs how a request ended: a failure of ours as an error with its cause, once.

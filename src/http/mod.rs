@@ -75,6 +75,15 @@ impl Ids {
             | Self::Configuration(installation) => installation,
         }
     }
+
+    /// The resource's id, where they are of one.
+    #[must_use]
+    pub fn resource(&self) -> Option<&ResourceId> {
+        match self {
+            Self::Resource(_, resource) => Some(resource),
+            Self::Installation(_) | Self::Configuration(_) => None,
+        }
+    }
 }
 
 impl Endpoint {
