@@ -58,6 +58,9 @@ async fn settling_says_what_it_did() {
     assert!(world.all().await.is_empty());
     world.install("icfg_1", &[]).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Active);
+    // What an active installation owes was written by somebody else, and is in nobody's way.
+    world.put(json!({ "pk": "installation#icfg_1", "sk": "work#finalize" })).await;
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Active);
     assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
 }
 

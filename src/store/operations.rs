@@ -50,15 +50,10 @@ impl Store {
         in_time(async {
             // Uninstalled or finalized in between, it is settled by the next transaction.
             loop {
-                if self.mark_settled(id, now, "#state = :active", false).await? {
-                    return Ok(Settled::Active);
-                }
-                let deleted = "attribute_exists(pk) AND #state <> :active";
-                if self.mark_settled(id, now, deleted, true).await? {
-                    return Ok(Settled::Due);
-                }
-                if self.mark_settled(id, now, deleted, false).await? {
-                    return Ok(Settled::Finalized);
+                for settled in [Settled::Active, Settled::Due, Settled::Finalized] {
+                    if self.mark_settled(id, now, settled).await? {
+                        return Ok(settled);
+                    }
                 }
                 if self.get(keys::installation(id)).await?.is_none() {
                     return Ok(Settled::Unknown);
@@ -68,33 +63,40 @@ impl Store {
         .await
     }
 
-    /// Settles, and makes a finalization due that is owed; or else only where none is.
+    /// Settles an installation of which this is true, as far as a transaction can make it so.
     async fn mark_settled(
         &self,
         id: &InstallationId,
         now: Timestamp,
-        condition: &str,
-        makes_due: bool,
+        settled: Settled,
     ) -> Result<bool, Error> {
-        let settled = Expression::new("SET billing = :settled, updatedAt = :now")
+        let change = Expression::new("SET billing = :settled, updatedAt = :now")
             .value(":settled", s("settled"))
             .value(":now", time(now));
+        let condition = match settled {
+            Settled::Active => "#state = :active",
+            Settled::Due | Settled::Finalized => "attribute_exists(pk) AND #state <> :active",
+            Settled::Unknown => return Ok(false),
+        };
         let condition = Expression::new(condition).name("#state", "state");
         let condition = condition.value(":active", s("active"));
         let mut transaction = Transaction::on(&self.table);
-        transaction.update(Row::Installation, keys::installation(id), settled, condition);
+        transaction.update(Row::Installation, keys::installation(id), change, condition);
         let finalization = Owed::Finalize.key(id);
-        if makes_due {
-            let due = Expression::new(
-                "SET due_shard = :shard, due_at = :now REMOVE failures, failing_since",
-            )
-            .value(":shard", s(Owed::Finalize.shard(id)))
-            .value(":now", time(now));
-            let there = Expression::new("attribute_exists(pk)");
-            transaction.update(Row::Other, finalization, due, there);
-        } else {
+        match settled {
+            Settled::Due => {
+                let due = Expression::new(
+                    "SET due_shard = :shard, due_at = :now REMOVE failures, failing_since",
+                )
+                .value(":shard", s(Owed::Finalize.shard(id)))
+                .value(":now", time(now));
+                let there = Expression::new("attribute_exists(pk)");
+                transaction.update(Row::Other, finalization, due, there);
+            }
             // Uninstalled a moment ago, it may be owed by now.
-            transaction.check(Row::Other, finalization, absent());
+            Settled::Finalized => transaction.check(Row::Other, finalization, absent()),
+            // What is active owes none.
+            Settled::Active | Settled::Unknown => {}
         }
         Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
     }
