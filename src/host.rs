@@ -14,10 +14,6 @@ use crate::credentials::WebIdentity;
 use crate::http::Endpoint;
 use crate::telemetry;
 
-/// A request takes some 500 small blocks of memory and gives them back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What can end a function.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
