@@ -315,3 +315,19 @@ fn an_answer_of_vercel_as_large_as_it_likes() {
     let headers = "x: y\n".repeat(100_000);
     assert_eq!(vercel::answered(format!("204\n{headers}\n").as_bytes()), 503);
 }
+
+/// An import is as long as it likes, and so are its lines: neither is held in memory.
+#[test]
+fn an_import_as_large_as_it_likes() {
+    let line = vec![b'x'; 16 * 1024 * 1024];
+    assert_eq!(import::refused(&line).into_keys().collect::<Vec<_>>(), [1]);
+    for name in ["id", "accessToken", "surprise"] {
+        let line = format!(
+            r#"{{"installation":{{"id":"icfg_1","accountId":"acc_1","{name}":"{}"}}}}"#,
+            "x".repeat(1024 * 1024 - 100),
+        );
+        assert_eq!(import::refused(line.as_bytes()).len(), 1, "{name}");
+    }
+    let lines = "{}\n".repeat(20_000);
+    assert_eq!(import::refused(lines.as_bytes()).len(), 20_000);
+}

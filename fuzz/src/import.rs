@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use teardown_dev::cli::import::import_lines;
+use tokio::io::BufReader;
 
-use super::cpu;
+use super::cost::{self, ANSWER, Most};
 use super::stand::{Items, NOWHERE, Stand};
 
 /// What the seeds have where a secret stands: no message repeats it.
 const SECRET: &str = "S3CRET-abcdefghijklmnopqrstuvwxyz";
+
+/// The most memory that an import may take at a time: a line has up to 1 MiB, and some thousand wait.
+const MOST_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Takes an input for the target.
 pub fn target(input: &[u8]) {
@@ -20,8 +24,7 @@ pub fn target(input: &[u8]) {
 pub fn refused(input: &[u8]) -> BTreeMap<u64, String> {
     STAND.with(|stand| {
         let lines: Vec<_> = input.split_inclusive(|byte| *byte == b'\n').collect();
-        let times = u32::try_from(lines.len()).unwrap().max(1);
-        let (imported, refused, items) = cpu::bounded(input, times, || stand.import(input));
+        let (imported, refused, items) = stand.import(input);
         for (line, reason) in &refused {
             assert!((1..=lines.len() as u64).contains(line), "{line}: {reason}");
             assert!(!reason.is_empty() && !reason.contains(char::is_control), "{reason:?}");
@@ -47,15 +50,25 @@ impl Stand {
         let refused = Arc::new(Mutex::new(BTreeMap::new()));
         let heard = Arc::clone(&refused);
         let hear = move |line, reason: &str| {
-            let before = heard.lock().unwrap().insert(line, reason.to_owned());
-            assert_eq!(before, None, "line {line} is refused twice");
+            // What is kept of it is the test's own memory.
+            allocation_counter::opt_out(|| {
+                let before = heard.lock().unwrap().insert(line, reason.to_owned());
+                assert_eq!(before, None, "line {line} is refused twice");
+            });
         };
-        self.runtime.block_on(async {
-            let imported = import_lines(lines, &self.store, hear).await.unwrap();
+        // Each line may take an answer's time, and 64 KiB of one as well.
+        let times = lines.split(|byte| *byte == b'\n').count() + lines.len() / (64 * 1024);
+        let cpu = ANSWER.cpu * u32::try_from(times).unwrap();
+        let imported = cost::bounded(lines, &Most { cpu, bytes: MOST_BYTES }, || {
+            let stream = BufReader::with_capacity(64 * 1024, lines);
+            self.runtime.block_on(import_lines(stream, &self.store, hear)).unwrap()
+        });
+        let items = self.runtime.block_on(async {
             let items = self.items().await;
             self.reset(&items).await;
-            let refused = std::mem::take(&mut *refused.lock().unwrap());
-            (imported, refused, items)
-        })
+            items
+        });
+        let refused = std::mem::take(&mut *refused.lock().unwrap());
+        (imported, refused, items)
     }
 }

@@ -5,7 +5,7 @@
 //! with what it finds out (`fuzz/run`).
 
 mod answer;
-mod cpu;
+mod cost;
 pub mod import;
 pub mod request;
 mod stand;

@@ -11,8 +11,9 @@ use teardown::Endpoint;
 use teardown::http::{Ids, RawIds, Route};
 
 use super::answer::Answer;
+use super::cost::{self, ANSWER};
+use super::cut;
 use super::stand::{CRON_SECRET, NOWHERE, Stand, claims, sign};
-use super::{cpu, cut};
 
 const ENDPOINTS: [Endpoint; 4] = [
     Endpoint::DeleteResource,
@@ -37,7 +38,7 @@ pub fn answers(input: &[u8]) -> Option<u16> {
         let mut statuses = Vec::new();
         for endpoint in ENDPOINTS {
             let handle = stand.app.handle(endpoint, request.clone());
-            let response = cpu::bounded(input, 1, || stand.runtime.block_on(handle));
+            let response = cost::bounded(input, &ANSWER, || stand.runtime.block_on(handle));
             statuses.push(stand.runtime.block_on(Answer::check(response)).status);
         }
         stand.runtime.block_on(async {

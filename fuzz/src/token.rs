@@ -18,8 +18,9 @@ use teardown_dev::issuer::Issuer;
 use tokio::runtime::Runtime;
 
 use super::answer::Answer;
+use super::cost::{self, ANSWER};
+use super::cut;
 use super::stand::{AUD, ISS, ISSUER, KID, LATER, NOWHERE, jwks, runtime};
-use super::{cpu, cut};
 
 /// Takes an input for the target.
 pub fn target(input: &[u8]) {
@@ -69,7 +70,7 @@ impl Stand {
         let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
         let authenticate = self.verifier.authenticate(&headers);
-        let caller = cpu::bounded(input, 1, || self.runtime.block_on(authenticate));
+        let caller = cost::bounded(input, &ANSWER, || self.runtime.block_on(authenticate));
         if let Err(error) = &caller {
             let response = respond(&Err((*error).into()), None);
             let answer = self.runtime.block_on(Answer::check(response));

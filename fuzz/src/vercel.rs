@@ -16,8 +16,9 @@ use teardown::Endpoint;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::answer::Answer;
+use super::cost::{self, ANSWER};
+use super::cut;
 use super::stand::{Stand, claims, sign};
-use super::{cpu, cut};
 
 /// The installation's access token.
 const SECRET: &str = "S3CRET-of-icfg_1";
@@ -103,7 +104,7 @@ impl Vercel {
         let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
         let handle = self.stand.app.handle(Endpoint::DeleteConfiguration, self.request());
         let response = tracing::subscriber::with_default(subscriber, || {
-            cpu::bounded(input, 1, || self.stand.runtime.block_on(handle))
+            cost::bounded(input, &ANSWER, || self.stand.runtime.block_on(handle))
         });
         let answer = self.stand.runtime.block_on(Answer::check(response));
         let means: &[u16] = match (answer.status, answer.code.as_str()) {

@@ -1,0 +1,38 @@
+//! What an answer may cost.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The most that a piece of work may take in the thread that does it.
+pub(crate) struct Most {
+    /// CPU time.
+    pub(crate) cpu: Duration,
+    /// Memory that is held at a time, in bytes.
+    pub(crate) bytes: u64,
+}
+
+/// The most that an answer may take, however much is sent for it.
+pub(crate) const ANSWER: Most = Most { cpu: Duration::from_millis(100), bytes: 2 * 1024 * 1024 };
+
+/// Does a piece of work, and fails where it takes more.
+pub(crate) fn bounded<T>(input: &[u8], most: &Most, work: impl FnOnce() -> T) -> T {
+    let before = thread_cpu();
+    let mut result = None;
+    // A panic that passed through the measurement would leave it open, and whoever catches it and
+    // goes on, as proptest does, would come to its deepest nesting.
+    let memory = allocation_counter::measure(|| {
+        result = Some(catch_unwind(AssertUnwindSafe(work)));
+    });
+    let took = thread_cpu().saturating_sub(before);
+    let result = result.expect("it is done").unwrap_or_else(|panic| resume_unwind(panic));
+    assert!(took <= most.cpu, "{took:?} of CPU for {}", input.escape_ascii());
+    let bytes = memory.bytes_max;
+    assert!(bytes <= most.bytes, "{bytes} bytes of memory for {}", input.escape_ascii());
+    result
+}
+
+fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
+}
