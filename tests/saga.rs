@@ -223,6 +223,35 @@ async fn a_fault_at_any_call_is_overcome() {
     }
 }
 
+/// E3, F4: an installation that changes while Vercel is asked does not make a request wait for its own
+/// lease: it goes by what is there then.
+#[tokio::test]
+async fn its_own_lease_stands_in_no_requests_way() {
+    for settled in [true, false] {
+        let world = world().await;
+        let gate = Arc::new(Semaphore::new(0));
+        world.vercel.script([Answer::EffectThenReset, Answer::Gate(gate.clone(), 409)]);
+        let meanwhile = async {
+            while world.vercel.heard().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            if !settled {
+                world.reopen("icfg_1").await;
+            }
+            let uninstalled = world.delete(I1).send().await.whole();
+            assert_eq!(uninstalled, (200, json!({ "finalized": settled })));
+            gate.add_permits(1);
+        };
+        let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+        assert_eq!(first.status, 204, "{settled} {:?}", first.error());
+        // With a token there is something to be asked of Vercel yet: 403 from then on.
+        assert_eq!(world.vercel.heard().len(), if settled { 2 } else { 3 });
+        let items = world.items("icfg_1").await;
+        assert!(!items.contains_key("work#configuration"), "{settled}");
+        assert!(items["#installation"].get("configurationDeletedAt").is_some(), "{settled}");
+    }
+}
+
 /// F5: whoever is late with an intent that was withdrawn does not withdraw a later one.
 #[tokio::test]
 async fn a_late_refusal_withdraws_no_other_intent() {

@@ -79,9 +79,14 @@ impl Configurations {
         let id = &request.grant.installation;
         let provenance = Provenance { by: request.grant.by.clone(), at: request.at, reason: None };
         let mut patience = Patience::default();
+        let mut held = None;
         loop {
             let now = self.clock.timestamp();
-            let seen = patience.spend(self.store.see(id, request.key.as_ref(), now)).await?;
+            let mut seen = patience.spend(self.store.see(id, request.key.as_ref(), now)).await?;
+            // Where the installation changed while Vercel was asked, the lease is here still.
+            if let Some(intent) = &mut seen.intent {
+                intent.own = held == Some(intent.fence);
+            }
             match plan(request, &seen, now) {
                 Next::Answer(answer) => return Ok(Done::before(answer)),
                 Next::Refuse(error) => return Err(error),
@@ -107,6 +112,7 @@ impl Configurations {
                 Next::Call(stored, token) => {
                     let begin = self.store.begin(request, &seen, stored, now, now + LEASE);
                     let Some(lease) = patience.spend(begin).await? else { continue };
+                    held = Some(lease.fence);
                     let asking =
                         Asking { lease: &lease, provenance: &provenance, request: Some(request) };
                     match self.ask(&asking, &seen, token, &mut patience).await? {

@@ -105,6 +105,8 @@ pub struct Intent {
     pub leased_until: Timestamp,
     /// Whether an attempt got no definite answer, or is not known to have got one.
     pub unclear: bool,
+    /// Whether who sees it has that lease: it stands in nobody's way then.
+    pub own: bool,
 }
 
 /// What is recorded of a request with its commit.
@@ -219,9 +221,10 @@ impl Stored {
 }
 
 impl Intent {
+    /// How long somebody else has the lease yet.
     fn lease_left(&self, now: Timestamp) -> Option<Duration> {
         let left = self.leased_until.as_secs().saturating_sub(now.as_secs());
-        (left > 0).then(|| Duration::from_secs(left))
+        (left > 0 && !self.own).then(|| Duration::from_secs(left))
     }
 }
 

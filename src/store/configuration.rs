@@ -141,19 +141,21 @@ impl Store {
         let condition = match &seen.intent {
             None => absent(),
             // Its worker may be late, and have marked it since.
-            Some(intent) => held(intent.fence)
-                .and(
-                    Expression::new("attribute_not_exists(lease_until) OR lease_until <= :now")
-                        .value(":now", time(now)),
-                )
-                .and(
-                    if intent.unclear {
-                        Expression::new("unclear = :marked")
-                    } else {
-                        Expression::new("attribute_not_exists(unclear) OR unclear <> :marked")
-                    }
-                    .value(":marked", AttributeValue::Bool(true)),
-                ),
+            Some(intent) => {
+                let as_marked = if intent.unclear {
+                    Expression::new("unclear = :marked")
+                } else {
+                    Expression::new("attribute_not_exists(unclear) OR unclear <> :marked")
+                };
+                let as_marked = as_marked.value(":marked", AttributeValue::Bool(true));
+                let held = held(intent.fence).and(as_marked);
+                if intent.own {
+                    held
+                } else {
+                    let over = "attribute_not_exists(lease_until) OR lease_until <= :now";
+                    held.and(Expression::new(over).value(":now", time(now)))
+                }
+            }
         };
         let mut unchanged = as_seen(stored);
         if stored.deletion.is_none() && !unclear {
@@ -344,5 +346,6 @@ fn parse_intent(item: &Item) -> Result<Intent, Error> {
         fence: fence.ok_or_else(|| Malformed::error(item, "it has no `fence`"))?,
         leased_until: keys::moment(item, "lease_until").unwrap_or(Timestamp::from_secs(0)),
         unclear: keys::truth(item, "unclear"),
+        own: false,
     })
 }

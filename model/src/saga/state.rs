@@ -202,6 +202,7 @@ impl Seen {
             fence: intent.fence.into(),
             leased_until: now() + Duration::from_secs(if intent.leased { 9 } else { 0 }),
             unclear: intent.unclear,
+            own: false,
         });
         let token = self.token.then(|| Secret::new("token".to_owned()));
         real::Seen { recorded, installation: Some(installation), token, intent }
