@@ -329,6 +329,10 @@ fn history(number: usize, all: &[Done], end: End) -> History {
         }
     }
     let from = all.iter().map(|done| done.until).max().unwrap_or_default() + 1;
+    // What was due by then may come before what a request has left open.
+    let line = format!("[{from:3}       ] the sweeps after it");
+    let part = Part::Finalizes;
+    events.push(Event { part, from, until: None, certain: false, line });
     let line = format!("[{from:3}       ] the end: {end:?}");
     let part = Part::Ends(end.clone());
     events.push(Event { part, from, until: Some(from), certain: true, line });
