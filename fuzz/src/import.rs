@@ -56,8 +56,10 @@ impl Stand {
                 assert_eq!(before, None, "line {line} is refused twice");
             });
         };
-        // Each line may take an answer's time, and 64 KiB of one as well.
-        let times = lines.split(|byte| *byte == b'\n').count() + lines.len() / (64 * 1024);
+        // Each line may take an answer's time; one that is longer than a line may be, as much for each
+        // such length, since all of it is read.
+        let count = lines.split_inclusive(|byte| *byte == b'\n').count().max(1);
+        let times = count + lines.len() / (1024 * 1024);
         let cpu = ANSWER.cpu * u32::try_from(times).unwrap();
         let imported = cost::bounded(lines, &Most { cpu, bytes: MOST_BYTES }, || {
             let stream = BufReader::with_capacity(64 * 1024, lines);

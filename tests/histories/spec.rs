@@ -17,7 +17,7 @@ use super::plan::{Billing, By, Installed, Op};
 /// An answer, by its status and code, or what else tells it from others.
 pub type Answer = &'static str;
 
-/// All answers that there can be. Each occurs in a long run.
+/// All answers that there can be. Each occurs in a run of the default size.
 pub const ANSWERS: [Answer; 20] = [
     "204",
     "200 finalized",
