@@ -21,17 +21,23 @@ pub(crate) mod work;
 use std::time::{Duration, Instant};
 
 use aws_config::{ConfigLoader, SdkConfig};
+use aws_runtime::invocation_id::InvocationIdInterceptor;
+use aws_runtime::request_info::RequestInfoInterceptor;
+use aws_runtime::user_agent::UserAgentInterceptor;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::{ReconnectMode, RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    ConfigBag, IdentityCache, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
+    ConfigBag, IdentityCache, Intercept, RuntimeComponents, SharedInterceptor,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_dynamodb::error::{BoxError, SdkError};
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
     BeforeTransmitInterceptorContextRef, InterceptorContext,
 };
+use aws_smithy_runtime_api::client::interceptors::disable_interceptor;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 
 use futures_util::future::BoxFuture;
@@ -59,6 +65,9 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
 /// The longest wait, so that 8 s hold a dozen attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// What AWS's records say of who called.
+const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION"));
 
 /// More attempts than [`PATIENCE`] has room for, so that time alone ends them.
 const MAX_ATTEMPTS: u32 = 100;
@@ -194,17 +203,17 @@ pub fn client(config: &SdkConfig) -> Client {
     // Unless it is told, it adds up the longest waits of all attempts to find it, at every call.
     let identities =
         IdentityCache::lazy().load_timeout(PATIENCE).buffer_time(RENEWED_BEFORE).build();
-    let config = aws_sdk_dynamodb::config::Builder::from(config)
+    let mut config = aws_sdk_dynamodb::config::Builder::from(config)
         .timeout_config(timeouts)
         .identity_cache(identities)
         .retry_config(retries)
         .retry_partition(partition)
         .retry_classifier(CancelledTransactions)
-        .interceptor(CountCalls)
         // Answers are small and attempts are bounded: nothing here streams.
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .build();
-    Client::from_conf(config)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    // Permanent: nothing of ours is ever disabled, so it need not be looked up whether it is.
+    config.push_interceptor(SharedInterceptor::permanent(EachCall));
+    Client::from_conf(config.build())
 }
 
 /// Repeats transactions that were cancelled by what passes.
@@ -226,13 +235,38 @@ impl ClassifyRetry for CancelledTransactions {
     }
 }
 
-/// Counts the attempts of a request for its log line.
+/// What is of our own at each call: its attempts are counted, and it says who sends it in one header.
+/// The SDK's own four are long, made and signed for each attempt, and of no use to DynamoDB.
 #[derive(Debug)]
-struct CountCalls;
+struct EachCall;
 
-impl Intercept for CountCalls {
+impl Intercept for EachCall {
     fn name(&self) -> &'static str {
-        "count calls"
+        "each call"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let reason = "DynamoDB does without";
+        config
+            .interceptor_state()
+            .store_put(disable_interceptor::<UserAgentInterceptor>(reason))
+            .store_put(disable_interceptor::<InvocationIdInterceptor>(reason))
+            .store_put(disable_interceptor::<RequestInfoInterceptor>(reason));
+        Ok(())
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        context.request_mut().headers_mut().insert("user-agent", USER_AGENT);
+        Ok(())
     }
 
     fn read_before_transmit(
