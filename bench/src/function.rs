@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -32,6 +33,38 @@ impl Cores {
     pub(crate) fn pin_others(self) -> anyhow::Result<()> {
         pin(self.others)
     }
+}
+
+/// Keeps the function's core from halting, by a loop that runs only while nothing else would there. It
+/// ends when dropped.
+pub(crate) struct Awake(Child);
+
+impl Awake {
+    /// None where there is no core for the function alone, or no `chrt`.
+    pub(crate) fn keep(cores: Option<Cores>) -> anyhow::Result<Option<Self>> {
+        if cores.is_none() {
+            return Ok(None);
+        }
+        let mut idle = Command::new("chrt");
+        idle.args(["--idle", "0", "sh", "-c", "while :; do :; done"]).stdin(Stdio::null());
+        on_its_core(cores, || match idle.spawn() {
+            Ok(process) => Ok(Some(Self(process))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context("chrt"),
+        })
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        end(&mut self.0);
+    }
+}
+
+fn end(process: &mut Child) {
+    // It may have ended by itself.
+    let _ = process.kill();
+    let _ = process.wait();
 }
 
 fn pin(core: usize) -> anyhow::Result<()> {
@@ -155,9 +188,7 @@ impl Function {
 
 impl Drop for Function {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        end(&mut self.process);
     }
 }
 

@@ -28,7 +28,7 @@ use teardown_dev::issuer::Issuer;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::function::{Cores, on_its_core};
+use crate::function::{Awake, Cores, on_its_core};
 use crate::measure::{Effort, Side, quantile};
 use crate::report::{Report, print_purges};
 use crate::requests::{INSTALLATIONS, INTEGRATION, ISSUER, Requests, token};
@@ -81,6 +81,9 @@ fn beside_peer(
     cores: Option<Cores>,
     effort: Effort,
 ) -> anyhow::Result<()> {
+    let awake = Awake::keep(cores)?;
+    let machine =
+        format!("{machine}, {}", if awake.is_some() { "kept awake" } else { "at times halted" });
     let issuer = Issuer::generate()?;
     let jwks_url = runtime.block_on(runtime.spawn(serve_jwks(issuer.jwks().to_string())))??;
     let prepare = || {
@@ -113,7 +116,7 @@ fn beside_peer(
         functions: &functions,
         peer: Size::of(folder)?,
     };
-    print_title(binary, machine);
+    print_title(binary, &machine);
     report.print();
     if let Some(sweep) = sweep {
         print_purges(sweep, &purge::measure(runtime, sweep, &issuer, cores)?);
