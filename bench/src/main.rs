@@ -2,6 +2,7 @@
 //! Node.js. `bench/run` says what and how.
 
 mod attack;
+mod database;
 mod function;
 mod lambda;
 mod load;
@@ -23,16 +24,16 @@ use rustix::time::{ClockId, clock_gettime};
 use teardown::auth::jws::Jws;
 use teardown::auth::keys::KeySet;
 use teardown::clock::{Clock, Timestamp};
-use teardown_dev::embedded::Embedded;
 use teardown_dev::issuer::Issuer;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::database::Database;
 use crate::function::{Awake, Cores, on_its_core};
 use crate::measure::{Effort, Side, quantile};
 use crate::report::{Report, print_purges};
-use crate::requests::{INSTALLATIONS, INTEGRATION, ISSUER, Requests, token};
-use crate::seed::{IDEMPOTENCY_TABLE, TABLE, make_idempotency_table, seed};
+use crate::requests::{INTEGRATION, ISSUER, Requests, token};
+use crate::seed::{IDEMPOTENCY_TABLE, TABLE};
 use crate::size::Size;
 
 const USAGE: &str = "usage: teardown-bench [--quick] NODE SERVER DELETE_RESOURCE [SWEEP]\n       \
@@ -47,7 +48,7 @@ fn main() -> anyhow::Result<()> {
     if let Some(cores) = cores {
         cores.pin_others()?;
     }
-    // Its one worker serves the embedded DynamoDBs and the keys from now on.
+    // Its one worker serves the keys, and the embedded DynamoDBs that are not a side's, from now on.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match &arguments[..] {
@@ -86,27 +87,26 @@ fn beside_peer(
         format!("{machine}, {}", if awake.is_some() { "kept awake" } else { "at times halted" });
     let issuer = Issuer::generate()?;
     let jwks_url = runtime.block_on(runtime.spawn(serve_jwks(issuer.jwks().to_string())))??;
-    let prepare = || {
-        let dynamodb = runtime.block_on(Embedded::start(None))?.url();
-        let seed = seed(dynamodb.clone(), effort.resources(), INSTALLATIONS);
-        let resources = runtime.block_on(runtime.spawn(seed))??;
-        let mut environment = environment(&issuer, dynamodb.clone());
+    let environment = |dynamodb| {
+        let mut environment = environment(&issuer, dynamodb);
         environment.push(("OIDC_JWKS_URL", jwks_url.clone()));
-        anyhow::Ok((dynamodb, environment, resources))
+        environment
     };
-    let (_, environment, resources) = prepare()?;
-    let ours = Side { command: vec![binary.to_owned()], environment, cores };
-    let (dynamodb, mut environment, _) = prepare()?;
-    runtime.block_on(runtime.spawn(make_idempotency_table(dynamodb)))??;
-    environment.push(("IDEMPOTENCY_TABLE_NAME", IDEMPOTENCY_TABLE.to_owned()));
-    environment.push(("NODE_ENV", "production".to_owned()));
+    let (database, resources) = Database::start(effort.resources(), false)?;
+    let variables = environment(database.url());
+    let ours = Side { command: vec![binary.to_owned()], environment: variables, cores, database };
+    let (database, _) = Database::start(effort.resources(), true)?;
+    let mut variables = environment(database.url());
+    variables.push(("IDEMPOTENCY_TABLE_NAME", IDEMPOTENCY_TABLE.to_owned()));
+    variables.push(("NODE_ENV", "production".to_owned()));
     // Such as the SDK's, that it will want a newer Node.js one day.
-    environment.push(("NODE_NO_WARNINGS", "1".to_owned()));
-    let peer = Side { command: vec![node, server.clone()], environment, cores };
+    variables.push(("NODE_NO_WARNINGS", "1".to_owned()));
+    let command = vec![node, server.clone()];
+    let peer = Side { command, environment: variables, cores, database };
     let requests = Requests::sign(&issuer, &resources)?;
 
     let verification = on_its_core(cores, || verification(&issuer))?;
-    let [peer, ours] = measure::by_turns(&[peer, ours], &requests, effort)?;
+    let [peer, ours] = measure::by_turns([peer, ours], &requests, effort)?;
     let functions = sizes(binary)?;
     let folder = server.parent().context("the peer is in a folder")?;
     let report = Report {

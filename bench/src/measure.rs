@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
+use crate::database::Database;
 use crate::function::{Cores, Function, Memory, on_its_core};
 use crate::load::Load;
 use crate::requests::Requests;
 
 /// Keep-alive connections of a load.
 pub(crate) const CONNECTIONS: [usize; 3] = [1, 32, 256];
-/// First deletes of the warm-up. They are what is replayed.
-const WARM_UP: usize = 1000;
+/// First deletes before the loads of a round. They are what is replayed.
+const WARM_UP: usize = 500;
 /// First deletes of a load, at most.
-const DELETES: usize = 4000;
+const DELETES: usize = 1500;
 
 /// What a load asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,10 +44,10 @@ impl Effort {
     pub(crate) const FULL: Self = Self { starts: 20, rounds: 3, time: Duration::from_secs(2) };
     pub(crate) const QUICK: Self = Self { starts: 3, rounds: 1, time: Duration::from_millis(500) };
 
-    /// How many resources a side may need. One more start is that of the server that is loaded; one
-    /// more round warms up.
+    /// How many resources a side may need: for its starts, one more of them that of the server that is
+    /// loaded, or for a round.
     pub(crate) fn resources(self) -> usize {
-        self.starts + 1 + WARM_UP + (self.rounds + 1) * CONNECTIONS.len() * DELETES
+        (self.starts + 1).max(WARM_UP + CONNECTIONS.len() * DELETES)
     }
 }
 
@@ -55,6 +56,7 @@ pub(crate) struct Side {
     pub(crate) command: Vec<PathBuf>,
     pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) cores: Option<Cores>,
+    pub(crate) database: Database,
 }
 
 /// What was measured of a side.
@@ -99,15 +101,16 @@ impl Side {
 /// A side whose server runs.
 struct Running<'a> {
     server: Function,
+    database: Database,
     figures: Figures,
     requests: &'a Requests,
-    /// How many of the deletes were sent.
+    /// How many of the deletes were sent in this round.
     deleted: usize,
 }
 
 /// Measures each side by turns, in this order.
 pub(crate) fn by_turns<const N: usize>(
-    sides: &[Side; N],
+    sides: [Side; N],
     requests: &Requests,
     effort: Effort,
 ) -> anyhow::Result<[Figures; N]> {
@@ -118,17 +121,16 @@ pub(crate) fn by_turns<const N: usize>(
         }
     }
     let mut running = Vec::new();
-    for (side, starts) in sides.iter().zip(starts) {
+    for (side, starts) in sides.into_iter().zip(starts) {
         let (server, _) = side.start(&requests.deletes[effort.starts])?;
         let at_rest = server.memory()?;
         let figures = Figures { starts, at_rest, after_load: at_rest, loads: Vec::new() };
-        let deleted = effort.starts + 1;
-        running.push(Running { server, figures, requests, deleted });
-    }
-    for side in &mut running {
-        side.warm_up().context("the warm-up")?;
+        running.push(Running { server, database: side.database, figures, requests, deleted: 0 });
     }
     for round in 0..=effort.rounds {
+        for side in &mut running {
+            side.begin_round().context("the beginning of a round")?;
+        }
         for kind in KINDS {
             for connections in CONNECTIONS {
                 for side in &mut running {
@@ -146,11 +148,12 @@ pub(crate) fn by_turns<const N: usize>(
 }
 
 impl Running<'_> {
-    fn warm_up(&mut self) -> anyhow::Result<()> {
-        let requests = &self.requests.deletes[self.deleted..][..WARM_UP];
+    fn begin_round(&mut self) -> anyhow::Result<()> {
+        self.database.renew()?;
+        let requests = &self.requests.deletes[..WARM_UP];
         let load = Load { requests, again: false, status: 204, time: Duration::MAX };
         load.run(self.server.address(), 32)?;
-        self.deleted += WARM_UP;
+        self.deleted = WARM_UP;
         Ok(())
     }
 

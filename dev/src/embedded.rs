@@ -24,6 +24,16 @@ impl Embedded {
     ///
     /// Where the file is no database, or no port is free.
     pub async fn start(file: Option<&Path>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
+        Self::serve(file, listener)
+    }
+
+    /// Like [`Embedded::start`], at a port that was bound for it. It lives as long as the runtime.
+    ///
+    /// # Errors
+    ///
+    /// Where the file is no database.
+    pub fn serve(file: Option<&Path>, listener: TcpListener) -> anyhow::Result<Self> {
         let database = match file {
             None => Database::memory(),
             Some(path) => Database::new(&path.to_string_lossy()),
@@ -32,7 +42,6 @@ impl Embedded {
             None => anyhow!("{error}"),
             Some(path) => anyhow!("{}: {error}", path.display()),
         })?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
         let address = listener.local_addr()?;
         tokio::spawn(dynoxide::server::serve_on(listener, database));
         Ok(Self { address })
