@@ -252,6 +252,31 @@ async fn its_own_lease_stands_in_no_requests_way() {
     }
 }
 
+/// E3: where an intent is withdrawn, because Vercel refused somebody else, a request that is late with
+/// a deletion that may have taken effect since asks again: nobody else would.
+#[tokio::test]
+async fn a_late_doubt_is_cleared_up() {
+    let world = world().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::Gate(gate.clone(), 503), Answer::Status(409)]);
+    let meanwhile = async {
+        while world.vercel.heard().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_secs(31));
+        let withdrawn = world.delete(C1).key("k2").send().await;
+        assert_eq!(withdrawn.error(), (409, "upstream_refused"));
+        world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
+        gate.add_permits(1);
+    };
+    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    assert_eq!(first.status, 204, "{:?}", first.error());
+    assert_eq!(world.vercel.heard().len(), 5);
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+}
+
 /// F5: whoever is late with an intent that was withdrawn does not withdraw a later one.
 #[tokio::test]
 async fn a_late_refusal_withdraws_no_other_intent() {

@@ -24,7 +24,7 @@ use crate::store::keys;
 use crate::store::work::Lease;
 use crate::store::{Done, Patience, Store};
 use crate::vercel::{Said, Vercel};
-use crate::work::{self, Setback};
+use crate::work::{self, Ended, Setback};
 
 /// How long an intent is leased: longer than a request waits for DynamoDB (8 s) and for Vercel
 /// (12 s), so that nobody else begins while it does.
@@ -121,9 +121,13 @@ impl Configurations {
                         Outcome::InvoicesOpen => return Err(Error::InvoicesOpen),
                         Outcome::Open(setback) => {
                             let retry_after = setback.retry_after.unwrap_or(RETRY_AFTER);
+                            let unclear = setback.unclear == Some(true);
                             let now = self.clock.timestamp();
-                            work::put_off(&self.store, &lease, setback, now).await?;
-                            return Err(Error::UpstreamUnavailable { retry_after });
+                            let ended = work::put_off(&self.store, &lease, setback, now).await?;
+                            // Where another was refused meanwhile, nobody carries on from here.
+                            if !(unclear && ended == Ended::Lost) {
+                                return Err(Error::UpstreamUnavailable { retry_after });
+                            }
                         }
                         Outcome::Lost => {}
                     }

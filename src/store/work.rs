@@ -158,13 +158,14 @@ impl Store {
         }
     }
 
-    /// Ends a lease: it is owed still, and due then. What somebody else holds by now stays as it is.
+    /// Ends a lease: it is owed still, and due then. `false` where it is not ours any more; what
+    /// somebody else holds by now stays as it is.
     pub(crate) async fn put_off(
         &self,
         lease: &Lease,
         due: Timestamp,
         failure: Option<&Failure>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let change = match failure {
             None => Expression::new(
                 "SET due_at = :due REMOVE lease_until, failures, failing_since, last_error",
@@ -174,20 +175,21 @@ impl Store {
         self.end(lease, change.value(":due", time(due))).await
     }
 
-    /// Ends a lease: it is owed still, and due no more until somebody says so (G6).
+    /// Ends a lease: it is owed still, and due no more until somebody says so (G6). `false` as above.
     pub(crate) async fn park(
         &self,
         lease: &Lease,
         now: Timestamp,
         failure: &Failure,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let change = failed(lease, failure, "due_shard = :parked, due_at = :now");
         self.end(lease, change.value(":parked", s(PARKED)).value(":now", time(now))).await
     }
 
-    async fn end(&self, lease: &Lease, change: Expression) -> Result<(), Error> {
-        self.update_work(&lease.installation, &lease.owed, change, held(lease.fence)).await?;
-        Ok(())
+    async fn end(&self, lease: &Lease, change: Expression) -> Result<bool, Error> {
+        let held = held(lease.fence);
+        let before = self.update_work(&lease.installation, &lease.owed, change, held).await?;
+        Ok(before.is_some())
     }
 
     /// Changes a thing owed, if the condition holds, and gives its item as it was before; none where

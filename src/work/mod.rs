@@ -80,6 +80,8 @@ pub(crate) enum Ended {
     Unfinished,
     PutOff,
     Parked,
+    /// It failed, and somebody else has the lease by now, or nothing is owed any more.
+    Lost,
 }
 
 impl Worker {
@@ -268,16 +270,16 @@ pub(crate) async fn put_off(
     match next {
         retry::Next::Again(due) => {
             tracing::warn!(%installation, work, reason = failure.reason, again = %due, "put off");
-            store.put_off(lease, due, Some(&failure)).await?;
-            Ok(Ended::PutOff)
+            let held = store.put_off(lease, due, Some(&failure)).await?;
+            Ok(if held { Ended::PutOff } else { Ended::Lost })
         }
         retry::Next::Park => {
             tracing::error!(
                 %installation, work, reason = failure.reason, %since,
                 "parked: it has failed for too long"
             );
-            store.park(lease, now, &failure).await?;
-            Ok(Ended::Parked)
+            let held = store.park(lease, now, &failure).await?;
+            Ok(if held { Ended::Parked } else { Ended::Lost })
         }
     }
 }

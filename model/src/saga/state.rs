@@ -44,6 +44,8 @@ pub(super) struct Intent {
     pub(super) fence: u8,
     pub(super) leased: bool,
     pub(super) unclear: bool,
+    /// Whether who sees it has that lease; never so in the table.
+    pub(super) own: bool,
 }
 
 /// What a process saw: `teardown`'s `Seen`, in small.
@@ -111,6 +113,8 @@ pub(super) struct Process {
     pub(super) at: At,
     /// Whether it heard of Vercel that it is gone.
     pub(super) heard: bool,
+    /// The fencing token under which a request has begun, until it is answered.
+    pub(super) own: Option<u8>,
     /// Whether it deleted our side.
     pub(super) acted: bool,
 }
@@ -202,7 +206,7 @@ impl Seen {
             fence: intent.fence.into(),
             leased_until: now() + Duration::from_secs(if intent.leased { 9 } else { 0 }),
             unclear: intent.unclear,
-            own: false,
+            own: intent.own,
         });
         let token = self.token.then(|| Secret::new("token".to_owned()));
         real::Seen { recorded, installation: Some(installation), token, intent }
@@ -249,6 +253,7 @@ impl Process {
                 intent.fence = number(intent.fence);
             }
         };
+        self.own = self.own.map(&number);
         match &mut self.at {
             At::Beginning(seen) => of(seen),
             At::Taken(fence) | At::PuttingOff { fence, .. } => *fence = number(*fence),
@@ -312,6 +317,7 @@ impl State {
                     request,
                     at: At::Idle,
                     heard: false,
+                    own: None,
                     acted: false,
                 }),
                 exists: true,
@@ -330,9 +336,10 @@ impl State {
     }
 
     /// What a process sees.
-    pub(super) fn seen(&self, keyed: bool) -> Seen {
+    pub(super) fn seen(&self, keyed: bool, own: Option<u8>) -> Seen {
         let recorded = self.outcome.filter(|_| keyed);
         let Self { installation, token, intent, .. } = *self;
+        let intent = intent.map(|intent| Intent { own: own == Some(intent.fence), ..intent });
         Seen { recorded, installation, token, intent }
     }
 

@@ -49,8 +49,8 @@ impl Sagas {
             Action::Go(index) => self.go(state, index)?,
             Action::Answer(index, answer) => answered(state, index, answer)?,
             Action::Anew(index) => {
-                state.processes[index].at = At::Idle;
-                state.processes[index].heard = false;
+                let process = &mut state.processes[index];
+                (process.at, process.heard, process.own) = (At::Idle, false, None);
             }
             Action::Take(index) => {
                 let fence = self.next_fence(state);
@@ -101,17 +101,22 @@ impl Sagas {
     /// A process's next transaction or read.
     fn go(&self, state: &mut State, index: usize) -> Option<()> {
         let process = state.processes[index];
-        let seen = state.seen(process.is_keyed());
+        let seen = state.seen(process.is_keyed(), process.own);
+        let mut own = process.own;
         let next = match process.at {
             At::Idle if process.is_sweep() => return None,
             At::Idle => self.decide(process.request, seen),
             At::Taken(fence) => self.carry_on(state, fence),
             At::Beginning(seen) => match self.begin(state, &seen) {
                 None => At::Idle,
-                Some(fence) if seen.is_unclear() || self.has(Flaw::NotMarked) => {
-                    At::Asking { seen: seen.trim(), fence, lost: false }
+                Some(fence) => {
+                    own = Some(fence);
+                    if seen.is_unclear() || self.has(Flaw::NotMarked) {
+                        At::Asking { seen: seen.trim(), fence, lost: false }
+                    } else {
+                        At::Marking(seen.trim(), fence)
+                    }
                 }
-                Some(fence) => At::Marking(seen.trim(), fence),
             },
             At::Marking(..) if !self.held(state, process.fence()?, Flaw::MarkFence) => LOST,
             At::Marking(seen, fence) => {
@@ -141,11 +146,14 @@ impl Sagas {
             }
             At::PuttingOff { fence, unclear } => {
                 if self.held(state, fence, Flaw::PutOffFence) {
-                    let intent = Intent { fence, leased: false, unclear };
                     let fence = state.intent.map_or(fence, |intent| intent.fence);
-                    state.intent = Some(Intent { fence, ..intent });
+                    state.intent = Some(Intent { fence, leased: false, unclear, own: false });
+                    At::Ended(Ended::Later)
+                } else if unclear {
+                    LOST
+                } else {
+                    At::Ended(Ended::Later)
                 }
-                At::Ended(Ended::Later)
             }
             At::Recording => {
                 if state.outcome.is_some() && !self.has(Flaw::RecordOutcomeAbsent) {
@@ -161,14 +169,14 @@ impl Sagas {
             }
         };
         let process = &mut state.processes[index];
-        process.at = next;
+        (process.at, process.own) = (next, own);
         process.settle();
         Some(())
     }
 
     /// A sweep that took the intent carries on: `Configurations::carry_on`.
     fn carry_on(&self, state: &State, fence: u8) -> At {
-        let seen = state.seen(false);
+        let seen = state.seen(false, None);
         let ours = seen.intent.is_some_and(|intent| intent.fence == fence);
         if !ours && !self.has(Flaw::CarryOnFence) {
             return At::Idle;
@@ -254,6 +262,10 @@ impl Process {
         }
         if matches!(self.at, At::Idle | At::Ended(_)) {
             self.heard = false;
+        }
+        // Where it heard that Vercel's side is gone, it leaves no lease any more.
+        if self.heard || matches!(self.at, At::Ended(_)) {
+            self.own = None;
         }
     }
 }

@@ -36,7 +36,7 @@ impl Sagas {
             (None, there) => holds(Flaw::BeginAbsent, there.is_none()),
             (Some(was), there) => {
                 let same = there.is_some_and(|is| is.fence == was.fence);
-                let free = there.is_none_or(|is| !is.leased);
+                let free = was.own || there.is_none_or(|is| !is.leased);
                 let clear = there.is_none_or(|is| is.unclear == was.unclear);
                 holds(Flaw::BeginFence, same)
                     && holds(Flaw::BeginNotLeased, free)
@@ -58,7 +58,7 @@ impl Sagas {
             Some(was) if state.intent.is_none_or(|is| is.fence != was.fence) => was.fence + 1,
             _ => self.next_fence(state),
         };
-        state.intent = Some(Intent { fence, leased: true, unclear: seen.is_unclear() });
+        state.intent = Some(Intent { fence, leased: true, unclear: seen.is_unclear(), own: false });
         Some(fence)
     }
 
