@@ -11,8 +11,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
+use crate::gate::Gate;
 use crate::steps::Steps;
 use crate::wire::listen;
 
@@ -81,7 +81,7 @@ struct Inner {
     script: Mutex<VecDeque<Fault>>,
     lasting: Mutex<Fault>,
     operations: Mutex<VecDeque<(&'static str, Fault)>>,
-    held: Mutex<Option<(&'static str, Arc<Semaphore>)>>,
+    held: Mutex<Option<(&'static str, Gate)>>,
     holding: AtomicBool,
 }
 
@@ -153,8 +153,8 @@ impl Proxy {
     }
 
     /// Holds the next call of this operation until the gate is opened.
-    pub fn hold(&self, operation: &'static str, gate: Arc<Semaphore>) {
-        *self.0.held.lock().unwrap() = Some((operation, gate));
+    pub fn hold(&self, operation: &'static str, gate: impl Into<Gate>) {
+        *self.0.held.lock().unwrap() = Some((operation, gate.into()));
     }
 
     /// Whether a call is held, or was.
@@ -186,7 +186,7 @@ impl Proxy {
         let held = self.0.held.lock().unwrap().take_if(|(name, _)| *name == operation);
         if let Some((_, gate)) = held {
             self.0.holding.store(true, Ordering::SeqCst);
-            gate.acquire().await.unwrap().forget();
+            gate.pass().await;
         }
         let fault = self.fault_of(operation);
         match fault {

@@ -18,6 +18,7 @@ mod faults;
 mod finalization;
 mod functions;
 mod fuzz;
+mod gate;
 mod histories;
 mod installation;
 mod jwks;

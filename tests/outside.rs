@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use tokio::sync::Semaphore;
 
+use crate::gate::Gate;
 use crate::steps::Steps;
 use crate::wire::{empty, json, listen};
 use crate::world::{ISSUER, http_client, system};
@@ -40,6 +41,10 @@ pub enum Answer {
     Silence,
     /// Once the gate is opened, and then with this status and without an effect.
     Gate(Arc<Semaphore>, u16),
+    /// Once the gate is opened, and then so.
+    Held(Gate, Box<Self>),
+    /// It takes effect, and is answered as it should be once the gate is opened.
+    EffectThenHeld(Gate),
 }
 
 /// Answers to be given, one after the other; then the lasting one.
@@ -77,8 +82,19 @@ impl Script {
             }
             response
         };
-        match self.next() {
+        let mut next = self.next();
+        while let Answer::Held(gate, then) = next {
+            gate.pass().await;
+            next = *then;
+        }
+        match next {
+            Answer::Held(..) => unreachable!("it was let through"),
             Answer::Honest => Ok(effect.await),
+            Answer::EffectThenHeld(gate) => {
+                let answer = effect.await;
+                gate.pass().await;
+                Ok(answer)
+            }
             Answer::Refusal(_) if gone => Ok(effect.await),
             Answer::Status(status) | Answer::Refusal(status) => Ok(refused(status)),
             Answer::RetryAfter(status, after) => {
@@ -126,6 +142,10 @@ struct VercelInner {
     heard: Mutex<Vec<Heard>>,
     gone: Mutex<BTreeSet<String>>,
     finalized: Mutex<BTreeSet<String>>,
+    /// How often it has refused to delete a configuration that was there.
+    refusals: Mutex<BTreeMap<String, usize>>,
+    /// What it has deleted though it refused to, since it was asked.
+    contradicted: Mutex<BTreeSet<String>>,
     /// Where our endpoints are, if it calls Delete Installation back.
     calls_back: Mutex<Option<String>>,
 }
@@ -176,6 +196,11 @@ impl VercelApi {
         self.0.gone.lock().unwrap().contains(id)
     }
 
+    /// Whether it was deleted after a refusal, by a request that came before that.
+    pub fn contradicts_itself(&self, id: &str) -> bool {
+        self.0.contradicted.lock().unwrap().contains(id)
+    }
+
     pub fn is_finalized(&self, id: &str) -> bool {
         self.0.finalized.lock().unwrap().contains(id)
     }
@@ -186,8 +211,24 @@ impl VercelApi {
         let line = format!("{} {}", request.method(), request.uri().path_and_query().unwrap());
         self.0.heard.lock().unwrap().push(Heard { line, authorization: authorization.clone() });
         let path = request.uri().path().to_owned();
+        let id = path.strip_prefix("/v1/integrations/configuration/").unwrap_or_default();
         let gone = path.split('/').any(|segment| self.is_gone(segment));
-        self.0.script.answer(&authorization, gone, self.act(&path, &authorization)).await
+        let refusals = self.refusals(id);
+        let act = async {
+            if !self.is_gone(id) && self.refusals(id) > refusals {
+                self.0.contradicted.lock().unwrap().insert(id.to_owned());
+            }
+            self.act(&path, &authorization).await
+        };
+        let answer = self.0.script.answer(&authorization, gone, act).await?;
+        if !self.is_gone(id) && [400, 401, 403, 409].contains(&answer.status().as_u16()) {
+            *self.0.refusals.lock().unwrap().entry(id.to_owned()).or_default() += 1;
+        }
+        Ok(answer)
+    }
+
+    fn refusals(&self, id: &str) -> usize {
+        self.0.refusals.lock().unwrap().get(id).copied().unwrap_or_default()
     }
 
     async fn act(&self, path: &str, authorization: &str) -> Response<Full<Bytes>> {

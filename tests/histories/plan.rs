@@ -35,6 +35,21 @@ impl Op {
         }
     }
 
+    /// Another of its kind, under the same key if it has one.
+    fn another(&self) -> Self {
+        let mut another = self.clone();
+        match &mut another {
+            Self::DeleteResource { resource, .. } | Self::RegisterResource { resource, .. } => {
+                *resource = (*resource + 1) % RESOURCES;
+            }
+            Self::DeleteInstallation { cascade: it, .. }
+            | Self::DeleteConfiguration { with_team: it, .. }
+            | Self::RegisterInstallation { with_token: it, .. } => *it = !*it,
+            Self::Settle => {}
+        }
+        another
+    }
+
     /// Whether two requests are the same, whoever sent them (F2).
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -81,12 +96,40 @@ pub enum Step {
     Wait(Duration),
 }
 
+/// Where a worker is slow.
+#[derive(Clone, Copy, Debug)]
+pub enum At {
+    /// Before this call to DynamoDB.
+    Before(&'static str),
+    /// On the way to Vercel.
+    ToVercel,
+    /// On the way to Vercel, which then has no use for the request.
+    ToVercelInVain,
+    /// On the way back from Vercel.
+    FromVercel,
+}
+
+/// How a worker is overtaken: what leases are for.
+#[derive(Clone, Debug)]
+pub struct Overtaken {
+    pub at: At,
+    /// What passes meanwhile.
+    pub time: Duration,
+    /// Whether it lets go on first whom it has overtaken itself.
+    pub lets_go: bool,
+    /// What is done meanwhile.
+    pub by: Vec<Turn>,
+    /// Whether it does not go on after that, but has died there.
+    pub dies: bool,
+}
+
 /// A step, and what goes with it.
 #[derive(Clone, Debug)]
 pub struct Turn {
     pub step: Step,
     /// How often the client lets others go first.
     pub yields: u8,
+    pub overtaken: Option<Overtaken>,
     /// When it hangs up; what it asked for dies where it is.
     pub hangs_up: Option<Duration>,
     /// What happens to the next writes.
@@ -95,6 +138,22 @@ pub struct Turn {
     pub call: Option<(&'static str, Fault)>,
     pub vercel: Vec<Answer>,
     pub provider: Vec<Answer>,
+}
+
+impl Turn {
+    /// A turn in which nothing goes wrong.
+    fn of(step: Step) -> Self {
+        Self {
+            step,
+            yields: 0,
+            overtaken: None,
+            hangs_up: None,
+            writes: Vec::new(),
+            call: None,
+            vercel: Vec::new(),
+            provider: Vec::new(),
+        }
+    }
 }
 
 /// How an installation is at first; none where it is unknown.
@@ -121,7 +180,7 @@ impl Plan {
         let faulty = rng.u8(0..4) > 0;
         let clients = (0..rng.usize(3..=4))
             .map(|_| {
-                let turns = rng.usize(3..=5);
+                let turns = rng.usize(3..=4);
                 (0..turns).map(|_| turn(&mut rng, installations.len(), faulty)).collect()
             })
             .collect();
@@ -146,22 +205,64 @@ fn turn(rng: &mut Rng, installations: usize, faulty: bool) -> Turn {
         82..92 => Step::Sweep,
         _ => Step::Wait(Duration::from_secs([16, 31, 100][rng.usize(0..3)])),
     };
-    let mut turn = Turn {
-        step,
-        yields: rng.u8(0..12),
-        hangs_up: None,
-        writes: Vec::new(),
-        call: None,
-        vercel: Vec::new(),
-        provider: Vec::new(),
-    };
+    let mut turn = Turn { yields: rng.u8(0..12), ..Turn::of(step) };
     if rng.u8(0..4) == 0 {
         turn.writes.push(Fault::Late);
     }
     if faulty {
         add_faults(&mut turn, rng);
     }
+    let often = match turn.step {
+        Step::Ask(_, Op::DeleteConfiguration { .. }) => 2,
+        Step::Sweep => 3,
+        Step::Ask(..) => 10,
+        Step::Wait(_) => return turn,
+    };
+    if rng.u8(0..often) == 0 {
+        turn.overtaken = Some(overtaken(&mut turn, installations, rng, 0));
+    }
     turn
+}
+
+/// How a turn is overtaken by others, which may be overtaken themselves: `depth` is how deep it is in
+/// those.
+fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) -> Overtaken {
+    let saga = matches!(turn.step, Step::Ask(_, Op::DeleteConfiguration { .. }));
+    let vercel = [At::FromVercel, At::ToVercel, At::ToVercelInVain, At::ToVercelInVain];
+    let calls = ["TransactWriteItems", "UpdateItem", "TransactGetItems"];
+    let at = match turn.step {
+        Step::Ask(..) if !saga => At::Before("TransactWriteItems"),
+        _ if rng.bool() => vercel[rng.usize(0..vercel.len())],
+        _ => At::Before(calls[rng.usize(0..calls.len())]),
+    };
+    let by = (0..rng.u8(u8::from(depth == 0)..=2)).map(|_| {
+        let mut by = Turn::of(match (rng.u8(0..8), &turn.step) {
+            (0 | 1, _) => Step::Sweep,
+            (2, _) => Step::Ask(rng.usize(0..installations), op(rng)),
+            (3, Step::Ask(at, op)) => Step::Ask(*at, op.another()),
+            // The same again: it takes over.
+            (_, step) => step.clone(),
+        });
+        if depth < 2 && rng.u8(0..3) == 0 {
+            by.overtaken = Some(overtaken(&mut by, installations, rng, depth + 1));
+        }
+        by
+    });
+    let by = by.collect();
+    if saga && rng.bool() {
+        // Who overtakes leaves it open, or withdraws it, and what Vercel did unknown.
+        let answers = [
+            &[Answer::EffectThen(500), Answer::Reset, Answer::Reset][..],
+            &[Answer::EffectThen(500), Answer::Status(422)],
+            &[Answer::Status(422)],
+            &[Answer::Refusal(400)],
+            &[Answer::Refusal(400), Answer::EffectThen(500), Answer::Reset, Answer::Reset],
+        ];
+        turn.vercel = answers[rng.usize(0..answers.len())].to_vec();
+    }
+    // Longer than the leases of a request, of what follows an answer, and of a sweep.
+    let time = Duration::from_secs([31, 46, 100][rng.usize(0..3)]);
+    Overtaken { at, time, by, lets_go: rng.bool(), dies: rng.u8(0..4) == 0 }
 }
 
 fn add_faults(turn: &mut Turn, rng: &mut Rng) {
@@ -196,7 +297,8 @@ fn add_faults(turn: &mut Turn, rng: &mut Rng) {
         ];
         turn.call = Some((calls[rng.usize(0..calls.len())], faults[rng.usize(0..faults.len())]));
     }
-    if rng.u8(0..4) == 0 {
+    let saga = matches!(turn.step, Step::Ask(_, Op::DeleteConfiguration { .. }));
+    if rng.u8(0..if saga { 2 } else { 4 }) == 0 {
         let answers = [
             Answer::Status(429),
             Answer::Status(500),
@@ -205,6 +307,8 @@ fn add_faults(turn: &mut Turn, rng: &mut Rng) {
             Answer::EffectThen(500),
             Answer::EffectThenReset,
             Answer::Refusal(400),
+            Answer::Refusal(400),
+            Answer::Refusal(409),
             Answer::Refusal(409),
         ];
         let answer = &answers[rng.usize(0..answers.len())];

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::end::End;
 use super::plan::{Billing, By, Installed, Op};
 
 /// An answer, by its status and code, or what else tells it from others.
@@ -96,27 +97,6 @@ pub enum Part {
     Ends(End),
 }
 
-/// What is there at the end: in the table, at Vercel, and at the provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct End {
-    /// Of the installation; empty where it is unknown.
-    pub state: String,
-    pub settled: Option<bool>,
-    pub finalized: bool,
-    pub configuration_gone: bool,
-    pub token: bool,
-    /// The number that the installation has of them.
-    pub resources: usize,
-    pub live: BTreeMap<u8, bool>,
-    pub receipts: BTreeSet<String>,
-    pub work: BTreeSet<String>,
-    pub outcomes: BTreeSet<(&'static str, u8)>,
-    /// Under how many ids each thing was announced.
-    pub announced: BTreeMap<String, usize>,
-    /// Whether Vercel has what it has to have; what it has, where either is right.
-    pub at_vercel: (bool, bool),
-}
-
 impl State {
     pub fn new(installed: Option<&Installed>) -> Self {
         let resources = installed.into_iter().flat_map(|it| it.resources.iter().zip(0_u8..));
@@ -177,10 +157,12 @@ impl State {
             Part::Ends(end) => {
                 let (must, end) = (self.end(), end.clone());
                 // What may be at Vercel is right as it is.
-                let gone = if self.configuration_gone { end.at_vercel.0 } else { false };
+                let may_be_gone = self.configuration_gone || (self.asked && end.contradicted);
+                let gone = may_be_gone && end.at_vercel.0;
                 let gone = if self.gone_at_vercel { true } else { gone };
                 let finalized = must.1.unwrap_or(end.at_vercel.1);
-                let must = End { at_vercel: (gone, finalized), ..must.0 };
+                let at_vercel = (gone, finalized);
+                let must = End { at_vercel, contradicted: end.contradicted, ..must.0 };
                 if must == end { vec![self.clone()] } else { Vec::new() }
             }
         }
@@ -394,6 +376,7 @@ impl State {
             outcomes: self.outcomes.keys().copied().collect(),
             announced: announced.chain(deleted.then(|| ("itself".to_owned(), 1))).collect(),
             at_vercel: (self.gone_at_vercel, self.finalized_at_vercel == Some(true)),
+            contradicted: false,
         };
         (end, self.finalized_at_vercel)
     }

@@ -1,0 +1,248 @@
+//! A client's turn: what it asks, who overtakes it meanwhile, and what it hears.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use teardown::store::Store;
+use teardown::store::registry::{Record, RegisterError};
+
+use super::plan::{At, Billing, By, Op, Overtaken, Step, Turn};
+use super::spec::{ANSWERS, Answer};
+use crate::gate::Gate;
+use crate::outside;
+use crate::world::{ACCOUNT, CRON_SECRET, World, account, id, system, user};
+
+/// What was answered, or why nothing was that says whether it was done.
+pub type Heard = Result<Answer, String>;
+
+/// What a client did.
+pub struct Done {
+    pub client: usize,
+    pub step: Step,
+    pub from: usize,
+    pub until: usize,
+    pub heard: Heard,
+    /// Of the installation that it was about: the configuration was gone at Vercel by then.
+    pub gone: bool,
+}
+
+/// Where a plan is played.
+pub struct Scene<'a> {
+    world: &'a World,
+    store: &'a Store,
+    ids: &'a [String],
+    done: Mutex<Vec<Done>>,
+    count: AtomicUsize,
+}
+
+/// Who is held up.
+#[derive(Default)]
+pub struct Slow {
+    /// Where.
+    gate: Gate,
+    /// Open once it has ended.
+    end: Gate,
+}
+
+impl<'a> Scene<'a> {
+    pub fn new(world: &'a World, store: &'a Store, ids: &'a [String]) -> Self {
+        Self { world, store, ids, done: Mutex::default(), count: AtomicUsize::default() }
+    }
+
+    /// What was done.
+    pub fn done(self) -> Vec<Done> {
+        self.done.into_inner().unwrap()
+    }
+
+    /// Takes a turn; `before` is who is overtaken by it.
+    pub async fn take(&self, client: usize, turn: &Turn, before: Option<&Slow>) {
+        let slow = Slow::default();
+        if let Some(overtaken) = &turn.overtaken {
+            hold(self.world, overtaken.at, slow.gate.clone());
+        }
+        prepare(self.world, turn);
+        for _ in 0..turn.yields {
+            tokio::task::yield_now().await;
+        }
+        let step = hangs_up(turn, self.step(&turn.step));
+        let Some(overtaken) = &turn.overtaken else {
+            return self.watch(client, &turn.step, step).await;
+        };
+        let taken = async {
+            let heard = tokio::select! {
+                heard = step => {
+                    slow.gate.open();
+                    heard
+                }
+                true = slow.gate.reached(), if overtaken.dies => Err("died".to_owned()),
+            };
+            slow.end.open();
+            heard
+        };
+        tokio::join!(
+            self.watch(client, &turn.step, taken),
+            self.overtake(client, overtaken, &slow, before)
+        );
+    }
+
+    /// Does what is done while somebody is at the gate.
+    async fn overtake(
+        &self,
+        client: usize,
+        overtaken: &Overtaken,
+        slow: &Slow,
+        before: Option<&Slow>,
+    ) {
+        if !slow.gate.reached().await {
+            return;
+        }
+        self.world.clock.advance(overtaken.time);
+        if let Some(before) = before.filter(|_| overtaken.lets_go) {
+            before.gate.open();
+            before.end.reached().await;
+        }
+        for turn in &overtaken.by {
+            Box::pin(self.take(client, turn, Some(slow))).await;
+        }
+        slow.gate.open();
+    }
+
+    /// Writes down what came of a step, and when it was.
+    async fn watch(&self, client: usize, step: &Step, taken: impl Future<Output = Heard>) {
+        let from = self.count.fetch_add(1, Ordering::SeqCst);
+        let heard = taken.await;
+        let until = self.count.fetch_add(1, Ordering::SeqCst);
+        let gone = matches!(step, Step::Ask(at, _) if self.world.vercel.is_gone(&self.ids[*at]));
+        let step = step.clone();
+        self.done.lock().unwrap().push(Done { client, step, from, until, heard, gone });
+    }
+
+    async fn step(&self, step: &Step) -> Heard {
+        let world = self.world;
+        match step {
+            Step::Ask(at, op) => ask(world, self.store, &self.ids[*at], op).await,
+            Step::Sweep => {
+                let call = world.request("GET", "/api/sweep");
+                let secret = format!("Bearer {CRON_SECRET}");
+                let reply = call.header("authorization", &secret).send().await;
+                if reply.status == 200 { Ok("swept") } else { Err(format!("{:?}", reply.error())) }
+            }
+            Step::Wait(time) => {
+                world.clock.advance(*time);
+                Ok("waited")
+            }
+        }
+    }
+}
+
+/// Has the next call that is like this held up.
+fn hold(world: &World, at: At, gate: Gate) {
+    let then = match at {
+        At::Before(call) => return world.dynamodb.hold(call, gate),
+        At::ToVercel => outside::Answer::Honest,
+        At::ToVercelInVain => outside::Answer::Status(422),
+        At::FromVercel => return world.vercel.script([outside::Answer::EffectThenHeld(gate)]),
+    };
+    world.vercel.script([outside::Answer::Held(gate, Box::new(then))]);
+}
+
+/// The client hangs up where the turn says so.
+async fn hangs_up(turn: &Turn, step: impl Future<Output = Heard>) -> Heard {
+    match turn.hangs_up {
+        None => step.await,
+        Some(after) => {
+            tokio::time::timeout(after, step).await.unwrap_or_else(|_| Err("hung up".to_owned()))
+        }
+    }
+}
+
+/// Has happen what is to happen in a turn.
+fn prepare(world: &World, turn: &Turn) {
+    world.dynamodb.script(turn.writes.iter().copied());
+    if let Some((operation, fault)) = turn.call {
+        world.dynamodb.once(operation, fault);
+    }
+    world.vercel.script(turn.vercel.iter().cloned());
+    world.provider.script(turn.provider.iter().cloned());
+}
+
+async fn ask(world: &World, store: &Store, id: &str, op: &Op) -> Heard {
+    let (path, key, by, body) = match op {
+        Op::DeleteResource { resource, key, by } => {
+            (format!("/v1/installations/{id}/resources/r{resource}"), key, by, None)
+        }
+        Op::DeleteInstallation { cascade, reason, key, by } => {
+            let reason = reason.then_some("too dear");
+            let body = json!({ "cascadeResourceDeletion": cascade, "reason": reason });
+            (format!("/v1/installations/{id}"), key, by, Some(body))
+        }
+        Op::DeleteConfiguration { with_team, key, by } => {
+            let query = if *with_team { "?teamId=team_1" } else { "" };
+            (format!("/v1/integrations/configuration/{id}{query}"), key, by, None)
+        }
+        Op::RegisterInstallation { billing, with_token } => {
+            return register(store, installation(id, *billing, *with_token)).await;
+        }
+        Op::RegisterResource { resource: number, provisioning } => {
+            return register(store, resource(id, *number, *provisioning)).await;
+        }
+        Op::Settle => {
+            return match store.settle_invoices(&self::id(id)).await {
+                Ok(settled) => Ok(known(&format!("settled: {settled:?}"))),
+                Err(error) => Err(error.to_string()),
+            };
+        }
+    };
+    let token = world.token(&match by {
+        By::User => user(id),
+        By::System => system(id),
+        By::Account => account(ACCOUNT),
+    });
+    let call = world.delete_as(&path, &token);
+    let call = key.iter().fold(call, |call, key| call.key(&format!("k{key}")));
+    let reply = body.iter().fold(call, crate::world::Call::json).send().await;
+    let (status, code) = reply.error();
+    match status {
+        503 => Err(format!("503 {code}")),
+        200 if reply.body["finalized"] == true => Ok(known("200 finalized")),
+        200 => Ok(known("200 open")),
+        204 => Ok(known("204")),
+        409 if code == "resources_remain" => {
+            let number: String = reply.message().chars().filter(char::is_ascii_digit).collect();
+            Ok(known(&format!("409 {code} {number}")))
+        }
+        _ => Ok(known(&format!("{status} {code}"))),
+    }
+}
+
+async fn register(store: &Store, line: Value) -> Heard {
+    let record: Record = serde_json::from_value(line).unwrap();
+    match store.register(&record).await {
+        Ok(()) => Ok("registered"),
+        Err(RegisterError::Store(error)) => Err(error.to_string()),
+        Err(refused) => Ok(known(&format!("refused: {refused}"))),
+    }
+}
+
+/// An answer that there can be.
+fn known(answer: &str) -> Answer {
+    let known = ANSWERS.into_iter().find(|known| *known == answer);
+    known.unwrap_or_else(|| panic!("an answer that there cannot be: {answer}"))
+}
+
+pub fn installation(id: &str, billing: Option<Billing>, with_token: bool) -> Value {
+    let mut record = json!({ "id": id, "accountId": ACCOUNT, "teamId": "team_1" });
+    if with_token {
+        record["accessToken"] = json!(format!("token-of-{id}"));
+    }
+    if let Some(billing) = billing {
+        record["billing"] = json!(if billing == Billing::Settled { "settled" } else { "open" });
+    }
+    json!({ "installation": record })
+}
+
+pub fn resource(id: &str, number: u8, provisioning: bool) -> Value {
+    let status = if provisioning { "provisioning" } else { "ready" };
+    json!({ "resource": { "installationId": id, "id": format!("r{number}"), "status": status } })
+}
