@@ -38,13 +38,13 @@ async fn is_finalized(world: &World) -> bool {
 #[tokio::test]
 async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     let world = world().await;
-    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Due);
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Due));
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     assert!(is_finalized(&world).await);
     let heard = world.vercel.heard();
     assert_eq!((heard.len(), heard[0].line.as_str()), (1, FINALIZE));
     assert_eq!(heard[0].authorization, "Bearer token-of-icfg_1");
-    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Finalized);
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Finalized));
     world.clock.advance(25 * HOUR);
     world.sweep_all().await;
     assert_eq!(world.vercel.heard().len(), 1);
@@ -54,13 +54,13 @@ async fn a_settled_installation_is_finalized_by_the_next_sweep() {
 #[tokio::test]
 async fn settling_says_what_it_did() {
     let world = World::new().await;
-    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Unknown);
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), None);
     assert!(world.all().await.is_empty());
     world.install("icfg_1", &[]).await;
-    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Active);
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
     // What an active installation owes was written by somebody else, and is in nobody's way.
     world.put(json!({ "pk": "installation#icfg_1", "sk": "work#finalize" })).await;
-    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Active);
+    assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
     assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
 }
 
@@ -144,7 +144,7 @@ async fn settling_takes_nothing_from_whoever_holds_it() {
         while world.vercel.heard().is_empty() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Settled::Due);
+        assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Due));
         assert_eq!(world.sweep().await, [0; 4]);
         gate.add_permits(1);
     };
@@ -207,5 +207,5 @@ async fn settling_sees_an_uninstall_in_between() {
     };
     let id = crate::world::id("icfg_1");
     let (settled, ()) = futures_util::future::join(store.settle_invoices(&id), uninstall).await;
-    assert_eq!(settled.unwrap(), Settled::Due);
+    assert_eq!(settled.unwrap(), Some(Settled::Due));
 }

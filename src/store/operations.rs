@@ -19,8 +19,6 @@ pub enum Settled {
     Due,
     /// It was uninstalled, and no finalization is owed any more.
     Finalized,
-    /// It is not registered.
-    Unknown,
 }
 
 /// Work that is parked.
@@ -40,23 +38,23 @@ pub struct ParkedWork {
 
 impl Store {
     /// Marks an installation's invoices as settled. Where it was uninstalled before, its finalization
-    /// is due at once.
+    /// is due at once. None where it is not registered.
     ///
     /// # Errors
     ///
     /// [`Error::StoreUnavailable`] or [`Error::Internal`].
-    pub async fn settle_invoices(&self, id: &InstallationId) -> Result<Settled, Error> {
+    pub async fn settle_invoices(&self, id: &InstallationId) -> Result<Option<Settled>, Error> {
         let now = self.clock.timestamp();
         in_time(async {
             // Uninstalled or finalized in between, it is settled by the next transaction.
             loop {
                 for settled in [Settled::Active, Settled::Due, Settled::Finalized] {
                     if self.mark_settled(id, now, settled).await? {
-                        return Ok(settled);
+                        return Ok(Some(settled));
                     }
                 }
                 if self.get(keys::installation(id)).await?.is_none() {
-                    return Ok(Settled::Unknown);
+                    return Ok(None);
                 }
             }
         })
@@ -76,7 +74,6 @@ impl Store {
         let condition = match settled {
             Settled::Active => "#state = :active",
             Settled::Due | Settled::Finalized => "attribute_exists(pk) AND #state <> :active",
-            Settled::Unknown => return Ok(false),
         };
         let condition = Expression::new(condition).name("#state", "state");
         let condition = condition.value(":active", s("active"));
@@ -96,7 +93,7 @@ impl Store {
             // Uninstalled a moment ago, it may be owed by now.
             Settled::Finalized => transaction.check(Row::Other, finalization, absent()),
             // What is active owes none.
-            Settled::Active | Settled::Unknown => {}
+            Settled::Active => {}
         }
         Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
     }

@@ -39,7 +39,7 @@ pub const ANSWERS: [Answer; 20] = [
     "settled: Active",
     "settled: Due",
     "settled: Finalized",
-    "settled: Unknown",
+    "settled: nothing",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -276,7 +276,7 @@ impl State {
             (Op::Settle, life) => {
                 self.settled |= life != Life::Unknown;
                 match (life, &mut self.finalization) {
-                    (Life::Unknown, _) => "settled: Unknown",
+                    (Life::Unknown, _) => "settled: nothing",
                     (Life::Active, _) => "settled: Active",
                     (Life::Deleted { .. }, Some(due)) => {
                         *due = true;

@@ -189,7 +189,8 @@ async fn ask(world: &World, store: &Store, id: &str, op: &Op) -> Heard {
         }
         Op::Settle => {
             return match store.settle_invoices(&self::id(id)).await {
-                Ok(settled) => Ok(known(&format!("settled: {settled:?}"))),
+                Ok(Some(settled)) => Ok(known(&format!("settled: {settled:?}"))),
+                Ok(None) => Ok("settled: nothing"),
                 Err(error) => Err(error.to_string()),
             };
         }

@@ -31,10 +31,10 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     let destination = Destination::find(port).await?;
     let settled = destination.store()?.settle_invoices(&id).await;
     let outcome = match settled.context("the invoices were not settled")? {
-        Settled::Active => "an uninstall will be final at once",
-        Settled::Due => "its finalization at Vercel is due now",
-        Settled::Finalized => "no finalization is owed",
-        Settled::Unknown => bail!("{id} is not registered at {}", destination.place()),
+        Some(Settled::Active) => "an uninstall will be final at once",
+        Some(Settled::Due) => "its finalization at Vercel is due now",
+        Some(Settled::Finalized) => "no finalization is owed",
+        None => bail!("{id} is not registered at {}", destination.place()),
     };
     Ok(print(&format!("the invoices of {id} are settled: {outcome}\n"))?)
 }
