@@ -10,6 +10,9 @@ use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use reqwest::Url;
 
+/// Who asks, as the others are told.
+pub(crate) const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION"));
+
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -45,7 +48,7 @@ impl Outbound {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("teardown/", env!("CARGO_PKG_VERSION")));
+            .user_agent(USER_AGENT);
         let client = if local { client.no_proxy() } else { client }.build()?;
         Ok(slot.get_or_init(|| client))
     }

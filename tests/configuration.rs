@@ -258,7 +258,7 @@ async fn many_at_once_have_one_effect() {
     for same_key in [true, false] {
         let world = world().await;
         let gate = Arc::new(Semaphore::new(0));
-        world.vercel.script([Answer::Gate(gate.clone(), 204)]);
+        world.vercel.script([Answer::gated(&gate, 204)]);
         let key = |n: usize| if same_key { "k".to_owned() } else { format!("k{n}") };
         let first = world.delete(C1).key(&key(0)).send();
         let others = async {
@@ -292,7 +292,7 @@ async fn who_lost_the_lease_changes_nothing() {
     for late in [204, 403, 500] {
         let world = world().await;
         let gate = Arc::new(Semaphore::new(0));
-        world.vercel.script([Answer::Gate(gate.clone(), late)]);
+        world.vercel.script([Answer::gated(&gate, late)]);
         let first = world.delete(C1).key("k1").send();
         let second = async {
             while world.vercel.heard().is_empty() {

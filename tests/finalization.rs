@@ -139,7 +139,7 @@ async fn settling_takes_nothing_from_whoever_holds_it() {
     let world = world().await;
     world.clock.advance(22 * HOUR);
     let gate = Arc::new(Semaphore::new(0));
-    world.vercel.script([Answer::Gate(gate.clone(), 204)]);
+    world.vercel.script([Answer::gated(&gate, 204)]);
     let meanwhile = async {
         while world.vercel.heard().is_empty() {
             tokio::task::yield_now().await;

@@ -39,12 +39,17 @@ pub enum Answer {
     Reset,
     /// Never.
     Silence,
-    /// Once the gate is opened, and then with this status and without an effect.
-    Gate(Arc<Semaphore>, u16),
     /// Once the gate is opened, and then so.
     Held(Gate, Box<Self>),
     /// It takes effect, and is answered as it should be once the gate is opened.
     EffectThenHeld(Gate),
+}
+
+impl Answer {
+    /// Once the gate has a permit, and then with this status and without an effect.
+    pub fn gated(gate: &Arc<Semaphore>, status: u16) -> Self {
+        Self::Held(gate.clone().into(), Box::new(Self::Status(status)))
+    }
 }
 
 /// Answers to be given, one after the other; then the lasting one.
@@ -116,10 +121,6 @@ impl Script {
             }
             Answer::Reset => Err(io::ErrorKind::ConnectionReset.into()),
             Answer::Silence => std::future::pending().await,
-            Answer::Gate(gate, status) => {
-                gate.acquire().await.unwrap().forget();
-                Ok(refused(status))
-            }
         }
     }
 }

@@ -224,7 +224,7 @@ async fn a_late_announcement_ends_no_other() {
     world.install("icfg_1", &["db_1"]).await;
     assert_eq!(world.delete(R1).send().await.status, 204);
     let gate = Arc::new(Semaphore::new(0));
-    world.provider.script([Answer::Gate(gate.clone(), 200)]);
+    world.provider.script([Answer::gated(&gate, 200)]);
     let process = world.process().await;
     let meanwhile = async {
         while world.provider.heard().is_empty() {

@@ -104,7 +104,7 @@ async fn who_lost_the_lease_overwrites_nothing() {
     for late in [200, 500] {
         let world = world(1).await;
         let gate = Arc::new(Semaphore::new(0));
-        world.provider.script([Answer::Gate(gate.clone(), late), Answer::Status(503)]);
+        world.provider.script([Answer::gated(&gate, late), Answer::Status(503)]);
         let meanwhile = async {
             while world.provider.heard().is_empty() {
                 tokio::task::yield_now().await;

@@ -86,7 +86,7 @@ async fn a_request_ends_when_its_work_has_ended() {
     let path = "/v1/installations/icfg_1/resources/db_1";
 
     let gate = Arc::new(Semaphore::new(0));
-    world.provider.script([Answer::Gate(gate.clone(), 200)]);
+    world.provider.script([Answer::gated(&gate, 200)]);
     assert_eq!(deployed.send(0, "DELETE", path, &token).await, 204, "the answer waits for nothing");
     let others = (1..20).map(|number| {
         let token = if number % 2 == 0 { token.as_str() } else { "nobody's" };

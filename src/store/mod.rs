@@ -47,6 +47,7 @@ use crate::config::{Config, ConfigError};
 use crate::credentials::{self, RENEWED_BEFORE};
 use crate::deletion::Answer;
 use crate::error::{Cause, Error};
+use crate::outbound::USER_AGENT;
 use crate::telemetry;
 use crate::work::owed::Owed;
 
@@ -65,9 +66,6 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
 /// The longest wait, so that 8 s hold a dozen attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-
-/// What AWS's records say of who called.
-const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION"));
 
 /// More attempts than [`PATIENCE`] has room for, so that time alone ends them.
 const MAX_ATTEMPTS: u32 = 100;
