@@ -1,7 +1,7 @@
 //! The one way a request goes, from the host's request to its response.
 
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -11,9 +11,10 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body_util::Full;
-use tracing::field::{Empty, display};
-use tracing::{Instrument as _, Span};
 
+mod line;
+
+use self::line::Line;
 use crate::auth::Verifier;
 use crate::auth::jwks::Jwks;
 use crate::clock::Clock;
@@ -33,8 +34,8 @@ use crate::outbound::Outbound;
 use crate::store::{self, Done, Store};
 use crate::telemetry;
 use crate::vercel::Vercel;
+use crate::work::Worker;
 use crate::work::owed::Owed;
-use crate::work::{Report, Worker};
 
 /// Everything an endpoint needs. Clones share it.
 #[derive(Clone, Debug)]
@@ -79,6 +80,12 @@ impl FollowUp {
 struct Outcome {
     reply: Reply,
     follow_up: Option<FollowUp>,
+}
+
+/// How a request ended.
+struct Ended {
+    result: Result<Outcome, Error>,
+    dynamodb_calls: u32,
 }
 
 /// A handler panicked. Where it did is in the log.
@@ -165,47 +172,40 @@ impl App {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let span = tracing::info_span!(
-            "request",
-            method = %request.method(),
-            route = endpoint.pattern(),
-            installation = Empty,
-            resource = Empty,
-            caller = Empty,
-        );
-        self.finish(self.answer(endpoint, request)).instrument(span).await
+        let mut line = Line::new(Some(request.method().clone()), endpoint);
+        let ended = ended(Box::pin(self.answer(endpoint, request, &mut line))).await;
+        self.finish(ended, line)
     }
 
     /// Sweeps for a scheduler that its host vouches for, such as a schedule of Lambda's.
     pub async fn sweep(&self, time: SweepTime) -> Response<Full<Bytes>> {
-        let span = tracing::info_span!("schedule", route = Endpoint::Sweep.pattern());
-        let (response, _) = self.finish(self.swept(time)).instrument(span).await;
-        response
+        let line = Line::new(None, Endpoint::Sweep);
+        self.finish(ended(Box::pin(self.swept(time))).await, line).0
     }
 
     /// Answers a request that its host could not hand over.
-    pub async fn refuse(&self, endpoint: Endpoint, error: Error) -> Response<Full<Bytes>> {
-        let span = tracing::info_span!("request", route = endpoint.pattern());
-        self.finish(async { Err(error) }).instrument(span).await.0
+    #[must_use]
+    pub fn refuse(&self, endpoint: Endpoint, error: Error) -> Response<Full<Bytes>> {
+        let line = Line::new(None, endpoint);
+        self.finish(Ended { result: Err(error), dynamodb_calls: 0 }, line).0
     }
 
-    async fn finish(
-        &self,
-        answer: impl Future<Output = Result<Outcome, Error>>,
-    ) -> (Response<Full<Bytes>>, Option<FollowUp>) {
-        let began = Instant::now();
-        let answer = AssertUnwindSafe(Box::pin(answer)).catch_unwind();
-        let (result, calls) = telemetry::counting_dynamodb_calls(answer).await;
-        let result = result.unwrap_or_else(|_| Err(Error::Internal(Panicked.into())));
-        let (result, follow_up) = match result {
+    /// Logs how a request ended, and says it to its caller.
+    fn finish(&self, ended: Ended, line: Line) -> (Response<Full<Bytes>>, Option<FollowUp>) {
+        let (result, follow_up) = match ended.result {
             Ok(outcome) => (Ok(outcome.reply), outcome.follow_up),
             Err(error) => (Err(error), None),
         };
-        log(&result, began, calls);
+        line.write(&result, ended.dynamodb_calls);
         (respond(&result, self.support_url.as_deref()), follow_up)
     }
 
-    async fn answer<B>(&self, endpoint: Endpoint, request: Request<B>) -> Result<Outcome, Error>
+    async fn answer<B>(
+        &self,
+        endpoint: Endpoint,
+        request: Request<B>,
+        line: &mut Line,
+    ) -> Result<Outcome, Error>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -221,7 +221,7 @@ impl App {
         };
         let caller = self.verifier.authenticate(&head.headers).await?;
         let ids = ids.parse();
-        record(caller.kind(), ids.as_ref().ok());
+        line.authenticated(caller.kind(), ids.as_ref().ok());
         let ids = ids?;
         let grant = Grant::authorize(caller, ids.installation().clone())?;
         let key = idempotency_key(&head.headers)?;
@@ -231,7 +231,7 @@ impl App {
                 let team = team(head.uri.query())?;
                 read_body(body).await?;
                 let request = ConfigurationDeletion { grant, team, key, at };
-                let done = self.configurations.delete(&request).await?;
+                let done = Box::pin(self.configurations.delete(&request)).await?;
                 return Ok(self.deleted(request.grant.installation, done));
             }
             Ids::Resource(_, resource) => {
@@ -261,43 +261,10 @@ impl App {
     }
 }
 
-/// Has the request's log lines tell who calls, and what is to be deleted. All at once: the JSON of a
-/// span is taken apart and written anew at each record.
-fn record(caller: &'static str, ids: Option<&Ids>) {
-    let installation = ids.map(|ids| display(ids.installation()));
-    let resource = ids.and_then(Ids::resource).map(display);
-    let span = Span::current();
-    tracing::record_all!(span, caller, installation, resource);
-}
-
-/// Logs how a request ended: a failure of ours as an error with its cause, once.
-fn log(result: &Result<Reply, Error>, began: Instant, dynamodb_calls: u32) {
-    let ms = began.elapsed().as_secs_f64() * 1000.0;
-    match result {
-        Ok(Reply::Swept(Report { taken, done, put_off, parked, .. })) => {
-            tracing::info!(taken, done, put_off, parked, ms, dynamodb_calls, "swept");
-        }
-        Ok(reply) => {
-            let status = reply.status();
-            tracing::info!(status, outcome = "done", ms, dynamodb_calls, "answered");
-        }
-        Err(error) => {
-            let row = error.row();
-            let (status, outcome) = (row.status, row.code);
-            match error {
-                Error::Internal(cause) | Error::StoreUnavailable(cause) => {
-                    let cause = telemetry::chain(cause.as_ref());
-                    tracing::error!(status, outcome, cause, ms, dynamodb_calls, "answered");
-                }
-                // Any caller can bring this about with a key id that nobody has.
-                Error::KeysUnavailable { .. } => {
-                    tracing::warn!(status, outcome, ms, dynamodb_calls, "answered");
-                }
-                _ => {
-                    let reason = error.to_string();
-                    tracing::info!(status, outcome, reason, ms, dynamodb_calls, "answered");
-                }
-            }
-        }
-    }
+/// Carries a request to its end, which a panic is too.
+async fn ended(answer: impl Future<Output = Result<Outcome, Error>> + Unpin) -> Ended {
+    let answer = AssertUnwindSafe(answer).catch_unwind();
+    let (result, dynamodb_calls) = telemetry::counting_dynamodb_calls(answer).await;
+    let result = result.unwrap_or_else(|_| Err(Error::Internal(Panicked.into())));
+    Ended { result, dynamodb_calls }
 }

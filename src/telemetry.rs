@@ -1,4 +1,4 @@
-//! Logs: structured JSON on the hosts, one span per request, and never a token.
+//! Logs: structured JSON on the hosts, one line per request, and never a token.
 
 use std::cell::Cell;
 
@@ -90,7 +90,7 @@ pub fn init_json() -> Result<(), ConfigError> {
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
-        .with_current_span(true)
+        .with_current_span(false)
         .with_span_list(false);
     // A second subscriber in one process is a test's, and keeps the first.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();

@@ -112,7 +112,7 @@ async fn answer_other(
             into_lambdas(response).await
         }
         Other::Request => {
-            let (head, body) = app.refuse(endpoint, BadRequest::Event.into()).await.into_parts();
+            let (head, body) = app.refuse(endpoint, BadRequest::Event.into()).into_parts();
             let body = body.collect().await?.to_bytes();
             // What all gateways understand. An answer that does not have this form is a 200 to some.
             let answer = json!({

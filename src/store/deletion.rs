@@ -56,7 +56,7 @@ impl Store {
             };
             match self.transaction(deletion, &belief, commit).commit(&self.client).await? {
                 Committed::Yes => {
-                    warn_of_unknown(commit);
+                    warn_of_unknown(deletion, commit);
                     let due = self.due_at_once(deletion, commit);
                     return Ok(Done { answer: commit.answer(), due });
                 }
@@ -351,13 +351,16 @@ fn reason(deletion: &Deletion) -> Option<&str> {
 }
 
 /// Tells the log of a deletion that nothing was known of: the provider may know it (C1, D5).
-fn warn_of_unknown(commit: Commit) {
-    match commit {
-        Commit::UnknownResource { .. } => tracing::warn!("deleted a resource that was never known"),
-        Commit::UnknownInstallation => {
-            tracing::warn!("deleted an installation that was never known");
+fn warn_of_unknown(deletion: &Deletion, commit: Commit) {
+    let installation = &deletion.grant.installation;
+    match (commit, &deletion.target) {
+        (Commit::UnknownResource { .. }, Target::Resource(resource)) => {
+            tracing::warn!(%installation, %resource, "deleted a resource that was never known");
         }
-        Commit::Resource { .. } | Commit::Installation { .. } | Commit::Outcome(_) => {}
+        (Commit::UnknownInstallation, _) => {
+            tracing::warn!(%installation, "deleted an installation that was never known");
+        }
+        _ => {}
     }
 }
 

@@ -9,7 +9,6 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::settings::variable;
@@ -34,39 +33,42 @@ pub(super) fn to_stderr() -> anyhow::Result<()> {
 /// Keeps back that a sweep which was due by itself found nothing: it would be every other line.
 struct NoIdleSweeps;
 
-impl<S: Subscriber + for<'span> LookupSpan<'span>> Filter<S> for NoIdleSweeps {
+impl<S: Subscriber> Filter<S> for NoIdleSweeps {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
     }
 
-    fn event_enabled(&self, event: &Event<'_>, context: &Context<'_, S>) -> bool {
-        // The span and the field are those of `App::sweep`.
-        let by_itself = context.event_span(event).is_some_and(|span| span.name() == "schedule");
-        !(by_itself && took_nothing(event))
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let mut sweep = Sweep::default();
+        event.record(&mut sweep);
+        sweep.method || sweep.taken != Some(0)
     }
 }
 
-fn took_nothing(event: &Event<'_>) -> bool {
-    struct Taken(Option<u64>);
-    impl Visit for Taken {
-        fn record_u64(&mut self, field: &Field, value: u64) {
-            if field.name() == "taken" {
-                self.0 = Some(value);
-            }
-        }
+/// What the log line of a sweep tells: one that a request asked for has its method.
+#[derive(Default)]
+struct Sweep {
+    method: bool,
+    taken: Option<u64>,
+}
 
-        fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+impl Visit for Sweep {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "taken" {
+            self.taken = Some(value);
+        }
     }
-    let mut taken = Taken(None);
-    event.record(&mut taken);
-    taken.0 == Some(0)
+
+    fn record_debug(&mut self, field: &Field, _: &dyn Debug) {
+        self.method |= field.name() == "method";
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tracing::{info, info_span, warn};
+    use tracing::{info, warn};
 
     use super::*;
 
@@ -90,12 +92,10 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).without_time();
         let layer = layer.with_writer(move || written.clone()).with_filter(NoIdleSweeps);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            info_span!("schedule").in_scope(|| {
-                info!(taken = 0_u64, done = 0_u64, "idle");
-                info!(taken = 2_u64, done = 0_u64, "busy");
-                warn!("failed");
-            });
-            info_span!("request").in_scope(|| info!(taken = 0_u64, "asked"));
+            info!(taken = 0_u64, done = 0_u64, "idle");
+            info!(taken = 2_u64, done = 0_u64, "busy");
+            warn!("failed");
+            info!(method = "GET", taken = 0_u64, "asked");
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let is_there = ["idle", "busy", "failed", "asked"].map(|word| text.contains(word));

@@ -1,0 +1,114 @@
+//! The one log line of a request, with all that became known of it.
+
+use std::time::Instant;
+
+use http::Method;
+
+use crate::error::Error;
+use crate::http::{Endpoint, Ids, Reply};
+use crate::ids::{InstallationId, ResourceId};
+use crate::telemetry;
+use crate::work::Report;
+
+/// What the log line of a request tells. It is one event with all of its fields, and no span: most
+/// requests log nothing else, and what else is logged on their way names what it is about.
+pub(super) struct Line {
+    began: Instant,
+    /// None where it is no request: where a schedule asks.
+    method: Option<Method>,
+    route: &'static str,
+    /// The kind of an authenticated caller.
+    caller: Option<&'static str>,
+    /// What an authenticated caller would have deleted.
+    ids: Option<Ids>,
+}
+
+impl Line {
+    /// Begins with the request.
+    pub(super) fn new(method: Option<Method>, endpoint: Endpoint) -> Self {
+        let began = Instant::now();
+        Self { began, method, route: endpoint.pattern(), caller: None, ids: None }
+    }
+
+    /// Has it tell who calls, and what is to be deleted.
+    pub(super) fn authenticated(&mut self, caller: &'static str, ids: Option<&Ids>) {
+        self.caller = Some(caller);
+        self.ids = ids.cloned();
+    }
+
+    /// Logs how the request ended: a failure of ours as an error with its cause, once.
+    pub(super) fn write(self, result: &Result<Reply, Error>, dynamodb_calls: u32) {
+        let ms = self.began.elapsed().as_secs_f64() * 1000.0;
+        let Self { route, caller, .. } = self;
+        let method = self.method.as_ref().map(Method::as_str);
+        let ids = self.ids.as_ref();
+        let installation = ids.map(Ids::installation).map(InstallationId::as_str);
+        let resource = ids.and_then(Ids::resource).map(ResourceId::as_str);
+        let (status, outcome) = match result {
+            Ok(reply) => (reply.status(), "done"),
+            Err(error) => (error.row().status, error.row().code),
+        };
+        match result {
+            Ok(Reply::Swept(Report { taken, done, put_off, parked, .. })) => {
+                tracing::info!(
+                    method,
+                    route,
+                    taken,
+                    done,
+                    put_off,
+                    parked,
+                    ms,
+                    dynamodb_calls,
+                    "swept"
+                );
+            }
+            Err(Error::Internal(cause) | Error::StoreUnavailable(cause)) => {
+                let cause = telemetry::chain(cause.as_ref());
+                tracing::error!(
+                    method,
+                    route,
+                    installation,
+                    resource,
+                    caller,
+                    status,
+                    outcome,
+                    cause,
+                    ms,
+                    dynamodb_calls,
+                    "answered"
+                );
+            }
+            // Any caller can bring this about with a key id that nobody has.
+            Err(Error::KeysUnavailable { .. }) => {
+                tracing::warn!(
+                    method,
+                    route,
+                    installation,
+                    resource,
+                    caller,
+                    status,
+                    outcome,
+                    ms,
+                    dynamodb_calls,
+                    "answered"
+                );
+            }
+            _ => {
+                let reason = result.as_ref().err().map(ToString::to_string);
+                tracing::info!(
+                    method,
+                    route,
+                    installation,
+                    resource,
+                    caller,
+                    status,
+                    outcome,
+                    reason,
+                    ms,
+                    dynamodb_calls,
+                    "answered"
+                );
+            }
+        }
+    }
+}
