@@ -136,32 +136,30 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// Waits for DynamoDB as long as patience is left. The SDK's futures are large: what waits for
-    /// them holds a pointer.
+    /// Waits for DynamoDB as long as patience is left.
     pub(crate) fn spend<'a, T: 'a>(
         &'a mut self,
         work: impl Future<Output = Result<T, Error>> + Send + 'a,
-    ) -> BoxFuture<'a, Result<T, Error>> {
-        Box::pin(async move {
+    ) -> impl Future<Output = Result<T, Error>> + Send + 'a {
+        let work = Box::pin(work);
+        async move {
             let began = Instant::now();
             let ended = within(self.0, work).await;
             self.0 = self.0.saturating_sub(began.elapsed());
             ended
-        })
+        }
     }
 }
 
-/// Waits for DynamoDB as long as a request may (F6).
-fn in_time<'a, T: Send + 'a>(
+/// Waits for DynamoDB as long as a request may (F6). The SDK's futures take kilobytes, and moving one
+/// copies it: what waits holds a pointer.
+fn in_time<'a, T: 'a>(
     work: impl Future<Output = Result<T, Error>> + Send + 'a,
-) -> BoxFuture<'a, Result<T, Error>> {
-    Box::pin(within(PATIENCE, work))
+) -> impl Future<Output = Result<T, Error>> + Send + 'a {
+    within(PATIENCE, Box::pin(work))
 }
 
-async fn within<T>(
-    time: Duration,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
+async fn within<T>(time: Duration, work: BoxFuture<'_, Result<T, Error>>) -> Result<T, Error> {
     let ended = tokio::time::timeout(time, work).await;
     ended.unwrap_or_else(|elapsed| Err(Error::StoreUnavailable(elapsed.into())))
 }
