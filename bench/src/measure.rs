@@ -41,7 +41,7 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
-    pub(crate) const FULL: Self = Self { starts: 20, rounds: 3, time: Duration::from_secs(2) };
+    pub(crate) const FULL: Self = Self { starts: 20, rounds: 5, time: Duration::from_secs(2) };
     pub(crate) const QUICK: Self = Self { starts: 3, rounds: 1, time: Duration::from_millis(500) };
 
     /// How many resources a side may need: for its starts, one more of them that of the server that is
@@ -208,24 +208,44 @@ impl Figures {
         quantile(&mut self.starts.clone(), 0.5)
     }
 
+    /// What was measured of such loads, round by round.
+    fn of(&self, kind: Kind, connections: usize) -> impl Iterator<Item = &Measured> {
+        let of_these = move |load: &&Measured| load.kind == kind && load.connections == connections;
+        self.loads.iter().filter(of_these)
+    }
+
+    /// How many times as much of something it was as another side's in the same round: the median of
+    /// the rounds. A machine that is slower for a while is so for both sides of a round.
+    pub(crate) fn times_of(
+        &self,
+        other: &Self,
+        (kind, connections): (Kind, usize),
+        part: fn(&Measured) -> f64,
+    ) -> f64 {
+        let rounds = self.of(kind, connections).zip(other.of(kind, connections));
+        median(rounds.map(|(own, other)| part(own) / part(other)).collect())
+    }
+
     /// The medians of what was measured of such loads, each figure by itself.
     pub(crate) fn load(&self, kind: Kind, connections: usize) -> Measured {
-        let of_these = |load: &&Measured| load.kind == kind && load.connections == connections;
-        let loads: Vec<_> = self.loads.iter().filter(of_these).collect();
-        let median = |part: fn(&Measured) -> Duration| {
+        let loads: Vec<_> = self.of(kind, connections).collect();
+        let middle = |part: fn(&Measured) -> Duration| {
             quantile(&mut loads.iter().map(|load| part(load)).collect::<Vec<_>>(), 0.5)
         };
-        let mut rates: Vec<_> = loads.iter().map(|load| load.rate).collect();
-        rates.sort_unstable_by(f64::total_cmp);
         Measured {
             kind,
             connections,
-            rate: rates.get(rates.len() / 2).copied().unwrap_or_default(),
-            p50: median(|load| load.p50),
-            p99: median(|load| load.p99),
-            cpu: median(|load| load.cpu),
+            rate: median(loads.iter().map(|load| load.rate).collect()),
+            p50: middle(|load| load.p50),
+            p99: middle(|load| load.p99),
+            cpu: middle(|load| load.cpu),
         }
     }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// The value below which this share of the values is; the least for 0.

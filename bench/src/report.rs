@@ -70,8 +70,13 @@ impl Report<'_> {
     fn loads(&self) -> impl Iterator<Item = Row> {
         cells().map(|(kind, connections)| {
             let [ours, peers] = self.figures.map(|figures| figures.load(kind, connections));
-            let ratios =
-                [ours.rate / peers.rate, times(peers.p50, ours.p50), times(peers.p99, ours.p99)];
+            let [of_ours, of_peers] = self.figures;
+            let cell = (kind, connections);
+            let ratios = [
+                of_ours.times_of(of_peers, cell, |load| load.rate),
+                of_peers.times_of(of_ours, cell, |load| load.p50.as_secs_f64()),
+                of_peers.times_of(of_ours, cell, |load| load.p99.as_secs_f64()),
+            ];
             let figure = format!("{}, {}", kind.name(), at(connections));
             row(&figure, [ours, peers].map(load), ratios.map(tenths).join(", "), &[])
         })
@@ -89,8 +94,10 @@ impl Report<'_> {
             *connections == COMPARED || *kind == Kind::FirstDelete
         };
         let rows = cells().filter(compared).map(|(kind, connections)| {
+            let [of_ours, of_peers] = self.figures;
+            let ratio =
+                of_peers.times_of(of_ours, (kind, connections), |load| load.cpu.as_secs_f64());
             let [ours, peers] = self.figures.map(|figures| figures.load(kind, connections).cpu);
-            let ratio = times(peers, ours);
             let goal = (kind == Kind::FirstDelete && connections == COMPARED)
                 .then_some(Goal { text: "≥ 10 times", met: ratio >= 10.0 });
             let cpu = |cpu| {
