@@ -267,19 +267,24 @@ pub(crate) async fn put_off(
     let (since, next) = retry::after_failure(&lease.owed, lease.tries, now, retry_after);
     let (installation, work) = (&lease.installation, lease.owed.to_string());
     let failure = Failure { reason, since, unclear };
+    // Only what came about is told: a lease that was lost is another's to tell of.
     match next {
         retry::Next::Again(due) => {
+            if !store.put_off(lease, due, Some(&failure)).await? {
+                return Ok(Ended::Lost);
+            }
             tracing::warn!(%installation, work, reason = failure.reason, again = %due, "put off");
-            let held = store.put_off(lease, due, Some(&failure)).await?;
-            Ok(if held { Ended::PutOff } else { Ended::Lost })
+            Ok(Ended::PutOff)
         }
         retry::Next::Park => {
+            if !store.park(lease, now, &failure).await? {
+                return Ok(Ended::Lost);
+            }
             tracing::error!(
                 %installation, work, reason = failure.reason, %since,
                 "parked: it has failed for too long"
             );
-            let held = store.park(lease, now, &failure).await?;
-            Ok(if held { Ended::Parked } else { Ended::Lost })
+            Ok(Ended::Parked)
         }
     }
 }
