@@ -178,6 +178,11 @@ def the_variables():
 def the_log_lines():
     """`tracing`'s macros anywhere in src/, and the codes of src/error.rs."""
     code = "".join(source(path) for path in sorted((ROOT / "src").rglob("*.rs")))
+    # One line at several levels is written once, as a macro of its level.
+    macro = r"macro_rules! (\w+) \{\s*\(\$level:ident\) => \{(.*?)\};"
+    for name, body in found(macro, code, "the macros of log lines"):
+        at = lambda call: body.replace("$level", call[1]).rstrip() + ";"
+        code = re.sub(rf"\b{name}!\((\w+)\)", at, code)
     lines = {}
     for level, arguments in found(r"tracing::(info|warn|error)!\((.*?)\)(?:;|,?\n)", code, "the log lines"):
         message = re.findall(r'"((?:[^"\\]|\\.)*)"\s*$', arguments)

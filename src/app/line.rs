@@ -14,7 +14,7 @@ use crate::work::Report;
 /// requests log nothing else, and what else is logged on their way names what it is about.
 pub(super) struct Line {
     began: Instant,
-    /// None where it is no request: where a schedule asks.
+    /// None where a schedule asks, or what came is no request that can be read.
     method: Option<Method>,
     route: &'static str,
     /// The kind of an authenticated caller.
@@ -48,6 +48,25 @@ impl Line {
             Ok(reply) => (reply.status(), "done"),
             Err(error) => (error.row().status, error.row().code),
         };
+        let (mut reason, mut cause) = (None, None);
+        macro_rules! answered {
+            ($level:ident) => {
+                tracing::$level!(
+                    method,
+                    route,
+                    installation,
+                    resource,
+                    caller,
+                    status,
+                    outcome,
+                    reason,
+                    cause,
+                    ms,
+                    dynamodb_calls,
+                    "answered"
+                )
+            };
+        }
         match result {
             Ok(Reply::Swept(Report { taken, done, put_off, parked, .. })) => {
                 tracing::info!(
@@ -62,52 +81,16 @@ impl Line {
                     "swept"
                 );
             }
-            Err(Error::Internal(cause) | Error::StoreUnavailable(cause)) => {
-                let cause = telemetry::chain(cause.as_ref());
-                tracing::error!(
-                    method,
-                    route,
-                    installation,
-                    resource,
-                    caller,
-                    status,
-                    outcome,
-                    cause,
-                    ms,
-                    dynamodb_calls,
-                    "answered"
-                );
+            Ok(Reply::Deleted(_)) => answered!(info),
+            Err(Error::Internal(error) | Error::StoreUnavailable(error)) => {
+                cause = Some(telemetry::chain(error.as_ref()));
+                answered!(error);
             }
             // Any caller can bring this about with a key id that nobody has.
-            Err(Error::KeysUnavailable { .. }) => {
-                tracing::warn!(
-                    method,
-                    route,
-                    installation,
-                    resource,
-                    caller,
-                    status,
-                    outcome,
-                    ms,
-                    dynamodb_calls,
-                    "answered"
-                );
-            }
-            _ => {
-                let reason = result.as_ref().err().map(ToString::to_string);
-                tracing::info!(
-                    method,
-                    route,
-                    installation,
-                    resource,
-                    caller,
-                    status,
-                    outcome,
-                    reason,
-                    ms,
-                    dynamodb_calls,
-                    "answered"
-                );
+            Err(Error::KeysUnavailable { .. }) => answered!(warn),
+            Err(error) => {
+                reason = Some(error.to_string());
+                answered!(info);
             }
         }
     }
