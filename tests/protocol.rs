@@ -3,7 +3,7 @@
 //! Each condition of each transaction is dropped once, and what belongs together written apart: the
 //! property that is named here catches it. What takes longer is ignored; `.ci/run` does it, too.
 
-use teardown_model::{ENDS_WELL, Protocol, Report, check, deletion, saga, work};
+use teardown_model::{ENDS_WELL, Report, deletion, saga, work};
 
 fn holds(name: &str, report: &Report) {
     println!(
@@ -16,12 +16,7 @@ fn holds(name: &str, report: &Report) {
     assert!(report.missing.is_empty(), "{name} never comes to: {:?}", report.missing);
 }
 
-fn is_caught<P>(flaw: &str, property: &str, protocol: P)
-where
-    P: Protocol + Send + Sync + 'static,
-    P::State: Send + Sync,
-{
-    let report = check(protocol, true);
+fn is_caught(flaw: &str, property: &str, report: &Report) {
     println!("without {flaw}: {:?}", report.violated.keys());
     assert!(report.violated.contains_key(property), "{flaw}: {:#?}", report.violated);
 }
@@ -29,14 +24,14 @@ where
 /// C1 to C4, D1 to D5, A6, B6, F1, F2, F4, F5: two requests at once, of any kind, by any token.
 #[test]
 fn two_requests_at_once_keep_what_is_promised() {
-    holds("two requests", &check(deletion::Deletions::new(2, None), false));
+    holds("two requests", &deletion::Deletions::new(2, None).check(false));
 }
 
 /// C1 to C4, D1 to D5, B6, F1, F2, F4, F5: three at once.
 #[test]
 #[ignore = "10 s"]
 fn three_requests_at_once_keep_what_is_promised() {
-    holds("three requests", &check(deletion::Deletions::new(3, None), false));
+    holds("three requests", &deletion::Deletions::new(3, None).check(false));
 }
 
 #[test]
@@ -70,10 +65,11 @@ fn each_condition_of_a_deletion_is_needed() {
         (ReceiptApart, "no effect without its receipt and its work"),
         (NotCounted, "the count is the number of resources"),
     ] {
-        is_caught(&format!("{flaw:?}"), property, deletion::Deletions::new(2, Some(flaw)));
+        let report = deletion::Deletions::new(2, Some(flaw)).check(true);
+        is_caught(&format!("{flaw:?}"), property, &report);
     }
     // It only teaches in one call what takes two without it.
-    let report = check(deletion::Deletions::new(2, Some(ReceiptAbsent)), false);
+    let report = deletion::Deletions::new(2, Some(ReceiptAbsent)).check(false);
     holds("without ReceiptAbsent", &report);
 }
 
@@ -81,7 +77,7 @@ fn each_condition_of_a_deletion_is_needed() {
 #[test]
 fn three_sweeps_at_once_bring_everything_to_its_end() {
     for scope in work::Scope::ALL {
-        let report = check(work::Sweeps::new(scope, 3, None), false);
+        let report = work::Sweeps::new(scope, 3, None).check(false);
         holds(&format!("three sweeps, {scope:?}"), &report);
     }
 }
@@ -106,14 +102,15 @@ fn each_condition_of_a_lease_is_needed() {
         (TokenApart, Finalization, "the token is kept until it is finalized"),
         (SettleEndsLease, Finalization, "nothing is done twice at a time"),
     ] {
-        is_caught(&format!("{flaw:?}"), property, work::Sweeps::new(scope, 2, Some(flaw)));
+        let report = work::Sweeps::new(scope, 2, Some(flaw)).check(true);
+        is_caught(&format!("{flaw:?}"), property, &report);
     }
 }
 
 /// E2 to E5, F1, F4, F5: a request and a sweep, whatever Vercel does.
 #[test]
 fn a_request_and_a_sweep_agree_on_a_configuration() {
-    let report = check(saga::Sagas::new(saga::Scope::Vercel, 2, None), false);
+    let report = saga::Sagas::new(saga::Scope::Vercel, 2, None).check(false);
     holds("a configuration, two processes", &report);
 }
 
@@ -121,7 +118,7 @@ fn a_request_and_a_sweep_agree_on_a_configuration() {
 #[test]
 #[ignore = "5 s"]
 fn a_request_and_a_sweep_agree_whatever_happens_meanwhile() {
-    let report = check(saga::Sagas::new(saga::Scope::Meanwhile, 2, None), false);
+    let report = saga::Sagas::new(saga::Scope::Meanwhile, 2, None).check(false);
     holds("a configuration, two processes, and what happens meanwhile", &report);
 }
 
@@ -129,7 +126,7 @@ fn a_request_and_a_sweep_agree_whatever_happens_meanwhile() {
 #[test]
 #[ignore = "15 s"]
 fn three_processes_agree_on_a_configuration() {
-    let report = check(saga::Sagas::new(saga::Scope::Vercel, 3, None), false);
+    let report = saga::Sagas::new(saga::Scope::Vercel, 3, None).check(false);
     holds("a configuration, three processes", &report);
 }
 
@@ -159,8 +156,8 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
         (OutcomeApart, Vercel, 2, "no effect without its outcome"),
         (CommittedFirst, Vercel, 2, "our side goes alone only without a token"),
     ] {
-        let model = saga::Sagas::new(scope, processes, Some(flaw));
-        is_caught(&format!("{flaw:?}"), property, model);
+        let report = saga::Sagas::new(scope, processes, Some(flaw)).check(true);
+        is_caught(&format!("{flaw:?}"), property, &report);
     }
 }
 
@@ -178,7 +175,7 @@ fn some_conditions_of_a_configurations_deletion_guard_twice() {
         (WithdrawAsSeen, Meanwhile, 2),
         (CommitOutcomeAbsent, Vercel, 3),
     ] {
-        let report = check(saga::Sagas::new(scope, processes, Some(flaw)), true);
+        let report = saga::Sagas::new(scope, processes, Some(flaw)).check(true);
         holds(&format!("without {flaw:?}"), &report);
     }
 }

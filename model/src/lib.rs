@@ -126,9 +126,9 @@ pub struct Report {
     pub missing: Vec<&'static str>,
 }
 
-/// Goes through all states; with `to_the_first`, until a property is violated.
-#[must_use]
-pub fn check<P>(protocol: P, to_the_first: bool) -> Report
+/// Goes through all states; with `to_the_first`, until a property is violated. Each model has a
+/// `check` of its own, which is compiled here, with the models, and so as fast as they are.
+fn check<P>(protocol: P, to_the_first: bool) -> Report
 where
     P: Protocol + Send + Sync + 'static,
     P::State: Send + Sync + 'static,

@@ -25,7 +25,7 @@ use teardown::configuration::plan::{ConfigurationDeletion, Next, plan};
 pub use self::state::State;
 use self::state::{At, Ended, Process, Seen, Stage};
 pub use self::steps::Answer;
-use crate::{ENDS_WELL, Ends, Protocol, ends_well};
+use crate::{ENDS_WELL, Ends, Protocol, Report, check, ends_well};
 
 /// What happens beside the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +140,12 @@ impl Sagas {
     pub fn new(scope: Scope, processes: usize, flaw: Option<Flaw>) -> Self {
         let (requests, decisions) = (state::requests(), Mutex::default());
         Self { scope, processes, flaw, requests, decisions, ends: Ends::default() }
+    }
+
+    /// Goes through all states; with `to_the_first`, until a property is violated.
+    #[must_use]
+    pub fn check(self, to_the_first: bool) -> Report {
+        check(self, to_the_first)
     }
 
     fn has(&self, flaw: Flaw) -> bool {

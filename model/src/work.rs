@@ -14,7 +14,7 @@ mod steps;
 use stateright::{Model, Property};
 
 use self::steps::{EARLY, OVERWROTE, PARKED};
-use crate::{ENDS_WELL, Ends, Protocol, ends_well};
+use crate::{ENDS_WELL, Ends, Protocol, Report, check, ends_well};
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +184,12 @@ impl Sweeps {
     #[must_use]
     pub fn new(scope: Scope, workers: usize, flaw: Option<Flaw>) -> Self {
         Self { scope, workers, flaw, ends: Ends::default() }
+    }
+
+    /// Goes through all states; with `to_the_first`, until a property is violated.
+    #[must_use]
+    pub fn check(self, to_the_first: bool) -> Report {
+        check(self, to_the_first)
     }
 
     fn has(&self, flaw: Flaw) -> bool {
