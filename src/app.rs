@@ -110,7 +110,7 @@ impl App {
             .or_else(ProfileFileRegionProvider::new());
         let environment = aws_config::defaults(BehaviorVersion::latest()).region(region);
         let aws = match identity {
-            None => store::aws_config(environment).await?,
+            None => store::aws_config(credentials::of_environment(environment)).await?,
             Some(identity) => {
                 let aws = store::aws_config(environment.no_credentials()).await?;
                 credentials::assume_role(aws, identity)

@@ -7,9 +7,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use aws_config::SdkConfig;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{ConfigLoader, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{
@@ -68,6 +69,17 @@ impl WebIdentity {
 
     fn newest(&self) -> Option<Secret> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The environment's own keys where it has them, as Lambda's has: they are what the SDK's chain tries
+/// first, and the rest of it, with a client of STS, takes time to make at each start.
+pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
+    let is_set = |name| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
+    if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].into_iter().all(is_set) {
+        loader.credentials_provider(EnvironmentVariableCredentialsProvider::new())
+    } else {
+        loader
     }
 }
 
