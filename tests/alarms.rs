@@ -4,7 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tracing::subscriber::DefaultGuard;
 
 use crate::outside::Answer;
@@ -35,12 +37,14 @@ impl Log {
         (log, tracing::subscriber::set_default(lines))
     }
 
-    /// What was logged at this level since the last call: the messages.
+    /// What we logged at this level since the last call, not the libraries: the messages.
     fn take(&self, level: &str) -> Vec<String> {
         let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let at_level = lines.filter(|line| line["level"] == level);
-        at_level.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
+        let ours = lines.filter(|line| {
+            line["level"] == level && line["target"].as_str().unwrap().starts_with("teardown::")
+        });
+        ours.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 }
 
@@ -83,4 +87,32 @@ async fn what_is_parked_is_an_error() {
     world.clock.advance(73 * HOUR);
     assert_eq!(world.sweep().await, [1, 0, 0, 1]);
     assert_eq!(log.take("ERROR"), ["parked: it has failed for too long"]);
+}
+
+/// G1: who is late with a failure tells nothing of it: what it would have put off or parked is done by
+/// then.
+#[tokio::test]
+async fn who_lost_its_lease_tells_nothing() {
+    for (failed_for, level) in [(HOUR, "WARN"), (73 * HOUR, "ERROR")] {
+        let world = World::announcing().await;
+        world.install("icfg_1", &["db_1"]).await;
+        let path = "/v1/installations/icfg_1/resources/db_1";
+        assert_eq!(world.delete(path).send().await.status, 204);
+        let gate = Arc::new(Semaphore::new(0));
+        world.provider.script([Answer::Status(500), Answer::gated(&gate, 500)]);
+        assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+        world.clock.advance(failed_for);
+        let (log, _guard) = Log::start();
+        let overtaken = async {
+            while world.provider.heard().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            world.clock.advance(Duration::from_mins(3));
+            assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+            gate.add_permits(1);
+        };
+        let (late, ()) = join(world.sweep(), overtaken).await;
+        assert_eq!(late, [1, 0, 0, 0]);
+        assert_eq!(log.take(level), [""; 0]);
+    }
 }
