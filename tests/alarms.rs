@@ -1,52 +1,14 @@
 //! What the log tells whoever is on call (G1, G3, C1).
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
-use serde_json::Value;
 use tokio::sync::Semaphore;
-use tracing::subscriber::DefaultGuard;
 
+use crate::log::Log;
 use crate::outside::Answer;
 use crate::world::World;
-
-/// What this thread logs, as the functions do.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// Logs until the guard is dropped.
-    fn start() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let lines = tracing_subscriber::fmt().json().flatten_event(true);
-        let lines = lines.with_writer(move || writer.clone()).finish();
-        (log, tracing::subscriber::set_default(lines))
-    }
-
-    /// What we logged at this level since the last call, not the libraries: the messages.
-    fn take(&self, level: &str) -> Vec<String> {
-        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let ours = lines.filter(|line| {
-            line["level"] == level && line["target"].as_str().unwrap().starts_with("teardown::")
-        });
-        ours.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
-    }
-}
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -60,7 +22,7 @@ async fn a_finalization_near_its_end_is_an_error() {
     assert_eq!(world.delete("/v1/installations/icfg_1").send().await.status, 200);
     world.sweep_all().await;
     world.vercel.lasting(Answer::Status(403));
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let alarm = "an installation is not finalized, and Vercel's 24 hours are ending";
     for (after, errors) in [(22 * HOUR, 0), (Duration::from_mins(59), 0), (HOUR / 6, 1)] {
         world.clock.advance(after);
@@ -81,7 +43,7 @@ async fn what_is_parked_is_an_error() {
     let path = "/v1/installations/icfg_1/resources/db_1";
     assert_eq!(world.delete(path).send().await.status, 204);
     world.provider.lasting(Answer::Status(500));
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     assert_eq!(log.take("WARN"), ["put off"]);
     world.clock.advance(73 * HOUR);
@@ -102,7 +64,7 @@ async fn who_lost_its_lease_tells_nothing() {
         world.provider.script([Answer::Status(500), Answer::gated(&gate, 500)]);
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
         world.clock.advance(failed_for);
-        let (log, _guard) = Log::start();
+        let log = Log::start();
         let overtaken = async {
             while world.provider.heard().len() < 2 {
                 tokio::task::yield_now().await;

@@ -23,6 +23,7 @@ mod histories;
 mod installation;
 mod jwks;
 mod lambda;
+mod log;
 mod model;
 mod outside;
 mod process;

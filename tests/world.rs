@@ -23,6 +23,7 @@ pub use self::call::{Call, Reply};
 use self::database::Database;
 pub use self::database::sized;
 use crate::dynamodb::Proxy;
+use crate::log;
 use crate::outside::{PROVIDER_SECRET, ProviderEndpoint, VercelApi};
 use crate::process::Variables;
 use crate::steps::Steps;
@@ -117,6 +118,7 @@ impl World {
         provider: ProviderEndpoint,
         provider_url: String,
     ) -> Self {
+        log::install();
         let (vercel, vercel_url) = VercelApi::start(steps.clone()).await;
         // Asked where a test moves the clock past the first keys' end.
         let keys = || async { axum::Json(ISSUER.jwks()) };

@@ -1,0 +1,71 @@
+//! What a test's own thread logs, as the functions do.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Once;
+
+use serde_json::Value;
+use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+thread_local! {
+    /// Lines of JSON; none while nobody reads them.
+    static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// Has all threads log, each to itself, where it reads what it logs. To be called before any of them
+/// comes by where something is logged: `tracing` remembers of each such place whether anybody listens
+/// there, and a thread that listens alone is not asked if another one is the first to come by.
+pub fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let is_read = dynamic_filter_fn(|_, _| LINES.with_borrow(Option::is_some))
+            .with_max_level_hint(LevelFilter::INFO);
+        let lines = fmt::layer().json().flatten_event(true).with_writer(|| Lines);
+        tracing_subscriber::registry().with(is_read).with(lines).init();
+    });
+}
+
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.with_borrow_mut(|lines| lines.as_mut().unwrap().extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads what this thread logs, until it is dropped.
+pub struct Log(());
+
+impl Log {
+    pub fn start() -> Self {
+        install();
+        LINES.set(Some(Vec::new()));
+        Self(())
+    }
+
+    /// What we logged at this level since the last call, not the libraries: the messages.
+    #[expect(clippy::unused_self, reason = "there are lines only while it lives")]
+    pub fn take(&self, level: &str) -> Vec<String> {
+        let text = LINES.replace(Some(Vec::new())).unwrap();
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines = lines.map(|line| serde_json::from_slice::<Value>(line).unwrap());
+        let ours = lines.filter(|line| {
+            line["level"] == level && line["target"].as_str().unwrap().starts_with("teardown::")
+        });
+        ours.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        LINES.set(None);
+    }
+}
