@@ -1,4 +1,5 @@
-//! The configuration: every environment variable once, parsed at the start or refused by name.
+//! The configuration: every environment variable of ours once, parsed at the start or refused by name.
+//! The log filter, which comes first, is [`crate::telemetry`]'s.
 
 use std::fmt;
 use std::time::Duration;

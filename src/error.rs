@@ -14,7 +14,8 @@ use crate::vercel::Said;
 /// The cause of an error that the caller is not told, for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a request was not answered with a 2xx. Such a request has deleted nothing (B6).
+/// Why a request was not answered with a 2xx. Such a request has deleted nothing (B6); only where
+/// DynamoDB was not heard of again, with [`Error::StoreUnavailable`], what it was told last may be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The caller did not prove who it is (A1 to A4).
@@ -24,10 +25,10 @@ pub enum Error {
     #[error("exactly one `Authorization: Bearer <CRON_SECRET>` header is required")]
     NotTheScheduler,
     /// The caller is known, and may not do this (A5, A6).
-    #[error("{0}")]
+    #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// The request breaks a rule of B2, B3 or B4.
-    #[error("{0}")]
+    #[error(transparent)]
     BadRequest(#[from] BadRequest),
     /// No endpoint of this function is at this path (B1).
     #[error("there is nothing at this path")]
@@ -103,7 +104,7 @@ pub enum Forbidden {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
     /// An identifier or a key breaks its rule (B2, B4).
-    #[error("{0}")]
+    #[error(transparent)]
     Id(#[from] InvalidId),
     /// The body is no JSON object (B3).
     #[error("the body is not a JSON object")]

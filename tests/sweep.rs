@@ -146,6 +146,41 @@ async fn malformed_work_holds_nothing_up() {
     assert_eq!(world.provider.heard().len(), 3);
 }
 
+/// E3, G1: an intent that does not say who asked is kept, and seen to: nothing that is owed is dropped.
+#[tokio::test]
+async fn a_malformed_intent_is_kept() {
+    let world = World::new().await;
+    world.install_whole("icfg_1", &[]).await;
+    world
+        .put(json!({
+            "pk": "installation#icfg_1", "sk": "work#configuration", "due_shard": "0", "due_at": 1,
+            "attempts": 0, "fence": 1, "kind": "configuration", "installationId": "icfg_1",
+        }))
+        .await;
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    let intent = &world.items("icfg_1").await["work#configuration"];
+    assert_eq!(intent["last_error"], "its item is malformed");
+    assert!(world.vercel.heard().is_empty());
+}
+
+/// F5, G4: what another sweep did, since this one was late with it, is not counted as done twice.
+#[tokio::test]
+async fn what_another_did_is_not_counted() {
+    let world = world(1).await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.provider.script([Answer::gated(&gate, 200)]);
+    let overtaken = async {
+        while world.provider.heard().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_mins(3));
+        assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+        gate.add_permits(1);
+    };
+    let (late, ()) = tokio::join!(world.sweep(), overtaken);
+    assert_eq!(late, [1, 0, 0, 0]);
+}
+
 /// G4: what another sweep has put off since the index was read is not taken.
 #[tokio::test]
 async fn what_is_not_due_any_more_is_not_taken() {

@@ -22,7 +22,7 @@ const REFRESH_AFTER: Duration = Duration::from_mins(10);
 /// How much longer they serve when that fails.
 const OUTAGE_TOLERANCE: Duration = Duration::from_hours(24);
 
-/// The time between two fetches while keys are held, so that forged key ids cost the issuer nothing.
+/// The time between two fetches while keys are held, so that forged key ids cost the issuer no more.
 const COOLDOWN: Duration = Duration::from_secs(30);
 
 /// The time between two fetches while none is held: nobody can be let in without.

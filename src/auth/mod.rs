@@ -73,7 +73,7 @@ pub enum TokenError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// The token does not prove it.
-    #[error("{0}")]
+    #[error(transparent)]
     Token(#[from] TokenError),
     /// The token's key could not be looked up (A7).
     #[error("the keys that verify tokens are not available")]

@@ -74,7 +74,7 @@ impl Configurations {
     ///
     /// # Errors
     ///
-    /// The [`Error`] that answers it; nothing was deleted in our store then (B6).
+    /// The [`Error`] that answers it; nothing was deleted in our store then, as far as is known (B6).
     pub(crate) async fn delete(&self, request: &ConfigurationDeletion) -> Result<Done, Error> {
         let id = &request.grant.installation;
         let provenance = Provenance { by: request.grant.by.clone(), at: request.at, reason: None };
@@ -142,11 +142,13 @@ impl Configurations {
         let now = self.clock.timestamp();
         let mut patience = Patience::default();
         let seen = patience.spend(self.store.see(id, None, now)).await?;
-        let asked = keys::provenance(&lease.item);
         let stored = seen.installation.as_ref().filter(|stored| !stored.is_gone_on_both_sides());
-        let (Some(stored), Some(asked)) = (stored, asked) else {
+        let Some(stored) = stored else {
             self.store.finish(lease).await?;
             return Ok(Outcome::Gone);
+        };
+        let Some(asked) = keys::provenance(&lease.item) else {
+            return Ok(Outcome::Open(Setback::malformed()));
         };
         // What whoever holds it by now has marked would be taken for ours.
         if seen.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {

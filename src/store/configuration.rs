@@ -1,14 +1,16 @@
 //! A configuration's deletion in the table: what is seen, the intent, the commit (E).
 //!
 //! ```text
-//!   begin    Check   #installation        if it is as it was seen, and settled if it is active
+//!   begin    Check   #installation        if it is as it was seen, and settled if it is active and
+//!                                         no attempt was unclear
 //!            Update  work#configuration   if nobody holds it, and it is as unclear as it was seen
 //!                                                                     intent, lease, new fence
 //!   mark     Update  work#configuration   if the fence is ours       unclear, until Vercel's answer is here
 //!   withdraw Delete  work#configuration   if the fence is ours
+//!            Update  #installation        in doubt: if it is as it was seen   configurationUnclear
 //!   commit   Put     key#…  outcome       if it is not there, or has expired
 //!            Update  #installation        if it is as it was seen     the tombstone
-//!            Delete  work#configuration   if the fence is ours
+//!            Delete  work#configuration   if the fence is as it was seen, or there is none
 //!            Put     receipt#…, work#purge, work#announce#…           where it was active
 //!            Delete  work#finalize; and #token, if one was seen or there is none
 //! ```

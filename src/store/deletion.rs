@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The [`Error`] that answers the request; nothing was deleted then (B6).
+    /// The [`Error`] that answers the request; nothing was deleted then, as far as is known (B6).
     pub(crate) async fn delete(&self, deletion: &Deletion) -> Result<Done, Error> {
         in_time(self.settle(deletion)).await
     }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::clock::Timestamp;
 use crate::grant::{Actor, Provenance};
-use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
+use crate::ids::{BelongingId, IdempotencyKey, InstallationId, ResourceId};
 
 /// An item, or the key of one.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -94,9 +94,12 @@ pub(crate) fn token(id: &InstallationId) -> Item {
     key(partition(id), "#token".to_owned())
 }
 
+/// What the sort keys of resources begin with.
+pub(crate) const RESOURCES: &str = "resource#";
+
 /// `resource#…`: a resource.
 pub(crate) fn resource(id: &InstallationId, resource: &ResourceId) -> Item {
-    key(partition(id), format!("resource#{resource}"))
+    key(partition(id), format!("{RESOURCES}{resource}"))
 }
 
 /// `receipt#installation`: the receipt of its deletion.
@@ -114,9 +117,30 @@ pub(crate) fn work(id: &InstallationId, what: &str) -> Item {
     key(partition(id), format!("work#{what}"))
 }
 
-/// Something else of the configuration: `webhook#…`, `drain#…`, `env#…`.
-pub(crate) fn belonging(id: &InstallationId, sort_key: String) -> Item {
-    key(partition(id), sort_key)
+/// What else belongs to a configuration, and is purged with it (D6).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Belonging {
+    Webhook,
+    LogDrain,
+    EnvVar,
+}
+
+impl Belonging {
+    pub(crate) const ALL: [Self; 3] = [Self::Webhook, Self::LogDrain, Self::EnvVar];
+
+    /// What its sort keys begin with.
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook#",
+            Self::LogDrain => "drain#",
+            Self::EnvVar => "env#",
+        }
+    }
+}
+
+/// `webhook#…`, `drain#…`, `env#…`: something else of the configuration.
+pub(crate) fn belonging(id: &InstallationId, kind: Belonging, name: &BelongingId) -> Item {
+    key(partition(id), format!("{}{name}", kind.prefix()))
 }
 
 /// `receipt#configuration`: the receipt of a configuration that was deleted after its installation.

@@ -5,13 +5,14 @@
 //! resource's item and its announcement are swapped in one transaction: no announcement is lost, and
 //! none is written twice.
 
+use std::iter;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 
 use super::configuration::held;
-use super::keys::{self, Item, s, time};
+use super::keys::{self, Belonging, Item, s, time};
 use super::transaction::{Committed, Expression, Row, Transaction};
 use super::work::Lease;
 use super::{Store, in_time, store_error};
@@ -22,8 +23,11 @@ use crate::ids::{InstallationId, ResourceId};
 use crate::outbound::jitter;
 use crate::work::owed::Owed;
 
-/// What is purged: everything but the tombstone, the receipts, the token and what is owed.
-const PURGED: [&str; 4] = ["resource#", "webhook#", "drain#", "env#"];
+/// What is purged, by the beginnings of its sort keys: everything but the tombstone, the receipts, the
+/// token and what is owed.
+fn purged() -> impl Iterator<Item = &'static str> {
+    iter::once(keys::RESOURCES).chain(Belonging::ALL.map(Belonging::prefix))
+}
 
 /// The items of a page: with their announcements as many as a transaction takes.
 const PAGE: i32 = 50;
@@ -82,8 +86,8 @@ impl Store {
         id: &InstallationId,
         provenance: &Provenance,
     ) -> Result<Purged, Error> {
-        for prefix in PURGED {
-            let announced = self.announces && prefix == "resource#";
+        for prefix in purged() {
+            let announced = self.announces && prefix == keys::RESOURCES;
             let page = self.page(id, prefix, if announced { swapped(provenance) } else { PAGE });
             let page = page.await?;
             if page.is_empty() {
@@ -128,7 +132,7 @@ impl Store {
     ) -> Result<(), Error> {
         let mut transaction = Transaction::on(&self.table);
         for key in page {
-            let name = keys::text(&key, "sk").and_then(|sk| sk.strip_prefix("resource#"));
+            let name = keys::text(&key, "sk").and_then(|sk| sk.strip_prefix(keys::RESOURCES));
             if let Some(resource) = name.and_then(|name| ResourceId::parse(name).ok()) {
                 let announcement = Owed::AnnounceResource(resource);
                 let item = announcement.item(id, provenance.at, provenance);

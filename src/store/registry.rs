@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::deletion::{absent_or_expired, active};
 use super::evidence::parse_installation;
+use super::keys::Belonging::{EnvVar, LogDrain, Webhook};
 use super::keys::{self, Item, n, s, time};
 use super::transaction::{Committed, Expression, Row, Transaction};
 use super::{Store, in_time, store_error};
@@ -137,15 +138,16 @@ pub enum RegisterError {
     #[error("the resource was deleted")]
     ResourceDeleted,
     /// The store failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// What the transactions of a resource's registration have taught.
+/// What a registration's transaction has taught.
 #[derive(Default)]
 struct Findings {
     installation: Option<Installation>,
     resource_is_there: bool,
+    receipt_stands: bool,
 }
 
 impl Store {
@@ -159,17 +161,18 @@ impl Store {
             Record::Installation(record) => self.register_installation(record).await,
             Record::Resource(record) => self.register_resource(record).await,
             Record::Webhook(record) => {
-                let key = format!("webhook#{}", record.id);
-                self.register_belonging(&record.installation_id, key, Vec::new()).await
+                let item = keys::belonging(&record.installation_id, Webhook, &record.id);
+                self.register_belonging(&record.installation_id, item).await
             }
             Record::LogDrain(record) => {
-                let key = format!("drain#{}", record.id);
-                self.register_belonging(&record.installation_id, key, Vec::new()).await
+                let item = keys::belonging(&record.installation_id, LogDrain, &record.id);
+                self.register_belonging(&record.installation_id, item).await
             }
             Record::EnvVar(record) => {
-                let key = format!("env#{}", record.id);
-                let values = vec![("projectId", &record.project_id), ("key", &record.key)];
-                self.register_belonging(&record.installation_id, key, values).await
+                let mut item = keys::belonging(&record.installation_id, EnvVar, &record.id);
+                item.insert("projectId".to_owned(), s(&record.project_id));
+                item.insert("key".to_owned(), s(&record.key));
+                self.register_belonging(&record.installation_id, item).await
             }
         }
     }
@@ -220,23 +223,21 @@ impl Store {
     }
 
     async fn register_resource(&self, record: &ResourceRecord) -> Result<(), RegisterError> {
-        // Added, or else updated; twice, where it was added or deleted in between.
-        for _ in 0..4 {
-            let findings = match in_time(self.add_resource(record).commit(&self.client)).await? {
-                Committed::Yes => return Ok(()),
-                Committed::No(evidence) => Findings::read(evidence)?,
-            };
-            findings.installation_is_active()?;
-            // What else can stand in the way is the receipt.
-            if !findings.resource_is_there {
-                return Err(RegisterError::ResourceDeleted);
+        in_time(async {
+            // Added, or else updated; and again, where it was added or deleted in between.
+            loop {
+                for transaction in [self.add_resource(record), self.update_resource(record)] {
+                    let findings = match transaction.commit(&self.client).await? {
+                        Committed::Yes => return Ok(Ok(())),
+                        Committed::No(evidence) => Findings::read(evidence)?,
+                    };
+                    if let Err(refused) = findings.refuse() {
+                        return Ok(Err(refused));
+                    }
+                }
             }
-            match in_time(self.update_resource(record).commit(&self.client)).await? {
-                Committed::Yes => return Ok(()),
-                Committed::No(evidence) => Findings::read(evidence)?.installation_is_active()?,
-            }
-        }
-        Err(RegisterError::ResourceDeleted)
+        })
+        .await?
     }
 
     fn add_resource(&self, record: &ResourceRecord) -> Transaction<'_> {
@@ -286,18 +287,15 @@ impl Store {
     async fn register_belonging(
         &self,
         id: &InstallationId,
-        sort_key: String,
-        values: Vec<(&str, &String)>,
+        item: Item,
     ) -> Result<(), RegisterError> {
-        let mut item = keys::belonging(id, sort_key);
-        item.extend(values.into_iter().map(|(name, value)| (name.to_owned(), s(value))));
         let mut transaction = Transaction::on(&self.table);
         transaction.check(Row::Installation, keys::installation(id), active());
         transaction.put(Row::Other, item, None);
         match in_time(transaction.commit(&self.client)).await? {
             Committed::Yes => Ok(()),
             Committed::No(evidence) => {
-                Findings::read(evidence)?.installation_is_active()?;
+                Findings::read(evidence)?.refuse()?;
                 Err(RegisterError::InstallationUnknown)
             }
         }
@@ -344,16 +342,22 @@ impl Findings {
                     findings.installation = Some(parse_installation(&item)?);
                 }
                 (Row::Resource, item) => findings.resource_is_there = item.is_some(),
-                (Row::Receipt | Row::Outcome | Row::Other, _) => {}
+                (Row::Receipt, item) => findings.receipt_stands = item.is_some(),
+                (Row::Outcome | Row::Other, _) => {}
             }
         }
         Ok(findings)
     }
 
-    fn installation_is_active(&self) -> Result<(), RegisterError> {
+    /// Refuses what no other transaction can register.
+    fn refuse(&self) -> Result<(), RegisterError> {
         match self.installation {
             Some(Installation::Unknown) => Err(RegisterError::InstallationUnknown),
             Some(Installation::Deleted { .. }) => Err(RegisterError::InstallationDeleted),
+            // A receipt beside a resource was left by a writer that broke the rules.
+            _ if self.receipt_stands && !self.resource_is_there => {
+                Err(RegisterError::ResourceDeleted)
+            }
             _ => Ok(()),
         }
     }

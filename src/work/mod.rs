@@ -60,10 +60,23 @@ pub(crate) struct Setback {
     pub(crate) unclear: Option<bool>,
 }
 
+impl Setback {
+    fn new(reason: String, retry_after: Option<Duration>) -> Self {
+        Self { reason, retry_after, unclear: None }
+    }
+
+    /// The item does not say what it has to.
+    pub(crate) fn malformed() -> Self {
+        Self::new("its item is malformed".to_owned(), None)
+    }
+}
+
 /// How an attempt went.
 enum Attempt {
     /// It is done, and nothing is owed any more.
     Done,
+    /// Somebody else has the lease by now, or what it goes by has changed: it is for whoever comes next.
+    Lost,
     /// There is more to do, as soon as somebody has time.
     More,
     /// The other side is at it, and wants to be asked again so much later.
@@ -80,8 +93,16 @@ pub(crate) enum Ended {
     Unfinished,
     PutOff,
     Parked,
-    /// It failed, and somebody else has the lease by now, or nothing is owed any more.
+    /// Not by this worker: somebody else has the lease by now, nothing is owed any more, or it comes due
+    /// again when the lease ends.
     Lost,
+}
+
+impl Ended {
+    /// How it ended, where the lease was held until then.
+    fn if_held(self, held: bool) -> Self {
+        if held { self } else { Self::Lost }
+    }
 }
 
 impl Worker {
@@ -122,13 +143,12 @@ impl Worker {
         let now = self.clock.timestamp();
         Ok(Some(match attempt {
             Attempt::Done => Ended::Done,
+            Attempt::Lost => Ended::Lost,
             Attempt::More => {
-                self.store.put_off(&lease, lease.due, None).await?;
-                Ended::Unfinished
+                Ended::Unfinished.if_held(self.store.put_off(&lease, lease.due, None).await?)
             }
             Attempt::StillAtIt(wait) => {
-                self.store.put_off(&lease, now + wait, None).await?;
-                Ended::PutOff
+                Ended::PutOff.if_held(self.store.put_off(&lease, now + wait, None).await?)
             }
             Attempt::Failed(setback) => put_off(&self.store, &lease, setback, now).await?,
         }))
@@ -149,13 +169,11 @@ impl Worker {
             return Ok(failed("PROVIDER_URL is not set".to_owned(), None));
         };
         let Some(announcement) = announcement(lease) else {
-            return Ok(failed("its item is malformed".to_owned(), None));
+            return Ok(Attempt::Failed(Setback::malformed()));
         };
         Ok(match provider.announce(&announcement, self.clock.timestamp()).await {
-            Told::Done => {
-                self.store.finish(lease).await?;
-                Attempt::Done
-            }
+            Told::Done if self.store.finish(lease).await? => Attempt::Done,
+            Told::Done => Attempt::Lost,
             Told::StillAtIt(wait) => Attempt::StillAtIt(wait),
             Told::Failed(reason, retry_after) => {
                 failed(format!("the provider: {reason}"), retry_after)
@@ -228,7 +246,8 @@ impl Worker {
     /// E3: carries on where a request left off.
     async fn delete_configuration(&self, lease: &Lease) -> Result<Attempt, Error> {
         Ok(match self.configurations.carry_on(lease).await? {
-            Outcome::Gone | Outcome::Lost => Attempt::Done,
+            Outcome::Gone => Attempt::Done,
+            Outcome::Lost => Attempt::Lost,
             Outcome::Refused(said) => {
                 tracing::warn!(
                     installation = %lease.installation, answer = %said,
@@ -253,7 +272,7 @@ fn changed() -> Attempt {
 }
 
 fn failed(reason: String, retry_after: Option<Duration>) -> Attempt {
-    Attempt::Failed(Setback { reason, retry_after, unclear: None })
+    Attempt::Failed(Setback::new(reason, retry_after))
 }
 
 /// Puts off what failed, or parks it where it has failed for too long.

@@ -43,11 +43,11 @@ pub(crate) fn after_failure(
     }
     let most = if *owed == Owed::Finalize { MAX_FINALIZE_BACKOFF } else { MAX_BACKOFF };
     let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(tries.failures)).min(most);
-    // Half of it at least, so that nobody is asked at once again.
     let asked = retry_after.unwrap_or_default();
     let asked = if *owed == Owed::Finalize { asked.min(MAX_BACKOFF) } else { asked };
+    // Half of it at least, so that nobody is asked at once again.
     let wait = (backoff / 2 + jitter(backoff / 2)).max(asked);
-    (since, Next::Again(now + wait.max(Duration::from_secs(1))))
+    (since, Next::Again(now + wait))
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use tokio::time::{MissedTickBehavior, interval};
 /// the eight questions of a sweep that finds nothing cost a machine nothing.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How long a sweep may take: what the last thing it takes may need (15 s), and some time to take.
-/// Leases last a little longer, and what a killed tool was at is due again after that.
+/// How long a sweep may take: what the last thing it takes may need, which leaves a quarter of it to
+/// take. Leases last a little longer, and what a killed tool was at is due again after that.
 const TIME: SweepTime = SweepTime(Duration::from_secs(20));
 
 /// Sweeps again and again, one sweep at a time, until `ended` has no sender any more.
