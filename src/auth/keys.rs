@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The sizes of RSA modulus that are trusted, in bits (A7; the upper end is the library's).
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -48,7 +48,7 @@ pub enum KeySetError {
 
 #[derive(Deserialize)]
 struct Document {
-    keys: Vec<Value>,
+    keys: Vec<Box<RawValue>>,
 }
 
 /// What decides whether a key is usable. An odd type in one of these passes the key over.
@@ -73,7 +73,7 @@ impl KeySet {
     pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
         let document: Document =
             serde_json::from_slice(document).map_err(|_| KeySetError::Malformed)?;
-        let keys: Vec<_> = document.keys.into_iter().filter_map(usable).collect();
+        let keys: Vec<_> = document.keys.iter().filter_map(|key| usable(key)).collect();
         if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self(keys)) }
     }
 
@@ -85,8 +85,8 @@ impl KeySet {
 }
 
 /// The key, if it is one to verify RS256 signatures with.
-fn usable(key: Value) -> Option<PublicKey> {
-    let jwk: Jwk = serde_json::from_value(key).ok()?;
+fn usable(key: &RawValue) -> Option<PublicKey> {
+    let jwk: Jwk = serde_json::from_str(key.get()).ok()?;
     let meant_for_it = jwk.kty == "RSA"
         && jwk.r#use.as_deref().is_none_or(|usage| usage == "sig")
         && jwk.alg.as_deref().is_none_or(|alg| alg == "RS256")
@@ -137,7 +137,7 @@ fn is_roca(modulus: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -190,6 +190,12 @@ mod tests {
     fn one_bad_key_never_spoils_the_set() {
         let odd = json!([1, null, "x", {}, rsa(&json!({ "use": 5 })), rsa(&json!({}))]);
         assert_eq!(count(&odd), Ok(1));
+        let good = rsa(&json!({})).to_string();
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for odd in [r#"{"x":1e999}"#, r#"{"x":"\ud83d"}"#, r#"{"kty":1e999}"#, &deep] {
+            let document = format!(r#"{{"keys":[{odd},{good}]}}"#);
+            assert!(KeySet::parse(document.as_bytes()).is_ok(), "{odd}");
+        }
         for document in ["", "[]", "{}", "null", r#"{"keys":{}}"#] {
             let parsed = KeySet::parse(document.as_bytes());
             assert_eq!(parsed.unwrap_err(), KeySetError::Malformed, "{document}");
