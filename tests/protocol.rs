@@ -135,6 +135,7 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
     use saga::Flaw::*;
     use saga::Scope::{Meanwhile, Vercel};
     for (flaw, scope, processes, property) in [
+        (BeginDoubtAsSeen, Vercel, 3, "no doubt is forgotten"),
         (BeginNotGone, Meanwhile, 2, ENDS_WELL),
         (BeginSettled, Meanwhile, 2, "Vercel is not asked while invoices are open"),
         (BeginAbsent, Vercel, 3, "no lost deletion"),

@@ -42,6 +42,8 @@ pub enum Scope {
 pub enum Flaw {
     /// Begin: the installation is as it was seen.
     BeginAsSeen,
+    /// Begin: the installation has no doubt in mind that was not seen.
+    BeginDoubtAsSeen,
     /// Begin: the configuration is not gone yet.
     BeginNotGone,
     /// Begin: the invoices are settled, if it is active.

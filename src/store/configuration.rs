@@ -1,8 +1,8 @@
 //! A configuration's deletion in the table: what is seen, the intent, the commit (E).
 //!
 //! ```text
-//!   begin    Check   #installation        if it is as it was seen, and settled if it is active and
-//!                                         no attempt was unclear
+//!   begin    Check   #installation        if it is as it was seen, without a doubt that came since, and
+//!                                         settled if it is active and no attempt was unclear
 //!            Update  work#configuration   if nobody holds it, and it is as unclear as it was seen
 //!                                                                     intent, lease, new fence
 //!   mark     Update  work#configuration   if the fence is ours       unclear, until Vercel's answer is here
@@ -160,6 +160,11 @@ impl Store {
             }
         };
         let mut unchanged = as_seen(stored);
+        if !stored.unclear {
+            // Else what another was refused meanwhile, in doubt, would be overlooked (E2).
+            unchanged =
+                unchanged.and(Expression::new("attribute_not_exists(configurationUnclear)"));
+        }
         if stored.deletion.is_none() && !unclear {
             unchanged = unchanged
                 .and(Expression::new("billing = :settled").value(":settled", s("settled")));

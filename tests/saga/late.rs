@@ -70,6 +70,26 @@ async fn a_late_doubt_is_cleared_up() {
     assert!(items["#installation"].get("configurationDeletedAt").is_some());
 }
 
+/// E2: a request that begins after another was refused in doubt, and looked before, goes by the doubt.
+#[tokio::test]
+async fn a_doubt_that_comes_between_is_not_overlooked() {
+    let world = world().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.dynamodb.hold("TransactWriteItems", gate.clone());
+    let meanwhile = async {
+        while !world.dynamodb.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        world.vercel.script([Answer::EffectThen(503), Answer::Status(409)]);
+        let refused = world.delete(C1).key("k2").send().await;
+        assert_eq!(refused.error(), (409, "upstream_refused"));
+        world.vercel.script([Answer::Status(403)]);
+        gate.add_permits(1);
+    };
+    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    assert_eq!(first.status, 204, "{:?}", first.error());
+}
+
 /// F5: whoever is late with an intent that was withdrawn does not withdraw a later one.
 #[tokio::test]
 async fn a_late_refusal_withdraws_no_other_intent() {

@@ -25,6 +25,9 @@ pub(super) fn properties(scope: Scope) -> Vec<Property<Sagas>> {
                 state.installation.unclear || state.intent.is_some_and(|intent| intent.unclear);
             (state.exists && !state.in_flight) || state.is_gone() || doubt
         }),
+        P::always("no doubt is forgotten", |_, state| {
+            state.intent.is_none_or(|intent| intent.unclear || !state.installation.unclear)
+        }),
         P::always("no second effect", |_, state| state.commits <= 1 && state.uninstalls <= 1),
         P::always("no effect without its outcome", |_, state| {
             state

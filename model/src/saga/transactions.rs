@@ -45,6 +45,10 @@ impl Sagas {
         };
         if !(intent
             && holds(Flaw::BeginAsSeen, seen.still(state))
+            && holds(
+                Flaw::BeginDoubtAsSeen,
+                seen.installation.unclear || !state.installation.unclear,
+            )
             && holds(Flaw::BeginNotGone, !state.is_gone())
             && holds(Flaw::BeginSettled, settled))
         {
