@@ -1,5 +1,7 @@
 //! The sweep: who may call it, and what many of them do at once (B1, G4).
 
+mod late;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -97,36 +99,6 @@ async fn a_sweep_ends_in_time() {
     assert_eq!(world.sweep().await, [3, 3, 0, 0]);
 }
 
-/// F5, G4: work whose worker died comes due again by itself when its lease ends; a worker that lost
-/// its lease overwrites nothing of its successor's.
-#[tokio::test]
-async fn who_lost_the_lease_overwrites_nothing() {
-    for late in [200, 500] {
-        let world = world(1).await;
-        let gate = Arc::new(Semaphore::new(0));
-        world.provider.script([Answer::gated(&gate, late), Answer::Status(503)]);
-        let meanwhile = async {
-            while world.provider.heard().is_empty() {
-                tokio::task::yield_now().await;
-            }
-            assert_eq!(world.sweep().await, [0; 4], "it is leased");
-            world.clock.advance(Duration::from_secs(81));
-            assert_eq!(world.sweep().await, [1, 0, 1, 0], "the lease is over");
-            let items = world.items("icfg_1").await;
-            gate.add_permits(1);
-            items
-        };
-        let (_, items) = tokio::join!(world.sweep(), meanwhile);
-        assert_eq!(world.items("icfg_1").await, items, "{late}");
-        let work = &items["work#announce#resource#db_0"];
-        assert_eq!(work["last_error"], "the provider: answered 503");
-        assert_eq!((&work["attempts"], &work["failures"]), (&json!(2), &json!(1)));
-        world.clock.advance(Duration::from_secs(16));
-        assert_eq!(world.sweep().await, [1, 1, 0, 0]);
-        assert_eq!(world.provider.ids().values().next().unwrap().len(), 1, "one webhook-id");
-    }
-}
-
 /// G4: one thing that breaks off does not hold up the others.
 #[tokio::test]
 async fn malformed_work_holds_nothing_up() {
@@ -161,71 +133,6 @@ async fn a_malformed_intent_is_kept() {
     let intent = &world.items("icfg_1").await["work#configuration"];
     assert_eq!(intent["last_error"], "its item is malformed");
     assert!(world.vercel.heard().is_empty());
-}
-
-/// F5, G4: what another sweep did, since this one was late with it, is not counted as done twice.
-#[tokio::test]
-async fn what_another_did_is_not_counted() {
-    let world = world(1).await;
-    let gate = Arc::new(Semaphore::new(0));
-    world.provider.script([Answer::gated(&gate, 200)]);
-    let overtaken = async {
-        while world.provider.heard().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        world.clock.advance(Duration::from_mins(3));
-        assert_eq!(world.sweep().await, [1, 1, 0, 0]);
-        gate.add_permits(1);
-    };
-    let (late, ()) = tokio::join!(world.sweep(), overtaken);
-    assert_eq!(late, [1, 0, 0, 0]);
-}
-
-/// G4: what another sweep has put off since the index was read is not taken.
-#[tokio::test]
-async fn what_is_not_due_any_more_is_not_taken() {
-    let world = world(1).await;
-    let gate = Arc::new(Semaphore::new(0));
-    world.dynamodb.hold("UpdateItem", gate.clone());
-    let process = world.process().await;
-    let late = process.sweep(SweepTime(Duration::from_secs(50)));
-    let meanwhile = async {
-        // Until the first sweep has read what is due, and asks for it.
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
-        world.provider.script([Answer::Status(503)]);
-        assert_eq!(world.sweep().await, [1, 0, 1, 0]);
-        gate.add_permits(1);
-    };
-    let (response, ()) = tokio::join!(late, meanwhile);
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(&body[..], br#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
-    assert_eq!(world.provider.heard().len(), 1);
-}
-
-/// G6: what another sweep has parked since the index was read is not taken.
-#[tokio::test]
-async fn what_is_parked_meanwhile_is_not_taken() {
-    let world = world(1).await;
-    world.provider.lasting(Answer::Status(503));
-    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
-    world.clock.advance(Duration::from_hours(3 * 24));
-    let gate = Arc::new(Semaphore::new(0));
-    world.dynamodb.hold("UpdateItem", gate.clone());
-    let process = world.process().await;
-    let meanwhile = async {
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(world.sweep().await, [1, 0, 0, 1]);
-        gate.add_permits(1);
-    };
-    let (response, ()) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(&body[..], br#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
-    assert_eq!(world.provider.heard().len(), 2);
-    assert_eq!(world.store.parked(10).await.unwrap().len(), 1);
 }
 
 /// G2: what DynamoDB leaves undone of a batch is done again.
@@ -284,6 +191,36 @@ async fn a_finalization_waits_for_no_provider() {
     let response = world.process().await.sweep(SweepTime(Duration::from_secs(1))).await;
     assert_eq!(response.status(), 200);
     assert!(world.vercel.is_finalized("icfg_2"));
+}
+
+/// G1, G4: however much is to be done at Vercel, and however slowly, it has half of the time: the rest
+/// is for what else is due.
+#[tokio::test]
+async fn what_is_urgent_has_half_of_the_time() {
+    const AT_A_TIME: usize = 16;
+    let world = World::new().await;
+    for number in 0..=AT_A_TIME {
+        let id = format!("icfg_{number}");
+        world.install_whole(&id, &[]).await;
+        world.reopen(&id).await;
+        assert_eq!(world.delete(&format!("/v1/installations/{id}")).send().await.status, 200);
+    }
+    world.sweep_all().await;
+    world.clock.advance(Duration::from_hours(23));
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.lasting(Answer::gated(&gate, 204));
+    // Of it, a quarter is for taking.
+    let (time, began) = (Duration::from_secs(2), Instant::now());
+    let process = world.process().await;
+    let half_is_over = async {
+        while began.elapsed() < time / 8 + time / 50 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(2 * AT_A_TIME);
+    };
+    tokio::join!(process.sweep(SweepTime(time)), half_is_over);
+    let asked = world.vercel.heard().len();
+    assert!((1..=AT_A_TIME).contains(&asked), "{asked}");
 }
 
 /// F5, G4: a fault at any call of a sweep is overcome, or left to the next one.

@@ -80,7 +80,9 @@ impl Worker {
         let (mut report, mut lag) = (Report::default(), 0);
         loop {
             let mut round = Report::default();
-            for shard in &shards {
+            for (index, shard) in shards.iter().enumerate() {
+                // What is urgent has half of the time: a Vercel that hangs holds up nothing else.
+                let taking = if index == 0 { taking / 2 } else { taking };
                 round += self.sweep_shard(shard, now, began + taking, end).await?;
             }
             report += round;
