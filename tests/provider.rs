@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use teardown::app::SweepTime;
+use teardown::store::registry::RegisterError;
 use tokio::sync::Semaphore;
 
 use crate::outside::Answer;
@@ -248,4 +249,31 @@ async fn a_late_announcement_ends_no_other() {
     world.clock.advance(Duration::from_secs(16));
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     assert_eq!(world.provider.ids().into_values().map(|ids| ids.len()).collect::<Vec<_>>(), [2]);
+}
+
+/// C4, G1: an announcement that outlives the receipt is not lost, and meets no resource that is
+/// registered anew under its id.
+#[tokio::test]
+async fn an_announcement_outlives_its_receipt() {
+    let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
+    world.install("icfg_1", &["db_1"]).await;
+    assert_eq!(world.delete(R1).send().await.status, 204);
+    world.provider.script([Answer::Status(500)]);
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    world.clock.advance(Duration::from_hours(2));
+
+    let again = json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } });
+    let refused = world.try_register(again.clone()).await;
+    assert!(matches!(refused, Err(RegisterError::ResourceUnannounced)), "{refused:?}");
+    let owed = world.items("icfg_1").await[WORK].clone();
+    assert_eq!(world.delete(R1).send().await.status, 204, "nothing is there, and no receipt");
+    assert_eq!(world.items("icfg_1").await[WORK], owed);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    assert!(world.provider.ids().values().all(|ids| ids.len() == 1), "one deletion, one id");
+
+    world.clock.advance(Duration::from_hours(2));
+    world.register(again).await;
+    assert_eq!(world.delete(R1).send().await.status, 204);
+    world.sweep_all().await;
+    assert!(world.provider.ids().values().all(|ids| ids.len() == 2), "another deletion");
 }

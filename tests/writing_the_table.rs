@@ -78,7 +78,7 @@ async fn the_page_writes_what_the_library_writes() {
 /// C4, D4, D5: the page's requests are refused where it says so, and change nothing then.
 #[tokio::test]
 async fn the_page_is_refused_where_it_says_so() {
-    let world = World::new().await;
+    let world = World::announcing().await;
     assert_eq!(world.run("register-resource").await, Err(0), "the installation is unknown");
     assert_eq!(world.run("change-status").await, Err(0));
     assert_eq!(world.run("settle").await, Err(0));
@@ -99,6 +99,8 @@ async fn the_page_is_refused_where_it_says_so() {
     assert!(receipt["expires_at"].as_u64().unwrap() > 1_800_000_000, "{receipt}");
     assert_eq!(world.run("register-resource").await, Err(2), "it was deleted");
     assert_eq!(world.run("change-status").await, Err(1));
+    world.remove("installation#icfg_1", "receipt#resource#db_1").await;
+    assert_eq!(world.run("register-resource").await, Err(3), "it is still to be announced");
 
     assert_eq!(world.delete("/v1/installations/icfg_1").send().await.status, 200);
     let before = world.all().await;

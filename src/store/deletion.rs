@@ -152,6 +152,11 @@ impl Store {
             Receipt::Stands => None,
         };
         self.put_resource_receipt(transaction, deletion, resource, condition);
+        if self.announces {
+            let announcement = Owed::AnnounceResource(resource.clone());
+            let item = announcement.item(id, deletion.at, &deletion.provenance());
+            transaction.put(Row::Other, item, None);
+        }
     }
 
     fn record_unknown_resource(
@@ -177,6 +182,12 @@ impl Store {
         }
         let condition = Some(absent_or_expired(deletion.at));
         self.put_resource_receipt(transaction, deletion, resource, condition);
+        if self.announces {
+            let announcement = Owed::AnnounceResource(resource.clone());
+            let item = announcement.item(id, deletion.at, &deletion.provenance());
+            // One that is owed outlived the receipt: it is of the deletion that there was.
+            transaction.put_where_none_is(item);
+        }
     }
 
     fn put_resource_receipt(
@@ -186,15 +197,9 @@ impl Store {
         resource: &ResourceId,
         condition: Option<Expression>,
     ) {
-        let id = &deletion.grant.installation;
-        let provenance = deletion.provenance();
-        let receipt =
-            self.receipt(keys::resource_receipt(id, resource), &provenance, key_sha256(deletion));
+        let key = keys::resource_receipt(&deletion.grant.installation, resource);
+        let receipt = self.receipt(key, &deletion.provenance(), key_sha256(deletion));
         transaction.put(Row::Receipt, receipt, condition);
-        if self.announces {
-            let announcement = Owed::AnnounceResource(resource.clone());
-            transaction.put(Row::Other, announcement.item(id, deletion.at, &provenance), None);
-        }
     }
 
     fn delete_installation(

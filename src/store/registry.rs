@@ -1,12 +1,12 @@
 //! Registration: what can be deleted gets into the table, with the care that deletions rely on.
 //!
 //! A resource is added in one transaction that requires its installation to be active, counts it
-//! there, and requires that no receipt of its deletion stands (C4, D4). Backends in other languages
-//! write the same transactions: `docs/writing-the-table.md` has them.
+//! there, and requires that no receipt of its deletion stands, nor its announcement is owed (C4, D4,
+//! G1). Backends in other languages write the same transactions: `docs/writing-the-table.md` has them.
 
 use serde::Deserialize;
 
-use super::deletion::{absent_or_expired, active};
+use super::deletion::{absent, absent_or_expired, active};
 use super::evidence::parse_installation;
 use super::keys::Belonging::{EnvVar, LogDrain, Webhook};
 use super::keys::{self, Item, n, s, time};
@@ -16,6 +16,7 @@ use crate::config::Secret;
 use crate::deletion::Installation;
 use crate::error::Error;
 use crate::ids::{BelongingId, InstallationId, ResourceId};
+use crate::work::owed::Owed;
 
 /// A thing to register, as a line of `cargo dev import` has it. What is there already is updated;
 /// optional values that are absent stay as they are.
@@ -137,6 +138,10 @@ pub enum RegisterError {
     /// The resource was deleted, and its receipt stands (C4).
     #[error("the resource was deleted")]
     ResourceDeleted,
+    /// The resource was deleted, and the provider has not been told yet: it would take the
+    /// announcement for one of what is registered now (G1).
+    #[error("the resource was deleted, and that is still to be announced")]
+    ResourceUnannounced,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] Error),
@@ -148,6 +153,7 @@ struct Findings {
     installation: Option<Installation>,
     resource_is_there: bool,
     receipt_stands: bool,
+    announcement_is_owed: bool,
 }
 
 impl Store {
@@ -256,10 +262,12 @@ impl Store {
         let mut transaction = Transaction::on(&self.table);
         let count = Expression::new("ADD resources :one").value(":one", n(1));
         transaction.update(Row::Installation, keys::installation(id), count, active());
-        let absent = Expression::new("attribute_not_exists(pk)");
-        transaction.put(Row::Resource, item, Some(absent));
+        transaction.put(Row::Resource, item, Some(absent()));
         let receipt = keys::resource_receipt(id, &record.id);
         transaction.check(Row::Receipt, receipt, absent_or_expired(now));
+        // It may outlive the receipt, where the provider is out of reach or still at it.
+        let announcement = Owed::AnnounceResource(record.id.clone()).key(id);
+        transaction.check(Row::Other, announcement, absent());
         transaction
     }
 
@@ -343,7 +351,8 @@ impl Findings {
                 }
                 (Row::Resource, item) => findings.resource_is_there = item.is_some(),
                 (Row::Receipt, item) => findings.receipt_stands = item.is_some(),
-                (Row::Outcome | Row::Other, _) => {}
+                (Row::Other, item) => findings.announcement_is_owed = item.is_some(),
+                (Row::Outcome, _) => {}
             }
         }
         Ok(findings)
@@ -357,6 +366,9 @@ impl Findings {
             // A receipt beside a resource was left by a writer that broke the rules.
             _ if self.receipt_stands && !self.resource_is_there => {
                 Err(RegisterError::ResourceDeleted)
+            }
+            _ if self.announcement_is_owed && !self.resource_is_there => {
+                Err(RegisterError::ResourceUnannounced)
             }
             _ => Ok(()),
         }

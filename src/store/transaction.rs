@@ -145,6 +145,21 @@ impl<'a> Transaction<'a> {
         self.push(row, update.build().map(|update| TransactWriteItem::builder().update(update)));
     }
 
+    /// Writes an item where none is. One that is there stays as it is, and holds nothing up.
+    pub(crate) fn put_where_none_is(&mut self, mut item: Item) {
+        let key = ["pk", "sk"].into_iter().filter_map(|name| item.remove_entry(name)).collect();
+        let mut update = Update::builder().table_name(self.table).set_key(Some(key));
+        let mut assignments = Vec::with_capacity(item.len());
+        for (index, (name, value)) in item.into_iter().enumerate() {
+            assignments.push(format!("#{index} = if_not_exists(#{index}, :{index})"));
+            update = update
+                .expression_attribute_names(format!("#{index}"), name)
+                .expression_attribute_values(format!(":{index}"), value);
+        }
+        let update = update.update_expression(format!("SET {}", assignments.join(", "))).build();
+        self.push(Row::Other, update.map(|update| TransactWriteItem::builder().update(update)));
+    }
+
     /// Deletes an item.
     pub(crate) fn delete(&mut self, row: Row, key: Item, condition: Option<Expression>) {
         let mut delete = Delete::builder().table_name(self.table).set_key(Some(key));
