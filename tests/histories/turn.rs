@@ -222,6 +222,8 @@ async fn register(store: &Store, line: Value) -> Heard {
     match store.register(&record).await {
         Ok(()) => Ok("registered"),
         Err(RegisterError::Store(error)) => Err(error.to_string()),
+        // It comes where DynamoDB did not tell of the installation or the receipt, and says neither.
+        Err(unannounced @ RegisterError::ResourceUnannounced) => Err(unannounced.to_string()),
         Err(refused) => Ok(known(&format!("refused: {refused}"))),
     }
 }
