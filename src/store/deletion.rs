@@ -120,8 +120,7 @@ impl Store {
                     transaction.check(Row::Installation, key, of_account(account));
                 }
             }
-            // No plan commits what is of the other kind of target.
-            _ => {}
+            _ => unreachable!("no plan commits what is of the other kind of target"),
         }
         transaction
     }
