@@ -11,6 +11,8 @@
 
 mod steps;
 
+mod properties;
+
 use stateright::{Model, Property};
 
 use self::steps::{EARLY, OVERWROTE, PARKED};
@@ -289,62 +291,8 @@ impl Model for Sweeps {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        type P = Property<Sweeps>;
-        let mut properties = vec![
-            P::always("no lost announcement", |_, state| {
-                state.told.iter().zip(state.owed).enumerate().all(|(index, (told, owed))| {
-                    *told || owed.is_some() || (index < 2 && state.resources[index])
-                })
-            }),
-            P::always("what is done is not owed again", |_, state| {
-                state.done.iter().zip(state.owed).all(|(done, owed)| !(*done && owed.is_some()))
-            }),
-            P::always("nothing is done twice at a time", |_, state| {
-                (0..5).all(|owed| {
-                    let holds =
-                        |worker: &&Worker| worker.owed == owed && worker.leased && worker.fence;
-                    let by_time = |worker: &&Worker| worker.owed == owed && worker.leased;
-                    state.workers.iter().flatten().filter(holds).count() <= 1
-                        && state.workers.iter().flatten().filter(by_time).count() <= 1
-                })
-            }),
-            P::always("who lost a lease changes nothing", |_, state| {
-                state.wrong != Some(OVERWROTE)
-            }),
-            P::always("what is parked stays so until somebody says otherwise", |_, state| {
-                state.wrong != Some(PARKED)
-            }),
-            P::always("nothing is finalized before its time", |_, state| {
-                state.wrong != Some(EARLY)
-            }),
-            P::always("the token is kept until it is finalized", |_, state| {
-                state.token || state.tombstone.finalized || !state.had_token
-            }),
-            P::always("what is said to be finalized is", |_, state| {
-                !(state.tombstone.finalized && state.done[FINALIZE])
-                    || state.finalized
-                    || state.configuration_gone
-                    || !state.had_token
-            }),
-            P::always("purged means that nothing is left", |_, state| {
-                state.tombstone.stage == Stage::Deleting || state.resources == [false; 2]
-            }),
-            P::always("a tombstone expires once it is purged and finalized", |_, state| {
-                state.tombstone.stage != Stage::Finalized
-                    || (state.tombstone.finalized && !state.token)
-            }),
-            P::sometimes("a worker outlives its lease, and another has it", |_, state| {
-                state.workers.iter().flatten().any(|worker| !worker.fence)
-                    && state.workers.iter().flatten().any(|worker| worker.fence)
-            }),
-            P::sometimes("all is done", Protocol::is_well),
-            P::always(ENDS_WELL, ends_well),
-        ];
-        if self.scope == Scope::Finalization {
-            properties.push(P::sometimes("it is finalized before it is purged", |_, state| {
-                state.done[FINALIZE] && state.tombstone.stage == Stage::Deleting
-            }));
-        }
+        let mut properties = properties::properties(self.scope);
+        properties.push(Property::always(ENDS_WELL, ends_well));
         properties
     }
 }

@@ -151,10 +151,8 @@ impl Store {
             Receipt::Stands => None,
         };
         self.put_resource_receipt(transaction, deletion, resource, condition);
-        if self.announces {
-            let announcement = Owed::AnnounceResource(resource.clone());
-            let item = announcement.item(id, deletion.at, &deletion.provenance());
-            transaction.put(Row::Other, item, None);
+        if let Some(announcement) = self.announcement(deletion, resource) {
+            transaction.put(Row::Announcement, announcement, None);
         }
     }
 
@@ -181,12 +179,17 @@ impl Store {
         }
         let condition = Some(absent_or_expired(deletion.at));
         self.put_resource_receipt(transaction, deletion, resource, condition);
-        if self.announces {
-            let announcement = Owed::AnnounceResource(resource.clone());
-            let item = announcement.item(id, deletion.at, &deletion.provenance());
+        if let Some(announcement) = self.announcement(deletion, resource) {
             // One that is owed outlived the receipt: it is of the deletion that there was.
-            transaction.put_where_none_is(item);
+            transaction.put_where_none_is(Row::Announcement, announcement);
         }
+    }
+
+    /// What is to be announced of a resource's deletion, where anything is.
+    fn announcement(&self, deletion: &Deletion, resource: &ResourceId) -> Option<Item> {
+        let id = &deletion.grant.installation;
+        let owed = self.announces.then(|| Owed::AnnounceResource(resource.clone()))?;
+        Some(owed.item(id, deletion.at, &deletion.provenance()))
     }
 
     fn put_resource_receipt(

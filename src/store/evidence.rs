@@ -21,7 +21,7 @@ pub(super) fn learn(belief: &mut Belief, row: Row, item: Option<Item>) -> Result
             };
         }
         (Row::Receipt, Some(_)) => belief.receipt = Receipt::Stands,
-        (Row::Outcome | Row::Receipt, None) | (Row::Other, _) => {}
+        (Row::Outcome | Row::Receipt, None) | (Row::Announcement | Row::Other, _) => {}
     }
     Ok(())
 }

@@ -229,11 +229,13 @@ impl Store {
     }
 
     async fn register_resource(&self, record: &ResourceRecord) -> Result<(), RegisterError> {
+        let steps: [for<'a> fn(&'a Self, &ResourceRecord) -> Transaction<'a>; 2] =
+            [Self::add_resource, Self::update_resource];
         in_time(async {
             // Added, or else updated; and again, where it was added or deleted in between.
             loop {
-                for transaction in [self.add_resource(record), self.update_resource(record)] {
-                    let findings = match transaction.commit(&self.client).await? {
+                for step in steps {
+                    let findings = match step(self, record).commit(&self.client).await? {
                         Committed::Yes => return Ok(Ok(())),
                         Committed::No(evidence) => Findings::read(evidence)?,
                     };
@@ -267,7 +269,7 @@ impl Store {
         transaction.check(Row::Receipt, receipt, absent_or_expired(now));
         // It may outlive the receipt, where the provider is out of reach or still at it.
         let announcement = Owed::AnnounceResource(record.id.clone()).key(id);
-        transaction.check(Row::Other, announcement, absent());
+        transaction.check(Row::Announcement, announcement, absent());
         transaction
     }
 
@@ -351,8 +353,8 @@ impl Findings {
                 }
                 (Row::Resource, item) => findings.resource_is_there = item.is_some(),
                 (Row::Receipt, item) => findings.receipt_stands = item.is_some(),
-                (Row::Other, item) => findings.announcement_is_owed = item.is_some(),
-                (Row::Outcome, _) => {}
+                (Row::Announcement, item) => findings.announcement_is_owed = item.is_some(),
+                (Row::Outcome | Row::Other, _) => {}
             }
         }
         Ok(findings)

@@ -21,6 +21,8 @@ pub(crate) enum Row {
     Installation,
     Resource,
     Receipt,
+    /// The announcement of a resource's deletion, where it is owed.
+    Announcement,
     /// Written without a condition, or with one that is no evidence.
     Other,
 }
@@ -146,7 +148,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes an item where none is. One that is there stays as it is, and holds nothing up.
-    pub(crate) fn put_where_none_is(&mut self, mut item: Item) {
+    pub(crate) fn put_where_none_is(&mut self, row: Row, mut item: Item) {
         let key = ["pk", "sk"].into_iter().filter_map(|name| item.remove_entry(name)).collect();
         let mut update = Update::builder().table_name(self.table).set_key(Some(key));
         let mut assignments = Vec::with_capacity(item.len());
@@ -157,7 +159,7 @@ impl<'a> Transaction<'a> {
                 .expression_attribute_values(format!(":{index}"), value);
         }
         let update = update.update_expression(format!("SET {}", assignments.join(", "))).build();
-        self.push(Row::Other, update.map(|update| TransactWriteItem::builder().update(update)));
+        self.push(row, update.map(|update| TransactWriteItem::builder().update(update)));
     }
 
     /// Deletes an item.
