@@ -150,7 +150,7 @@ impl Seen {
             }
             let from = State::new(installed.as_ref());
             if let Err(why) = judge(history, &from) {
-                self.failures.push(format!("history {seed}, from {from:?}\n{why}"));
+                self.failures.push(format!("history {seed}, from {from:?}\n{why}of {plan:?}"));
             }
         }
     }

@@ -145,6 +145,10 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
         (MarkFence, Vercel, 2, "who lost a lease changes nothing"),
         (WithdrawFence, Vercel, 2, "no lost deletion"),
         (PutOffFence, Vercel, 2, "no lost deletion"),
+        (AgainHeld, Vercel, 2, "what Vercel did is heard of, or asked again"),
+        (AgainInDoubt, Vercel, 2, "no doubt is made up"),
+        (AgainNotGone, Vercel, 2, ENDS_WELL),
+        (NotOwedAgain, Vercel, 2, "what Vercel did is heard of, or asked again"),
         (CommitNobody, Vercel, 2, ENDS_WELL),
         (CommitFence, Vercel, 2, "who lost a lease changes nothing"),
         (CommitNoToken, Meanwhile, 2, "our side goes alone only without a token"),
@@ -162,18 +166,21 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
     }
 }
 
-/// Four conditions are second guards: the commit sees what has changed since the intent, a lease that
-/// was taken since has another fencing token, what is kept in mind is kept for good, and nothing is
-/// recorded before the one commit.
+/// Five conditions are second guards: the commit sees what has changed since the intent, a lease that
+/// was taken since has another fencing token, what is kept in mind is kept for good, an intent that is
+/// written over has another fencing token too, and nothing is recorded before the one commit.
 #[test]
 #[ignore = "30 s"]
 fn some_conditions_of_a_configurations_deletion_guard_twice() {
-    use saga::Flaw::{BeginAsSeen, BeginNotLeased, CommitOutcomeAbsent, WithdrawAsSeen};
+    use saga::Flaw::{
+        AgainAbsent, BeginAsSeen, BeginNotLeased, CommitOutcomeAbsent, WithdrawAsSeen,
+    };
     use saga::Scope::{Meanwhile, Vercel};
     for (flaw, scope, processes) in [
         (BeginAsSeen, Meanwhile, 2),
         (BeginNotLeased, Meanwhile, 2),
         (WithdrawAsSeen, Meanwhile, 2),
+        (AgainAbsent, Meanwhile, 2),
         (CommitOutcomeAbsent, Vercel, 3),
     ] {
         let report = saga::Sagas::new(scope, processes, Some(flaw)).check(true);

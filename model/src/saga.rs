@@ -66,6 +66,14 @@ pub enum Flaw {
     WithdrawAsSeen,
     /// Put off: the fencing token is ours.
     PutOffFence,
+    /// Owe again: whoever holds the intent by now loses it.
+    AgainHeld,
+    /// Owe again: there is no intent.
+    AgainAbsent,
+    /// Owe again: the installation has a doubt in mind.
+    AgainInDoubt,
+    /// Owe again: the configuration is not gone yet.
+    AgainNotGone,
     /// Commit: no outcome stands under the key.
     CommitOutcomeAbsent,
     /// Commit: there is no intent, if none was seen.
@@ -84,6 +92,8 @@ pub enum Flaw {
     NotMarked,
     /// A withdrawal in doubt is not kept in mind.
     DoubtForgotten,
+    /// What a late worker does not know is not owed again.
+    NotOwedAgain,
     /// A new intent has the fencing token of one before it.
     FenceAgain,
     /// The outcome is written after the commit.
@@ -114,6 +124,8 @@ pub enum Action {
     Anew(usize),
     /// A sweep takes the intent.
     Take(usize),
+    /// A sweep's time is over.
+    TimesUp(usize),
     /// The intent's lease ends.
     LeaseEnds,
     /// What Vercel was asked for, and did not answer to, is done.
@@ -186,6 +198,10 @@ impl Model for Sagas {
         for (index, process) in state.processes().enumerate() {
             if !matches!(process.at, At::Idle) {
                 actions.push(Action::Anew(index));
+            }
+            let committing = matches!(process.at, At::Committing(..));
+            if process.is_sweep() && !committing && process.fence().is_some() {
+                actions.push(Action::TimesUp(index));
             }
             if let At::Asking { .. } = process.at {
                 actions.extend(Answer::ALL.map(|answer| Action::Answer(index, answer)));
@@ -296,6 +312,7 @@ impl Protocol for Sagas {
             Action::Go(index)
             | Action::Answer(index, _)
             | Action::Anew(index)
+            | Action::TimesUp(index)
             | Action::Take(index) => format!("{action:?} {:?}", state.processes[*index]),
             _ => format!("{action:?}"),
         }

@@ -7,7 +7,8 @@
 //!
 //! Whoever dies on the way leaves an intent whose lease ends: the next request or the sweep carries
 //! on. Whoever is late finds another fencing token there, and changes nothing; but that Vercel's side
-//! is gone stays true, whoever heard it, and is committed.
+//! is gone stays true, whoever heard it, and is committed; and who does not know whether it is has
+//! Vercel asked again, whatever another was told meanwhile.
 
 pub mod plan;
 
@@ -19,6 +20,7 @@ use crate::config::Secret;
 use crate::deletion::Answer;
 use crate::error::Error;
 use crate::grant::Provenance;
+use crate::ids::IdempotencyKey;
 use crate::store::configuration::{Asked, Hold};
 use crate::store::keys;
 use crate::store::work::Lease;
@@ -122,9 +124,9 @@ impl Configurations {
                         Outcome::Open(setback) => {
                             let retry_after = setback.retry_after.unwrap_or(RETRY_AFTER);
                             let unclear = setback.unclear == Some(true);
-                            let now = self.clock.timestamp();
-                            let ended = work::put_off(&self.store, &lease, setback, now).await?;
-                            // Where another was refused meanwhile, nobody carries on from here.
+                            let key = request.key.as_ref().map(IdempotencyKey::sha256);
+                            let ended = self.put_off(&lease, &provenance, key, setback).await?;
+                            // Whoever waits for it is told what became of it, if that can be.
                             if !(unclear && ended == Ended::Lost) {
                                 return Err(Error::UpstreamUnavailable { retry_after });
                             }
@@ -170,6 +172,24 @@ impl Configurations {
         }
         let asking = Asking { lease, provenance: &provenance, request: None };
         self.ask(&asking, &seen, token, &mut patience).await
+    }
+
+    /// Ends the lease of an attempt that did not come to its end, `asked` for so and under a key with
+    /// this hash: it is owed still. Where the lease is lost, and the attempt may have taken effect,
+    /// another that was refused before does not end it.
+    pub(crate) async fn put_off(
+        &self,
+        lease: &Lease,
+        asked: &Provenance,
+        key_sha256: Option<&str>,
+        setback: Setback,
+    ) -> Result<Ended, Error> {
+        let clear = setback.unclear == Some(false);
+        let ended = work::put_off(&self.store, lease, setback, self.clock.timestamp()).await?;
+        if ended == Ended::Lost && !clear {
+            self.store.owe_again(&lease.installation, asked, key_sha256).await?;
+        }
+        Ok(ended)
     }
 
     /// Asks Vercel, and brings our store to what it said.

@@ -8,6 +8,10 @@
 //!   mark     Update  work#configuration   if the fence is ours       unclear, until Vercel's answer is here
 //!   withdraw Delete  work#configuration   if the fence is ours
 //!            Update  #installation        in doubt: if it is as it was seen   configurationUnclear
+//!   again    Update  work#configuration   if it is unclear            new fence
+//!            else
+//!            Check   #installation        if it is in doubt, and its configuration not gone
+//!            Put     work#configuration   if it is not there
 //!   commit   Put     key#…  outcome       if it is not there, or has expired
 //!            Update  #installation        if it is as it was seen     the tombstone
 //!            Delete  work#configuration   if the fence is as it was seen, or there is none
@@ -23,7 +27,7 @@ use super::keys::{self, Item, n, s, time};
 use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Row, Transaction};
 use super::work::{Lease, Tries};
-use super::{Done, Malformed, Store, store_error};
+use super::{Done, Malformed, Store, in_time, store_error};
 use crate::clock::Timestamp;
 use crate::config::Secret;
 use crate::configuration::plan::{
@@ -114,8 +118,7 @@ impl Store {
         let unclear = seen.is_unclear();
         let fence = match &seen.intent {
             Some(intent) => intent.fence + 1,
-            // Never one that an intent before this had: its worker may still be about.
-            None => i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX),
+            None => self.new_fence(),
         };
         let change = Expression::new(
             "SET kind = :kind, installationId = :id, due_shard = :shard, due_at = :until, \
@@ -213,6 +216,45 @@ impl Store {
             transaction.update(Row::Installation, keys::installation(id), mark, as_seen(stored));
         }
         Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
+    }
+
+    /// Has Vercel asked once more, by whoever comes next: for a worker that has lost its lease and does
+    /// not know what became of its attempt. What somebody else is refused meanwhile says nothing of
+    /// that. So whoever holds the intent by now does not end it, but for what is gone; and where it was
+    /// withdrawn, it is owed again, `asked` for so and with this key's hash.
+    pub(crate) async fn owe_again(
+        &self,
+        id: &InstallationId,
+        asked: &Provenance,
+        key_sha256: Option<&str>,
+    ) -> Result<(), Error> {
+        let owed = Owed::Configuration;
+        let in_doubt =
+            |text: &str| Expression::new(text).value(":true", AttributeValue::Bool(true));
+        let taken_away = Expression::new("SET fence = fence + :one").value(":one", n(1));
+        let marked = in_doubt("unclear = :true");
+        if self.update_work(id, &owed, taken_away, marked).await?.is_some() {
+            return Ok(());
+        }
+        let mut intent = owed.item(id, self.clock.timestamp(), asked);
+        intent.insert("fence".to_owned(), n(self.new_fence()));
+        intent.insert("unclear".to_owned(), AttributeValue::Bool(true));
+        intent.extend(key_sha256.map(|hash| ("keySha256".to_owned(), s(hash))));
+        let doubted = in_doubt(
+            "configurationUnclear = :true AND attribute_not_exists(configurationDeletedAt)",
+        );
+        let mut transaction = Transaction::on(&self.table);
+        transaction.check(Row::Installation, keys::installation(id), doubted);
+        transaction.put(Row::Other, intent, Some(absent()));
+        // Where a condition does not hold, it is gone, or somebody has begun since.
+        in_time(transaction.commit(&self.client)).await?;
+        Ok(())
+    }
+
+    /// The fencing token of an intent where none is: never one that an intent before it had, whose
+    /// worker may still be about.
+    fn new_fence(&self) -> i64 {
+        i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Deletes our side of a configuration for good. `false` where what was seen has changed, or

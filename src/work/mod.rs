@@ -150,8 +150,23 @@ impl Worker {
             Attempt::StillAtIt(wait) => {
                 Ended::PutOff.if_held(self.store.put_off(&lease, now + wait, None).await?)
             }
-            Attempt::Failed(setback) => put_off(&self.store, &lease, setback, now).await?,
+            Attempt::Failed(setback) => self.failed(&lease, setback, now).await?,
         }))
+    }
+
+    async fn failed(
+        &self,
+        lease: &Lease,
+        setback: Setback,
+        now: Timestamp,
+    ) -> Result<Ended, Error> {
+        match keys::provenance(&lease.item).filter(|_| lease.owed == Owed::Configuration) {
+            Some(asked) => {
+                let key = keys::text(&lease.item, "keySha256");
+                self.configurations.put_off(lease, &asked, key, setback).await
+            }
+            None => put_off(&self.store, lease, setback, now).await,
+        }
     }
 
     async fn attempt(&self, lease: &Lease, end: Instant) -> Result<Attempt, Error> {

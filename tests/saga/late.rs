@@ -11,12 +11,13 @@ use super::{C1, I1, put_off, world};
 use crate::outside::Answer;
 use crate::world::World;
 
-/// Once Vercel is asked, the lease ends, and another request is refused: the intent is withdrawn.
-async fn another_is_refused(world: &World) {
-    while world.vercel.heard().is_empty() {
+/// Once Vercel is asked for the `times`-th time, the lease ends, and another request is refused: the
+/// intent is withdrawn.
+async fn another_is_refused(world: &World, times: usize) {
+    while world.vercel.heard().len() < times {
         tokio::task::yield_now().await;
     }
-    world.clock.advance(Duration::from_secs(31));
+    world.clock.advance(Duration::from_mins(3));
     let withdrawn = world.delete(C1).key("k2").send().await;
     assert_eq!(withdrawn.error(), (409, "upstream_refused"));
 }
@@ -58,13 +59,78 @@ async fn a_late_doubt_is_cleared_up() {
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 503), Answer::Status(409)]);
     let meanwhile = async {
-        another_is_refused(&world).await;
+        another_is_refused(&world, 1).await;
         world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
         gate.add_permits(1);
     };
     let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
     assert_eq!(first.status, 204, "{:?}", first.error());
     assert_eq!(world.vercel.heard().len(), 5);
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+}
+
+/// E3, F5: where the late one is a sweep, the deletion is owed again, asked for by whom it was.
+#[tokio::test]
+async fn a_late_doubt_of_a_sweep_is_owed_again() {
+    let world = put_off().await;
+    let asked = world.items("icfg_1").await["work#configuration"].clone();
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::gated(&gate, 503), Answer::Status(409)]);
+    let meanwhile = async {
+        another_is_refused(&world, 4).await;
+        world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
+        gate.add_permits(1);
+    };
+    let (report, ()) = join(world.sweep(), meanwhile).await;
+    assert_eq!(report[1..], [0, 0, 0], "it is not done");
+    let owed = world.items("icfg_1").await["work#configuration"].clone();
+    for name in ["kind", "installationId", "due_shard", "deletedBy", "deletedAt", "keySha256"] {
+        assert_eq!(owed[name], asked[name], "{name}");
+    }
+    assert_eq!(owed["unclear"], true);
+    assert!(owed["fence"].as_u64() > asked["fence"].as_u64().map(|fence| fence + 1));
+    world.sweep_all().await;
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+    assert_eq!(items["receipt#installation"]["keySha256"], asked["keySha256"]);
+}
+
+/// E3, F5: a refusal that was heard before a late attempt took effect does not end what is owed.
+#[tokio::test]
+async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
+    let world = put_off().await;
+    let [late, refusal, withdrawal] = [(); 3].map(|()| Arc::new(Semaphore::new(0)));
+    world.vercel.script([Answer::gated(&late, 503), Answer::gated(&refusal, 409)]);
+    let sweep = async {
+        world.sweep().await;
+        withdrawal.add_permits(1);
+    };
+    let request = async {
+        while world.vercel.heard().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_mins(3));
+        world.delete(C1).key("k2").send().await
+    };
+    let order = async {
+        while world.vercel.heard().len() < 5 {
+            tokio::task::yield_now().await;
+        }
+        world.dynamodb.hold("TransactWriteItems", withdrawal.clone());
+        refusal.add_permits(1);
+        while !world.dynamodb.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
+        late.add_permits(1);
+    };
+    let ((), refused, ()) = futures_util::join!(sweep, request, order);
+    assert_eq!(refused.error(), (409, "request_in_progress"));
+    world.clock.advance(Duration::from_mins(1));
+    world.sweep_all().await;
     let items = world.items("icfg_1").await;
     assert!(!items.contains_key("work#configuration"));
     assert!(items["#installation"].get("configurationDeletedAt").is_some());
@@ -97,7 +163,7 @@ async fn a_late_refusal_withdraws_no_other_intent() {
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 409), Answer::Status(409)]);
     let meanwhile = async {
-        another_is_refused(&world).await;
+        another_is_refused(&world, 1).await;
         world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
         let put_off = world.delete(C1).key("k3").send().await;
         assert_eq!(put_off.error(), (503, "upstream_unavailable"));

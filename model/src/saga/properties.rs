@@ -2,7 +2,7 @@
 
 use stateright::Property;
 
-use super::state::{At, Ended, INVOICES, OVERWROTE, Process, Stage, UNASKED};
+use super::state::{At, Ended, INVOICES, MADE_UP, OVERWROTE, Process, Stage, UNASKED};
 use super::{Sagas, Scope};
 use crate::Protocol as _;
 
@@ -25,8 +25,17 @@ pub(super) fn properties(scope: Scope) -> Vec<Property<Sagas>> {
                 state.installation.unclear || state.intent.is_some_and(|intent| intent.unclear);
             (state.exists && !state.in_flight) || state.is_gone() || doubt
         }),
+        P::always("no doubt is made up", |_, state| state.wrong != Some(MADE_UP)),
         P::always("no doubt is forgotten", |_, state| {
             state.intent.is_none_or(|intent| intent.unclear || !state.installation.unclear)
+        }),
+        P::always("what Vercel did is heard of, or asked again", |_, state| {
+            state.exists
+                || state.in_flight
+                || state.is_gone()
+                || state.intent.is_some()
+                || state.untold
+                || state.processes().any(Process::is_busy)
         }),
         P::always("no second effect", |_, state| state.commits <= 1 && state.uninstalls <= 1),
         P::always("no effect without its outcome", |_, state| {
@@ -58,6 +67,12 @@ pub(super) fn properties(scope: Scope) -> Vec<Property<Sagas>> {
                     && process.fence().is_some()
                     && process.fence() != state.intent.map(|intent| intent.fence)
             })
+        }),
+        P::sometimes("it is owed again", |_, state| {
+            state.processes().any(|process| process.at == At::OwingAgain)
+                && state.installation.unclear
+                && state.intent.is_none()
+                && !state.is_gone()
         }),
         P::sometimes("it is withdrawn in doubt", |_, state| {
             state.installation.unclear && state.intent.is_none() && !state.is_gone()

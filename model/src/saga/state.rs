@@ -95,10 +95,16 @@ pub(super) enum At {
         unclear: bool,
         ended: Ended,
     },
+    /// It leaves it open; it is not said how unclear it is where a sweep's time was over.
     PuttingOff {
         fence: u8,
-        unclear: bool,
+        unclear: Option<bool>,
     },
+    /// It has lost its lease, and does not know what became of its attempt: it takes the intent from
+    /// whoever holds it.
+    Doubting,
+    /// There was none: it is owed again.
+    OwingAgain,
     Recording,
     /// It committed, and has to write the outcome yet. Only a flaw leads here.
     Owing,
@@ -141,6 +147,9 @@ pub struct State {
     /// How often the configuration, and the installation, was deleted here.
     pub(super) commits: u8,
     pub(super) uninstalls: u8,
+    /// Whether nobody may hear of what Vercel did: its asker died, it came after the call, or Vercel
+    /// refused somebody meanwhile.
+    pub(super) untold: bool,
     /// What must never happen has.
     pub(super) wrong: Option<&'static str>,
 }
@@ -149,6 +158,8 @@ pub struct State {
 pub(super) const OVERWROTE: &str = "overwrote";
 /// An intent was begun while invoices were open.
 pub(super) const INVOICES: &str = "invoices";
+/// An intent was made unclear though nobody had asked Vercel.
+pub(super) const MADE_UP: &str = "made up";
 /// Our side was deleted alone though there was a token to ask with.
 pub(super) const UNASKED: &str = "unasked";
 
@@ -233,6 +244,22 @@ impl Process {
         self.request < 2
     }
 
+    /// Whether it is at something.
+    pub(super) fn is_busy(&self) -> bool {
+        !matches!(self.at, At::Idle | At::Ended(_))
+    }
+
+    /// Whether it hears yet what Vercel does, or knows that it may not have.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        matches!(
+            self.at,
+            At::Asking { lost: true, .. }
+                | At::PuttingOff { unclear: None | Some(true), .. }
+                | At::Doubting
+                | At::OwingAgain
+        )
+    }
+
     /// The fencing token that it works under.
     pub(super) fn fence(&self) -> Option<u8> {
         match self.at {
@@ -267,7 +294,13 @@ impl Process {
                 of(seen);
                 *fence = fence.map(&number);
             }
-            At::Idle | At::Again | At::Recording | At::Owing | At::Ended(_) => {}
+            At::Idle
+            | At::Again
+            | At::Doubting
+            | At::OwingAgain
+            | At::Recording
+            | At::Owing
+            | At::Ended(_) => {}
         }
     }
 
@@ -325,6 +358,7 @@ impl State {
                 alone: false,
                 commits: 0,
                 uninstalls: 0,
+                untold: false,
                 wrong: None,
             })
         };
@@ -354,7 +388,8 @@ impl State {
         fences
     }
 
-    /// Fencing tokens are only compared: they are numbered by their order.
+    /// What does not matter is always the same. Fencing tokens are only compared: they are numbered by
+    /// their order.
     pub(super) fn normalise(&mut self) {
         let fences = self.fences();
         let number = |fence: u8| {
@@ -367,6 +402,9 @@ impl State {
         if let Some(intent) = &mut self.intent {
             intent.fence = number(intent.fence);
         }
+        // There is nothing to be told, or nothing any more.
+        let done_nothing = self.exists && !self.in_flight;
+        self.untold &= !done_nothing && !self.is_gone();
     }
 
     pub(super) fn is_gone(&self) -> bool {

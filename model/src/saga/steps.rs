@@ -50,6 +50,7 @@ impl Sagas {
             Action::Answer(index, answer) => answered(state, index, answer)?,
             Action::Anew(index) => {
                 let process = &mut state.processes[index];
+                state.untold |= process.is_busy();
                 (process.at, process.heard, process.own) = (At::Idle, false, None);
             }
             Action::Take(index) => {
@@ -59,8 +60,18 @@ impl Sagas {
                 intent.fence = fence;
                 state.processes[index].at = At::Taken(fence);
             }
+            Action::TimesUp(index) => {
+                let process = &mut state.processes[index];
+                let fence = process.fence()?;
+                state.in_flight |= matches!(process.at, At::Asking { .. }) && state.exists;
+                process.at = At::PuttingOff { fence, unclear: None };
+            }
             Action::LeaseEnds => state.intent.as_mut()?.leased = false,
-            Action::Arrives => (state.exists, state.in_flight) = (false, false),
+            Action::Arrives => {
+                (state.exists, state.in_flight) = (false, false);
+                let heard = state.processes().any(Process::is_in_doubt);
+                state.untold |= !heard;
+            }
             Action::Vanishes => state.in_flight = false,
             Action::Uninstall => {
                 let finalized = installation.settled;
@@ -147,13 +158,33 @@ impl Sagas {
             At::PuttingOff { fence, unclear } => {
                 if self.held(state, fence, Flaw::PutOffFence) {
                     let fence = state.intent.map_or(fence, |intent| intent.fence);
+                    let stored = state.intent.is_some_and(|intent| intent.unclear);
+                    let unclear = unclear.unwrap_or(stored);
                     state.intent = Some(Intent { fence, leased: false, unclear, own: false });
                     At::Ended(Ended::Later)
-                } else if unclear {
+                } else if unclear == Some(false) {
+                    At::Ended(Ended::Later)
+                } else if self.has(Flaw::NotOwedAgain) {
                     LOST
                 } else {
-                    At::Ended(Ended::Later)
+                    At::Doubting
                 }
+            }
+            At::Doubting => {
+                let fence = self.next_fence(state);
+                match &mut state.intent {
+                    Some(intent) if intent.unclear => {
+                        if !self.has(Flaw::AgainHeld) {
+                            intent.fence = fence;
+                        }
+                        LOST
+                    }
+                    _ => At::OwingAgain,
+                }
+            }
+            At::OwingAgain => {
+                self.owe_again(state);
+                LOST
             }
             At::Recording => {
                 if state.outcome.is_some() && !self.has(Flaw::RecordOutcomeAbsent) {
@@ -245,10 +276,12 @@ fn answered(state: &mut State, index: usize, answer: Answer) -> Option<()> {
             At::Committing(seen, Some(fence))
         }
         Verdict::Refused => {
+            // What is on its way comes after that: Vercel contradicts itself.
+            state.untold |= state.in_flight;
             let unclear = unclear_before || unclear;
             At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
         }
-        Verdict::Open { unclear } => At::PuttingOff { fence, unclear },
+        Verdict::Open { unclear } => At::PuttingOff { fence, unclear: Some(unclear) },
     };
     Some(())
 }

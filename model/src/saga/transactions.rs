@@ -1,6 +1,8 @@
 //! The transactions of the store, condition by condition.
 
-use super::state::{At, Deletion, Ended, INVOICES, Intent, OVERWROTE, Seen, Stage, State, UNASKED};
+use super::state::{
+    At, Deletion, Ended, INVOICES, Intent, MADE_UP, OVERWROTE, Seen, Stage, State, UNASKED,
+};
 use super::{Flaw, Sagas};
 
 impl Seen {
@@ -82,6 +84,21 @@ impl Sagas {
         state.intent = None;
         state.installation.unclear |= unclear && !self.has(Flaw::DoubtForgotten);
         true
+    }
+
+    /// Has Vercel asked once more, where an intent was withdrawn.
+    pub(super) fn owe_again(&self, state: &mut State) {
+        let holds = |flaw: Flaw, holds: bool| holds || self.has(flaw);
+        if holds(Flaw::AgainAbsent, state.intent.is_none())
+            && holds(Flaw::AgainInDoubt, state.installation.unclear)
+            && holds(Flaw::AgainNotGone, !state.is_gone())
+        {
+            if !state.installation.unclear {
+                state.wrong = Some(MADE_UP);
+            }
+            let fence = self.next_fence(state);
+            state.intent = Some(Intent { fence, leased: false, unclear: true, own: false });
+        }
     }
 
     /// Deletes our side; `false` where something is another than it was seen.
