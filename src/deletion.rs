@@ -141,6 +141,17 @@ pub enum Installation {
     Unknown,
 }
 
+/// How far an installation's deletion is, as its `state` says; it is `active` before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is deleted, and its items are purged.
+    Deleting,
+    /// They are, and it is not finalized.
+    Purged,
+    /// It is purged and finalized.
+    Finalized,
+}
+
 /// Whether an installation's invoices are settled (D1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Billing {

@@ -39,6 +39,40 @@ async fn an_installation_is_registered_and_updated() {
     assert!(world.item("installation#icfg_1", "#token").await.is_some());
 }
 
+/// B6, D5: an installation with a `state` that nobody knows is neither deleted nor active: nothing is
+/// answered that is not known to be so, and nothing changes.
+#[tokio::test]
+async fn a_state_that_nobody_knows_is_not_taken_for_deleted() {
+    let world = World::new().await;
+    world.install_whole("icfg_1", &["db_1"]).await;
+    let mut installation = world.items("icfg_1").await["#installation"].clone();
+    for state in [json!("suspended"), json!(7)] {
+        installation["state"] = state;
+        world.put(installation.clone()).await;
+        let before = world.all().await;
+        for path in [
+            "/v1/installations/icfg_1/resources/db_1",
+            "/v1/installations/icfg_1",
+            "/v1/integrations/configuration/icfg_1",
+        ] {
+            for key in [None, Some("k1")] {
+                let call = world.delete(path);
+                let reply = key.into_iter().fold(call, crate::world::Call::key).send().await;
+                assert_eq!(reply.error(), (500, "internal_error"), "{path}");
+            }
+        }
+        for line in [
+            json!({ "installation": { "id": "icfg_1", "accountId": ACCOUNT } }),
+            json!({ "resource": { "installationId": "icfg_1", "id": "db_2" } }),
+        ] {
+            let refused = world.try_register(line).await.unwrap_err();
+            assert!(matches!(refused, RegisterError::Store(_)), "{refused:?}");
+        }
+        assert_eq!(world.all().await, before);
+        assert!(world.vercel.heard().is_empty());
+    }
+}
+
 /// C2, D4: a resource is counted once, however often it is registered, and updated in place.
 #[tokio::test]
 async fn a_resource_is_counted_once() {

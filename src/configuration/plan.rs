@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::config::{FINALIZATION_PERIOD, Secret};
-use crate::deletion::{Answer, Billing, Recorded};
+use crate::deletion::{Answer, Billing, Recorded, Stage};
 use crate::error::{Error, Forbidden};
 use crate::grant::Grant;
 use crate::ids::{IdempotencyKey, sha256_hex};
@@ -76,8 +76,6 @@ pub struct Stored {
     pub team: Team,
     /// Whether its invoices are settled.
     pub billing: Billing,
-    /// `state`, as it is stored.
-    pub state: String,
     /// Whether an attempt got no definite answer before Vercel refused another (E2).
     pub unclear: bool,
     /// Its own deletion; none where it is active.
@@ -89,6 +87,8 @@ pub struct Stored {
 pub struct Deleted {
     /// When it was.
     pub at: Timestamp,
+    /// How far it is.
+    pub stage: Stage,
     /// Whether nothing is left to be asked of Vercel for it.
     pub finalized: bool,
     /// Whether its configuration was deleted too: it is gone at Vercel, or nothing was left to be

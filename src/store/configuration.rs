@@ -33,7 +33,7 @@ use crate::config::Secret;
 use crate::configuration::plan::{
     ConfigurationDeletion, Deleted, Intent, Recording, Seen, Stored, Team,
 };
-use crate::deletion::Answer;
+use crate::deletion::{Answer, Stage};
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId};
@@ -294,7 +294,7 @@ impl Store {
             }
             Some(deletion) => {
                 transaction.delete(Row::Other, Owed::Finalize.key(id), None);
-                let finalized = self.finalized(&stored.state, deletion.at);
+                let finalized = self.finalized(deletion.stage, deletion.at);
                 (finalized, keys::configuration_receipt(id))
             }
         };
@@ -339,7 +339,8 @@ fn gone(id: &InstallationId, stored: &Stored, recording: Recording<'_>, at: Time
 /// before, its state does not tell that.
 fn as_seen(stored: &Stored) -> Expression {
     let state = Expression::new("#state = :seen AND attribute_not_exists(configurationDeletedAt)");
-    let state = state.name("#state", "state").value(":seen", s(&stored.state));
+    let seen = keys::state(stored.deletion.map(|deletion| deletion.stage));
+    let state = state.name("#state", "state").value(":seen", s(seen));
     match &stored.account {
         Some(account) => state.and(of_account(account)),
         None => state,
@@ -354,7 +355,7 @@ pub(super) fn held(fence: i64) -> Expression {
 fn uninstalled(provenance: &Provenance) -> Expression {
     Expression::new("SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :true")
         .name("#state", "state")
-        .value(":deleting", s("deleting"))
+        .value(":deleting", s(keys::state(Some(Stage::Deleting))))
         .value(":at", time(provenance.at))
         .value(":by", keys::actor(&provenance.by))
         .value(":true", AttributeValue::Bool(true))
@@ -362,22 +363,20 @@ fn uninstalled(provenance: &Provenance) -> Expression {
 
 fn parse_stored(item: &Item) -> Result<Stored, Error> {
     let text = |name| keys::text(item, name).map(str::to_owned);
-    let state = text("state").ok_or_else(|| Malformed::error(item, "it has no `state`"))?;
-    let deletion = if state == "active" {
-        None
-    } else {
+    let deletion = keys::stage(item)?.map(|stage| {
         let at = keys::moment(item, "deletedAt");
-        Some(Deleted {
+        Ok::<_, Error>(Deleted {
             at: at.ok_or_else(|| Malformed::error(item, "it has no `deletedAt`"))?,
+            stage,
             finalized: keys::truth(item, "finalized"),
             configuration_gone: item.contains_key("configurationDeletedAt"),
         })
-    };
+    });
+    let deletion = deletion.transpose()?;
     Ok(Stored {
         account: text("accountId"),
         team: Team { id: text("teamId"), slug: text("teamSlug") },
         billing: billing(item),
-        state,
         unclear: keys::truth(item, "configurationUnclear"),
         deletion,
     })

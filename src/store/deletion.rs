@@ -19,8 +19,8 @@ use super::transaction::{Committed, Expression, Row, Transaction};
 use super::{Done, Store, in_time};
 use crate::clock::Timestamp;
 use crate::deletion::{
-    Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Step,
-    Target, plan,
+    Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Stage,
+    Step, Target, plan,
 };
 use crate::error::{Cause, Error};
 use crate::grant::Provenance;
@@ -232,7 +232,7 @@ impl Store {
             "SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :finalized",
         )
         .name("#state", "state")
-        .value(":deleting", s("deleting"))
+        .value(":deleting", s(keys::state(Some(Stage::Deleting))))
         .value(":at", time(deletion.at))
         .value(":by", keys::actor(&deletion.grant.by))
         .value(":finalized", AttributeValue::Bool(finalized));
@@ -252,7 +252,7 @@ impl Store {
         tombstone.extend([
             // The token vouches for it: it names both the account and the installation.
             ("accountId".to_owned(), s(deletion.grant.by.account())),
-            ("state".to_owned(), s("deleting")),
+            ("state".to_owned(), s(keys::state(Some(Stage::Deleting)))),
             ("resources".to_owned(), n(0)),
             ("deletedAt".to_owned(), time(deletion.at)),
             ("deletedBy".to_owned(), keys::actor(&deletion.grant.by)),
@@ -382,7 +382,9 @@ pub(super) fn absent_or_expired(now: Timestamp) -> Expression {
 
 /// The installation is active.
 pub(super) fn active() -> Expression {
-    Expression::new("#state = :active").name("#state", "state").value(":active", s("active"))
+    Expression::new("#state = :active")
+        .name("#state", "state")
+        .value(":active", s(keys::state(None)))
 }
 
 /// The installation is this account's.

@@ -44,18 +44,17 @@ pub(super) fn billing(item: &Item) -> Billing {
 
 pub(super) fn parse_installation(item: &Item) -> Result<Installation, Error> {
     let account = keys::text(item, "accountId").map(str::to_owned);
-    match keys::text(item, "state") {
-        Some("active") => Ok(Installation::Active {
-            account,
-            billing: billing(item),
-            resources: match item.get("resources") {
-                None => 0,
-                Some(_) => keys::number(item, "resources")
-                    .map(|count| u64::try_from(count).unwrap_or(0))
-                    .ok_or_else(|| Malformed::error(item, "`resources` is no whole number"))?,
-            },
-        }),
-        Some(_) => Ok(Installation::Deleted { account, finalized: keys::truth(item, "finalized") }),
-        None => Err(Malformed::error(item, "it has no `state`")),
+    if keys::stage(item)?.is_some() {
+        return Ok(Installation::Deleted { account, finalized: keys::truth(item, "finalized") });
     }
+    Ok(Installation::Active {
+        account,
+        billing: billing(item),
+        resources: match item.get("resources") {
+            None => 0,
+            Some(_) => keys::number(item, "resources")
+                .map(|count| u64::try_from(count).unwrap_or(0))
+                .ok_or_else(|| Malformed::error(item, "`resources` is no whole number"))?,
+        },
+    })
 }

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::Malformed;
 use crate::clock::Timestamp;
+use crate::deletion::Stage;
+use crate::error::Error;
 use crate::grant::{Actor, Provenance};
 use crate::ids::{BelongingId, IdempotencyKey, InstallationId, ResourceId};
 
@@ -58,6 +61,28 @@ pub(crate) fn actor(by: &Actor) -> AttributeValue {
         map.insert("role".to_owned(), s("ADMIN"));
     }
     AttributeValue::M(map)
+}
+
+/// The `state` of an installation at this stage of its deletion; none is `active`.
+pub(crate) fn state(stage: Option<Stage>) -> &'static str {
+    match stage {
+        None => "active",
+        Some(Stage::Deleting) => "deleting",
+        Some(Stage::Purged) => "purged",
+        Some(Stage::Finalized) => "finalized",
+    }
+}
+
+/// At which stage of its deletion an installation's item says that it is; none is `active`.
+///
+/// # Errors
+///
+/// [`Error::Internal`], where its `state` is none that there is: nobody knows whether it is deleted.
+pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
+    let stages = [None, Some(Stage::Deleting), Some(Stage::Purged), Some(Stage::Finalized)];
+    let stored = text(item, "state");
+    let known = stages.into_iter().find(|stage| Some(state(*stage)) == stored);
+    known.ok_or_else(|| Malformed::error(item, "its `state` is none that there is"))
 }
 
 /// By whom, when and why something was deleted, as an item of it tells.

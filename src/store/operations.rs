@@ -76,7 +76,7 @@ impl Store {
             Settled::Due | Settled::Finalized => "attribute_exists(pk) AND #state <> :active",
         };
         let condition = Expression::new(condition).name("#state", "state");
-        let condition = condition.value(":active", s("active"));
+        let condition = condition.value(":active", s(keys::state(None)));
         let mut transaction = Transaction::on(&self.table);
         transaction.update(Row::Installation, keys::installation(id), change, condition);
         let finalization = Owed::Finalize.key(id);

@@ -17,6 +17,7 @@ use super::transaction::{Committed, Expression, Row, Transaction};
 use super::work::Lease;
 use super::{Store, in_time, store_error};
 use crate::clock::Timestamp;
+use crate::deletion::Stage;
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::{InstallationId, ResourceId};
@@ -51,7 +52,7 @@ fn swapped(provenance: &Provenance) -> i32 {
 /// How far a deleted installation's tombstone says that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tombstone {
-    state: String,
+    stage: Stage,
     /// Whether no finalization is owed.
     pub(crate) finalized: bool,
     pub(crate) provenance: Provenance,
@@ -70,10 +71,10 @@ impl Store {
     /// Reads an installation's tombstone; none where it is not deleted, or not there.
     pub(crate) async fn tombstone(&self, id: &InstallationId) -> Result<Option<Tombstone>, Error> {
         let Some(item) = self.get(keys::installation(id)).await? else { return Ok(None) };
-        let state = keys::text(&item, "state").unwrap_or_default().to_owned();
-        let provenance = keys::provenance(&item).filter(|_| state != "active");
+        let Some(stage) = keys::stage(&item)? else { return Ok(None) };
+        let provenance = keys::provenance(&item);
         Ok(provenance.map(|provenance| Tombstone {
-            state,
+            stage,
             finalized: keys::truth(&item, "finalized"),
             provenance,
         }))
@@ -187,10 +188,10 @@ impl Store {
     ) -> Result<bool, Error> {
         let change = if tombstone.finalized {
             Expression::new("SET #state = :to, expires_at = :expiry")
-                .value(":to", s("finalized"))
+                .value(":to", s(keys::state(Some(Stage::Finalized))))
                 .value(":expiry", time(self.expiry(tombstone.provenance.at)))
         } else {
-            Expression::new("SET #state = :to").value(":to", s("purged"))
+            Expression::new("SET #state = :to").value(":to", s(keys::state(Some(Stage::Purged))))
         };
         self.end_step(lease, tombstone, change, None).await
     }
@@ -202,23 +203,22 @@ impl Store {
         lease: &Lease,
         tombstone: &Tombstone,
     ) -> Result<bool, Error> {
-        let change = self.finalized(&tombstone.state, tombstone.provenance.at);
+        let change = self.finalized(tombstone.stage, tombstone.provenance.at);
         self.end_step(lease, tombstone, change, Some(keys::token(&lease.installation))).await
     }
 
     /// The change that finalizes a tombstone in this state. What is purged and finalized is kept for
     /// as long as receipts are (G2); before that, what hangs on it would be live again without it.
-    pub(super) fn finalized(&self, state: &str, deleted_at: Timestamp) -> Expression {
+    pub(super) fn finalized(&self, stage: Stage, deleted_at: Timestamp) -> Expression {
         let finalized =
             Expression::new("SET finalized = :true").value(":true", AttributeValue::Bool(true));
-        if state == "purged" || state == "finalized" {
-            finalized
+        match stage {
+            Stage::Deleting => finalized,
+            Stage::Purged | Stage::Finalized => finalized
                 .set("#state = :finalized, expires_at = :expiry")
                 .name("#state", "state")
-                .value(":finalized", s("finalized"))
-                .value(":expiry", time(self.expiry(deleted_at)))
-        } else {
-            finalized
+                .value(":finalized", s(keys::state(Some(Stage::Finalized))))
+                .value(":expiry", time(self.expiry(deleted_at))),
         }
     }
 
@@ -237,7 +237,7 @@ impl Store {
         let unchanged = Expression::new("#state = :seen")
             .and(Expression::new(finalized))
             .name("#state", "state")
-            .value(":seen", s(&tombstone.state))
+            .value(":seen", s(keys::state(Some(tombstone.stage))))
             .value(":true", AttributeValue::Bool(true));
         let id = &lease.installation;
         let mut transaction = Transaction::on(&self.table);

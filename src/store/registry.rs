@@ -213,7 +213,7 @@ impl Store {
         };
         let condition = Expression::new("attribute_not_exists(pk) OR #state = :active")
             .name("#state", "state")
-            .value(":active", s("active"));
+            .value(":active", s(keys::state(None)));
         let mut transaction = Transaction::on(&self.table);
         let key = keys::installation(&record.id);
         transaction.update(Row::Installation, key, change, condition);
@@ -224,7 +224,10 @@ impl Store {
         }
         match in_time(transaction.commit(&self.client)).await? {
             Committed::Yes => Ok(()),
-            Committed::No(_) => Err(RegisterError::InstallationDeleted),
+            Committed::No(evidence) => {
+                Findings::read(evidence)?.refuse()?;
+                Err(RegisterError::InstallationDeleted)
+            }
         }
     }
 

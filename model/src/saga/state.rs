@@ -195,22 +195,20 @@ impl Seen {
             fingerprint: requests[usize::from(request)].fingerprint(),
             answer: deletion::Answer::Gone,
         });
-        let state = match stage {
-            Stage::Active => "active",
-            Stage::Deleting => "deleting",
-            Stage::Purged => "purged",
-            Stage::Finalized => "finalized",
-        };
         let installation = real::Stored {
             account: Some("acc_1".to_owned()),
             team: Team { id: Some("team_1".to_owned()), slug: None },
             billing: if settled { Billing::Settled } else { Billing::Open },
-            state: state.to_owned(),
             unclear,
-            deletion: deletion.map(|deletion| real::Deleted {
+            deletion: deletion.map(|deleted| real::Deleted {
                 at: Timestamp::from_secs(NOW - if over { 25 * HOUR } else { HOUR }),
-                finalized: deletion.finalized,
-                configuration_gone: deletion.gone,
+                stage: match stage {
+                    Stage::Active | Stage::Deleting => deletion::Stage::Deleting,
+                    Stage::Purged => deletion::Stage::Purged,
+                    Stage::Finalized => deletion::Stage::Finalized,
+                },
+                finalized: deleted.finalized,
+                configuration_gone: deleted.gone,
             }),
         };
         let intent = self.intent.map(|intent| real::Intent {
