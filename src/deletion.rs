@@ -185,11 +185,11 @@ pub enum Receipt {
 
 /// What to do next.
 #[derive(Debug)]
-pub enum Step {
+pub enum Step<'a> {
     /// Answer: nothing is to be written.
     Answer(Answer),
     /// Commit this. If it goes through, its answer is the deletion's.
-    Commit(Commit),
+    Commit(Commit<'a>),
     /// Read the installation: what is believed of it has to be known.
     Look,
     /// Refuse.
@@ -198,20 +198,26 @@ pub enum Step {
 
 /// One transaction. Where a kind speaks of conditions, they are what makes its answer true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commit {
+pub enum Commit<'a> {
     /// Deletes a live resource of an active installation, and writes its receipt and what it owes.
     Resource {
+        /// The resource.
+        resource: &'a ResourceId,
         /// The receipt that is believed. One that stands beside a live resource was left by a
         /// writer that broke the rules; the resource goes all the same.
         receipt: Receipt,
     },
     /// Writes the receipt of a resource that is not there, and what it owes (C1).
     UnknownResource {
+        /// The resource.
+        resource: &'a ResourceId,
         /// Whether the installation is there.
         installation: Presence,
     },
     /// Deletes an active installation and what hangs on it, and writes what it owes.
     Installation {
+        /// Whether its live resources go too.
+        cascade: Cascade,
         /// The billing that is believed; it decides the answer.
         billing: Billing,
     },
@@ -232,13 +238,13 @@ pub enum Presence {
     Absent,
 }
 
-impl Commit {
+impl Commit<'_> {
     /// The answer that holds once this went through.
     #[must_use]
     pub fn answer(self) -> Answer {
         match self {
             Self::Resource { .. } | Self::UnknownResource { .. } => Answer::Gone,
-            Self::Installation { billing } => {
+            Self::Installation { billing, .. } => {
                 Answer::Uninstalled { finalized: billing == Billing::Settled }
             }
             Self::UnknownInstallation => Answer::Uninstalled { finalized: false },
@@ -252,7 +258,7 @@ impl Commit {
 /// What was found out is weighed in this order: another account, the recorded outcome, the
 /// installation's tombstone, the resource.
 #[must_use]
-pub fn plan(deletion: &Deletion, belief: &Belief) -> Step {
+pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
     match account_is_the_callers(deletion, belief) {
         Account::Callers => {}
         Account::Another => return Step::Refuse(Forbidden::OtherInstallation.into()),
@@ -266,7 +272,7 @@ pub fn plan(deletion: &Deletion, belief: &Belief) -> Step {
         };
     }
     let step = match &deletion.target {
-        Target::Resource(_) => plan_resource(deletion, belief),
+        Target::Resource(resource) => plan_resource(deletion, belief, resource),
         Target::Installation { cascade, .. } => plan_installation(deletion, belief, *cascade),
     };
     // A transaction may tell of the resource and not of its installation.
@@ -275,13 +281,13 @@ pub fn plan(deletion: &Deletion, belief: &Belief) -> Step {
     if account_is_open && !step.compares_the_account() { Step::Look } else { step }
 }
 
-impl Step {
+impl Step<'_> {
     /// Whether the step does nothing unless the installation's account is the caller's.
     fn compares_the_account(&self) -> bool {
         match self {
             Self::Commit(commit) => match commit {
                 Commit::Resource { .. } | Commit::Installation { .. } | Commit::Outcome(_) => true,
-                Commit::UnknownResource { installation } => *installation == Presence::Present,
+                Commit::UnknownResource { installation, .. } => *installation == Presence::Present,
                 Commit::UnknownInstallation => false,
             },
             Self::Answer(_) | Self::Refuse(_) | Self::Look => false,
@@ -289,7 +295,7 @@ impl Step {
     }
 }
 
-fn plan_resource(deletion: &Deletion, belief: &Belief) -> Step {
+fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a ResourceId) -> Step<'a> {
     let installation = match belief.installation {
         Installation::Deleted { .. } => return without_effect(deletion, Answer::Gone),
         Installation::Assumed | Installation::Active { .. } => Presence::Present,
@@ -301,14 +307,16 @@ fn plan_resource(deletion: &Deletion, belief: &Belief) -> Step {
             Step::Look
         }
         (Presence::Present, Resource::Provisioning, _) => Step::Refuse(Error::ResourceBusy),
-        (Presence::Present, Resource::Ready, receipt) => Step::Commit(Commit::Resource { receipt }),
+        (Presence::Present, Resource::Ready, receipt) => {
+            Step::Commit(Commit::Resource { resource, receipt })
+        }
         (_, _, Receipt::Stands) => without_effect(deletion, Answer::Gone),
         // Without an installation no resource is live, whatever its item says.
-        (_, _, Receipt::None) => Step::Commit(Commit::UnknownResource { installation }),
+        (_, _, Receipt::None) => Step::Commit(Commit::UnknownResource { resource, installation }),
     }
 }
 
-fn plan_installation(deletion: &Deletion, belief: &Belief, cascade: Cascade) -> Step {
+fn plan_installation(deletion: &Deletion, belief: &Belief, cascade: Cascade) -> Step<'static> {
     match belief.installation {
         Installation::Deleted { finalized, .. } => {
             without_effect(deletion, Answer::Uninstalled { finalized })
@@ -316,14 +324,18 @@ fn plan_installation(deletion: &Deletion, belief: &Belief, cascade: Cascade) -> 
         Installation::Active { resources, .. } if cascade == Cascade::No && resources > 0 => {
             Step::Refuse(Error::ResourcesRemain(resources))
         }
-        Installation::Active { billing, .. } => Step::Commit(Commit::Installation { billing }),
-        Installation::Assumed => Step::Commit(Commit::Installation { billing: Billing::Settled }),
+        Installation::Active { billing, .. } => {
+            Step::Commit(Commit::Installation { cascade, billing })
+        }
+        Installation::Assumed => {
+            Step::Commit(Commit::Installation { cascade, billing: Billing::Settled })
+        }
         Installation::Unknown => Step::Commit(Commit::UnknownInstallation),
     }
 }
 
 /// Nothing is left to do; under a key the answer is recorded (F1).
-fn without_effect(deletion: &Deletion, answer: Answer) -> Step {
+fn without_effect(deletion: &Deletion, answer: Answer) -> Step<'static> {
     if deletion.key.is_some() {
         Step::Commit(Commit::Outcome(answer))
     } else {

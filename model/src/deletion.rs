@@ -89,7 +89,7 @@ pub struct Deletions {
     /// How many clients there are, 3 at most.
     clients: usize,
     flaw: Option<Flaw>,
-    requests: Vec<Planned>,
+    requests: &'static [Planned],
     decisions: Mutex<HashMap<(u8, Belief), Decision>>,
     ends: Ends,
 }
@@ -102,7 +102,7 @@ enum Decision {
     /// It reads the installation.
     Look,
     /// It sends this.
-    Commit(Commit),
+    Commit(Commit<'static>),
     /// It registers.
     Register,
 }
@@ -224,7 +224,7 @@ impl Model for Deletions {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        State::all(self.clients, &self.requests)
+        State::all(self.clients, self.requests)
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {

@@ -14,15 +14,13 @@ pub mod plan;
 
 use std::time::Duration;
 
-use self::plan::{ConfigurationDeletion, Next, Recording, Seen, Verdict, plan, verdict};
+use self::plan::{ConfigurationDeletion, Next, Recording, Seen, Stored, Verdict, plan, verdict};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::deletion::Answer;
 use crate::error::Error;
 use crate::grant::Provenance;
-use crate::ids::IdempotencyKey;
 use crate::store::configuration::{Asked, Hold};
-use crate::store::keys;
 use crate::store::work::Lease;
 use crate::store::{Done, Patience, Store};
 use crate::vercel::{Said, Vercel};
@@ -79,7 +77,7 @@ impl Configurations {
     /// The [`Error`] that answers it; nothing was deleted in our store then, as far as is known (B6).
     pub(crate) async fn delete(&self, request: &ConfigurationDeletion) -> Result<Done, Error> {
         let id = &request.grant.installation;
-        let provenance = Provenance { by: request.grant.by.clone(), at: request.at, reason: None };
+        let provenance = request.provenance();
         let mut patience = Patience::default();
         let mut held = None;
         loop {
@@ -117,15 +115,14 @@ impl Configurations {
                     held = Some(lease.fence);
                     let asking =
                         Asking { lease: &lease, provenance: &provenance, request: Some(request) };
-                    match self.ask(&asking, &seen, token, &mut patience).await? {
+                    match self.ask(&asking, (&seen, stored), token, &mut patience).await? {
                         Outcome::Gone => return Ok(self.store.done_with_configuration(stored)),
                         Outcome::Refused(said) => return Err(Error::UpstreamRefused(said)),
                         Outcome::InvoicesOpen => return Err(Error::InvoicesOpen),
                         Outcome::Open(setback) => {
                             let retry_after = setback.retry_after.unwrap_or(RETRY_AFTER);
                             let unclear = setback.unclear == Some(true);
-                            let key = request.key.as_ref().map(IdempotencyKey::sha256);
-                            let ended = self.put_off(&lease, &provenance, key, setback).await?;
+                            let ended = self.put_off(&lease, setback).await?;
                             // Whoever waits for it is told what became of it, if that can be.
                             if !(unclear && ended == Ended::Lost) {
                                 return Err(Error::UpstreamUnavailable { retry_after });
@@ -149,17 +146,17 @@ impl Configurations {
             self.store.finish(lease).await?;
             return Ok(Outcome::Gone);
         };
-        let Some(asked) = keys::provenance(&lease.item) else {
+        let Some(asked) = &lease.provenance else {
             return Ok(Outcome::Open(Setback::malformed()));
         };
         // What whoever holds it by now has marked would be taken for ours.
         if seen.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {
             return Ok(Outcome::Lost);
         }
-        let provenance = Provenance { at: now, ..asked };
+        let provenance = Provenance { at: now, ..asked.clone() };
         let Some(token) = seen.usable_token(stored) else {
             // Nothing is left to be asked of Vercel.
-            let asked = Asked::Before { key_sha256: keys::text(&lease.item, "keySha256") };
+            let asked = Asked::Before { key_sha256: lease.key_sha256.as_deref() };
             let hold = Hold::Fence(lease.fence);
             let commit = (&seen, stored);
             let commit = self.store.commit_configuration(id, &provenance, commit, hold, asked);
@@ -171,23 +168,16 @@ impl Configurations {
             return Ok(if withdrawn { Outcome::InvoicesOpen } else { Outcome::Lost });
         }
         let asking = Asking { lease, provenance: &provenance, request: None };
-        self.ask(&asking, &seen, token, &mut patience).await
+        self.ask(&asking, (&seen, stored), token, &mut patience).await
     }
 
-    /// Ends the lease of an attempt that did not come to its end, `asked` for so and under a key with
-    /// this hash: it is owed still. Where the lease is lost, and the attempt may have taken effect,
-    /// another that was refused before does not end it.
-    pub(crate) async fn put_off(
-        &self,
-        lease: &Lease,
-        asked: &Provenance,
-        key_sha256: Option<&str>,
-        setback: Setback,
-    ) -> Result<Ended, Error> {
+    /// Ends the lease of an attempt that did not come to its end: it is owed still. Where the lease is
+    /// lost, and the attempt may have taken effect, another that was refused before does not end it.
+    pub(crate) async fn put_off(&self, lease: &Lease, setback: Setback) -> Result<Ended, Error> {
         let clear = setback.unclear == Some(false);
         let ended = work::put_off(&self.store, lease, setback, self.clock.timestamp()).await?;
         if ended == Ended::Lost && !clear {
-            self.store.owe_again(&lease.installation, asked, key_sha256).await?;
+            self.store.owe_again(lease).await?;
         }
         Ok(ended)
     }
@@ -196,12 +186,11 @@ impl Configurations {
     async fn ask(
         &self,
         asking: &Asking<'_>,
-        seen: &Seen,
+        (seen, stored): (&Seen, &Stored),
         token: &Secret,
         patience: &mut Patience,
     ) -> Result<Outcome, Error> {
         let lease = asking.lease;
-        let Some(stored) = &seen.installation else { return Ok(Outcome::Lost) };
         let unclear_before = seen.is_unclear();
         if !unclear_before && !patience.spend(self.store.mark_unclear(lease)).await? {
             return Ok(Outcome::Lost);
@@ -246,7 +235,7 @@ impl Configurations {
             // A key that stands for something else by now does not hold the commit up.
             let asked = match request.filter(|_| seen.recorded.is_none()) {
                 Some(request) => Asked::Now(Recording::of(request)),
-                None => Asked::Before { key_sha256: keys::text(&lease.item, "keySha256") },
+                None => Asked::Before { key_sha256: lease.key_sha256.as_deref() },
             };
             let commit = (&seen, stored);
             let commit = self.store.commit_configuration(id, provenance, commit, hold, asked);

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::config::{FINALIZATION_PERIOD, Secret};
 use crate::deletion::{Answer, Billing, Recorded, Stage};
 use crate::error::{Error, Forbidden};
-use crate::grant::Grant;
+use crate::grant::{Grant, Provenance};
 use crate::ids::{IdempotencyKey, sha256_hex};
 use crate::vercel::{Heard, Reply};
 
@@ -45,6 +45,12 @@ impl Team {
 impl ConfigurationDeletion {
     /// The operation that an idempotency key belongs to (F1).
     pub const OPERATION: &'static str = "delete_configuration";
+
+    /// By whom and when it is deleted.
+    #[must_use]
+    pub fn provenance(&self) -> Provenance {
+        Provenance { by: self.grant.by.clone(), at: self.at, reason: None }
+    }
 
     /// What requests have in common that are the same: their parsed values (F2).
     #[must_use]

@@ -115,6 +115,7 @@ impl Store {
     ) -> Result<Option<Lease>, Error> {
         let id = &request.grant.installation;
         let owed = Owed::Configuration;
+        let key_sha256 = request.key.as_ref().map(IdempotencyKey::sha256);
         let unclear = seen.is_unclear();
         let fence = match &seen.intent {
             Some(intent) => intent.fence + 1,
@@ -136,10 +137,10 @@ impl Store {
         .value(":zero", n(0))
         .value(":one", n(1));
         // Somebody wants it still: with 3 days before it anew, also where it was parked.
-        let change = match &request.key {
-            Some(key) => change
+        let change = match key_sha256 {
+            Some(sha256) => change
                 .set("keySha256 = :key")
-                .value(":key", s(key.sha256()))
+                .value(":key", s(sha256))
                 .remove("failures, failing_since"),
             None => change.remove("failures, failing_since, keySha256"),
         };
@@ -182,7 +183,9 @@ impl Store {
                 fence,
                 due: until,
                 tries: Tries::default(),
-                item: Item::new(),
+                provenance: Some(request.provenance()),
+                key_sha256: key_sha256.map(str::to_owned),
+                webhook_id: None,
             }),
             Committed::No(_) => None,
         })
@@ -221,25 +224,21 @@ impl Store {
     /// Has Vercel asked once more, by whoever comes next: for a worker that has lost its lease and does
     /// not know what became of its attempt. What somebody else is refused meanwhile says nothing of
     /// that. So whoever holds the intent by now does not end it, but for what is gone; and where it was
-    /// withdrawn, it is owed again, `asked` for so and with this key's hash.
-    pub(crate) async fn owe_again(
-        &self,
-        id: &InstallationId,
-        asked: &Provenance,
-        key_sha256: Option<&str>,
-    ) -> Result<(), Error> {
-        let owed = Owed::Configuration;
+    /// withdrawn, it is owed again, for what it was owed for.
+    pub(crate) async fn owe_again(&self, lease: &Lease) -> Result<(), Error> {
+        let (id, owed) = (&lease.installation, &lease.owed);
         let in_doubt =
             |text: &str| Expression::new(text).value(":true", AttributeValue::Bool(true));
         let taken_away = Expression::new("SET fence = fence + :one").value(":one", n(1));
         let marked = in_doubt("unclear = :true");
-        if self.update_work(id, &owed, taken_away, marked).await?.is_some() {
+        if self.update_work(id, owed, taken_away, marked).await?.is_some() {
             return Ok(());
         }
-        let mut intent = owed.item(id, self.clock.timestamp(), asked);
+        let Some(provenance) = &lease.provenance else { return Ok(()) };
+        let mut intent = owed.item(id, self.clock.timestamp(), provenance);
         intent.insert("fence".to_owned(), n(self.new_fence()));
         intent.insert("unclear".to_owned(), AttributeValue::Bool(true));
-        intent.extend(key_sha256.map(|hash| ("keySha256".to_owned(), s(hash))));
+        intent.extend(lease.key_sha256.as_ref().map(|sha256| ("keySha256".to_owned(), s(sha256))));
         let doubted = in_doubt(
             "configurationUnclear = :true AND attribute_not_exists(configurationDeletedAt)",
         );

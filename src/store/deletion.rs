@@ -57,7 +57,7 @@ impl Store {
             match self.transaction(deletion, &belief, commit).commit(&self.client).await? {
                 Committed::Yes => {
                     warn_of_unknown(deletion, commit);
-                    let due = self.due_at_once(deletion, commit);
+                    let due = self.due_at_once(commit);
                     return Ok(Done { answer: commit.answer(), due });
                 }
                 Committed::No(evidence) => {
@@ -75,16 +75,16 @@ impl Store {
     }
 
     /// What a commit wrote that is due at once.
-    fn due_at_once(&self, deletion: &Deletion, commit: Commit) -> Vec<Owed> {
-        match (commit, &deletion.target) {
-            (
-                Commit::Resource { .. } | Commit::UnknownResource { .. },
-                Target::Resource(resource),
-            ) if self.announces => vec![Owed::AnnounceResource(resource.clone())],
-            (Commit::Installation { .. } | Commit::UnknownInstallation, _) => {
+    fn due_at_once(&self, commit: Commit<'_>) -> Vec<Owed> {
+        match commit {
+            Commit::Resource { resource, .. } | Commit::UnknownResource { resource, .. } => {
+                let announcement = self.announces.then(|| Owed::AnnounceResource(resource.clone()));
+                announcement.into_iter().collect()
+            }
+            Commit::Installation { .. } | Commit::UnknownInstallation => {
                 self.owed_by_an_uninstall().collect()
             }
-            _ => Vec::new(),
+            Commit::Outcome(_) => Vec::new(),
         }
     }
 
@@ -95,32 +95,36 @@ impl Store {
     }
 
     /// The transaction of a commit. Its conditions are what is believed, no more and no less.
-    fn transaction(&self, deletion: &Deletion, belief: &Belief, commit: Commit) -> Transaction<'_> {
+    fn transaction(
+        &self,
+        deletion: &Deletion,
+        belief: &Belief,
+        commit: Commit<'_>,
+    ) -> Transaction<'_> {
         let mut transaction = Transaction::on(&self.table);
         if let Some(outcome) = outcome(deletion, belief, commit.answer()) {
             transaction.put(Row::Outcome, outcome, Some(absent_or_expired(deletion.at)));
         }
-        match (commit, &deletion.target) {
-            (Commit::Resource { receipt }, Target::Resource(resource)) => {
+        match commit {
+            Commit::Resource { resource, receipt } => {
                 self.delete_resource(&mut transaction, deletion, resource, receipt);
             }
-            (Commit::UnknownResource { installation }, Target::Resource(resource)) => {
+            Commit::UnknownResource { resource, installation } => {
                 self.record_unknown_resource(&mut transaction, deletion, resource, installation);
             }
-            (Commit::Installation { billing }, Target::Installation { cascade, .. }) => {
-                self.delete_installation(&mut transaction, deletion, *cascade, billing);
+            Commit::Installation { cascade, billing } => {
+                self.delete_installation(&mut transaction, deletion, cascade, billing);
             }
-            (Commit::UnknownInstallation, Target::Installation { .. }) => {
+            Commit::UnknownInstallation => {
                 self.record_unknown_installation(&mut transaction, deletion);
             }
-            (Commit::Outcome(_), _) => {
+            Commit::Outcome(_) => {
                 let account = deletion.grant.required_account();
                 if let (Some(account), Installation::Assumed) = (account, &belief.installation) {
                     let key = keys::installation(&deletion.grant.installation);
                     transaction.check(Row::Installation, key, of_account(account));
                 }
             }
-            _ => unreachable!("no plan commits what is of the other kind of target"),
         }
         transaction
     }
@@ -358,16 +362,16 @@ fn reason(deletion: &Deletion) -> Option<&str> {
 }
 
 /// Tells the log of a deletion that nothing was known of: the provider may know it (C1, D5).
-fn warn_of_unknown(deletion: &Deletion, commit: Commit) {
+fn warn_of_unknown(deletion: &Deletion, commit: Commit<'_>) {
     let installation = &deletion.grant.installation;
-    match (commit, &deletion.target) {
-        (Commit::UnknownResource { .. }, Target::Resource(resource)) => {
+    match commit {
+        Commit::UnknownResource { resource, .. } => {
             tracing::warn!(%installation, %resource, "deleted a resource that was never known");
         }
-        (Commit::UnknownInstallation, _) => {
+        Commit::UnknownInstallation => {
             tracing::warn!(%installation, "deleted an installation that was never known");
         }
-        _ => {}
+        Commit::Resource { .. } | Commit::Installation { .. } | Commit::Outcome(_) => {}
     }
 }
 

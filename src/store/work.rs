@@ -21,6 +21,7 @@ use super::transaction::{Expression, placeholders};
 use super::{Malformed, Store, in_time, store_error};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::grant::Provenance;
 use crate::ids::InstallationId;
 use crate::work::owed::{Owed, PARKED};
 
@@ -34,8 +35,12 @@ pub(crate) struct Lease {
     /// When it was due.
     pub(crate) due: Timestamp,
     pub(crate) tries: Tries,
-    /// Its item, as it was before.
-    pub(crate) item: Item,
+    /// What it is owed for; none where its item does not say so.
+    pub(crate) provenance: Option<Provenance>,
+    /// The hash of the idempotency key under which it was asked for, if there was one.
+    pub(crate) key_sha256: Option<String>,
+    /// The `webhook-id` of an announcement.
+    pub(crate) webhook_id: Option<String>,
 }
 
 /// How it went so far.
@@ -134,7 +139,9 @@ impl Store {
                 + 1,
             due: keys::moment(&before, "due_at").ok_or_else(|| malformed("it has no `due_at`"))?,
             tries: Tries::of(&before),
-            item: before,
+            provenance: keys::provenance(&before),
+            key_sha256: keys::text(&before, "keySha256").map(str::to_owned),
+            webhook_id: keys::text(&before, "webhookId").map(str::to_owned),
         }))
     }
 

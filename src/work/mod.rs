@@ -20,7 +20,6 @@ use crate::ids::InstallationId;
 use crate::outbound::Outbound;
 use crate::provider::{Announcement, Provider, Told};
 use crate::store::Store;
-use crate::store::keys;
 use crate::store::purge::Purged;
 use crate::store::work::{Failure, Lease};
 use crate::telemetry;
@@ -150,23 +149,11 @@ impl Worker {
             Attempt::StillAtIt(wait) => {
                 Ended::PutOff.if_held(self.store.put_off(&lease, now + wait, None).await?)
             }
-            Attempt::Failed(setback) => self.failed(&lease, setback, now).await?,
-        }))
-    }
-
-    async fn failed(
-        &self,
-        lease: &Lease,
-        setback: Setback,
-        now: Timestamp,
-    ) -> Result<Ended, Error> {
-        match keys::provenance(&lease.item).filter(|_| lease.owed == Owed::Configuration) {
-            Some(asked) => {
-                let key = keys::text(&lease.item, "keySha256");
-                self.configurations.put_off(lease, &asked, key, setback).await
+            Attempt::Failed(setback) if lease.owed == Owed::Configuration => {
+                self.configurations.put_off(&lease, setback).await?
             }
-            None => put_off(&self.store, lease, setback, now).await,
-        }
+            Attempt::Failed(setback) => put_off(&self.store, &lease, setback, now).await?,
+        }))
     }
 
     async fn attempt(&self, lease: &Lease, end: Instant) -> Result<Attempt, Error> {
@@ -330,9 +317,9 @@ fn announcement(lease: &Lease) -> Option<Announcement> {
         _ => None,
     };
     Some(Announcement {
-        id: keys::text(&lease.item, "webhookId")?.to_owned(),
+        id: lease.webhook_id.clone()?,
         installation: lease.installation.clone(),
         resource,
-        provenance: keys::provenance(&lease.item)?,
+        provenance: lease.provenance.clone()?,
     })
 }

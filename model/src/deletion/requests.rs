@@ -1,5 +1,7 @@
 //! What the clients ask for.
 
+use std::sync::LazyLock;
+
 use teardown::clock::Timestamp;
 use teardown::deletion::{Cascade, Deletion, Target};
 use teardown::grant::{Actor, Grant, Scope};
@@ -54,27 +56,32 @@ pub(super) const ACCOUNTS: [&str; 2] = ["acc_1", "acc_2"];
 
 /// Every request that one of so many clients may have. With three of them it is by tokens that name
 /// the installation alone.
-pub(super) fn requests(clients: usize) -> Vec<Planned> {
+pub(super) fn requests(clients: usize) -> &'static [Planned] {
+    static FEW: LazyLock<Vec<Planned>> = LazyLock::new(|| all().collect());
+    static MANY: LazyLock<Vec<Planned>> =
+        LazyLock::new(|| all().filter(|planned| planned.request.by == By::Named).collect());
+    if clients < 3 { &FEW } else { &MANY }
+}
+
+fn all() -> impl Iterator<Item = Planned> {
     let delete = Kind::DeleteResource;
-    let [all, unless_live] = [true, false].map(|cascade| Kind::Uninstall { cascade });
+    let [any, unless_live] = [true, false].map(|cascade| Kind::Uninstall { cascade });
     [
         (delete(0), false, By::Named),
         (delete(0), true, By::Named),
         (delete(1), true, By::Named),
         (delete(0), true, By::Account),
         (delete(0), true, By::Another),
-        (all, false, By::Named),
-        (all, true, By::Named),
-        (all, true, By::Account),
+        (any, false, By::Named),
+        (any, true, By::Named),
+        (any, true, By::Account),
         (unless_live, true, By::Named),
-        (all, false, By::Another),
+        (any, false, By::Another),
         (Kind::Register(0), false, By::Named),
         (Kind::Register(1), false, By::Named),
     ]
     .into_iter()
-    .filter(|(_, _, by)| clients < 3 || *by == By::Named)
     .map(|(kind, keyed, by)| Planned::of(Request { kind, keyed, by }))
-    .collect()
 }
 
 impl Planned {

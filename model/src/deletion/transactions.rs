@@ -52,7 +52,7 @@ impl Deletions {
         state: &State,
         planned: &Planned,
         belief: Belief,
-        commit: Commit,
+        commit: Commit<'_>,
     ) -> u8 {
         let mut failed = 0;
         let mut require = |row: u8, flaw: Flaw, holds: bool| {
@@ -70,7 +70,7 @@ impl Deletions {
         // An account that is compared with an item that is not there is not the same.
         let accounts = planned.request.by == By::Named || (planned.is_the_accounts() && !unknown);
         match commit {
-            Commit::Resource { receipt: believed } => {
+            Commit::Resource { receipt: believed, .. } => {
                 require(INSTALLATION, Flaw::ResourceActive, state.is_active());
                 require(INSTALLATION, Flaw::ResourceAccount, accounts);
                 require(RESOURCE, Flaw::ResourceThere, item.is_some());
@@ -79,7 +79,7 @@ impl Deletions {
                     require(RECEIPT, Flaw::ReceiptAbsent, !receipt);
                 }
             }
-            Commit::UnknownResource { installation } => {
+            Commit::UnknownResource { installation, .. } => {
                 match installation {
                     Presence::Present => {
                         require(INSTALLATION, Flaw::UnknownActive, state.is_active());
@@ -92,7 +92,7 @@ impl Deletions {
                 }
                 require(RECEIPT, Flaw::UnknownReceiptAbsent, !receipt);
             }
-            Commit::Installation { billing } => {
+            Commit::Installation { billing, .. } => {
                 require(INSTALLATION, Flaw::UninstallActive, state.is_active());
                 require(INSTALLATION, Flaw::UninstallAccount, accounts);
                 if let Installation::Active { settled, live } = state.installation {
@@ -114,7 +114,13 @@ impl Deletions {
     }
 
     /// Writes a transaction whose conditions hold.
-    pub(super) fn apply(&self, state: &mut State, index: usize, belief: Belief, commit: Commit) {
+    pub(super) fn apply(
+        &self,
+        state: &mut State,
+        index: usize,
+        belief: Belief,
+        commit: Commit<'_>,
+    ) {
         let request = state.clients[index].request;
         let planned = &self.requests[usize::from(request)];
         let answer = Reply::of(commit.answer());
@@ -128,7 +134,7 @@ impl Deletions {
                     *live -= 1;
                 }
                 let item = match commit {
-                    Commit::UnknownResource { installation: Presence::Present } => {
+                    Commit::UnknownResource { installation: Presence::Present, .. } => {
                         state.resources[resource]
                     }
                     _ => state.resources[resource].take(),
