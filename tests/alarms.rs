@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use tokio::sync::Semaphore;
 
+use crate::dynamodb::Fault;
 use crate::log::Log;
 use crate::outside::Answer;
 use crate::world::World;
@@ -49,6 +50,24 @@ async fn what_is_parked_is_an_error() {
     world.clock.advance(73 * HOUR);
     assert_eq!(world.sweep().await, [1, 0, 0, 1]);
     assert_eq!(log.take("ERROR"), ["parked: it has failed for too long"]);
+}
+
+/// G4: why an attempt failed is told also where DynamoDB does not let it be put off.
+#[tokio::test]
+async fn what_cannot_be_put_off_is_told() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let path = "/v1/installations/icfg_1/resources/db_1";
+    assert_eq!(world.delete(path).send().await.status, 204);
+    world.provider.script([Answer::Status(500)]);
+    // It is taken.
+    world.dynamodb.once("UpdateItem", Fault::None);
+    world.dynamodb.once("UpdateItem", Fault::Echo);
+    let log = Log::start();
+    assert_eq!(world.sweep().await, [0; 4]);
+    assert_eq!(log.take("WARN"), ["failed, and comes due when its lease ends"]);
+    world.clock.advance(Duration::from_mins(3));
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
 /// G1: who is late with a failure tells nothing of it: what it would have put off or parked is done by

@@ -288,24 +288,28 @@ pub(crate) async fn put_off(
     let (since, next) = retry::after_failure(&lease.owed, lease.tries, now, retry_after);
     let (installation, work) = (&lease.installation, lease.owed.to_string());
     let failure = Failure { reason, since, unclear };
+    let ended = match next {
+        retry::Next::Again(due) => store.put_off(lease, due, Some(&failure)).await,
+        retry::Next::Park => store.park(lease, now, &failure).await,
+    };
+    let reason = failure.reason;
     // Only what came about is told: a lease that was lost is another's to tell of.
-    match next {
-        retry::Next::Again(due) => {
-            if !store.put_off(lease, due, Some(&failure)).await? {
-                return Ok(Ended::Lost);
-            }
-            tracing::warn!(%installation, work, reason = failure.reason, again = %due, "put off");
+    match (ended, next) {
+        (Ok(false), _) => Ok(Ended::Lost),
+        (Ok(true), retry::Next::Again(due)) => {
+            tracing::warn!(%installation, work, reason, again = %due, "put off");
             Ok(Ended::PutOff)
         }
-        retry::Next::Park => {
-            if !store.park(lease, now, &failure).await? {
-                return Ok(Ended::Lost);
-            }
+        (Ok(true), retry::Next::Park) => {
             tracing::error!(
-                %installation, work, reason = failure.reason, %since,
+                %installation, work, reason, %since,
                 "parked: it has failed for too long"
             );
             Ok(Ended::Parked)
+        }
+        (Err(error), _) => {
+            tracing::warn!(%installation, work, reason, "failed, and comes due when its lease ends");
+            Err(error)
         }
     }
 }
