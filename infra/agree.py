@@ -291,6 +291,10 @@ def the_policies():
     equal("all that the functions may", sorted(set().union(*of_each.values())), sorted(used))
     of_index = [name for name, pairs in of_each.items() if any("index" in on for _, on in pairs)]
     equal("who may read the index", of_index, ["Sweep"])
+    # An uninstall alone checks nothing that it does not write. The sweep does where it carries on with a
+    # configuration's deletion.
+    checking = sorted(name for name, pairs in of_each.items() if ("ConditionCheckItem", "Table.Arn") in pairs)
+    equal("who may check a condition", checking, ["DeleteConfiguration", "DeleteResource", "Sweep"])
     the_readme_says(of_each)
     policy = VERCEL["Resources"]["Policy"]["Properties"]["PolicyDocument"]
     equal("all that Vercel's role may", sorted(allowed(policy, "vercel.yaml")), sorted(used))

@@ -36,6 +36,24 @@ async fn a_finalization_near_its_end_is_an_error() {
     assert_eq!(log.take("WARN"), [finalized]);
 }
 
+/// G3: so is one that fails of what is stored.
+#[tokio::test]
+async fn a_finalization_that_cannot_be_read_is_an_error_too() {
+    let world = World::new().await;
+    world.install_whole("icfg_1", &[]).await;
+    world.reopen("icfg_1").await;
+    assert_eq!(world.delete("/v1/installations/icfg_1").send().await.status, 200);
+    world.sweep_all().await;
+    let mut installation = world.items("icfg_1").await["#installation"].clone();
+    installation["state"] = "suspended".into();
+    world.put(installation).await;
+    world.clock.advance(23 * HOUR);
+    let log = Log::start();
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    let alarm = "an installation is not finalized, and Vercel's 24 hours are ending";
+    assert_eq!(log.take("ERROR"), [alarm]);
+}
+
 /// G1: what is parked is an error, once; each failure before it a warning.
 #[tokio::test]
 async fn what_is_parked_is_an_error() {
@@ -65,7 +83,7 @@ async fn what_cannot_be_put_off_is_told() {
     world.dynamodb.once("UpdateItem", Fault::Echo);
     let log = Log::start();
     assert_eq!(world.sweep().await, [0; 4]);
-    assert_eq!(log.take("WARN"), ["failed, and comes due when its lease ends"]);
+    assert_eq!(log.take("WARN"), ["failed, and could not be put off"]);
     world.clock.advance(Duration::from_mins(3));
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }

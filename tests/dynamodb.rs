@@ -25,7 +25,7 @@ pub enum Fault {
     Throttle,
     /// DynamoDB is broken.
     ServerError,
-    /// Another transaction holds one of its items.
+    /// A transaction is at one of its items.
     Conflict,
     /// DynamoDB does not take its signature, and says all that should have been signed.
     Echo,
@@ -197,7 +197,10 @@ impl Proxy {
                 return Ok(response);
             }
             Fault::Echo => return Ok(unsigned(&head.headers, &body)),
-            Fault::Conflict => return Ok(cancelled(&body, "TransactionConflict")),
+            Fault::Conflict if operation.starts_with("Transact") => {
+                return Ok(cancelled(&body, "TransactionConflict"));
+            }
+            Fault::Conflict => return Ok(error("TransactionConflictException", &json!({}))),
             Fault::ItemThrottled => return Ok(cancelled(&body, "ThrottlingError")),
             Fault::ResetBefore => return Err(io::ErrorKind::ConnectionReset.into()),
             Fault::Unprocessed => {

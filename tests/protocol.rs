@@ -29,7 +29,7 @@ fn two_requests_at_once_keep_what_is_promised() {
 
 /// C1 to C4, D1 to D5, B6, F1, F2, F4, F5: three at once.
 #[test]
-#[ignore = "10 s"]
+#[ignore = "15 s"]
 fn three_requests_at_once_keep_what_is_promised() {
     holds("three requests", &deletion::Deletions::new(3, None).check(false));
 }
@@ -116,7 +116,7 @@ fn a_request_and_a_sweep_agree_on_a_configuration() {
 
 /// E2 to E5, F1, F4, F5: so they do whatever happens meanwhile.
 #[test]
-#[ignore = "5 s"]
+#[ignore = "15 s"]
 fn a_request_and_a_sweep_agree_whatever_happens_meanwhile() {
     let report = saga::Sagas::new(saga::Scope::Meanwhile, 2, None).check(false);
     holds("a configuration, two processes, and what happens meanwhile", &report);
@@ -124,7 +124,7 @@ fn a_request_and_a_sweep_agree_whatever_happens_meanwhile() {
 
 /// E2 to E5, F1, F4, F5: so do three processes.
 #[test]
-#[ignore = "15 s"]
+#[ignore = "1 min"]
 fn three_processes_agree_on_a_configuration() {
     let report = saga::Sagas::new(saga::Scope::Vercel, 3, None).check(false);
     holds("a configuration, three processes", &report);
@@ -146,7 +146,6 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
         (WithdrawFence, Vercel, 2, "no lost deletion"),
         (PutOffFence, Vercel, 2, "no lost deletion"),
         (AgainHeld, Vercel, 2, "what Vercel did is heard of, or asked again"),
-        (AgainInDoubt, Vercel, 2, "no doubt is made up"),
         (AgainNotGone, Vercel, 2, ENDS_WELL),
         (NotOwedAgain, Vercel, 2, "what Vercel did is heard of, or asked again"),
         (CommitNobody, Vercel, 2, ENDS_WELL),
@@ -170,7 +169,7 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
 /// was taken since has another fencing token, what is kept in mind is kept for good, an intent that is
 /// written over has another fencing token too, and nothing is recorded before the one commit.
 #[test]
-#[ignore = "30 s"]
+#[ignore = "2 min"]
 fn some_conditions_of_a_configurations_deletion_guard_twice() {
     use saga::Flaw::{
         AgainAbsent, BeginAsSeen, BeginNotLeased, CommitOutcomeAbsent, WithdrawAsSeen,

@@ -68,6 +68,8 @@ async fn a_state_that_nobody_knows_is_not_taken_for_deleted() {
             let refused = world.try_register(line).await.unwrap_err();
             assert!(matches!(refused, RegisterError::Store(_)), "{refused:?}");
         }
+        let settled = world.proxied().await.settle_invoices(&crate::world::id("icfg_1")).await;
+        assert!(settled.is_err(), "{settled:?}");
         assert_eq!(world.all().await, before);
         assert!(world.vercel.heard().is_empty());
     }

@@ -227,7 +227,9 @@ async fn what_is_urgent_has_half_of_the_time() {
 #[tokio::test]
 async fn a_fault_at_any_call_is_overcome() {
     for operation in ["Query", "UpdateItem", "DeleteItem", "GetItem", "BatchWriteItem"] {
-        for fault in [Fault::Throttle, Fault::ServerError, Fault::ResetBefore, Fault::ResetAfter] {
+        let conflict = ["UpdateItem", "DeleteItem"].contains(&operation).then_some(Fault::Conflict);
+        let faults = [Fault::Throttle, Fault::ServerError, Fault::ResetBefore, Fault::ResetAfter];
+        for fault in faults.into_iter().chain(conflict) {
             let world = World::announcing().await;
             world.install_whole("icfg_1", &["db_1"]).await;
             assert_eq!(world.delete(I1).send().await.status, 200);

@@ -4,10 +4,14 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
+fn page() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/writing-the-table.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
 /// The request under this name on the page.
 fn request(name: &str) -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/writing-the-table.md");
-    let page = std::fs::read_to_string(path).unwrap();
+    let page = page();
     let (_, rest) = page.split_once(&format!("<!-- request: {name} -->\n```json\n")).unwrap();
     rest.split_once("\n```\n").unwrap().0.to_owned()
 }
@@ -112,4 +116,27 @@ async fn the_page_is_refused_where_it_says_so() {
     let items = world.items("icfg_1").await;
     assert_eq!(items["#installation"]["billing"], "settled");
     assert_eq!(items["work#finalize"]["due_at"], 1_800_000_000);
+}
+
+/// C4, D4, G1: the page's TypeScript has every condition that its JSON has, and a word for each.
+#[test]
+fn the_typescript_demands_what_the_json_does() {
+    const ACTIVE: &str = r##"ConditionExpression: "#state = :active","##;
+    let page = page();
+    let (_, script) = page.split_once("```ts\n").unwrap();
+    let (script, _) = script.split_once("\n```\n").unwrap();
+    let request: Value = serde_json::from_str(&request("register-resource")).unwrap();
+    let items = request["TransactItems"].as_array().unwrap();
+    let mut rest = script.split_once("TransactItems: [").unwrap().1.replace("...active,", ACTIVE);
+    for item in items {
+        let (operation, item) = item.as_object().unwrap().iter().next().unwrap();
+        let condition = item["ConditionExpression"].as_str().unwrap();
+        for part in [format!("{operation}: {{"), format!("ConditionExpression: \"{condition}\"")] {
+            let found = rest.split_once(&part).unwrap_or_else(|| panic!("no {part} in {rest}"));
+            rest = found.1.to_owned();
+        }
+    }
+    let (_, refusals) = script.split_once("const refusals = [\n").unwrap();
+    let (refusals, _) = refusals.split_once("];").unwrap();
+    assert_eq!(refusals.lines().count(), items.len());
 }

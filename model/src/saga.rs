@@ -70,8 +70,6 @@ pub enum Flaw {
     AgainHeld,
     /// Owe again: there is no intent.
     AgainAbsent,
-    /// Owe again: the installation has a doubt in mind.
-    AgainInDoubt,
     /// Owe again: the configuration is not gone yet.
     AgainNotGone,
     /// Commit: no outcome stands under the key.
@@ -199,8 +197,11 @@ impl Model for Sagas {
             if !matches!(process.at, At::Idle) {
                 actions.push(Action::Anew(index));
             }
-            let committing = matches!(process.at, At::Committing(..));
-            if process.is_sweep() && !committing && process.fence().is_some() {
+            let attempting = matches!(
+                process.at,
+                At::Taken(_) | At::Marking(..) | At::Asking { .. } | At::Withdrawing { .. }
+            );
+            if process.is_sweep() && attempting {
                 actions.push(Action::TimesUp(index));
             }
             if let At::Asking { .. } = process.at {

@@ -12,6 +12,7 @@
 
 pub mod plan;
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use self::plan::{ConfigurationDeletion, Next, Recording, Seen, Stored, Verdict, plan, verdict};
@@ -23,6 +24,7 @@ use crate::grant::Provenance;
 use crate::store::configuration::{Asked, Hold};
 use crate::store::work::Lease;
 use crate::store::{Done, Patience, Store};
+use crate::telemetry;
 use crate::vercel::{Said, Vercel};
 use crate::work::{self, Ended, Setback};
 
@@ -78,7 +80,7 @@ impl Configurations {
     pub(crate) async fn delete(&self, request: &ConfigurationDeletion) -> Result<Done, Error> {
         let id = &request.grant.installation;
         let provenance = request.provenance();
-        let mut patience = Patience::default();
+        let (mut patience, mut after) = (Patience::default(), Patience::default());
         let mut held = None;
         loop {
             let now = self.clock.timestamp();
@@ -115,14 +117,19 @@ impl Configurations {
                     held = Some(lease.fence);
                     let asking =
                         Asking { lease: &lease, provenance: &provenance, request: Some(request) };
-                    match self.ask(&asking, (&seen, stored), token, &mut patience).await? {
+                    let seen = (&seen, stored);
+                    let asked = self.ask(&asking, seen, token, &mut patience, &mut after).await;
+                    if asked.is_err() {
+                        self.clear_up(&lease, &mut after).await;
+                    }
+                    match asked? {
                         Outcome::Gone => return Ok(self.store.done_with_configuration(stored)),
                         Outcome::Refused(said) => return Err(Error::UpstreamRefused(said)),
                         Outcome::InvoicesOpen => return Err(Error::InvoicesOpen),
                         Outcome::Open(setback) => {
                             let retry_after = setback.retry_after.unwrap_or(RETRY_AFTER);
                             let unclear = setback.unclear == Some(true);
-                            let ended = self.put_off(&lease, setback).await?;
+                            let ended = self.put_off(&lease, setback, &mut after).await?;
                             // Whoever waits for it is told what became of it, if that can be.
                             if !(unclear && ended == Ended::Lost) {
                                 return Err(Error::UpstreamUnavailable { retry_after });
@@ -168,27 +175,49 @@ impl Configurations {
             return Ok(if withdrawn { Outcome::InvoicesOpen } else { Outcome::Lost });
         }
         let asking = Asking { lease, provenance: &provenance, request: None };
-        self.ask(&asking, (&seen, stored), token, &mut patience).await
+        let mut after = Patience::default();
+        self.ask(&asking, (&seen, stored), token, &mut patience, &mut after).await
     }
 
     /// Ends the lease of an attempt that did not come to its end: it is owed still. Where the lease is
     /// lost, and the attempt may have taken effect, another that was refused before does not end it.
-    pub(crate) async fn put_off(&self, lease: &Lease, setback: Setback) -> Result<Ended, Error> {
-        let clear = setback.unclear == Some(false);
-        let ended = work::put_off(&self.store, lease, setback, self.clock.timestamp()).await?;
-        if ended == Ended::Lost && !clear {
-            self.store.owe_again(lease).await?;
-        }
-        Ok(ended)
+    pub(crate) async fn put_off(
+        &self,
+        lease: &Lease,
+        setback: Setback,
+        patience: &mut Patience,
+    ) -> Result<Ended, Error> {
+        let now = self.clock.timestamp();
+        let put_off = async {
+            let ended = work::put_off(&self.store, lease, setback, now).await?;
+            if ended == Ended::Lost && lease.in_doubt.load(Relaxed) {
+                self.store.owe_again(lease).await?;
+            }
+            Ok(ended)
+        };
+        patience.spend(put_off).await
     }
 
-    /// Asks Vercel, and brings our store to what it said.
+    /// Sees to what an attempt leaves that broke off: if it may have taken effect, Vercel is asked
+    /// again, whether or not the lease is lost. Where that fails too, it is as if the worker had died.
+    pub(crate) async fn clear_up(&self, lease: &Lease, patience: &mut Patience) {
+        if lease.in_doubt.load(Relaxed)
+            && let Err(error) = patience.spend(self.store.owe_again(lease)).await
+        {
+            let (installation, cause) = (&lease.installation, telemetry::chain(&error));
+            tracing::warn!(%installation, cause, "it is not known what became of a deletion at Vercel");
+        }
+    }
+
+    /// Asks Vercel, and brings our store to what it said; with patience for DynamoDB before it is asked
+    /// and `after`: what it said has to be written down, however long it took to get there.
     async fn ask(
         &self,
         asking: &Asking<'_>,
         (seen, stored): (&Seen, &Stored),
         token: &Secret,
         patience: &mut Patience,
+        after: &mut Patience,
     ) -> Result<Outcome, Error> {
         let lease = asking.lease;
         let unclear_before = seen.is_unclear();
@@ -196,14 +225,18 @@ impl Configurations {
             return Ok(Outcome::Lost);
         }
         let team = stored.team.id.as_deref();
+        lease.in_doubt.store(true, Relaxed);
         let reply = self.vercel.delete_configuration(&lease.installation, team, token).await;
-        match verdict(&reply, unclear_before) {
-            Verdict::Gone => self.commit(asking, seen, patience).await,
+        let verdict = verdict(&reply, unclear_before);
+        // What is gone is not known to anybody else until it is committed.
+        lease.in_doubt.store(verdict == Verdict::Gone || reply.unclear, Relaxed);
+        match verdict {
+            Verdict::Gone => self.commit(asking, seen, after).await,
             Verdict::Refused => {
                 let unclear = unclear_before || reply.unclear;
                 let withdraw = self.store.withdraw(lease, stored, unclear);
                 // Where somebody else has the lease, it may be gone by that one's doing.
-                Ok(if patience.spend(withdraw).await? {
+                Ok(if after.spend(withdraw).await? {
                     Outcome::Refused(reply.heard.said().unwrap_or_default())
                 } else {
                     Outcome::Lost

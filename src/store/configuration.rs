@@ -8,16 +8,18 @@
 //!   mark     Update  work#configuration   if the fence is ours       unclear, until Vercel's answer is here
 //!   withdraw Delete  work#configuration   if the fence is ours
 //!            Update  #installation        in doubt: if it is as it was seen   configurationUnclear
-//!   again    Update  work#configuration   if it is unclear            new fence
+//!   again    Update  work#configuration   if it is there             new fence
 //!            else
-//!            Check   #installation        if it is in doubt, and its configuration not gone
-//!            Put     work#configuration   if it is not there
+//!            Check   #installation        if it is there, and its configuration not gone
+//!            Put     work#configuration   if it is not there          unclear
 //!   commit   Put     key#…  outcome       if it is not there, or has expired
 //!            Update  #installation        if it is as it was seen     the tombstone
 //!            Delete  work#configuration   if the fence is as it was seen, or there is none
 //!            Put     receipt#…, work#purge, work#announce#…           where it was active
 //!            Delete  work#finalize; and #token, if one was seen or there is none
 //! ```
+
+use std::sync::atomic::AtomicBool;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
 
@@ -27,7 +29,7 @@ use super::keys::{self, Item, n, s, time};
 use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Row, Transaction};
 use super::work::{Lease, Tries};
-use super::{Done, Malformed, Store, in_time, store_error};
+use super::{Done, Malformed, Store, store_error};
 use crate::clock::Timestamp;
 use crate::config::Secret;
 use crate::configuration::plan::{
@@ -186,6 +188,7 @@ impl Store {
                 provenance: Some(request.provenance()),
                 key_sha256: key_sha256.map(str::to_owned),
                 webhook_id: None,
+                in_doubt: AtomicBool::default(),
             }),
             Committed::No(_) => None,
         })
@@ -221,17 +224,17 @@ impl Store {
         Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
     }
 
-    /// Has Vercel asked once more, by whoever comes next: for a worker that has lost its lease and does
-    /// not know what became of its attempt. What somebody else is refused meanwhile says nothing of
-    /// that. So whoever holds the intent by now does not end it, but for what is gone; and where it was
-    /// withdrawn, it is owed again, for what it was owed for.
+    /// Has Vercel asked once more, by whoever comes next: for a worker that does not know what became
+    /// of its own attempt, and may have lost its lease. What somebody else is refused meanwhile says
+    /// nothing of that. So whoever holds the intent by now does not end it, but for what is gone; one
+    /// that is parked is due again; and where it was withdrawn, it is owed again, for what it was.
     pub(crate) async fn owe_again(&self, lease: &Lease) -> Result<(), Error> {
         let (id, owed) = (&lease.installation, &lease.owed);
-        let in_doubt =
-            |text: &str| Expression::new(text).value(":true", AttributeValue::Bool(true));
-        let taken_away = Expression::new("SET fence = fence + :one").value(":one", n(1));
-        let marked = in_doubt("unclear = :true");
-        if self.update_work(id, owed, taken_away, marked).await?.is_some() {
+        let taken_away = Expression::new("SET fence = fence + :one, due_shard = :shard")
+            .value(":one", n(1))
+            .value(":shard", s(owed.shard(id)));
+        let there = Expression::new("attribute_exists(pk)");
+        if self.update_work(id, owed, taken_away, there).await?.is_some() {
             return Ok(());
         }
         let Some(provenance) = &lease.provenance else { return Ok(()) };
@@ -239,14 +242,18 @@ impl Store {
         intent.insert("fence".to_owned(), n(self.new_fence()));
         intent.insert("unclear".to_owned(), AttributeValue::Bool(true));
         intent.extend(lease.key_sha256.as_ref().map(|sha256| ("keySha256".to_owned(), s(sha256))));
-        let doubted = in_doubt(
-            "configurationUnclear = :true AND attribute_not_exists(configurationDeletedAt)",
-        );
+        let there = "attribute_exists(pk) AND attribute_not_exists(configurationDeletedAt)";
         let mut transaction = Transaction::on(&self.table);
-        transaction.check(Row::Installation, keys::installation(id), doubted);
+        transaction.check(Row::Installation, keys::installation(id), Expression::new(there));
         transaction.put(Row::Other, intent, Some(absent()));
         // Where a condition does not hold, it is gone, or somebody has begun since.
-        in_time(transaction.commit(&self.client)).await?;
+        if let Committed::Yes = transaction.commit(&self.client).await? {
+            tracing::warn!(
+                installation = %id,
+                "the deletion of a configuration is owed again: another was refused it, while it may \
+                 have taken effect"
+            );
+        }
         Ok(())
     }
 

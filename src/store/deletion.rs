@@ -391,6 +391,16 @@ pub(super) fn active() -> Expression {
         .value(":active", s(keys::state(None)))
 }
 
+/// The installation is deleted.
+pub(super) fn deleted() -> Expression {
+    let state = |stage| s(keys::state(Some(stage)));
+    Expression::new("#state IN (:deleting, :purged, :finalized)")
+        .name("#state", "state")
+        .value(":deleting", state(Stage::Deleting))
+        .value(":purged", state(Stage::Purged))
+        .value(":finalized", state(Stage::Finalized))
+}
+
 /// The installation is this account's.
 pub(super) fn of_account(account: &str) -> Expression {
     Expression::new("accountId = :account").value(":account", s(account))

@@ -32,6 +32,8 @@ use aws_sdk_dynamodb::config::{
     StalledStreamProtectionConfig,
 };
 use aws_sdk_dynamodb::error::{BoxError, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
@@ -204,7 +206,7 @@ pub fn client(config: &SdkConfig) -> Client {
         .identity_cache(identities)
         .retry_config(retries)
         .retry_partition(partition)
-        .retry_classifier(CancelledTransactions)
+        .retry_classifier(Conflicts)
         // Answers are small and attempts are bounded: nothing here streams.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     // Permanent: nothing of ours is ever disabled, so it need not be looked up whether it is.
@@ -212,22 +214,29 @@ pub fn client(config: &SdkConfig) -> Client {
     Client::from_conf(config.build())
 }
 
-/// Repeats transactions that were cancelled by what passes.
+/// Repeats what a transaction on the same item was in the way of, and transactions that were cancelled
+/// by what passes.
 #[derive(Debug)]
-struct CancelledTransactions;
+struct Conflicts;
 
-impl ClassifyRetry for CancelledTransactions {
+impl ClassifyRetry for Conflicts {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let error = context.output_or_error().and_then(Result::err);
         let passes = error.and_then(|error| error.as_operation_error()).is_some_and(|error| {
             error.downcast_ref().is_some_and(transaction::passes)
                 || error.downcast_ref().is_some_and(transaction::read_passes)
+                || error
+                    .downcast_ref()
+                    .is_some_and(UpdateItemError::is_transaction_conflict_exception)
+                || error
+                    .downcast_ref()
+                    .is_some_and(DeleteItemError::is_transaction_conflict_exception)
         });
         if passes { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
     }
 
     fn name(&self) -> &'static str {
-        "cancelled transactions"
+        "conflicts"
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people do by hand: settle invoices, look at what is parked, and have it tried again (G3, G6).
 
-use super::deletion::absent;
+use super::deletion::{absent, active, deleted};
 use super::keys::{self, Item, s, time};
 use super::table::DUE_INDEX;
 use super::transaction::{Committed, Expression, Row, Transaction};
@@ -53,9 +53,8 @@ impl Store {
                         return Ok(Some(settled));
                     }
                 }
-                if self.get(keys::installation(id)).await?.is_none() {
-                    return Ok(None);
-                }
+                let Some(item) = self.get(keys::installation(id)).await? else { return Ok(None) };
+                keys::stage(&item)?;
             }
         })
         .await
@@ -72,11 +71,9 @@ impl Store {
             .value(":settled", s("settled"))
             .value(":now", time(now));
         let condition = match settled {
-            Settled::Active => "#state = :active",
-            Settled::Due | Settled::Finalized => "attribute_exists(pk) AND #state <> :active",
+            Settled::Active => active(),
+            Settled::Due | Settled::Finalized => deleted(),
         };
-        let condition = Expression::new(condition).name("#state", "state");
-        let condition = condition.value(":active", s(keys::state(None)));
         let mut transaction = Transaction::on(&self.table);
         transaction.update(Row::Installation, keys::installation(id), change, condition);
         let finalization = Owed::Finalize.key(id);

@@ -10,6 +10,8 @@
 //!
 //! Work whose worker died comes due again by itself, when its lease ends.
 
+use std::sync::atomic::AtomicBool;
+
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
@@ -26,7 +28,7 @@ use crate::ids::InstallationId;
 use crate::work::owed::{Owed, PARKED};
 
 /// A thing owed, held until the lease ends.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) installation: InstallationId,
     pub(crate) owed: Owed,
@@ -41,6 +43,8 @@ pub(crate) struct Lease {
     pub(crate) key_sha256: Option<String>,
     /// The `webhook-id` of an announcement.
     pub(crate) webhook_id: Option<String>,
+    /// Whether Vercel was asked under it, and it is not known here what became of that.
+    pub(crate) in_doubt: AtomicBool,
 }
 
 /// How it went so far.
@@ -142,6 +146,7 @@ impl Store {
             provenance: keys::provenance(&before),
             key_sha256: keys::text(&before, "keySha256").map(str::to_owned),
             webhook_id: keys::text(&before, "webhookId").map(str::to_owned),
+            in_doubt: AtomicBool::default(),
         }))
     }
 

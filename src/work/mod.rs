@@ -19,9 +19,9 @@ use crate::error::Error;
 use crate::ids::InstallationId;
 use crate::outbound::Outbound;
 use crate::provider::{Announcement, Provider, Told};
-use crate::store::Store;
 use crate::store::purge::Purged;
 use crate::store::work::{Failure, Lease};
+use crate::store::{Patience, Store};
 use crate::telemetry;
 use crate::vercel::{Heard, Vercel};
 
@@ -136,7 +136,10 @@ impl Worker {
             Ok(Ok(attempt)) => attempt,
             // What will not be otherwise the next time has to come to an end, and be seen.
             Ok(Err(Error::Internal(cause))) => failed(telemetry::chain(cause.as_ref()), None),
-            Ok(Err(error)) => return Err(error),
+            Ok(Err(error)) => {
+                self.configurations.clear_up(&lease, &mut Patience::default()).await;
+                return Err(error);
+            }
             Err(_) => failed("the host's time was over".to_owned(), None),
         };
         let now = self.clock.timestamp();
@@ -150,9 +153,12 @@ impl Worker {
                 Ended::PutOff.if_held(self.store.put_off(&lease, now + wait, None).await?)
             }
             Attempt::Failed(setback) if lease.owed == Owed::Configuration => {
-                self.configurations.put_off(&lease, setback).await?
+                self.configurations.put_off(&lease, setback, &mut Patience::default()).await?
             }
-            Attempt::Failed(setback) => put_off(&self.store, &lease, setback, now).await?,
+            Attempt::Failed(setback) => {
+                warn_of_the_end(&lease, &setback, now);
+                put_off(&self.store, &lease, setback, now).await?
+            }
         }))
     }
 
@@ -223,15 +229,7 @@ impl Worker {
                         "Vercel finalized an installation before it was told to"
                     );
                 }
-                heard => {
-                    if over <= now + ALARM {
-                        tracing::error!(
-                            installation = %id, until = %over, answer = %heard,
-                            "an installation is not finalized, and Vercel's 24 hours are ending"
-                        );
-                    }
-                    return Ok(failed(heard.to_string(), heard.retry_after()));
-                }
+                heard => return Ok(failed(heard.to_string(), heard.retry_after())),
             }
         }
         // Purged in the meantime, it ends otherwise: at once, since Vercel has said its word.
@@ -266,6 +264,21 @@ impl Worker {
             }
             Outcome::Open(setback) => Attempt::Failed(setback),
         })
+    }
+}
+
+/// Tells the log of a finalization that fails, whatever it fails of, when Vercel's 24 hours are ending
+/// (G3).
+fn warn_of_the_end(lease: &Lease, setback: &Setback, now: Timestamp) {
+    let uninstalled = lease.provenance.as_ref().filter(|_| lease.owed == Owed::Finalize);
+    let Some(over) = uninstalled.map(|uninstalled| uninstalled.at + FINALIZATION_PERIOD) else {
+        return;
+    };
+    if over <= now + ALARM {
+        tracing::error!(
+            installation = %lease.installation, until = %over, reason = setback.reason,
+            "an installation is not finalized, and Vercel's 24 hours are ending"
+        );
     }
 }
 
@@ -308,7 +321,7 @@ pub(crate) async fn put_off(
             Ok(Ended::Parked)
         }
         (Err(error), _) => {
-            tracing::warn!(%installation, work, reason, "failed, and comes due when its lease ends");
+            tracing::warn!(%installation, work, reason, "failed, and could not be put off");
             Err(error)
         }
     }

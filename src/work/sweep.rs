@@ -30,7 +30,7 @@ const LAG: Duration = Duration::from_millis(100);
 
 /// How long what is due at once is tried after an answer: with the longest request within what
 /// `vercel.json` grants a function (60 s). That is a Delete Configuration: the issuer's keys (3 s),
-/// DynamoDB (8 s, and 8 s to put it off) and Vercel (12 s, or twice that where it has to be asked again).
+/// DynamoDB (8 s, and 8 s after Vercel's answer) and Vercel (12 s, or twice that where it has to be asked again).
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
 /// What a sweep did.

@@ -287,15 +287,18 @@ fn add_faults(turn: &mut Turn, rng: &mut Rng) {
     }
     if rng.u8(0..4) == 0 {
         let calls = ["TransactGetItems", "UpdateItem", "DeleteItem", "GetItem", "Query"];
+        let call = calls[rng.usize(0..calls.len())];
         let faults = [
             Fault::Late,
             Fault::Late,
+            // What reads outside of a transaction meets none.
+            if ["GetItem", "Query"].contains(&call) { Fault::Late } else { Fault::Conflict },
             Fault::Throttle,
             Fault::ServerError,
             Fault::ResetBefore,
             Fault::ResetAfter,
         ];
-        turn.call = Some((calls[rng.usize(0..calls.len())], faults[rng.usize(0..faults.len())]));
+        turn.call = Some((call, faults[rng.usize(0..faults.len())]));
     }
     let saga = matches!(turn.step, Step::Ask(_, Op::DeleteConfiguration { .. }));
     if rng.u8(0..if saga { 2 } else { 4 }) == 0 {

@@ -7,7 +7,8 @@ use futures_util::future::join;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::{C1, I1, put_off, world};
+use super::{C1, I1, put_off, state, world};
+use crate::dynamodb::Fault;
 use crate::outside::Answer;
 use crate::world::World;
 
@@ -130,6 +131,75 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
     let ((), refused, ()) = futures_util::join!(sweep, request, order);
     assert_eq!(refused.error(), (409, "request_in_progress"));
     world.clock.advance(Duration::from_mins(1));
+    world.sweep_all().await;
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+}
+
+/// E3: who is late and has heard every answer to its own attempts owes nothing again, whatever another
+/// before it left in doubt: what was refused since stays so.
+#[tokio::test]
+async fn a_late_sweep_that_heard_all_owes_nothing_again() {
+    let world = world().await;
+    world.vercel.script([Answer::Reset, Answer::Reset, Answer::Reset]);
+    assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
+    world.clock.advance(Duration::from_secs(16));
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::gated(&gate, 429), Answer::Status(409)]);
+    let meanwhile = async {
+        another_is_refused(&world, 4).await;
+        world.vercel.script([Answer::Status(429), Answer::Status(429)]);
+        gate.add_permits(1);
+    };
+    join(world.sweep(), meanwhile).await;
+    assert_eq!(world.vercel.heard().len(), 7);
+    assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
+    assert_eq!(state(&world).await, "active");
+}
+
+/// F5: what a late worker heard is gone, and could not write down, is owed again.
+#[tokio::test]
+async fn a_late_204_that_cannot_be_committed_is_owed_again() {
+    let world = world().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let honest = Answer::Held(gate.clone().into(), Box::new(Answer::Honest));
+    world.vercel.script([honest, Answer::Status(409)]);
+    let meanwhile = async {
+        another_is_refused(&world, 1).await;
+        world.dynamodb.script([Fault::Echo]);
+        gate.add_permits(1);
+    };
+    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    assert_eq!(first.error(), (500, "internal_error"));
+    assert!(world.items("icfg_1").await.contains_key("work#configuration"));
+    world.sweep_all().await;
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+}
+
+/// E3, G6: what was parked meanwhile is due again.
+#[tokio::test]
+async fn a_late_doubt_is_not_left_parked() {
+    let world = put_off().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let resets = || [Answer::Reset, Answer::Reset, Answer::Reset];
+    world.vercel.script([Answer::gated(&gate, 503)]);
+    world.vercel.script(resets());
+    world.vercel.script(resets());
+    let meanwhile = async {
+        while world.vercel.heard().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_mins(3));
+        assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+        world.clock.advance(Duration::from_hours(73));
+        assert_eq!(world.sweep().await, [1, 0, 0, 1]);
+        world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
+        gate.add_permits(1);
+    };
+    join(world.sweep(), meanwhile).await;
     world.sweep_all().await;
     let items = world.items("icfg_1").await;
     assert!(!items.contains_key("work#configuration"));

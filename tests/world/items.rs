@@ -113,12 +113,13 @@ fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
-/// An item, from plain JSON: strings, numbers and booleans.
+/// An item, from plain JSON: strings, numbers, booleans, and maps of these.
 fn attributes(item: Value) -> HashMap<String, AttributeValue> {
     let attribute = |value: Value| match value {
         Value::String(text) => AttributeValue::S(text),
         Value::Number(number) => AttributeValue::N(number.to_string()),
         Value::Bool(flag) => AttributeValue::Bool(flag),
+        Value::Object(_) => AttributeValue::M(attributes(value)),
         other => panic!("no attribute: {other}"),
     };
     let Value::Object(item) = item else { panic!("no item: {item}") };

@@ -2,7 +2,7 @@
 
 use stateright::Property;
 
-use super::state::{At, Ended, INVOICES, MADE_UP, OVERWROTE, Process, Stage, UNASKED};
+use super::state::{At, Ended, INVOICES, OVERWROTE, Process, Stage, UNASKED};
 use super::{Sagas, Scope};
 use crate::Protocol as _;
 
@@ -25,7 +25,6 @@ pub(super) fn properties(scope: Scope) -> Vec<Property<Sagas>> {
                 state.installation.unclear || state.intent.is_some_and(|intent| intent.unclear);
             (state.exists && !state.in_flight) || state.is_gone() || doubt
         }),
-        P::always("no doubt is made up", |_, state| state.wrong != Some(MADE_UP)),
         P::always("no doubt is forgotten", |_, state| {
             state.intent.is_none_or(|intent| intent.unclear || !state.installation.unclear)
         }),

@@ -99,6 +99,8 @@ pub(super) enum At {
     PuttingOff {
         fence: u8,
         unclear: Option<bool>,
+        /// Whether it does not know what became of its own attempt.
+        in_doubt: bool,
     },
     /// It has lost its lease, and does not know what became of its attempt: it takes the intent from
     /// whoever holds it.
@@ -158,8 +160,6 @@ pub struct State {
 pub(super) const OVERWROTE: &str = "overwrote";
 /// An intent was begun while invoices were open.
 pub(super) const INVOICES: &str = "invoices";
-/// An intent was made unclear though nobody had asked Vercel.
-pub(super) const MADE_UP: &str = "made up";
 /// Our side was deleted alone though there was a token to ask with.
 pub(super) const UNASKED: &str = "unasked";
 
@@ -252,7 +252,7 @@ impl Process {
         matches!(
             self.at,
             At::Asking { lost: true, .. }
-                | At::PuttingOff { unclear: None | Some(true), .. }
+                | At::PuttingOff { in_doubt: true, .. }
                 | At::Doubting
                 | At::OwingAgain
         )

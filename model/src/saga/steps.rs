@@ -63,8 +63,9 @@ impl Sagas {
             Action::TimesUp(index) => {
                 let process = &mut state.processes[index];
                 let fence = process.fence()?;
-                state.in_flight |= matches!(process.at, At::Asking { .. }) && state.exists;
-                process.at = At::PuttingOff { fence, unclear: None };
+                let in_doubt = matches!(process.at, At::Asking { .. });
+                state.in_flight |= in_doubt && state.exists;
+                process.at = At::PuttingOff { fence, unclear: None, in_doubt };
             }
             Action::LeaseEnds => state.intent.as_mut()?.leased = false,
             Action::Arrives => {
@@ -155,31 +156,31 @@ impl Sagas {
                     At::Idle
                 }
             }
-            At::PuttingOff { fence, unclear } => {
+            At::PuttingOff { fence, unclear, in_doubt } => {
                 if self.held(state, fence, Flaw::PutOffFence) {
                     let fence = state.intent.map_or(fence, |intent| intent.fence);
                     let stored = state.intent.is_some_and(|intent| intent.unclear);
                     let unclear = unclear.unwrap_or(stored);
                     state.intent = Some(Intent { fence, leased: false, unclear, own: false });
                     At::Ended(Ended::Later)
-                } else if unclear == Some(false) {
-                    At::Ended(Ended::Later)
-                } else if self.has(Flaw::NotOwedAgain) {
+                } else if in_doubt && !self.has(Flaw::NotOwedAgain) {
+                    At::Doubting
+                } else if unclear == Some(true) {
                     LOST
                 } else {
-                    At::Doubting
+                    At::Ended(Ended::Later)
                 }
             }
             At::Doubting => {
                 let fence = self.next_fence(state);
                 match &mut state.intent {
-                    Some(intent) if intent.unclear => {
+                    Some(intent) => {
                         if !self.has(Flaw::AgainHeld) {
                             intent.fence = fence;
                         }
                         LOST
                     }
-                    _ => At::OwingAgain,
+                    None => At::OwingAgain,
                 }
             }
             At::OwingAgain => {
@@ -281,7 +282,9 @@ fn answered(state: &mut State, index: usize, answer: Answer) -> Option<()> {
             let unclear = unclear_before || unclear;
             At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
         }
-        Verdict::Open { unclear } => At::PuttingOff { fence, unclear: Some(unclear) },
+        Verdict::Open { unclear: stored } => {
+            At::PuttingOff { fence, unclear: Some(stored), in_doubt: unclear }
+        }
     };
     Some(())
 }

@@ -1,8 +1,6 @@
 //! The transactions of the store, condition by condition.
 
-use super::state::{
-    At, Deletion, Ended, INVOICES, Intent, MADE_UP, OVERWROTE, Seen, Stage, State, UNASKED,
-};
+use super::state::{At, Deletion, Ended, INVOICES, Intent, OVERWROTE, Seen, Stage, State, UNASKED};
 use super::{Flaw, Sagas};
 
 impl Seen {
@@ -90,12 +88,8 @@ impl Sagas {
     pub(super) fn owe_again(&self, state: &mut State) {
         let holds = |flaw: Flaw, holds: bool| holds || self.has(flaw);
         if holds(Flaw::AgainAbsent, state.intent.is_none())
-            && holds(Flaw::AgainInDoubt, state.installation.unclear)
             && holds(Flaw::AgainNotGone, !state.is_gone())
         {
-            if !state.installation.unclear {
-                state.wrong = Some(MADE_UP);
-            }
             let fence = self.next_fence(state);
             state.intent = Some(Intent { fence, leased: false, unclear: true, own: false });
         }
