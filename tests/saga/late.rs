@@ -179,6 +179,26 @@ async fn a_late_204_that_cannot_be_committed_is_owed_again() {
     assert!(items["#installation"].get("configurationDeletedAt").is_some());
 }
 
+/// E4, F5: what is gone on both sides by then is not owed again.
+#[tokio::test]
+async fn a_late_doubt_of_what_is_gone_is_none() {
+    let world = put_off().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::gated(&gate, 503)]);
+    let meanwhile = async {
+        while world.vercel.heard().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_mins(3));
+        assert_eq!(world.delete(C1).key("k2").send().await.status, 204);
+        world.vercel.script([Answer::Reset, Answer::Status(500)]);
+        gate.add_permits(1);
+    };
+    join(world.sweep(), meanwhile).await;
+    assert_eq!(world.vercel.heard().len(), 7);
+    assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
+}
+
 /// E3, G6: what was parked meanwhile is due again.
 #[tokio::test]
 async fn a_late_doubt_is_not_left_parked() {
