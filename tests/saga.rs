@@ -1,6 +1,7 @@
 //! A configuration's deletion when several things go wrong at once: what is unclear stays so, what is
 //! not stays clear, and what Vercel said is neither lost nor made up (E2, E3, F5).
 
+mod doubt;
 mod late;
 
 use std::sync::Arc;
@@ -31,6 +32,17 @@ async fn put_off() -> World {
     assert_eq!(world.items("icfg_1").await["work#configuration"]["unclear"], false);
     world.clock.advance(Duration::from_secs(16));
     world
+}
+
+/// Once Vercel is asked for the `times`-th time, the lease ends, and another request is refused: the
+/// intent is withdrawn.
+async fn another_is_refused(world: &World, times: usize) {
+    while world.vercel.heard().len() < times {
+        tokio::task::yield_now().await;
+    }
+    world.clock.advance(Duration::from_mins(3));
+    let withdrawn = world.delete(C1).key("k2").send().await;
+    assert_eq!(withdrawn.error(), (409, "upstream_refused"));
 }
 
 async fn state(world: &World) -> Value {

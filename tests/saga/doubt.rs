@@ -1,0 +1,186 @@
+//! Who is late and does not know what became of its own attempt at Vercel: it is asked again, whatever
+//! another was told meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join;
+use tokio::sync::Semaphore;
+
+use super::{C1, another_is_refused, put_off, state, world};
+use crate::dynamodb::Fault;
+use crate::outside::Answer;
+
+/// E3: where an intent is withdrawn, because Vercel refused somebody else, a request that is late with
+/// a deletion that may have taken effect since asks again: nobody else would.
+#[tokio::test]
+async fn a_late_doubt_is_cleared_up() {
+    let world = world().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::gated(&gate, 503), Answer::Status(409)]);
+    let meanwhile = async {
+        another_is_refused(&world, 1).await;
+        world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
+        gate.add_permits(1);
+    };
+    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    assert_eq!(first.status, 204, "{:?}", first.error());
+    assert_eq!(world.vercel.heard().len(), 5);
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+}
+
+/// E3, F5: where the late one is a sweep, the deletion is owed again, asked for by whom it was.
+#[tokio::test]
+async fn a_late_doubt_of_a_sweep_is_owed_again() {
+    let world = put_off().await;
+    let asked = world.items("icfg_1").await["work#configuration"].clone();
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::gated(&gate, 503), Answer::Status(409)]);
+    let meanwhile = async {
+        another_is_refused(&world, 4).await;
+        world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
+        gate.add_permits(1);
+    };
+    let (report, ()) = join(world.sweep(), meanwhile).await;
+    assert_eq!(report[1..], [0, 0, 0], "it is not done");
+    let owed = world.items("icfg_1").await["work#configuration"].clone();
+    for name in ["kind", "installationId", "due_shard", "deletedBy", "deletedAt", "keySha256"] {
+        assert_eq!(owed[name], asked[name], "{name}");
+    }
+    assert_eq!(owed["unclear"], true);
+    assert!(owed["fence"].as_u64() > asked["fence"].as_u64().map(|fence| fence + 1));
+    world.sweep_all().await;
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+    assert_eq!(items["receipt#installation"]["keySha256"], asked["keySha256"]);
+}
+
+/// E3, F5: a refusal that was heard before a late attempt took effect does not end what is owed.
+#[tokio::test]
+async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
+    let world = put_off().await;
+    let [late, refusal, withdrawal] = [(); 3].map(|()| Arc::new(Semaphore::new(0)));
+    world.vercel.script([Answer::gated(&late, 503), Answer::gated(&refusal, 409)]);
+    let sweep = async {
+        world.sweep().await;
+        withdrawal.add_permits(1);
+    };
+    let request = async {
+        while world.vercel.heard().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_mins(3));
+        world.delete(C1).key("k2").send().await
+    };
+    let order = async {
+        while world.vercel.heard().len() < 5 {
+            tokio::task::yield_now().await;
+        }
+        world.dynamodb.hold("TransactWriteItems", withdrawal.clone());
+        refusal.add_permits(1);
+        while !world.dynamodb.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
+        late.add_permits(1);
+    };
+    let ((), refused, ()) = futures_util::join!(sweep, request, order);
+    assert_eq!(refused.error(), (409, "request_in_progress"));
+    world.clock.advance(Duration::from_mins(1));
+    world.sweep_all().await;
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+}
+
+/// E3: who is late and has heard every answer to its own attempts owes nothing again, whatever another
+/// before it left in doubt: what was refused since stays so.
+#[tokio::test]
+async fn a_late_sweep_that_heard_all_owes_nothing_again() {
+    let world = world().await;
+    world.vercel.script([Answer::Reset, Answer::Reset, Answer::Reset]);
+    assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
+    world.clock.advance(Duration::from_secs(16));
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::gated(&gate, 429), Answer::Status(409)]);
+    let meanwhile = async {
+        another_is_refused(&world, 4).await;
+        world.vercel.script([Answer::Status(429), Answer::Status(429)]);
+        gate.add_permits(1);
+    };
+    join(world.sweep(), meanwhile).await;
+    assert_eq!(world.vercel.heard().len(), 7);
+    assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
+    assert_eq!(state(&world).await, "active");
+}
+
+/// F5: what a late worker heard is gone, and could not write down, is owed again.
+#[tokio::test]
+async fn a_late_204_that_cannot_be_committed_is_owed_again() {
+    let world = world().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let honest = Answer::Held(gate.clone().into(), Box::new(Answer::Honest));
+    world.vercel.script([honest, Answer::Status(409)]);
+    let meanwhile = async {
+        another_is_refused(&world, 1).await;
+        world.dynamodb.script([Fault::Echo]);
+        gate.add_permits(1);
+    };
+    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    assert_eq!(first.error(), (500, "internal_error"));
+    assert!(world.items("icfg_1").await.contains_key("work#configuration"));
+    world.sweep_all().await;
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+}
+
+/// E4, F5: what is gone on both sides by then is not owed again.
+#[tokio::test]
+async fn a_late_doubt_of_what_is_gone_is_none() {
+    let world = put_off().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::gated(&gate, 503)]);
+    let meanwhile = async {
+        while world.vercel.heard().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_mins(3));
+        assert_eq!(world.delete(C1).key("k2").send().await.status, 204);
+        world.vercel.script([Answer::Reset, Answer::Status(500)]);
+        gate.add_permits(1);
+    };
+    join(world.sweep(), meanwhile).await;
+    assert_eq!(world.vercel.heard().len(), 7);
+    assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
+}
+
+/// E3, G6: what was parked meanwhile is due again.
+#[tokio::test]
+async fn a_late_doubt_is_not_left_parked() {
+    let world = put_off().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let resets = || [Answer::Reset, Answer::Reset, Answer::Reset];
+    world.vercel.script([Answer::gated(&gate, 503)]);
+    world.vercel.script(resets());
+    world.vercel.script(resets());
+    let meanwhile = async {
+        while world.vercel.heard().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_mins(3));
+        assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+        world.clock.advance(Duration::from_hours(73));
+        assert_eq!(world.sweep().await, [1, 0, 0, 1]);
+        world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
+        gate.add_permits(1);
+    };
+    join(world.sweep(), meanwhile).await;
+    world.sweep_all().await;
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+}
