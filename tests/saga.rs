@@ -226,7 +226,13 @@ async fn a_lost_answer_to_the_withdrawal_changes_nothing() {
 #[tokio::test]
 async fn a_fault_at_any_call_is_overcome() {
     for operation in ["TransactGetItems", "TransactWriteItems", "UpdateItem"] {
-        for fault in [Fault::Throttle, Fault::ServerError, Fault::ResetBefore, Fault::ResetAfter] {
+        for fault in [
+            Fault::Throttle,
+            Fault::ServerError,
+            Fault::Conflict,
+            Fault::ResetBefore,
+            Fault::ResetAfter,
+        ] {
             let world = world().await;
             world.dynamodb.once(operation, fault);
             world.dynamodb.once(operation, fault);

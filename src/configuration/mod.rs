@@ -28,8 +28,8 @@ use crate::telemetry;
 use crate::vercel::{Said, Vercel};
 use crate::work::{self, Ended, Setback};
 
-/// How long an intent is leased: longer than a request waits for DynamoDB (8 s) and for Vercel
-/// (12 s), so that nobody else begins while it does.
+/// How long an intent is leased: longer than a request waits for DynamoDB (8 s, and 8 s after Vercel's
+/// answer) and for Vercel (12 s), so that nobody else begins while it does.
 const LEASE: Duration = Duration::from_secs(30);
 
 /// What a caller should wait before it asks again, where Vercel does not say.
@@ -188,14 +188,18 @@ impl Configurations {
         patience: &mut Patience,
     ) -> Result<Ended, Error> {
         let now = self.clock.timestamp();
-        let put_off = async {
-            let ended = work::put_off(&self.store, lease, setback, now).await?;
-            if ended == Ended::Lost && lease.in_doubt.load(Relaxed) {
-                self.store.owe_again(lease).await?;
+        let put_off = work::put_off(&self.store, lease, setback, now);
+        match patience.spend(put_off).await {
+            Ok(Ended::Lost) if lease.in_doubt.load(Relaxed) => {
+                patience.spend(self.store.owe_again(lease)).await?;
+                Ok(Ended::Lost)
             }
-            Ok(ended)
-        };
-        patience.spend(put_off).await
+            Ok(ended) => Ok(ended),
+            Err(error) => {
+                self.clear_up(lease, patience).await;
+                Err(error)
+            }
+        }
     }
 
     /// Sees to what an attempt leaves that broke off: if it may have taken effect, Vercel is asked
@@ -228,8 +232,14 @@ impl Configurations {
         lease.in_doubt.store(true, Relaxed);
         let reply = self.vercel.delete_configuration(&lease.installation, team, token).await;
         let verdict = verdict(&reply, unclear_before);
-        // What is gone is not known to anybody else until it is committed.
-        lease.in_doubt.store(verdict == Verdict::Gone || reply.unclear, Relaxed);
+        let in_doubt = match verdict {
+            // Nobody else knows until it is committed.
+            Verdict::Gone => true,
+            // Vercel's word, whatever came before it in this call (E3).
+            Verdict::Refused => false,
+            Verdict::Open { .. } => reply.unclear,
+        };
+        lease.in_doubt.store(in_doubt, Relaxed);
         match verdict {
             Verdict::Gone => self.commit(asking, seen, after).await,
             Verdict::Refused => {

@@ -227,12 +227,13 @@ impl Store {
     /// Has Vercel asked once more, by whoever comes next: for a worker that does not know what became
     /// of its own attempt, and may have lost its lease. What somebody else is refused meanwhile says
     /// nothing of that. So whoever holds the intent by now does not end it, but for what is gone; one
-    /// that is parked is due again; and where it was withdrawn, it is owed again, for what it was.
+    /// that is parked is due again, with 3 days before it anew; and where it was withdrawn, it is owed again, for what it was.
     pub(crate) async fn owe_again(&self, lease: &Lease) -> Result<(), Error> {
         let (id, owed) = (&lease.installation, &lease.owed);
         let taken_away = Expression::new("SET fence = fence + :one, due_shard = :shard")
             .value(":one", n(1))
-            .value(":shard", s(owed.shard(id)));
+            .value(":shard", s(owed.shard(id)))
+            .remove("failures, failing_since");
         let there = Expression::new("attribute_exists(pk)");
         if self.update_work(id, owed, taken_away, there).await?.is_some() {
             return Ok(());

@@ -156,8 +156,12 @@ impl Worker {
                 self.configurations.put_off(&lease, setback, &mut Patience::default()).await?
             }
             Attempt::Failed(setback) => {
-                warn_of_the_end(&lease, &setback, now);
-                put_off(&self.store, &lease, setback, now).await?
+                let reason = setback.reason.clone();
+                let ended = put_off(&self.store, &lease, setback, now).await?;
+                if ended != Ended::Lost {
+                    warn_of_the_end(&lease, &reason, now);
+                }
+                ended
             }
         }))
     }
@@ -269,14 +273,14 @@ impl Worker {
 
 /// Tells the log of a finalization that fails, whatever it fails of, when Vercel's 24 hours are ending
 /// (G3).
-fn warn_of_the_end(lease: &Lease, setback: &Setback, now: Timestamp) {
+fn warn_of_the_end(lease: &Lease, reason: &str, now: Timestamp) {
     let uninstalled = lease.provenance.as_ref().filter(|_| lease.owed == Owed::Finalize);
     let Some(over) = uninstalled.map(|uninstalled| uninstalled.at + FINALIZATION_PERIOD) else {
         return;
     };
     if over <= now + ALARM {
         tracing::error!(
-            installation = %lease.installation, until = %over, reason = setback.reason,
+            installation = %lease.installation, until = %over, reason,
             "an installation is not finalized, and Vercel's 24 hours are ending"
         );
     }

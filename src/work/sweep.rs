@@ -20,7 +20,8 @@ const AT_A_TIME: usize = 16;
 /// How much of the index is read at a time.
 const PAGE: i32 = 64;
 
-/// How long the last thing that is taken may take: a call's time-out (12 s) and DynamoDB's (8 s).
+/// How long the last thing that is taken may take: a call's time-out (12 s) and DynamoDB's (8 s). What
+/// takes longer, since DynamoDB is slow before the call and after it, is cut off and put off.
 const LAST: Duration = Duration::from_secs(20);
 
 /// How often a sweep looks again for what it put off itself, and after which time: the index is behind
@@ -30,7 +31,7 @@ const LAG: Duration = Duration::from_millis(100);
 
 /// How long what is due at once is tried after an answer: with the longest request within what
 /// `vercel.json` grants a function (60 s). That is a Delete Configuration: the issuer's keys (3 s),
-/// DynamoDB (8 s, and 8 s after Vercel's answer) and Vercel (12 s, or twice that where it has to be asked again).
+/// DynamoDB (8 s, and 8 s after Vercel's answer) and Vercel (12 s, and as much each time it has to be asked again).
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
 /// What a sweep did.

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
+use teardown::app::SweepTime;
 use tokio::sync::Semaphore;
 
 use super::{C1, another_is_refused, put_off, state, world};
 use crate::dynamodb::Fault;
+use crate::gate::Gate;
 use crate::outside::Answer;
+use crate::world::World;
 
 /// E3: where an intent is withdrawn, because Vercel refused somebody else, a request that is late with
 /// a deletion that may have taken effect since asks again: nobody else would.
@@ -131,6 +134,76 @@ async fn a_late_204_that_cannot_be_committed_is_owed_again() {
     };
     let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
     assert_eq!(first.error(), (500, "internal_error"));
+    is_owed_and_done(&world).await;
+}
+
+/// F5: so it is where the attempt could not be put off.
+#[tokio::test]
+async fn a_late_doubt_that_cannot_be_put_off_is_owed_again() {
+    let world = world().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.vercel.script([Answer::gated(&gate, 503), Answer::Status(409)]);
+    let meanwhile = async {
+        another_is_refused(&world, 1).await;
+        world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
+        world.dynamodb.once("UpdateItem", Fault::Echo);
+        gate.add_permits(1);
+    };
+    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    assert_eq!(first.error(), (500, "internal_error"));
+    is_owed_and_done(&world).await;
+}
+
+/// F5: so it is where DynamoDB is out of reach for a sweep that heard 204, and for a while no more.
+#[tokio::test]
+async fn a_late_204_of_a_sweep_is_owed_again() {
+    let world = put_off().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let honest = Answer::Held(gate.clone().into(), Box::new(Answer::Honest));
+    world.vercel.script([honest, Answer::Status(409)]);
+    let again = Gate::default();
+    let meanwhile = async {
+        another_is_refused(&world, 4).await;
+        // It does not get to commit for as long as it tries; then it has it owed again.
+        world.dynamodb.lasting(Fault::ServerError);
+        world.dynamodb.hold("UpdateItem", again.clone());
+        gate.add_permits(1);
+        assert!(again.reached().await, "it has nothing owed again");
+        world.dynamodb.heal();
+        again.open();
+    };
+    let sweep = async {
+        world.sweep().await;
+        again.open();
+    };
+    join(sweep, meanwhile).await;
+    is_owed_and_done(&world).await;
+}
+
+/// G4: so it is where the host's time is over while Vercel is asked.
+#[tokio::test]
+async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
+    let world = put_off().await;
+    let (arrives, never) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let takes_effect = Answer::EffectThenHeld(never.clone().into());
+    world.vercel.script([
+        Answer::Held(arrives.clone().into(), Box::new(takes_effect)),
+        Answer::Status(409),
+    ]);
+    let meanwhile = async {
+        another_is_refused(&world, 4).await;
+        arrives.add_permits(1);
+    };
+    let process = world.process().await;
+    // Time enough to get to Vercel on a busy machine.
+    let sweep = process.sweep(SweepTime(Duration::from_secs(4)));
+    join(sweep, meanwhile).await;
+    is_owed_and_done(&world).await;
+}
+
+/// What is owed is carried out.
+async fn is_owed_and_done(world: &World) {
+    assert!(world.vercel.is_gone("icfg_1"));
     assert!(world.items("icfg_1").await.contains_key("work#configuration"));
     world.sweep_all().await;
     let items = world.items("icfg_1").await;
