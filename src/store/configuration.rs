@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
 
-use super::deletion::{absent, absent_or_expired, of_account};
+use super::conditions::{absent, absent_or_expired, held, of_account};
 use super::evidence::{billing, parse_recorded};
 use super::keys::{self, Item, n, s, time};
 use super::outcome::Outcome;
@@ -352,11 +352,6 @@ fn as_seen(stored: &Stored) -> Expression {
         Some(account) => state.and(of_account(account)),
         None => state,
     }
-}
-
-/// The fencing token is this one: whoever has another has lost its lease (F5).
-pub(super) fn held(fence: i64) -> Expression {
-    Expression::new("fence = :held").value(":held", n(fence))
 }
 
 fn uninstalled(provenance: &Provenance) -> Expression {

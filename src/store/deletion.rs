@@ -12,12 +12,12 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::conditions::{absent, absent_or_expired, active, of_account};
 use super::evidence::{learn, parse_installation};
 use super::keys::{self, Item, n, s, time};
 use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Row, Transaction};
 use super::{Done, Store, in_time};
-use crate::clock::Timestamp;
 use crate::deletion::{
     Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Stage,
     Step, Target, plan,
@@ -373,37 +373,6 @@ fn warn_of_unknown(deletion: &Deletion, commit: Commit<'_>) {
         }
         Commit::Resource { .. } | Commit::Installation { .. } | Commit::Outcome(_) => {}
     }
-}
-
-pub(super) fn absent() -> Expression {
-    Expression::new("attribute_not_exists(pk)")
-}
-
-/// By the clock, and not by when DynamoDB's TTL gets to it (F1).
-pub(super) fn absent_or_expired(now: Timestamp) -> Expression {
-    Expression::new("attribute_not_exists(pk) OR expires_at <= :now").value(":now", time(now))
-}
-
-/// The installation is active.
-pub(super) fn active() -> Expression {
-    Expression::new("#state = :active")
-        .name("#state", "state")
-        .value(":active", s(keys::state(None)))
-}
-
-/// The installation is deleted.
-pub(super) fn deleted() -> Expression {
-    let state = |stage| s(keys::state(Some(stage)));
-    Expression::new("#state IN (:deleting, :purged, :finalized)")
-        .name("#state", "state")
-        .value(":deleting", state(Stage::Deleting))
-        .value(":purged", state(Stage::Purged))
-        .value(":finalized", state(Stage::Finalized))
-}
-
-/// The installation is this account's.
-pub(super) fn of_account(account: &str) -> Expression {
-    Expression::new("accountId = :account").value(":account", s(account))
 }
 
 /// The installation is active and, where the token names an account alone, that account's (A6).

@@ -6,6 +6,7 @@
 //! it concerns the table alone, [`registry`] registers what can be deleted, [`operations`] is what
 //! people do by hand, [`table`] is the table itself.
 
+mod conditions;
 pub(crate) mod configuration;
 mod deletion;
 mod evidence;

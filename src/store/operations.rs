@@ -1,6 +1,6 @@
 //! What people do by hand: settle invoices, look at what is parked, and have it tried again (G3, G6).
 
-use super::deletion::{absent, active, deleted};
+use super::conditions::{absent, active, deleted};
 use super::keys::{self, Item, s, time};
 use super::table::DUE_INDEX;
 use super::transaction::{Committed, Expression, Row, Transaction};

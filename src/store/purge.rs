@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 
-use super::configuration::held;
+use super::conditions::held;
 use super::keys::{self, Belonging, Item, s, time};
 use super::transaction::{Committed, Expression, Row, Transaction};
 use super::work::Lease;

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::deletion::{absent, absent_or_expired, active};
+use super::conditions::{absent, absent_or_expired, active};
 use super::evidence::parse_installation;
 use super::keys::Belonging::{EnvVar, LogDrain, Webhook};
 use super::keys::{self, Item, n, s, time};

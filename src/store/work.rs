@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
-use super::configuration::held;
+use super::conditions::held;
 use super::keys::{self, Item, n, s, time};
 use super::table::DUE_INDEX;
 use super::transaction::{Expression, placeholders};

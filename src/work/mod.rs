@@ -155,14 +155,7 @@ impl Worker {
             Attempt::Failed(setback) if lease.owed == Owed::Configuration => {
                 self.configurations.put_off(&lease, setback, &mut Patience::default()).await?
             }
-            Attempt::Failed(setback) => {
-                let reason = setback.reason.clone();
-                let ended = put_off(&self.store, &lease, setback, now).await?;
-                if ended != Ended::Lost {
-                    warn_of_the_end(&lease, &reason, now);
-                }
-                ended
-            }
+            Attempt::Failed(setback) => put_off(&self.store, &lease, setback, now).await?,
         }))
     }
 
@@ -311,6 +304,9 @@ pub(crate) async fn put_off(
     };
     let reason = failure.reason;
     // Only what came about is told: a lease that was lost is another's to tell of.
+    if let Ok(true) = ended {
+        warn_of_the_end(lease, &reason, now);
+    }
     match (ended, next) {
         (Ok(false), _) => Ok(Ended::Lost),
         (Ok(true), retry::Next::Again(due)) => {

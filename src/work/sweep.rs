@@ -31,7 +31,8 @@ const LAG: Duration = Duration::from_millis(100);
 
 /// How long what is due at once is tried after an answer: with the longest request within what
 /// `vercel.json` grants a function (60 s). That is a Delete Configuration: the issuer's keys (3 s),
-/// DynamoDB (8 s, and 8 s after Vercel's answer) and Vercel (12 s, and as much each time it has to be asked again).
+/// DynamoDB (8 s, and 8 s after Vercel's answer) and Vercel (12 s, and as much each time it has to be
+/// asked again).
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
 /// What a sweep did.

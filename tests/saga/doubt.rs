@@ -14,6 +14,21 @@ use crate::gate::Gate;
 use crate::outside::Answer;
 use crate::world::World;
 
+/// What is owed is carried out.
+async fn is_owed_and_done(world: &World) {
+    assert!(world.vercel.is_gone("icfg_1"));
+    assert!(world.items("icfg_1").await.contains_key("work#configuration"));
+    world.sweep_all().await;
+    is_done(world).await;
+}
+
+/// The configuration is gone here, and nothing is owed for it.
+async fn is_done(world: &World) {
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("work#configuration"));
+    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+}
+
 /// E3: where an intent is withdrawn, because Vercel refused somebody else, a request that is late with
 /// a deletion that may have taken effect since asks again: nobody else would.
 #[tokio::test]
@@ -29,9 +44,7 @@ async fn a_late_doubt_is_cleared_up() {
     let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
     assert_eq!(first.status, 204, "{:?}", first.error());
     assert_eq!(world.vercel.heard().len(), 5);
-    let items = world.items("icfg_1").await;
-    assert!(!items.contains_key("work#configuration"));
-    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+    is_done(&world).await;
 }
 
 /// E3, F5: where the late one is a sweep, the deletion is owed again, asked for by whom it was.
@@ -94,9 +107,7 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
     assert_eq!(refused.error(), (409, "request_in_progress"));
     world.clock.advance(Duration::from_mins(1));
     world.sweep_all().await;
-    let items = world.items("icfg_1").await;
-    assert!(!items.contains_key("work#configuration"));
-    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+    is_done(&world).await;
 }
 
 /// E3: who is late and has heard every answer to its own attempts owes nothing again, whatever another
@@ -204,16 +215,6 @@ async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
     is_owed_and_done(&world).await;
 }
 
-/// What is owed is carried out.
-async fn is_owed_and_done(world: &World) {
-    assert!(world.vercel.is_gone("icfg_1"));
-    assert!(world.items("icfg_1").await.contains_key("work#configuration"));
-    world.sweep_all().await;
-    let items = world.items("icfg_1").await;
-    assert!(!items.contains_key("work#configuration"));
-    assert!(items["#installation"].get("configurationDeletedAt").is_some());
-}
-
 /// E4, F5: what is gone on both sides by then is not owed again.
 #[tokio::test]
 async fn a_late_doubt_of_what_is_gone_is_none() {
@@ -256,7 +257,5 @@ async fn a_late_doubt_is_not_left_parked() {
     };
     join(world.sweep(), meanwhile).await;
     world.sweep_all().await;
-    let items = world.items("icfg_1").await;
-    assert!(!items.contains_key("work#configuration"));
-    assert!(items["#installation"].get("configurationDeletedAt").is_some());
+    is_done(&world).await;
 }
