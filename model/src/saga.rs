@@ -11,6 +11,7 @@
 //! after its mark, or is late with what it heard, and a refusal by 403 after that, end with our side
 //! alone deleted: nobody can tell that from a call that was carried out.
 
+mod process;
 mod properties;
 mod state;
 mod steps;
@@ -22,8 +23,9 @@ use std::sync::Mutex;
 use stateright::{Model, Property};
 use teardown::configuration::plan::{ConfigurationDeletion, Next, plan};
 
+use self::process::{At, Ended, Process};
 pub use self::state::State;
-use self::state::{At, Ended, Process, Seen, Stage};
+use self::state::{Seen, Stage};
 pub use self::steps::Answer;
 use crate::{ENDS_WELL, Ends, Protocol, Report, check, ends_well};
 

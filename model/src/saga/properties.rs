@@ -2,7 +2,8 @@
 
 use stateright::Property;
 
-use super::state::{At, Ended, INVOICES, OVERWROTE, Process, Stage, UNASKED};
+use super::process::{At, Ended, Process};
+use super::state::{INVOICES, OVERWROTE, Stage, UNASKED};
 use super::{Sagas, Scope};
 use crate::Protocol as _;
 

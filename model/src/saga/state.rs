@@ -1,4 +1,4 @@
-//! The table, Vercel, and the processes.
+//! The table and Vercel, and what is seen of them.
 
 use std::time::Duration;
 
@@ -6,9 +6,10 @@ use teardown::clock::Timestamp;
 use teardown::config::Secret;
 use teardown::configuration::plan::{self as real, ConfigurationDeletion, Team};
 use teardown::deletion::{self, Billing, Recorded};
-use teardown::error::Error;
 use teardown::grant::{Actor, Grant, Scope};
 use teardown::ids::{IdempotencyKey, InstallationId};
+
+use super::process::{At, NOBODY, Process, SWEEP};
 
 /// The stages of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,80 +58,6 @@ pub(super) struct Seen {
     pub(super) token: bool,
     pub(super) intent: Option<Intent>,
 }
-
-/// How a request was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Ended {
-    Gone,
-    Refused,
-    InvoicesOpen,
-    KeyReused,
-    /// It is to come again.
-    Later,
-    Else,
-}
-
-/// Where a process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum At {
-    /// A request is to see what there is; a sweep has nothing.
-    Idle,
-    /// A sweep took the intent, and is to see what there is.
-    Taken(u8),
-    Beginning(Seen),
-    Marking(Seen, u8),
-    /// Vercel is asked. It may have been asked before in vain, in this call too.
-    Asking {
-        seen: Seen,
-        fence: u8,
-        lost: bool,
-    },
-    /// It heard that it is gone, or there is nothing to ask: it commits under this fencing token.
-    Committing(Seen, Option<u8>),
-    /// Its commit did not go through, though it heard that Vercel's side is gone: it looks again.
-    Again,
-    Withdrawing {
-        seen: Seen,
-        fence: u8,
-        unclear: bool,
-        ended: Ended,
-    },
-    /// It leaves it open; it is not said how unclear it is where a sweep's time was over.
-    PuttingOff {
-        fence: u8,
-        unclear: Option<bool>,
-        /// Whether it does not know what became of its own attempt.
-        in_doubt: bool,
-    },
-    /// It has lost its lease, and does not know what became of its attempt: it takes the intent from
-    /// whoever holds it.
-    Doubting,
-    /// There was none: it is owed again.
-    OwingAgain,
-    Recording,
-    /// It committed, and has to write the outcome yet. Only a flaw leads here.
-    Owing,
-    Ended(Ended),
-}
-
-/// A process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Process {
-    /// Its request, by its index; [`SWEEP`] or [`NOBODY`].
-    pub(super) request: u8,
-    pub(super) at: At,
-    /// Whether it heard of Vercel that it is gone.
-    pub(super) heard: bool,
-    /// The fencing token under which a request has begun, until it is answered.
-    pub(super) own: Option<u8>,
-    /// Whether it deleted our side.
-    pub(super) acted: bool,
-}
-
-/// Not a request, but a sweep.
-pub(super) const SWEEP: u8 = 100;
-/// No process.
-pub(super) const NOBODY: u8 = 101;
 
 /// The table, Vercel and the processes; and what only the properties look at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -219,95 +146,6 @@ impl Seen {
         });
         let token = self.token.then(|| Secret::new("token".to_owned()));
         real::Seen { recorded, installation: Some(installation), token, intent }
-    }
-}
-
-impl Ended {
-    pub(super) fn of(error: &Error) -> Self {
-        match error {
-            Error::InvoicesOpen => Self::InvoicesOpen,
-            Error::IdempotencyKeyReused => Self::KeyReused,
-            Error::RequestInProgress { .. } => Self::Later,
-            _ => Self::Else,
-        }
-    }
-}
-
-impl Process {
-    pub(super) fn is_sweep(&self) -> bool {
-        self.request == SWEEP
-    }
-
-    pub(super) fn is_keyed(&self) -> bool {
-        self.request < 2
-    }
-
-    /// Whether it is at something.
-    pub(super) fn is_busy(&self) -> bool {
-        !matches!(self.at, At::Idle | At::Ended(_))
-    }
-
-    /// Whether it hears yet what Vercel does, or knows that it may not have.
-    pub(super) fn is_in_doubt(&self) -> bool {
-        matches!(
-            self.at,
-            At::Asking { lost: true, .. }
-                | At::PuttingOff { in_doubt: true, .. }
-                | At::Doubting
-                | At::OwingAgain
-        )
-    }
-
-    /// The fencing token that it works under.
-    pub(super) fn fence(&self) -> Option<u8> {
-        match self.at {
-            At::Taken(fence)
-            | At::Marking(_, fence)
-            | At::Asking { fence, .. }
-            | At::Withdrawing { fence, .. }
-            | At::PuttingOff { fence, .. } => Some(fence),
-            At::Committing(_, fence) => fence,
-            _ => None,
-        }
-    }
-
-    /// Changes every fencing token that it knows of.
-    fn renumber(&mut self, number: impl Fn(u8) -> u8) {
-        let of = |seen: &mut Seen| {
-            if let Some(intent) = &mut seen.intent {
-                intent.fence = number(intent.fence);
-            }
-        };
-        self.own = self.own.map(&number);
-        match &mut self.at {
-            At::Beginning(seen) => of(seen),
-            At::Taken(fence) | At::PuttingOff { fence, .. } => *fence = number(*fence),
-            At::Marking(seen, fence)
-            | At::Asking { seen, fence, .. }
-            | At::Withdrawing { seen, fence, .. } => {
-                of(seen);
-                *fence = number(*fence);
-            }
-            At::Committing(seen, fence) => {
-                of(seen);
-                *fence = fence.map(&number);
-            }
-            At::Idle
-            | At::Again
-            | At::Doubting
-            | At::OwingAgain
-            | At::Recording
-            | At::Owing
-            | At::Ended(_) => {}
-        }
-    }
-
-    fn fences(mut self, into: &mut Vec<u8>) {
-        let found = std::cell::RefCell::new(into);
-        self.renumber(|fence| {
-            found.borrow_mut().push(fence);
-            fence
-        });
     }
 }
 

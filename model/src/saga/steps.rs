@@ -3,7 +3,8 @@
 use teardown::configuration::plan::{Verdict, verdict};
 use teardown::vercel::{Heard, Reply};
 
-use super::state::{At, Deletion, Ended, Intent, OVERWROTE, Process, SWEEP, Stage, State};
+use super::process::{At, Ended, Process, SWEEP};
+use super::state::{Deletion, Intent, OVERWROTE, Stage, State};
 use super::{Action, Flaw, Sagas};
 
 /// What Vercel answers.

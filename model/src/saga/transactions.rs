@@ -1,6 +1,7 @@
 //! The transactions of the store, condition by condition.
 
-use super::state::{At, Deletion, Ended, INVOICES, Intent, OVERWROTE, Seen, Stage, State, UNASKED};
+use super::process::{At, Ended};
+use super::state::{Deletion, INVOICES, Intent, OVERWROTE, Seen, Stage, State, UNASKED};
 use super::{Flaw, Sagas};
 
 impl Seen {
