@@ -1,10 +1,14 @@
-//! The DynamoDB of a side: empty and seeded anew before each round of loads, at the same address.
+//! The DynamoDB of a side: empty and seeded anew before each round of loads, at the same address; or,
+//! there too, one that limits nobody.
 //!
 //! The embedded one goes through the tokens of all transactions of the last 10 minutes at each
 //! transaction, which Amazon's does not: a function, and not its peer, would wait for that.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
 use teardown_dev::embedded::Embedded;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -40,13 +44,9 @@ impl Database {
 
     /// Makes it as it was at first. Its connections break.
     pub(crate) fn renew(&mut self) -> anyhow::Result<Vec<Resource>> {
-        drop(self.runtime.take());
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        self.address = runtime.block_on(async {
-            let listener = TcpListener::bind(self.address).await?;
-            let address = listener.local_addr()?;
+        let runtime = self.serve(|listener| {
             Embedded::serve(None, listener)?;
-            anyhow::Ok(address)
+            Ok(())
         })?;
         let (url, count, is_for_peer) = (self.url(), self.resources, self.is_for_peer);
         let resources = runtime.block_on(runtime.spawn(async move {
@@ -58,5 +58,33 @@ impl Database {
         }))??;
         self.runtime = Some(runtime);
         Ok(resources)
+    }
+
+    /// Puts one in its place that agrees to every write at once, and keeps nothing. Connections break.
+    pub(crate) fn make_instant(&mut self) -> anyhow::Result<()> {
+        let agreed = ([(CONTENT_TYPE, "application/x-amz-json-1.0")], "{}");
+        let router = Router::new().fallback(async move |_: Bytes| agreed);
+        let runtime = self.serve(|listener| {
+            tokio::spawn(axum::serve(listener, router).into_future());
+            Ok(())
+        })?;
+        self.runtime = Some(runtime);
+        Ok(())
+    }
+
+    /// Ends what is served, and serves something else at its address.
+    fn serve(
+        &mut self,
+        start: impl FnOnce(TcpListener) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Runtime> {
+        drop(self.runtime.take());
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        self.address = runtime.block_on(async {
+            let listener = TcpListener::bind(self.address).await?;
+            let address = listener.local_addr()?;
+            start(listener)?;
+            anyhow::Ok(address)
+        })?;
+        Ok(runtime)
     }
 }

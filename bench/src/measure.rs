@@ -24,10 +24,13 @@ pub(crate) enum Kind {
     Replay,
     Refusal,
     NotFound,
+    /// A delete with a DynamoDB that agrees at once.
+    InstantDelete,
 }
 
-pub(crate) const KINDS: [Kind; 4] =
-    [Kind::FirstDelete, Kind::Replay, Kind::Refusal, Kind::NotFound];
+/// In the order in which they are measured: after the last one a new database is needed.
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::FirstDelete, Kind::Replay, Kind::Refusal, Kind::NotFound, Kind::InstantDelete];
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -132,6 +135,12 @@ pub(crate) fn by_turns<const N: usize>(
             side.begin_round().context("the beginning of a round")?;
         }
         for kind in KINDS {
+            if kind == Kind::InstantDelete {
+                for side in &mut running {
+                    side.database.make_instant()?;
+                    side.warm_up().context("the first deletes with an instant DynamoDB")?;
+                }
+            }
             for connections in CONNECTIONS {
                 for side in &mut running {
                     let measured = side.load(kind, connections, effort.time)?;
@@ -150,10 +159,15 @@ pub(crate) fn by_turns<const N: usize>(
 impl Running<'_> {
     fn begin_round(&mut self) -> anyhow::Result<()> {
         self.database.renew()?;
+        self.warm_up()?;
+        self.deleted = WARM_UP;
+        Ok(())
+    }
+
+    fn warm_up(&self) -> anyhow::Result<()> {
         let requests = &self.requests.deletes[..WARM_UP];
         let load = Load { requests, again: false, status: 204, time: Duration::MAX };
         load.run(self.server.address(), 32)?;
-        self.deleted = WARM_UP;
         Ok(())
     }
 
@@ -163,6 +177,7 @@ impl Running<'_> {
             Kind::Replay => (&self.requests.deletes[..WARM_UP], true, 204),
             Kind::Refusal => (self.requests.refused.as_slice(), true, 403),
             Kind::NotFound => (self.requests.not_found.as_slice(), true, 404),
+            Kind::InstantDelete => (self.requests.deletes.as_slice(), true, 204),
         };
         let load = Load { requests, again, status, time };
         let before = self.server.cpu()?;
@@ -192,6 +207,11 @@ impl Running<'_> {
 }
 
 impl Kind {
+    /// Whether anything is deleted.
+    pub(crate) fn deletes(self) -> bool {
+        matches!(self, Self::FirstDelete | Self::InstantDelete)
+    }
+
     /// In the plural.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -199,6 +219,7 @@ impl Kind {
             Self::Replay => "replays",
             Self::Refusal => "refusals, 403",
             Self::NotFound => "unknown paths, 404",
+            Self::InstantDelete => "deletes, instant DynamoDB",
         }
     }
 }

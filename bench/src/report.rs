@@ -90,15 +90,14 @@ impl Report<'_> {
             String::new(),
             String::new(),
         ];
-        let compared = |(kind, connections): &(Kind, usize)| {
-            *connections == COMPARED || *kind == Kind::FirstDelete
-        };
+        let compared =
+            |(kind, connections): &(Kind, usize)| *connections == COMPARED || kind.deletes();
         let rows = cells().filter(compared).map(|(kind, connections)| {
             let [of_ours, of_peers] = self.figures;
             let ratio =
                 of_peers.times_of(of_ours, (kind, connections), |load| load.cpu.as_secs_f64());
             let [ours, peers] = self.figures.map(|figures| figures.load(kind, connections).cpu);
-            let goal = (kind == Kind::FirstDelete && connections == COMPARED)
+            let goal = (kind.deletes() && connections == COMPARED)
                 .then_some(Goal { text: "≥ 10 times", met: ratio >= 10.0 });
             let cpu = |cpu| {
                 let verifications = times(cpu, self.verification);
