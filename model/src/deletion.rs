@@ -21,7 +21,7 @@ use teardown::deletion::{Commit, Step, plan};
 use self::requests::{Planned, requests};
 pub use self::state::State;
 use self::state::{At, Belief, Client, Installation, Refusal, Reply, Status};
-use crate::{ENDS_WELL, Ends, Protocol, Report, check, ends_well};
+use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
 /// What can be broken: a condition of a transaction that is dropped, or a write that is done apart
 /// from the transaction that it belongs to.
@@ -134,10 +134,10 @@ impl Deletions {
         Self { clients, flaw, requests, decisions, ends: Ends::default() }
     }
 
-    /// Goes through all states; with `to_the_first`, until a property is violated.
+    /// Goes through the states.
     #[must_use]
-    pub fn check(self, to_the_first: bool) -> Report {
-        check(self, to_the_first)
+    pub fn check(self, search: Search) -> Report {
+        check(self, search)
     }
 
     fn request(&self, client: &Client) -> &Planned {

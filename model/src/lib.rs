@@ -28,11 +28,12 @@ pub mod work;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use ahash::RandomState;
+use stateright::{Checker, CheckerBuilder, Expectation, HasDiscoveries, Model};
 
 /// A model whose ends can be judged.
 pub trait Protocol:
@@ -55,8 +56,17 @@ pub trait Protocol:
 }
 
 /// Which states are known to end well, or not to; none for one that is being looked at.
-#[derive(Debug, Default)]
-pub struct Ends(Mutex<HashMap<u64, Option<bool>>>);
+#[derive(Debug)]
+pub struct Ends(Mutex<Known>);
+
+type Known = HashMap<u64, Option<bool>, RandomState>;
+
+impl Default for Ends {
+    fn default() -> Self {
+        // The same in every run.
+        Self(Mutex::new(HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4))))
+    }
+}
 
 /// The name of the property that [`ends_well`] is.
 pub const ENDS_WELL: &str = "every order ends well";
@@ -67,14 +77,8 @@ pub fn ends_well<P: Protocol>(protocol: &P, state: &P::State) -> bool {
     judge(protocol, state, &mut known)
 }
 
-fn judge<P: Protocol>(
-    protocol: &P,
-    state: &P::State,
-    known: &mut HashMap<u64, Option<bool>>,
-) -> bool {
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    let fingerprint = hasher.finish();
+fn judge<P: Protocol>(protocol: &P, state: &P::State, known: &mut Known) -> bool {
+    let fingerprint = known.hasher().hash_one(state);
     if let Some(verdict) = known.get(&fingerprint) {
         // One that is being looked at was come back to: it need not end.
         return verdict.unwrap_or(false);
@@ -126,16 +130,37 @@ pub struct Report {
     pub missing: Vec<&'static str>,
 }
 
-/// Goes through all states; with `to_the_first`, until a property is violated. Each model has a
-/// `check` of its own, which is compiled here, with the models, and so as fast as they are.
-fn check<P>(protocol: P, to_the_first: bool) -> Report
+/// How a check goes through the states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// Through all of them.
+    All,
+    /// Until a property is violated, the nearest states first: on the shortest way there.
+    Nearest,
+    /// Until a property is violated, each way to its end before the next: sooner where all ways there
+    /// are long.
+    Deep,
+}
+
+/// Goes through the states. Each model has a `check` of its own, which is compiled here, with the
+/// models, and so as fast as they are.
+fn check<P>(protocol: P, search: Search) -> Report
 where
     P: Protocol + Send + Sync + 'static,
     P::State: Send + Sync + 'static,
 {
     let began = Instant::now();
-    let finish = if to_the_first { HasDiscoveries::AnyFailures } else { HasDiscoveries::All };
-    let checker = protocol.checker().finish_when(finish).spawn_bfs().join();
+    let to_the_first =
+        |checker: CheckerBuilder<P>| checker.finish_when(HasDiscoveries::AnyFailures);
+    let checker = protocol.checker();
+    match search {
+        Search::All => report(&checker.spawn_bfs().join(), began),
+        Search::Nearest => report(&to_the_first(checker).spawn_bfs().join(), began),
+        Search::Deep => report(&to_the_first(checker).spawn_dfs().join(), began),
+    }
+}
+
+fn report<P: Protocol>(checker: &impl Checker<P>, began: Instant) -> Report {
     let model = checker.model();
     let mut discoveries = checker.discoveries();
     let (mut violated, mut missing) = (BTreeMap::new(), Vec::new());

@@ -27,7 +27,7 @@ use self::process::{At, Ended, Process};
 pub use self::state::State;
 use self::state::{Seen, Stage};
 pub use self::steps::Answer;
-use crate::{ENDS_WELL, Ends, Protocol, Report, check, ends_well};
+use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
 /// What happens beside the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,7 @@ pub struct Sagas {
     requests: Vec<ConfigurationDeletion>,
     decisions: Mutex<HashMap<(u8, Seen), At>>,
     ends: Ends,
+    under_one_key: bool,
 }
 
 /// A step.
@@ -153,13 +154,20 @@ impl Sagas {
     #[must_use]
     pub fn new(scope: Scope, processes: usize, flaw: Option<Flaw>) -> Self {
         let (requests, decisions) = (state::requests(), Mutex::default());
-        Self { scope, processes, flaw, requests, decisions, ends: Ends::default() }
+        let ends = Ends::default();
+        Self { scope, processes, flaw, requests, decisions, ends, under_one_key: false }
     }
 
-    /// Goes through all states; with `to_the_first`, until a property is violated.
+    /// Only with a sweep and the two requests that differ under one key; it needs 3 processes.
     #[must_use]
-    pub fn check(self, to_the_first: bool) -> Report {
-        check(self, to_the_first)
+    pub fn under_one_key(self) -> Self {
+        Self { under_one_key: true, ..self }
+    }
+
+    /// Goes through the states.
+    #[must_use]
+    pub fn check(self, search: Search) -> Report {
+        check(self, search)
     }
 
     fn has(&self, flaw: Flaw) -> bool {
@@ -190,7 +198,11 @@ impl Model for Sagas {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        State::all(self.processes)
+        let states = State::all(self.processes).into_iter();
+        let keyed = |state: &State| state.processes().filter(|process| process.is_keyed()).count();
+        let differ = |state: &State| state.processes[0].request != state.processes[1].request;
+        let asked = |state: &State| !self.under_one_key || (keyed(state) == 2 && differ(state));
+        states.filter(asked).collect()
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {

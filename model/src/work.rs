@@ -16,7 +16,7 @@ mod properties;
 use stateright::{Model, Property};
 
 use self::steps::{EARLY, OVERWROTE, PARKED};
-use crate::{ENDS_WELL, Ends, Protocol, Report, check, ends_well};
+use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,10 +188,10 @@ impl Sweeps {
         Self { scope, workers, flaw, ends: Ends::default() }
     }
 
-    /// Goes through all states; with `to_the_first`, until a property is violated.
+    /// Goes through the states.
     #[must_use]
-    pub fn check(self, to_the_first: bool) -> Report {
-        check(self, to_the_first)
+    pub fn check(self, search: Search) -> Report {
+        check(self, search)
     }
 
     fn has(&self, flaw: Flaw) -> bool {
