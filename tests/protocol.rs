@@ -162,7 +162,7 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
         is_caught(&format!("{flaw:?}"), property, &report);
     }
     // It takes many steps to where these two are missed, and two requests under one key to miss the
-    // third.
+    // third. What depth first violates at first depends on the order of the actions.
     for (flaw, property) in [(BeginNotGone, ENDS_WELL), (CommitNotGone, "no second effect")] {
         let report = saga::Sagas::new(Meanwhile, 2, Some(flaw)).check(Deep);
         is_caught(&format!("{flaw:?}"), property, &report);

@@ -1,5 +1,5 @@
 //! The DynamoDB of a side: empty and seeded anew before each round of loads, at the same address; or,
-//! there too, one that limits nobody.
+//! there too, a stub that limits nobody.
 //!
 //! The embedded one goes through the tokens of all transactions of the last 10 minutes at each
 //! transaction, which Amazon's does not: a function, and not its peer, would wait for that.
@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use teardown_dev::embedded::Embedded;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -16,9 +17,12 @@ use tokio::runtime::{Builder, Runtime};
 use crate::requests::INSTALLATIONS;
 use crate::seed::{Resource, make_idempotency_table, seed};
 
+/// What an instant one agrees to: what the sides write with.
+const WRITES: [&str; 4] = ["TransactWriteItems", "PutItem", "DeleteItem", "UpdateItem"];
+
 /// The database. It ends when dropped.
 pub(crate) struct Database {
-    /// Its own, so that its connections end with it. Always there but while it is renewed.
+    /// Its own, so that its connections end with it. Always there but while it is replaced.
     runtime: Option<Runtime>,
     address: SocketAddr,
     resources: usize,
@@ -60,10 +64,16 @@ impl Database {
         Ok(resources)
     }
 
-    /// Puts one in its place that agrees to every write at once, and keeps nothing. Connections break.
+    /// Puts a stub in its place that agrees to every write at once, and keeps nothing. It refuses all
+    /// else, so that a side that reads is not measured as if it did not. Connections break.
     pub(crate) fn make_instant(&mut self) -> anyhow::Result<()> {
-        let agreed = ([(CONTENT_TYPE, "application/x-amz-json-1.0")], "{}");
-        let router = Router::new().fallback(async move |_: Bytes| agreed);
+        let router = Router::new().fallback(async |headers: HeaderMap, _: Bytes| {
+            let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+            let operation = target.and_then(|target| target.split_once('.')).map(|(_, name)| name);
+            let agrees = operation.is_some_and(|operation| WRITES.contains(&operation));
+            let status = if agrees { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+            (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], "{}")
+        });
         let runtime = self.serve(|listener| {
             tokio::spawn(axum::serve(listener, router).into_future());
             Ok(())

@@ -137,8 +137,7 @@ pub(crate) fn by_turns<const N: usize>(
         for kind in KINDS {
             if kind == Kind::InstantDelete {
                 for side in &mut running {
-                    side.database.make_instant()?;
-                    side.warm_up().context("the first deletes with an instant DynamoDB")?;
+                    side.make_instant().context("the change to an instant DynamoDB")?;
                 }
             }
             for connections in CONNECTIONS {
@@ -164,10 +163,16 @@ impl Running<'_> {
         Ok(())
     }
 
+    fn make_instant(&mut self) -> anyhow::Result<()> {
+        self.database.make_instant()?;
+        self.warm_up()
+    }
+
+    /// Has the server connect to its DynamoDB as often as it will need to.
     fn warm_up(&self) -> anyhow::Result<()> {
         let requests = &self.requests.deletes[..WARM_UP];
         let load = Load { requests, again: false, status: 204, time: Duration::MAX };
-        load.run(self.server.address(), 32)?;
+        load.run(self.server.address(), CONNECTIONS[CONNECTIONS.len() - 1])?;
         Ok(())
     }
 
@@ -207,7 +212,7 @@ impl Running<'_> {
 }
 
 impl Kind {
-    /// Whether anything is deleted.
+    /// Whether deletes are asked for, each for the first time as far as DynamoDB knows.
     pub(crate) fn deletes(self) -> bool {
         matches!(self, Self::FirstDelete | Self::InstantDelete)
     }

@@ -158,9 +158,14 @@ impl Sagas {
         Self { scope, processes, flaw, requests, decisions, ends, under_one_key: false }
     }
 
-    /// Only with a sweep and the two requests that differ under one key; it needs 3 processes.
+    /// Only with a sweep and the two requests that differ under one key.
+    ///
+    /// # Panics
+    ///
+    /// With less than 3 processes.
     #[must_use]
     pub fn under_one_key(self) -> Self {
+        assert_eq!(self.processes, 3, "a sweep and two requests");
         Self { under_one_key: true, ..self }
     }
 
