@@ -23,7 +23,7 @@ use std::sync::Mutex;
 use stateright::{Model, Property};
 use teardown::configuration::plan::{ConfigurationDeletion, Next, plan};
 
-use self::process::{At, Ended, Process};
+use self::process::{At, Ended, Process, SWEEP};
 pub use self::state::State;
 use self::state::{Seen, Stage};
 pub use self::steps::Answer;
@@ -162,7 +162,7 @@ impl Sagas {
     ///
     /// # Panics
     ///
-    /// With less than 3 processes.
+    /// With fewer than 3 processes.
     #[must_use]
     pub fn under_one_key(self) -> Self {
         assert_eq!(self.processes, 3, "a sweep and two requests");
@@ -203,11 +203,12 @@ impl Model for Sagas {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let states = State::all(self.processes).into_iter();
-        let keyed = |state: &State| state.processes().filter(|process| process.is_keyed()).count();
-        let differ = |state: &State| state.processes[0].request != state.processes[1].request;
-        let asked = |state: &State| !self.under_one_key || (keyed(state) == 2 && differ(state));
-        states.filter(asked).collect()
+        let mut states = State::all(self.processes);
+        if self.under_one_key {
+            let requests = |state: &State| state.processes.map(|process| process.request);
+            states.retain(|state| requests(state) == [0, 1, SWEEP]);
+        }
+        states
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
