@@ -295,29 +295,29 @@ def the_policies():
     # configuration's deletion.
     checking = sorted(name for name, pairs in of_each.items() if ("ConditionCheckItem", "Table.Arn") in pairs)
     equal("who may check a condition", checking, ["DeleteConfiguration", "DeleteResource", "Sweep"])
-    the_readme_says(of_each)
+    the_page_says(of_each)
     policy = VERCEL["Resources"]["Policy"]["Properties"]["PolicyDocument"]
     equal("all that Vercel's role may", sorted(allowed(policy, "vercel.yaml")), sorted(used))
     equal("who has Vercel's policy", VERCEL["Resources"]["Role"]["Properties"]["ManagedPolicyArns"], [{"Ref": "Policy"}])
     must("Policies" not in VERCEL["Resources"]["Role"]["Properties"], "Vercel's role has other policies")
 
 
-def the_readme_says(of_each):
-    """README.md: the table of actions, function by function."""
-    readme = (ROOT / "README.md").read_text()
-    heads, rows = found(r"\n\| action of `dynamodb:` \| on \|(.*?)\n\|[-|]+\n(.*?)\n\n", readme, "the README's actions")[0]
+def the_page_says(of_each):
+    """docs/deploy-lambda.md: the table of actions, function by function."""
+    page = (ROOT / "docs/deploy-lambda.md").read_text()
+    heads, rows = found(r"\n\| action of `dynamodb:` \| on \|(.*?)\n\|[-|]+\n(.*?)\n\n", page, "the page's actions")[0]
     functions = re.findall(r"`(\w+)`", heads)
     said = {name: set() for name in functions}
     for row in rows.splitlines():
         actions, on, *answers = [cell.strip() for cell in row.strip("| ").split("|")]
         target = "${Table.Arn}/index/due" if "index/due" in on else "Table.Arn"
         for name, answer in zip(functions, answers, strict=True):
-            must(answer in ("yes", "on Vercel", "–"), f"README.md: {answer} is no answer")
+            must(answer in ("yes", "on Vercel", "–"), f"docs/deploy-lambda.md: {answer} is not an answer")
             if answer == "yes":
                 said[name] |= {(action, target) for action in re.findall(r"`(\w+)`", actions)}
-    equal("functions, as README.md has them", sorted(map(binary, of_each)), sorted(said))
+    equal("functions, as docs/deploy-lambda.md has them", sorted(map(binary, of_each)), sorted(said))
     for name, pairs in of_each.items():
-        equal(f"{name}: what it may, as README.md has it", sorted(pairs), sorted(said.get(binary(name), ())))
+        equal(f"{name}: what it may, as docs/deploy-lambda.md has it", sorted(pairs), sorted(said.get(binary(name), ())))
 
 
 for check in (the_table, the_routes, the_variables, the_log_lines, the_policies):

@@ -140,7 +140,7 @@ pub struct Row {
     pub code: &'static str,
     /// `error.user.message` in the body, for the customer in Vercel's dashboard.
     pub user_message: Option<&'static str>,
-    /// When it happens, in the words of the README.
+    /// When it happens, in the words of `docs/errors.md`.
     pub meaning: &'static str,
 }
 

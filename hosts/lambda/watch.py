@@ -113,11 +113,11 @@ def same(what, actual, expected):
 
 
 def environment_file(port):
-    """The README's `.env`, for `cargo dev` on another port."""
-    readme = (ROOT / "README.md").read_text()
-    found = re.search(r"^### vercel dev$.*?^```ini\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    """The `.env` of docs/deploy-vercel.md, for `cargo dev` on another port."""
+    page = (ROOT / "docs/deploy-vercel.md").read_text()
+    found = re.search(r"^## vercel dev$.*?^```ini\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     if not found:
-        raise Failure("README.md has no .env under `vercel dev`")
+        raise Failure("docs/deploy-vercel.md has no .env under `vercel dev`")
     return found[1].replace("127.0.0.1:3000", f"127.0.0.1:{port}")
 
 
