@@ -11,6 +11,70 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
+/// README.md, ARCHITECTURE.md and every page of `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    ["README.md", "ARCHITECTURE.md"].map(|name| root.join(name)).into_iter().chain(docs).collect()
+}
+
+/// The lines of a page that are not in a fenced block.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let mut fenced = false;
+    page.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+/// The anchors of a page's headings, as GitHub makes them: in lower case, with hyphens for spaces and
+/// without punctuation; a heading that repeats an earlier one has a number behind it.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    for line in prose(page).filter(|line| line.starts_with('#')) {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        let slug = kept.collect::<String>().replace(' ', "-");
+        let mut numbered = (1..).map(|number| format!("{slug}-{number}"));
+        let mut anchor = slug.clone();
+        while !anchors.insert(anchor.clone()) {
+            anchor = numbered.next().unwrap();
+        }
+    }
+    anchors
+}
+
+/// The README is the front door: what it has no room for is on a page of `docs/`.
+#[test]
+fn readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 200, "README.md has {lines} lines");
+}
+
+/// Each relative link on a page names a file that exists, and its anchor a heading there.
+#[test]
+fn every_link_leads_somewhere() {
+    for page in pages() {
+        let text = read(&page);
+        let links = prose(&text).flat_map(|line| line.split("](").skip(1));
+        for link in links.filter_map(|rest| Some(rest.split_once(')')?.0)) {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => page.clone(),
+                _ => page.with_file_name(path),
+            };
+            assert!(target.exists(), "{}: there is no {link}", page.display());
+            let is_there = anchor.is_empty() || anchors(&read(target)).contains(anchor);
+            assert!(is_there, "{}: {link} names no heading", page.display());
+        }
+    }
+}
+
 /// B5: the table of `docs/errors.md` is the code's.
 #[test]
 fn the_errors_page_has_the_table_of_errors() {
