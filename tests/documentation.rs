@@ -75,6 +75,24 @@ fn every_link_leads_somewhere() {
     }
 }
 
+/// The code of the receivers and the backend on the pages is that of the files that are compiled: by
+/// cargo, and by `hosts/vercel/check-build`.
+#[test]
+fn the_pages_have_the_code_that_is_compiled() {
+    let mut shown = BTreeSet::new();
+    for page in pages() {
+        for block in read(&page).split("<!-- from: ").skip(1) {
+            let (path, block) = block.split_once(" -->\n```").unwrap();
+            let (_language, block) = block.split_once('\n').unwrap();
+            let (code, _) = block.split_once("```\n<!-- end -->\n").unwrap();
+            assert_eq!(code, read(path), "{}: {path}", page.display());
+            shown.insert(path.to_owned());
+        }
+    }
+    let compiled = ["dev/examples/receiver.rs", "docs/receiver.ts", "docs/register.ts"];
+    assert_eq!(shown, BTreeSet::from(compiled.map(str::to_owned)));
+}
+
 /// B5: the table of `docs/errors.md` is the code's.
 #[test]
 fn the_errors_page_has_the_table_of_errors() {

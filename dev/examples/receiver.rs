@@ -1,0 +1,50 @@
+//! Receives teardown's announcements at `http://127.0.0.1:8080/deleted`.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use serde_json::Value;
+use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let secret = std::env::var("PROVIDER_SECRET").context("PROVIDER_SECRET is missing")?;
+    // Without the error's own words: they may quote the secret.
+    let webhook = Webhook::new(&secret).ok().context("PROVIDER_SECRET is not a whsec_…")?;
+    let app = Router::new().route("/deleted", post(deleted)).with_state(Arc::new(webhook));
+    axum::serve(TcpListener::bind("127.0.0.1:8080").await?, app).await?;
+    Ok(())
+}
+
+async fn deleted(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Bytes) -> Response {
+    if webhook.verify(&body, &headers).is_err() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let id = headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let Ok(event) = serde_json::from_slice::<Value>(&body) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    match tear_down_once(id, &event).await {
+        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        Ok(false) => (StatusCode::ACCEPTED, [(RETRY_AFTER, "60")]).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Yours: starts one job per id, however often it is called, and says whether it is done. This one
+/// only prints the event.
+async fn tear_down_once(id: &str, event: &Value) -> std::io::Result<bool> {
+    let mut out = tokio::io::stdout();
+    out.write_all(format!("{id} {event}\n").as_bytes()).await?;
+    out.flush().await?;
+    Ok(true)
+}
