@@ -8,7 +8,8 @@ use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::region::ProfileFileRegionProvider;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, OptionFuture, join};
 use http::{Request, Response};
 use http_body_util::Full;
 
@@ -16,7 +17,7 @@ mod line;
 
 use self::line::Line;
 use crate::auth::Verifier;
-use crate::auth::jwks::Jwks;
+use crate::auth::jwks::{AfterAnswer, Jwks};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Secret};
 use crate::configuration::Configurations;
@@ -31,7 +32,7 @@ use crate::http::{
 };
 use crate::ids::InstallationId;
 use crate::outbound::Outbound;
-use crate::store::{self, Done, Store};
+use crate::store::{Aws, Done, Store};
 use crate::telemetry;
 use crate::vercel::Vercel;
 use crate::work::Worker;
@@ -60,26 +61,43 @@ impl Default for SweepTime {
     }
 }
 
-/// What an answer left to be done, to be tried once at once where the host goes on after an answer;
-/// else, and whatever fails, it is the sweep's.
-#[derive(Debug)]
+/// What goes on after an answer, where the host lets it: a fetch of keys that is under way, and one
+/// attempt at each job of the deletion. On other hosts, and where an attempt fails, the sweep does the
+/// jobs.
+#[derive(Default)]
 pub struct FollowUp {
+    jobs: Option<Jobs>,
+    fetch: Option<BoxFuture<'static, ()>>,
+}
+
+/// Jobs that are due at once.
+struct Jobs {
     worker: Worker,
     installation: InstallationId,
     due: Vec<Owed>,
 }
 
 impl FollowUp {
-    /// Does it. What fails is logged, and comes due again.
+    /// Carries it out. A job that fails is logged, and comes due again.
     pub async fn run(self) {
-        self.worker.follow_up(&self.installation, self.due).await;
+        let jobs = async {
+            if let Some(Jobs { worker, installation, due }) = self.jobs {
+                worker.follow_up(&installation, due).await;
+            }
+        };
+        join(jobs, OptionFuture::from(self.fetch)).await;
+    }
+
+    /// Whether nothing is left to do.
+    fn is_empty(&self) -> bool {
+        self.jobs.is_none() && self.fetch.is_none()
     }
 }
 
 /// What a request came to.
 struct Outcome {
     reply: Reply,
-    follow_up: Option<FollowUp>,
+    jobs: Option<Jobs>,
 }
 
 /// How a request ended.
@@ -104,31 +122,36 @@ impl App {
         config: &Config,
         identity: Option<WebIdentity>,
         clock: Clock,
+        after_answer: AfterAnswer,
     ) -> Result<Self, ConfigError> {
         // The region without asking the network, where it would only be found missing.
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new());
         let environment = aws_config::defaults(BehaviorVersion::latest()).region(region);
         let aws = match identity {
-            None => store::aws_config(credentials::of_environment(environment)).await?,
-            Some(identity) => {
-                let aws = store::aws_config(environment.no_credentials()).await?;
-                credentials::assume_role(aws, identity)
-            }
+            None => Aws::load(credentials::of_environment(environment)).await?,
+            Some(identity) => Aws::load(environment.no_credentials()).await?.assume_role(identity),
         };
-        let store = Store::new(store::client(&aws), config, clock.clone());
-        Ok(Self::with_store(config, store, clock))
+        let store = Store::new(aws.dynamodb(), config, clock.clone());
+        Ok(Self::on_host(config, store, clock, after_answer))
     }
 
-    /// Like [`App::new`], for a store that there is.
+    /// Like [`App::new`], for a store that there is, in a process that goes on after an answer.
     #[must_use]
     pub fn with_store(config: &Config, store: Store, clock: Clock) -> Self {
+        Self::on_host(config, store, clock, AfterAnswer::GoesOn)
+    }
+
+    /// Like [`App::with_store`], on a host that does this after an answer.
+    #[must_use]
+    pub fn on_host(config: &Config, store: Store, clock: Clock, after_answer: AfterAnswer) -> Self {
         let outbound = Outbound::default();
         let jwks = Jwks::new(
             config.oidc_jwks_url.clone(),
             config.oidc_jwks.clone(),
             outbound.clone(),
             clock.clone(),
+            after_answer,
         );
         let vercel = Vercel::new(config.vercel_api_url.clone(), outbound.clone());
         let configurations = Configurations::new(store.clone(), vercel.clone(), clock.clone());
@@ -192,11 +215,14 @@ impl App {
 
     /// Logs how a request ended, and says it to its caller.
     fn finish(&self, ended: Ended, line: Line) -> (Response<Full<Bytes>>, Option<FollowUp>) {
-        let (result, follow_up) = match ended.result {
-            Ok(outcome) => (Ok(outcome.reply), outcome.follow_up),
+        let (result, jobs) = match ended.result {
+            Ok(outcome) => (Ok(outcome.reply), outcome.jobs),
             Err(error) => (Err(error), None),
         };
         line.write(&result, ended.dynamodb_calls);
+        let fetch = self.verifier.under_way().map(FutureExt::boxed);
+        let follow_up = FollowUp { jobs, fetch };
+        let follow_up = (!follow_up.is_empty()).then_some(follow_up);
         (respond(&result, self.support_url.as_deref()), follow_up)
     }
 
@@ -250,14 +276,14 @@ impl App {
 
     fn deleted(&self, installation: InstallationId, done: Done) -> Outcome {
         let Done { answer, due } = done;
-        let follow_up =
-            (!due.is_empty()).then(|| FollowUp { worker: self.worker.clone(), installation, due });
-        Outcome { reply: Reply::Deleted(answer), follow_up }
+        let jobs =
+            (!due.is_empty()).then(|| Jobs { worker: self.worker.clone(), installation, due });
+        Outcome { reply: Reply::Deleted(answer), jobs }
     }
 
     async fn swept(&self, SweepTime(time): SweepTime) -> Result<Outcome, Error> {
         let reply = Reply::Swept(self.worker.sweep(time).await?);
-        Ok(Outcome { reply, follow_up: None })
+        Ok(Outcome { reply, jobs: None })
     }
 }
 

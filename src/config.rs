@@ -1,5 +1,8 @@
 //! The configuration: every environment variable of ours once, parsed at the start or refused by name.
-//! The log filter, which comes first, is [`crate::telemetry`]'s.
+//! The log filter, which comes first, is [`crate::telemetry`]'s; `libraries` checks the variables that
+//! libraries read.
+
+mod libraries;
 
 use std::fmt;
 use std::time::Duration;
@@ -121,48 +124,67 @@ impl Config {
     ///
     /// [`ConfigError`] for the first variable that is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
-        // What is not UTF-8 breaks every rule below that it could be meant to keep.
-        Self::from_variables(|name| {
-            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-        })
+        Self::from_variables(from_env)
     }
 
     /// Reads variables from a function that gives their values. An empty one is an absent one.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for the first variable that is missing or malformed.
+    /// [`ConfigError`] for the first variable that is missing or malformed, one that a library of ours
+    /// reads included (S1).
     pub fn from_variables(
         variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let read = |name| variable(name).filter(|value| !value.is_empty());
+        let read = |name| whole(name, variable(name));
+        libraries::check(read)?;
         let issuer = "https://marketplace.vercel.com";
         let keys = "https://marketplace.vercel.com/.well-known/jwks";
         Ok(Self {
-            integration_id: integration_id(read("INTEGRATION_ID"))?,
-            table_name: table_name(read("TABLE_NAME").unwrap_or_else(|| "teardown".to_owned()))?,
-            oidc_issuer: read("OIDC_ISSUER").unwrap_or_else(|| issuer.to_owned()),
+            integration_id: integration_id(read("INTEGRATION_ID")?)?,
+            table_name: table_name(read("TABLE_NAME")?.unwrap_or_else(|| "teardown".to_owned()))?,
+            oidc_issuer: oidc_issuer(read("OIDC_ISSUER")?.unwrap_or_else(|| issuer.to_owned()))?,
             oidc_jwks_url: url(
                 "OIDC_JWKS_URL",
-                &read("OIDC_JWKS_URL").unwrap_or_else(|| keys.to_owned()),
+                &read("OIDC_JWKS_URL")?.unwrap_or_else(|| keys.to_owned()),
             )?,
-            oidc_jwks: read("OIDC_JWKS")
+            oidc_jwks: read("OIDC_JWKS")?
                 .map(|document| KeySet::parse(document.as_bytes()))
                 .transpose()
                 .map_err(|error| ConfigError::new("OIDC_JWKS", error))?,
             vercel_api_url: url(
                 "VERCEL_API_URL",
-                &read("VERCEL_API_URL").unwrap_or_else(|| "https://api.vercel.com".to_owned()),
+                &read("VERCEL_API_URL")?.unwrap_or_else(|| "https://api.vercel.com".to_owned()),
             )?,
-            provider: provider(read("PROVIDER_URL"), read("PROVIDER_SECRET"))?,
-            role: role(read("AWS_ROLE_ARN"), read("AWS_ROLE_SESSION_NAME"))?,
-            cron_secret: read("CRON_SECRET").map(cron_secret).transpose()?,
-            support_url: read("SUPPORT_URL").map(|text| url("SUPPORT_URL", &text)).transpose()?,
+            provider: provider(read("PROVIDER_URL")?, read("PROVIDER_SECRET")?)?,
+            role: role(read("AWS_ROLE_ARN")?, read("AWS_ROLE_SESSION_NAME")?)?,
+            cron_secret: read("CRON_SECRET")?.map(cron_secret).transpose()?,
+            support_url: read("SUPPORT_URL")?.map(|text| url("SUPPORT_URL", &text)).transpose()?,
             receipt_retention: retention(
-                &read("RECEIPT_RETENTION").unwrap_or_else(|| "90d".to_owned()),
+                &read("RECEIPT_RETENTION")?.unwrap_or_else(|| "90d".to_owned()),
             )?,
-            finalize_margin: margin(&read("FINALIZE_MARGIN").unwrap_or_else(|| "2h".to_owned()))?,
+            finalize_margin: margin(&read("FINALIZE_MARGIN")?.unwrap_or_else(|| "2h".to_owned()))?,
         })
+    }
+}
+
+/// A variable of the process's environment. A value that is not UTF-8 becomes one that every rule
+/// rejects.
+pub(crate) fn from_env(name: &'static str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// A variable's value; none where it is absent or empty. `echo … | vercel env add` leaves a line break
+/// at its end, which would be part of an address or a secret.
+pub(crate) fn whole(
+    name: &'static str,
+    value: Option<String>,
+) -> Result<Option<String>, ConfigError> {
+    match value {
+        Some(value) if value.trim() != value => {
+            Err(ConfigError::new(name, "has a blank or a line break at an end"))
+        }
+        value => Ok(value.filter(|value| !value.is_empty())),
     }
 }
 
@@ -187,6 +209,14 @@ fn integration_id(id: Option<String>) -> Result<String, ConfigError> {
     match BelongingId::parse(&id) {
         Ok(_) => Ok(id),
         Err(rule) => Err(ConfigError::new("INTEGRATION_ID", rule)),
+    }
+}
+
+/// A token's `iss` is compared with it to the letter, so it is kept as it was written.
+fn oidc_issuer(text: String) -> Result<String, ConfigError> {
+    match Url::parse(&text) {
+        Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(text),
+        _ => Err(ConfigError::new("OIDC_ISSUER", "is not a URL")),
     }
 }
 
@@ -328,9 +358,10 @@ mod tests {
             ("INTEGRATION_ID", "", "INTEGRATION_ID: is required"),
             (
                 "INTEGRATION_ID",
-                " oac_1",
+                "oac 1",
                 "INTEGRATION_ID: an id is 1 to 255 of A-Z a-z 0-9 . _ : ~ - and not . or ..",
             ),
+            ("OIDC_ISSUER", "marketplace.vercel.com", "OIDC_ISSUER: is not a URL"),
             ("TABLE_NAME", "a/b", "TABLE_NAME: is not 3 to 255 of A-Z a-z 0-9 _ . -"),
             ("OIDC_JWKS_URL", "nonsense", "OIDC_JWKS_URL: is not a URL"),
             (
@@ -368,6 +399,33 @@ mod tests {
             config(&short).unwrap_err(),
             "PROVIDER_SECRET: must be whsec_ and the base64 of 24 to 64 bytes"
         );
+    }
+
+    /// S1: a blank or a line break at an end of any variable stops the start: none is trimmed, and none
+    /// is taken for a part of the value.
+    #[test]
+    fn a_stray_line_break_is_named() {
+        for (name, value) in [
+            ("INTEGRATION_ID", "oac_1"),
+            ("TABLE_NAME", "teardown"),
+            ("OIDC_ISSUER", "https://issuer.example"),
+            ("OIDC_JWKS_URL", "https://issuer.example/jwks"),
+            ("OIDC_JWKS", "{}"),
+            ("VERCEL_API_URL", "https://api.example"),
+            ("PROVIDER_URL", "https://p.example"),
+            ("PROVIDER_SECRET", WHSEC),
+            ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/teardown"),
+            ("AWS_ROLE_SESSION_NAME", "teardown"),
+            ("CRON_SECRET", "cr0n"),
+            ("SUPPORT_URL", "https://s.example"),
+            ("RECEIPT_RETENTION", "90d"),
+            ("FINALIZE_MARGIN", "2h"),
+        ] {
+            for stray in [format!("{value}\n"), format!(" {value}"), format!("{value}\r\n")] {
+                let message = format!("{name}: has a blank or a line break at an end");
+                assert_eq!(config(&[ID, (name, &stray)]).unwrap_err(), message);
+            }
+        }
     }
 
     #[test]

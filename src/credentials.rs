@@ -16,6 +16,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{
     ProvideCredentials, Result as CredentialsResult, SharedCredentialsProvider, future,
 };
+use aws_sdk_sts::config::SharedInterceptor;
 use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 
@@ -85,7 +86,12 @@ pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
 
 /// The same AWS configuration, with sessions of the identity's role for credentials. STS is where the
 /// SDK has it: in the region, or at `AWS_ENDPOINT_URL_STS`.
-pub(crate) fn assume_role(aws: SdkConfig, identity: WebIdentity) -> SdkConfig {
+/// `condemn` watches its attempts.
+pub(crate) fn assume_role(
+    aws: SdkConfig,
+    identity: WebIdentity,
+    condemn: SharedInterceptor,
+) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(TIMEOUT)
@@ -93,8 +99,8 @@ pub(crate) fn assume_role(aws: SdkConfig, identity: WebIdentity) -> SdkConfig {
     let sts = aws_sdk_sts::config::Builder::from(&aws)
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_initial_backoff(FIRST_BACKOFF))
-        .build();
-    let sts = aws_sdk_sts::Client::from_conf(sts);
+        .interceptor(condemn);
+    let sts = aws_sdk_sts::Client::from_conf(sts.build());
     let role = AssumedRole { sts, identity, last: Mutex::default() };
     aws.into_builder().credentials_provider(SharedCredentialsProvider::new(role)).build()
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::app::App;
+use crate::auth::jwks::AfterAnswer;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, from_env, whole};
 use crate::credentials::WebIdentity;
 use crate::http::Endpoint;
 use crate::telemetry;
@@ -30,6 +31,15 @@ enum Host {
 }
 
 impl Host {
+    /// Vercel lets go on what is handed to `wait_until`. Lambda does not, and a plain port promises
+    /// nothing.
+    fn after_answer(self) -> AfterAnswer {
+        match self {
+            Self::Vercel => AfterAnswer::GoesOn,
+            Self::Port | Self::Lambda => AfterAnswer::MayFreeze,
+        }
+    }
+
     fn detect(is_set: impl Fn(&str) -> bool) -> Self {
         if is_set("VERCEL_IPC_PATH") {
             Self::Vercel
@@ -67,12 +77,28 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
         // Elsewhere any caller can send what the platform sends.
         let identity = config.role.clone().filter(|_| host == Host::Vercel).map(WebIdentity::new);
         // The hosts' runtimes clone it more than once per request.
-        let app = Arc::new(App::new(&config, identity.clone(), Clock::system()).await?);
+        let clock = Clock::system();
+        let app = App::new(&config, identity.clone(), clock, host.after_answer()).await?;
+        let app = Arc::new(app);
         match host {
             Host::Vercel | Host::Port => vercel(app, identity, endpoint).await,
             Host::Lambda => lambda::serve(app, endpoint).await,
         }
     })
+}
+
+/// The port that Vercel's runtime serves, by the variable that it reads.
+///
+/// # Errors
+///
+/// [`ConfigError`] where the variable is not a port: the runtime would serve 3000 then.
+fn dev_port() -> Result<u16, ConfigError> {
+    const NAME: &str = "VERCEL_DEV_PORT";
+    match whole(NAME, from_env(NAME))?.map(|text| text.parse()) {
+        None => Ok(3000),
+        Some(Ok(port)) if port > 0 => Ok(port),
+        Some(_) => Err(ConfigError::new(NAME, "is not a port, 1 to 65535")),
+    }
 }
 
 /// What Vercel's platform says who the deployment is.
@@ -101,7 +127,9 @@ async fn vercel(
             Ok::<_, vercel_runtime::Error>(response.map(vercel_runtime::ResponseBody::from))
         }
     };
-    vercel_runtime::run(vercel_runtime::service_fn(handler)).await
+    let port = dev_port()?;
+    let ended = vercel_runtime::run(vercel_runtime::service_fn(handler)).await;
+    ended.map_err(|error| format!("127.0.0.1:{port}: {error}").into())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@
 //! | [`vercel`], [`provider`], [`outbound`] | Vercel's REST API, the provider's endpoint, HTTP to both |
 //! | [`error`] | every way to fail, and the table of answers |
 //! | [`config`], [`credentials`] | the environment, and AWS credentials on Vercel without stored keys |
-//! | [`clock`], [`telemetry`] | the time, the logs |
+//! | [`clock`], [`json`], [`telemetry`] | the time, JSON that others wrote, the logs |
 
 pub mod app;
 pub mod auth;
@@ -31,6 +31,7 @@ pub mod grant;
 pub mod host;
 pub mod http;
 pub mod ids;
+pub mod json;
 pub mod outbound;
 pub mod provider;
 pub mod store;

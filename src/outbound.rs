@@ -1,14 +1,19 @@
 //! Requests to others: one HTTP client for all of them, made when it is first needed, by way of the
 //! proxy that the environment names, if any; and one for this machine, which no proxy knows. They
-//! follow no redirect, and read no more of an answer than they are told to.
+//! follow no redirect, and read no more of an answer than they are told to. A [`HeldBack`] client is
+//! for one call that must not be sent before something else is done.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use reqwest::Url;
+use tokio::sync::{Notify, Semaphore};
+use tower::BoxError;
+use tower::util::MapFutureLayer;
 
 /// Who asks, as the others are told.
 pub(crate) const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION"));
@@ -40,25 +45,96 @@ pub(crate) enum ReadError {
 impl Outbound {
     /// The client for an address: a function that asks nobody never pays for one.
     pub(crate) fn client(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
-        let local = is_loopback(url);
-        let slot = if local { &self.0.loopback } else { &self.0.others };
+        let slot = if is_loopback(url) { &self.0.loopback } else { &self.0.others };
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(USER_AGENT);
-        let client = if local { client.no_proxy() } else { client }.build()?;
+        let client = builder(url).connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(slot.get_or_init(|| client))
     }
 }
 
+fn builder(url: &Url) -> reqwest::ClientBuilder {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(USER_AGENT);
+    if is_loopback(url) { client.no_proxy() } else { client }
+}
+
+/// A client for one call. Its first connection comes up and then waits for leave: until then nothing
+/// of a request has left this machine.
+pub(crate) struct HeldBack {
+    client: reqwest::Client,
+    connected: Arc<Notify>,
+    leave: Arc<Semaphore>,
+}
+
+impl HeldBack {
+    /// A client for an address.
+    ///
+    /// # Errors
+    ///
+    /// Where the machine's root certificates cannot be read.
+    pub(crate) fn new(url: &Url) -> reqwest::Result<Self> {
+        let (connected, leave) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+        let (is_up, may_go) = (connected.clone(), leave.clone());
+        let hold =
+            MapFutureLayer::new(move |connecting: BoxFuture<'static, Result<_, BoxError>>| {
+                let (is_up, may_go) = (is_up.clone(), may_go.clone());
+                async move {
+                    let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
+                    is_up.notify_one();
+                    // It is never closed.
+                    let _ = may_go.acquire().await;
+                    Ok::<_, BoxError>(connection)
+                }
+            });
+        // Without TLS no root certificates are needed, which take milliseconds to read.
+        let client =
+            if url.scheme() == "http" { builder(url).tls_certs_only([]) } else { builder(url) };
+        Ok(Self { client: client.connector_layer(hold).build()?, connected, leave })
+    }
+
+    /// The client itself.
+    pub(crate) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Waits until a connection is up.
+    pub(crate) async fn connected(&self) {
+        self.connected.notified().await;
+    }
+
+    /// Lets requests go, from now on.
+    pub(crate) fn let_go(&self) {
+        self.leave.add_permits(1);
+    }
+}
+
+/// Whether nothing of a request has left this machine: it could not be built, or no connection came
+/// up, TLS and the proxy's consent included (E2).
+pub(crate) fn was_not_sent(error: &reqwest::Error) -> bool {
+    error.is_builder() || error.is_connect()
+}
+
 /// Whether an address is on this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    url.host_str() == Some("localhost") || ip(url).is_some_and(|ip| ip.is_loopback())
+}
+
+/// Whether no proxy can lead to an address: it is on this machine, or on its link, where AWS has its
+/// metadata.
+pub(crate) fn is_local(url: &Url) -> bool {
+    let is_on_link = match ip(url) {
+        Some(IpAddr::V4(ip)) => ip.is_link_local(),
+        Some(IpAddr::V6(ip)) => ip.is_unicast_link_local(),
+        None => false,
+    };
+    is_on_link || is_loopback(url)
+}
+
+fn ip(url: &Url) -> Option<IpAddr> {
+    url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// Reads an answer's body of at most `most` bytes.

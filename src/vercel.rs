@@ -4,14 +4,19 @@
 //! What Vercel says stays apart from what we say: its code is never one of ours, and its words are
 //! told as its own.
 
+use std::convert::Infallible;
+use std::future::Ready;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use reqwest::{Method, StatusCode, Url};
+use futures_util::future::{Either, select};
+use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::config::Secret;
 use crate::ids::InstallationId;
-use crate::outbound::{self, Outbound, jitter};
+use crate::json;
+use crate::outbound::{self, HeldBack, Outbound, jitter};
 use crate::telemetry;
 
 /// How long one attempt may take.
@@ -44,7 +49,7 @@ pub(crate) struct Vercel {
 pub struct Reply {
     /// The last answer.
     pub heard: Heard,
-    /// Whether an attempt got no definite answer: none at all, or a 5xx. It may have taken effect.
+    /// Whether an attempt that was sent got no definite answer: it may have taken effect (E2).
     pub unclear: bool,
 }
 
@@ -62,6 +67,8 @@ pub enum Heard {
     },
     /// No answer, or none that could be understood; and why.
     Nothing(String),
+    /// It was not asked: nothing has left this machine; and why.
+    Unreached(String),
 }
 
 /// Vercel's own words.
@@ -87,23 +94,26 @@ impl std::fmt::Display for Said {
 }
 
 impl Heard {
+    /// Whether the request may have taken effect, and may not: a 5xx, a 2xx that is not documented, or
+    /// no answer (E2).
     fn is_unclear(&self) -> bool {
         match self {
-            Self::Answer { status, .. } => *status >= 500,
+            Self::Answer { status: 200 | 204, .. } | Self::Unreached(_) => false,
+            Self::Answer { status, .. } => *status >= 500 || (200..300).contains(status),
             Self::Nothing(_) => true,
         }
     }
 
     /// Whether the same request may be answered otherwise in a moment.
     fn may_pass(&self) -> bool {
-        self.is_unclear() || matches!(self, Self::Answer { status: 429, .. })
+        self.is_unclear() || matches!(self, Self::Answer { status: 429, .. } | Self::Unreached(_))
     }
 
     /// Vercel's own words.
     pub(crate) fn said(self) -> Option<Said> {
         match self {
             Self::Answer { said, .. } => said,
-            Self::Nothing(_) => None,
+            Self::Nothing(_) | Self::Unreached(_) => None,
         }
     }
 
@@ -111,7 +121,7 @@ impl Heard {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Answer { retry_after, .. } => *retry_after,
-            Self::Nothing(_) => None,
+            Self::Nothing(_) | Self::Unreached(_) => None,
         }
     }
 }
@@ -125,6 +135,7 @@ impl std::fmt::Display for Heard {
             }
             Self::Answer { status, .. } => write!(f, "Vercel answered {status}"),
             Self::Nothing(why) => write!(f, "Vercel did not answer: {why}"),
+            Self::Unreached(why) => write!(f, "Vercel was not asked: {why}"),
         }
     }
 }
@@ -135,24 +146,41 @@ impl Vercel {
         Self { api, outbound }
     }
 
-    /// `DELETE /v1/integrations/configuration/{id}` (E2).
-    pub(crate) async fn delete_configuration(
+    /// `DELETE /v1/integrations/configuration/{id}` (E2). Once a connection is up, and before anything
+    /// is sent, `before_sending` is done.
+    ///
+    /// # Errors
+    ///
+    /// That of `before_sending`. Vercel was not asked then.
+    pub(crate) async fn delete_configuration<E>(
         &self,
         id: &InstallationId,
         team: Option<&str>,
         token: &Secret,
-    ) -> Reply {
+        before_sending: impl Future<Output = Result<(), E>> + Send,
+    ) -> Result<Reply, E> {
         let mut url = self.at(&["v1", "integrations", "configuration", id.as_str()]);
         if let Some(team) = team {
             url.query_pairs_mut().append_pair("teamId", team);
         }
-        self.call(Method::DELETE, url, token).await
+        let held_back = match HeldBack::new(&url) {
+            Ok(held_back) => held_back,
+            Err(error) => return Ok(Reply { heard: silence(error), unclear: false }),
+        };
+        let request = held_back.client().delete(url).bearer_auth(token.expose());
+        let mut first = Some((&held_back, Box::pin(before_sending)));
+        self.call(token, &request, &mut first).await
     }
 
     /// `POST /v1/installations/{id}/billing/finalize` (G3).
     pub(crate) async fn finalize(&self, id: &InstallationId, token: &Secret) -> Reply {
         let url = self.at(&["v1", "installations", id.as_str(), "billing", "finalize"]);
-        self.call(Method::POST, url, token).await
+        let request = match self.outbound.client(&url) {
+            Ok(client) => client.post(url).bearer_auth(token.expose()),
+            Err(error) => return Reply { heard: silence(error), unclear: false },
+        };
+        let reply = self.call::<Ready<Result<(), Infallible>>, _>(token, &request, &mut None).await;
+        reply.unwrap_or_else(|never| match never {})
     }
 
     fn at(&self, path: &[&str]) -> Url {
@@ -164,42 +192,87 @@ impl Vercel {
         url
     }
 
-    async fn call(&self, method: Method, url: Url, token: &Secret) -> Reply {
-        let end = Instant::now() + CALL_TIMEOUT;
+    /// Sends a request until it is answered for good, the attempts are over or the time is. What is
+    /// done before the first one is sent is not counted as this call's time.
+    async fn call<F, E>(
+        &self,
+        token: &Secret,
+        request: &RequestBuilder,
+        before_sending: &mut BeforeSending<'_, F>,
+    ) -> Result<Reply, E>
+    where
+        F: Future<Output = Result<(), E>> + Send,
+    {
+        let mut end = Instant::now() + CALL_TIMEOUT;
         let (mut unclear, mut backoff) = (false, FIRST_BACKOFF);
         for attempt in 1.. {
-            let left = end.saturating_duration_since(Instant::now());
-            let heard = self.attempt(&method, &url, token, left.min(ATTEMPT_TIMEOUT)).await;
+            let heard = attempt_once(token, request, before_sending, &mut end).await?;
             unclear |= heard.is_unclear();
             let wait = jitter(backoff).max(heard.retry_after().unwrap_or_default());
             let again = heard.may_pass() && attempt < ATTEMPTS;
             if !again || Instant::now() + wait >= end {
-                return Reply { heard, unclear };
+                return Ok(Reply { heard, unclear });
             }
             tokio::time::sleep(wait).await;
             backoff *= 2;
         }
         unreachable!("attempts are counted")
     }
+}
 
-    async fn attempt(&self, method: &Method, url: &Url, token: &Secret, time: Duration) -> Heard {
-        let asked = async {
-            let request = self.outbound.client(url)?.request(method.clone(), url.clone());
-            request.bearer_auth(token.expose()).timeout(time).send().await
-        };
-        match asked.await {
-            Ok(response) => {
-                let status = response.status();
-                let retry_after = outbound::retry_after(response.headers());
-                Heard::Answer {
-                    status: status.as_u16(),
-                    said: said(response, token).await,
-                    retry_after,
-                }
-            }
-            Err(error) => Heard::Nothing(telemetry::chain(&error.without_url())),
+/// What has to be done once a connection is up, and before a request is sent over it; none once it is
+/// done.
+type BeforeSending<'a, F> = Option<(&'a HeldBack, Pin<Box<F>>)>;
+
+async fn attempt_once<F, E>(
+    token: &Secret,
+    request: &RequestBuilder,
+    before_sending: &mut BeforeSending<'_, F>,
+    end: &mut Instant,
+) -> Result<Heard, E>
+where
+    F: Future<Output = Result<(), E>> + Send,
+{
+    // A body that is a stream could not be sent again: there is none.
+    let Some(request) = request.try_clone() else {
+        return Ok(Heard::Unreached("the request cannot be repeated".to_owned()));
+    };
+    let mut sending = pin!(request.send());
+    if let Some((held_back, before)) = before_sending {
+        // It ends before it is connected only where it cannot be.
+        if let Either::Left((ended, _)) =
+            select(sending.as_mut(), pin!(held_back.connected())).await
+        {
+            return Ok(heard(ended, token).await);
         }
+        let began = Instant::now();
+        before.await?;
+        *end += began.elapsed();
+        held_back.let_go();
+        *before_sending = None;
     }
+    let left = end.saturating_duration_since(Instant::now());
+    let answered = async { heard(sending.await, token).await };
+    let answered = tokio::time::timeout(left.min(ATTEMPT_TIMEOUT), answered).await;
+    Ok(answered.unwrap_or_else(|_| Heard::Nothing("it took too long".to_owned())))
+}
+
+/// What came of an attempt.
+async fn heard(ended: reqwest::Result<reqwest::Response>, token: &Secret) -> Heard {
+    match ended {
+        Ok(response) => Heard::Answer {
+            status: response.status().as_u16(),
+            retry_after: outbound::retry_after(response.headers()),
+            said: said(response, token).await,
+        },
+        Err(error) => silence(error),
+    }
+}
+
+fn silence(error: reqwest::Error) -> Heard {
+    let was_not_sent = outbound::was_not_sent(&error);
+    let why = telemetry::chain(&error.without_url());
+    if was_not_sent { Heard::Unreached(why) } else { Heard::Nothing(why) }
 }
 
 #[derive(Deserialize)]
@@ -214,7 +287,8 @@ async fn said(response: reqwest::Response, token: &Secret) -> Option<Said> {
         return None;
     }
     let body = outbound::read(response, MAX_ANSWER).await.ok()?;
-    let Said { code, message } = serde_json::from_slice::<ErrorBody>(&body).ok()?.error;
+    let body = String::from_utf8_lossy(&body);
+    let Said { code, message } = json::from_slice::<ErrorBody>(body.as_bytes()).ok()?.error;
     let shown = |text: &str| shown(&token.redact(text));
     Some(Said { code: shown(&code), message: shown(&message) })
 }

@@ -103,11 +103,11 @@ fn the_errors_page_has_the_table_of_errors() {
     assert!(read("docs/errors.md").contains(&format!("\n{table}\n")), "it should be\n{table}");
 }
 
-/// The requirements' numbers in a text: a letter from A to G and digits, as words.
+/// The requirements' numbers in a text: a letter and a digit, as words.
 fn numbers(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_number = |word: &&str| {
-        let digits = word.strip_prefix(|c| ('A'..='G').contains(&c));
+        let digits = word.strip_prefix(|c| matches!(c, 'A'..='G' | 'S'));
         digits.is_some_and(|digits| {
             !digits.is_empty() && digits.len() < 2 && digits.bytes().all(|b| b.is_ascii_digit())
         })

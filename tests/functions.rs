@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::outside::PROVIDER_SECRET;
 use crate::process::{
     DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, SWEEP, Variables, free_port, run,
-    start,
+    run_into, start,
 };
 use crate::world::{CRON_SECRET, INTEGRATION, World, serve, user};
 
@@ -23,7 +23,7 @@ fn on_port(world: &World, port: u16) -> Variables {
     variables
 }
 
-/// A start that fails says why in one line that names the variable, and no secret.
+/// S1: a start that fails says why in one line that names the variable, and no secret.
 #[test]
 fn a_bad_environment_stops_the_start_with_one_line() {
     let region = ("AWS_REGION", "us-east-1");
@@ -44,6 +44,38 @@ fn a_bad_environment_stops_the_start_with_one_line() {
             "teardown: RUST_LOG: is no filter such as info or teardown=debug,info\n",
         ),
         (&[id, ("AWS_EC2_METADATA_DISABLED", "true")], "teardown: AWS_REGION: is required\n"),
+        (
+            &[region, id, ("RUST_LOG", "inof")],
+            "teardown: RUST_LOG: would log nothing of teardown: begin with a level such as info\n",
+        ),
+        (
+            &[region, id, ("OIDC_ISSUER", "https://marketplace.vercel.com\n")],
+            "teardown: OIDC_ISSUER: has a blank or a line break at an end\n",
+        ),
+        (
+            &[region, id, ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/teardown\n")],
+            "teardown: AWS_ROLE_ARN: has a blank or a line break at an end\n",
+        ),
+        (
+            &[region, id, ("AWS_ACCESS_KEY_ID", "AKIA\n"), ("AWS_SECRET_ACCESS_KEY", "s")],
+            "teardown: AWS_ACCESS_KEY_ID: has a blank or a line break at an end\n",
+        ),
+        (
+            &[region, id, ("AWS_ACCESS_KEY_ID", "AKIA")],
+            "teardown: AWS_SECRET_ACCESS_KEY: is required\n",
+        ),
+        (
+            &[("AWS_REGION", "us-east-1 "), id],
+            "teardown: AWS_REGION: has a blank or a line break at an end\n",
+        ),
+        (
+            &[region, id, ("VERCEL_DEV_PORT", "abc")],
+            "teardown: VERCEL_DEV_PORT: is not a port, 1 to 65535\n",
+        ),
+        (
+            &[region, id, ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")],
+            "teardown: AWS_LAMBDA_FUNCTION_NAME: is required\n",
+        ),
     ] {
         let output = run(DELETE_RESOURCE, owned(variables));
         assert_eq!(String::from_utf8(output.stderr).unwrap(), line);
@@ -100,7 +132,9 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
         let busy = run(binary, variables);
         assert_eq!(busy.status.code(), Some(1));
         let line = String::from_utf8(busy.stderr).unwrap();
-        assert!(line.contains("Address already in use") && line.lines().count() == 1, "{line}");
+        let expected =
+            format!("teardown: 127.0.0.1:{port}: Address already in use (os error 98)\n");
+        assert_eq!(line, expected);
 
         let log = function.end();
         let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -127,6 +161,17 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
         }
     }
     assert_eq!(*fetched.lock().unwrap(), 0, "no key was fetched");
+}
+
+/// S1: where standard output cannot be written, standard error says so.
+#[tokio::test]
+async fn a_full_standard_output_is_told() {
+    let world = World::new().await;
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let port = free_port();
+    let said = run_into(DELETE_RESOURCE, on_port(&world, port), full);
+    assert!(said.contains("standard output cannot be written: No space left on device"), "{said}");
+    assert!(!said.contains("planted-secret"), "{said}");
 }
 
 /// A fault of the deployment is told by its log, and by nothing else.

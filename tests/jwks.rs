@@ -1,5 +1,7 @@
 //! The issuer's keys: rotation, outages, hostile servers, forged key ids (A7).
 
+mod freeze;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -193,6 +193,65 @@ async fn a_request_in_another_event_is_refused() {
     assert!(!world.items("icfg_1").await.contains_key("receipt#installation"));
 }
 
+/// S2: no bytes of a caller make a function error, wherever a gateway hands them over: what is not
+/// UTF-8 is refused in the gateway's form, and so is half of a surrogate pair.
+#[tokio::test]
+async fn bytes_that_are_no_utf8_are_refused() {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let token = world.token(&user("icfg_1"));
+    let mut lambda = start(&world, DELETE_INSTALLATION).await;
+    let with = |event: &Value, raw: &[u8]| {
+        let event = event.to_string();
+        let at = event.find("RAW").unwrap();
+        [&event.as_bytes()[..at], raw, &event.as_bytes()[at + 3..]].concat()
+    };
+    for event in [http_api as Event, rest_api, load_balancer] {
+        let [mut header, mut query] =
+            [(); 2].map(|()| event("DELETE", "/v1/installations/i", &token));
+        header["headers"]["x-name"] = json!("nRAW");
+        query["queryStringParameters"] = json!({ "a": "RAW" });
+        let path = event("DELETE", "/v1/installations/icfg_RAW", &token);
+        for place in [&header, &query, &path] {
+            for raw in [&b"\xee"[..], b"\xc3", br"\ud83d"] {
+                let answer = lambda.invoke_raw(with(place, raw)).await;
+                assert_eq!(
+                    (&answer["statusCode"], code(&answer)),
+                    (&json!(400), "bad_request".into()),
+                    "{place}"
+                );
+            }
+        }
+    }
+    assert!(world.is_live("icfg_1", "db_1").await);
+    // A character is one, wherever it stands.
+    let mut named = http_api("DELETE", "/v1/installations/icfg_1", &token);
+    named["headers"]["x-name"] = json!("Zoë");
+    assert_eq!(lambda.invoke(named).await["statusCode"], 200);
+}
+
+/// S2: nor does any visible character in a path or a query.
+#[tokio::test]
+async fn any_character_is_answered() {
+    let world = World::new().await;
+    let token = world.token(&user("icfg_1"));
+    // Nobody reads its log, which would fill the pipe.
+    let mut variables = world.environment();
+    variables.push(("RUST_LOG", "error".to_owned()));
+    let mut lambda = Lambda::start(DELETE_INSTALLATION, variables).await;
+    for character in (' '..='~').chain(['\u{1}', '\u{7f}', 'ä']) {
+        for event in [http_api as Event, rest_api] {
+            let mut event = event("DELETE", &format!("/v1/installations/a{character}b"), &token);
+            event["rawQueryString"] = json!(format!("a={character}"));
+            event["queryStringParameters"] = json!({ "a": character });
+            event["multiValueQueryStringParameters"] = json!({ "a": [character] });
+            let answer = lambda.invoke(event).await;
+            let status = answer["statusCode"].as_u64().unwrap_or_default();
+            assert!([400, 403, 404].contains(&status), "{character:?}: {answer}");
+        }
+    }
+}
+
 /// B1, G4: on Lambda a schedule's event sweeps, and no other event does but a request with the secret.
 #[tokio::test]
 async fn a_schedule_sweeps_on_lambda() {

@@ -35,6 +35,8 @@ pub enum Answer {
     EffectThenReset,
     /// With this status and without an effect, in words that repeat who asked.
     Echo(u16),
+    /// With this status, without an effect, and with this body.
+    Words(u16, &'static str),
     /// The connection breaks.
     Reset,
     /// Never.
@@ -118,6 +120,9 @@ impl Script {
             Answer::Echo(status) => {
                 let error = json!({ "code": credentials, "message": format!("no: {credentials}") });
                 Ok(json(status, &json!({ "error": error })))
+            }
+            Answer::Words(status, body) => {
+                Ok(Response::builder().status(status).body(Full::from(body)).unwrap())
             }
             Answer::Reset => Err(io::ErrorKind::ConnectionReset.into()),
             Answer::Silence => std::future::pending().await,

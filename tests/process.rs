@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{self, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -126,13 +127,20 @@ pub fn run(binary: &str, variables: Variables) -> Output {
     command(binary, variables).stderr(Stdio::piped()).output().unwrap()
 }
 
+/// Runs a function that ends by itself, with this file as its standard output, and gives what it says
+/// on standard error.
+pub fn run_into(binary: &str, variables: Variables, file: File) -> String {
+    let output = command(binary, variables).stdout(file).stderr(Stdio::piped()).output().unwrap();
+    String::from_utf8(output.stderr).unwrap()
+}
+
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A function on Lambda.
 pub struct Lambda<F = Function> {
-    events: mpsc::UnboundedSender<Value>,
+    events: mpsc::UnboundedSender<Vec<u8>>,
     answers: mpsc::UnboundedReceiver<Value>,
     _function: F,
 }
@@ -173,15 +181,21 @@ impl<F> Lambda<F> {
 
     /// Sends an event, and gives the answer, or the error.
     pub async fn invoke(&mut self, event: Value) -> Value {
+        self.invoke_raw(event.to_string().into_bytes()).await
+    }
+
+    /// Sends an event that need not be JSON.
+    pub async fn invoke_raw(&mut self, event: Vec<u8>) -> Value {
         self.events.send(event).unwrap();
-        self.answers.recv().await.unwrap()
+        let answer = tokio::time::timeout(Duration::from_secs(30), self.answers.recv()).await;
+        answer.expect("the function answers each event").unwrap()
     }
 }
 
 /// Lambda's runtime API, as far as a function needs it.
 #[derive(Clone)]
 struct RuntimeApi {
-    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Value>>>,
+    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<u8>>>>,
     answers: mpsc::UnboundedSender<Value>,
 }
 
@@ -199,7 +213,7 @@ impl RuntimeApi {
         ] {
             headers.insert(name, value.parse().unwrap());
         }
-        (headers, axum::Json(event)).into_response()
+        (headers, event).into_response()
     }
 
     async fn answer(

@@ -153,6 +153,8 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
         (CommitNoToken, Meanwhile, 2, "our side goes alone only without a token"),
         (CommitAsSeen, Meanwhile, 2, "no second effect"),
         (NotMarked, Vercel, 2, "no lost deletion"),
+        (MarkedFirst, Vercel, 2, "our side stays until Vercel's is gone"),
+        (UnreachedUnclear, Vercel, 2, "our side stays until Vercel's is gone"),
         (DoubtForgotten, Vercel, 2, "no lost deletion"),
         (FenceAgain, Vercel, 2, "one at a time"),
         (OutcomeApart, Vercel, 2, "no effect without its outcome"),

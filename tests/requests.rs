@@ -19,6 +19,19 @@ async fn raw(world: &World, request: &str) -> u16 {
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
+/// B3: a text that JavaScript cut in the middle of an emoji does not refuse the uninstall for good.
+#[tokio::test]
+async fn half_of_a_surrogate_pair_is_read() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    let body = r#"{"reason":"we move \ud83d","\udfff":"\ud83d"}"#;
+    let reply = world.delete(I1).key("k1").body(body).send().await;
+    assert_eq!(reply.whole(), (200, json!({ "finalized": false })));
+    let receipt = &world.items("icfg_1").await["receipt#installation"];
+    assert_eq!(receipt["reason"], "we move \u{fffd}");
+    assert_eq!(world.delete(I1).key("k1").body(body).send().await.whole(), reply.whole());
+}
+
 /// B1: other methods and other paths, with and without a token.
 #[tokio::test]
 async fn other_methods_and_paths() {

@@ -116,6 +116,34 @@ async fn the_header_decides_nothing() {
     }
 }
 
+/// A3: the payload and the header as a whole are UTF-8, a member that nobody reads too (RFC 7519, 7.2).
+#[tokio::test]
+async fn a_stray_byte_anywhere_refuses_the_token() {
+    let world = world().await;
+    let header = format!(r#"{{"alg":"RS256","kid":"{}","x":"X"}}"#, ISSUER.kid());
+    let mut claims = world.timed(&user("icfg_1"));
+    claims["user_name"] = json!("X");
+    let with = |text: &str, byte: &[u8]| {
+        let at = text.find("\"X\"").unwrap() + 1;
+        [&text.as_bytes()[..at], byte, &text.as_bytes()[at + 1..]].concat()
+    };
+    let claims = claims.to_string();
+    for stray in [&b"\xff"[..], b"\xc3", b"\xed\xa0\xbd"] {
+        for token in [
+            ISSUER.sign_bytes(header.as_bytes(), &with(&claims, stray)),
+            ISSUER.sign_bytes(&with(&header, stray), claims.as_bytes()),
+        ] {
+            let reply = world.delete_as(R1, &token).send().await;
+            assert_eq!(reply.error(), (403, "invalid_token"));
+            assert_eq!(reply.message(), "the token is not a signed JWT");
+        }
+    }
+    for whole in ["ë".as_bytes(), br"\ud83d"] {
+        let token = ISSUER.sign_bytes(&with(&header, whole), &with(&claims, whole));
+        assert_eq!(world.delete_as(R1, &token).send().await.status, 204, "{whole:?}");
+    }
+}
+
 /// A3: a token over 8 KiB is refused before it is parsed; one under it is not.
 #[tokio::test]
 async fn a_token_over_8_kib_is_refused() {

@@ -18,10 +18,10 @@ async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
     (reply.status, reply.body["error"]["code"].clone())
 }
 
-/// E2, E3: 204, 404 and 410 mean gone.
+/// E2, E3: 204, 404 and 410 mean gone, and so does 200, which is not documented.
 #[tokio::test]
 async fn vercel_says_that_it_is_gone() {
-    for status in [204, 404, 410] {
+    for status in [200, 204, 404, 410] {
         let world = world().await;
         assert_eq!(after(&world, &[Answer::EffectThen(status)]).await, GONE, "{status}");
         assert!(is_gone(&world).await);
@@ -48,6 +48,17 @@ async fn vercel_refuses() {
     }
 }
 
+/// B3, E3: Vercel's words are passed on also where they hold half of a surrogate pair.
+#[tokio::test]
+async fn vercels_words_are_passed_on() {
+    let world = world().await;
+    let words = r#"{"error":{"code":"forbidden","message":"not \ud83d now","\udfff":1}}"#;
+    world.vercel.script([Answer::Words(403, words)]);
+    let reply = world.delete(C1).send().await;
+    let message = "Vercel refuses to delete the configuration: not \u{fffd} now (forbidden)";
+    assert_eq!((reply.error(), reply.message()), ((409, "upstream_refused"), message));
+}
+
 /// B6, E3: Vercel is out of reach or talks nonsense: 503, with nothing deleted in our store; the same
 /// request, another one or the sweep carries on.
 #[tokio::test]
@@ -56,7 +67,7 @@ async fn vercel_is_out_of_reach() {
         Answer::Status(429),
         Answer::Status(500),
         Answer::Status(503),
-        Answer::Status(200),
+        Answer::Status(202),
         Answer::Status(302),
         Answer::Status(418),
         Answer::RetryAfter(429, "120"),
@@ -78,7 +89,7 @@ async fn vercel_is_out_of_reach() {
         assert_eq!(items, before, "{answer:?}");
         let unclear = matches!(
             answer,
-            Answer::Reset | Answer::Status(500 | 503) | Answer::RetryAfter(503, _)
+            Answer::Reset | Answer::Status(202 | 500 | 503) | Answer::RetryAfter(503, _)
         );
         assert_eq!((&intent["unclear"], &intent["attempts"]), (&json!(unclear), &json!(1)));
         assert!(intent["last_error"].as_str().unwrap().starts_with("Vercel "), "{intent}");
@@ -117,7 +128,7 @@ async fn vercel_never_answers() {
 #[tokio::test]
 async fn a_dead_token_means_gone_after_an_unclear_attempt() {
     for status in [401, 403] {
-        for unclear in [Answer::EffectThenReset, Answer::EffectThen(502)] {
+        for unclear in [Answer::EffectThenReset, Answer::EffectThen(502), Answer::EffectThen(202)] {
             let world = world().await;
             assert_eq!(after(&world, &[unclear.clone(), Answer::Status(status)]).await, GONE);
             assert!(is_gone(&world).await);

@@ -63,7 +63,7 @@ async fn the_page_writes_what_the_library_writes() {
     let installation = |billing: Option<&str>| {
         json!({ "installation": {
             "id": "icfg_1", "accountId": "acc_1", "teamId": "team_1", "teamSlug": "my-team",
-            "accessToken": "the access token that Vercel sent", "billing": billing,
+            "accessToken": "the-access-token-that-Vercel-sent", "billing": billing,
         } })
     };
     for (name, line) in [

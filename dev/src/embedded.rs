@@ -8,7 +8,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Credentials;
 use dynoxide::Database;
-use teardown::store;
+use teardown::store::Aws;
 use tokio::net::TcpListener;
 
 /// A DynamoDB in this process, with a port of its own on loopback.
@@ -65,5 +65,5 @@ pub async fn local_client(url: &str) -> anyhow::Result<Client> {
         .region(Region::from_static("us-east-1"))
         .credentials_provider(Credentials::new("local", "local", None, None, "local"))
         .endpoint_url(url);
-    Ok(store::client(&store::aws_config(loader).await?))
+    Ok(Aws::load(loader).await?.dynamodb())
 }

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use teardown::auth::jwks::Jwks;
+use teardown::auth::jwks::{AfterAnswer, Jwks};
 use teardown::auth::keys::KeySet;
 use teardown::auth::{AuthError, Caller, Role, Verifier};
 use teardown::clock::Clock;
@@ -51,7 +51,13 @@ impl Stand {
     fn new() -> Self {
         let first = KeySet::parse(jwks().as_bytes()).unwrap();
         let (clock, outbound) = (Clock::standing(), Outbound::default());
-        let jwks = Jwks::new(NOWHERE.parse().unwrap(), Some(first), outbound, clock.clone());
+        let jwks = Jwks::new(
+            NOWHERE.parse().unwrap(),
+            Some(first),
+            outbound,
+            clock.clone(),
+            AfterAnswer::GoesOn,
+        );
         let stand = Self {
             runtime: runtime(),
             verifier: Verifier::new(ISS.to_owned(), AUD.to_owned(), jwks, clock),
@@ -116,8 +122,8 @@ impl Stand {
 /// Whether a header and a payload that were accepted say what a caller's must, read by other means:
 /// every field by itself.
 fn check(caller: &Caller, header: &[u8], payload: &[u8]) {
-    // What is not read of a payload need not even be UTF-8.
-    let (header, payload) = (String::from_utf8_lossy(header), String::from_utf8_lossy(payload));
+    let whole = |json| whole_characters(std::str::from_utf8(json).expect("a token is UTF-8"));
+    let (header, payload) = (whole(header), whole(payload));
     let fields = |json| serde_json::from_str::<BTreeMap<String, &RawValue>>(json).unwrap();
     let (header, payload) = (fields(&header), fields(&payload));
     let value = |fields: &BTreeMap<String, &RawValue>, name: &str| {
@@ -153,5 +159,31 @@ fn check(caller: &Caller, header: &[u8], payload: &[u8]) {
         (Caller::User { .. }, Some([7, _, 4, _]))
         | (Caller::System { .. }, None | Some([7, _])) => {}
         other => panic!("{other:?}"),
+    }
+}
+
+/// The same JSON, its escapes of UTF-16 decoded run by run: half of a pair becomes U+FFFD (B3).
+fn whole_characters(json: &str) -> String {
+    let (mut whole, mut units, mut rest) = (String::new(), Vec::new(), json);
+    loop {
+        let unit = rest.strip_prefix("\\u").and_then(|rest| rest.get(..4));
+        if let Some(unit) = unit.and_then(|digits| u16::from_str_radix(digits, 16).ok()) {
+            units.push(unit);
+            rest = &rest[6..];
+            continue;
+        }
+        for decoded in char::decode_utf16(units.drain(..)) {
+            let character = decoded.unwrap_or(char::REPLACEMENT_CHARACTER);
+            // As an escape again: it may be one that has to be.
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                whole.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+        // An escaped backslash begins no escape.
+        let taken = if rest.starts_with("\\\\") { 1 } else { 0 } + 1;
+        let Some((end, last)) = rest.char_indices().nth(taken - 1) else { return whole };
+        let (plain, after) = rest.split_at(end + last.len_utf8());
+        whole.push_str(plain);
+        rest = after;
     }
 }

@@ -108,7 +108,7 @@ impl Vercel {
         });
         let answer = self.stand.runtime.block_on(Answer::check(response));
         let means: &[u16] = match (answer.status, answer.code.as_str()) {
-            (204, "") => &[204, 404, 410],
+            (204, "") => &[200, 204, 404, 410],
             (409, "upstream_refused") => &[400, 401, 403, 409],
             (503, "upstream_unavailable") => &[],
             other => panic!("{other:?}"),

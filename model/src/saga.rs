@@ -6,10 +6,11 @@
 //! whatever is heard of it. Meanwhile Vercel calls Delete Installation, invoices are settled or open
 //! again, the purge and the finalization end, a token is registered, and 24 hours pass.
 //!
-//! One thing is taken from the contract (E2): once an attempt is marked as unclear, Vercel answers
-//! 401 or 403 only because the token died with its configuration. Without it, a worker that dies
-//! after its mark, or is late with what it heard, and a refusal by 403 after that, end with our side
-//! alone deleted: nobody can tell that from a call that was carried out.
+//! One thing is taken from the contract (E2): once an attempt is marked as unclear and was sent, Vercel
+//! answers 401 or 403 only because the token died with its configuration. Without it, a worker that
+//! dies after its mark, or is late with what it heard, and a refusal by 403 after that, end with our
+//! side alone deleted: nobody can tell that from a call that was carried out. Of a mark that stands
+//! although nothing was sent it is not taken: there Vercel may refuse.
 
 mod process;
 mod properties;
@@ -90,6 +91,10 @@ pub enum Flaw {
     RecordOutcomeAbsent,
     /// It is not marked that Vercel is about to be asked.
     NotMarked,
+    /// It is marked before a connection to Vercel is up: a worker may die in between.
+    MarkedFirst,
+    /// An attempt that was not sent counts as one without a definite answer.
+    UnreachedUnclear,
     /// A withdrawal in doubt is not kept in mind.
     DoubtForgotten,
     /// What a late worker does not know is not owed again.
@@ -226,6 +231,9 @@ impl Model for Sagas {
             }
             if let At::Asking { .. } = process.at {
                 actions.extend(Answer::ALL.map(|answer| Action::Answer(index, answer)));
+            }
+            if let At::Marking(..) = process.at {
+                actions.push(Action::Answer(index, Answer::Unreached));
             }
         }
         let installation = state.installation;

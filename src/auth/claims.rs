@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::jws::{not_null, object};
 use super::{Caller, Role, TokenError};
+use crate::json;
 
 /// How far the clocks of issuer and verifier may be apart (A3).
 const LEEWAY: Duration = Duration::from_mins(1);
@@ -66,9 +67,10 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// [`TokenError::Claims`], or [`TokenError::Malformed`] where the payload is no JSON object.
+    /// [`TokenError::Claims`], or [`TokenError::Malformed`] where the payload is not a JSON object in
+    /// UTF-8.
     pub fn parse(payload: &[u8]) -> Result<Self, TokenError> {
-        serde_json::from_slice(object(payload)?).map_err(|_| TokenError::Claims)
+        json::from_slice(object(payload)?).map_err(|_| TokenError::Claims)
     }
 
     /// Checks the claims at `now` (since the Unix epoch) and says who is calling.
@@ -235,6 +237,23 @@ mod tests {
         let repeated = user().to_string().replacen('{', r#"{"aud":"oac_2","#, 1);
         assert_eq!(Claims::parse(repeated.as_bytes()).unwrap_err(), TokenError::Claims);
         assert_eq!(Claims::parse(b"[]").unwrap_err(), TokenError::Malformed);
+    }
+
+    /// A3: the payload as a whole is UTF-8, also where nobody reads it; half of a surrogate pair is a
+    /// character like any other.
+    #[test]
+    fn a_payload_is_utf8_as_a_whole() {
+        let payload = |name: &[u8]| {
+            let claims = with(user(), "user_name", json!("NAME")).to_string().into_bytes();
+            let at = claims.windows(4).position(|window| window == b"NAME").unwrap();
+            [&claims[..at], name, &claims[at + 4..]].concat()
+        };
+        let read = |name: &[u8]| Claims::parse(&payload(name)).map(drop);
+        assert_eq!(read("Zoë".as_bytes()), Ok(()));
+        assert_eq!(read(br"Zo\ud83d"), Ok(()));
+        for stray in [&b"Zo\xeb"[..], b"\xed\xa0\xbd", b"\xc0\x80", b"\xff"] {
+            assert_eq!(read(stray), Err(TokenError::Malformed), "{stray:?}");
+        }
     }
 
     /// A3: issuer and audience are compared whole.

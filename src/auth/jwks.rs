@@ -3,6 +3,9 @@
 //! What must hold, in the order of what goes wrong: a request whose key is known is never delayed;
 //! a flood of forged key ids costs the issuer one request in 30 s; an outage of the issuer is not
 //! felt for 24 h; a key that could not be looked up is never called unknown.
+//!
+//! A host that freezes the process after each answer lets no fetch end in the background. There the
+//! request that finds the keys due waits for them, for a second at most.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +34,10 @@ const COOLDOWN_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 /// How long a fetch may take: a caller waits for it, and Vercel waits for the caller.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a request with a known key waits for keys that are due, where nothing goes on after its
+/// answer.
+const REFRESH_WAIT: Duration = Duration::from_secs(1);
+
 /// The longest document that is read, in bytes. Vercel's is under 2 KiB.
 const MAX_DOCUMENT: usize = 256 * 1024;
 
@@ -46,6 +53,15 @@ pub enum LookupError {
     },
 }
 
+/// What a host does with the process after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterAnswer {
+    /// It goes on.
+    GoesOn,
+    /// It may be frozen until the next request.
+    MayFreeze,
+}
+
 /// The cache. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Jwks(Arc<Inner>);
@@ -53,6 +69,7 @@ pub struct Jwks(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     url: reqwest::Url,
+    after_answer: AfterAnswer,
     outbound: Outbound,
     clock: Clock,
     state: Mutex<State>,
@@ -78,6 +95,8 @@ type Flight = Shared<BoxFuture<'static, bool>>;
 /// What a first look finds.
 enum Look {
     Key(PublicKey),
+    /// A known key, and a fetch that begins now since the keys are due.
+    Refresh(PublicKey, Flight),
     /// A fetch that begins now.
     Fetch(Flight),
     /// A fetch that began before, whose answer may be older than the key.
@@ -104,10 +123,16 @@ impl Jwks {
     /// A cache of the keys at `url`. Where a first set is given, nothing is fetched until it is
     /// 10 minutes old or a key is asked for that it does not have.
     #[must_use]
-    pub fn new(url: reqwest::Url, first: Option<KeySet>, outbound: Outbound, clock: Clock) -> Self {
+    pub fn new(
+        url: reqwest::Url,
+        first: Option<KeySet>,
+        outbound: Outbound,
+        clock: Clock,
+        after_answer: AfterAnswer,
+    ) -> Self {
         let held = first.map(|keys| Held { keys: Arc::new(keys), since: clock.now() });
         let state = Mutex::new(State { held, ..State::default() });
-        Self(Arc::new(Inner { url, outbound, clock, state }))
+        Self(Arc::new(Inner { url, after_answer, outbound, clock, state }))
     }
 
     /// The key with this id, at once where it is held; else after a fetch, if one is allowed now.
@@ -118,6 +143,13 @@ impl Jwks {
     pub async fn find(&self, kid: &str) -> Result<PublicKey, LookupError> {
         let fetched = match self.look(kid) {
             Look::Key(key) => return Ok(key),
+            Look::Refresh(key, flight) => match self.0.after_answer {
+                AfterAnswer::GoesOn => return Ok(key),
+                AfterAnswer::MayFreeze => match tokio::time::timeout(REFRESH_WAIT, flight).await {
+                    Ok(true) => true,
+                    Ok(false) | Err(_) => return Ok(key),
+                },
+            },
             Look::Unavailable(retry_after) => return Err(LookupError::Unavailable { retry_after }),
             Look::Fetch(flight) => flight.await,
             Look::Join(flight) => {
@@ -135,13 +167,19 @@ impl Jwks {
         }
     }
 
+    /// The fetch that is under way, if one is: it has to end before the process is frozen.
+    pub(crate) fn fetch_under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let flight = self.state().flight.clone()?;
+        Some(flight.map(drop))
+    }
+
     fn look(&self, kid: &str) -> Look {
         let now = self.0.clock.now();
         let mut state = self.state();
         state.drop_outlived(now);
         if let Some(key) = state.key(kid) {
             if state.is_stale(now) && state.flight.is_none() && state.cooldown_left(now).is_zero() {
-                drop(self.start_fetch(&mut state, now));
+                return Look::Refresh(key, self.start_fetch(&mut state, now));
             }
             return Look::Key(key);
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::TokenError;
 use super::keys::PublicKey;
+use crate::json;
 
 /// A token that was taken apart, and not verified yet: its payload can't be had before.
 pub struct Jws<'a> {
@@ -49,7 +50,7 @@ impl<'a> Jws<'a> {
         }
         let header = decode(header)?;
         let header: Header =
-            serde_json::from_slice(object(&header)?).map_err(|_| TokenError::Malformed)?;
+            json::from_slice(object(&header)?).map_err(|_| TokenError::Malformed)?;
         if header.crit.is_some() {
             return Err(TokenError::Critical);
         }
@@ -93,11 +94,14 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }
 
-/// Passes JSON objects on: `serde` would read a struct from an array too.
+/// Passes JSON objects in UTF-8 on (RFC 7515, section 4; RFC 7519, section 7.2). `serde` would read a
+/// struct from an array too, and would pass over a stray byte in a member that is not read.
 pub(super) fn object(json: &[u8]) -> Result<&[u8], TokenError> {
-    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => Ok(json),
-        _ => Err(TokenError::Malformed),
+    let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'{') && str::from_utf8(json).is_ok() {
+        Ok(json)
+    } else {
+        Err(TokenError::Malformed)
     }
 }
 

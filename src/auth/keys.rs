@@ -8,6 +8,8 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::json;
+
 /// The sizes of RSA modulus that are trusted, in bits (A7; the upper end is the library's).
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
@@ -71,8 +73,10 @@ impl KeySet {
     ///
     /// [`KeySetError`] where there is no usable key at all.
     pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
+        // A stray byte may be in a key that is passed over.
+        let document = String::from_utf8_lossy(document);
         let document: Document =
-            serde_json::from_slice(document).map_err(|_| KeySetError::Malformed)?;
+            json::from_slice(document.as_bytes()).map_err(|_| KeySetError::Malformed)?;
         let keys: Vec<_> = document.keys.iter().filter_map(|key| usable(key)).collect();
         if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self(keys)) }
     }
@@ -94,13 +98,19 @@ fn usable(key: &RawValue) -> Option<PublicKey> {
     if !meant_for_it {
         return None;
     }
-    let modulus = URL_SAFE_NO_PAD.decode(&jwk.n).ok()?;
-    let exponent = URL_SAFE_NO_PAD.decode(&jwk.e).ok()?;
+    let (modulus, exponent) = (number(&jwk.n)?, number(&jwk.e)?);
     if !MODULUS_BITS.contains(&bits(&modulus)) || !is_odd_exponent(&exponent) || is_roca(&modulus) {
         return None;
     }
-    let decoding = DecodingKey::from_rsa_components(&jwk.n, &jwk.e).ok()?;
+    let decoding = DecodingKey::from_rsa_raw_components(&modulus, &exponent);
     Some(PublicKey { kid: jwk.kid.into(), decoding: decoding.into() })
+}
+
+/// The octets of a number (RFC 7518, section 2), without the zero octets that Java's `BigInteger`
+/// writes before it: the signature library does not take those.
+fn number(encoded: &str) -> Option<Vec<u8>> {
+    let octets = URL_SAFE_NO_PAD.decode(encoded).ok()?;
+    Some(octets.into_iter().skip_while(|octet| *octet == 0).collect())
 }
 
 /// The length of a big-endian number, in bits.

@@ -145,6 +145,11 @@ impl Verifier {
         Self { issuer, audience, jwks, clock }
     }
 
+    /// What has to end before the process is frozen, if anything is under way.
+    pub(crate) fn under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        self.jwks.fetch_under_way()
+    }
+
     /// Says who sent a request with these headers (A1 to A4, A7).
     ///
     /// # Errors

@@ -2,8 +2,10 @@
 //! single transaction, since its effect lies at Vercel too.
 //!
 //! ```text
-//!   see → plan → begin (intent, under a lease) → mark → ask Vercel → commit | withdraw | put off
+//!   see → plan → begin (intent, under a lease) → connect → mark → ask Vercel → commit | withdraw | put off
 //! ```
+//!
+//! The mark comes after the connection: what never left this machine leaves no doubt (E2).
 //!
 //! Whoever dies on the way leaves an intent whose lease ends: the next request or the sweep carries
 //! on. Whoever is late finds another fencing token there, and changes nothing; but that Vercel's side
@@ -65,6 +67,20 @@ pub(crate) enum Outcome {
     Open(Setback),
     /// Somebody else has the lease by now, or the installation changed.
     Lost,
+}
+
+/// Why Vercel was not asked, though a connection to it is up.
+enum NotSent {
+    /// Somebody else has the lease by now.
+    LeaseLost,
+    /// It could not be written down that Vercel is about to be asked.
+    Error(Error),
+}
+
+impl From<Error> for NotSent {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
 }
 
 impl Configurations {
@@ -225,12 +241,19 @@ impl Configurations {
     ) -> Result<Outcome, Error> {
         let lease = asking.lease;
         let unclear_before = seen.is_unclear();
-        if !unclear_before && !patience.spend(self.store.mark_unclear(lease)).await? {
-            return Ok(Outcome::Lost);
-        }
-        let team = stored.team.id.as_deref();
-        lease.in_doubt.store(true, Relaxed);
-        let reply = self.vercel.delete_configuration(&lease.installation, team, token).await;
+        let mark = async {
+            if !unclear_before && !patience.spend(self.store.mark_unclear(lease)).await? {
+                return Err(NotSent::LeaseLost);
+            }
+            lease.in_doubt.store(true, Relaxed);
+            Ok(())
+        };
+        let (id, team) = (&lease.installation, stored.team.id.as_deref());
+        let reply = match self.vercel.delete_configuration(id, team, token, mark).await {
+            Ok(reply) => reply,
+            Err(NotSent::LeaseLost) => return Ok(Outcome::Lost),
+            Err(NotSent::Error(error)) => return Err(error),
+        };
         let verdict = verdict(&reply, unclear_before);
         let in_doubt = match verdict {
             // Nobody else knows until it is committed.

@@ -254,10 +254,10 @@ pub enum Verdict {
 pub fn verdict(reply: &Reply, unclear_before: bool) -> Verdict {
     let unclear = unclear_before || reply.unclear;
     match reply.heard {
-        Heard::Answer { status: 204 | 404 | 410, .. } => Verdict::Gone,
+        Heard::Answer { status: 200 | 204 | 404 | 410, .. } => Verdict::Gone,
         Heard::Answer { status: 401 | 403, .. } if unclear => Verdict::Gone,
         Heard::Answer { status: 400 | 401 | 403 | 409, .. } => Verdict::Refused,
-        Heard::Answer { .. } | Heard::Nothing(_) => Verdict::Open { unclear },
+        Heard::Answer { .. } | Heard::Nothing(_) | Heard::Unreached(_) => Verdict::Open { unclear },
     }
 }
 
@@ -269,11 +269,11 @@ mod tests {
         Reply { heard: Heard::Answer { status, said: None, retry_after: None }, unclear }
     }
 
-    /// E2, E3: 204, 404 and 410 mean gone; 401 and 403 only after an attempt without a definite
+    /// E2, E3: 204, 200, 404 and 410 mean gone; 401 and 403 only after an attempt without a definite
     /// answer; what is neither this nor a refusal stays open.
     #[test]
     fn what_vercel_says() {
-        for status in [204, 404, 410] {
+        for status in [200, 204, 404, 410] {
             assert_eq!(verdict(&reply(status, false), false), Verdict::Gone, "{status}");
         }
         for status in [400, 401, 403, 409] {
@@ -285,12 +285,18 @@ mod tests {
             assert_eq!(verdict(&reply(status, true), false), verdict_after, "{status}");
             assert_eq!(verdict(&reply(status, false), true), verdict_after, "{status}");
         }
-        for status in [200, 202, 302, 402, 422, 429] {
+        for status in [302, 402, 422, 429] {
             let open = Verdict::Open { unclear: false };
             assert_eq!(verdict(&reply(status, false), false), open, "{status}");
         }
         let silence = Reply { heard: Heard::Nothing("timed out".to_owned()), unclear: true };
         assert_eq!(verdict(&silence, false), Verdict::Open { unclear: true });
-        assert_eq!(verdict(&reply(503, true), false), Verdict::Open { unclear: true });
+        for status in [202, 206, 503] {
+            assert_eq!(verdict(&reply(status, true), false), Verdict::Open { unclear: true });
+        }
+        let unreached = Reply { heard: Heard::Unreached("refused".to_owned()), unclear: false };
+        for unclear in [false, true] {
+            assert_eq!(verdict(&unreached, unclear), Verdict::Open { unclear });
+        }
     }
 }

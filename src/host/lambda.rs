@@ -9,9 +9,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt as _, Full};
-use lambda_http::lambda_runtime::{self, LambdaEvent};
+use lambda_http::lambda_runtime::layers::TracingLayer;
+use lambda_http::lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime};
 use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::tower::ServiceBuilder;
+use lambda_http::tower::util::MapRequestLayer;
 use lambda_http::{Adapter, Body, Request, RequestExt as _, service_fn};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Deserialize;
@@ -20,6 +22,7 @@ use serde_json::json;
 
 use super::Failure;
 use crate::app::{App, SweepTime};
+use crate::config::{ConfigError, from_env, whole};
 use crate::error::BadRequest;
 use crate::http::Endpoint;
 
@@ -28,6 +31,7 @@ const MARGIN: Duration = Duration::from_secs(3);
 
 /// Answers events until Lambda ends the process.
 pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failure> {
+    check_environment()?;
     let handler = move |mut request: Request| {
         let app = app.clone();
         async move {
@@ -45,7 +49,45 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failu
             LambdaEvent::new(plain(endpoint, event), context)
         })
         .service(Adapter::from(service_fn(handler)));
-    lambda_runtime::run(service).await
+    let readable = MapRequestLayer::new(|invocation: LambdaInvocation| LambdaInvocation {
+        body: readable(invocation.body),
+        ..invocation
+    });
+    Runtime::new(service).layer(TracingLayer::new()).layer(readable).run().await
+}
+
+/// Checks what Lambda's runtime reads, and would panic without (S1). An emulator may leave it out.
+fn check_environment() -> Result<(), ConfigError> {
+    let read = |name| {
+        let value = whole(name, from_env(name))?;
+        value.ok_or_else(|| ConfigError::new(name, "is required"))
+    };
+    read("AWS_LAMBDA_FUNCTION_NAME")?;
+    read("AWS_LAMBDA_FUNCTION_VERSION")?;
+    let memory = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+    if read(memory)?.parse::<i32>().is_err() {
+        return Err(ConfigError::new(memory, "is not a number of MiB"));
+    }
+    let api = "AWS_LAMBDA_RUNTIME_API";
+    if read(api)?.parse::<http::uri::Authority>().is_err() {
+        return Err(ConfigError::new(api, "is not a host and a port"));
+    }
+    Ok(())
+}
+
+/// An event that can be read as JSON. A gateway hands a caller's bytes over as they came, in a header
+/// for one, and an event that is not UTF-8 is a function error. In its place comes the least that is
+/// told to be a request's (S2).
+fn readable(event: Bytes) -> Bytes {
+    if str::from_utf8(&event).is_ok() {
+        return event;
+    }
+    match Other::of(String::from_utf8_lossy(&event).as_bytes()) {
+        Other::Request => {
+            Bytes::from_static(br#"{"requestContext":"of an event that is not UTF-8"}"#)
+        }
+        Other::Schedule | Other::Unknown => event,
+    }
 }
 
 /// How long a sweep may take: until the deadline of its invocation, and no longer than elsewhere.
@@ -84,7 +126,7 @@ impl Other {
             #[serde(rename = "requestContext")]
             request_context: Option<IgnoredAny>,
         }
-        match serde_json::from_slice(event) {
+        match crate::json::from_slice(event) {
             Ok(Event { request_context: Some(_), .. }) => Self::Request,
             Ok(Event { source: Some(source), .. })
                 if ["aws.events", "aws.scheduler"].contains(&source.as_str()) =>

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::deletion::Cascade;
 use crate::error::BadRequest;
+use crate::json;
 
 /// What the body of Delete Installation says (B3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl Uninstall {
         let fields = if body.is_empty() {
             UninstallFields::default()
         } else {
-            serde_json::from_slice(body).map_err(|_| BadRequest::Body)?
+            json::from_slice(body).map_err(|_| BadRequest::Body)?
         };
         let cascade = match one("cascadeResourceDeletion", "boolean", &fields.cascade)? {
             None | Some(true) => Cascade::Yes,
@@ -120,7 +121,13 @@ mod tests {
                 "{no_object}"
             );
         }
-        assert_eq!(Uninstall::parse(b"{\"reason\":\"\xff\"}"), Err(BadRequest::Body));
+        for no_utf8 in [&b"{\"reason\":\"\xff\"}"[..], b"{\"other\":\"\xff\"}"] {
+            assert_eq!(Uninstall::parse(no_utf8), Err(BadRequest::Body));
+        }
+        assert_eq!(
+            Uninstall::parse(br#"{"\ud83d":1,"reason":"we move \ud83d"}"#),
+            said(Cascade::Yes, Some("we move \u{fffd}"))
+        );
         for (body, message) in [
             (
                 r#"{"cascadeResourceDeletion":"false"}"#,

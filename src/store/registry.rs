@@ -4,7 +4,8 @@
 //! there, and requires that no receipt of its deletion stands, nor its announcement is owed (C4, D4,
 //! G1). Backends in other languages write the same transactions: `docs/writing-the-table.md` has them.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::conditions::{absent, absent_or_expired, active};
 use super::evidence::parse_installation;
@@ -61,6 +62,7 @@ pub struct InstallationRecord {
     /// The team's slug.
     pub team_slug: Option<String>,
     /// The token that Vercel's API takes for it.
+    #[serde(default, deserialize_with = "access_token")]
     pub access_token: Option<Secret>,
     /// Whether its invoices are settled; `open` where it was never said (D1).
     pub billing: Option<BillingRecord>,
@@ -124,6 +126,15 @@ pub struct EnvVarRecord {
     pub project_id: String,
     /// Its name.
     pub key: String,
+}
+
+/// Reads a token that a header can carry. The error does not repeat it.
+fn access_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let Some(token) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(D::Error::custom("an access token is 1 or more visible ASCII characters"));
+    }
+    Ok(Some(Secret::new(token)))
 }
 
 /// Why a record is refused. Nothing of it was written.

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use reqwest::Url;
 use teardown::clock::Clock;
 use teardown::config::Config;
-use teardown::store::{self, Store};
+use teardown::store::{Aws, Store};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -148,7 +148,7 @@ async fn named_client(endpoint: Option<&Url>) -> anyhow::Result<Client> {
     if endpoint.is_some_and(is_loopback) {
         loader = with_local_defaults(loader);
     }
-    Ok(store::client(&store::aws_config(loader).await?))
+    Ok(Aws::load(loader).await?.dynamodb())
 }
 
 fn with_local_defaults(loader: ConfigLoader) -> ConfigLoader {

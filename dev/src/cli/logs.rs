@@ -16,7 +16,7 @@ use super::settings::variable;
 /// Sends logs to standard error.
 pub(super) fn to_stderr() -> anyhow::Result<()> {
     let asked = variable("RUST_LOG");
-    let mut filter = telemetry::filter(asked.as_deref())?;
+    let mut filter = telemetry::filter(asked.clone())?;
     if asked.is_none() {
         // It warns of every condition that does not hold, which is how deletions learn.
         filter = filter.with_target("dynoxide", LevelFilter::ERROR);

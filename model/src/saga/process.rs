@@ -115,6 +115,19 @@ impl Process {
         )
     }
 
+    /// Whether it saw a mark, or has left one.
+    pub(super) fn knows_a_doubt(&self) -> bool {
+        match self.at {
+            At::Beginning(seen)
+            | At::Marking(seen, _)
+            | At::Asking { seen, .. }
+            | At::Committing(seen, _) => seen.is_unclear(),
+            At::Withdrawing { unclear, .. } => unclear,
+            At::PuttingOff { unclear, .. } => unclear != Some(false),
+            _ => self.is_in_doubt(),
+        }
+    }
+
     /// The fencing token that it works under.
     pub(super) fn fence(&self) -> Option<u8> {
         match self.at {

@@ -71,6 +71,8 @@ pub struct State {
     pub(super) exists: bool,
     /// Whether Vercel was asked, has not answered, and may yet do it.
     pub(super) in_flight: bool,
+    /// Whether Vercel was asked under a mark that is known to anybody.
+    pub(super) sent: bool,
     /// Whether our side was deleted alone, since there was no token to ask with.
     pub(super) alone: bool,
     /// How often the configuration, and the installation, was deleted here.
@@ -191,6 +193,7 @@ impl State {
                 }),
                 exists: true,
                 in_flight: false,
+                sent: false,
                 alone: false,
                 commits: 0,
                 uninstalls: 0,
@@ -238,6 +241,9 @@ impl State {
         if let Some(intent) = &mut self.intent {
             intent.fence = number(intent.fence);
         }
+        self.sent &= self.installation.unclear
+            || self.intent.is_some_and(|intent| intent.unclear)
+            || self.processes.iter().any(Process::knows_a_doubt);
         // There is nothing to be told, or nothing any more.
         let done_nothing = self.exists && !self.in_flight;
         self.untold &= !done_nothing && !self.is_gone();

@@ -24,11 +24,13 @@ pub enum Answer {
     Unavailable,
     /// Nothing, whether it is done now, later or never. In one call it may be asked again.
     Silence,
+    /// It was not asked: no connection came up.
+    Unreached,
 }
 
 impl Answer {
     /// All that Vercel may say, whether it is true or not.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Done,
         Self::Gone,
         Self::Forbidden,
@@ -36,6 +38,7 @@ impl Answer {
         Self::TooMany,
         Self::Unavailable,
         Self::Silence,
+        Self::Unreached,
     ];
 }
 
@@ -48,7 +51,7 @@ impl Sagas {
         let installation = &mut state.installation;
         match action {
             Action::Go(index) => self.go(state, index)?,
-            Action::Answer(index, answer) => answered(state, index, answer)?,
+            Action::Answer(index, answer) => self.answered(state, index, answer)?,
             Action::Anew(index) => {
                 let process = &mut state.processes[index];
                 state.untold |= process.is_busy();
@@ -136,6 +139,8 @@ impl Sagas {
                 if let Some(intent) = &mut state.intent {
                     intent.unclear = true;
                 }
+                // The connection is up: it is sent with the mark, as far as anybody can tell.
+                state.sent |= !self.has(Flaw::MarkedFirst);
                 At::Asking { seen, fence, lost: false }
             }
             At::Asking { .. } | At::Ended(_) => return None,
@@ -231,6 +236,70 @@ impl Sagas {
         }
     }
 
+    /// Vercel answers, or cannot be asked.
+    fn answered(&self, state: &mut State, index: usize, answer: Answer) -> Option<()> {
+        let (seen, fence, lost) = match state.processes[index].at {
+            At::Asking { seen, fence, lost } => (seen, fence, lost),
+            // Before the mark.
+            At::Marking(seen, fence) if answer == Answer::Unreached => (seen, fence, false),
+            _ => return None,
+        };
+        let status = match answer {
+            Answer::Done if state.exists => {
+                state.exists = false;
+                Some(204)
+            }
+            Answer::Gone if !state.exists => Some(404),
+            Answer::Forbidden if !(state.exists && (lost || (seen.is_unclear() && state.sent))) => {
+                Some(403)
+            }
+            Answer::Conflict if state.exists => Some(409),
+            Answer::TooMany => Some(429),
+            Answer::Unavailable => Some(503),
+            Answer::Silence => {
+                if !lost {
+                    state.in_flight |= state.exists;
+                    state.sent = true;
+                    state.processes[index].at = At::Asking { seen, fence, lost: true };
+                    return Some(());
+                }
+                None
+            }
+            Answer::Unreached => None,
+            _ => return None,
+        };
+        state.sent |= answer != Answer::Unreached;
+        let heard = match status {
+            Some(status) => Heard::Answer { status, said: None, retry_after: None },
+            None if answer == Answer::Unreached => Heard::Unreached(String::new()),
+            None => Heard::Nothing(String::new()),
+        };
+        let is_unclear = match answer {
+            Answer::Unavailable | Answer::Silence => true,
+            Answer::Unreached => self.has(Flaw::UnreachedUnclear),
+            _ => false,
+        };
+        let unclear = lost || is_unclear;
+        let unclear_before = seen.is_unclear();
+        let process = &mut state.processes[index];
+        process.at = match verdict(&Reply { heard, unclear }, unclear_before) {
+            Verdict::Gone => {
+                process.heard = true;
+                At::Committing(seen, Some(fence))
+            }
+            Verdict::Refused => {
+                // What is on its way comes after that: Vercel contradicts itself.
+                state.untold |= state.in_flight;
+                let unclear = unclear_before || unclear;
+                At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
+            }
+            Verdict::Open { unclear: stored } => {
+                At::PuttingOff { fence, unclear: Some(stored), in_doubt: unclear }
+            }
+        };
+        Some(())
+    }
+
     /// Whether the intent's fencing token is this one. Under a flaw it need not be: whoever changes
     /// something then is noted.
     pub(super) fn held(&self, state: &mut State, fence: u8, flaw: Flaw) -> bool {
@@ -240,54 +309,6 @@ impl Sagas {
         }
         held || self.has(flaw)
     }
-}
-
-/// Vercel answers.
-fn answered(state: &mut State, index: usize, answer: Answer) -> Option<()> {
-    let At::Asking { seen, fence, lost } = state.processes[index].at else { return None };
-    let status = match answer {
-        Answer::Done if state.exists => {
-            state.exists = false;
-            Some(204)
-        }
-        Answer::Gone if !state.exists => Some(404),
-        Answer::Forbidden if !(state.exists && (lost || seen.is_unclear())) => Some(403),
-        Answer::Conflict if state.exists => Some(409),
-        Answer::TooMany => Some(429),
-        Answer::Unavailable => Some(503),
-        Answer::Silence => {
-            if !lost {
-                state.in_flight |= state.exists;
-                state.processes[index].at = At::Asking { seen, fence, lost: true };
-                return Some(());
-            }
-            None
-        }
-        _ => return None,
-    };
-    let heard = match status {
-        Some(status) => Heard::Answer { status, said: None, retry_after: None },
-        None => Heard::Nothing(String::new()),
-    };
-    let unclear = lost || status.is_none_or(|status| status >= 500);
-    let unclear_before = seen.is_unclear();
-    let process = &mut state.processes[index];
-    process.at = match verdict(&Reply { heard, unclear }, unclear_before) {
-        Verdict::Gone => {
-            process.heard = true;
-            At::Committing(seen, Some(fence))
-        }
-        Verdict::Refused => {
-            // What is on its way comes after that: Vercel contradicts itself.
-            state.untold |= state.in_flight;
-            let unclear = unclear_before || unclear;
-            At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
-        }
-        Verdict::Open { unclear: stored } => {
-            At::PuttingOff { fence, unclear: Some(stored), in_doubt: unclear }
-        }
-    };
-    Some(())
 }
 
 impl Process {

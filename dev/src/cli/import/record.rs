@@ -1,5 +1,6 @@
 //! A line as a record, and why it is none: without a value of the line, which may be a secret.
 
+use teardown::json;
 use teardown::store::registry::Record;
 
 /// The longest name that a message repeats: secrets are longer.
@@ -12,7 +13,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Record>, String> {
     if line.is_empty() {
         return Ok(None);
     }
-    serde_json::from_str(line).map(Some).map_err(|error| explain(&error))
+    json::from_slice(line.as_bytes()).map(Some).map_err(|error| explain(&error))
 }
 
 fn explain(error: &serde_json::Error) -> String {
@@ -83,9 +84,25 @@ mod tests {
                 r#"{"installation":{"id":"i","accountId":"a","billing":"paid"}}"#,
                 "unknown variant `paid`, expected `settled` or `open` (column 58)",
             ),
+            (
+                r#"{"installation":{"id":"i","accountId":"a","accessToken":""}}"#,
+                "an access token is 1 or more visible ASCII characters (column 59)",
+            ),
+            (
+                r#"{"installation":{"id":"i","accountId":"a","accessToken":"to ken\n"}}"#,
+                "an access token is 1 or more visible ASCII characters (column 67)",
+            ),
         ] {
             assert_eq!(refusal(line), reason, "{line}");
         }
+    }
+
+    /// B3: half of a surrogate pair in a name does not cost the line.
+    #[test]
+    fn half_of_a_surrogate_pair_is_read() {
+        let line = r#"{"resource":{"installationId":"i","id":"r","name":"db \ud83d"}}"#;
+        let Some(Record::Resource(resource)) = parse(line).unwrap() else { panic!("a resource") };
+        assert_eq!(resource.name.as_deref(), Some("db \u{fffd}"));
     }
 
     #[test]

@@ -1,0 +1,95 @@
+//! JSON that others wrote: requests, tokens, keys, Vercel's answers, lines to import.
+
+use std::borrow::Cow;
+
+use serde::de::{DeserializeOwned, Error as _};
+
+/// Reads JSON that somebody else wrote. It has to be UTF-8 (RFC 8259, section 8.1).
+///
+/// Half of a surrogate pair is read as U+FFFD, in names and in values (B3): JavaScript's
+/// `JSON.stringify` writes `\ud83d` for a text that was cut in the middle of an emoji.
+///
+/// # Errors
+///
+/// [`serde_json::Error`] where it is not JSON, or not what `T` needs.
+pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
+    let text = str::from_utf8(json).map_err(serde_json::Error::custom)?;
+    serde_json::from_slice(&whole_characters(text.as_bytes()))
+}
+
+/// The same JSON with the escape of U+FFFD for each half of a surrogate pair.
+fn whole_characters(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut whole = Cow::Borrowed(json);
+    let mut at = 0;
+    while let Some(escape) = json.get(at..).and_then(|rest| {
+        at += rest.iter().position(|byte| *byte == b'\\')?;
+        json.get(at..)
+    }) {
+        let is_pair = || matches!(escape.get(6..).and_then(code_unit), Some(0xDC00..=0xDFFF));
+        at += match code_unit(escape) {
+            Some(0xD800..=0xDBFF) if is_pair() => 12,
+            Some(0xD800..=0xDFFF) => {
+                whole.to_mut()[at..at + 6].copy_from_slice(br"\ufffd");
+                6
+            }
+            Some(_) => 6,
+            None => 2,
+        };
+    }
+    whole
+}
+
+/// The UTF-16 code unit that an escape such as `\ud83d` stands for.
+fn code_unit(escape: &[u8]) -> Option<u16> {
+    let digits = escape.strip_prefix(br"\u")?.get(..4)?;
+    digits.iter().try_fold(0, |unit, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        Some(unit << 4 | u16::try_from(digit).ok()?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// B3: half of a surrogate pair is U+FFFD, whichever half, wherever it stands; all else is as it
+    /// was written.
+    #[test]
+    fn half_of_a_pair_is_the_replacement_character() {
+        for (json, text) in [
+            (r#""we move \ud83d""#, "we move \u{fffd}"),
+            (r#""\uD83D\uDE00\uDE00""#, "\u{1f600}\u{fffd}"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+            (r#""\ud83d\n\ude00""#, "\u{fffd}\n\u{fffd}"),
+            (r#""\\ud83d""#, r"\ud83d"),
+            (r#""\\\ud83d""#, "\\\u{fffd}"),
+            (r#""\u00e4ä\"""#, "ää\""),
+        ] {
+            assert_eq!(from_slice::<String>(json.as_bytes()).unwrap(), text, "{json}");
+        }
+        let names: Value = from_slice(br#"{"a\udfff":{"\ud800":1}}"#).unwrap();
+        assert_eq!(names.to_string(), "{\"a\u{fffd}\":{\"\u{fffd}\":1}}");
+    }
+
+    /// B3: what is not JSON stays so.
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for json in ["\"\\u\"", "\"\\ud8\"", "\"\\ud83", "\"\\", "\\", "\\é", r#""\ud83d\u""#] {
+            assert!(from_slice::<Value>(json.as_bytes()).is_err(), "{json}");
+        }
+        assert!(from_slice::<Value>(b"{\"x\":\"\xff\"}").is_err(), "not UTF-8");
+    }
+
+    proptest! {
+        /// B3: JSON without half of a pair is read as `serde_json` reads it.
+        #[test]
+        fn all_else_is_read_as_ever(text in r#"["\\ud8DC0-9a-f{}:, é]{0,40}"#) {
+            if let Ok(read) = serde_json::from_str::<Value>(&text) {
+                prop_assert_eq!(from_slice::<Value>(text.as_bytes()).unwrap(), read);
+            }
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The AWS client: time-outs, retries, connections (F6). It knows no table and no item.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use aws_config::{ConfigLoader, SdkConfig};
+use aws_runtime::invocation_id::InvocationIdInterceptor;
+use aws_runtime::request_info::RequestInfoInterceptor;
+use aws_runtime::user_agent::UserAgentInterceptor;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::{ReconnectMode, RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{
+    ConfigBag, IdentityCache, Intercept, RuntimeComponents, SharedInterceptor,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_dynamodb::error::{BoxError, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
+};
+use aws_smithy_runtime_api::client::interceptors::disable_interceptor;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+
+use super::transaction;
+use crate::config::ConfigError;
+use crate::credentials::{self, RENEWED_BEFORE};
+use crate::error::{Cause, Error};
+use crate::outbound::{USER_AGENT, is_local};
+use crate::telemetry;
+
+/// How long a request waits for DynamoDB in all (F6).
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long one attempt may take. DynamoDB answers in milliseconds; what takes longer is lost, and
+/// the same transaction sent again finds out what became of it.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The first wait before an attempt is repeated; it doubles, with full jitter.
+const FIRST_BACKOFF: Duration = Duration::from_millis(25);
+
+/// The longest wait, so that 8 s hold a dozen attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// More attempts than [`PATIENCE`] has room for, so that time alone ends them.
+const MAX_ATTEMPTS: u32 = 100;
+
+/// The AWS environment, and the connections of all clients that are made with it.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    config: SdkConfig,
+    connections: Connections,
+}
+
+impl Aws {
+    /// Reads the AWS environment as every AWS SDK does; what the loader was given comes first.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where there is no region.
+    pub async fn load(loader: ConfigLoader) -> Result<Self, ConfigError> {
+        let connections = Connections::default();
+        // Each client has its own: a malformed AWS_RETRY_MODE would make the loader panic.
+        let loader = loader.retry_config(RetryConfig::standard());
+        let config = loader.http_client(connections.clone()).load().await;
+        if config.region().is_none() {
+            return Err(ConfigError::new("AWS_REGION", "is required"));
+        }
+        Ok(Self { config, connections })
+    }
+
+    /// The same environment, with sessions of the identity's role for credentials.
+    pub(crate) fn assume_role(self, identity: credentials::WebIdentity) -> Self {
+        let condemn = SharedInterceptor::permanent(Condemn(self.connections.clone()));
+        let config = credentials::assume_role(self.config, identity, condemn);
+        Self { config, ..self }
+    }
+
+    /// Makes the DynamoDB client: time-outs, retries that also cover cancelled transactions, and the
+    /// count of calls.
+    #[must_use]
+    pub fn dynamodb(&self) -> Client {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .build();
+        // Attempts are bounded by time (F6), and not by their number or by other requests' failures.
+        let retries = RetryConfig::standard()
+            .with_max_attempts(MAX_ATTEMPTS)
+            .with_initial_backoff(FIRST_BACKOFF)
+            .with_max_backoff(MAX_BACKOFF)
+            // A conflict says nothing against the connection; a broken one is not reused anyway.
+            .with_reconnect_mode(ReconnectMode::ReuseAllConnections);
+        let partition =
+            RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
+        // Set explicitly: otherwise the SDK derives it from all attempts' longest back-offs, on every
+        // call.
+        let identities =
+            IdentityCache::lazy().load_timeout(PATIENCE).buffer_time(RENEWED_BEFORE).build();
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.config)
+            .timeout_config(timeouts)
+            .identity_cache(identities)
+            .retry_config(retries)
+            .retry_partition(partition)
+            .retry_classifier(Conflicts)
+            // Answers are small and attempts are bounded: nothing here streams.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        // Permanent: nothing of ours is ever disabled, so it need not be looked up whether it is.
+        config.push_interceptor(SharedInterceptor::permanent(EachCall));
+        let condemn = Condemn(self.connections.clone());
+        config.push_interceptor(SharedInterceptor::permanent(condemn));
+        Client::from_conf(config.build())
+    }
+}
+
+/// Retries single writes that conflict with a transaction, and transactions that were cancelled for a
+/// reason that passes.
+#[derive(Debug)]
+struct Conflicts;
+
+impl ClassifyRetry for Conflicts {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(Result::err);
+        let passes = error.and_then(|error| error.as_operation_error()).is_some_and(|error| {
+            error.downcast_ref().is_some_and(transaction::passes)
+                || error.downcast_ref().is_some_and(transaction::read_passes)
+                || error
+                    .downcast_ref()
+                    .is_some_and(UpdateItemError::is_transaction_conflict_exception)
+                || error
+                    .downcast_ref()
+                    .is_some_and(DeleteItemError::is_transaction_conflict_exception)
+        });
+        if passes { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
+    }
+
+    fn name(&self) -> &'static str {
+        "conflicts"
+    }
+}
+
+/// What is of our own at each call: its attempts are counted, and it says who sends it in one header.
+/// The SDK's own four are long, made and signed for each attempt, and of no use to DynamoDB.
+#[derive(Debug)]
+struct EachCall;
+
+impl Intercept for EachCall {
+    fn name(&self) -> &'static str {
+        "each call"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let reason = "DynamoDB does without";
+        config
+            .interceptor_state()
+            .store_put(disable_interceptor::<UserAgentInterceptor>(reason))
+            .store_put(disable_interceptor::<InvocationIdInterceptor>(reason))
+            .store_put(disable_interceptor::<RequestInfoInterceptor>(reason));
+        Ok(())
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        context.request_mut().headers_mut().insert("user-agent", USER_AGENT);
+        Ok(())
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        telemetry::count_dynamodb_call();
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(Err(error)) = context.output_or_error() {
+            // Outside of `within` nobody waits for it.
+            let _ = LAST_FAILURE.try_with(|last| last.keep(telemetry::chain(error)));
+        }
+        Ok(())
+    }
+}
+
+/// Condemns the connections that an attempt could have had which timed out (F6).
+#[derive(Debug)]
+struct Condemn(Connections);
+
+/// The pool that an attempt takes its connection from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Generation(u64);
+
+impl Storable for Generation {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Intercept for Condemn {
+    fn name(&self) -> &'static str {
+        "condemn"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(self.0.pools().generation);
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(Err(error)) = context.output_or_error()
+            && error.is_timeout_error()
+            && let Some(generation) = config.load::<Generation>()
+        {
+            self.0.condemn(*generation);
+        }
+        Ok(())
+    }
+}
+
+/// The SDK's connections, by way of the proxy that the environment names (S3). Clones share them.
+///
+/// A freeze, a failed node or a lost NAT entry leaves connections that take a request and never
+/// answer, all of a pool at once. Whoever condemns one condemns its pool: the next attempt connects.
+#[derive(Clone, Debug, Default)]
+struct Connections(Arc<Mutex<Pools>>);
+
+/// A pool for each of the SDK's settings; two, since DynamoDB's and STS's time-outs differ.
+#[derive(Debug, Default)]
+struct Pools {
+    generation: Generation,
+    pools: Vec<(HttpConnectorSettings, SharedHttpConnector)>,
+}
+
+impl Connections {
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the pools of this generation up, unless another attempt has done so. Requests under way on
+    /// their connections go on.
+    fn condemn(&self, generation: Generation) {
+        let mut pools = self.pools();
+        if pools.generation == generation {
+            *pools = Pools { generation: Generation(generation.0 + 1), pools: Vec::new() };
+        }
+    }
+}
+
+impl HttpClient for Connections {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let mut pools = self.pools();
+        if let Some((_, pool)) = pools.pools.iter().find(|(of, _)| same(of, settings)) {
+            return pool.clone();
+        }
+        let pool = Pool { settings: settings.clone(), ..Pool::default() };
+        let pool = SharedHttpConnector::new(pool);
+        pools.pools.push((settings.clone(), pool.clone()));
+        pool
+    }
+}
+
+fn same(one: &HttpConnectorSettings, other: &HttpConnectorSettings) -> bool {
+    (one.connect_timeout(), one.read_timeout()) == (other.connect_timeout(), other.read_timeout())
+}
+
+/// Connections that are made when they are first needed: to others, and to this machine, which no
+/// proxy knows.
+#[derive(Debug)]
+struct Pool {
+    settings: HttpConnectorSettings,
+    others: OnceLock<Connector>,
+    local: OnceLock<Connector>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let settings = HttpConnectorSettings::builder().build();
+        Self { settings, others: OnceLock::new(), local: OnceLock::new() }
+    }
+}
+
+impl HttpConnector for Pool {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let is_local = request.uri().parse().is_ok_and(|url| is_local(&url));
+        let (slot, proxy) = if is_local {
+            (&self.local, ProxyConfig::disabled())
+        } else {
+            (&self.others, ProxyConfig::from_env())
+        };
+        let connector = slot.get_or_init(|| {
+            Connector::builder()
+                .connector_settings(self.settings.clone())
+                .proxy_config(proxy)
+                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+                .build()
+        });
+        connector.call(request)
+    }
+}
+
+tokio::task_local! {
+    static LAST_FAILURE: LastFailure;
+}
+
+/// The error of the last attempt that failed, if one did. Clones share it.
+#[derive(Clone, Debug, Default)]
+struct LastFailure(Arc<Mutex<Option<String>>>);
+
+impl LastFailure {
+    fn keep(&self, error: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// DynamoDB did not let us through in time (F6).
+#[derive(Debug, thiserror::Error)]
+enum GivenUp {
+    #[error("given up after {} ms; the last attempt: {last}", .time.as_millis())]
+    AfterFailures { time: Duration, last: String },
+    #[error("no answer within {} ms", .0.as_millis())]
+    Silence(Duration),
+}
+
+/// Waits for DynamoDB for so long at most.
+///
+/// # Errors
+///
+/// [`Error::StoreUnavailable`] with the error of the last attempt where the time is over.
+pub(super) async fn within<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    // What waits in what waits has one last failure with it.
+    let last = LAST_FAILURE.try_with(Clone::clone).unwrap_or_default();
+    let ended = tokio::time::timeout(time, work);
+    LAST_FAILURE.scope(last.clone(), ended).await.unwrap_or_else(|_| {
+        let cause = match last.take() {
+            Some(last) => GivenUp::AfterFailures { time, last },
+            None => GivenUp::Silence(time),
+        };
+        Err(Error::StoreUnavailable(cause.into()))
+    })
+}
+
+/// What an error of the SDK means to a caller. The SDK has repeated what can be repeated by then.
+pub(super) fn store_error<E>(error: SdkError<E>) -> Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let unavailable = matches!(
+        error,
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_)
+    );
+    let refused = credentials::is_refused(&error);
+    let cause: Cause = error.into();
+    if unavailable && !refused { Error::StoreUnavailable(cause) } else { Error::Internal(cause) }
+}

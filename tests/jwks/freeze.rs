@@ -1,0 +1,97 @@
+//! Keys on hosts that freeze the process after each answer, and keys that others write oddly (A7).
+
+use std::pin::pin;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::FutureExt as _;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use serde_json::json;
+use teardown::app::App;
+use teardown::auth::jwks::AfterAnswer;
+use teardown::{Endpoint, app};
+use teardown_dev::issuer::Issuer;
+use teardown_dev::server;
+
+use super::{KeyServer, Mode, R1, ask, ask_as, good};
+use crate::world::{ISSUER, World, serve, user};
+
+/// A world whose endpoints may be frozen after each answer: what they begin and do not wait for never
+/// ends.
+async fn freezing_world(server: &KeyServer) -> World {
+    let mut world = server.warm_world().await;
+    let store = world.proxied().await;
+    let app = App::on_host(&world.config, store, world.clock.clone(), AfterAnswer::MayFreeze);
+    world.url = serve(server::endpoints(app)).await;
+    world
+}
+
+/// A7: a key that was withdrawn is refused by the first request that finds the keys due: it waits for
+/// them, since nothing goes on after its answer.
+#[tokio::test]
+async fn a_withdrawn_key_is_refused_after_10_minutes() {
+    let next = Issuer::generate().unwrap();
+    let server = KeyServer::start(Mode::Serve(next.jwks())).await;
+    let world = freezing_world(&server).await;
+    assert_eq!((ask(&world).await.status, server.hits()), (204, 0));
+    world.clock.advance(Duration::from_mins(10));
+    let reply = ask(&world).await;
+    assert_eq!(reply.message(), "the token's key is not one of the issuer's");
+    assert_eq!((reply.status, server.hits()), (403, 1));
+    assert_eq!((ask_as(&world, &next).await.status, server.hits()), (204, 1));
+}
+
+/// A7: a request with a known key waits for a second at most, and once in 30 s: an issuer that hangs is
+/// not felt by the others.
+#[tokio::test]
+async fn a_known_key_waits_for_a_second_at_most() {
+    let next = Issuer::generate().unwrap();
+    let server = KeyServer::start(Mode::Hang).await;
+    let world = freezing_world(&server).await;
+    world.clock.advance(Duration::from_mins(10));
+    for _ in 0..5 {
+        assert_eq!(ask(&world).await.status, 204, "the issuer hangs");
+    }
+    // The fetch of the first is under way still: had each waited for it, it would be over.
+    server.now(Mode::Serve(next.jwks()));
+    assert_eq!((ask_as(&world, &next).await.status, server.hits()), (204, 1));
+}
+
+/// A7: where Vercel lets go on what it is told of, it is told of a fetch that is under way.
+#[tokio::test]
+async fn a_fetch_is_handed_to_the_host() {
+    let server = KeyServer::start(Mode::Hang).await;
+    let world = server.warm_world().await;
+    let app = world.process().await;
+    world.clock.advance(Duration::from_mins(10));
+    let request = http::Request::delete(R1)
+        .header("authorization", format!("Bearer {}", world.token(&user("icfg_1"))))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let (answer, follow_up) = app.handle_and_follow_up(Endpoint::DeleteResource, request).await;
+    assert_eq!(answer.status(), 204, "nobody waits for it");
+    let mut follow_up = pin!(follow_up.map(app::FollowUp::run).unwrap());
+    assert!(follow_up.as_mut().now_or_never().is_none(), "it is under way");
+    server.now(good());
+    follow_up.await;
+    assert_eq!(server.hits(), 1);
+}
+
+/// A7: `n` and `e` are numbers, whatever zero octets a library writes before them.
+#[tokio::test]
+async fn a_number_may_begin_with_zero() {
+    let padded = |encoded: &str, zeros: usize| {
+        let octets = URL_SAFE_NO_PAD.decode(encoded).unwrap();
+        URL_SAFE_NO_PAD.encode([vec![0; zeros], octets].concat())
+    };
+    for (zeros_of_n, zeros_of_e) in [(1, 0), (0, 1), (4, 5)] {
+        let mut key = ISSUER.jwk();
+        key["n"] = json!(padded(key["n"].as_str().unwrap(), zeros_of_n));
+        key["e"] = json!(padded(key["e"].as_str().unwrap(), zeros_of_e));
+        let server = KeyServer::start(Mode::Serve(json!({ "keys": [key] }))).await;
+        let world = server.cold_world().await;
+        assert_eq!(ask(&world).await.status, 204, "{zeros_of_n} {zeros_of_e}");
+    }
+}

@@ -1,0 +1,182 @@
+//! Vercel that cannot be reached: what never left this machine leaves no doubt, so that a 403 after it
+//! is a refusal (E2, E3).
+
+use std::time::Duration;
+
+use futures_util::future::{Either, join_all, select};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use reqwest::Url;
+use serde_json::{Value, json};
+use teardown::app::App;
+use teardown::config::Config;
+use teardown_dev::server;
+use tokio::net::TcpListener;
+
+use crate::configuration::{C1, world};
+use crate::outside::Answer;
+use crate::process::{DELETE_CONFIGURATION, free_port, start};
+use crate::wire::{empty, listen};
+use crate::world::{World, http_client, serve, user};
+
+/// The endpoints of this world, but for where Vercel's API is.
+async fn with_api(world: &World, api: &str) -> App {
+    let config = Config { vercel_api_url: Url::parse(api).unwrap(), ..world.config.clone() };
+    App::with_store(&config, world.proxied().await, world.clock.clone())
+}
+
+/// The status and the code of a Delete Configuration that is sent to endpoints elsewhere.
+async fn delete(world: &World, endpoints: &str) -> (u16, String) {
+    let token = world.token(&user("icfg_1"));
+    let answer = http_client().delete(format!("{endpoints}{C1}")).bearer_auth(token).send();
+    let answer = answer.await.unwrap();
+    let status = answer.status().as_u16();
+    let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    (status, body["error"]["code"].as_str().unwrap().to_owned())
+}
+
+/// Vercel is there again and refuses: nothing is gone, and the provider is told nothing.
+async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
+    let intent = &world.items("icfg_1").await["work#configuration"];
+    assert_eq!(intent["unclear"], false, "{what}: {intent}");
+    world.clock.advance(Duration::from_mins(1));
+    world.vercel.script([Answer::Status(403)]);
+    if sweeps {
+        assert_eq!(world.sweep().await, [1, 1, 0, 0], "{what}: withdrawn");
+    } else {
+        let refused = world.delete(C1).send().await;
+        assert_eq!(refused.error(), (409, "upstream_refused"), "{what}");
+    }
+    assert_eq!(world.vercel.heard().len(), 1, "{what}");
+    assert!(!world.items("icfg_1").await.contains_key("work#configuration"), "{what}");
+    assert!(world.is_live("icfg_1", "db_1").await, "{what}");
+    world.sweep_all().await;
+    assert!(world.provider.heard().is_empty(), "{what}");
+}
+
+/// E2: whatever keeps a request from being sent, it leaves no doubt.
+#[tokio::test]
+async fn what_was_not_sent_leaves_no_doubt() {
+    // It speaks HTTP where TLS is to begin.
+    let (plain, _) = listen(async |_| Ok(empty(204))).await;
+    let apis = [
+        ("refused", "http://127.0.0.1:1".to_owned()),
+        ("no such name", "https://vercel.invalid".to_owned()),
+        ("TLS fails", plain.replace("http:", "https:")),
+    ];
+    join_all(apis.iter().flat_map(|api| [(api, false), (api, true)]).map(
+        async |((what, api), sweeps)| {
+            let world = world().await;
+            let elsewhere = serve(server::endpoints(with_api(&world, api).await)).await;
+            let reply = delete(&world, &elsewhere).await;
+            assert_eq!(reply, (503, "upstream_unavailable".to_owned()), "{what}");
+            let intent = &world.items("icfg_1").await["work#configuration"];
+            let reason = intent["last_error"].as_str().unwrap();
+            assert!(reason.starts_with("Vercel was not asked: "), "{what}: {reason}");
+            is_refused_afterwards(&world, what, sweeps).await;
+        },
+    ))
+    .await;
+}
+
+/// E2: neither does a request that cannot be built, with a token that no header can carry.
+#[tokio::test]
+async fn what_cannot_be_built_leaves_no_doubt() {
+    let world = world().await;
+    let mut token = world.items("icfg_1").await["#token"].clone();
+    let right = token["accessToken"].clone();
+    token["accessToken"] = json!("two\nlines");
+    world.put(token.clone()).await;
+    assert_eq!(world.delete(C1).send().await.error(), (503, "upstream_unavailable"));
+    assert!(world.vercel.heard().is_empty());
+    token["accessToken"] = right;
+    world.put(token).await;
+    is_refused_afterwards(&world, "a token with a line break", false).await;
+}
+
+/// E2: an attempt that was sent stays in doubt, though Vercel cannot be reached any more after it.
+#[tokio::test]
+async fn what_was_sent_stays_in_doubt() {
+    let world = world().await;
+    let lost = [Answer::EffectThenReset, Answer::Reset, Answer::Reset];
+    world.vercel.script(lost);
+    assert_eq!(world.delete(C1).send().await.status, 503);
+    let unreachable = serve(server::endpoints(with_api(&world, "http://127.0.0.1:1").await)).await;
+    assert_eq!(delete(&world, &unreachable).await.0, 503);
+    assert_eq!(world.items("icfg_1").await["work#configuration"]["unclear"], true);
+    assert_eq!(world.delete(C1).send().await.status, 204, "403 means gone");
+}
+
+/// E2, F5: a process that dies while it connects leaves no doubt: it is marked only once the connection
+/// is up.
+#[tokio::test]
+async fn who_dies_while_connecting_leaves_no_doubt() {
+    for sweeps in [false, true] {
+        let world = world().await;
+        // It takes the connection, and never begins TLS.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let app = with_api(&world, &format!("https://{}", silent.local_addr().unwrap())).await;
+        let request = http::Request::delete(C1)
+            .header("authorization", format!("Bearer {}", world.token(&user("icfg_1"))))
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let asking = Box::pin(app.handle(teardown::Endpoint::DeleteConfiguration, request));
+        match select(asking, Box::pin(silent.accept())).await {
+            Either::Left((answer, _)) => panic!("it is not connected yet: {answer:?}"),
+            Either::Right((_connected, dying)) => drop(dying),
+        }
+        is_refused_afterwards(&world, "it died", sweeps).await;
+    }
+}
+
+/// E2, S3: a proxy that refuses to connect leaves no doubt, and all calls outward go by it, DynamoDB's
+/// too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_refuses_leaves_no_doubt() {
+    let world = world().await;
+    let upstream = world.dynamodb_url.clone();
+    let (proxy, _) = listen(move |request| {
+        let upstream = upstream.clone();
+        async move {
+            if request.method() == hyper::Method::CONNECT {
+                return Ok(empty(403));
+            }
+            assert_eq!(request.uri().host(), Some("dynamodb.invalid"));
+            Ok(relay(&upstream, request).await)
+        }
+    })
+    .await;
+    let port = free_port();
+    let mut variables = world.environment();
+    variables.extend([
+        ("VERCEL_DEV_PORT", port.to_string()),
+        ("VERCEL_API_URL", "https://vercel.invalid".to_owned()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamodb.invalid".to_owned()),
+        ("HTTP_PROXY", proxy.clone()),
+        ("HTTPS_PROXY", proxy),
+    ]);
+    let mut function = start(DELETE_CONFIGURATION, variables);
+    function.line();
+    let reply = delete(&world, &format!("http://127.0.0.1:{port}")).await;
+    assert_eq!(reply, (503, "upstream_unavailable".to_owned()), "{}", function.end());
+    is_refused_afterwards(&world, "the proxy refused", false).await;
+}
+
+/// Sends a request on, and its answer back.
+async fn relay(
+    upstream: &str,
+    request: hyper::Request<hyper::body::Incoming>,
+) -> hyper::Response<Full<Bytes>> {
+    use http_body_util::BodyExt as _;
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let mut headers = head.headers;
+    headers.remove("host");
+    let sent = http_client().post(upstream).headers(headers).body(body).send().await.unwrap();
+    let mut answer = hyper::Response::new(Full::default());
+    *answer.status_mut() = sent.status();
+    let kind = sent.headers()["content-type"].clone();
+    answer.headers_mut().insert("content-type", kind);
+    *answer.body_mut() = Full::new(sent.bytes().await.unwrap());
+    answer
+}
