@@ -15,7 +15,7 @@ use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use teardown::Endpoint;
-use teardown_dev::issuer::Issuer;
+use teardown_cli::issuer::Issuer;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -76,7 +76,7 @@ fn every_link_leads_somewhere() {
 }
 
 /// The code of the receivers and the backend on the pages is that of the files that are compiled: by
-/// cargo, and by `hosts/vercel/check-build`.
+/// cargo, and by `deploy/vercel/check-build`.
 #[test]
 fn the_pages_have_the_code_that_is_compiled() {
     let mut shown = BTreeSet::new();
@@ -89,7 +89,7 @@ fn the_pages_have_the_code_that_is_compiled() {
             shown.insert(path.to_owned());
         }
     }
-    let compiled = ["dev/examples/receiver.rs", "docs/receiver.ts", "docs/register.ts"];
+    let compiled = ["tools/cli/examples/receiver.rs", "docs/receiver.ts", "docs/register.ts"];
     assert_eq!(shown, BTreeSet::from(compiled.map(str::to_owned)));
 }
 

@@ -1,10 +1,10 @@
-//! The seeds in `fuzz/seeds` and mutations of them, against what must hold whatever is sent; and
+//! The seeds in `tools/fuzz/seeds` and mutations of them, against what must hold whatever is sent; and
 //! inputs too large to keep.
 //!
 //! The mutations are the same in every run. `FUZZ_SECONDS=600` goes on for that long in each target,
 //! with others in every run.
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../tools/fuzz/src/lib.rs"]
 mod targets;
 
 use std::fs;
@@ -25,7 +25,7 @@ const BATCH: u32 = 20;
 
 /// The seeds of a target, by name.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/fuzz/seeds").join(target);
     let mut seeds: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| {

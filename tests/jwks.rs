@@ -12,7 +12,7 @@ use axum::http::{Response, StatusCode};
 use futures_util::future::join_all;
 use futures_util::stream;
 use serde_json::{Value, json};
-use teardown_dev::issuer::Issuer;
+use teardown_cli::issuer::Issuer;
 use tokio::sync::watch;
 
 use crate::world::{ISSUER, Reply, World, serve, user};

@@ -1,4 +1,4 @@
-//! The function binaries on Lambda, by the events that AWS sends: `hosts/lambda/events`.
+//! The function binaries on Lambda, by the events that AWS sends: `deploy/lambda/events`.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn recorded(event: &str) -> Value {
 
 /// A request to an HTTP API whose one route is `$default`.
 fn http_api(method: &str, path: &str, token: &str) -> Value {
-    let mut event = recorded(include_str!("../hosts/lambda/events/http-api.json"));
+    let mut event = recorded(include_str!("../deploy/lambda/events/http-api.json"));
     event["rawPath"] = json!(path);
     event["requestContext"]["http"]["path"] = json!(path);
     event["requestContext"]["http"]["method"] = json!(method);
@@ -24,7 +24,7 @@ fn http_api(method: &str, path: &str, token: &str) -> Value {
 
 /// A request to the stage `prod` of a REST API whose one resource is `/{proxy+}`.
 fn rest_api(method: &str, path: &str, token: &str) -> Value {
-    let mut event = recorded(include_str!("../hosts/lambda/events/rest-api.json"));
+    let mut event = recorded(include_str!("../deploy/lambda/events/rest-api.json"));
     event["path"] = json!(path);
     event["httpMethod"] = json!(method);
     event["requestContext"]["path"] = json!(format!("/prod{path}"));
@@ -37,7 +37,7 @@ fn rest_api(method: &str, path: &str, token: &str) -> Value {
 
 /// A request through a load balancer.
 fn load_balancer(method: &str, path: &str, token: &str) -> Value {
-    let mut event = recorded(include_str!("../hosts/lambda/events/load-balancer.json"));
+    let mut event = recorded(include_str!("../deploy/lambda/events/load-balancer.json"));
     event["path"] = json!(path);
     event["httpMethod"] = json!(method);
     event["headers"]["authorization"] = json!(format!("Bearer {token}"));
@@ -45,7 +45,7 @@ fn load_balancer(method: &str, path: &str, token: &str) -> Value {
 }
 
 fn schedule() -> Value {
-    recorded(include_str!("../hosts/lambda/events/schedule.json"))
+    recorded(include_str!("../deploy/lambda/events/schedule.json"))
 }
 
 async fn start(world: &World, binary: &str) -> Lambda {

@@ -1,4 +1,4 @@
-//! The deletion protocol, model-checked: `model/` says what is checked and what is not.
+//! The deletion protocol, model-checked: `tools/model/` says what is checked and what is not.
 //!
 //! Each condition of each transaction is dropped once, and what belongs together written apart: the
 //! property that is named here catches it. What takes longer is ignored; `.ci/run` does it, too.

@@ -1,7 +1,7 @@
 //! Who may delete: tokens and what they stand for (A), and the order of the checks (A8).
 
 use serde_json::{Value, json};
-use teardown_dev::issuer::Issuer;
+use teardown_cli::issuer::Issuer;
 
 use crate::world::{ISSUER, World, account, system, user};
 

@@ -1,4 +1,4 @@
-//! `cargo dev`, as it is typed.
+//! The tool `teardown`, as it is typed: `cargo dev`.
 
 mod owed_work;
 
@@ -21,7 +21,7 @@ fn dev(arguments: &[&str]) -> Command {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "teardown-dev"]);
+        build.args(["build", "--quiet", "--package", "teardown-cli"]);
         assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
     });
     let mut command = Command::new(env!("CARGO"));
@@ -50,6 +50,14 @@ fn dev(arguments: &[&str]) -> Command {
 
 fn run(arguments: &[&str]) -> Output {
     dev(arguments).output().unwrap()
+}
+
+/// What a shell prints that is given this script, in the folder of the project.
+fn shell(script: &str) -> String {
+    let mut sh = Command::new("sh");
+    let output = sh.args(["-ec", script]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+    text(&output.stdout).to_owned()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -133,21 +141,22 @@ impl Tool {
         run(&[&["--port", self.port()], arguments].concat())
     }
 
-    /// Does what its `curl` lines say, without `curl`; the statuses.
+    /// Pastes its `curl` commands into a shell, which has another `curl`; the statuses.
     async fn paste(&self) -> Vec<u16> {
         let mut statuses = Vec::new();
-        for line in self.welcome.lines().filter(|line| line.starts_with("curl ")) {
-            // What stands in quotes, and what stands before it.
-            let words: Vec<_> = line.split('\'').collect();
-            let mut request = match words[0] {
-                "curl -i -X DELETE " => http_client().delete(words[1]),
-                "curl -i " => http_client().get(words[1]),
-                other => panic!("{other} in {line}"),
+        let welcome = self.welcome.replace("\\\n", "");
+        for line in welcome.lines().filter(|line| line.starts_with("curl ")) {
+            let said = shell(&format!("curl() {{ printf '%s\\0' \"$@\"; }}; {line}"));
+            let mut words = said.split_terminator('\0').skip_while(|word| *word == "-i");
+            let (method, url) = match words.next().unwrap() {
+                "-X" => (words.next().unwrap(), words.next().unwrap()),
+                url => ("GET", url),
             };
-            for pair in words[2..].chunks_exact(2) {
-                request = match (pair[0].trim(), pair[1].split_once(": ")) {
+            let mut request = http_client().request(method.parse().unwrap(), url);
+            while let (Some(option), Some(value)) = (words.next(), words.next()) {
+                request = match (option, value.split_once(": ")) {
                     ("-H", Some((name, value))) => request.header(name, value),
-                    ("-d", _) => request.body(pair[1].to_owned()),
+                    ("-d", _) => request.body(value.to_owned()),
                     other => panic!("{other:?} in {line}"),
                 };
             }
@@ -170,7 +179,10 @@ async fn the_printed_lines_work() {
     let file = folder.path().join("dev.db");
     for _ in 0..2 {
         let mut tool = Tool::start(&["--data", file.to_str().unwrap()]);
-        assert_eq!(tool.paste().await, [204, 204, 200, 204, 200]);
+        let lines: Vec<_> = tool.welcome.lines().collect();
+        assert!(lines.len() <= 24, "it fits on a screen: {}", tool.welcome);
+        assert!(lines.iter().all(|line| line.len() <= 110), "{}", tool.welcome);
+        assert_eq!(tool.paste().await, [204, 200, 204, 200]);
         let interrupt = Command::new("kill").args(["-INT", &tool.child.id().to_string()]).status();
         assert!(interrupt.unwrap().success());
         assert_eq!(tool.child.wait().unwrap().code(), Some(0));

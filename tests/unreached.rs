@@ -10,7 +10,7 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use teardown::app::App;
 use teardown::config::Config;
-use teardown_dev::server;
+use teardown_cli::server;
 use tokio::net::TcpListener;
 
 use crate::configuration::{C1, world};

@@ -14,9 +14,9 @@ use teardown::config::Config;
 use teardown::ids::InstallationId;
 use teardown::store::Store;
 use teardown::store::registry::{Record, RegisterError};
-use teardown_dev::embedded::local_client;
-use teardown_dev::issuer::Issuer;
-use teardown_dev::server;
+use teardown_cli::embedded::local_client;
+use teardown_cli::issuer::Issuer;
+use teardown_cli::server;
 use tokio::net::TcpListener;
 
 pub use self::call::{Call, Reply};

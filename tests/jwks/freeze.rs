@@ -12,8 +12,8 @@ use serde_json::json;
 use teardown::app::App;
 use teardown::auth::jwks::AfterAnswer;
 use teardown::{Endpoint, app};
-use teardown_dev::issuer::Issuer;
-use teardown_dev::server;
+use teardown_cli::issuer::Issuer;
+use teardown_cli::server;
 
 use super::{KeyServer, Mode, R1, ask, ask_as, good};
 use crate::world::{ISSUER, World, serve, user};

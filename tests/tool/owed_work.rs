@@ -1,7 +1,7 @@
 //! What deletions owe, and those to whom they owe it, in `cargo dev`.
 
 use aws_sdk_dynamodb::types::AttributeValue::{M, N, S};
-use teardown_dev::embedded::local_client;
+use teardown_cli::embedded::local_client;
 
 use super::{Tool, text};
 use crate::world::http_client;

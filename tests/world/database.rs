@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::Client;
 use teardown::store::table;
-use teardown_dev::embedded::{Embedded, local_client};
+use teardown_cli::embedded::{Embedded, local_client};
 
 /// The address of the DynamoDB that all worlds share, such as `http://127.0.0.1:8000`; none where
 /// each has an embedded one.

@@ -1,0 +1,327 @@
+"""Holds the templates against the code: what stands in both must be the same in both."""
+
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBLEMS = []
+
+
+def must(condition, problem):
+    if not condition:
+        PROBLEMS.append(problem)
+
+
+def equal(what, in_template, in_code):
+    must(in_template == in_code, f"{what}: {in_template} in the template, {in_code} in the code")
+
+
+def source(path):
+    """A source without its tests."""
+    return (ROOT / path).read_text().split("#[cfg(test)]")[0]
+
+
+def found(pattern, text, what):
+    """All matches, at least one: a check that finds nothing to check has to fail."""
+    matches = re.findall(pattern, text, re.DOTALL)
+    if not matches:
+        sys.exit(f"deploy/aws/agree.py no longer understands {what}")
+    return matches
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms: `!Ref Table` becomes `{"Ref": "Table"}`."""
+
+    def compose_node(self, parent, index):
+        # CloudFormation takes no aliases.
+        must(not self.check_event(yaml.AliasEvent), "a template has a YAML alias")
+        return super().compose_node(parent, index)
+
+
+def short_form(loader, tag, node):
+    kinds = {"scalar": loader.construct_scalar, "sequence": loader.construct_sequence}
+    construct = kinds.get(node.id, loader.construct_mapping)
+    value = construct(node) if node.id == "scalar" else construct(node, deep=True)
+    return {tag: value}
+
+
+Loader.add_multi_constructor("!", short_form)
+
+
+def template(name):
+    return yaml.load((ROOT / "deploy/aws" / name).read_text(), Loader)
+
+
+def of_type(resources, kind):
+    return {name: it for name, it in resources.items() if it["Type"] == kind}
+
+
+LAMBDA = template("template.yaml")
+VERCEL = template("vercel.yaml")
+RESOURCES = LAMBDA["Resources"]
+FUNCTIONS = of_type(RESOURCES, "AWS::Serverless::Function")
+
+
+def the_table():
+    """src/store/table.rs"""
+    code = source("src/store/table.rs")
+    create = found(r"async fn create_table\((.*?)\n}", code, "create_table")[0]
+    index, table = found(r"(GlobalSecondaryIndex::builder.*?)(let sent = .*)", create, "create_table")[0]
+    keys = lambda text: [
+        {"AttributeName": name, "KeyType": kind.upper()}
+        for name, kind in found(r'key\("(\w+)", KeyType::(\w+)\)', text, "a key schema")
+    ]
+    constant = lambda name: found(rf'{name}: &str = "(\w+)"', code, name)[0]
+    projection = found(r"ProjectionType::(\w+)", index, "the projection")[0]
+    billing = found(r"BillingMode::(\w+)", table, "the billing mode")[0]
+    upper = lambda name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+    made = {
+        "BillingMode": upper(billing),
+        "AttributeDefinitions": [
+            {"AttributeName": name, "AttributeType": kind}
+            for name, kind in found(r'attribute\("(\w+)", ScalarAttributeType::(\w)\)', table, "attributes")
+        ],
+        "KeySchema": keys(table),
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": constant("DUE_INDEX"),
+                "KeySchema": keys(index),
+                "Projection": {"ProjectionType": upper(projection)},
+            }
+        ],
+        "TimeToLiveSpecification": {"AttributeName": constant("TTL_ATTRIBUTE"), "Enabled": True},
+        # What cargo dev table leaves to people.
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        "DeletionProtectionEnabled": True,
+        "TableName": {"Ref": "TableName"},
+    }
+    default = found(r'read\("TABLE_NAME"\).*?"(\w+)"', source("src/config.rs"), "TABLE_NAME")[0]
+    for name, of in (("template.yaml", LAMBDA), ("vercel.yaml", VERCEL)):
+        tables = of_type(of["Resources"], "AWS::DynamoDB::Table")
+        equal(f"{name}: tables", sorted(tables), ["Table"])
+        for table in tables.values():
+            properties = table["Properties"]
+            for key in sorted(made.keys() | properties.keys()):
+                equal(f"{name}: the table's {key}", properties.get(key), made.get(key))
+            for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
+                must(table.get(policy) == "Retain", f"{name}: the table's {policy} is not Retain")
+        equal(f"{name}: TABLE_NAME", of["Parameters"]["TableName"]["Default"], default)
+
+
+def binary(name):
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def the_routes():
+    """src/http/mod.rs: `Endpoint`; Cargo.toml: the binaries."""
+    http = source("src/http/mod.rs")
+    patterns = found(r"fn pattern\(self\).*?\{(.*?)\n    }", http, "Endpoint::pattern")[0]
+    patterns = dict(found(r'Self::(\w+) => "(.*?)"', patterns, "Endpoint::pattern"))
+    deletes = found(r"Route::Delete\(_\) => Method::(\w+)", http, "route_request")[0]
+    expected = {
+        name: {(deletes, path)} if name != "Sweep" else set() for name, path in patterns.items()
+    }
+    routes = {}
+    for name, function in FUNCTIONS.items():
+        events = function["Properties"]["Events"].values()
+        routes[name] = set()
+        for event in events:
+            properties = event["Properties"]
+            if event["Type"] == "HttpApi":
+                routes[name].add((properties["Method"], properties["Path"]))
+                equal(f"{name}: payload format", properties.get("PayloadFormatVersion"), "2.0")
+                equal(f"{name}: API", properties.get("ApiId"), {"Ref": "Api"})
+            else:
+                must(name == "Sweep" and event["Type"] == "Schedule", f"{name}: a {event['Type']}")
+                must("Input" not in properties, "Sweep: the schedule's own event is what it takes")
+        if name == "Sweep":
+            schedules = [event["Properties"]["Schedule"] for event in events]
+            equal("Sweep: schedules", schedules, ["rate(5 minutes)"])
+    equal("routes", routes, expected)
+    others = [name for name in RESOURCES if RESOURCES[name]["Type"].startswith("AWS::ApiGateway")]
+    equal("routes beside the functions' own", others, [])
+    equal("the stage", RESOURCES["Api"]["Properties"]["StageName"], "$default")
+    binaries = found(r'\[\[bin\]\]\nname = "(\w+)"', (ROOT / "Cargo.toml").read_text(), "Cargo.toml")
+    built = [function["Properties"]["CodeUri"] for function in FUNCTIONS.values()]
+    zips = [f"../../target/lambda/{name}/bootstrap.zip" for name in binaries]
+    equal("CodeUri", sorted(built), sorted(zips))
+    # cfn-lint does not look into Globals.
+    common = LAMBDA["Globals"]["Function"]
+    equal("how all are run", [common.get(key) for key in ("Runtime", "Architectures", "Handler")],
+          ["provided.al2023", ["arm64"], "bootstrap"])
+    for name, function in FUNCTIONS.items():
+        own = {"Runtime", "Architectures", "Handler"} & function["Properties"].keys()
+        must(not own, f"{name}: {sorted(own)} of its own")
+        must(f"/{binary(name)}/" in function["Properties"]["CodeUri"], f"{name}: another's CodeUri")
+
+
+def the_variables():
+    """src/config.rs; RUST_LOG is in src/telemetry.rs."""
+    known = set(found(r'read\("(\w+)"\)', source("src/config.rs"), "the variables"))
+    known |= set(found(r'from_env\("(\w+)"\)', source("src/telemetry.rs"), "RUST_LOG"))
+    required = set(found(r'missing\("(\w+)"\)', source("src/config.rs"), "what is required"))
+    # Required where the other one is given; the sweep's alone.
+    required -= {"PROVIDER_URL", "PROVIDER_SECRET", "CRON_SECRET"}
+    common = LAMBDA["Globals"]["Function"]["Environment"]["Variables"]
+    for name, function in FUNCTIONS.items():
+        own = function["Properties"].get("Environment", {}).get("Variables", {})
+        given = set(common) | set(own)
+        must(given <= known, f"{name}: no code reads {sorted(given - known)}")
+        needed = required | {"TABLE_NAME"} | ({"CRON_SECRET"} if name == "Sweep" else set())
+        must(needed <= given, f"{name}: {sorted(needed - given)} is missing")
+    must({"PROVIDER_URL", "PROVIDER_SECRET"} <= set(common), "the provider is not told of by all")
+
+
+def the_log_lines():
+    """`tracing`'s macros anywhere in src/, and the codes of src/error.rs."""
+    code = "".join(source(path) for path in sorted((ROOT / "src").rglob("*.rs")))
+    # One line at several levels is written once, as a macro of its level.
+    macro = r"macro_rules! (\w+) \{\s*\(\$level:ident\) => \{(.*?)\};"
+    for name, body in found(macro, code, "the macros of log lines"):
+        at = lambda call: body.replace("$level", call[1]).rstrip() + ";"
+        code = re.sub(rf"\b{name}!\((\w+)\)", at, code)
+    lines = {}
+    for level, arguments in found(r"tracing::(info|warn|error)!\((.*?)\)(?:;|,?\n)", code, "the log lines"):
+        message = re.findall(r'"((?:[^"\\]|\\.)*)"\s*$', arguments)
+        if message:
+            fields = set(re.findall(r"[%?]?(\w+)\s*(?:=[^,]*)?,", arguments))
+            lines.setdefault((level.upper(), message[0]), []).append(fields)
+    codes = set(found(r'= \d+ "(\w+)"', source("src/error.rs"), "the table of errors"))
+    filters = of_type(RESOURCES, "AWS::Logs::MetricFilter")
+    must(filters, "there are no metric filters")
+    groups = {}
+    for name, it in filters.items():
+        pattern = it["Properties"]["FilterPattern"]
+        terms = dict(re.findall(r'\$\.(\w+) = "([^"]*)"', pattern))
+        rebuilt = " && ".join(f'$.{field} = "{value}"' for field, value in terms.items())
+        equal(f"{name}: all of its pattern", pattern.strip(), f"{{ {rebuilt} }}")
+        line = (terms.pop("level", None), terms.pop("message", None))
+        must(line in lines, f"{name}: no code logs {line}")
+        for field, value in terms.items():
+            logs = any(field in fields for fields in lines.get(line, []))
+            must(logs, f"{name}: {line} has no field {field}")
+            must(field != "outcome" or value in codes, f"{name}: no answer has the code {value}")
+        for metric in it["Properties"]["MetricTransformations"]:
+            key = (str(metric["MetricNamespace"]), metric["MetricName"])
+            groups.setdefault(key, set()).add(it["Properties"]["LogGroupName"]["Ref"])
+    alarms = of_type(RESOURCES, "AWS::CloudWatch::Alarm").values()
+    watched = {
+        (str(alarm["Properties"]["Namespace"]), alarm["Properties"]["MetricName"])
+        for alarm in alarms
+        if "MetricName" in alarm["Properties"]
+    }
+    equal("metrics of filters, and of alarms", sorted(groups), sorted(watched))
+    everywhere = {f"{name}Logs" for name in FUNCTIONS}
+    for (_, metric), where in groups.items():
+        expected = everywhere if metric == "InternalErrors" else {"SweepLogs"}
+        equal(f"{metric}: log groups", sorted(where), sorted(expected))
+    for name, function in FUNCTIONS.items():
+        group = function["Properties"].get("LoggingConfig", {}).get("LogGroup")
+        equal(f"{name}: log group", group, {"Ref": f"{name}Logs"})
+
+
+# What IAM asks for, for what the SDK is asked to do. Transactions ask for their items' actions.
+ACTIONS = {
+    "get_item": "GetItem",
+    "transact_get_items": "GetItem",
+    "query": "Query",
+    "update_item": "UpdateItem",
+    "delete_item": "DeleteItem",
+    "batch_write_item": "BatchWriteItem",
+    "Put::builder": "PutItem",
+    "Update::builder": "UpdateItem",
+    "Delete::builder": "DeleteItem",
+    "ConditionCheck::builder": "ConditionCheckItem",
+    "transact_write_items": None,
+}
+# What people and backends do, with rights of their own.
+BY_HAND = {"table.rs", "registry.rs", "operations.rs"}
+
+
+def allowed(policy, where):
+    """The DynamoDB actions of a policy, each with its resource."""
+    pairs = set()
+    for statement in policy["Statement"]:
+        must(statement["Effect"] == "Allow", f"{where}: {statement['Effect']}")
+        actions = statement["Action"]
+        for action in [actions] if isinstance(actions, str) else actions:
+            resource = statement["Resource"]
+            (form, target), *rest = resource.items() if isinstance(resource, dict) else [("", resource)]
+            must(not rest and form in ("Fn::GetAtt", "GetAtt", "Sub"), f"{where}: resource {resource}")
+            must("*" not in action and "*" not in str(target), f"{where}: {action} on {target} has a wildcard")
+            must(not action.endswith(":Scan"), f"{where}: Scan")
+            if action.startswith("dynamodb:"):
+                pairs.add((action.removeprefix("dynamodb:"), target))
+            else:
+                must(
+                    action in ("logs:CreateLogStream", "logs:PutLogEvents"),
+                    f"{where}: nothing needs {action}",
+                )
+                must(target == f"{where}Logs.Arn", f"{where}: {action} on {target}")
+    return pairs
+
+
+def the_policies():
+    """src/store: every call of the SDK's."""
+    files = [path for path in (ROOT / "src/store").glob("*.rs") if path.name not in BY_HAND]
+    code = "".join(source(path) for path in files)
+    calls = set(re.findall(r"client\s*\.(\w+)\(\)", code)) | {
+        f"{kind}::builder"
+        for kind in re.findall(r"\b(Put|Update|Delete|ConditionCheck)::builder", code)
+    }
+    unknown = calls - ACTIONS.keys()
+    if unknown or not calls:
+        sys.exit(f"deploy/aws/agree.py does not know what IAM asks for {sorted(unknown)}")
+    used = {(ACTIONS[call], "Table.Arn") for call in calls if ACTIONS[call]}
+    must("index_name(DUE_INDEX)" in code, "no code reads the index")
+    used.add(("Query", "${Table.Arn}/index/due"))
+
+    of_each = {}
+    for name, function in FUNCTIONS.items():
+        equal(f"{name}: role", function["Properties"].get("Role"), {"GetAtt": f"{name}Role.Arn"})
+        must("Policies" not in function["Properties"], f"{name}: SAM's policies do not apply")
+        role = RESOURCES[f"{name}Role"]["Properties"]
+        must("ManagedPolicyArns" not in role, f"{name}: its role has managed policies")
+        of_each[name] = set()
+        for policy in role["Policies"]:
+            of_each[name] |= allowed(policy["PolicyDocument"], name)
+    equal("all that the functions may", sorted(set().union(*of_each.values())), sorted(used))
+    of_index = [name for name, pairs in of_each.items() if any("index" in on for _, on in pairs)]
+    equal("who may read the index", of_index, ["Sweep"])
+    # An uninstall alone checks nothing that it does not write. The sweep does where it carries on with a
+    # configuration's deletion.
+    checking = sorted(name for name, pairs in of_each.items() if ("ConditionCheckItem", "Table.Arn") in pairs)
+    equal("who may check a condition", checking, ["DeleteConfiguration", "DeleteResource", "Sweep"])
+    the_page_says(of_each)
+    policy = VERCEL["Resources"]["Policy"]["Properties"]["PolicyDocument"]
+    equal("all that Vercel's role may", sorted(allowed(policy, "vercel.yaml")), sorted(used))
+    equal("who has Vercel's policy", VERCEL["Resources"]["Role"]["Properties"]["ManagedPolicyArns"], [{"Ref": "Policy"}])
+    must("Policies" not in VERCEL["Resources"]["Role"]["Properties"], "Vercel's role has other policies")
+
+
+def the_page_says(of_each):
+    """docs/deploy-lambda.md: the table of actions, function by function."""
+    page = (ROOT / "docs/deploy-lambda.md").read_text()
+    heads, rows = found(r"\n\| action of `dynamodb:` \| on \|(.*?)\n\|[-|]+\n(.*?)\n\n", page, "the page's actions")[0]
+    functions = re.findall(r"`(\w+)`", heads)
+    said = {name: set() for name in functions}
+    for row in rows.splitlines():
+        actions, on, *answers = [cell.strip() for cell in row.strip("| ").split("|")]
+        target = "${Table.Arn}/index/due" if "index/due" in on else "Table.Arn"
+        for name, answer in zip(functions, answers, strict=True):
+            must(answer in ("yes", "on Vercel", "–"), f"docs/deploy-lambda.md: {answer} is not an answer")
+            if answer == "yes":
+                said[name] |= {(action, target) for action in re.findall(r"`(\w+)`", actions)}
+    equal("functions, as docs/deploy-lambda.md has them", sorted(map(binary, of_each)), sorted(said))
+    for name, pairs in of_each.items():
+        equal(f"{name}: what it may, as docs/deploy-lambda.md has it", sorted(pairs), sorted(said.get(binary(name), ())))
+
+
+for check in (the_table, the_routes, the_variables, the_log_lines, the_policies):
+    check()
+for problem in PROBLEMS:
+    print(f"infra: {problem}", file=sys.stderr)
+sys.exit(bool(PROBLEMS))

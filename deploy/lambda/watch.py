@@ -1,0 +1,289 @@
+"""The functions under `cargo lambda watch`, in front of the DynamoDB and the issuer of `cargo dev`:
+requests by the contract's paths, and the events of deploy/lambda/events, are answered as they should
+be and delete what they are asked to."""
+
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+START_SECONDS = 60
+REQUEST_SECONDS = 120
+
+# What this machine's user has set for the functions or AWS would decide what the check sees.
+SET_HERE = re.compile(
+    r"(AWS_|OIDC_|VERCEL|PROVIDER_|CARGO_LAMBDA_)"
+    r"|(INTEGRATION_ID|TABLE_NAME|CRON_SECRET|SUPPORT_URL|RECEIPT_RETENTION|FINALIZE_MARGIN|RUST_LOG)$"
+)
+ENVIRONMENT = {name: it for name, it in os.environ.items() if not SET_HERE.match(name)}
+# No proxy between this machine and itself.
+HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Failure(Exception):
+    """Says why the check failed."""
+
+
+def free_port():
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
+
+
+class Service:
+    """A command in a process group of its own, so that all of it is ended."""
+
+    def __init__(self, *command):
+        self.name = " ".join(command)
+        self.said = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+            stdout=self.said, stderr=subprocess.STDOUT, start_new_session=True,
+        )
+
+    def output(self):
+        self.said.seek(0)
+        return self.said.read().decode(errors="replace")
+
+    def wait_for(self, words):
+        for _ in range(START_SECONDS * 10):
+            if words in self.output():
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        raise Failure(f'{self.name} did not say "{words}"')
+
+    def end(self):
+        for name in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, name)
+                self.process.wait(5)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                pass
+
+
+class Dev:
+    """`cargo dev`, and what is asked of it."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def __call__(self, *args, said=""):
+        command = ["cargo", "dev", "--port", str(self.port), *args]
+        done = subprocess.run(
+            command, cwd=ROOT, env=ENVIRONMENT, input=said, stdout=subprocess.PIPE,
+            timeout=REQUEST_SECONDS, check=True, text=True,
+        )
+        return done.stdout.strip()
+
+    def token(self, installation):
+        return self("token", "--installation", installation)
+
+    def shows(self, installation, pattern):
+        shown = self("show", installation)
+        if not re.search(pattern, shown, re.MULTILINE):
+            raise Failure(f"{pattern} is not in\n{shown}")
+
+
+def ask(method, url, headers=None, body=None):
+    request = urllib.request.Request(url, method=method, headers=headers or {}, data=body)
+    try:
+        with HTTP.open(request, timeout=REQUEST_SECONDS) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as answer:
+        return answer.code, answer.read().decode()
+
+
+def same(what, actual, expected):
+    print(f"{what}: {actual}", flush=True)
+    if actual != expected:
+        raise Failure(f"{what}: {actual}, and not {expected}")
+
+
+def environment_file(port):
+    """The `.env` of docs/deploy-vercel.md, for `cargo dev` on another port."""
+    page = (ROOT / "docs/deploy-vercel.md").read_text()
+    found = re.search(r"^## vercel dev$.*?^```ini\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    if not found:
+        raise Failure("docs/deploy-vercel.md has no .env under `vercel dev`")
+    return found[1].replace("127.0.0.1:3000", f"127.0.0.1:{port}")
+
+
+def recorded(name):
+    return json.loads((HERE / "events" / f"{name}.json").read_text())
+
+
+def http_api(method, path, token, stage="$default"):
+    event = recorded("http-api")
+    event["rawPath"] = path if stage == "$default" else f"/{stage}{path}"
+    event["requestContext"]["stage"] = stage
+    event["requestContext"]["http"] |= {"method": method, "path": event["rawPath"]}
+    event["headers"]["authorization"] = f"Bearer {token}"
+    return event
+
+
+def rest_api(method, path, token, base=""):
+    """Its stage is `prod`; `base` is a custom domain's base path."""
+    event = recorded("rest-api")
+    event |= {"httpMethod": method, "path": f"{base}{path}"}
+    event["requestContext"] |= {"httpMethod": method, "path": f"{base or '/prod'}{path}"}
+    event["pathParameters"]["proxy"] = path.removeprefix("/")
+    event["headers"]["Authorization"] = f"Bearer {token}"
+    event["multiValueHeaders"]["Authorization"] = [f"Bearer {token}"]
+    return event
+
+
+def load_balancer(method, path, token):
+    event = recorded("load-balancer")
+    event |= {"httpMethod": method, "path": path}
+    event["headers"]["authorization"] = f"Bearer {token}"
+    return event
+
+
+def with_body(event, body):
+    encoded = base64.b64encode(json.dumps(body).encode()).decode()
+    return event | {"body": encoded, "isBase64Encoded": True}
+
+
+def check_requests(dev, base, secret):
+    """By the contract's paths, through the router of Cargo.toml."""
+    def answers(method, path, token, expected):
+        headers = {"Authorization": f"Bearer {token}"}
+        same(f"{method} {path}", ask(method, base + path, headers), expected)
+
+    settled, opened = dev.token("icfg_settled1"), dev.token("icfg_open1")
+    resource = "/v1/installations/icfg_settled1/resources"
+    dev.shows("icfg_settled1", r"^db_1 +ready")
+    answers("DELETE", f"{resource}/db_1", settled, (204, ""))
+    answers("DELETE", f"{resource}/a%3Ab", settled, (204, ""))
+    dev.shows("icfg_settled1", r"^resource db_1 .*ADMIN")
+    dev.shows("icfg_settled1", r"^resource a:b .*ADMIN")
+    answers("DELETE", "/v1/installations/icfg_open1", opened, (200, '{"finalized":false}'))
+    dev.shows("icfg_open1", r"^state +(deleting|purged)")
+    installation = {"id": "icfg_routed1", "accountId": "acc_local", "accessToken": "a", "billing": "settled"}
+    dev("import", "-", said=json.dumps({"installation": installation}))
+    answers("DELETE", "/v1/integrations/configuration/icfg_routed1", dev.token("icfg_routed1"), (204, ""))
+    dev.shows("icfg_routed1", r"^configuration deleted +2")
+    status, body = ask("DELETE", f"{base}/v1/installations/icfg_open1")
+    same("without a token", (status, json.loads(body)["error"]["code"]), (403, "invalid_token"))
+    status, body = ask("GET", f"{base}/api/sweep", {"Authorization": f"Bearer {secret}"})
+    same("GET /api/sweep", (status, sorted(json.loads(body))), (200, ["done", "parked", "putOff", "taken"]))
+    status, _ = ask("GET", f"{base}/api/sweep", {"Authorization": "Bearer another"})
+    same("GET /api/sweep, a stranger", status, 403)
+    same("DELETE elsewhere", ask("DELETE", f"{base}/v1/installations")[0], 404)
+
+
+def check_events(dev, base, secret):
+    """As API Gateway, EventBridge and a load balancer invoke a function."""
+    def invoke(function, event):
+        url = f"{base}/2015-03-31/functions/{function}/invocations"
+        status, body = ask("POST", url, body=json.dumps(event).encode())
+        return status, json.loads(body)
+
+    def answers(what, function, event, status, body, headers="headers"):
+        invoked, answer = invoke(function, event)
+        same(what, (invoked, answer.get("statusCode")), (200, status))
+        if answer["isBase64Encoded"] is not False or not isinstance(answer[headers], dict):
+            raise Failure(f"{what}: not in the gateway's form: {answer}")
+        said = answer["body"]
+        if status >= 400:
+            said = json.loads(said)["error"]["code"]
+        if said != body:
+            raise Failure(f"{what}: {answer}")
+
+    settled, opened = dev.token("icfg_settled1"), dev.token("icfg_open1")
+    path = "/v1/installations/icfg_settled1/resources"
+    many = "multiValueHeaders"
+    for name, event, headers in [
+        ("http", http_api("DELETE", f"{path}/http", settled), "headers"),
+        ("staged", http_api("DELETE", f"{path}/staged", settled, stage="prod"), "headers"),
+        ("rest", rest_api("DELETE", f"{path}/rest", settled), many),
+        ("based", rest_api("DELETE", f"{path}/based", settled, base="/base"), many),
+    ]:
+        answers(f"DELETE {event.get('rawPath') or event['path']}", "delete_resource", event, 204, "", headers)
+        dev.shows("icfg_settled1", rf"^resource {name} .*ADMIN")
+
+    installation = "/v1/installations/icfg_settled1"
+    keep = {"cascadeResourceDeletion": False}
+    for event, headers in [(http_api, "headers"), (rest_api, many)]:
+        refused = with_body(event("DELETE", installation, settled), keep)
+        answers("cascade: false, in base64", "delete_installation", refused, 409, "resources_remain", headers)
+        stranger = event("DELETE", installation, opened)
+        answers("another's token", "delete_installation", stranger, 403, "forbidden", headers)
+        other = event("GET", installation, settled)
+        answers("GET", "delete_installation", other, 405, "method_not_allowed", headers)
+        sweep = event("GET", "/api/sweep", "another")
+        sweep |= {"source": "aws.events", "body": json.dumps(recorded("schedule"))}
+        answers("a stranger's sweep", "sweep", sweep, 403, "invalid_token", headers)
+    twice = rest_api("DELETE", installation, settled)
+    twice["multiValueHeaders"]["Authorization"] *= 2
+    answers("two tokens", "delete_installation", twice, 403, "invalid_token", many)
+    by_load_balancer = load_balancer("DELETE", installation, settled)
+    answers("by a load balancer", "delete_installation", by_load_balancer, 400, "bad_request")
+    dev.shows("icfg_settled1", r"^state +active")
+
+    configuration = rest_api("DELETE", "/v1/integrations/configuration/icfg_settled1", settled)
+    configuration["queryStringParameters"] = {"teamId": "team_other"}
+    configuration["multiValueQueryStringParameters"] = {"teamId": ["team_other"]}
+    answers("another's team", "delete_configuration", configuration, 403, "forbidden", many)
+    configuration["queryStringParameters"] = {"teamId": "team_local"}
+    configuration["multiValueQueryStringParameters"] = {"teamId": ["team_local"]}
+    answers("DELETE a configuration", "delete_configuration", configuration, 204, "", many)
+    dev.shows("icfg_settled1", r"^configuration deleted +2")
+
+    for source in ["aws.events", "aws.scheduler"]:
+        status, report = invoke("sweep", recorded("schedule") | {"source": source})
+        same(f"a schedule of {source}", (status, sorted(report)), (200, ["done", "parked", "putOff", "taken"]))
+    status, error = invoke("sweep", recorded("schedule") | {"source": "mine"})
+    same("a schedule of another source", (status, "errorMessage" in error), (500, True))
+    swept = load_balancer("GET", "/api/sweep", secret) | {"source": "aws.events"}
+    answers("a sweep by a load balancer", "sweep", swept, 400, "bad_request")
+
+
+def check(services):
+    local, port = free_port(), free_port()
+    services.append(Service("cargo", "dev", "--port", str(local)))
+    services[-1].wait_for("teardown is listening")
+    with tempfile.NamedTemporaryFile("w", suffix=".env") as file:
+        file.write(environment_file(local))
+        file.flush()
+        services.append(Service(
+            "cargo", "lambda", "watch", "--ignore-changes", "--offline", "--env-file", file.name,
+            "--invoke-address", "127.0.0.1", "--invoke-port", str(port),
+        ))
+        services[-1].wait_for("starting Runtime server")
+        base = f"http://127.0.0.1:{port}"
+        secret = re.search("^CRON_SECRET=(.*)$", environment_file(local), re.MULTILINE)[1]
+        check_requests(Dev(local), base, secret)
+        check_events(Dev(local), base, secret)
+
+
+def main():
+    # What would end this process ends what it started, too.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda *_: sys.exit(1))
+    services = []
+    try:
+        check(services)
+    except (Failure, OSError, subprocess.SubprocessError) as failure:
+        for service in services:
+            print(f"--- {service.name} said:\n{service.output()}", file=sys.stderr)
+        sys.exit(str(failure))
+    finally:
+        for service in services:
+            service.end()
+
+
+main()

@@ -1,5 +1,0 @@
-//! `cargo dev`.
-
-fn main() -> std::process::ExitCode {
-    teardown_dev::cli::main()
-}

@@ -1,0 +1,197 @@
+//! The command line `teardown`: what can be typed, and how a command ends.
+//!
+//! Each command is a file of its own. Standard output has what was asked for and nothing else;
+//! progress, logs and the one line of an error go to standard error.
+
+mod attributes;
+mod destination;
+pub mod import;
+mod lines;
+mod logs;
+mod parked;
+mod samples;
+mod serve;
+mod settings;
+mod settle;
+mod sheet;
+mod show;
+mod sweeps;
+mod table;
+mod token;
+mod welcome;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::bail;
+use clap::{Parser, Subcommand};
+
+/// How errors are marked, and headings.
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const HEADING: Style = Style::new().bold();
+
+/// Runs teardown on this machine, and looks after its table.
+///
+/// `table`, `import`, `show`, `settle` and `parked` talk to the DynamoDB that the AWS environment
+/// names (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …), else to that of the
+/// `teardown dev` that runs on --port.
+///
+/// In a checkout, `cargo dev` is `teardown dev`, and `cargo dev COMMAND` is `teardown COMMAND`.
+#[derive(Debug, Parser)]
+#[command(name = "teardown", verbatim_doc_comment, after_help = EXAMPLES)]
+struct Cli {
+    /// The port on 127.0.0.1: to listen on (0: any that is free), or of the `teardown dev` to talk to
+    #[arg(long, value_name = "N", global = true, default_value_t = 3000)]
+    port: u16,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  teardown dev                                    start, with samples to delete
+  teardown token --installation icfg_open1        a token to call the endpoints with
+  teardown show icfg_open1                        what is stored of an installation
+  teardown settle icfg_open1                      nothing is left to invoice
+  AWS_PROFILE=production teardown table           the table, on AWS";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(Dev),
+    #[command(flatten)]
+    Other(Other),
+}
+
+/// Runs everything on this machine: the endpoints, a DynamoDB and a token issuer on one port
+///
+/// There are stand-ins for Vercel's REST API and for the provider. Nothing has to be installed or
+/// configured. What is stored is forgotten at the end, unless --data names a file for it. A sweep
+/// runs every few seconds. The variables that the functions read (`INTEGRATION_ID`, `OIDC_ISSUER`,
+/// `TABLE_NAME`, …) count here too. Where they are not set, `INTEGRATION_ID` is `oac_local`,
+/// `VERCEL_API_URL` and `PROVIDER_URL` are the stand-ins, and `PROVIDER_SECRET` and `CRON_SECRET`
+/// local secrets.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment, after_help = DEV_EXAMPLES)]
+struct Dev {
+    #[command(flatten)]
+    serve: serve::Args,
+    #[command(subcommand)]
+    command: Option<Other>,
+}
+
+const DEV_EXAMPLES: &str = "\
+Examples:
+  teardown dev                                    start, with samples to delete
+  teardown dev --port 4000 --data dev.db          on another port, kept in a file";
+
+/// The commands but `dev`, which takes them too: `cargo dev show` is `teardown dev show`.
+#[derive(Debug, Subcommand)]
+enum Other {
+    Token(token::Args),
+    Table(table::Args),
+    Import(import::Args),
+    Show(show::Args),
+    Settle(settle::Args),
+    Parked(parked::Args),
+}
+
+/// A command of the tool as the reader types it: through cargo, if that has started this process.
+pub(crate) fn typed(command: &str) -> String {
+    match (std::env::var_os("CARGO"), command) {
+        (None, _) => format!("teardown {command}"),
+        (Some(_), "dev") => "cargo dev".to_owned(),
+        (Some(_), _) => format!("cargo dev {command}"),
+    }
+}
+
+/// Runs what the process's arguments say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let ended = runtime.block_on(cli.run());
+    // A thread that waits for standard input would hold the end up.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|error| fail(&error))
+}
+
+impl Cli {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { port, command } = self;
+        let other = match command {
+            Command::Other(other) => other,
+            Command::Dev(Dev { serve, command: None }) => {
+                serve::run(port, &serve).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Command::Dev(Dev { serve, command: Some(other) }) => {
+                if let Some(option) = serve.given() {
+                    bail!("{option} is for `{}` itself, without a command", typed("dev"));
+                }
+                other
+            }
+        };
+        match other {
+            Other::Token(args) => token::run(&args)?,
+            Other::Table(_) => table::run(port).await?,
+            Other::Import(args) => return import::run(port, &args).await,
+            Other::Show(args) => show::run(port, &args).await?,
+            Other::Settle(args) => settle::run(port, &args).await?,
+            Other::Parked(args) => parked::run(port, &args).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says in one line why a command failed.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let message = one_line(&format!("{error:#}"));
+    // With standard error gone, nobody is left to tell.
+    let _ = writeln!(anstream::stderr(), "{ERROR}error:{ERROR:#} {message}");
+    ExitCode::FAILURE
+}
+
+/// A message in one line, as others read it line by line, and nothing in it steers a
+/// terminal.
+pub(crate) fn one_line(message: &str) -> String {
+    let steers =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let shown = lines.join(" ");
+    if !shown.contains(steers) {
+        return shown;
+    }
+    shown.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Writes to standard output, without colours where it is no terminal. That nobody reads on
+/// (`teardown show … | head -1`) is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_steers_no_terminal() {
+        assert_eq!(one_line("a\n  b\r\n\nc"), "a b c");
+        assert_eq!(one_line("\u{1b}[2Jgone\u{202e}"), "\u{fffd}[2Jgone\u{fffd}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Which DynamoDB a command talks to, and whether it is there: said at once, where a store would
+//! try for long.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{Credentials, Region};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
+use reqwest::Url;
+use teardown::clock::Clock;
+use teardown::config::Config;
+use teardown::store::{Aws, Store};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::settings::{of_table, variable};
+use super::typed;
+use crate::embedded::local_client;
+
+/// Any of these names a DynamoDB; without them it is that of a `teardown dev`.
+const NAMES_ONE: [&str; 6] = [
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+];
+
+/// How long a connection on this machine may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the first answer may take: on AWS, credentials may have to be fetched before it.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The first answer of a DynamoDB on this machine.
+const FIRST_LOCAL_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A DynamoDB, and the table in it that the configuration names.
+pub(super) struct Destination {
+    client: Client,
+    config: Config,
+    /// What to call it.
+    place: String,
+    /// Whether the table is there.
+    has_table: bool,
+}
+
+impl Destination {
+    /// Finds the DynamoDB and asks it for the table. `port` is that of the `teardown dev` to talk to.
+    pub(super) async fn find(port: u16) -> anyhow::Result<Self> {
+        let config = of_table()?;
+        let (endpoint, client) = if NAMES_ONE.into_iter().any(|name| variable(name).is_some()) {
+            let endpoint = endpoint()?;
+            (endpoint.clone(), named_client(endpoint.as_ref()).await?)
+        } else {
+            let url = format!("http://127.0.0.1:{port}");
+            (Some(Url::parse(&url)?), local_client(&url).await?)
+        };
+        let local = endpoint.as_ref().filter(|url| is_loopback(url));
+        let place = match &endpoint {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("AWS {}", client.config().region().map_or("", Region::as_ref)),
+        };
+        if let Some(url) = local {
+            connect(url).await.map_err(|_| nothing_answers(&place))?;
+        }
+        let time = if local.is_some() { FIRST_LOCAL_ANSWER_TIMEOUT } else { FIRST_ANSWER_TIMEOUT };
+        let asked = client.describe_table().table_name(&config.table_name).send();
+        let answer = timeout(time, asked).await.map_err(|_| nothing_answers(&place))?;
+        let has_table = match answer {
+            Ok(_) => true,
+            Err(error) => is_there(error, &place)?,
+        };
+        Ok(Self { client, config, place, has_table })
+    }
+
+    /// The store, where the table is there.
+    pub(super) fn store(&self) -> anyhow::Result<Store> {
+        if self.has_table {
+            Ok(Store::new(self.client.clone(), &self.config, Clock::system()))
+        } else {
+            bail!(
+                "there is no table {} at {}: `{}` creates it",
+                self.table(),
+                self.place,
+                typed("table")
+            )
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn table(&self) -> &str {
+        &self.config.table_name
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+}
+
+fn nothing_answers(place: &str) -> anyhow::Error {
+    anyhow!(
+        "no DynamoDB answers at {place}: start `{}` in another terminal, or set \
+         AWS_ENDPOINT_URL_DYNAMODB",
+        typed("dev")
+    )
+}
+
+/// The endpoint that the environment names, as the SDK reads it.
+fn endpoint() -> anyhow::Result<Option<Url>> {
+    for name in ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"] {
+        if let Some(text) = variable(name) {
+            return match Url::parse(&text) {
+                Ok(url) if url.has_host() => Ok(Some(url)),
+                _ => bail!("{name}: is not a URL"),
+            };
+        }
+    }
+    Ok(None)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    host(url) == "localhost" || host(url).parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+}
+
+async fn connect(url: &Url) -> anyhow::Result<()> {
+    let port = url.port_or_known_default().context("no port")?;
+    timeout(CONNECT_TIMEOUT, TcpStream::connect((host(url), port))).await??;
+    Ok(())
+}
+
+/// A client for what the environment names. An emulator on this machine takes any region and any
+/// credentials, so it need not be told them.
+async fn named_client(endpoint: Option<&Url>) -> anyhow::Result<Client> {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if endpoint.is_some_and(is_loopback) {
+        loader = with_local_defaults(loader);
+    }
+    Ok(Aws::load(loader).await?.dynamodb())
+}
+
+fn with_local_defaults(loader: ConfigLoader) -> ConfigLoader {
+    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(Region::from_static("us-east-1"));
+    let loader = loader.region(region);
+    if ["AWS_ACCESS_KEY_ID", "AWS_PROFILE"].into_iter().any(|name| variable(name).is_some()) {
+        return loader;
+    }
+    loader.credentials_provider(Credentials::new("local", "local", None, None, "local"))
+}
+
+/// Whether the table is there, where DynamoDB did not describe it.
+fn is_there(error: SdkError<DescribeTableError>, place: &str) -> anyhow::Result<bool> {
+    match error.code() {
+        Some("ResourceNotFoundException") => Ok(false),
+        // Who may use a table need not be allowed to describe it.
+        Some("AccessDeniedException") => Ok(true),
+        Some(code) => {
+            let message = error.message().unwrap_or_default();
+            bail!("the DynamoDB at {place} refuses: {code} {message}")
+        }
+        None if error.as_service_error().is_some() => {
+            bail!("what answers at {place} is no DynamoDB")
+        }
+        None => Err(anyhow!(error).context(format!("the DynamoDB at {place} cannot be asked"))),
+    }
+}

@@ -1,0 +1,221 @@
+//! `teardown import`: registers what a file lists, line by line, in bounded memory.
+//!
+//! Lines of one installation go through one lane, in their order; the lanes run side by side.
+
+mod progress;
+mod record;
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use teardown::error::Error;
+use teardown::store::Store;
+use teardown::store::registry::{Record, RegisterError};
+use tokio::fs::File;
+use tokio::io::{AsyncBufRead, BufReader};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::destination::Destination;
+use super::lines::{Line, Lines};
+use super::print;
+use progress::Progress;
+
+/// Registers the installations and resources that a file lists
+///
+/// Each line of the file is one of
+///
+///   {"installation":{"id","accountId","teamId"?,"teamSlug"?,"accessToken"?,"billing"?:"settled"|"open"}}
+///   {"resource":{"installationId","id","name"?,"productId"?,"status"?:"ready"|"provisioning"}}
+///   {"webhook":{"installationId","id"}}
+///   {"logDrain":{"installationId","id"}}
+///   {"envVar":{"installationId","id","projectId","key"}}
+///
+/// and an installation stands before what belongs to it. What is there already is updated, so a file
+/// can be imported again. A bad or refused line is named by its number, nothing of it is written, the
+/// rest goes on, and the exit status is 1.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown import installations.jsonl
+  my-export | AWS_PROFILE=production teardown import -"
+)]
+pub(super) struct Args {
+    /// The file; `-` is standard input
+    #[arg(value_name = "FILE.jsonl")]
+    file: PathBuf,
+}
+
+/// How many installations are registered at once.
+const LANES: usize = 16;
+
+/// How many lines wait in a lane: as many as an installation may have in a row before the others
+/// have to wait for it.
+const WAITING: usize = 1024;
+
+/// How many bytes of lines wait in all lanes together.
+const WAITING_BYTES: usize = 32 * 1024 * 1024;
+
+/// A record, the number and the length of its line, and the room that it takes until it is
+/// registered.
+struct Waiting {
+    record: Record,
+    line: u64,
+    bytes: u64,
+    _room: OwnedSemaphorePermit,
+}
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
+    let (name, size) = (args.file.display().to_string(), size(&args.file)?);
+    let store = Destination::find(port).await?.store()?;
+    let progress = Arc::new(Progress::of(size));
+    let ended = if args.file == Path::new("-") {
+        import(BufReader::new(tokio::io::stdin()), &store, &progress).await
+    } else {
+        let file = File::open(&args.file).await.with_context(|| name.clone())?;
+        import(BufReader::with_capacity(64 * 1024, file), &store, &progress).await
+    };
+    progress.finish();
+    print(&progress.summary())?;
+    ended.context(name)?;
+    Ok(if progress.any_refused() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Registers the lines of a stream as the command does, and says how many were registered; `refused`
+/// hears the number of each line that was not, and why.
+///
+/// # Errors
+///
+/// Where the stream breaks off or the store fails.
+pub async fn import_lines<R, F>(stream: R, store: &Store, refused: F) -> anyhow::Result<u64>
+where
+    R: AsyncBufRead + Unpin,
+    F: Fn(u64, &str) + Send + Sync + 'static,
+{
+    let progress = Arc::new(Progress::told_to(refused));
+    import(stream, store, &progress).await?;
+    Ok(progress.registered())
+}
+
+/// The size of the file, where it has one; that it is there is found out before anything else.
+fn size(file: &Path) -> anyhow::Result<Option<u64>> {
+    if file == Path::new("-") {
+        return Ok(None);
+    }
+    let metadata = std::fs::metadata(file).with_context(|| file.display().to_string())?;
+    if metadata.is_dir() {
+        bail!("{} is a folder", file.display());
+    }
+    Ok(metadata.is_file().then_some(metadata.len()))
+}
+
+/// Registers the lines of a stream. The first failure of the store ends it: another line would fail
+/// alike, after as long a wait.
+async fn import<R: AsyncBufRead + Unpin>(
+    stream: R,
+    store: &Store,
+    progress: &Arc<Progress>,
+) -> anyhow::Result<()> {
+    let mut lanes = JoinSet::new();
+    let mut entries = Vec::with_capacity(LANES);
+    for _ in 0..LANES {
+        let (entry, waiting) = mpsc::channel(WAITING);
+        entries.push(entry);
+        lanes.spawn(register(waiting, store.clone(), Arc::clone(progress)));
+    }
+    let registering = async {
+        while let Some(lane) = lanes.join_next().await {
+            lane??;
+        }
+        anyhow::Ok(())
+    };
+    // A stream that breaks off ends the reading alone: what was read before is registered.
+    let reading = async { anyhow::Ok(read(Lines::of(stream), entries, progress).await) };
+    let ((), read) = tokio::try_join!(registering, reading)?;
+    Ok(read?)
+}
+
+/// Sends every line to the lane of its installation.
+async fn read<R: AsyncBufRead + Unpin>(
+    mut lines: Lines<R>,
+    entries: Vec<Sender<Waiting>>,
+    progress: &Progress,
+) -> io::Result<()> {
+    let room = Arc::new(Semaphore::new(WAITING_BYTES));
+    while let Some(Line { number, bytes, text }) = lines.next().await? {
+        let record = match text.map_err(str::to_owned).and_then(|text| record::parse(&text)) {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                progress.is_done_with(bytes);
+                continue;
+            }
+            Err(reason) => {
+                progress.refuse(number, &reason);
+                progress.is_done_with(bytes);
+                continue;
+            }
+        };
+        let mut hasher = DefaultHasher::new();
+        record.installation().hash(&mut hasher);
+        let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0);
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let Ok(room) = Arc::clone(&room).acquire_many_owned(permits).await else { break };
+        let waiting = Waiting { record, line: number, bytes, _room: room };
+        if entries[lane].send(waiting).await.is_err() {
+            // The lane has failed, and says why.
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Registers the records of a lane, one after the other.
+async fn register(
+    mut waiting: Receiver<Waiting>,
+    store: Store,
+    progress: Arc<Progress>,
+) -> anyhow::Result<()> {
+    while let Some(Waiting { record, line, bytes, _room }) = waiting.recv().await {
+        match store.register(&record).await {
+            Ok(()) => progress.imported(),
+            Err(error) => {
+                let reason = refusal(error).with_context(|| {
+                    format!("stopped at line {line}; import the file again once the cause is gone")
+                })?;
+                progress.refuse(line, &reason);
+            }
+        }
+        progress.is_done_with(bytes);
+    }
+    Ok(())
+}
+
+/// Why a record was refused, or else the store's failure.
+fn refusal(error: RegisterError) -> anyhow::Result<String> {
+    let cause = match error {
+        RegisterError::Store(Error::Internal(cause)) => cause,
+        RegisterError::Store(error) => return Err(error.into()),
+        refusal => return Ok(refusal.to_string()),
+    };
+    match cause.downcast::<SdkError<TransactWriteItemsError>>() {
+        // Such as a record that is longer than an item can be.
+        Ok(error) if error.code() == Some("ValidationException") => {
+            Ok(error.message().unwrap_or("DynamoDB refuses it").to_owned())
+        }
+        Ok(error) => {
+            let said = error.code().map(|code| format!("{code} {}", error.message().unwrap_or("")));
+            Err(said.map_or_else(|| anyhow!(error), |said| anyhow!("DynamoDB refuses: {said}")))
+        }
+        // What is stored of this installation is malformed.
+        Err(cause) => Ok(cause.to_string()),
+    }
+}

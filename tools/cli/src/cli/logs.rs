@@ -1,0 +1,104 @@
+//! The logs of `teardown dev`: on standard error, to be read by people.
+
+use std::fmt::Debug;
+use std::io::{self, IsTerminal as _};
+
+use teardown::telemetry;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::settings::variable;
+
+/// Sends logs to standard error.
+pub(super) fn to_stderr() -> anyhow::Result<()> {
+    let asked = variable("RUST_LOG");
+    let mut filter = telemetry::filter(asked.clone())?;
+    if asked.is_none() {
+        // It warns of every condition that does not hold, which is how deletions learn.
+        filter = filter.with_target("dynoxide", LevelFilter::ERROR);
+    }
+    let lines = tracing_subscriber::fmt::layer()
+        .compact()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_filter(NoIdleSweeps);
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    Ok(())
+}
+
+/// Keeps back that a sweep which was due by itself found nothing: it would be every other line.
+struct NoIdleSweeps;
+
+impl<S: Subscriber> Filter<S> for NoIdleSweeps {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let mut sweep = Sweep::default();
+        event.record(&mut sweep);
+        sweep.method || sweep.taken != Some(0)
+    }
+}
+
+/// What the log line of a sweep tells: one that a request asked for has its method.
+#[derive(Default)]
+struct Sweep {
+    method: bool,
+    taken: Option<u64>,
+}
+
+impl Visit for Sweep {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "taken" {
+            self.taken = Some(value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, _: &dyn Debug) {
+        self.method |= field.name() == "method";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::{info, warn};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(text)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_a_sweep_that_nobody_asked_for_and_that_found_nothing_is_quiet() {
+        let lines = Lines::default();
+        let written = lines.clone();
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).without_time();
+        let layer = layer.with_writer(move || written.clone()).with_filter(NoIdleSweeps);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            info!(taken = 0_u64, done = 0_u64, "idle");
+            info!(taken = 2_u64, done = 0_u64, "busy");
+            warn!("failed");
+            info!(method = "GET", taken = 0_u64, "asked");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let is_there = ["idle", "busy", "failed", "asked"].map(|word| text.contains(word));
+        assert_eq!(is_there, [false, true, true, true], "{text}");
+    }
+}

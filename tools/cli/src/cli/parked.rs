@@ -1,0 +1,127 @@
+//! `teardown parked`: what has failed for too long, and another try at it.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use teardown::store::Store;
+use teardown::store::operations::ParkedWork;
+use tokio::time::timeout;
+
+use super::destination::Destination;
+use super::print;
+use super::sheet::Sheet;
+
+/// Lists parked work, the oldest first
+///
+/// Owed work is parked when nothing but failures came for 3 days: it is tried no more until somebody
+/// says so. --retry lists it too, and makes all of it due again, with another 3 days before it.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown parked
+  AWS_PROFILE=production teardown parked --retry"
+)]
+pub(super) struct Args {
+    /// Makes all of it due again, and says how many things that were
+    #[arg(long)]
+    retry: bool,
+}
+
+/// How many are read at a time: more than anybody reads, and they fit into memory whatever failed.
+const PAGE: usize = 1000;
+
+/// How long reading a page may take: each of its items is read by itself.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
+    let destination = Destination::find(port).await?;
+    let store = destination.store()?;
+    let read = || async {
+        timeout(PATIENCE, store.parked(PAGE))
+            .await
+            .map_err(|_| anyhow!("the DynamoDB at {} has stopped answering", destination.place()))?
+            .context("parked work cannot be read")
+    };
+    let mut page = read().await?;
+    print(&listed(&page, io::stdout().is_terminal()))?;
+    if !args.retry {
+        return Ok(());
+    }
+    let mut retried = 0_u64;
+    loop {
+        let due_again = retry(&store, &page).await?;
+        retried += due_again;
+        // Where none was, the next page would be the same one.
+        if due_again == 0 || page.len() < PAGE {
+            break;
+        }
+        page = read().await?;
+    }
+    Ok(print(&format!("due again: {retried}\n"))?)
+}
+
+async fn retry(store: &Store, page: &[ParkedWork]) -> anyhow::Result<u64> {
+    let mut due_again = 0;
+    for work in page {
+        let ParkedWork { installation, what, .. } = work;
+        let tried = store.retry_parked(work).await;
+        due_again += u64::from(tried.with_context(|| format!("{what} of {installation}"))?);
+    }
+    Ok(due_again)
+}
+
+/// A page of parked work as a table.
+fn listed(page: &[ParkedWork], on_terminal: bool) -> String {
+    if page.is_empty() {
+        return "parked work: none\n".to_owned();
+    }
+    let rows = page.iter().map(|work| {
+        let ParkedWork { installation, what, since, attempts, last_error } = work;
+        [
+            installation.to_string(),
+            what.clone(),
+            since.to_string(),
+            attempts.to_string(),
+            last_error.clone(),
+        ]
+    });
+    let mut sheet = Sheet::new(on_terminal);
+    sheet.table(["installation", "parked work", "since", "attempts", "last error"], rows);
+    let more = if page.len() < PAGE { "" } else { "There may be more: these are the oldest.\n" };
+    format!("{}{more}", sheet.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use teardown::clock::Timestamp;
+    use teardown::ids::InstallationId;
+
+    use super::*;
+
+    fn work(n: u64) -> ParkedWork {
+        ParkedWork {
+            installation: InstallationId::parse(&format!("icfg_{n}")).unwrap(),
+            what: "finalize".to_owned(),
+            since: Timestamp::from_secs(1_763_769_600),
+            attempts: n,
+            last_error: "Vercel answered 500".to_owned(),
+        }
+    }
+
+    #[test]
+    fn parked_work_is_a_table_that_says_where_it_ends() {
+        let listed =
+            |page: &[ParkedWork]| anstream::adapter::strip_str(&listed(page, false)).to_string();
+        assert_eq!(listed(&[]), "parked work: none\n");
+        let expected = "\
+installation  parked work  since                 attempts  last error
+icfg_7        finalize     2025-11-22T00:00:00Z  7         Vercel answered 500
+";
+        assert_eq!(listed(&[work(7)]), expected);
+        let full: Vec<_> = (0..1000).map(work).collect();
+        assert!(listed(&full).ends_with("There may be more: these are the oldest.\n"));
+    }
+}

@@ -1,0 +1,178 @@
+//! `teardown dev` itself: everything on one port, until it is told to stop.
+
+use std::io::{self, ErrorKind};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use axum::Router;
+use teardown::App;
+use teardown::clock::Clock;
+use teardown::config::Config;
+use teardown::store::{Store, table};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use super::samples::{ACCOUNT, Samples};
+use super::settings::{issuer, of_endpoints};
+use super::{logs, print, sweeps, welcome};
+use crate::embedded::{Embedded, local_client};
+use crate::issuer::{Issuer, Subject, Token};
+use crate::server::everything;
+use crate::standin::{VERCEL_PATH, provider, vercel};
+
+/// How long requests under way and a sweep may take to end after Ctrl-C.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long the token of a call back is good: it is used at once.
+const CALL_BACK_EXPIRY: Duration = Duration::from_mins(1);
+
+/// What `teardown dev` itself is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Keeps what is stored in this file
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Has Vercel's stand-in call Delete Installation when a configuration is deleted there
+    #[arg(long)]
+    call_back: bool,
+}
+
+impl Args {
+    /// The first option that is given, as it is typed.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let data = self.data.as_ref().map(|_| "--data");
+        data.or_else(|| self.call_back.then_some("--call-back"))
+    }
+}
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    tokio::select! {
+        up = start(port, args) => serve(up?, &mut stop).await?,
+        () = stop.requested() => {}
+    }
+    let data = args.data.as_ref();
+    let kept = data.map_or_else(String::new, |file| format!("; {} has the data", file.display()));
+    Ok(print(&format!("\nteardown has stopped{kept}\n"))?)
+}
+
+/// What is ready to be served, and how to say so.
+struct Ready {
+    listener: TcpListener,
+    app: App,
+    router: Router,
+    welcome: String,
+}
+
+async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
+    let data = args.data.as_deref();
+    let listener = bind(port).await?;
+    let address = listener.local_addr()?;
+    logs::to_stderr()?;
+    let issuer = Arc::new(issuer()?);
+    let config = of_endpoints(&issuer, address.port())?;
+    let dynamodb = start_dynamodb(data).await?;
+    let client = local_client(&dynamodb.url()).await?;
+    table::create(&client, &config.table_name)
+        .await
+        .map_err(anyhow::Error::from_boxed)
+        .context("the table")?;
+    let clock = Clock::system();
+    let store = Store::new(client, &config, clock.clone());
+    let samples = Samples::register(&store).await?;
+    let welcome = welcome::text(address, data, &config, &samples);
+    let app = App::with_store(&config, store, clock);
+    let call_back =
+        args.call_back.then(|| call_back(&config, &issuer, format!("http://{address}")));
+    let stand_ins = stand_ins(&config, call_back.transpose()?)?;
+    let router = everything(app.clone(), issuer.jwks(), stand_ins, dynamodb.url());
+    Ok(Ready { listener, app, router, welcome })
+}
+
+/// The stand-ins, each at its path.
+fn stand_ins(config: &Config, call_back: Option<vercel::CallBack>) -> anyhow::Result<Router> {
+    let router = Router::new().nest(VERCEL_PATH, vercel::router(call_back));
+    Ok(match &config.provider {
+        Some(it) => router.merge(provider::router(&it.secret)?),
+        None => router,
+    })
+}
+
+fn call_back(
+    config: &Config,
+    issuer: &Arc<Issuer>,
+    endpoints: String,
+) -> reqwest::Result<vercel::CallBack> {
+    let token = Token {
+        issuer: config.oidc_issuer.clone(),
+        audience: config.integration_id.clone(),
+        account: ACCOUNT.to_owned(),
+        installation: None,
+        subject: Subject::System,
+        expires: CALL_BACK_EXPIRY,
+    };
+    vercel::CallBack::new(endpoints, Arc::clone(issuer), token)
+}
+
+async fn serve(ready: Ready, stop: &mut Stop) -> anyhow::Result<()> {
+    // It ends when its sender is dropped.
+    let (running, mut ended) = watch::channel(());
+    let sweeps = sweeps::run(ready.app, ended.clone());
+    let server = axum::serve(ready.listener, ready.router).with_graceful_shutdown(async move {
+        let _ = ended.changed().await;
+    });
+    let server = tokio::spawn(async { server.await });
+    print(&ready.welcome)?;
+    // Only now: what the first one does is told below the welcome.
+    let sweeps = tokio::spawn(sweeps);
+    stop.requested().await;
+    drop(running);
+    // What takes longer is cut off: nothing is lost by it but an answer, and work comes due again.
+    let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(server, sweeps) }).await;
+    Ok(())
+}
+
+async fn bind(port: u16) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    bound.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow!("port {port} is busy: choose another with --port"),
+        _ => anyhow!(error).context(format!("port {port}")),
+    })
+}
+
+async fn start_dynamodb(data: Option<&Path>) -> anyhow::Result<Embedded> {
+    if let Some(file) = data {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            bail!("--data: there is no folder {}", folder.display());
+        }
+        if file.is_dir() {
+            bail!("--data: {} is a folder", file.display());
+        }
+    }
+    Embedded::start(data).await.context(if data.is_some() { "--data" } else { "the DynamoDB" })
+}
+
+/// The signals that end the tool. They are caught from the start on, so that it always ends alike.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

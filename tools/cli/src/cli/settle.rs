@@ -1,0 +1,40 @@
+//! `teardown settle`: nothing is left to invoice.
+
+use anyhow::{Context as _, bail};
+use teardown::ids::InstallationId;
+use teardown::store::operations::Settled;
+
+use super::destination::Destination;
+use super::print;
+
+/// Marks an installation's invoices as settled
+///
+/// From then on an uninstall is final at once. Where the installation was uninstalled before, its
+/// finalization at Vercel is due, and the next sweep carries it out. An installation that is not
+/// registered is an error.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown settle icfg_open1
+  AWS_PROFILE=production teardown settle icfg_9bceb8ccT32d3U417ezb5c8p"
+)]
+pub(super) struct Args {
+    /// The installation
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
+    let id = InstallationId::parse(&args.id).context("ID")?;
+    let destination = Destination::find(port).await?;
+    let settled = destination.store()?.settle_invoices(&id).await;
+    let outcome = match settled.context("the invoices were not settled")? {
+        Some(Settled::Active) => "an uninstall will be final at once",
+        Some(Settled::Due) => "its finalization at Vercel is due now",
+        Some(Settled::Finalized) => "no finalization is owed",
+        None => bail!("{id} is not registered at {}", destination.place()),
+    };
+    Ok(print(&format!("the invoices of {id} are settled: {outcome}\n"))?)
+}

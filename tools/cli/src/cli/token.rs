@@ -1,0 +1,90 @@
+//! `teardown token`: a token of the local issuer, and nothing else.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use teardown::ids::InstallationId;
+
+use super::samples::ACCOUNT;
+use super::{print, settings};
+use crate::issuer::{Subject, Token};
+
+/// Prints a token that the local issuer signs
+///
+/// It is good for every `teardown dev` of this checkout that has the same `INTEGRATION_ID` and
+/// `OIDC_ISSUER`, whichever was started first.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown token --installation icfg_open1
+  teardown token --installation icfg_open1 --role USER --expires 12h
+  teardown token --system --account acc_local
+  curl -X DELETE http://127.0.0.1:3000/v1/installations/icfg_open1 \\
+    -H \"Authorization: Bearer $(teardown token --installation icfg_open1)\""
+)]
+pub(super) struct Args {
+    /// The installation it stands for; with --system it may be left out, and is null then
+    #[arg(long, value_name = "ID", required_unless_present = "system")]
+    installation: Option<String>,
+    /// The user's role
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Role::Admin)]
+    role: Role,
+    /// Makes it a token of Vercel itself and not of a user
+    #[arg(long, conflicts_with = "role")]
+    system: bool,
+    /// The account it stands for: the samples', `acc_local`, unless --installation is left out
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// How long it is good, such as 30s, 10m or 12h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = expiry)]
+    expires: Duration,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    #[value(name = "ADMIN")]
+    Admin,
+    #[value(name = "USER")]
+    User,
+}
+
+/// The longest time that a token is good, so that what is mistyped does not overflow.
+const MAX_EXPIRY: Duration = Duration::from_hours(10 * 366 * 24);
+
+fn expiry(text: &str) -> Result<Duration, &'static str> {
+    match humantime::parse_duration(text) {
+        Ok(time) if (Duration::from_secs(1)..=MAX_EXPIRY).contains(&time) => Ok(time),
+        Ok(_) => Err("must be 1 second to 10 years"),
+        Err(_) => Err("is no time such as 30s, 10m or 12h"),
+    }
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let config = settings::of_tokens()?;
+    let account = match (&args.account, &args.installation) {
+        (Some(account), _) => account.as_str(),
+        (None, Some(_)) => ACCOUNT,
+        // Such a token stands for every installation of the account: which has to be said.
+        (None, None) => bail!("--system without --installation needs --account"),
+    };
+    if let Some(id) = &args.installation {
+        InstallationId::parse(id).context("--installation")?;
+    }
+    let token = Token {
+        issuer: config.oidc_issuer,
+        audience: config.integration_id,
+        account: account.to_owned(),
+        installation: args.installation.clone(),
+        subject: match (args.system, args.role) {
+            (true, _) => Subject::System,
+            (false, Role::Admin) => Subject::User { role: "ADMIN".to_owned() },
+            (false, Role::User) => Subject::User { role: "USER".to_owned() },
+        },
+        expires: args.expires,
+    };
+    let signed = settings::issuer()?.sign(&token.claims());
+    Ok(print(&format!("{signed}\n"))?)
+}

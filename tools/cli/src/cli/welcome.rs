@@ -1,0 +1,79 @@
+//! What `teardown dev` says when it is up: where it listens, and lines to paste.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use teardown::config::Config;
+
+use super::samples::{ACCOUNT, Sample, Samples, TEAM};
+use super::{HEADING, settings, typed};
+
+/// The text, which fits on a screen. Every `curl` command in it works as it stands, in the order in
+/// which they stand: it has its token printed when it is run.
+pub(super) fn text(
+    address: SocketAddr,
+    data: Option<&Path>,
+    config: &Config,
+    samples: &Samples,
+) -> String {
+    let url = format!("http://{address}");
+    let Samples { settled, open } = samples;
+    let deleted = settled.ready.first().map_or("", String::as_str);
+    let kept = match data {
+        Some(file) => format!("kept in {}", file.display()),
+        None => "in memory; --data FILE keeps it".to_owned(),
+    };
+    let port =
+        if address.port() == 3000 { String::new() } else { format!(" --port {}", address.port()) };
+    format!(
+        "{HEADING}teardown is listening on {url}{HEADING:#}
+
+Samples of account {ACCOUNT} ({kept}):
+  {settled_line}
+  {open_line}
+
+To be pasted here, in another terminal:
+
+{HEADING}Delete a resource{HEADING:#} (204; sent again, it gets the first answer)
+curl -i -X DELETE '{url}/v1/installations/{settled_id}/resources/{deleted}' \\
+  -H {settled_token} -H 'Idempotency-Key: key-1'
+{HEADING}Uninstall{HEADING:#} (200; not final, since invoices are open)
+curl -i -X DELETE '{url}/v1/installations/{open_id}' \\
+  -H {open_token} -d '{{\"reason\":\"trying it out\"}}'
+{HEADING}Delete a configuration{HEADING:#} (204; at Vercel too, for which there is a stand-in)
+curl -i -X DELETE '{url}/v1/integrations/configuration/{settled_id}?teamId={TEAM}' \\
+  -H {settled_token}
+{HEADING}Sweep{HEADING:#} (200; it also happens by itself every 2 seconds)
+curl -i '{url}/api/sweep' -H {sweep}
+
+What is stored: {show} {settled_id}   Other commands: {help}
+The DynamoDB is AWS_ENDPOINT_URL_DYNAMODB={url}, table {table}.
+What the stand-ins for Vercel and the provider are sent is shown below. Ctrl-C ends it.
+",
+        settled_line = describe(settled, "settled"),
+        open_line = describe(open, "open"),
+        settled_id = settled.id,
+        open_id = open.id,
+        settled_token = token(settled),
+        open_token = token(open),
+        sweep = settings::sweep_header(config),
+        show = typed("show") + &port,
+        help = typed("--help"),
+        table = config.table_name,
+    )
+}
+
+/// The header with a token of the sample's `ADMIN`, which the shell has printed. What this process was
+/// told of the issuer, the other terminal may not know.
+fn token(sample: &Sample) -> String {
+    let told = ["INTEGRATION_ID", "OIDC_ISSUER"].into_iter();
+    let told = told.filter_map(|name| Some(format!("{name}='{}' ", settings::variable(name)?)));
+    let command = format!("{} --installation {}", typed("token"), sample.id);
+    format!("\"Authorization: Bearer $({}{command})\"", told.collect::<String>())
+}
+
+fn describe(sample: &Sample, invoices: &str) -> String {
+    let Sample { id, ready, provisioning } = sample;
+    let ready = ready.join(", ");
+    format!("{id:<15}  invoices {invoices:<7}  {ready} ready, {provisioning} provisioning")
+}

@@ -1,0 +1,5 @@
+//! The tool `teardown`.
+
+fn main() -> std::process::ExitCode {
+    teardown_cli::cli::main()
+}

@@ -1,0 +1,189 @@
+//! The token's way: a header and a payload, a newline between, signed as they are (A1 to A4).
+//!
+//! Nobody is let in but by a token whose every byte the issuer's key signed, and it says who.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use teardown::auth::jwks::{AfterAnswer, Jwks};
+use teardown::auth::keys::KeySet;
+use teardown::auth::{AuthError, Caller, Role, Verifier};
+use teardown::clock::Clock;
+use teardown::http::respond;
+use teardown::outbound::Outbound;
+use teardown_cli::issuer::Issuer;
+use tokio::runtime::Runtime;
+
+use super::answer::Answer;
+use super::cost::{self, ANSWER};
+use super::cut;
+use super::stand::{AUD, ISS, ISSUER, KID, LATER, NOWHERE, jwks, runtime};
+
+/// Takes an input for the target.
+pub fn target(input: &[u8]) {
+    STAND.with(|stand| {
+        // The bytes as they came are no token: the key is new in every process.
+        let raw = stand.authenticate(input, input);
+        assert!(raw.is_none_or(|caller| caller.is_err()), "an unsigned token is accepted");
+        stand.signed(input);
+    });
+}
+
+/// Who calls with the token that an input becomes once it is signed.
+pub fn caller(input: &[u8]) -> Option<Caller> {
+    STAND.with(|stand| stand.signed(input))
+}
+
+thread_local! {
+    static STAND: &'static Stand = Box::leak(Box::new(Stand::new()));
+}
+
+struct Stand {
+    runtime: Runtime,
+    verifier: Verifier,
+    stranger: Issuer,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let first = KeySet::parse(jwks().as_bytes()).unwrap();
+        let (clock, outbound) = (Clock::standing(), Outbound::default());
+        let jwks = Jwks::new(
+            NOWHERE.parse().unwrap(),
+            Some(first),
+            outbound,
+            clock.clone(),
+            AfterAnswer::GoesOn,
+        );
+        let stand = Self {
+            runtime: runtime(),
+            verifier: Verifier::new(ISS.to_owned(), AUD.to_owned(), jwks, clock),
+            stranger: Issuer::generate().unwrap(),
+        };
+        // The one fetch that the standing clock allows, and a client with it, are paid for here.
+        let unknown = stand.stranger.sign_bytes(br#"{"alg":"RS256","kid":"unknown"}"#, b"{}");
+        let value = HeaderValue::from_str(&format!("Bearer {unknown}")).unwrap();
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        assert!(stand.runtime.block_on(stand.verifier.authenticate(&headers)).is_err());
+        stand
+    }
+
+    /// What is said to a token; nothing where no header can hold it.
+    fn authenticate(&self, input: &[u8], token: &[u8]) -> Option<Result<Caller, AuthError>> {
+        let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        let authenticate = self.verifier.authenticate(&headers);
+        let caller = cost::bounded(input, &ANSWER, || self.runtime.block_on(authenticate));
+        if let Err(error) = &caller {
+            let response = respond(&Err((*error).into()), None);
+            let answer = self.runtime.block_on(Answer::check(response));
+            let documented = [(403, "invalid_token"), (503, "keys_unavailable")];
+            assert!(documented.contains(&(answer.status, &answer.code)), "{answer:?}");
+        }
+        Some(caller)
+    }
+
+    /// Signs the input. What is accepted is what was signed, and nothing that differs in a byte.
+    fn signed(&self, input: &[u8]) -> Option<Caller> {
+        let (header, payload) = cut(input, b"\n");
+        let token = ISSUER.sign_bytes(header, payload);
+        let caller = self.authenticate(input, token.as_bytes())?.ok();
+        if let Some(caller) = &caller {
+            check(caller, header, payload);
+        }
+        let forged = self.stranger.sign_bytes(header, payload);
+        let unsigned = token.rsplit_once('.').map_or("", |(message, _)| message);
+        for other in [forged, format!("{unsigned}."), format!("{token}A"), format!("{token}=")] {
+            self.is_refused(input, other.as_bytes());
+        }
+        // A byte of each part, which one is up to the input.
+        let dots: Vec<_> = token.match_indices('.').map(|(at, _)| at).collect();
+        let chosen = input
+            .iter()
+            .fold(7, |sum: usize, &byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        for (from, to) in [(0, dots[0]), (dots[0], dots[1]), (dots[1], token.len())] {
+            let mut spoiled = token.clone().into_bytes();
+            let byte = &mut spoiled[from + chosen % (to - from).max(1)];
+            *byte = if *byte == b'A' { b'B' } else { b'A' };
+            self.is_refused(input, &spoiled);
+        }
+        caller
+    }
+
+    fn is_refused(&self, input: &[u8], token: &[u8]) {
+        let refused = self.authenticate(input, token).is_none_or(|caller| caller.is_err());
+        assert!(refused, "{} is accepted", token.escape_ascii());
+    }
+}
+
+/// Whether a header and a payload that were accepted say what a caller's must, read by other means:
+/// every field by itself.
+fn check(caller: &Caller, header: &[u8], payload: &[u8]) {
+    let whole = |json| whole_characters(std::str::from_utf8(json).expect("a token is UTF-8"));
+    let (header, payload) = (whole(header), whole(payload));
+    let fields = |json| serde_json::from_str::<BTreeMap<String, &RawValue>>(json).unwrap();
+    let (header, payload) = (fields(&header), fields(&payload));
+    let value = |fields: &BTreeMap<String, &RawValue>, name: &str| {
+        fields.get(name).map(|raw| serde_json::from_str::<Value>(raw.get()).unwrap())
+    };
+    assert_eq!(value(&header, "alg"), Some("RS256".into()));
+    assert_eq!(value(&header, "kid"), Some(KID.into()));
+    assert!(!header.contains_key("crit"));
+    assert_eq!(value(&payload, "iss"), Some(ISS.into()));
+    assert_eq!(value(&payload, "aud"), Some(AUD.into()));
+    let time = |name| value(&payload, name).map(|time| time.as_f64().unwrap());
+    let now = Clock::system().now().as_secs_f64();
+    assert!(time("exp").unwrap() > now - 120.0 && time("nbf").is_none_or(|nbf| nbf < now + 120.0));
+    assert!(now < f64::from(u32::try_from(LATER).unwrap()), "the seeds have expired");
+    let text = |name| value(&payload, name).and_then(|value| value.as_str().map(str::to_owned));
+    let account = text("account_id").unwrap();
+    let said = match text("user_id") {
+        Some(user) => Caller::User {
+            installation: text("installation_id").unwrap(),
+            account,
+            user,
+            role: match text("user_role").unwrap().as_str() {
+                "ADMIN" => Role::Admin,
+                _ => Role::ReadOnly,
+            },
+        },
+        None => Caller::System { installation: text("installation_id"), account },
+    };
+    assert_eq!(*caller, said);
+    assert!(payload.contains_key("sub") && payload.contains_key("installation_id"));
+    let parts = text("sub").map(|sub| sub.split(':').map(str::len).collect::<Vec<_>>());
+    match (said, parts.as_deref()) {
+        (Caller::User { .. }, Some([7, _, 4, _]))
+        | (Caller::System { .. }, None | Some([7, _])) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The same JSON, its escapes of UTF-16 decoded run by run: half of a pair becomes U+FFFD (B3).
+fn whole_characters(json: &str) -> String {
+    let (mut whole, mut units, mut rest) = (String::new(), Vec::new(), json);
+    loop {
+        let digits = rest.strip_prefix("\\u").and_then(|rest| rest.get(..4));
+        if let Some(unit) = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()) {
+            units.push(unit);
+            rest = &rest[6..];
+            continue;
+        }
+        for decoded in char::decode_utf16(units.drain(..)) {
+            // As escapes again: a character may have to be one.
+            for unit in decoded.unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf16(&mut [0; 2]) {
+                write!(whole, "\\u{unit:04x}").unwrap();
+            }
+        }
+        // An escaped backslash begins no escape.
+        let last = usize::from(rest.starts_with("\\\\"));
+        let Some((at, character)) = rest.char_indices().nth(last) else { return whole };
+        let (plain, after) = rest.split_at(at + character.len_utf8());
+        whole.push_str(plain);
+        rest = after;
+    }
+}
