@@ -192,7 +192,8 @@ async fn a_deletion_races_registrations_of_its_resource() {
     }
 }
 
-/// D2, C1: deletions of resources race the uninstall: all are answered, and nothing stays live.
+/// C1, D2, G1: deletions of resources race the uninstall: each is answered 204, nothing stays live, and
+/// each resource is announced once, by its own deletion or by the purge.
 #[tokio::test]
 async fn deletions_race_the_uninstall() {
     for with_conflicts in [false, true] {
@@ -203,24 +204,28 @@ async fn deletions_race_the_uninstall() {
         if with_conflicts {
             conflicts(&world);
         }
-        let paths: Vec<_> = resources.iter().map(|id| format!("{I1}/resources/{id}")).collect();
-        let deletions = join_all(paths.iter().map(|path| world.delete(path).key("k1x").send()));
+        let delete = |id: &String| {
+            let call = world.delete(&format!("{I1}/resources/{id}")).key(id);
+            async { call.send().await }
+        };
+        let deletions = join_all(resources.iter().map(delete));
         let (deleted, uninstalled) = tokio::join!(deletions, world.delete(I1).send());
-        assert_eq!(uninstalled.status, 200);
+        assert_eq!(uninstalled.whole(), (200, json!({ "finalized": false })));
         for reply in deleted {
-            let expected = [(204, "no error"), (409, "idempotency_key_reused")];
-            assert!(expected.contains(&reply.error()), "{reply:?}");
+            assert_eq!(reply.whole(), (204, json!(null)));
         }
         let items = world.items("icfg_1").await;
         for id in &resources {
-            let live = items.contains_key(&format!("resource#{id}"));
+            assert!(!world.is_live("icfg_1", id).await, "{id}");
+            let is_left = items.contains_key(&format!("resource#{id}"));
             let receipt = items.contains_key(&format!("receipt#resource#{id}"));
-            let owed = items.contains_key(&format!("work#announce#resource#{id}"));
-            assert_eq!(
-                (receipt, owed),
-                (!live, !live),
-                "{id} has a receipt, or is left to the purge"
-            );
+            let job = items.contains_key(&format!("work#announce#resource#{id}"));
+            let by_itself = !is_left;
+            assert_eq!((receipt, job), (by_itself, by_itself), "{id}, or it is the purge's");
         }
+        world.sweep_all().await;
+        let announced = world.provider.ids();
+        assert_eq!(announced.len(), *AT_ONCE + 1);
+        assert!(announced.values().all(|ids| ids.len() == 1), "{announced:?}");
     }
 }
