@@ -50,8 +50,8 @@ pub struct App {
     support_url: Option<String>,
 }
 
-/// How long a sweep may take, where its host does not say: what `vercel.json` grants it, less what
-/// its answer needs. A host says otherwise by adding this to a request's extensions.
+/// How long a sweep may take, where its host does not say: what `vercel.json` grants it (60 s),
+/// less what its answer needs. A host says otherwise by adding this to a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct SweepTime(pub Duration);
 

@@ -114,7 +114,7 @@ impl ConfigError {
     }
 }
 
-/// How long Vercel waits between an uninstall and the final deletion.
+/// How long Vercel waits between an uninstall and the final deletion, for final invoices (G3).
 pub(crate) const FINALIZATION_PERIOD: Duration = Duration::from_hours(24);
 
 impl Config {
@@ -299,7 +299,8 @@ fn cron_secret(secret: String) -> Result<Secret, ConfigError> {
     }
 }
 
-/// The longest retention: longer ones are typing errors.
+/// The longest retention: longer ones are typing errors, as are those under 1 s and a margin of 24 h
+/// or more.
 const MAX_RETENTION: Duration = Duration::from_hours(100 * 366 * 24);
 
 fn retention(text: &str) -> Result<Duration, ConfigError> {

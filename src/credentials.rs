@@ -25,20 +25,20 @@ use crate::telemetry;
 
 /// How long before its end a session is renewed, less up to half of it that the SDK takes off at
 /// random: a request that was begun with the old one ends before that does, and STS may be out of
-/// reach for a while. Sessions last an hour.
+/// reach for a while. Sessions last an hour. The SDK renews other credentials with an end likewise.
 pub(crate) const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 
 /// What an old session must be good for where it cannot be renewed: a request's time.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
-/// How long one attempt to reach STS may take.
+/// How long one attempt to reach STS may take; all of them together have [`TIMEOUT`].
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How long all attempts may take. The SDK counts it as time of an attempt at DynamoDB: what took
 /// longer than the 2 s of one would be cut off, and with it the old session's further use.
 const TIMEOUT: Duration = Duration::from_millis(1800);
 
-/// The first wait before an attempt is repeated.
+/// The first wait before an attempt is repeated; it doubles, within [`TIMEOUT`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How long STS is let alone after a failure, where the old session is still good: each call to

@@ -1,8 +1,9 @@
 //! What is to be done for a deletion that is permitted: decisions alone, without I/O (A6, C, D, F).
 //!
-//! [`plan`] says what to do next, given what is believed of the store: it begins with the common case,
-//! commits under exactly the conditions that make the belief true, and where a condition fails, plans
-//! again from what that taught.
+//! [`plan`] says what to do next, given what is believed of the store: it begins with the common
+//! case, commits under exactly the conditions that make the belief true, and where a condition
+//! fails, plans again from what that taught. So a failed condition always teaches something; where
+//! it does not, the store fails with [`Error::Internal`], and nothing was written.
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Forbidden};
@@ -256,7 +257,8 @@ impl Commit<'_> {
 /// Says what to do next for a deletion, given what is believed of the store.
 ///
 /// What was found out is weighed in this order: another account, the recorded outcome, the
-/// installation's tombstone, the resource.
+/// installation's tombstone, the resource. A step for which the caller's account has to be compared
+/// has that condition in its transaction, or comes after a look at the installation (A6).
 #[must_use]
 pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
     match account_is_the_callers(deletion, belief) {

@@ -206,7 +206,8 @@ table! {
         "Vercel's API is out of reach; the deletion goes on by itself, or by a request after `Retry-After` seconds.";
 }
 
-/// What a caller should wait before it asks again for what DynamoDB refused for 8 s (F6).
+/// What a caller should wait before it asks again for what DynamoDB refused for 8 s (F6). DynamoDB
+/// throttles by the second.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Error {

@@ -18,7 +18,8 @@ use tower::util::MapFutureLayer;
 /// Who asks, as the others are told.
 pub(crate) const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION"));
 
-/// How long a connection may take to come up.
+/// How long a connection to Vercel, the provider or the issuer may take to come up: a host that
+/// takes longer counts as down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The clients. Clones share them, and their connections.

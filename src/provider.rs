@@ -92,7 +92,8 @@ struct By<'a> {
 }
 
 impl Announcement {
-    /// The body to send: the same bytes for every attempt.
+    /// The body to send: the same bytes for every attempt, since it is a function of what was
+    /// deleted, when, by whom and why.
     fn body(&self) -> String {
         let Provenance { by, at, reason } = &self.provenance;
         let (user_id, role) = match by {
@@ -162,7 +163,8 @@ impl Provider {
     }
 }
 
-/// What an answer means. Its body is not read.
+/// What an answer means. Its body is not read. A 202's `Retry-After` counts as 1 s at least: the
+/// provider does not end sooner.
 fn heard(response: &reqwest::Response) -> Told {
     let wait = outbound::retry_after(response.headers());
     match response.status().as_u16() {

@@ -19,22 +19,25 @@ use crate::json;
 use crate::outbound::{self, HeldBack, Outbound, jitter};
 use crate::telemetry;
 
-/// How long one attempt may take.
+/// How long one attempt may take; all of them together have [`CALL_TIMEOUT`].
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a call may take with all of its attempts: the caller of Delete Configuration waits.
+/// `LEASE` in `configuration`, and `LAST` and `FOLLOW_UP` in `work::sweep`, count on it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// How often a call is attempted. What fails longer is taken up again by the sweep.
 const ATTEMPTS: u32 = 3;
 
-/// The longest wait before the second attempt; it doubles.
+/// The longest wait before the second attempt; it doubles, with full jitter, and `Retry-After` may
+/// make it longer. A failure that passes, passes soon.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
 /// The longest answer that is read, in bytes: errors are under 1 KiB.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// How much of Vercel's message is passed on, in characters.
+/// How much of Vercel's message is passed on, in characters: it goes into an answer, a log and the
+/// table.
 const MAX_MESSAGE: usize = 300;
 
 /// The client. Clones share its connections.

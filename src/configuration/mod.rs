@@ -5,12 +5,45 @@
 //!   see → plan → begin (intent, under a lease) → connect → mark → ask Vercel → commit | withdraw | put off
 //! ```
 //!
-//! The mark comes after the connection: what never left this machine leaves no doubt (E2).
+//! - `see` reads all that the decision needs in one `TransactGetItems`, and `plan` decides.
+//! - `begin` writes the intent `work#configuration` with its lease, if the installation is as it
+//!   was read. A request that finds an intent without a lease takes it over, parked or not, with 3
+//!   new days before it is parked. A request that finds a lease is answered 409.
+//! - The mark records that Vercel is about to be called. It comes after the connection: what never
+//!   left this machine leaves no doubt (E2).
+//! - `verdict` says what Vercel's answer means. *Gone* commits the tombstone, the receipt, the
+//!   outcome and the jobs in one transaction. *Refused* withdraws the intent. Any other answer, or
+//!   none, schedules a retry as for any job.
+//! - The sweep takes the same steps (`carry_on`), and the receipt names the caller who had asked.
 //!
-//! Whoever dies on the way leaves an intent whose lease ends: the next request or the sweep carries
-//! on. Whoever is late finds another fencing token there, and changes nothing; but that Vercel's side
-//! is gone stays true, whoever heard it, and is committed; and who does not know whether it is has
-//! Vercel asked again, whatever another was told meanwhile.
+//! Nothing is deleted in the table before Vercel's side is known to be gone, or there is no token
+//! to call Vercel with.
+//!
+//! A process that crashes leaves an intent whose lease expires; the next request or the sweep
+//! resumes it. A worker that lost its lease finds a newer fencing token and writes nothing, with
+//! two exceptions: if it knows that the configuration is gone at Vercel it commits that, because it
+//! stays true; and if it cannot tell how its own call ended it schedules another, because what
+//! Vercel told a later worker says nothing about the earlier call.
+//!
+//! # In doubt
+//!
+//! The intent's attribute `unclear` is true in the table from right before Vercel is called, when
+//! the connection is up. It becomes false only if every attempt is known to have got a definite
+//! answer. A worker that dies between the mark and the call leaves it true, too. If an intent is
+//! withdrawn in doubt, the installation keeps the doubt (`configurationUnclear`). Only in doubt do
+//! 401 and 403 mean gone.
+//!
+//! - *A late worker's mark is not erased, and nobody takes it for its own.* A request begins an
+//!   intent or takes one over on condition that the intent and the installation are as unclear as
+//!   it read them. A sweep that finds another fencing token there does not call Vercel.
+//! - *A late call is followed by another.* A worker that finds its lease lost, and cannot tell how
+//!   its own call ended or cannot record that the configuration is gone, has Vercel called again
+//!   (`owe_again`): the refusal that another worker got meanwhile says nothing about that call.
+//!   `owe_again` takes the fencing token from the intent's present holder, who then cannot withdraw
+//!   it. It makes a parked intent due, and writes a withdrawn one anew.
+//! - *Gone is for good.* A worker that learned that Vercel's side is gone commits it under any
+//!   fencing token, on condition that the installation is as it was read and its configuration not
+//!   gone. The configuration is deleted once, and no request begins an intent after that.
 
 pub mod plan;
 
@@ -34,7 +67,8 @@ use crate::work::{self, Ended, Setback};
 /// answer) and for Vercel (12 s), so that nobody else begins while it does.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// What a caller should wait before it asks again, where Vercel does not say.
+/// What a caller should wait before it asks again, where Vercel does not say: the call has been
+/// repeated for some seconds by then.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Deletes configurations. Clones share their connections.

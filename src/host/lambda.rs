@@ -1,5 +1,9 @@
 //! AWS Lambda: requests in the events of API Gateway's HTTP APIs (payload 2.0 and 1.0, which function
 //! URLs and REST APIs send too), and a schedule's event, which sweeps.
+//!
+//! An event with a `requestContext` is a request, and nothing in a request makes it a schedule's
+//! event. Its answer has a status in the gateways' form: to an HTTP API, an answer without one is a
+//! 200.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -38,20 +38,24 @@ use crate::error::{Cause, Error};
 use crate::outbound::{USER_AGENT, is_local};
 use crate::telemetry;
 
-/// How long a request waits for DynamoDB in all (F6).
+/// How long a request waits for DynamoDB in all (F6). Delete Configuration has this time until it
+/// calls Vercel, and as much again to record the answer. `LEASE` in `configuration`, and `LAST` and
+/// `FOLLOW_UP` in `work::sweep`, count on it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long one attempt may take. DynamoDB answers in milliseconds; what takes longer is lost, and
-/// the same transaction sent again finds out what became of it.
+/// the same transaction sent again under the same `ClientRequestToken` finds out what became of it.
+/// The SDK fetches a session from STS within an attempt, so `TIMEOUT` in `credentials` is shorter.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a connection may take to come up.
+/// How long a connection may take to come up: DynamoDB answers in milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The first wait before an attempt is repeated; it doubles, with full jitter.
+/// The first wait before an attempt is repeated; it doubles, with full jitter. Conflicts pass in
+/// milliseconds.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
-/// The longest wait, so that 8 s hold a dozen attempts.
+/// The longest wait, so that 8 s hold a dozen attempts. Throttling passes in seconds.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// More attempts than [`PATIENCE`] has room for, so that time alone ends them.

@@ -17,7 +17,7 @@ pub(super) struct Outcome<'a> {
     pub(super) key: &'a IdempotencyKey,
     /// What requests have in common that are the same (F2).
     pub(super) fingerprint: String,
-    /// The installation's account, where it is known.
+    /// The account, only where it is known to be the installation's stored one.
     pub(super) account: Option<&'a str>,
     pub(super) answer: Answer,
     pub(super) at: Timestamp,

@@ -36,7 +36,7 @@ const PAGE: i32 = 50;
 /// As many as `BatchWriteItem` takes.
 const BATCH: usize = 25;
 
-/// The first wait where DynamoDB left a part of a batch undone; it doubles.
+/// The first wait where DynamoDB left a part of a batch undone; it doubles, with full jitter.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
 /// The bytes that a page's announcements may have: each has the uninstall's reason, and a partition

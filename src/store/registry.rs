@@ -1,8 +1,11 @@
 //! Registration: what can be deleted gets into the table, with the care that deletions rely on.
 //!
 //! A resource is added in one transaction that requires its installation to be active, counts it
-//! there, and requires that no receipt of its deletion stands, nor its announcement is owed (C4, D4,
-//! G1). Backends in other languages write the same transactions: `docs/writing-the-table.md` has them.
+//! there, and requires that no receipt of its deletion stands, nor its announcement is owed (C4,
+//! D4, G1). An announcement may outlive the receipt, and the provider would take it for one of the
+//! resource that is registered now. For the same reason a deletion that finds no resource leaves a
+//! pending announcement as it is. Backends in other languages write the same transactions:
+//! `docs/writing-the-table.md` has them.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};

@@ -16,7 +16,7 @@ const TTL_ATTRIBUTE: &str = "expires_at";
 /// The sparse index of what is owed.
 pub const DUE_INDEX: &str = "due";
 
-/// How long a new table takes to become active, at most.
+/// How long a new table takes to become active, at most. AWS takes seconds.
 const CREATION_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// Whether a table was made.

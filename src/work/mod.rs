@@ -34,7 +34,8 @@ const PURGE_PAGES: usize = 20;
 /// How long a page may take: what does not fit in the worker's time is not begun.
 const PURGE_PAGE: Duration = Duration::from_secs(1);
 
-/// From when on a finalization that fails is an error: so long before Vercel's 24 hours are over.
+/// From when on a finalization that fails is an error: so long before Vercel's 24 hours are over,
+/// while an operator can still act.
 const ALARM: Duration = Duration::from_hours(1);
 
 /// Carries out what is owed. Clones share its connections.

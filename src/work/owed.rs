@@ -19,7 +19,8 @@ const SHARDS: u8 = 8;
 /// first, and no provider that hangs stands in its way.
 const URGENT: u8 = 0;
 
-/// The value of `due_shard` of what is parked: it is listed, and never due.
+/// The value of `due_shard` of what is parked: it stays in the index and is listed, but no sweep
+/// asks for that shard.
 pub(crate) const PARKED: &str = "parked";
 
 /// A thing owed. There is one fixed key per thing owed.

@@ -7,17 +7,19 @@ use crate::clock::Timestamp;
 use crate::outbound::jitter;
 use crate::store::work::Tries;
 
-/// The first wait after a failure; it doubles.
+/// The first wait after a failure; it doubles. Half of it is random, and half is not: no job is
+/// tried again at once.
 const FIRST_BACKOFF: Duration = Duration::from_secs(15);
 
-/// The longest wait: what was down for long is tried once an hour.
+/// The longest wait: what was down for long is tried once an hour. It is also the longest
+/// `Retry-After` of a finalization, which has Vercel's 24 hours.
 const MAX_BACKOFF: Duration = Duration::from_hours(1);
 
-/// The longest wait for what has Vercel's 24 hours to be done in, but for what Vercel asks for; and
-/// that is no longer than any other.
+/// The longest back-off of a finalization, which has Vercel's 24 hours. A `Retry-After` may exceed
+/// it, up to [`MAX_BACKOFF`].
 const MAX_FINALIZE_BACKOFF: Duration = Duration::from_mins(10);
 
-/// How long failures in a row may last before the work is parked.
+/// How long failures in a row may last before the work is parked (G1).
 const PATIENCE: Duration = Duration::from_hours(3 * 24);
 
 /// What to do after a failure.

@@ -17,11 +17,12 @@ use crate::telemetry;
 /// How much is carried out at a time: as many answers are waited for, and as many items held.
 const AT_A_TIME: usize = 16;
 
-/// How much of the index is read at a time.
+/// How much of the index is read at a time, and held.
 const PAGE: i32 = 64;
 
-/// How long the last thing that is taken may take: a call's time-out (12 s) and DynamoDB's (8 s). What
-/// takes longer, since DynamoDB is slow before the call and after it, is cut off and put off.
+/// How long the last thing that is taken may take: a call's time-out (12 s) and DynamoDB's (8 s).
+/// What takes longer, since DynamoDB is slow before the call and after it, is cut off and put off.
+/// A quarter of a sweep's time remains for taking, however short that time is.
 const LAST: Duration = Duration::from_secs(20);
 
 /// How often a sweep looks again for what it put off itself, and after which time: the index is behind
@@ -31,8 +32,9 @@ const LAG: Duration = Duration::from_millis(100);
 
 /// How long what is due at once is tried after an answer: with the longest request within what
 /// `vercel.json` grants a function (60 s). That is a Delete Configuration: the issuer's keys (3 s),
-/// DynamoDB (8 s, and 8 s after Vercel's answer) and Vercel (12 s, and as much each time it has to be
-/// asked again).
+/// DynamoDB (8 s, and 8 s after Vercel's answer) and Vercel (12 s, and as much each time it has to
+/// be asked again). Where a slow DynamoDB makes it longer, the host cuts it off, and the sweep does
+/// the rest.
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
 /// What a sweep did.
