@@ -137,7 +137,7 @@ impl Config {
         variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let read = |name| whole(name, variable(name));
-        libraries::check(read)?;
+        libraries::check(&variable)?;
         let issuer = "https://marketplace.vercel.com";
         let keys = "https://marketplace.vercel.com/.well-known/jwks";
         Ok(Self {

@@ -20,7 +20,7 @@ pub(crate) const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION
 
 /// How long a connection to Vercel, the provider or the issuer may take to come up: a host that
 /// takes longer counts as down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The clients. Clones share them, and their connections.
 #[derive(Clone, Debug, Default)]
@@ -123,15 +123,20 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str() == Some("localhost") || ip(url).is_some_and(|ip| ip.is_loopback())
 }
 
-/// Whether no proxy can lead to an address: it is on this machine, or on its link, where AWS has its
-/// metadata.
+/// The network of AWS's metadata and credentials in IPv6: `fd00:ec2::254`, `fd00:ec2::23`.
+const AWS_METADATA: [u16; 7] = [0xfd00, 0x0ec2, 0, 0, 0, 0, 0];
+
+/// Whether no proxy can lead to an address: it is on this machine, on its link, or of AWS's metadata,
+/// whose answers are secret.
 pub(crate) fn is_local(url: &Url) -> bool {
-    let is_on_link = match ip(url) {
+    let is_near = match ip(url) {
         Some(IpAddr::V4(ip)) => ip.is_link_local(),
-        Some(IpAddr::V6(ip)) => ip.is_unicast_link_local(),
+        Some(IpAddr::V6(ip)) => {
+            ip.is_unicast_link_local() || ip.segments().starts_with(&AWS_METADATA)
+        }
         None => false,
     };
-    is_on_link || is_loopback(url)
+    is_near || is_loopback(url)
 }
 
 fn ip(url: &Url) -> Option<IpAddr> {
@@ -178,6 +183,25 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    /// S3: no proxy learns what this machine and AWS's metadata say.
+    #[test]
+    fn what_is_local_is_asked_directly() {
+        for (host, local) in [
+            ("localhost:8000", true),
+            ("127.0.0.1", true),
+            ("[::1]:8000", true),
+            ("169.254.169.254", true),
+            ("169.254.170.2", true),
+            ("[fd00:ec2::254]", true),
+            ("[fd00:ec2::23]", true),
+            ("[fd00:ec3::23]", false),
+            ("10.0.0.1", false),
+            ("dynamodb.eu-central-1.amazonaws.com", false),
+        ] {
+            assert_eq!(is_local(&Url::parse(&format!("http://{host}/")).unwrap()), local, "{host}");
+        }
+    }
 
     /// G1: seconds or a date; a date that is past is now, and nonsense is nothing.
     #[test]

@@ -10,17 +10,20 @@ use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
-use reqwest::{RequestBuilder, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 use crate::config::Secret;
 use crate::ids::InstallationId;
 use crate::json;
-use crate::outbound::{self, HeldBack, Outbound, jitter};
+use crate::outbound::{self, CONNECT_TIMEOUT, HeldBack, Outbound, jitter};
 use crate::telemetry;
 
 /// How long one attempt may take; all of them together have [`CALL_TIMEOUT`].
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may have waited for leave to send: servers close one on which no request comes.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a call may take with all of its attempts: the caller of Delete Configuration waits.
 /// `LEASE` in `configuration`, and `LAST` and `FOLLOW_UP` in `work::sweep`, count on it.
@@ -96,6 +99,13 @@ impl std::fmt::Display for Said {
     }
 }
 
+impl Reply {
+    /// Nothing was sent, since the request could not be built.
+    fn unreached(error: reqwest::Error) -> Self {
+        Self { heard: Heard::Unreached(telemetry::chain(&error.without_url())), unclear: false }
+    }
+}
+
 impl Heard {
     /// Whether the request may have taken effect, and may not: a 5xx, a 2xx that is not documented, or
     /// no answer (E2).
@@ -168,21 +178,30 @@ impl Vercel {
         }
         let held_back = match HeldBack::new(&url) {
             Ok(held_back) => held_back,
-            Err(error) => return Ok(Reply { heard: silence(error), unclear: false }),
+            Err(error) => return Ok(Reply::unreached(error)),
         };
-        let request = held_back.client().delete(url).bearer_auth(token.expose());
+        let client = held_back.client();
+        let request = match client.delete(url).bearer_auth(token.expose()).build() {
+            Ok(request) => request,
+            Err(error) => return Ok(Reply::unreached(error)),
+        };
         let mut first = Some((&held_back, Box::pin(before_sending)));
-        self.call(token, &request, &mut first).await
+        self.call(token, (client, &request), &mut first).await
     }
 
     /// `POST /v1/installations/{id}/billing/finalize` (G3).
     pub(crate) async fn finalize(&self, id: &InstallationId, token: &Secret) -> Reply {
         let url = self.at(&["v1", "installations", id.as_str(), "billing", "finalize"]);
-        let request = match self.outbound.client(&url) {
-            Ok(client) => client.post(url).bearer_auth(token.expose()),
-            Err(error) => return Reply { heard: silence(error), unclear: false },
+        let client = match self.outbound.client(&url) {
+            Ok(client) => client,
+            Err(error) => return Reply::unreached(error),
         };
-        let reply = self.call::<Ready<Result<(), Infallible>>, _>(token, &request, &mut None).await;
+        let request = match client.post(url).bearer_auth(token.expose()).build() {
+            Ok(request) => request,
+            Err(error) => return Reply::unreached(error),
+        };
+        let sent = (client, &request);
+        let reply = self.call::<Ready<Result<(), Infallible>>, _>(token, sent, &mut None).await;
         reply.unwrap_or_else(|never| match never {})
     }
 
@@ -200,7 +219,7 @@ impl Vercel {
     async fn call<F, E>(
         &self,
         token: &Secret,
-        request: &RequestBuilder,
+        request: Request<'_>,
         before_sending: &mut BeforeSending<'_, F>,
     ) -> Result<Reply, E>
     where
@@ -213,7 +232,8 @@ impl Vercel {
             unclear |= heard.is_unclear();
             let wait = jitter(backoff).max(heard.retry_after().unwrap_or_default());
             let again = heard.may_pass() && attempt < ATTEMPTS;
-            if !again || Instant::now() + wait >= end {
+            // What has no time to connect could not be told from what was sent.
+            if !again || Instant::now() + wait + CONNECT_TIMEOUT >= end {
                 return Ok(Reply { heard, unclear });
             }
             tokio::time::sleep(wait).await;
@@ -223,13 +243,16 @@ impl Vercel {
     }
 }
 
+/// A request that can be sent again, and the client to send it with.
+type Request<'a> = (&'a reqwest::Client, &'a reqwest::Request);
+
 /// What has to be done once a connection is up, and before a request is sent over it; none once it is
 /// done.
 type BeforeSending<'a, F> = Option<(&'a HeldBack, Pin<Box<F>>)>;
 
 async fn attempt_once<F, E>(
     token: &Secret,
-    request: &RequestBuilder,
+    (client, request): Request<'_>,
     before_sending: &mut BeforeSending<'_, F>,
     end: &mut Instant,
 ) -> Result<Heard, E>
@@ -240,36 +263,37 @@ where
     let Some(request) = request.try_clone() else {
         return Ok(Heard::Unreached("the request cannot be repeated".to_owned()));
     };
-    let mut sending = pin!(request.send());
+    let mut sending = pin!(client.execute(request));
     if let Some((held_back, before)) = before_sending {
         // It ends before it is connected only where it cannot be.
-        if let Either::Left((ended, _)) =
+        if let Either::Left((Err(error), _)) =
             select(sending.as_mut(), pin!(held_back.connected())).await
         {
-            return Ok(heard(ended, token).await);
+            return Ok(silence(error));
         }
         let began = Instant::now();
         before.await?;
-        *end += began.elapsed();
+        let took = began.elapsed();
+        *end += took;
         held_back.let_go();
         *before_sending = None;
+        if took > FRESH {
+            // The other end may have closed it by now, which could not be told from a lost answer.
+            return Ok(Heard::Unreached("the connection was up for too long".to_owned()));
+        }
     }
-    let left = end.saturating_duration_since(Instant::now());
-    let answered = async { heard(sending.await, token).await };
-    let answered = tokio::time::timeout(left.min(ATTEMPT_TIMEOUT), answered).await;
-    Ok(answered.unwrap_or_else(|_| Heard::Nothing("it took too long".to_owned())))
-}
-
-/// What came of an attempt.
-async fn heard(ended: reqwest::Result<reqwest::Response>, token: &Secret) -> Heard {
-    match ended {
-        Ok(response) => Heard::Answer {
-            status: response.status().as_u16(),
-            retry_after: outbound::retry_after(response.headers()),
-            said: said(response, token).await,
-        },
-        Err(error) => silence(error),
-    }
+    let left = end.saturating_duration_since(Instant::now()).min(ATTEMPT_TIMEOUT);
+    let over = Instant::now() + left;
+    let response = match tokio::time::timeout_at(over.into(), sending).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Ok(silence(error)),
+        Err(_) => return Ok(Heard::Nothing("it took too long".to_owned())),
+    };
+    let status = response.status().as_u16();
+    let retry_after = outbound::retry_after(response.headers());
+    // The status alone decides: words that do not come are none.
+    let said = tokio::time::timeout_at(over.into(), said(response, token)).await;
+    Ok(Heard::Answer { status, said: said.ok().flatten(), retry_after })
 }
 
 fn silence(error: reqwest::Error) -> Heard {

@@ -16,7 +16,11 @@ fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    ["README.md", "tools/model/README.md"].map(|name| root.join(name)).into_iter().chain(docs).collect()
+    ["README.md", "tools/model/README.md"]
+        .map(|name| root.join(name))
+        .into_iter()
+        .chain(docs)
+        .collect()
 }
 
 /// The lines of a page that are not in a fenced block.

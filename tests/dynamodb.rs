@@ -135,7 +135,8 @@ impl Proxy {
         *self.0.lasting.lock().unwrap() = fault;
     }
 
-    /// What happens to the next call of this operation that no fault is for yet.
+    /// What happens to the next call of this operation, or with this text in it, that no fault is for
+    /// yet.
     pub fn once(&self, operation: &'static str, fault: Fault) {
         self.0.operations.lock().unwrap().push_back((operation, fault));
     }
@@ -162,9 +163,11 @@ impl Proxy {
         self.0.holding.load(Ordering::SeqCst)
     }
 
-    fn fault_of(&self, operation: &str) -> Fault {
+    fn fault_of(&self, operation: &str, body: &[u8]) -> Fault {
         let mut operations = self.0.operations.lock().unwrap();
-        if let Some(at) = operations.iter().position(|(name, _)| *name == operation) {
+        let body = String::from_utf8_lossy(body);
+        let is_for = |(name, _): &(&str, _)| *name == operation || body.contains(name);
+        if let Some(at) = operations.iter().position(is_for) {
             return operations.remove(at).unwrap().1;
         }
         if operation == "TransactWriteItems" { self.next_fault() } else { Fault::None }
@@ -188,7 +191,7 @@ impl Proxy {
             self.0.holding.store(true, Ordering::SeqCst);
             gate.pass().await;
         }
-        let fault = self.fault_of(operation);
+        let fault = self.fault_of(operation, &body);
         match fault {
             Fault::Throttle => return Ok(error("ThrottlingException", &json!({}))),
             Fault::ServerError => {

@@ -114,7 +114,12 @@ impl Recorded {
 
 /// Starts a function that writes all that it says to this file.
 pub fn record(binary: &str, variables: Variables, file: &File) -> Recorded {
-    let (output, error) = (file.try_clone().unwrap(), file.try_clone().unwrap());
+    start_into(binary, variables, file.try_clone().unwrap(), file)
+}
+
+/// Starts a function with these files for its standard output and error.
+pub fn start_into(binary: &str, variables: Variables, output: File, error: &File) -> Recorded {
+    let error = error.try_clone().unwrap();
     Recorded(command(binary, variables).stdout(output).stderr(error).spawn().unwrap())
 }
 

@@ -8,12 +8,14 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use reqwest::Url;
 use serde_json::{Value, json};
-use teardown::app::App;
+use teardown::app::{App, SweepTime};
 use teardown::config::Config;
 use teardown_cli::server;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::configuration::{C1, world};
+use crate::dynamodb::Fault;
 use crate::outside::Answer;
 use crate::process::{DELETE_CONFIGURATION, free_port, start};
 use crate::wire::{empty, listen};
@@ -89,6 +91,9 @@ async fn what_cannot_be_built_leaves_no_doubt() {
     world.put(token.clone()).await;
     assert_eq!(world.delete(C1).send().await.error(), (503, "upstream_unavailable"));
     assert!(world.vercel.heard().is_empty());
+    let intent = &world.items("icfg_1").await["work#configuration"];
+    let reason = intent["last_error"].as_str().unwrap();
+    assert!(reason.contains("failed to parse header value"), "{reason}");
     token["accessToken"] = right;
     world.put(token).await;
     is_refused_afterwards(&world, "a token with a line break", false).await;
@@ -127,6 +132,60 @@ async fn who_dies_while_connecting_leaves_no_doubt() {
         }
         is_refused_afterwards(&world, "it died", sweeps).await;
     }
+}
+
+/// E2: neither does a mark that was written, and whose answer was lost: nothing was sent after it.
+#[tokio::test]
+async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
+    let world = world().await;
+    for _ in 0..100 {
+        world.dynamodb.once("SET unclear = :true", Fault::ResetAfter);
+    }
+    let reply = world.delete(C1).send().await;
+    assert_eq!(reply.error(), (503, "store_unavailable"));
+    world.dynamodb.forget();
+    is_refused_afterwards(&world, "the mark's answer was lost", false).await;
+}
+
+/// E2: nor one that was written while the sweep's time ended.
+#[tokio::test]
+async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
+    let world = world().await;
+    world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
+    assert_eq!(world.delete(C1).send().await.status, 503);
+    world.clock.advance(Duration::from_secs(16));
+    // It is applied, and its answer is lost until the sweep has ended.
+    for _ in 0..100 {
+        world.dynamodb.once("SET unclear = :true", Fault::ResetAfter);
+    }
+    world.process().await.sweep(SweepTime(Duration::from_secs(1))).await;
+    world.dynamodb.forget();
+    let asked = world.vercel.heard().len();
+    world.clock.advance(Duration::from_mins(1));
+    world.vercel.script([Answer::Status(403)]);
+    assert_eq!(world.delete(C1).send().await.error(), (409, "upstream_refused"));
+    assert_eq!(world.vercel.heard().len(), asked + 1);
+}
+
+/// E2, E3: a status is an answer, also where the words that follow it never come.
+#[tokio::test]
+async fn a_status_is_an_answer_without_its_words() {
+    let world = world().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap());
+    let asked = tokio::spawn(async move {
+        let mut connections = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            assert!(connection.read(&mut [0; 1024]).await.unwrap() > 0);
+            let head = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 99\r\n\r\n{";
+            connection.write_all(head).await.unwrap();
+            connections.push(connection);
+        }
+    });
+    let endpoints = serve(server::endpoints(with_api(&world, &api).await)).await;
+    assert_eq!(delete(&world, &endpoints).await, (409, "upstream_refused".to_owned()));
+    assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
+    asked.abort();
 }
 
 /// E2, S3: a proxy that refuses to connect leaves no doubt, and all calls outward go by it, DynamoDB's

@@ -202,8 +202,8 @@ impl Jwks {
             state.flight = None;
             match fetched {
                 Ok(keys) => {
-                    let since = cache.0.clock.now();
-                    state.held = Some(Held { keys: Arc::new(keys), since });
+                    // Since it began: a freeze may lie between the answer and here.
+                    state.held = Some(Held { keys: Arc::new(keys), since: now });
                     true
                 }
                 Err(error) => {

@@ -1,9 +1,11 @@
 //! The variables that libraries read: the AWS SDK, and the HTTP clients. A library that finds one of
 //! them malformed goes on without it, refuses every request, or panics in the first (S1).
 
-use reqwest::Url;
+use std::fs;
 
-use super::{ConfigError, missing};
+use http::Uri;
+
+use super::{ConfigError, missing, whole};
 
 /// The names of variables, the rule that their values keep, and the rule's words.
 type Rule = (&'static [&'static str], fn(&str) -> bool, &'static str);
@@ -16,27 +18,55 @@ const RULES: &[Rule] = &[
         "must be visible ASCII characters",
     ),
     (
-        &["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_STS"],
+        &[
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "AWS_ENDPOINT_URL",
+            "AWS_ENDPOINT_URL_DYNAMODB",
+            "AWS_ENDPOINT_URL_STS",
+        ],
         is_endpoint,
         "is not an http or https address",
     ),
+    (&["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"], is_proxy, PROXY),
     (
-        &["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-        is_proxy,
-        "is not the http or https address of a proxy",
+        &["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"],
+        is_file,
+        "is not there",
     ),
-    (&["SSL_CERT_FILE", "SSL_CERT_DIR"], is_there, "is not there"),
-    (&["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"], is_truth, "must be true or false"),
+    (&["SSL_CERT_FILE"], has_certificate, "is not a file with a certificate in PEM"),
+    (&["SSL_CERT_DIR"], has_folder, "is not there"),
+    (
+        &["AWS_EC2_METADATA_DISABLED", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT"],
+        is_truth,
+        "must be true or false",
+    ),
+    // Any text will do that is whole.
+    (
+        &[
+            "AWS_CONFIG_FILE",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+            "AWS_PROFILE",
+            "AWS_SHARED_CREDENTIALS_FILE",
+            "NO_PROXY",
+            "no_proxy",
+        ],
+        |_| true,
+        "",
+    ),
 ];
 
-/// Checks each of them.
+const PROXY: &str = "is not the http or https address of a proxy";
+
+/// Checks each of them. `variable` gives their values.
 ///
 /// # Errors
 ///
 /// [`ConfigError`] for the first that is malformed.
-pub(super) fn check(
-    read: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
-) -> Result<(), ConfigError> {
+pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result<(), ConfigError> {
+    let read = |name| whole(name, variable(name));
     for (names, rule, words) in RULES {
         for name in *names {
             if read(name)?.is_some_and(|value| !rule(&value)) {
@@ -44,16 +74,20 @@ pub(super) fn check(
             }
         }
     }
-    // The names of files and profiles, and lists: any text will do that is whole.
-    for name in [
-        "AWS_CONFIG_FILE",
-        "AWS_PROFILE",
-        "AWS_SHARED_CREDENTIALS_FILE",
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "NO_PROXY",
-        "no_proxy",
-    ] {
-        read(name)?;
+    // It counts where one of the others is not set.
+    let is_set = |names: [&'static str; 2]| names.into_iter().any(|name| variable(name).is_some());
+    if !is_set(["HTTP_PROXY", "http_proxy"]) || !is_set(["HTTPS_PROXY", "https_proxy"]) {
+        for name in ["ALL_PROXY", "all_proxy"] {
+            if read(name)?.is_some_and(|value| !is_proxy(&value)) {
+                return Err(ConfigError::new(name, PROXY));
+            }
+        }
+    }
+    // With an empty one, the clients trust no certificate at all.
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if variable(name).is_some_and(|value| value.is_empty()) {
+            return Err(ConfigError::new(name, "is empty: unset it"));
+        }
     }
     // The SDK passes half of a pair over, and asks the network for credentials.
     let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
@@ -75,9 +109,11 @@ fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// As the clients parse it.
 fn is_endpoint(text: &str) -> bool {
-    let url = Url::parse(text);
-    url.is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+    text.parse::<Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
+    })
 }
 
 /// A proxy may be named without its scheme, which is http then.
@@ -85,9 +121,17 @@ fn is_proxy(text: &str) -> bool {
     if text.contains("://") { is_endpoint(text) } else { is_endpoint(&format!("http://{text}")) }
 }
 
-/// A file or a folder, or several folders with colons between.
-fn is_there(paths: &str) -> bool {
-    std::env::split_paths(paths).all(|path| path.exists())
+fn is_file(path: &str) -> bool {
+    fs::metadata(path).is_ok_and(|it| it.is_file())
+}
+
+fn has_certificate(path: &str) -> bool {
+    fs::read(path).is_ok_and(|it| String::from_utf8_lossy(&it).contains("BEGIN CERTIFICATE"))
+}
+
+/// Folders with colons between; one that is not there is passed over.
+fn has_folder(paths: &str) -> bool {
+    std::env::split_paths(paths).any(|path| path.is_dir())
 }
 
 fn is_truth(text: &str) -> bool {
@@ -97,18 +141,19 @@ fn is_truth(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::whole;
 
     fn checked(variables: &[(&str, &str)]) -> Result<(), String> {
         let find = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        check(|name| whole(name, find(name))).map_err(|error| error.to_string())
+        check(find).map_err(|error| error.to_string())
     }
 
     const KEYS: [(&str, &str); 2] =
         [("AWS_ACCESS_KEY_ID", "AKIA1"), ("AWS_SECRET_ACCESS_KEY", "a/+b")];
+
+    const NO_CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
     /// S1: what libraries read is checked as a whole, and named.
     #[test]
@@ -125,7 +170,19 @@ mod tests {
             ("HTTPS_PROXY", "socks5://proxy:1080", "is not the http or https address of a proxy"),
             ("https_proxy", "http://", "is not the http or https address of a proxy"),
             ("NO_PROXY", "localhost ", "has a blank or a line break at an end"),
-            ("SSL_CERT_FILE", "/nowhere/ca.pem", "is not there"),
+            (
+                "HTTPS_PROXY",
+                "http://user:p^ss@proxy",
+                "is not the http or https address of a proxy",
+            ),
+            ("ALL_PROXY", "socks5://proxy:1080", "is not the http or https address of a proxy"),
+            ("AWS_ENDPOINT_URL", "http:localhost:8000", "is not an http or https address"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "t\n", "has a blank or a line break at an end"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token", "is not there"),
+            ("SSL_CERT_FILE", "/nowhere/ca.pem", "is not a file with a certificate in PEM"),
+            ("SSL_CERT_FILE", NO_CERTIFICATE, "is not a file with a certificate in PEM"),
+            ("SSL_CERT_FILE", "", "is empty: unset it"),
+            ("SSL_CERT_DIR", "/nowhere:", "is not there"),
             ("AWS_PROFILE", "production\n", "has a blank or a line break at an end"),
             ("AWS_USE_FIPS_ENDPOINT", "yes", "must be true or false"),
         ] {
@@ -147,11 +204,14 @@ mod tests {
             ("HTTPS_PROXY", "proxy.example:3128"),
             ("ALL_PROXY", "http://user:p%40ss@proxy.example:3128"),
             ("NO_PROXY", "localhost, .example"),
-            ("SSL_CERT_FILE", file!()),
+            ("SSL_CERT_DIR", concat!("/nowhere:", env!("CARGO_MANIFEST_DIR"), ":")),
             ("AWS_USE_DUALSTACK_ENDPOINT", "TRUE"),
+            ("AWS_REGION", ""),
         ] {
-            let value = if name == "SSL_CERT_FILE" { env!("CARGO_MANIFEST_DIR") } else { value };
             assert_eq!(checked(&[(name, value)]), Ok(()), "{name}");
         }
+        // It is not used beside these two.
+        let proxies = [("HTTP_PROXY", "p"), ("https_proxy", "p"), ("ALL_PROXY", "socks5://p")];
+        assert_eq!(checked(&proxies), Ok(()));
     }
 }

@@ -238,6 +238,11 @@ impl Configurations {
         patience: &mut Patience,
     ) -> Result<Ended, Error> {
         let now = self.clock.timestamp();
+        let setback = match setback.unclear {
+            // The host's time was over while it was being marked: nothing was sent.
+            None if lease.marking.load(Relaxed) => Setback { unclear: Some(false), ..setback },
+            _ => setback,
+        };
         let put_off = work::put_off(&self.store, lease, setback, now);
         match patience.spend(put_off).await {
             Ok(Ended::Lost) if lease.in_doubt.load(Relaxed) => {
@@ -252,12 +257,21 @@ impl Configurations {
         }
     }
 
-    /// Sees to what an attempt leaves that broke off: if it may have taken effect, Vercel is asked
-    /// again, whether or not the lease is lost. Where that fails too, it is as if the worker had died.
+    /// Cleans up after an attempt that broke off: if Vercel may have acted, schedules another call; if it
+    /// was not asked, takes a mark back that may stand. If that write fails too, the lease ends as after a
+    /// crash.
     pub(crate) async fn clear_up(&self, lease: &Lease, patience: &mut Patience) {
-        if lease.in_doubt.load(Relaxed)
-            && let Err(error) = patience.spend(self.store.owe_again(lease)).await
-        {
+        let cleared = if lease.in_doubt.load(Relaxed) {
+            patience.spend(self.store.owe_again(lease)).await
+        } else if lease.marking.load(Relaxed) {
+            let not_asked = Setback::not_asked();
+            let now = self.clock.timestamp();
+            let put_off = work::put_off(&self.store, lease, not_asked, now);
+            patience.spend(put_off).await.map(drop)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = cleared {
             let (installation, cause) = (&lease.installation, telemetry::chain(&error));
             tracing::warn!(%installation, cause, "it is not known what became of a deletion at Vercel");
         }
@@ -276,9 +290,13 @@ impl Configurations {
         let lease = asking.lease;
         let unclear_before = seen.is_unclear();
         let mark = async {
-            if !unclear_before && !patience.spend(self.store.mark_unclear(lease)).await? {
-                return Err(NotSent::LeaseLost);
+            if !unclear_before {
+                lease.marking.store(true, Relaxed);
+                if !patience.spend(self.store.mark_unclear(lease)).await? {
+                    return Err(NotSent::LeaseLost);
+                }
             }
+            lease.marking.store(false, Relaxed);
             lease.in_doubt.store(true, Relaxed);
             Ok(())
         };

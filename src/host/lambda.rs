@@ -73,7 +73,8 @@ fn check_environment() -> Result<(), ConfigError> {
         return Err(ConfigError::new(memory, "is not a number of MiB"));
     }
     let api = "AWS_LAMBDA_RUNTIME_API";
-    if read(api)?.parse::<http::uri::Authority>().is_err() {
+    // `cargo lambda watch` has a scheme and a path in it.
+    if !read(api)?.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some()) {
         return Err(ConfigError::new(api, "is not a host and a port"));
     }
     Ok(())

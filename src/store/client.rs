@@ -61,12 +61,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// More attempts than [`PATIENCE`] has room for, so that time alone ends them.
 const MAX_ATTEMPTS: u32 = 100;
 
-/// The AWS environment, and the connections of all clients that are made with it.
+/// The AWS environment.
 #[derive(Clone, Debug)]
-pub struct Aws {
-    config: SdkConfig,
-    connections: Connections,
-}
+pub struct Aws(SdkConfig);
 
 impl Aws {
     /// Reads the AWS environment as every AWS SDK does; what the loader was given comes first.
@@ -75,21 +72,22 @@ impl Aws {
     ///
     /// [`ConfigError`] where there is no region.
     pub async fn load(loader: ConfigLoader) -> Result<Self, ConfigError> {
-        let connections = Connections::default();
         // Each client has its own: a malformed AWS_RETRY_MODE would make the loader panic.
         let loader = loader.retry_config(RetryConfig::standard());
-        let config = loader.http_client(connections.clone()).load().await;
-        if config.region().is_none() {
+        let config = loader.http_client(Connections::default()).load().await;
+        // The SDK takes an empty one for a region.
+        if config.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(ConfigError::new("AWS_REGION", "is required"));
         }
-        Ok(Self { config, connections })
+        Ok(Self(config))
     }
 
     /// The same environment, with sessions of the identity's role for credentials.
     pub(crate) fn assume_role(self, identity: credentials::WebIdentity) -> Self {
-        let condemn = SharedInterceptor::permanent(Condemn(self.connections.clone()));
-        let config = credentials::assume_role(self.config, identity, condemn);
-        Self { config, ..self }
+        let connections = Connections::default();
+        let condemn = SharedInterceptor::permanent(Condemn(connections.clone()));
+        let aws = self.0.into_builder().http_client(connections).build();
+        Self(credentials::assume_role(aws, identity, condemn))
     }
 
     /// Makes the DynamoDB client: time-outs, retries that also cover cancelled transactions, and the
@@ -113,7 +111,9 @@ impl Aws {
         // call.
         let identities =
             IdentityCache::lazy().load_timeout(PATIENCE).buffer_time(RENEWED_BEFORE).build();
-        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.config)
+        let connections = Connections::default();
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.0)
+            .http_client(connections.clone())
             .timeout_config(timeouts)
             .identity_cache(identities)
             .retry_config(retries)
@@ -123,8 +123,7 @@ impl Aws {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         // Permanent: nothing of ours is ever disabled, so it need not be looked up whether it is.
         config.push_interceptor(SharedInterceptor::permanent(EachCall));
-        let condemn = Condemn(self.connections.clone());
-        config.push_interceptor(SharedInterceptor::permanent(condemn));
+        config.push_interceptor(SharedInterceptor::permanent(Condemn(connections)));
         Client::from_conf(config.build())
     }
 }
@@ -205,10 +204,9 @@ impl Intercept for EachCall {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(Err(error)) = context.output_or_error() {
-            // Outside of `within` nobody waits for it.
-            let _ = LAST_FAILURE.try_with(|last| last.keep(telemetry::chain(error)));
-        }
+        let failure = context.output_or_error().and_then(Result::err);
+        // Outside of `within` nobody waits for it.
+        let _ = LAST_FAILURE.try_with(|last| last.set(failure.map(|it| telemetry::chain(it))));
         Ok(())
     }
 }
@@ -256,14 +254,14 @@ impl Intercept for Condemn {
     }
 }
 
-/// The SDK's connections, by way of the proxy that the environment names (S3). Clones share them.
+/// A client's connections, by way of the proxy that the environment names (S3). Clones share them.
 ///
 /// A freeze, a failed node or a lost NAT entry leaves connections that take a request and never
 /// answer, all of a pool at once. Whoever condemns one condemns its pool: the next attempt connects.
 #[derive(Clone, Debug, Default)]
 struct Connections(Arc<Mutex<Pools>>);
 
-/// A pool for each of the SDK's settings; two, since DynamoDB's and STS's time-outs differ.
+/// A pool for each of the settings that the client asks with.
 #[derive(Debug, Default)]
 struct Pools {
     generation: Generation,
@@ -345,13 +343,13 @@ tokio::task_local! {
     static LAST_FAILURE: LastFailure;
 }
 
-/// The error of the last attempt that failed, if one did. Clones share it.
+/// The error of the last attempt, if it failed. Clones share it.
 #[derive(Clone, Debug, Default)]
 struct LastFailure(Arc<Mutex<Option<String>>>);
 
 impl LastFailure {
-    fn keep(&self, error: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    fn set(&self, failure: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     fn take(&self) -> Option<String> {

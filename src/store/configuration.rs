@@ -189,6 +189,7 @@ impl Store {
                 key_sha256: key_sha256.map(str::to_owned),
                 webhook_id: None,
                 in_doubt: AtomicBool::default(),
+                marking: AtomicBool::default(),
             }),
             Committed::No(_) => None,
         })

@@ -45,6 +45,8 @@ pub(crate) struct Lease {
     pub(crate) webhook_id: Option<String>,
     /// Whether Vercel was asked under it, and it is not known here what became of that.
     pub(crate) in_doubt: AtomicBool,
+    /// Whether it is being written down that Vercel is about to be asked, and nothing was sent yet.
+    pub(crate) marking: AtomicBool,
 }
 
 /// How it went so far.
@@ -147,6 +149,7 @@ impl Store {
             key_sha256: keys::text(&before, "keySha256").map(str::to_owned),
             webhook_id: keys::text(&before, "webhookId").map(str::to_owned),
             in_doubt: AtomicBool::default(),
+            marking: AtomicBool::default(),
         }))
     }
 

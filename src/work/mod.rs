@@ -65,6 +65,12 @@ impl Setback {
         Self { reason, retry_after, unclear: None }
     }
 
+    /// Vercel was not asked, since DynamoDB did not let us write down that it would be.
+    pub(crate) fn not_asked() -> Self {
+        let reason = "DynamoDB did not answer before Vercel was asked".to_owned();
+        Self { unclear: Some(false), ..Self::new(reason, None) }
+    }
+
     /// The item does not say what it has to.
     pub(crate) fn malformed() -> Self {
         Self::new("its item is malformed".to_owned(), None)
