@@ -58,7 +58,7 @@ export async function registerResource(
         ConditionCheck: {
           TableName,
           Key: key(installationId, `receipt#resource#${resourceId}`),
-          ConditionExpression: "attribute_not_exists(pk) OR expires_at <= :now",
+          ConditionExpression: "attribute_not_exists(pk) OR expiresAt <= :now",
           ExpressionAttributeValues: { ":now": now() },
         },
       },

@@ -19,10 +19,9 @@ use self::line::Line;
 use crate::auth::Verifier;
 use crate::auth::jwks::{AfterAnswer, Jwks};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Secret};
-use crate::configuration::Configurations;
-use crate::configuration::plan::ConfigurationDeletion;
+use crate::config::{Config, ConfigError};
 use crate::credentials::{self, WebIdentity};
+use crate::deletion::configuration::ConfigurationDeletion;
 use crate::deletion::{Deletion, Target};
 use crate::error::Error;
 use crate::grant::Grant;
@@ -31,12 +30,14 @@ use crate::http::{
     team,
 };
 use crate::ids::InstallationId;
+use crate::job::Job;
 use crate::outbound::Outbound;
+use crate::saga::DeleteConfiguration;
+use crate::secret::Secret;
 use crate::store::{Aws, Done, Store};
 use crate::telemetry;
 use crate::vercel::Vercel;
 use crate::work::Worker;
-use crate::work::owed::Owed;
 
 /// Everything an endpoint needs. Clones share it.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ pub struct App {
     verifier: Verifier,
     store: Store,
     clock: Clock,
-    configurations: Configurations,
+    delete_configuration: DeleteConfiguration,
     worker: Worker,
     cron_secret: Option<Secret>,
     support_url: Option<String>,
@@ -74,7 +75,7 @@ pub struct FollowUp {
 struct Jobs {
     worker: Worker,
     installation: InstallationId,
-    due: Vec<Owed>,
+    due: Vec<Job>,
 }
 
 impl FollowUp {
@@ -154,11 +155,12 @@ impl App {
             after_answer,
         );
         let vercel = Vercel::new(config.vercel_api_url.clone(), outbound.clone());
-        let configurations = Configurations::new(store.clone(), vercel.clone(), clock.clone());
+        let delete_configuration =
+            DeleteConfiguration::new(store.clone(), vercel.clone(), clock.clone());
         let worker = Worker::new(
             config,
             store.clone(),
-            configurations.clone(),
+            delete_configuration.clone(),
             vercel,
             outbound,
             clock.clone(),
@@ -169,7 +171,7 @@ impl App {
             verifier: Verifier::new(issuer, audience, jwks, clock.clone()),
             store,
             clock,
-            configurations,
+            delete_configuration,
             worker,
             cron_secret: config.cron_secret.clone(),
             support_url: config.support_url.as_ref().map(ToString::to_string),
@@ -257,7 +259,7 @@ impl App {
                 let team = team(head.uri.query())?;
                 read_body(body).await?;
                 let request = ConfigurationDeletion { grant, team, key, at };
-                let done = Box::pin(self.configurations.delete(&request)).await?;
+                let done = Box::pin(self.delete_configuration.delete(&request)).await?;
                 return Ok(self.deleted(request.grant.installation, done));
             }
             Ids::Resource(_, resource) => {

@@ -1,8 +1,8 @@
 //! The configuration: every environment variable of ours once, parsed at the start or refused by name.
-//! The log filter, which comes first, is [`crate::telemetry`]'s; `libraries` checks the variables that
-//! libraries read.
+//! `log` reads the filter of the logs, `libraries` checks the variables that libraries read.
 
 mod libraries;
+mod log;
 
 use std::fmt;
 use std::time::Duration;
@@ -11,9 +11,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 
+pub use self::log::{log_filter, log_filter_of_functions};
 use crate::auth::keys::KeySet;
+use crate::deletion::FINALIZATION_PERIOD;
 use crate::ids::BelongingId;
 use crate::outbound::is_loopback;
+use crate::secret::Secret;
 
 /// What the functions are told by their environment.
 #[derive(Clone, Debug)]
@@ -62,41 +65,6 @@ pub struct Role {
     pub session_name: String,
 }
 
-/// A text that no log, error or `Debug` shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps a text secret.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself, for the one place that needs it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// What somebody said who was told the secret, without it.
-    pub(crate) fn redact(&self, said: &str) -> String {
-        if self.0.is_empty() { said.to_owned() } else { said.replace(&self.0, "[secret]") }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Secret {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
-    }
-}
-
 /// A variable that is missing or malformed. It names the variable and the rule, not the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
@@ -113,9 +81,6 @@ impl ConfigError {
         Self { variable, problem: problem.to_string() }
     }
 }
-
-/// How long Vercel waits between an uninstall and the final deletion, for final invoices (G3).
-pub(crate) const FINALIZATION_PERIOD: Duration = Duration::from_hours(24);
 
 impl Config {
     /// Reads the process's environment.

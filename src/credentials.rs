@@ -20,7 +20,8 @@ use aws_sdk_sts::config::SharedInterceptor;
 use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 
-use crate::config::{Role, Secret};
+use crate::config::Role;
+use crate::secret::Secret;
 use crate::telemetry;
 
 /// How long before its end a session is renewed, less up to half of it that the SDK takes off at

@@ -5,10 +5,22 @@
 //! fails, plans again from what that taught. So a failed condition always teaches something; where
 //! it does not, the store fails with [`Error::Internal`], and nothing was written.
 
+pub mod configuration;
+
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::error::{Error, Forbidden};
 use crate::grant::{Grant, Provenance, Scope};
 use crate::ids::{IdempotencyKey, ResourceId, sha256_hex};
+
+/// How long Vercel waits between an uninstall and the final deletion (G3).
+pub const FINALIZATION_PERIOD: Duration = Duration::from_hours(24);
+
+/// When a finalization is due: so long before the end of Vercel's 24 hours (G3).
+pub(crate) fn finalization_due(deleted_at: Timestamp, margin: Duration) -> Timestamp {
+    deleted_at + FINALIZATION_PERIOD.saturating_sub(margin)
+}
 
 /// One deletion that a caller may do.
 #[derive(Clone, Debug)]
@@ -89,6 +101,26 @@ pub enum Answer {
         /// Whether nothing is left to invoice.
         finalized: bool,
     },
+}
+
+impl Answer {
+    /// The HTTP status and the JSON body of an answer (C1, D1).
+    #[must_use]
+    pub fn response(self) -> (u16, Option<&'static str>) {
+        match self {
+            Self::Gone => (204, None),
+            Self::Uninstalled { finalized: true } => (200, Some(r#"{"finalized":true}"#)),
+            Self::Uninstalled { finalized: false } => (200, Some(r#"{"finalized":false}"#)),
+        }
+    }
+
+    /// The answer with this status and body, as [`Answer::response`] writes them.
+    #[must_use]
+    pub fn from_response(status: u16, body: Option<&str>) -> Option<Self> {
+        [Self::Gone, Self::Uninstalled { finalized: true }, Self::Uninstalled { finalized: false }]
+            .into_iter()
+            .find(|answer| answer.response() == (status, body))
+    }
 }
 
 /// What is believed of the store. Whatever is not known yet is believed to be the common case.
@@ -368,4 +400,23 @@ fn account_is_the_callers(deletion: &Deletion, belief: &Belief) -> Account {
         (Installation::Unknown, None) => None,
     };
     if stored == Some(required) { Account::Callers } else { Account::Another }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F1: what is stored of an answer gives the answer back.
+    #[test]
+    fn an_answer_can_be_read_back() {
+        for answer in [
+            Answer::Gone,
+            Answer::Uninstalled { finalized: true },
+            Answer::Uninstalled { finalized: false },
+        ] {
+            let (status, body) = answer.response();
+            assert_eq!(Answer::from_response(status, body), Some(answer));
+        }
+        assert_eq!(Answer::from_response(200, None), None);
+    }
 }

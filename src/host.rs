@@ -10,7 +10,7 @@ use http::HeaderName;
 use crate::app::App;
 use crate::auth::jwks::AfterAnswer;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, from_env, whole};
+use crate::config::{self, Config, ConfigError, from_env, whole};
 use crate::credentials::WebIdentity;
 use crate::http::Endpoint;
 use crate::telemetry;
@@ -65,7 +65,7 @@ pub fn serve(endpoint: Endpoint) -> ExitCode {
 }
 
 fn run(endpoint: Endpoint) -> Result<(), Failure> {
-    telemetry::init_json()?;
+    telemetry::init_json(config::log_filter_of_functions()?);
     let config = Config::from_env()?;
     if endpoint == Endpoint::Sweep {
         config.require_cron_secret()?;

@@ -1,29 +1,35 @@
 //! The deletion side of a Vercel Marketplace integration.
 //!
-//! A request goes one way; the modules stand in its order:
+//! A request goes one way. A module imports only modules below it in this list, which a test holds:
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`host`] | Vercel's and Lambda's runtimes: the only place that knows them |
 //! | [`app`] | the way of a request, from top to bottom |
-//! | [`http`] | requests in, responses out |
-//! | [`auth`] | who is calling: tokens, claims, keys |
-//! | [`ids`] | identifiers, parsed once |
-//! | [`grant`] | what a caller may delete, as far as the token tells |
-//! | [`deletion`] | what is to be done for it: decisions without I/O |
-//! | [`configuration`] | Delete Configuration, whose effect lies at Vercel too: intent, call, commit |
+//! | `work` | jobs, run: claimed, tried, retried, parked |
+//! | `saga` | Delete Configuration, whose effect lies at Vercel too: intent, call, commit |
 //! | [`store`] | DynamoDB: keys, conditions, transactions |
-//! | [`work`] | what a deletion owes: leased, carried out, put off |
-//! | [`vercel`], [`provider`], [`outbound`] | Vercel's REST API, the provider's endpoint, HTTP to both |
+//! | [`http`] | requests in, responses out |
+//! | [`provider`] | the provider's endpoint |
+//! | [`credentials`] | AWS credentials on Vercel without stored keys |
+//! | [`config`] | the environment |
+//! | [`job`] | which jobs there are, and when one is tried again: decisions without I/O |
+//! | [`deletion`] | what to do for a deletion: decisions without I/O |
+//! | [`grant`] | what a caller may delete, as far as the token tells |
 //! | [`error`] | every way to fail, and the table of answers |
-//! | [`config`], [`credentials`] | the environment, and AWS credentials on Vercel without stored keys |
-//! | [`clock`], [`json`], [`telemetry`] | the time, JSON that others wrote, the logs |
+//! | [`vercel`] | Vercel's REST API |
+//! | [`auth`] | who is calling: tokens, claims, keys |
+//! | [`outbound`] | HTTP to others |
+//! | [`ids`] | identifiers, parsed once |
+//! | [`json`] | JSON that others wrote |
+//! | [`secret`] | texts that must not be shown |
+//! | [`telemetry`] | the logs |
+//! | [`clock`] | the time |
 
 pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;
-pub mod configuration;
 pub mod credentials;
 pub mod deletion;
 pub mod error;
@@ -31,13 +37,16 @@ pub mod grant;
 pub mod host;
 pub mod http;
 pub mod ids;
+pub mod job;
 pub mod json;
 pub mod outbound;
 pub mod provider;
+mod saga;
+pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod vercel;
-pub mod work;
+mod work;
 
 pub use crate::app::App;
 pub use crate::http::Endpoint;

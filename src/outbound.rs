@@ -1,6 +1,6 @@
 //! Requests to others: one HTTP client for all of them, made when it is first needed, by way of the
 //! proxy that the environment names, if any; and one for this machine, which no proxy knows. They
-//! follow no redirect, and read no more of an answer than they are told to. A [`HeldBack`] client is
+//! follow no redirect, and read no more of an answer than they are told to. A `HeldBack` client is
 //! for one call that must not be sent before something else is done.
 
 use std::net::IpAddr;

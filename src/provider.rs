@@ -12,10 +12,11 @@ use standardwebhooks::{
 };
 
 use crate::clock::Timestamp;
-use crate::config::{self, Secret};
+use crate::config;
 use crate::grant::{Actor, Provenance};
 use crate::ids::{InstallationId, ResourceId};
 use crate::outbound::{self, Outbound};
+use crate::secret::Secret;
 use crate::telemetry;
 
 /// How long the provider may take to answer. What takes longer to tear down is answered 202.

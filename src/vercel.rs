@@ -13,10 +13,10 @@ use futures_util::future::{Either, select};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
-use crate::config::Secret;
 use crate::ids::InstallationId;
 use crate::json;
 use crate::outbound::{self, CONNECT_TIMEOUT, HeldBack, Outbound, jitter};
+use crate::secret::Secret;
 use crate::telemetry;
 
 /// How long one attempt may take; all of them together have [`CALL_TIMEOUT`].
@@ -56,7 +56,7 @@ pub struct Reply {
     /// The last answer.
     pub heard: Heard,
     /// Whether an attempt that was sent got no definite answer: it may have taken effect (E2).
-    pub unclear: bool,
+    pub in_doubt: bool,
 }
 
 /// An answer, or what came instead.
@@ -102,14 +102,14 @@ impl std::fmt::Display for Said {
 impl Reply {
     /// Nothing was sent, since the request could not be built.
     fn unreached(error: reqwest::Error) -> Self {
-        Self { heard: Heard::Unreached(telemetry::chain(&error.without_url())), unclear: false }
+        Self { heard: Heard::Unreached(telemetry::chain(&error.without_url())), in_doubt: false }
     }
 }
 
 impl Heard {
     /// Whether the request may have taken effect, and may not: a 5xx, a 2xx that is not documented, or
     /// no answer (E2).
-    fn is_unclear(&self) -> bool {
+    fn is_in_doubt(&self) -> bool {
         match self {
             Self::Answer { status: 200 | 204, .. } | Self::Unreached(_) => false,
             Self::Answer { status, .. } => *status >= 500 || (200..300).contains(status),
@@ -119,7 +119,7 @@ impl Heard {
 
     /// Whether the same request may be answered otherwise in a moment.
     fn may_pass(&self) -> bool {
-        self.is_unclear() || matches!(self, Self::Answer { status: 429, .. } | Self::Unreached(_))
+        self.is_in_doubt() || matches!(self, Self::Answer { status: 429, .. } | Self::Unreached(_))
     }
 
     /// Vercel's own words.
@@ -226,15 +226,15 @@ impl Vercel {
         F: Future<Output = Result<(), E>> + Send,
     {
         let mut end = Instant::now() + CALL_TIMEOUT;
-        let (mut unclear, mut backoff) = (false, FIRST_BACKOFF);
+        let (mut in_doubt, mut backoff) = (false, FIRST_BACKOFF);
         for attempt in 1.. {
             let heard = attempt_once(token, request, before_sending, &mut end).await?;
-            unclear |= heard.is_unclear();
+            in_doubt |= heard.is_in_doubt();
             let wait = jitter(backoff).max(heard.retry_after().unwrap_or_default());
             let again = heard.may_pass() && attempt < ATTEMPTS;
             // What has no time to connect could not be told from what was sent.
             if !again || Instant::now() + wait + CONNECT_TIMEOUT >= end {
-                return Ok(Reply { heard, unclear });
+                return Ok(Reply { heard, in_doubt });
             }
             tokio::time::sleep(wait).await;
             backoff *= 2;

@@ -64,7 +64,7 @@ async fn what_is_parked_is_an_error() {
     world.provider.lasting(Answer::Status(500));
     let log = Log::start();
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
-    assert_eq!(log.take("WARN"), ["put off"]);
+    assert_eq!(log.take("WARN"), ["retry scheduled"]);
     world.clock.advance(73 * HOUR);
     assert_eq!(world.sweep().await, [1, 0, 0, 1]);
     assert_eq!(log.take("ERROR"), ["parked: it has failed for too long"]);
@@ -83,7 +83,7 @@ async fn what_cannot_be_put_off_is_told() {
     world.dynamodb.once("UpdateItem", Fault::Echo);
     let log = Log::start();
     assert_eq!(world.sweep().await, [0; 4]);
-    assert_eq!(log.take("WARN"), ["failed, and could not be put off"]);
+    assert_eq!(log.take("WARN"), ["job failed; its retry could not be scheduled"]);
     world.clock.advance(Duration::from_mins(3));
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }

@@ -200,3 +200,38 @@ fn the_architecture_fits_on_a_screen_and_a_half() {
         assert!(words(invariant) <= 35, "{} words: {invariant}", words(invariant));
     }
 }
+
+/// The modules of `src/`, as the table in its `lib.rs` lists them: from the host down to the clock.
+fn modules() -> Vec<String> {
+    let lib = read("src/lib.rs");
+    let rows = lib.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let cells = rows.filter_map(|row| Some(row.split_once(" | ")?.0));
+    let name = |cell: &str| cell.trim_matches(['[', ']', '`']).to_owned();
+    cells.skip(1).map(name).collect()
+}
+
+/// A module imports only what stands below it in the list of `src/lib.rs`, so that no two modules import
+/// each other.
+#[test]
+fn a_module_imports_only_what_is_below_it() {
+    let modules = modules();
+    let lib = read("src/lib.rs");
+    let declared = lib.lines().filter_map(|line| {
+        line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("mod "))?.strip_suffix(';')
+    });
+    assert_eq!(declared.collect::<BTreeSet<_>>(), modules.iter().map(String::as_str).collect());
+    let place = |name: &str| modules.iter().position(|module| module == name);
+    for path in sources("src") {
+        let file = path.to_str().unwrap().split_once("/src/").unwrap().1;
+        let Some(here) = place(file.split(['/', '.']).next().unwrap()) else { continue };
+        let source = fs::read_to_string(&path).unwrap();
+        let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let source = code.collect::<Vec<_>>().join("\n");
+        for imported in source.split("crate::").skip(1) {
+            let name = imported.split(|c: char| !c.is_ascii_lowercase()).next().unwrap();
+            if let Some(there) = place(name) {
+                assert!(here <= there, "{file} imports {name}, which is above it");
+            }
+        }
+    }
+}

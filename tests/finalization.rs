@@ -105,7 +105,7 @@ async fn other_answers_are_tried_again() {
         assert!(!is_finalized(&world).await);
         let owed = &world.items("icfg_1").await["work#finalize"];
         let error = format!("Vercel answered {status}: as scripted (scripted)");
-        assert_eq!((&owed["attempts"], &owed["last_error"]), (&json!(12), &json!(error)));
+        assert_eq!((&owed["attempts"], &owed["lastError"]), (&json!(12), &json!(error)));
         world.clock.advance(HOUR);
         let done = u64::from([401, 403].contains(&status));
         assert_eq!(world.sweep().await, [1, done, 1 - done, 0], "{status}, after 24 h");

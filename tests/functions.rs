@@ -248,12 +248,12 @@ async fn what_is_owed_is_carried_out_by_binaries() {
     let refused = http.get(&url).bearer_auth(&token).send().await.unwrap();
     assert_eq!(refused.status(), 403);
     let swept = http.get(&url).bearer_auth(CRON_SECRET).send().await.unwrap();
-    assert_eq!(swept.text().await.unwrap(), r#"{"taken":1,"done":1,"putOff":0,"parked":0}"#);
+    assert_eq!(swept.text().await.unwrap(), r#"{"claimed":1,"done":1,"retried":0,"parked":0}"#);
     let log = [log, function.terminate()].concat();
     assert_eq!(world.provider.heard().len(), 2);
     let swept = log.lines().last().map(|line| serde_json::from_str::<Value>(line).unwrap());
     assert_eq!(
-        swept.map(|line| (line["taken"].clone(), line["done"].clone())),
+        swept.map(|line| (line["claimed"].clone(), line["done"].clone())),
         Some((json!(1), json!(1)))
     );
     for secret in [&token, CRON_SECRET, PROVIDER_SECRET, "token-of-icfg_1", world.provider_url()] {

@@ -41,8 +41,8 @@ async fn a_settled_installation_is_finalized_in_one_call() {
     let by = json!({ "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN" });
     assert_eq!((&tombstone["state"], &tombstone["finalized"]), (&json!("deleting"), &json!(true)));
     assert_eq!((&tombstone["reason"], &tombstone["deletedBy"]), (&json!("too \"dear\""), &by));
-    assert!(tombstone.get("expires_at").is_none(), "it is never revived");
-    assert_eq!(items["receipt#installation"]["expires_at"], at + 90 * 24 * 3600);
+    assert!(tombstone.get("expiresAt").is_none(), "it is never revived");
+    assert_eq!(items["receipt#installation"]["expiresAt"], at + 90 * 24 * 3600);
     let receipt = &items["receipt#installation"];
     assert_eq!((&receipt["deletedAt"], &receipt["deletedBy"]), (&json!(at), &by));
     assert_eq!(receipt["reason"], "too \"dear\"");
@@ -75,8 +75,8 @@ async fn an_open_installation_is_not_finalized() {
         ["#installation", "#token", "receipt#installation", "work#finalize", "work#purge"]
     );
     let at = items["#installation"]["deletedAt"].as_u64().unwrap();
-    assert_eq!(items["work#finalize"]["due_at"], at + 24 * 3600 - 30 * 60);
-    assert_eq!(items["work#purge"]["due_at"], at);
+    assert_eq!(items["work#finalize"]["dueAt"], at + 24 * 3600 - 30 * 60);
+    assert_eq!(items["work#purge"]["dueAt"], at);
     let replay = world.delete(I1).key("k1").send().await;
     assert_eq!((replay.whole(), replay.calls), (NOT_FINALIZED(), 1));
 }

@@ -270,11 +270,11 @@ async fn a_schedule_sweeps_on_lambda() {
     }
     assert!(world.provider.heard().is_empty());
     let answer = lambda.invoke(schedule()).await;
-    assert_eq!(answer, json!({ "taken": 1, "done": 1, "putOff": 0, "parked": 0 }));
+    assert_eq!(answer, json!({ "claimed": 1, "done": 1, "retried": 0, "parked": 0 }));
     assert_eq!(world.provider.heard().len(), 1);
     for event in [http_api as Event, rest_api] {
         let answer = lambda.invoke(event("GET", "/api/sweep", CRON_SECRET)).await;
         assert_eq!(answer["statusCode"], 200);
-        assert_eq!(answer["body"], r#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
+        assert_eq!(answer["body"], r#"{"claimed":0,"done":0,"retried":0,"parked":0}"#);
     }
 }

@@ -29,7 +29,7 @@ async fn work(world: &World) -> Value {
 
 /// How long until it is due, in seconds.
 async fn wait(world: &World) -> u64 {
-    work(world).await["due_at"].as_u64().unwrap().saturating_sub(world.clock.now().as_secs())
+    work(world).await["dueAt"].as_u64().unwrap().saturating_sub(world.clock.now().as_secs())
 }
 
 /// G1: an announcement is signed, says what, when and by whom, and is owed no more once it is heard.
@@ -110,11 +110,11 @@ async fn anything_else_is_tried_again() {
         world.provider.script([answer]);
         assert_eq!(world.sweep().await, [1, 0, 1, 0], "{reason}");
         let item = work(&world).await;
-        let error = item["last_error"].as_str().unwrap();
+        let error = item["lastError"].as_str().unwrap();
         assert!(error.starts_with(reason), "{error}");
         assert!(!error.contains(world.provider_url()), "{error}");
         assert_eq!((&item["attempts"], &item["failures"]), (&json!(attempt), &json!(attempt)));
-        assert_eq!(item.get("lease_until"), None);
+        assert_eq!(item.get("leaseUntil"), None);
         let backoff = if attempt == 6 { 7200 } else { 15 << (attempt - 1) };
         let least = if attempt == 6 { 7200 } else { backoff / 2 };
         assert!((least - 1..=backoff).contains(&wait(&world).await), "{}", wait(&world).await);
@@ -193,12 +193,12 @@ async fn without_an_address_it_is_put_off() {
     world.install("icfg_1", &[]).await;
     world
         .put(json!({
-            "pk": "installation#icfg_1", "sk": WORK, "kind": "announce", "due_shard": "0",
-            "due_at": 1, "attempts": 0, "fence": 0, "installationId": "icfg_1",
+            "pk": "installation#icfg_1", "sk": WORK, "kind": "announce", "dueShard": "0",
+            "dueAt": 1, "attempts": 0, "fence": 0, "installationId": "icfg_1",
         }))
         .await;
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
-    assert_eq!(work(&world).await["last_error"], "PROVIDER_URL is not set");
+    assert_eq!(work(&world).await["lastError"], "PROVIDER_URL is not set");
 }
 
 /// G1: a resource that is registered again after its receipt expired, and deleted again, is another

@@ -33,7 +33,7 @@ async fn a_settled_installation_is_purged() {
     let tombstone = &items["#installation"];
     assert_eq!((&tombstone["state"], &tombstone["finalized"]), (&json!("finalized"), &json!(true)));
     for item in [tombstone, &items["receipt#installation"]] {
-        assert_eq!(item["expires_at"], at + 36 * 3600);
+        assert_eq!(item["expiresAt"], at + 36 * 3600);
     }
     let heard = world.provider.heard();
     assert_eq!(heard.len(), 3, "db_1 by itself, db_2 and the installation");
@@ -74,14 +74,14 @@ async fn an_open_installation_is_purged_before_it_is_finalized() {
         "it does not wait for the provider"
     );
     let tombstone = &items["#installation"];
-    assert_eq!((&tombstone["state"], tombstone.get("expires_at")), (&json!("purged"), None));
+    assert_eq!((&tombstone["state"], tombstone.get("expiresAt")), (&json!("purged"), None));
 
     world.store.settle_invoices(&id("icfg_1")).await.unwrap();
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     let items = world.items("icfg_1").await;
     assert!(!items.contains_key("#token") && !items.contains_key("work#finalize"));
     assert_eq!(items["#installation"]["state"], "finalized");
-    assert!(items["#installation"]["expires_at"].is_u64());
+    assert!(items["#installation"]["expiresAt"].is_u64());
     assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
 }
 
@@ -98,11 +98,11 @@ async fn an_installation_may_be_finalized_before_it_is_purged() {
     let items = world.items("icfg_1").await;
     let tombstone = &items["#installation"];
     assert_eq!((&tombstone["state"], &tombstone["finalized"]), (&json!("deleting"), &json!(true)));
-    assert!(tombstone.get("expires_at").is_none(), "what hangs on it would be live without it");
+    assert!(tombstone.get("expiresAt").is_none(), "what hangs on it would be live without it");
     world
         .put(json!({
-            "pk": "installation#icfg_1", "sk": "work#purge", "kind": "purge", "due_shard": "3",
-            "due_at": 1, "attempts": 0, "fence": 0, "installationId": "icfg_1",
+            "pk": "installation#icfg_1", "sk": "work#purge", "kind": "purge", "dueShard": "3",
+            "dueAt": 1, "attempts": 0, "fence": 0, "installationId": "icfg_1",
         }))
         .await;
     world.sweep_all().await;

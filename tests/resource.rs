@@ -37,7 +37,7 @@ async fn a_live_resource_is_deleted_in_one_call() {
         *receipt,
         json!({
             "pk": "installation#icfg_1", "sk": "receipt#resource#db_1",
-            "deletedAt": deleted_at, "expires_at": deleted_at + 90 * 24 * 3600,
+            "deletedAt": deleted_at, "expiresAt": deleted_at + 90 * 24 * 3600,
             "deletedBy": {
                 "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN",
             },
@@ -46,11 +46,11 @@ async fn a_live_resource_is_deleted_in_one_call() {
         })
     );
     let work = &items["work#announce#resource#db_1"];
-    assert_eq!(work["due_at"], deleted_at);
+    assert_eq!(work["dueAt"], deleted_at);
     assert_eq!((&work["kind"], &work["attempts"]), (&json!("announce"), &json!(0)));
     assert_eq!(work["deletedBy"], receipt["deletedBy"]);
     assert!(work["webhookId"].as_str().unwrap().starts_with("msg_"));
-    assert!(work["due_shard"].is_string());
+    assert!(work["dueShard"].is_string());
 }
 
 /// G1: without a provider's address nothing is announced.

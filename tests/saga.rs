@@ -29,7 +29,7 @@ async fn put_off() -> World {
     let world = world().await;
     world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
     assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
-    assert_eq!(world.items("icfg_1").await["work#configuration"]["unclear"], false);
+    assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], false);
     world.clock.advance(Duration::from_secs(16));
     world
 }

@@ -221,7 +221,7 @@ async fn no_sweep_tells_a_secret() {
             assert!(said.starts_with("200"), "{said}");
         }
         assert!(scene.world.provider.heard().len() > 1, "it announced");
-        scene.end(&["invalid_token", "internal_error", "broke off", "put off"]).await;
+        scene.end(&["invalid_token", "internal_error", "broke off", "retry scheduled"]).await;
     }))
     .await;
 }
@@ -268,7 +268,7 @@ fn no_panic_tells_a_secret() {
     // The hook is the whole process's, so it gets one of its own.
     const ALONE: &str = "TEST_PANICS";
     if std::env::var_os(ALONE).is_some() {
-        teardown::telemetry::init_json().unwrap();
+        teardown::telemetry::init_json(teardown::config::log_filter_of_functions().unwrap());
         let cut = std::panic::catch_unwind(|| ACCESS_TOKEN.to_owned().parse::<u8>().unwrap());
         assert!(cut.is_err());
         let said = std::panic::catch_unwind(|| panic!("{CRON_SECRET}"));
@@ -315,7 +315,7 @@ async fn the_table_holds_the_access_token_alone() {
     let mut table = scene.world.all().await;
     let held = table.get_mut("installation#icfg_1").unwrap().remove("#token").unwrap();
     assert!(held.to_string().contains(ACCESS_TOKEN));
-    let intent = table["installation#icfg_1"]["work#configuration"]["last_error"].to_string();
+    let intent = table["installation#icfg_1"]["work#configuration"]["lastError"].to_string();
     assert!(intent.contains("Vercel answered 500"), "{intent}");
     scene.planted.is_not_in(&format!("{table:?}"));
     scene.world.vercel.lasting(Answer::Honest);

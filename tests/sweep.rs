@@ -66,7 +66,7 @@ async fn only_the_scheduler_sweeps() {
     assert!(world.provider.heard().is_empty());
     let call = world.request("GET", "/api/sweep?x=1");
     let reply = call.header("authorization", &format!("bearer {CRON_SECRET}")).send().await;
-    let report = json!({ "taken": 1, "done": 1, "putOff": 0, "parked": 0 });
+    let report = json!({ "claimed": 1, "done": 1, "retried": 0, "parked": 0 });
     assert_eq!(reply.whole(), (200, report));
 }
 
@@ -81,7 +81,7 @@ async fn many_sweeps_share_what_is_due() {
     for response in responses {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let report: Value = serde_json::from_slice(&body).unwrap();
-        for (sum, name) in sum.iter_mut().zip(["taken", "done", "putOff", "parked"]) {
+        for (sum, name) in sum.iter_mut().zip(["claimed", "done", "retried", "parked"]) {
             *sum += report[name].as_u64().unwrap();
         }
     }
@@ -95,7 +95,7 @@ async fn a_sweep_ends_in_time() {
     let world = world(3).await;
     let response = world.process().await.sweep(SweepTime(Duration::ZERO)).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(&body[..], br#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
+    assert_eq!(&body[..], br#"{"claimed":0,"done":0,"retried":0,"parked":0}"#);
     assert_eq!(world.sweep().await, [3, 3, 0, 0]);
 }
 
@@ -109,7 +109,7 @@ async fn malformed_work_holds_nothing_up() {
         ("work#nonsense", json!({ "fence": 0 })),
     ] {
         let mut item = json!({
-            "pk": "installation#icfg_odd", "sk": sk, "due_shard": "1", "due_at": 1, "attempts": 0,
+            "pk": "installation#icfg_odd", "sk": sk, "dueShard": "1", "dueAt": 1, "attempts": 0,
         });
         item.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         world.put(item).await;
@@ -125,13 +125,13 @@ async fn a_malformed_intent_is_kept() {
     world.install_whole("icfg_1", &[]).await;
     world
         .put(json!({
-            "pk": "installation#icfg_1", "sk": "work#configuration", "due_shard": "0", "due_at": 1,
+            "pk": "installation#icfg_1", "sk": "work#configuration", "dueShard": "0", "dueAt": 1,
             "attempts": 0, "fence": 1, "kind": "configuration", "installationId": "icfg_1",
         }))
         .await;
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     let intent = &world.items("icfg_1").await["work#configuration"];
-    assert_eq!(intent["last_error"], "its item is malformed");
+    assert_eq!(intent["lastError"], "its item is malformed");
     assert!(world.vercel.heard().is_empty());
 }
 
@@ -152,11 +152,11 @@ async fn a_batch_that_is_left_undone_is_done_again() {
 #[tokio::test]
 async fn a_page_of_nonsense_holds_nothing_up() {
     let world = world(1).await;
-    let shard = world.items("icfg_1").await["work#announce#resource#db_0"]["due_shard"].clone();
+    let shard = world.items("icfg_1").await["work#announce#resource#db_0"]["dueShard"].clone();
     let odd = |n| {
         json!({
             "pk": "installation#icfg_odd", "sk": format!("work#next-version#{n}"),
-            "due_shard": shard, "due_at": 1, "attempts": 0, "fence": 0,
+            "dueShard": shard, "dueAt": 1, "attempts": 0, "fence": 0,
         })
     };
     world.put_all((0..130).map(odd).collect()).await;
@@ -172,10 +172,10 @@ async fn no_attempt_outlives_the_sweep() {
     // Time enough to get to the attempt on a busy machine, and less than the attempt would take.
     let response = world.process().await.sweep(SweepTime(Duration::from_secs(2))).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(&body[..], br#"{"taken":1,"done":0,"putOff":1,"parked":0}"#);
+    assert_eq!(&body[..], br#"{"claimed":1,"done":0,"retried":1,"parked":0}"#);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let work = &world.items("icfg_1").await["work#announce#resource#db_0"];
-    assert_eq!(work["last_error"], "the host's time was over");
+    assert_eq!(work["lastError"], "the host's time was over");
     assert_eq!(work["failures"], 1);
 }
 
@@ -261,14 +261,14 @@ async fn a_tombstone_without_finalized_is_purged() {
     for sk in ["work#purge", "work#finalize"] {
         world
             .put(json!({
-                "pk": "installation#icfg_1", "sk": sk, "due_shard": "0", "due_at": 1, "fence": 0,
+                "pk": "installation#icfg_1", "sk": sk, "dueShard": "0", "dueAt": 1, "fence": 0,
                 "attempts": 0, "installationId": "icfg_1",
             }))
             .await;
     }
     assert_eq!(world.sweep().await, [2, 0, 2, 0], "it does not say by whom it was deleted");
     let work = &world.items("icfg_1").await["work#purge"];
-    assert_eq!(work["last_error"], "its installation is not deleted");
+    assert_eq!(work["lastError"], "its installation is not deleted");
 }
 
 /// G6: work that is made due by a request whose answer is lost was made due.
@@ -277,7 +277,7 @@ async fn a_lost_answer_does_not_leave_work_parked() {
     let world = World::new().await;
     world
         .put(json!({
-            "pk": "installation#icfg_1", "sk": "work#purge", "due_shard": "parked", "due_at": 1,
+            "pk": "installation#icfg_1", "sk": "work#purge", "dueShard": "parked", "dueAt": 1,
             "attempts": 0, "fence": 0, "installationId": "icfg_1",
         }))
         .await;

@@ -40,7 +40,7 @@ async fn delete(world: &World, endpoints: &str) -> (u16, String) {
 /// Vercel is there again and refuses: nothing is gone, and the provider is told nothing.
 async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
     let intent = &world.items("icfg_1").await["work#configuration"];
-    assert_eq!(intent["unclear"], false, "{what}: {intent}");
+    assert_eq!(intent["inDoubt"], false, "{what}: {intent}");
     world.clock.advance(Duration::from_mins(1));
     world.vercel.script([Answer::Status(403)]);
     if sweeps {
@@ -73,7 +73,7 @@ async fn what_was_not_sent_leaves_no_doubt() {
             let reply = delete(&world, &elsewhere).await;
             assert_eq!(reply, (503, "upstream_unavailable".to_owned()), "{what}");
             let intent = &world.items("icfg_1").await["work#configuration"];
-            let reason = intent["last_error"].as_str().unwrap();
+            let reason = intent["lastError"].as_str().unwrap();
             assert!(reason.starts_with("Vercel was not asked: "), "{what}: {reason}");
             is_refused_afterwards(&world, what, sweeps).await;
         },
@@ -92,7 +92,7 @@ async fn what_cannot_be_built_leaves_no_doubt() {
     assert_eq!(world.delete(C1).send().await.error(), (503, "upstream_unavailable"));
     assert!(world.vercel.heard().is_empty());
     let intent = &world.items("icfg_1").await["work#configuration"];
-    let reason = intent["last_error"].as_str().unwrap();
+    let reason = intent["lastError"].as_str().unwrap();
     assert!(reason.contains("failed to parse header value"), "{reason}");
     token["accessToken"] = right;
     world.put(token).await;
@@ -108,7 +108,7 @@ async fn what_was_sent_stays_in_doubt() {
     assert_eq!(world.delete(C1).send().await.status, 503);
     let unreachable = serve(server::endpoints(with_api(&world, "http://127.0.0.1:1").await)).await;
     assert_eq!(delete(&world, &unreachable).await.0, 503);
-    assert_eq!(world.items("icfg_1").await["work#configuration"]["unclear"], true);
+    assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
     assert_eq!(world.delete(C1).send().await.status, 204, "403 means gone");
 }
 
@@ -139,7 +139,7 @@ async fn who_dies_while_connecting_leaves_no_doubt() {
 async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
     let world = world().await;
     for _ in 0..100 {
-        world.dynamodb.once("SET unclear = :true", Fault::ResetAfter);
+        world.dynamodb.once("SET inDoubt = :true", Fault::ResetAfter);
     }
     let reply = world.delete(C1).send().await;
     assert_eq!(reply.error(), (503, "store_unavailable"));
@@ -156,7 +156,7 @@ async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     world.clock.advance(Duration::from_secs(16));
     // It is applied, and its answer is lost until the sweep has ended.
     for _ in 0..100 {
-        world.dynamodb.once("SET unclear = :true", Fault::ResetAfter);
+        world.dynamodb.once("SET inDoubt = :true", Fault::ResetAfter);
     }
     world.process().await.sweep(SweepTime(Duration::from_secs(1))).await;
     world.dynamodb.forget();

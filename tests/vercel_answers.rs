@@ -91,8 +91,8 @@ async fn vercel_is_out_of_reach() {
             answer,
             Answer::Reset | Answer::Status(202 | 500 | 503) | Answer::RetryAfter(503, _)
         );
-        assert_eq!((&intent["unclear"], &intent["attempts"]), (&json!(unclear), &json!(1)));
-        assert!(intent["last_error"].as_str().unwrap().starts_with("Vercel "), "{intent}");
+        assert_eq!((&intent["inDoubt"], &intent["attempts"]), (&json!(unclear), &json!(1)));
+        assert!(intent["lastError"].as_str().unwrap().starts_with("Vercel "), "{intent}");
         let lines = world.vercel.lines();
         assert!(lines.iter().all(|line| line.starts_with("DELETE /v1/")), "{lines:?}");
         assert!(world.is_live("icfg_1", "db_1").await);

@@ -258,7 +258,7 @@ impl World {
         let call = self.request("GET", "/api/sweep");
         let reply = call.header("authorization", &format!("Bearer {CRON_SECRET}")).send().await;
         assert_eq!(reply.status, 200, "{reply:?}");
-        ["taken", "done", "putOff", "parked"].map(|name| reply.body[name].as_u64().unwrap())
+        ["claimed", "done", "retried", "parked"].map(|name| reply.body[name].as_u64().unwrap())
     }
 
     /// Sweeps until nothing is taken any more.

@@ -100,7 +100,7 @@ async fn the_page_is_refused_where_it_says_so() {
     assert_eq!(world.delete(path).send().await.status, 204);
     // The page's "now" is after this deletion, and before its receipt expires, or this is no test.
     let receipt = &world.items("icfg_1").await["receipt#resource#db_1"];
-    assert!(receipt["expires_at"].as_u64().unwrap() > 1_800_000_000, "{receipt}");
+    assert!(receipt["expiresAt"].as_u64().unwrap() > 1_800_000_000, "{receipt}");
     assert_eq!(world.run("register-resource").await, Err(2), "it was deleted");
     assert_eq!(world.run("change-status").await, Err(1));
     world.remove("installation#icfg_1", "receipt#resource#db_1").await;
@@ -115,7 +115,7 @@ async fn the_page_is_refused_where_it_says_so() {
     assert_eq!(world.run("settle-uninstalled").await, Ok(()));
     let items = world.items("icfg_1").await;
     assert_eq!(items["#installation"]["billing"], "settled");
-    assert_eq!(items["work#finalize"]["due_at"], 1_800_000_000);
+    assert_eq!(items["work#finalize"]["dueAt"], 1_800_000_000);
 }
 
 /// C4, D4, G1: the page's TypeScript has every condition that its JSON has, and a word for each.

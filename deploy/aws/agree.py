@@ -116,8 +116,8 @@ def binary(name):
 
 
 def the_routes():
-    """src/http/mod.rs: `Endpoint`; Cargo.toml: the binaries."""
-    http = source("src/http/mod.rs")
+    """src/http.rs: `Endpoint`; Cargo.toml: the binaries."""
+    http = source("src/http.rs")
     patterns = found(r"fn pattern\(self\).*?\{(.*?)\n    }", http, "Endpoint::pattern")[0]
     patterns = dict(found(r'Self::(\w+) => "(.*?)"', patterns, "Endpoint::pattern"))
     deletes = found(r"Route::Delete\(_\) => Method::(\w+)", http, "route_request")[0]
@@ -159,9 +159,9 @@ def the_routes():
 
 
 def the_variables():
-    """src/config.rs; RUST_LOG is in src/telemetry.rs."""
+    """src/config.rs; RUST_LOG is in src/config/log.rs."""
     known = set(found(r'read\("(\w+)"\)', source("src/config.rs"), "the variables"))
-    known |= set(found(r'from_env\("(\w+)"\)', source("src/telemetry.rs"), "RUST_LOG"))
+    known |= set(found(r'from_env\("(\w+)"\)', source("src/config/log.rs"), "RUST_LOG"))
     required = set(found(r'missing\("(\w+)"\)', source("src/config.rs"), "what is required"))
     # Required where the other one is given; the sweep's alone.
     required -= {"PROVIDER_URL", "PROVIDER_SECRET", "CRON_SECRET"}

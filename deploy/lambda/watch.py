@@ -179,7 +179,7 @@ def check_requests(dev, base, secret):
     status, body = ask("DELETE", f"{base}/v1/installations/icfg_open1")
     same("without a token", (status, json.loads(body)["error"]["code"]), (403, "invalid_token"))
     status, body = ask("GET", f"{base}/api/sweep", {"Authorization": f"Bearer {secret}"})
-    same("GET /api/sweep", (status, sorted(json.loads(body))), (200, ["done", "parked", "putOff", "taken"]))
+    same("GET /api/sweep", (status, sorted(json.loads(body))), (200, ["claimed", "done", "parked", "retried"]))
     status, _ = ask("GET", f"{base}/api/sweep", {"Authorization": "Bearer another"})
     same("GET /api/sweep, a stranger", status, 403)
     same("DELETE elsewhere", ask("DELETE", f"{base}/v1/installations")[0], 404)
@@ -245,7 +245,7 @@ def check_events(dev, base, secret):
 
     for source in ["aws.events", "aws.scheduler"]:
         status, report = invoke("sweep", recorded("schedule") | {"source": source})
-        same(f"a schedule of {source}", (status, sorted(report)), (200, ["done", "parked", "putOff", "taken"]))
+        same(f"a schedule of {source}", (status, sorted(report)), (200, ["claimed", "done", "parked", "retried"]))
     status, error = invoke("sweep", recorded("schedule") | {"source": "mine"})
     same("a schedule of another source", (status, "errorMessage" in error), (500, True))
     swept = load_balancer("GET", "/api/sweep", secret) | {"source": "aws.events"}

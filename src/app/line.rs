@@ -7,8 +7,8 @@ use http::Method;
 use crate::error::Error;
 use crate::http::{Endpoint, Ids, Reply};
 use crate::ids::{InstallationId, ResourceId};
+use crate::job::Report;
 use crate::telemetry;
-use crate::work::Report;
 
 /// What the log line of a request tells. It is one event with all of its fields, and no span: most
 /// requests log nothing else, and what else is logged on their way names what it is about.
@@ -68,13 +68,13 @@ impl Line {
             };
         }
         match result {
-            Ok(Reply::Swept(Report { taken, done, put_off, parked, .. })) => {
+            Ok(Reply::Swept(Report { claimed, done, retried, parked, .. })) => {
                 tracing::info!(
                     method,
                     route,
-                    taken,
+                    claimed,
                     done,
-                    put_off,
+                    retried,
                     parked,
                     ms,
                     dynamodb_calls,

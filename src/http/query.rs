@@ -1,6 +1,6 @@
 //! The query of Delete Configuration (B4, E1).
 
-use crate::configuration::plan::Team;
+use crate::deletion::configuration::Team;
 use crate::error::BadRequest;
 
 /// The team that a query names: `teamId` and `slug`, each sent once or not at all. What else is in a

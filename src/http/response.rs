@@ -8,27 +8,7 @@ use serde::Serialize;
 
 use crate::deletion::Answer;
 use crate::error::Error;
-use crate::work::Report;
-
-impl Answer {
-    /// The HTTP status and the JSON body of an answer (C1, D1).
-    #[must_use]
-    pub fn response(self) -> (u16, Option<&'static str>) {
-        match self {
-            Self::Gone => (204, None),
-            Self::Uninstalled { finalized: true } => (200, Some(r#"{"finalized":true}"#)),
-            Self::Uninstalled { finalized: false } => (200, Some(r#"{"finalized":false}"#)),
-        }
-    }
-
-    /// The answer with this status and body, as [`Answer::response`] writes them.
-    #[must_use]
-    pub fn from_response(status: u16, body: Option<&str>) -> Option<Self> {
-        [Self::Gone, Self::Uninstalled { finalized: true }, Self::Uninstalled { finalized: false }]
-            .into_iter()
-            .find(|answer| answer.response() == (status, body))
-    }
-}
+use crate::job::Report;
 
 #[derive(Serialize)]
 struct ErrorBody<'a> {
@@ -111,23 +91,4 @@ fn json(status: u16, body: Option<Bytes>) -> Response<Full<Bytes>> {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// F1: what is stored of an answer gives the answer back.
-    #[test]
-    fn an_answer_can_be_read_back() {
-        for answer in [
-            Answer::Gone,
-            Answer::Uninstalled { finalized: true },
-            Answer::Uninstalled { finalized: false },
-        ] {
-            let (status, body) = answer.response();
-            assert_eq!(Answer::from_response(status, body), Some(answer));
-        }
-        assert_eq!(Answer::from_response(200, None), None);
-    }
 }

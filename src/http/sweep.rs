@@ -4,8 +4,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq as _;
 
-use crate::config::Secret;
 use crate::error::Error;
+use crate::secret::Secret;
 
 /// Lets a caller through that sends the sweep's secret as its bearer token, as Vercel's cron does. It
 /// takes as long to refuse any other of the same length.

@@ -12,7 +12,7 @@ pub(super) fn absent() -> Expression {
 
 /// By the clock, and not by when DynamoDB's TTL gets to it (F1).
 pub(super) fn absent_or_expired(now: Timestamp) -> Expression {
-    Expression::new("attribute_not_exists(pk) OR expires_at <= :now").value(":now", time(now))
+    Expression::new("attribute_not_exists(pk) OR expiresAt <= :now").value(":now", time(now))
 }
 
 /// The installation is active.

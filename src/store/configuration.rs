@@ -1,25 +1,23 @@
-//! A configuration's deletion in the table: what is seen, the intent, the commit (E).
+//! A configuration's deletion in the table: what is loaded, the intent, the commit (E).
 //!
 //! ```text
-//!   begin    Check   #installation        if it is as it was seen, without a doubt that came since, and
-//!                                         settled if it is active and no attempt was unclear
-//!            Update  work#configuration   if nobody holds it, and it is as unclear as it was seen
+//!   begin    Check   #installation        if it is as it was read, without a doubt that came since, and
+//!                                         settled if it is active and no attempt was in doubt
+//!            Update  work#configuration   if nobody holds it, and it is as much in doubt as it was read
 //!                                                                     intent, lease, new fence
-//!   mark     Update  work#configuration   if the fence is ours       unclear, until Vercel's answer is here
+//!   mark     Update  work#configuration   if the fence is ours       inDoubt, until Vercel's answer is here
 //!   withdraw Delete  work#configuration   if the fence is ours
-//!            Update  #installation        in doubt: if it is as it was seen   configurationUnclear
+//!            Update  #installation        in doubt: if it is as it was read   configurationInDoubt
 //!   again    Update  work#configuration   if it is there             new fence
 //!            else
 //!            Check   #installation        if it is there, and its configuration not gone
-//!            Put     work#configuration   if it is not there          unclear
+//!            Put     work#configuration   if it is not there          inDoubt
 //!   commit   Put     key#…  outcome       if it is not there, or has expired
-//!            Update  #installation        if it is as it was seen     the tombstone
-//!            Delete  work#configuration   if the fence is as it was seen, or there is none
+//!            Update  #installation        if it is as it was read     the tombstone
+//!            Delete  work#configuration   if the fence is as it was read, or there is none
 //!            Put     receipt#…, work#purge, work#announce#…           where it was active
-//!            Delete  work#finalize; and #token, if one was seen or there is none
+//!            Delete  work#finalize; and #token, if one was read or there is none
 //! ```
-
-use std::sync::atomic::AtomicBool;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
 
@@ -28,25 +26,25 @@ use super::evidence::{billing, parse_recorded};
 use super::keys::{self, Item, n, s, time};
 use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Row, Transaction};
-use super::work::{Lease, Tries};
+use super::work::{self, Doubt, Held, Lease};
 use super::{Done, Malformed, Store, store_error};
 use crate::clock::Timestamp;
-use crate::config::Secret;
-use crate::configuration::plan::{
-    ConfigurationDeletion, Deleted, Intent, Recording, Seen, Stored, Team,
+use crate::deletion::configuration::{
+    ConfigurationDeletion, Deleted, InstallationState, Intent, Loaded, Recording, Snapshot, Team,
 };
 use crate::deletion::{Answer, Stage};
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId};
-use crate::work::owed::Owed;
+use crate::job::{Job, Tries};
+use crate::secret::Secret;
 
 /// Who may commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hold {
-    /// Nobody has begun.
+pub(crate) enum Holder {
+    /// No request has begun.
     Nobody,
-    /// Whoever has this fencing token.
+    /// The worker with this fence.
     Fence(i64),
 }
 
@@ -58,30 +56,31 @@ pub(crate) enum Asked<'a> {
     Before { key_sha256: Option<&'a str> },
 }
 
-impl Hold {
-    /// Whoever worked on it last, by what was seen.
-    pub(crate) fn of(seen: &Seen) -> Self {
-        seen.intent.as_ref().map_or(Self::Nobody, |intent| Self::Fence(intent.fence))
+impl Holder {
+    /// The last worker, as the snapshot has it.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        snapshot.intent.as_ref().map_or(Self::Nobody, |intent| Self::Fence(intent.fence))
     }
 }
 
 impl Store {
-    /// What is due at once when our side of a configuration is committed.
-    pub(crate) fn done_with_configuration(&self, stored: &Stored) -> Done {
-        let uninstalled = stored.deletion.is_none();
-        let due = self.owed_by_an_uninstall().filter(|_| uninstalled).collect();
+    /// The answer of a commit, and the jobs that are due at once.
+    pub(crate) fn jobs_after_commit(&self, loaded: Loaded<'_>) -> Done {
+        let uninstalled = loaded.installation.deletion.is_none();
+        let due = self.jobs_of_uninstall().filter(|_| uninstalled).collect();
         Done { answer: Answer::Gone, due }
     }
 
     /// Reads all that a configuration's deletion goes by, at one moment.
-    pub(crate) async fn see(
+    pub(crate) async fn load(
         &self,
         id: &InstallationId,
         key: Option<&IdempotencyKey>,
         now: Timestamp,
-    ) -> Result<Seen, Error> {
+    ) -> Result<Snapshot, Error> {
         let outcome = key.map(|key| keys::outcome(id, ConfigurationDeletion::OPERATION, key));
-        let keys = [keys::installation(id), keys::token(id), Owed::Configuration.key(id)];
+        let intent = work::key(&Job::Configuration, id);
+        let keys = [keys::installation(id), keys::token(id), intent];
         let gets = keys.into_iter().chain(outcome).map(|key| {
             let get = Get::builder().table_name(&self.table).set_key(Some(key)).build()?;
             Ok(TransactGetItem::builder().get(get).build())
@@ -92,13 +91,13 @@ impl Store {
         let found = read.map_err(store_error)?.responses.unwrap_or_default();
         let mut found = found.into_iter().map(|response| response.item);
         let mut next = || found.next().flatten();
-        let installation = next().as_ref().map(parse_stored).transpose()?;
+        let installation = next().as_ref().map(parse_installation).transpose()?;
         let token = next().as_ref().map(parse_token).transpose()?;
         let intent = next().as_ref().map(parse_intent).transpose()?;
         let stands =
-            |item: &Item| keys::moment(item, "expires_at").is_none_or(|expiry| expiry > now);
+            |item: &Item| keys::moment(item, "expiresAt").is_none_or(|expiry| expiry > now);
         let recorded = next().filter(stands).as_ref().map(parse_recorded).transpose()?;
-        Ok(Seen { recorded, installation, token, intent })
+        Ok(Snapshot { recorded, installation, token, intent })
     }
 
     /// Reads an installation's access token (G3).
@@ -106,175 +105,119 @@ impl Store {
         self.get(keys::token(id)).await?.as_ref().map(parse_token).transpose()
     }
 
-    /// Writes the intent and takes its lease until then; none where what was seen has changed.
+    /// Writes the intent and takes its lease until then; none where what was read has changed.
     pub(crate) async fn begin(
         &self,
         request: &ConfigurationDeletion,
-        seen: &Seen,
-        stored: &Stored,
+        loaded: Loaded<'_>,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<Lease>, Error> {
         let id = &request.grant.installation;
-        let owed = Owed::Configuration;
-        let key_sha256 = request.key.as_ref().map(IdempotencyKey::sha256);
-        let unclear = seen.is_unclear();
-        let fence = match &seen.intent {
+        let job = Job::Configuration;
+        let fence = match &loaded.snapshot.intent {
             Some(intent) => intent.fence + 1,
             None => self.new_fence(),
         };
-        let change = Expression::new(
-            "SET kind = :kind, installationId = :id, due_shard = :shard, due_at = :until, \
-             lease_until = :until, fence = :fence, unclear = :unclear, deletedBy = :by, \
-             deletedAt = :at, attempts = if_not_exists(attempts, :zero) + :one",
-        )
-        .value(":kind", s(owed.kind()))
-        .value(":id", s(id.as_str()))
-        .value(":shard", s(owed.shard(id)))
-        .value(":until", time(until))
-        .value(":fence", n(fence))
-        .value(":unclear", AttributeValue::Bool(unclear))
-        .value(":by", keys::actor(&request.grant.by))
-        .value(":at", time(request.at))
-        .value(":zero", n(0))
-        .value(":one", n(1));
-        // Somebody wants it still: with 3 days before it anew, also where it was parked.
-        let change = match key_sha256 {
-            Some(sha256) => change
-                .set("keySha256 = :key")
-                .value(":key", s(sha256))
-                .remove("failures, failing_since"),
-            None => change.remove("failures, failing_since, keySha256"),
-        };
-        let condition = match &seen.intent {
-            None => absent(),
-            // Its worker may be late, and have marked it since.
-            Some(intent) => {
-                let as_marked = if intent.unclear {
-                    Expression::new("unclear = :marked")
-                } else {
-                    Expression::new("attribute_not_exists(unclear) OR unclear <> :marked")
-                };
-                let as_marked = as_marked.value(":marked", AttributeValue::Bool(true));
-                let held = held(intent.fence).and(as_marked);
-                if intent.own {
-                    held
-                } else {
-                    let over = "attribute_not_exists(lease_until) OR lease_until <= :now";
-                    held.and(Expression::new(over).value(":now", time(now)))
-                }
-            }
-        };
-        let mut unchanged = as_seen(stored);
-        if !stored.unclear {
-            // Else what another was refused meanwhile, in doubt, would be overlooked (E2).
-            unchanged =
-                unchanged.and(Expression::new("attribute_not_exists(configurationUnclear)"));
-        }
-        if stored.deletion.is_none() && !unclear {
-            unchanged = unchanged
-                .and(Expression::new("billing = :settled").value(":settled", s("settled")));
-        }
+        let intent = intent(request, loaded.snapshot.is_in_doubt(), fence, until);
         let mut transaction = Transaction::on(&self.table);
-        transaction.check(Row::Installation, keys::installation(id), unchanged);
-        transaction.update(Row::Other, owed.key(id), change, condition);
+        transaction.check(Row::Installation, keys::installation(id), may_begin(loaded));
+        let is_free = intent_is_free(loaded.snapshot.intent.as_ref(), now);
+        transaction.update(Row::Other, work::key(&job, id), intent, is_free);
         Ok(match transaction.commit(&self.client).await? {
             Committed::Yes => Some(Lease {
                 installation: id.clone(),
-                owed,
+                job,
                 fence,
                 due: until,
                 tries: Tries::default(),
                 provenance: Some(request.provenance()),
-                key_sha256: key_sha256.map(str::to_owned),
+                key_sha256: request.key.as_ref().map(|key| key.sha256().to_owned()),
                 webhook_id: None,
-                in_doubt: AtomicBool::default(),
-                marking: AtomicBool::default(),
             }),
             Committed::No(_) => None,
         })
     }
 
-    /// Writes down that Vercel is about to be asked: until its answer is here, and for good where
-    /// nobody lives to hear it, it is unclear what became of that (E2). `false` where the lease was
-    /// lost.
-    pub(crate) async fn mark_unclear(&self, lease: &Lease) -> Result<bool, Error> {
-        let change = Expression::new("SET unclear = :true");
+    /// Records that Vercel is about to be called. Until the answer is stored, or for good if the process
+    /// dies first, the call is in doubt (E2).
+    pub(crate) async fn mark_in_doubt(&self, lease: &Lease) -> Result<Held, Error> {
+        let change = Expression::new("SET inDoubt = :true");
         let change = change.value(":true", AttributeValue::Bool(true));
         let held = held(lease.fence);
-        Ok(self.update_work(&lease.installation, &lease.owed, change, held).await?.is_some())
+        let marked = self.update_work(&lease.installation, &lease.job, change, held).await?;
+        Ok(Held::when(marked.is_some()))
     }
 
-    /// Withdraws an intent. Where an attempt before was unclear, the installation keeps that in mind:
-    /// its token may be dead, and the next refusal mean that the configuration is gone (E2). `false`
-    /// where the lease was lost, or the installation changed.
+    /// Withdraws an intent. Where an attempt was in doubt, the installation keeps that in mind: its token
+    /// may be dead, and the next refusal mean that the configuration is gone (E2). [`Held::Lost`] where
+    /// the lease was lost, or the installation changed.
     pub(crate) async fn withdraw(
         &self,
         lease: &Lease,
-        stored: &Stored,
-        unclear: bool,
-    ) -> Result<bool, Error> {
+        loaded: Loaded<'_>,
+        doubt: Doubt,
+    ) -> Result<Held, Error> {
         let id = &lease.installation;
         let mut transaction = Transaction::on(&self.table);
-        transaction.delete(Row::Other, lease.owed.key(id), Some(held(lease.fence)));
-        if unclear {
-            let mark = Expression::new("SET configurationUnclear = :true");
+        transaction.delete(Row::Other, work::key(&lease.job, id), Some(held(lease.fence)));
+        if doubt == (Doubt::Known { in_doubt: true }) {
+            let mark = Expression::new("SET configurationInDoubt = :true");
             let mark = mark.value(":true", AttributeValue::Bool(true));
-            transaction.update(Row::Installation, keys::installation(id), mark, as_seen(stored));
+            let unchanged = unchanged(loaded.installation);
+            transaction.update(Row::Installation, keys::installation(id), mark, unchanged);
         }
-        Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
+        self.held(transaction).await
     }
 
-    /// Has Vercel asked once more, by whoever comes next: for a worker that does not know what became
-    /// of its own attempt, and may have lost its lease. What somebody else is refused meanwhile says
-    /// nothing of that. So whoever holds the intent by now does not end it, but for what is gone; one
-    /// that is parked is due again, with 3 days before it anew; and where it was withdrawn, it is owed again, for what it was.
-    pub(crate) async fn owe_again(&self, lease: &Lease) -> Result<(), Error> {
-        let (id, owed) = (&lease.installation, &lease.owed);
-        let taken_away = Expression::new("SET fence = fence + :one, due_shard = :shard")
+    /// Schedules another call to Vercel, for a worker that cannot tell how its own call ended. Takes the
+    /// fence from the current holder, so that it cannot withdraw the intent; makes a parked intent due,
+    /// with a fresh 3-day limit; writes a withdrawn intent anew.
+    pub(crate) async fn schedule_again(&self, lease: &Lease) -> Result<(), Error> {
+        let (id, job) = (&lease.installation, &lease.job);
+        let taken_away = Expression::new("SET fence = fence + :one, dueShard = :shard")
             .value(":one", n(1))
-            .value(":shard", s(owed.shard(id)))
-            .remove("failures, failing_since");
+            .value(":shard", s(job.shard(id)))
+            .remove("failures, failingSince");
         let there = Expression::new("attribute_exists(pk)");
-        if self.update_work(id, owed, taken_away, there).await?.is_some() {
+        if self.update_work(id, job, taken_away, there).await?.is_some() {
             return Ok(());
         }
         let Some(provenance) = &lease.provenance else { return Ok(()) };
-        let mut intent = owed.item(id, self.clock.timestamp(), provenance);
+        let mut intent = work::item(job, id, self.clock.timestamp(), provenance);
         intent.insert("fence".to_owned(), n(self.new_fence()));
-        intent.insert("unclear".to_owned(), AttributeValue::Bool(true));
+        intent.insert("inDoubt".to_owned(), AttributeValue::Bool(true));
         intent.extend(lease.key_sha256.as_ref().map(|sha256| ("keySha256".to_owned(), s(sha256))));
         let there = "attribute_exists(pk) AND attribute_not_exists(configurationDeletedAt)";
         let mut transaction = Transaction::on(&self.table);
         transaction.check(Row::Installation, keys::installation(id), Expression::new(there));
         transaction.put(Row::Other, intent, Some(absent()));
-        // Where a condition does not hold, it is gone, or somebody has begun since.
-        if let Committed::Yes = transaction.commit(&self.client).await? {
+        // Where a condition does not hold, it is gone, or another request has begun since.
+        if self.held(transaction).await? == Held::Still {
             tracing::warn!(
                 installation = %id,
-                "the deletion of a configuration is owed again: another was refused it, while it may \
-                 have taken effect"
+                "configuration deletion scheduled again: an earlier call may have taken effect"
             );
         }
         Ok(())
     }
 
-    /// The fencing token of an intent where none is: never one that an intent before it had, whose
-    /// worker may still be about.
+    /// A fence for a new intent. It differs from that of every earlier intent, since an earlier worker
+    /// may still be running.
     fn new_fence(&self) -> i64 {
         i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Deletes our side of a configuration for good. `false` where what was seen has changed, or
-    /// somebody else holds it; nothing was written then.
+    /// Deletes our side of a configuration for good. [`Held::Lost`] where what was read has changed, or
+    /// another worker holds it; nothing was written then.
     pub(crate) async fn commit_configuration(
         &self,
         id: &InstallationId,
         provenance: &Provenance,
-        (seen, stored): (&Seen, &Stored),
-        hold: Hold,
+        loaded: Loaded<'_>,
+        holder: Holder,
         asked: Asked<'_>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Held, Error> {
         let mut transaction = Transaction::on(&self.table);
         let (recording, key) = match asked {
             Asked::Now(recording) => {
@@ -284,78 +227,155 @@ impl Store {
             Asked::Before { key_sha256 } => (None, key_sha256),
         };
         if let Some(recording) = recording {
-            let outcome = gone(id, stored, recording, provenance.at);
+            let outcome = outcome_item(id, loaded.installation, recording, provenance.at);
             transaction.put(Row::Outcome, outcome, Some(absent_or_expired(provenance.at)));
         }
-        let intent = Owed::Configuration.key(id);
-        match hold {
-            Hold::Nobody => transaction.check(Row::Other, intent, absent()),
-            Hold::Fence(fence) => transaction.delete(Row::Other, intent, Some(held(fence))),
+        let intent = work::key(&Job::Configuration, id);
+        match holder {
+            Holder::Nobody => transaction.check(Row::Other, intent, absent()),
+            Holder::Fence(fence) => transaction.delete(Row::Other, intent, Some(held(fence))),
         }
-        // With a token that came since, there is something to be asked of Vercel.
-        let no_other = seen.token.is_none().then(absent);
+        // With a token that came since, Vercel has to be called.
+        let no_other = loaded.snapshot.token.is_none().then(absent);
         transaction.delete(Row::Other, keys::token(id), no_other);
-        let (tombstone, receipt) = match &stored.deletion {
+        let (tombstone, receipt) = match &loaded.installation.deletion {
             None => {
-                self.put_what_an_uninstall_owes(&mut transaction, id, provenance);
-                (uninstalled(provenance), keys::installation_receipt(id))
+                self.put_uninstall_jobs(&mut transaction, id, provenance);
+                (set_uninstalled(provenance), keys::installation_receipt(id))
             }
             Some(deletion) => {
-                transaction.delete(Row::Other, Owed::Finalize.key(id), None);
-                let finalized = self.finalized(deletion.stage, deletion.at);
+                transaction.delete(Row::Other, work::key(&Job::Finalize, id), None);
+                let finalized = self.set_finalized(deletion.stage, deletion.at);
                 (finalized, keys::configuration_receipt(id))
             }
         };
         let tombstone =
             tombstone.set("configurationDeletedAt = :gone").value(":gone", time(provenance.at));
-        let key_of_installation = keys::installation(id);
-        transaction.update(Row::Installation, key_of_installation, tombstone, as_seen(stored));
+        let unchanged = unchanged(loaded.installation);
+        transaction.update(Row::Installation, keys::installation(id), tombstone, unchanged);
         transaction.put(Row::Receipt, self.receipt(receipt, provenance, key), None);
-        Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
+        self.held(transaction).await
     }
 
-    /// Records that a configuration is gone, alone (F1). `false` where something is recorded.
+    /// Records that a configuration is gone, alone (F1). [`Held::Lost`] where an outcome is recorded.
     pub(crate) async fn record_gone(
         &self,
-        id: &InstallationId,
-        stored: &Stored,
+        loaded: Loaded<'_>,
         recording: Recording<'_>,
+        id: &InstallationId,
         at: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<Held, Error> {
         let mut transaction = Transaction::on(&self.table);
-        let outcome = gone(id, stored, recording, at);
+        let outcome = outcome_item(id, loaded.installation, recording, at);
         transaction.put(Row::Outcome, outcome, Some(absent_or_expired(at)));
-        Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
+        self.held(transaction).await
+    }
+
+    /// Commits a transaction whose conditions hold or do not, whichever fails.
+    async fn held(&self, transaction: Transaction<'_>) -> Result<Held, Error> {
+        Ok(Held::when(matches!(transaction.commit(&self.client).await?, Committed::Yes)))
     }
 }
 
-/// What is recorded of a request that found the configuration gone, or made it so.
-fn gone(id: &InstallationId, stored: &Stored, recording: Recording<'_>, at: Timestamp) -> Item {
+/// The change that writes an intent with its lease. It has 3 new days before it is parked: a caller wants
+/// it still.
+fn intent(
+    request: &ConfigurationDeletion,
+    in_doubt: bool,
+    fence: i64,
+    until: Timestamp,
+) -> Expression {
+    let id = &request.grant.installation;
+    let job = Job::Configuration;
+    let change = Expression::new(
+        "SET kind = :kind, installationId = :id, dueShard = :shard, dueAt = :until, \
+         leaseUntil = :until, fence = :fence, inDoubt = :inDoubt, deletedBy = :by, \
+         deletedAt = :at, attempts = if_not_exists(attempts, :zero) + :one",
+    )
+    .value(":kind", s(job.kind()))
+    .value(":id", s(id.as_str()))
+    .value(":shard", s(job.shard(id)))
+    .value(":until", time(until))
+    .value(":fence", n(fence))
+    .value(":inDoubt", AttributeValue::Bool(in_doubt))
+    .value(":by", keys::actor(&request.grant.by))
+    .value(":at", time(request.at))
+    .value(":zero", n(0))
+    .value(":one", n(1));
+    match &request.key {
+        Some(key) => change
+            .set("keySha256 = :key")
+            .value(":key", s(key.sha256()))
+            .remove("failures, failingSince"),
+        None => change.remove("failures, failingSince, keySha256"),
+    }
+}
+
+/// Condition: the intent is as it was read, and no other worker holds it. A late worker may have marked it
+/// since.
+fn intent_is_free(read: Option<&Intent>, now: Timestamp) -> Expression {
+    let Some(intent) = read else { return absent() };
+    let as_marked = if intent.in_doubt {
+        Expression::new("inDoubt = :marked")
+    } else {
+        Expression::new("attribute_not_exists(inDoubt) OR inDoubt <> :marked")
+    };
+    let as_read = held(intent.fence).and(as_marked.value(":marked", AttributeValue::Bool(true)));
+    if intent.own {
+        return as_read;
+    }
+    let over = Expression::new("attribute_not_exists(leaseUntil) OR leaseUntil <= :now");
+    as_read.and(over.value(":now", time(now)))
+}
+
+/// Condition: the installation is as it was read, and Vercel may be called for it.
+fn may_begin(loaded: Loaded<'_>) -> Expression {
+    let Loaded { snapshot, installation } = loaded;
+    let mut condition = unchanged(installation);
+    if !installation.in_doubt {
+        // Without this, a refusal of another attempt that left a call in doubt would be overlooked (E2).
+        let no_doubt = Expression::new("attribute_not_exists(configurationInDoubt)");
+        condition = condition.and(no_doubt);
+    }
+    if installation.deletion.is_none() && !snapshot.is_in_doubt() {
+        let settled = Expression::new("billing = :settled").value(":settled", s("settled"));
+        condition = condition.and(settled);
+    }
+    condition
+}
+
+/// The outcome of a request that found the configuration gone, or made it so.
+fn outcome_item(
+    id: &InstallationId,
+    installation: &InstallationState,
+    recording: Recording<'_>,
+    at: Timestamp,
+) -> Item {
     let outcome = Outcome {
         installation: id,
         operation: ConfigurationDeletion::OPERATION,
         key: recording.key,
         fingerprint: recording.fingerprint,
-        account: stored.account.as_deref(),
+        account: installation.account.as_deref(),
         answer: Answer::Gone,
         at,
     };
     outcome.item()
 }
 
-/// The installation is as it was seen, and its configuration not gone: where it was uninstalled
-/// before, its state does not tell that.
-fn as_seen(stored: &Stored) -> Expression {
+/// Condition: the installation is unchanged since it was read, and its configuration is not deleted
+/// (which `state` alone does not show after an uninstall).
+fn unchanged(installation: &InstallationState) -> Expression {
     let state = Expression::new("#state = :seen AND attribute_not_exists(configurationDeletedAt)");
-    let seen = keys::state(stored.deletion.map(|deletion| deletion.stage));
+    let seen = keys::state(installation.deletion.map(|deletion| deletion.stage));
     let state = state.name("#state", "state").value(":seen", s(seen));
-    match &stored.account {
+    match &installation.account {
         Some(account) => state.and(of_account(account)),
         None => state,
     }
 }
 
-fn uninstalled(provenance: &Provenance) -> Expression {
+fn set_uninstalled(provenance: &Provenance) -> Expression {
     Expression::new("SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :true")
         .name("#state", "state")
         .value(":deleting", s(keys::state(Some(Stage::Deleting))))
@@ -364,7 +384,7 @@ fn uninstalled(provenance: &Provenance) -> Expression {
         .value(":true", AttributeValue::Bool(true))
 }
 
-fn parse_stored(item: &Item) -> Result<Stored, Error> {
+fn parse_installation(item: &Item) -> Result<InstallationState, Error> {
     let text = |name| keys::text(item, name).map(str::to_owned);
     let deletion = keys::stage(item)?.map(|stage| {
         let at = keys::moment(item, "deletedAt");
@@ -376,11 +396,11 @@ fn parse_stored(item: &Item) -> Result<Stored, Error> {
         })
     });
     let deletion = deletion.transpose()?;
-    Ok(Stored {
+    Ok(InstallationState {
         account: text("accountId"),
         team: Team { id: text("teamId"), slug: text("teamSlug") },
         billing: billing(item),
-        unclear: keys::truth(item, "configurationUnclear"),
+        in_doubt: keys::truth(item, "configurationInDoubt"),
         deletion,
     })
 }
@@ -395,8 +415,8 @@ fn parse_intent(item: &Item) -> Result<Intent, Error> {
     let fence = keys::number(item, "fence");
     Ok(Intent {
         fence: fence.ok_or_else(|| Malformed::error(item, "it has no `fence`"))?,
-        leased_until: keys::moment(item, "lease_until").unwrap_or(Timestamp::from_secs(0)),
-        unclear: keys::truth(item, "unclear"),
+        leased_until: keys::moment(item, "leaseUntil").unwrap_or(Timestamp::from_secs(0)),
+        in_doubt: keys::truth(item, "inDoubt"),
         own: false,
     })
 }

@@ -17,15 +17,15 @@ use super::evidence::{learn, parse_installation};
 use super::keys::{self, Item, n, s, time};
 use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Row, Transaction};
-use super::{Done, Store, in_time};
+use super::{Done, Store, in_time, work};
 use crate::deletion::{
     Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Stage,
-    Step, Target, plan,
+    Step, Target, finalization_due, plan,
 };
 use crate::error::{Cause, Error};
 use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
-use crate::work::owed::{Owed, finalization_due};
+use crate::job::Job;
 
 /// A condition failed, and what it returned says that it holds.
 #[derive(Debug, thiserror::Error)]
@@ -75,14 +75,14 @@ impl Store {
     }
 
     /// What a commit wrote that is due at once.
-    fn due_at_once(&self, commit: Commit<'_>) -> Vec<Owed> {
+    fn due_at_once(&self, commit: Commit<'_>) -> Vec<Job> {
         match commit {
             Commit::Resource { resource, .. } | Commit::UnknownResource { resource, .. } => {
-                let announcement = self.announces.then(|| Owed::AnnounceResource(resource.clone()));
+                let announcement = self.announces.then(|| Job::AnnounceResource(resource.clone()));
                 announcement.into_iter().collect()
             }
             Commit::Installation { .. } | Commit::UnknownInstallation => {
-                self.owed_by_an_uninstall().collect()
+                self.jobs_of_uninstall().collect()
             }
             Commit::Outcome(_) => Vec::new(),
         }
@@ -184,7 +184,7 @@ impl Store {
         let condition = Some(absent_or_expired(deletion.at));
         self.put_resource_receipt(transaction, deletion, resource, condition);
         if let Some(announcement) = self.announcement(deletion, resource) {
-            // One that is owed outlived the receipt: it is of the deletion that there was.
+            // A pending announcement of an earlier deletion stays.
             transaction.put_where_none_is(Row::Announcement, announcement);
         }
     }
@@ -192,8 +192,8 @@ impl Store {
     /// What is to be announced of a resource's deletion, where anything is.
     fn announcement(&self, deletion: &Deletion, resource: &ResourceId) -> Option<Item> {
         let id = &deletion.grant.installation;
-        let owed = self.announces.then(|| Owed::AnnounceResource(resource.clone()))?;
-        Some(owed.item(id, deletion.at, &deletion.provenance()))
+        let job = self.announces.then(|| Job::AnnounceResource(resource.clone()))?;
+        Some(work::item(&job, id, deletion.at, &deletion.provenance()))
     }
 
     fn put_resource_receipt(
@@ -279,29 +279,30 @@ impl Store {
         let provenance = deletion.provenance();
         let key = keys::installation_receipt(id);
         transaction.put(Row::Other, self.receipt(key, &provenance, key_sha256(deletion)), None);
-        self.put_what_an_uninstall_owes(transaction, id, &provenance);
+        self.put_uninstall_jobs(transaction, id, &provenance);
         if billing == Billing::Open {
             let due = finalization_due(deletion.at, self.finalize_margin);
-            transaction.put(Row::Other, Owed::Finalize.item(id, due, &provenance), None);
+            transaction.put(Row::Other, work::item(&Job::Finalize, id, due, &provenance), None);
         }
     }
 
     /// The purge, and the announcement where the provider is to be told (G1, G2).
-    pub(super) fn put_what_an_uninstall_owes(
+    pub(super) fn put_uninstall_jobs(
         &self,
         transaction: &mut Transaction<'_>,
         id: &InstallationId,
         provenance: &Provenance,
     ) {
-        for owed in self.owed_by_an_uninstall() {
-            transaction.put(Row::Other, owed.item(id, provenance.at, provenance), None);
+        for job in self.jobs_of_uninstall() {
+            let item = work::item(&job, id, provenance.at, provenance);
+            transaction.put(Row::Other, item, None);
         }
     }
 
     /// What is due as soon as an installation is deleted.
-    pub(super) fn owed_by_an_uninstall(&self) -> impl Iterator<Item = Owed> + use<> {
-        let announcement = self.announces.then_some(Owed::AnnounceInstallation);
-        announcement.into_iter().chain([Owed::Purge])
+    pub(super) fn jobs_of_uninstall(&self) -> impl Iterator<Item = Job> + use<> {
+        let announcement = self.announces.then_some(Job::AnnounceInstallation);
+        announcement.into_iter().chain([Job::Purge])
     }
 
     /// What was deleted, when, why and by whom (G5).
@@ -315,7 +316,7 @@ impl Store {
         item.extend([
             ("deletedAt".to_owned(), time(provenance.at)),
             ("deletedBy".to_owned(), keys::actor(&provenance.by)),
-            ("expires_at".to_owned(), time(self.expiry(provenance.at))),
+            ("expiresAt".to_owned(), time(self.expiry(provenance.at))),
         ]);
         if let Some(reason) = &provenance.reason {
             item.insert("reason".to_owned(), s(reason));

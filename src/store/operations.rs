@@ -4,11 +4,11 @@ use super::conditions::{absent, active, deleted};
 use super::keys::{self, Item, s, time};
 use super::table::DUE_INDEX;
 use super::transaction::{Committed, Expression, Row, Transaction};
-use super::{Store, in_time, store_error};
+use super::{Store, in_time, store_error, work};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::InstallationId;
-use crate::work::owed::{Owed, PARKED};
+use crate::job::{Job, PARKED};
 
 /// What settling an installation's invoices did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Settled {
     Active,
     /// It was uninstalled, and its finalization is due now, also where it was parked.
     Due,
-    /// It was uninstalled, and no finalization is owed any more.
+    /// It was uninstalled, and no finalization is outstanding.
     Finalized,
 }
 
@@ -76,18 +76,18 @@ impl Store {
         };
         let mut transaction = Transaction::on(&self.table);
         transaction.update(Row::Installation, keys::installation(id), change, condition);
-        let finalization = Owed::Finalize.key(id);
+        let finalization = work::key(&Job::Finalize, id);
         match settled {
             Settled::Due => {
                 let due = Expression::new(
-                    "SET due_shard = :shard, due_at = :now REMOVE failures, failing_since",
+                    "SET dueShard = :shard, dueAt = :now REMOVE failures, failingSince",
                 )
-                .value(":shard", s(Owed::Finalize.shard(id)))
+                .value(":shard", s(Job::Finalize.shard(id)))
                 .value(":now", time(now));
                 let there = Expression::new("attribute_exists(pk)");
                 transaction.update(Row::Other, finalization, due, there);
             }
-            // Uninstalled a moment ago, it may be owed by now.
+            // Uninstalled a moment ago, it may have a job by now.
             Settled::Finalized => transaction.check(Row::Other, finalization, absent()),
             // What is active owes none.
             Settled::Active => {}
@@ -106,7 +106,7 @@ impl Store {
             .query()
             .table_name(&self.table)
             .index_name(DUE_INDEX)
-            .key_condition_expression("due_shard = :parked")
+            .key_condition_expression("dueShard = :parked")
             .expression_attribute_values(":parked", s(PARKED))
             .into_paginator()
             .items()
@@ -118,7 +118,7 @@ impl Store {
                 entry.into_iter().filter(|(name, _)| name == "pk" || name == "sk").collect();
             // The index may be behind: what is parked no more is no news.
             let item =
-                self.get(key).await?.filter(|item| keys::text(item, "due_shard") == Some(PARKED));
+                self.get(key).await?.filter(|item| keys::text(item, "dueShard") == Some(PARKED));
             parked.extend(item.as_ref().and_then(ParkedWork::of));
             if parked.len() >= limit {
                 break;
@@ -133,20 +133,20 @@ impl Store {
     ///
     /// [`Error::StoreUnavailable`] or [`Error::Internal`].
     pub async fn retry_parked(&self, work: &ParkedWork) -> Result<bool, Error> {
-        let Some(owed) = Owed::parse(&format!("work#{}", work.what)) else { return Ok(false) };
+        let Some(job) = Job::parse(&format!("work#{}", work.what)) else { return Ok(false) };
         let now = self.clock.timestamp();
         let change = Expression::new(
-            "SET due_shard = :shard, due_at = :now REMOVE failures, failing_since, lease_until",
+            "SET dueShard = :shard, dueAt = :now REMOVE failures, failingSince, leaseUntil",
         )
-        .value(":shard", s(owed.shard(&work.installation)))
+        .value(":shard", s(job.shard(&work.installation)))
         .value(":now", time(now));
-        let condition = Expression::new("due_shard = :parked").value(":parked", s(PARKED));
-        if self.update_work(&work.installation, &owed, change, condition).await?.is_some() {
+        let condition = Expression::new("dueShard = :parked").value(":parked", s(PARKED));
+        if self.update_work(&work.installation, &job, change, condition).await?.is_some() {
             return Ok(true);
         }
         // Where the answer was lost and the SDK asked again, this is who made it due.
-        let item = self.get(owed.key(&work.installation)).await?;
-        let parked_since = item.as_ref().and_then(|item| keys::moment(item, "due_at"));
+        let item = self.get(work::key(&job, &work.installation)).await?;
+        let parked_since = item.as_ref().and_then(|item| keys::moment(item, "dueAt"));
         Ok(parked_since == Some(now))
     }
 }
@@ -157,9 +157,9 @@ impl ParkedWork {
         Some(Self {
             installation: InstallationId::parse(installation).ok()?,
             what: keys::text(item, "sk")?.strip_prefix("work#")?.to_owned(),
-            since: keys::moment(item, "due_at")?,
+            since: keys::moment(item, "dueAt")?,
             attempts: keys::number(item, "attempts").unwrap_or(0).try_into().unwrap_or(0),
-            last_error: keys::text(item, "last_error").unwrap_or_default().to_owned(),
+            last_error: keys::text(item, "lastError").unwrap_or_default().to_owned(),
         })
     }
 }

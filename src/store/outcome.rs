@@ -31,7 +31,7 @@ impl Outcome<'_> {
         item.extend([
             ("fingerprint".to_owned(), s(self.fingerprint)),
             ("status".to_owned(), n(status)),
-            ("expires_at".to_owned(), time(self.at + OUTCOME_RETENTION)),
+            ("expiresAt".to_owned(), time(self.at + OUTCOME_RETENTION)),
         ]);
         if let Some(body) = body {
             item.insert("body".to_owned(), s(body));

@@ -14,15 +14,15 @@ use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use super::conditions::held;
 use super::keys::{self, Belonging, Item, s, time};
 use super::transaction::{Committed, Expression, Row, Transaction};
-use super::work::Lease;
+use super::work::{self, Lease};
 use super::{Store, in_time, store_error};
 use crate::clock::Timestamp;
 use crate::deletion::Stage;
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::{InstallationId, ResourceId};
+use crate::job::Job;
 use crate::outbound::jitter;
-use crate::work::owed::Owed;
 
 /// What is purged, by the beginnings of its sort keys: everything but the tombstone, the receipts, the
 /// token and what is owed.
@@ -56,6 +56,16 @@ pub(crate) struct Tombstone {
     /// Whether no finalization is owed.
     pub(crate) finalized: bool,
     pub(crate) provenance: Provenance,
+}
+
+/// What became of a tombstone's next state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Advance {
+    /// It is written; or the lease was lost, and the new holder writes it.
+    Done,
+    /// The tombstone has changed since it was read.
+    Stale,
 }
 
 /// What became of a page.
@@ -135,8 +145,8 @@ impl Store {
         for key in page {
             let name = keys::text(&key, "sk").and_then(|sk| sk.strip_prefix(keys::RESOURCES));
             if let Some(resource) = name.and_then(|name| ResourceId::parse(name).ok()) {
-                let announcement = Owed::AnnounceResource(resource);
-                let item = announcement.item(id, provenance.at, provenance);
+                let announcement = Job::AnnounceResource(resource);
+                let item = work::item(&announcement, id, provenance.at, provenance);
                 transaction.put(Row::Other, item, None);
             }
             let there = Expression::new("attribute_exists(pk)");
@@ -179,15 +189,14 @@ impl Store {
         }
     }
 
-    /// Ends the purge: `deleting` becomes `purged`, or `finalized` where no finalization is owed.
-    /// `false` where the tombstone has changed since.
+    /// Ends the purge: `deleting` becomes `purged`, or `finalized` where no finalization is outstanding.
     pub(crate) async fn end_purge(
         &self,
         lease: &Lease,
         tombstone: &Tombstone,
-    ) -> Result<bool, Error> {
+    ) -> Result<Advance, Error> {
         let change = if tombstone.finalized {
-            Expression::new("SET #state = :to, expires_at = :expiry")
+            Expression::new("SET #state = :to, expiresAt = :expiry")
                 .value(":to", s(keys::state(Some(Stage::Finalized))))
                 .value(":expiry", time(self.expiry(tombstone.provenance.at)))
         } else {
@@ -196,26 +205,25 @@ impl Store {
         self.end_step(lease, tombstone, change, None).await
     }
 
-    /// Ends the finalization: the token is erased, and `purged` becomes `finalized`. `false` where
-    /// the tombstone has changed since.
+    /// Ends the finalization: the token is erased, and `purged` becomes `finalized`.
     pub(crate) async fn end_finalization(
         &self,
         lease: &Lease,
         tombstone: &Tombstone,
-    ) -> Result<bool, Error> {
-        let change = self.finalized(tombstone.stage, tombstone.provenance.at);
+    ) -> Result<Advance, Error> {
+        let change = self.set_finalized(tombstone.stage, tombstone.provenance.at);
         self.end_step(lease, tombstone, change, Some(keys::token(&lease.installation))).await
     }
 
     /// The change that finalizes a tombstone in this state. What is purged and finalized is kept for
     /// as long as receipts are (G2); before that, what hangs on it would be live again without it.
-    pub(super) fn finalized(&self, stage: Stage, deleted_at: Timestamp) -> Expression {
+    pub(super) fn set_finalized(&self, stage: Stage, deleted_at: Timestamp) -> Expression {
         let finalized =
             Expression::new("SET finalized = :true").value(":true", AttributeValue::Bool(true));
         match stage {
             Stage::Deleting => finalized,
             Stage::Purged | Stage::Finalized => finalized
-                .set("#state = :finalized, expires_at = :expiry")
+                .set("#state = :finalized, expiresAt = :expiry")
                 .name("#state", "state")
                 .value(":finalized", s(keys::state(Some(Stage::Finalized))))
                 .value(":expiry", time(self.expiry(deleted_at))),
@@ -228,7 +236,7 @@ impl Store {
         tombstone: &Tombstone,
         change: Expression,
         erased: Option<Item>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Advance, Error> {
         let finalized = if tombstone.finalized {
             "finalized = :true"
         } else {
@@ -242,16 +250,17 @@ impl Store {
         let id = &lease.installation;
         let mut transaction = Transaction::on(&self.table);
         transaction.update(Row::Installation, keys::installation(id), change, unchanged);
-        transaction.delete(Row::Other, lease.owed.key(id), Some(held(lease.fence)));
+        transaction.delete(Row::Other, work::key(&lease.job, id), Some(held(lease.fence)));
         if let Some(key) = erased {
             transaction.delete(Row::Other, key, None);
         }
-        match in_time(transaction.commit(&self.client)).await? {
-            Committed::Yes => Ok(true),
-            // A lease that was lost is its successor's to end.
-            Committed::No(evidence) => {
-                Ok(evidence.iter().all(|(row, _)| *row != Row::Installation))
+        Ok(match in_time(transaction.commit(&self.client)).await? {
+            Committed::No(evidence)
+                if evidence.iter().any(|(row, _)| *row == Row::Installation) =>
+            {
+                Advance::Stale
             }
-        }
+            Committed::Yes | Committed::No(_) => Advance::Done,
+        })
     }
 }

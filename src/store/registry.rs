@@ -15,12 +15,12 @@ use super::evidence::parse_installation;
 use super::keys::Belonging::{EnvVar, LogDrain, Webhook};
 use super::keys::{self, Item, n, s, time};
 use super::transaction::{Committed, Expression, Row, Transaction};
-use super::{Store, in_time, store_error};
-use crate::config::Secret;
+use super::{Store, in_time, store_error, work};
 use crate::deletion::Installation;
 use crate::error::Error;
 use crate::ids::{BelongingId, InstallationId, ResourceId};
-use crate::work::owed::Owed;
+use crate::job::Job;
+use crate::secret::Secret;
 
 /// A thing to register, as a line of `cargo dev import` has it. What is there already is updated;
 /// optional values that are absent stay as they are.
@@ -285,7 +285,7 @@ impl Store {
         let receipt = keys::resource_receipt(id, &record.id);
         transaction.check(Row::Receipt, receipt, absent_or_expired(now));
         // It may outlive the receipt, where the provider is out of reach or still at it.
-        let announcement = Owed::AnnounceResource(record.id.clone()).key(id);
+        let announcement = work::key(&Job::AnnounceResource(record.id.clone()), id);
         transaction.check(Row::Announcement, announcement, absent());
         transaction
     }

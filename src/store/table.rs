@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::{Client, error::BuildError};
 use crate::error::Cause;
 
 /// The attribute that DynamoDB's TTL goes by, in seconds since the Unix epoch.
-const TTL_ATTRIBUTE: &str = "expires_at";
+const TTL_ATTRIBUTE: &str = "expiresAt";
 
 /// The sparse index of what is owed.
 pub const DUE_INDEX: &str = "due";
@@ -60,8 +60,8 @@ async fn create_table(
     };
     let due = GlobalSecondaryIndex::builder()
         .index_name(DUE_INDEX)
-        .key_schema(key("due_shard", KeyType::Hash)?)
-        .key_schema(key("due_at", KeyType::Range)?)
+        .key_schema(key("dueShard", KeyType::Hash)?)
+        .key_schema(key("dueAt", KeyType::Range)?)
         .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
         .build()?;
     let sent = client
@@ -70,8 +70,8 @@ async fn create_table(
         .billing_mode(BillingMode::PayPerRequest)
         .attribute_definitions(attribute("pk", ScalarAttributeType::S)?)
         .attribute_definitions(attribute("sk", ScalarAttributeType::S)?)
-        .attribute_definitions(attribute("due_shard", ScalarAttributeType::S)?)
-        .attribute_definitions(attribute("due_at", ScalarAttributeType::N)?)
+        .attribute_definitions(attribute("dueShard", ScalarAttributeType::S)?)
+        .attribute_definitions(attribute("dueAt", ScalarAttributeType::N)?)
         .key_schema(key("pk", KeyType::Hash)?)
         .key_schema(key("sk", KeyType::Range)?)
         .global_secondary_indexes(due)

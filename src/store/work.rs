@@ -1,16 +1,16 @@
-//! Owed work in the table: what is due, leases with fencing tokens, and how a lease ends (G4).
+//! Jobs in the table: which are due, leases with fences, and how a lease ends (G4).
 //!
 //! ```text
-//!   take      Update  if it is due, not parked, and not leased     due_at, lease_until := the lease's end
-//!                                                                 fence + 1, attempts + 1
-//!   finish    Delete  if the fence is ours
-//!   put off   Update  if the fence is ours                         due_at := later, no lease
-//!   park      Update  if the fence is ours                         due_shard := parked
+//!   claim     Update  if it is due, not parked, and not leased     dueAt, leaseUntil := the lease's end
+//!                                                                  fence + 1, attempts + 1
+//!   complete  Delete  if the fence is ours
+//!   retry     Update  if the fence is ours                         dueAt := later, no lease
+//!   park      Update  if the fence is ours                         dueShard := parked
 //! ```
 //!
-//! Work whose worker died comes due again by itself, when its lease ends.
+//! A job whose worker died comes due again by itself, when its lease ends.
 
-use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -22,71 +22,129 @@ use super::table::DUE_INDEX;
 use super::transaction::{Expression, placeholders};
 use super::{Malformed, Store, in_time, store_error};
 use crate::clock::Timestamp;
+use crate::deletion::FINALIZATION_PERIOD;
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::InstallationId;
-use crate::work::owed::{Owed, PARKED};
+use crate::job::retry::{self, Next};
+use crate::job::{Job, JobResult, PARKED, Tries};
 
-/// A thing owed, held until the lease ends.
+/// From when on a finalization that fails is an error: so long before Vercel's 24 hours are over.
+const ALARM: Duration = Duration::from_hours(1);
+
+/// A job that a worker has claimed, until the lease ends.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) installation: InstallationId,
-    pub(crate) owed: Owed,
+    pub(crate) job: Job,
     /// What proves that the lease is still ours.
     pub(crate) fence: i64,
-    /// When it was due.
+    /// When the job was due.
     pub(crate) due: Timestamp,
     pub(crate) tries: Tries,
-    /// What it is owed for; none where its item does not say so.
+    /// The deletion that the job is of; none where its item does not say so.
     pub(crate) provenance: Option<Provenance>,
-    /// The hash of the idempotency key under which it was asked for, if there was one.
+    /// The hash of the idempotency key of the request that began the job, if it had one.
     pub(crate) key_sha256: Option<String>,
     /// The `webhook-id` of an announcement.
     pub(crate) webhook_id: Option<String>,
-    /// Whether Vercel was asked under it, and it is not known here what became of that.
-    pub(crate) in_doubt: AtomicBool,
-    /// Whether it is being written down that Vercel is about to be asked, and nothing was sent yet.
-    pub(crate) marking: AtomicBool,
 }
 
-/// How it went so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tries {
-    /// How many attempts in a row have failed.
-    pub(crate) failures: u32,
-    /// Since when they have.
-    pub(crate) failing_since: Option<Timestamp>,
+/// Whether a lease was still ours when it was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Held {
+    /// It was, and the write went through.
+    Still,
+    /// Another worker has it by now, or the job is done. Nothing was written.
+    Lost,
 }
 
-impl Tries {
-    pub(crate) fn of(item: &Item) -> Self {
-        let failures = keys::number(item, "failures").and_then(|count| count.try_into().ok());
-        Self { failures: failures.unwrap_or(0), failing_since: keys::moment(item, "failing_since") }
+impl Held {
+    pub(super) fn when(written: bool) -> Self {
+        if written { Self::Still } else { Self::Lost }
     }
 }
 
-/// Why work is owed still.
+/// Why an attempt at a job failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct JobFailure {
     /// What went wrong, for people.
     pub(crate) reason: String,
-    /// Since when nothing but failures came.
-    pub(crate) since: Timestamp,
-    /// Of a configuration's deletion: whether an attempt got no definite answer; none where what is
-    /// stored of that stands.
-    pub(crate) unclear: Option<bool>,
+    /// How long the other side wants to be left alone.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) doubt: Doubt,
 }
 
-/// A page of what is due in a shard.
+/// What a failed attempt says of the calls to Vercel that it or an earlier one made (E2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Nothing: what is stored stands.
+    AsStored,
+    /// Whether one of them got no definite answer.
+    Known { in_doubt: bool },
+}
+
+impl JobFailure {
+    pub(crate) fn new(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self { reason: reason.into(), retry_after, doubt: Doubt::AsStored }
+    }
+
+    /// The job's item does not say what it has to.
+    pub(crate) fn malformed() -> Self {
+        Self::new("its item is malformed", None)
+    }
+}
+
+/// A page of the jobs that are due in a shard.
 pub(crate) struct Page {
-    pub(crate) due: Vec<(InstallationId, Owed)>,
+    pub(crate) due: Vec<(InstallationId, Job)>,
     /// Where the next page begins; none where this is the last.
     pub(crate) next: Option<Item>,
 }
 
+/// The key of a job's item.
+pub(super) fn key(job: &Job, installation: &InstallationId) -> Item {
+    keys::work(installation, &job.to_string())
+}
+
+/// The item of a new job of this deletion, due at `due`.
+pub(super) fn item(
+    job: &Job,
+    installation: &InstallationId,
+    due: Timestamp,
+    provenance: &Provenance,
+) -> Item {
+    let mut item = key(job, installation);
+    item.extend([
+        ("kind".to_owned(), s(job.kind())),
+        ("installationId".to_owned(), s(installation.as_str())),
+        ("dueShard".to_owned(), s(job.shard(installation))),
+        ("dueAt".to_owned(), time(due)),
+        ("attempts".to_owned(), n(0)),
+        // It differs from that of every earlier job under this key: its worker may still be running.
+        ("fence".to_owned(), n(provenance.at.as_secs().cast_signed().saturating_mul(1000))),
+        ("deletedAt".to_owned(), time(provenance.at)),
+        ("deletedBy".to_owned(), keys::actor(&provenance.by)),
+    ]);
+    if let Some(reason) = &provenance.reason {
+        item.insert("reason".to_owned(), s(reason));
+    }
+    if let Some(id) = job.webhook_id(installation, provenance.at) {
+        item.insert("webhookId".to_owned(), s(id));
+    }
+    item
+}
+
+/// How the attempts at a job went, as its item tells.
+pub(super) fn tries(item: &Item) -> Tries {
+    let failures = keys::number(item, "failures").and_then(|count| count.try_into().ok());
+    Tries { failures: failures.unwrap_or(0), failing_since: keys::moment(item, "failingSince") }
+}
+
 impl Store {
-    /// What is due in a shard at `now`, the oldest first, `limit` at most: from the beginning, or
-    /// where the page before has ended.
+    /// The jobs that are due in a shard at `now`, the oldest first, `limit` at most: from the beginning,
+    /// or where the page before has ended.
     pub(crate) async fn due(
         &self,
         shard: &str,
@@ -99,120 +157,143 @@ impl Store {
             .query()
             .table_name(&self.table)
             .index_name(DUE_INDEX)
-            .key_condition_expression("due_shard = :shard AND due_at <= :now")
+            .key_condition_expression("dueShard = :shard AND dueAt <= :now")
             .expression_attribute_values(":shard", s(shard))
             .expression_attribute_values(":now", time(now))
             .limit(limit)
             .set_exclusive_start_key(from);
         in_time(async {
             let page = query.send().await.map_err(store_error)?;
-            // What cannot be read is not ours: another version's, or nobody's.
+            // An entry that cannot be read is another version's, or nobody's.
             let due = page.items.unwrap_or_default().iter().filter_map(parse_key).collect();
             Ok(Page { due, next: page.last_evaluated_key })
         })
         .await
     }
 
-    /// Takes the lease of a thing owed until then, if it is due at `now` and nobody else holds it.
-    pub(crate) async fn take(
+    /// Claims a job until then, if it is due at `now` and nobody else holds it.
+    pub(crate) async fn claim(
         &self,
         installation: &InstallationId,
-        owed: &Owed,
+        job: &Job,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<Lease>, Error> {
         let change = Expression::new(
-            "SET due_at = :until, lease_until = :until, fence = fence + :one, \
+            "SET dueAt = :until, leaseUntil = :until, fence = fence + :one, \
              attempts = attempts + :one",
         )
         .value(":until", time(until))
         .value(":one", n(1));
         let condition = Expression::new(
-            "due_at <= :now AND due_shard <> :parked \
-             AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
+            "dueAt <= :now AND dueShard <> :parked \
+             AND (attribute_not_exists(leaseUntil) OR leaseUntil <= :now)",
         )
         .value(":now", time(now))
         .value(":parked", s(PARKED));
         // Where the answer is lost and the SDK asks again, the lease is not recognised as ours: it
         // ends by itself.
-        let taken = self.update_work(installation, owed, change, condition).await?;
-        let Some(before) = taken else { return Ok(None) };
+        let claimed = self.update_work(installation, job, change, condition).await?;
+        let Some(before) = claimed else { return Ok(None) };
         let malformed = |problem| Malformed::error(&before, problem);
         Ok(Some(Lease {
             installation: installation.clone(),
-            owed: owed.clone(),
+            job: job.clone(),
             fence: keys::number(&before, "fence").ok_or_else(|| malformed("it has no `fence`"))?
                 + 1,
-            due: keys::moment(&before, "due_at").ok_or_else(|| malformed("it has no `due_at`"))?,
-            tries: Tries::of(&before),
+            due: keys::moment(&before, "dueAt").ok_or_else(|| malformed("it has no `dueAt`"))?,
+            tries: tries(&before),
             provenance: keys::provenance(&before),
             key_sha256: keys::text(&before, "keySha256").map(str::to_owned),
             webhook_id: keys::text(&before, "webhookId").map(str::to_owned),
-            in_doubt: AtomicBool::default(),
-            marking: AtomicBool::default(),
         }))
     }
 
-    /// Ends a lease: nothing is owed any more. `false` where it is not ours any more; what somebody
-    /// else holds by now stays.
-    pub(crate) async fn finish(&self, lease: &Lease) -> Result<bool, Error> {
+    /// Ends a lease: the job is done. Where the lease is lost, what another worker holds by now stays.
+    pub(crate) async fn complete(&self, lease: &Lease) -> Result<Held, Error> {
         let condition = held(lease.fence);
         let delete = self
             .client
             .delete_item()
             .table_name(&self.table)
-            .set_key(Some(lease.owed.key(&lease.installation)))
+            .set_key(Some(key(&lease.job, &lease.installation)))
             .condition_expression(condition.text());
         let delete = placeholders!(delete, condition);
         match in_time(async { Ok(delete.send().await) }).await? {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(Held::Still),
             Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(Held::Lost),
                 _ => Err(store_error(error)),
             },
         }
     }
 
-    /// Ends a lease: it is owed still, and due then. `false` where it is not ours any more; what
-    /// somebody else holds by now stays as it is.
-    pub(crate) async fn put_off(
-        &self,
-        lease: &Lease,
-        due: Timestamp,
-        failure: Option<&Failure>,
-    ) -> Result<bool, Error> {
-        let change = match failure {
-            None => Expression::new(
-                "SET due_at = :due REMOVE lease_until, failures, failing_since, last_error",
-            ),
-            Some(failure) => failed(lease, failure, "due_at = :due"),
-        };
+    /// Ends a lease without a failure: the job is due again then.
+    pub(crate) async fn release(&self, lease: &Lease, due: Timestamp) -> Result<Held, Error> {
+        let change = Expression::new(
+            "SET dueAt = :due REMOVE leaseUntil, failures, failingSince, lastError",
+        );
         self.end(lease, change.value(":due", time(due))).await
     }
 
-    /// Ends a lease: it is owed still, and due no more until somebody says so (G6). `false` as above.
-    pub(crate) async fn park(
+    /// Ends a lease with a failure: the job is due again later, or parked where it has failed for too
+    /// long. Says in the log what was written; if the lease was lost, its new holder does.
+    pub(crate) async fn retry_later(
         &self,
         lease: &Lease,
+        failure: JobFailure,
         now: Timestamp,
-        failure: &Failure,
-    ) -> Result<bool, Error> {
-        let change = failed(lease, failure, "due_shard = :parked, due_at = :now");
-        self.end(lease, change.value(":parked", s(PARKED)).value(":now", time(now))).await
+    ) -> Result<JobResult, Error> {
+        let (since, next) = retry::after_failure(&lease.job, lease.tries, now, failure.retry_after);
+        let (installation, work, reason) =
+            (&lease.installation, lease.job.to_string(), failure.reason.as_str());
+        let change = match next {
+            Next::Again(due) => {
+                failed(lease, &failure, since, "dueAt = :due").value(":due", time(due))
+            }
+            Next::Park => failed(lease, &failure, since, "dueShard = :parked, dueAt = :now")
+                .value(":parked", s(PARKED))
+                .value(":now", time(now)),
+        };
+        let ended = self.end(lease, change).await;
+        if let Ok(Held::Still) = ended {
+            warn_of_deadline(lease, reason, now);
+        }
+        match (ended, next) {
+            (Ok(Held::Lost), _) => Ok(JobResult::Lost),
+            (Ok(Held::Still), Next::Again(due)) => {
+                tracing::warn!(%installation, work, reason, again = %due, "retry scheduled");
+                Ok(JobResult::Retried)
+            }
+            (Ok(Held::Still), Next::Park) => {
+                tracing::error!(
+                    %installation, work, reason, %since,
+                    "parked: it has failed for too long"
+                );
+                Ok(JobResult::Parked)
+            }
+            (Err(error), _) => {
+                tracing::warn!(
+                    %installation, work, reason,
+                    "job failed; its retry could not be scheduled"
+                );
+                Err(error)
+            }
+        }
     }
 
-    async fn end(&self, lease: &Lease, change: Expression) -> Result<bool, Error> {
+    async fn end(&self, lease: &Lease, change: Expression) -> Result<Held, Error> {
         let held = held(lease.fence);
-        let before = self.update_work(&lease.installation, &lease.owed, change, held).await?;
-        Ok(before.is_some())
+        let before = self.update_work(&lease.installation, &lease.job, change, held).await?;
+        Ok(Held::when(before.is_some()))
     }
 
-    /// Changes a thing owed, if the condition holds, and gives its item as it was before; none where
-    /// the condition does not hold.
+    /// Changes a job, if the condition holds, and gives its item as it was before; none where the
+    /// condition does not hold.
     pub(super) async fn update_work(
         &self,
         installation: &InstallationId,
-        owed: &Owed,
+        job: &Job,
         change: Expression,
         condition: Expression,
     ) -> Result<Option<Item>, Error> {
@@ -220,7 +301,7 @@ impl Store {
             .client
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(owed.key(installation)))
+            .set_key(Some(key(job, installation)))
             .update_expression(change.text())
             .condition_expression(condition.text())
             .return_values(ReturnValue::AllOld);
@@ -235,26 +316,40 @@ impl Store {
     }
 }
 
-/// The lease ends with a failure.
-fn failed(lease: &Lease, failure: &Failure, when: &str) -> Expression {
+/// The change that ends a lease with a failure.
+fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> Expression {
     let change = Expression::new(format!(
-        "SET {when}, failures = :failures, failing_since = :since, last_error = :reason"
+        "SET {when}, failures = :failures, failingSince = :since, lastError = :reason"
     ))
     .value(":failures", n(lease.tries.failures.saturating_add(1)))
-    .value(":since", time(failure.since))
+    .value(":since", time(since))
     .value(":reason", s(&failure.reason));
-    let change = match failure.unclear {
-        Some(unclear) => {
-            change.set("unclear = :unclear").value(":unclear", AttributeValue::Bool(unclear))
+    let change = match failure.doubt {
+        Doubt::Known { in_doubt } => {
+            change.set("inDoubt = :inDoubt").value(":inDoubt", AttributeValue::Bool(in_doubt))
         }
-        None => change,
+        Doubt::AsStored => change,
     };
-    change.remove("lease_until")
+    change.remove("leaseUntil")
 }
 
-/// What an entry of the index is about.
-fn parse_key(item: &Item) -> Option<(InstallationId, Owed)> {
+/// Tells the log of a finalization that fails, for any reason, when Vercel's 24 hours are ending (G3).
+fn warn_of_deadline(lease: &Lease, reason: &str, now: Timestamp) {
+    let uninstalled = lease.provenance.as_ref().filter(|_| lease.job == Job::Finalize);
+    let Some(over) = uninstalled.map(|uninstalled| uninstalled.at + FINALIZATION_PERIOD) else {
+        return;
+    };
+    if over <= now + ALARM {
+        tracing::error!(
+            installation = %lease.installation, until = %over, reason,
+            "an installation is not finalized, and Vercel's 24 hours are ending"
+        );
+    }
+}
+
+/// The job that an entry of the index is of.
+fn parse_key(item: &Item) -> Option<(InstallationId, Job)> {
     let installation = keys::text(item, "pk")?.strip_prefix("installation#")?;
-    let owed = Owed::parse(keys::text(item, "sk")?)?;
-    Some((InstallationId::parse(installation).ok()?, owed))
+    let job = Job::parse(keys::text(item, "sk")?)?;
+    Some((InstallationId::parse(installation).ok()?, job))
 }

@@ -1,17 +1,15 @@
-//! The sweep: finds what is due, and carries it out, together with other sweeps (G4).
+//! The sweep: finds the jobs that are due, and runs them, beside other sweeps (G4).
 
-use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use serde::Serialize;
 
-use super::owed::Owed;
-use super::{Ended, Worker};
+use super::Worker;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::InstallationId;
+use crate::job::{Job, Report};
 use crate::telemetry;
 
 /// How much is carried out at a time: as many answers are waited for, and as many items held.
@@ -37,33 +35,6 @@ const LAG: Duration = Duration::from_millis(100);
 /// the rest.
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
-/// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// How many things owed it took, and did not have cut short by DynamoDB.
-    pub taken: u64,
-    /// How many of them are owed no more, by its doing.
-    pub done: u64,
-    /// How many it put off, to be tried again later.
-    pub put_off: u64,
-    /// How many have failed for too long.
-    pub parked: u64,
-    /// How many of those put off are due again at once.
-    #[serde(skip)]
-    unfinished: u64,
-}
-
-impl AddAssign for Report {
-    fn add_assign(&mut self, other: Self) {
-        self.taken += other.taken;
-        self.done += other.done;
-        self.put_off += other.put_off;
-        self.parked += other.parked;
-        self.unfinished += other.unfinished;
-    }
-}
-
 impl Worker {
     /// Carries out what is due, for `time` at most, whoever else does so too.
     ///
@@ -78,7 +49,7 @@ impl Worker {
         let end = began + time;
         // What comes due meanwhile is the next sweep's: this one ends.
         let now = self.clock.timestamp();
-        let mut shards: Vec<_> = Owed::shards().collect();
+        let mut shards: Vec<_> = Job::shards().collect();
         // Sweeps that begin together should not meet; what is urgent comes first with each.
         fastrand::shuffle(&mut shards[1..]);
         let (mut report, mut lag) = (Report::default(), 0);
@@ -90,11 +61,11 @@ impl Worker {
                 round += self.sweep_shard(shard, now, began + taking, end).await?;
             }
             report += round;
-            if began.elapsed() >= taking || (round.taken == 0 && lag == 0) {
+            if began.elapsed() >= taking || (round.claimed == 0 && lag == 0) {
                 return Ok(report);
             }
             // What was put off as soon as somebody has time may not be in the index yet.
-            if round.taken > 0 {
+            if round.claimed > 0 {
                 lag = if round.unfinished > 0 { LAGS } else { 0 };
             } else {
                 lag -= 1;
@@ -118,7 +89,7 @@ impl Worker {
             fastrand::shuffle(&mut due);
             let runs = stream::iter(due)
                 .take_while(|_| std::future::ready(Instant::now() < taking_until))
-                .map(|(installation, owed)| self.count(installation, owed, now, end))
+                .map(|(installation, job)| self.count(installation, job, now, end))
                 .buffer_unordered(AT_A_TIME);
             let counted = runs.fold(Report::default(), |mut sum, one| {
                 sum += one;
@@ -136,38 +107,33 @@ impl Worker {
     async fn count(
         &self,
         installation: InstallationId,
-        owed: Owed,
+        job: Job,
         now: Timestamp,
         end: Instant,
     ) -> Report {
-        match self.run(&installation, &owed, now, end).await {
+        match self.run(&installation, &job, now, end).await {
             Ok(None) => Report::default(),
-            Ok(Some(ended)) => Report {
-                taken: 1,
-                done: u64::from(ended == Ended::Done),
-                put_off: u64::from([Ended::PutOff, Ended::Unfinished].contains(&ended)),
-                unfinished: u64::from(ended == Ended::Unfinished),
-                parked: u64::from(ended == Ended::Parked),
-            },
+            Ok(Some(result)) => Report::of(result),
             Err(error) => {
-                let work = owed.to_string();
+                let work = job.to_string();
                 let cause = telemetry::chain(&error);
-                tracing::error!(%installation, work, cause, "owed work broke off");
-                // What was taken comes due again when its lease ends; what was not is no progress.
+                tracing::error!(%installation, work, cause, "job broke off");
+                // A job that was claimed comes due again when its lease ends; one that was not is no
+                // progress.
                 Report::default()
             }
         }
     }
 
     /// Tries what is due at once, once: what fails or dies is the sweep's.
-    pub(crate) async fn follow_up(&self, installation: &InstallationId, due: Vec<Owed>) {
+    pub(crate) async fn follow_up(&self, installation: &InstallationId, due: Vec<Job>) {
         let end = Instant::now() + FOLLOW_UP;
-        for owed in due {
+        for job in due {
             if Instant::now() >= end {
                 return;
             }
             let now = self.clock.timestamp();
-            self.count(installation.clone(), owed, now, end).await;
+            self.count(installation.clone(), job, now, end).await;
         }
     }
 }

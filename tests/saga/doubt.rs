@@ -62,10 +62,10 @@ async fn a_late_doubt_of_a_sweep_is_owed_again() {
     let (report, ()) = join(world.sweep(), meanwhile).await;
     assert_eq!(report[1..], [0, 0, 0], "it is not done");
     let owed = world.items("icfg_1").await["work#configuration"].clone();
-    for name in ["kind", "installationId", "due_shard", "deletedBy", "deletedAt", "keySha256"] {
+    for name in ["kind", "installationId", "dueShard", "deletedBy", "deletedAt", "keySha256"] {
         assert_eq!(owed[name], asked[name], "{name}");
     }
-    assert_eq!(owed["unclear"], true);
+    assert_eq!(owed["inDoubt"], true);
     assert!(owed["fence"].as_u64() > asked["fence"].as_u64().map(|fence| fence + 1));
     world.sweep_all().await;
     let items = world.items("icfg_1").await;

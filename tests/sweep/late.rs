@@ -33,7 +33,7 @@ async fn who_lost_the_lease_overwrites_nothing() {
         let (_, items) = tokio::join!(world.sweep(), meanwhile);
         assert_eq!(world.items("icfg_1").await, items, "{late}");
         let work = &items["work#announce#resource#db_0"];
-        assert_eq!(work["last_error"], "the provider: answered 503");
+        assert_eq!(work["lastError"], "the provider: answered 503");
         assert_eq!((&work["attempts"], &work["failures"]), (&json!(2), &json!(1)));
         world.clock.advance(Duration::from_secs(16));
         assert_eq!(world.sweep().await, [1, 1, 0, 0]);
@@ -78,7 +78,7 @@ async fn what_is_not_due_any_more_is_not_taken() {
     };
     let (response, ()) = tokio::join!(late, meanwhile);
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(&body[..], br#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
+    assert_eq!(&body[..], br#"{"claimed":0,"done":0,"retried":0,"parked":0}"#);
     assert_eq!(world.provider.heard().len(), 1);
 }
 
@@ -101,7 +101,7 @@ async fn what_is_parked_meanwhile_is_not_taken() {
     };
     let (response, ()) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(&body[..], br#"{"taken":0,"done":0,"putOff":0,"parked":0}"#);
+    assert_eq!(&body[..], br#"{"claimed":0,"done":0,"retried":0,"parked":0}"#);
     assert_eq!(world.provider.heard().len(), 2);
     assert_eq!(world.store.parked(10).await.unwrap().len(), 1);
 }

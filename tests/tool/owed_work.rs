@@ -91,17 +91,17 @@ async fn parked_work_is_listed_and_tried_again() {
             .item("sk", s(&format!("work#announce#resource#{resource}")))
             .item("kind", s("announce"))
             .item("installationId", s("icfg_parked"))
-            .item("due_shard", s(shard))
+            .item("dueShard", s(shard))
             .item("attempts", n(90))
             .item("fence", n(90))
             .item("deletedAt", n(1_763_769_600))
             .item("deletedBy", by.clone())
             .item("webhookId", s(&format!("msg_{resource}")))
-            .item("last_error", s("the provider: answered 500"))
+            .item("lastError", s("the provider: answered 500"))
     };
-    announcement("db_1", "parked").item("due_at", n(1_764_028_800)).send().await.unwrap();
+    announcement("db_1", "parked").item("dueAt", n(1_764_028_800)).send().await.unwrap();
     let end = n(4_102_444_800);
-    let leased = announcement("db_2", "0").item("due_at", end.clone()).item("lease_until", end);
+    let leased = announcement("db_2", "0").item("dueAt", end.clone()).item("leaseUntil", end);
     leased.send().await.unwrap();
 
     let shown = tool.shows("icfg_parked", &["last error"]);

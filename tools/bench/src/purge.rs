@@ -119,7 +119,7 @@ async fn sweep_all(address: String) -> anyhow::Result<Duration> {
         let swept = http.get(format!("http://{address}/api/sweep")).bearer_auth(CRON_SECRET);
         let report = swept.send().await?.error_for_status()?.bytes().await?;
         let report: Value = serde_json::from_slice(&report)?;
-        let taken = report["taken"].as_u64().context("no report")?;
+        let taken = report["claimed"].as_u64().context("no report")?;
         ensure!(report["parked"] == 0, "{report}");
         if taken == 0 {
             return Ok(began.elapsed());

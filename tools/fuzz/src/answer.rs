@@ -33,7 +33,7 @@ impl Answer {
         assert_eq!(head.headers["content-type"], "application/json");
         let body: Value = serde_json::from_slice(&body).expect("a body is JSON");
         if status == 200 {
-            assert!(body["finalized"].is_boolean() || body["taken"].is_u64(), "{body}");
+            assert!(body["finalized"].is_boolean() || body["claimed"].is_u64(), "{body}");
             return Self { status, code: String::new() };
         }
         let error = &body["error"];

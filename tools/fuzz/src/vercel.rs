@@ -132,7 +132,7 @@ impl Vercel {
         let intent = items.remove(&key("work#configuration"));
         assert_eq!(intent.is_some(), status == 503);
         if let Some(intent) = intent {
-            let reason = intent["last_error"].as_s().unwrap();
+            let reason = intent["lastError"].as_s().unwrap();
             assert!(reason.chars().count() <= MAX_REASON, "{reason}");
             assert!(!reason.contains(char::is_control) && !reason.contains(SECRET), "{reason:?}");
         }

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use stateright::{Model, Property};
-use teardown::configuration::plan::{ConfigurationDeletion, Next, plan};
+use teardown::deletion::configuration::{ConfigurationDeletion, Next, plan};
 
 use self::process::{At, Ended, Process, SWEEP};
 pub use self::state::State;

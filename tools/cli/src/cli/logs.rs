@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::io::{self, IsTerminal as _};
 
-use teardown::telemetry;
+use teardown::config::log_filter;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
@@ -16,7 +16,7 @@ use super::settings::variable;
 /// Sends logs to standard error.
 pub(super) fn to_stderr() -> anyhow::Result<()> {
     let asked = variable("RUST_LOG");
-    let mut filter = telemetry::filter(asked.clone())?;
+    let mut filter = log_filter(asked.clone())?;
     if asked.is_none() {
         // It warns of every condition that does not hold, which is how deletions learn.
         filter = filter.with_target("dynoxide", LevelFilter::ERROR);
@@ -41,7 +41,7 @@ impl<S: Subscriber> Filter<S> for NoIdleSweeps {
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let mut sweep = Sweep::default();
         event.record(&mut sweep);
-        sweep.method || sweep.taken != Some(0)
+        sweep.method || sweep.claimed != Some(0)
     }
 }
 
@@ -49,13 +49,13 @@ impl<S: Subscriber> Filter<S> for NoIdleSweeps {
 #[derive(Default)]
 struct Sweep {
     method: bool,
-    taken: Option<u64>,
+    claimed: Option<u64>,
 }
 
 impl Visit for Sweep {
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "taken" {
-            self.taken = Some(value);
+        if field.name() == "claimed" {
+            self.claimed = Some(value);
         }
     }
 
@@ -92,10 +92,10 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).without_time();
         let layer = layer.with_writer(move || written.clone()).with_filter(NoIdleSweeps);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            info!(taken = 0_u64, done = 0_u64, "idle");
-            info!(taken = 2_u64, done = 0_u64, "busy");
+            info!(claimed = 0_u64, done = 0_u64, "idle");
+            info!(claimed = 2_u64, done = 0_u64, "busy");
             warn!("failed");
-            info!(method = "GET", taken = 0_u64, "asked");
+            info!(method = "GET", claimed = 0_u64, "asked");
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let is_there = ["idle", "busy", "failed", "asked"].map(|word| text.contains(word));

@@ -128,22 +128,22 @@ fn work(sheet: &mut Sheet, items: &[Item], now: Timestamp) {
         let what = named(item, "work#")?.to_owned();
         let or_dash = |name| text(item, name).unwrap_or("-").to_owned();
         let attempts = number(item, "attempts").unwrap_or("0").to_owned();
-        Some([what, or_dash("kind"), due(item), attempts, lease(item, now), or_dash("last_error")])
+        Some([what, or_dash("kind"), due(item), attempts, lease(item, now), or_dash("lastError")])
     });
     sheet.table(["owed work", "kind", "due", "attempts", "leased", "last error"], rows);
 }
 
 /// When owed work is due, if ever.
 fn due(item: &Item) -> String {
-    if text(item, "due_shard") == Some("parked") {
+    if text(item, "dueShard") == Some("parked") {
         return "parked".to_owned();
     }
-    time(item, "due_at").map_or_else(|| "-".to_owned(), |due| due.to_string())
+    time(item, "dueAt").map_or_else(|| "-".to_owned(), |due| due.to_string())
 }
 
 /// Until when somebody has it in hand, if anybody does.
 fn lease(item: &Item, now: Timestamp) -> String {
-    match time(item, "lease_until") {
+    match time(item, "leaseUntil") {
         Some(end) if end > now => format!("until {end}"),
         _ => "no".to_owned(),
     }
@@ -178,8 +178,8 @@ mod tests {
     #[test]
     fn owed_work_is_due_or_parked_and_leased_while_its_lease_lasts() {
         let item = |shard: &str, lease: Option<u64>| {
-            let lease = lease.map(|end| ("lease_until", N(end.to_string())));
-            let due = [("due_shard", S(shard.to_owned())), ("due_at", N("1763769600".to_owned()))];
+            let lease = lease.map(|end| ("leaseUntil", N(end.to_string())));
+            let due = [("dueShard", S(shard.to_owned())), ("dueAt", N("1763769600".to_owned()))];
             let attributes = due.into_iter().chain(lease);
             attributes.map(|(name, value)| (name.to_owned(), value)).collect::<Item>()
         };

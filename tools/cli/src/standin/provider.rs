@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::Value;
 use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook};
-use teardown::config::Secret;
+use teardown::secret::Secret;
 
 use super::{PROVIDER_PATH, say};
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use teardown::clock::Timestamp;
-use teardown::config::Secret;
-use teardown::configuration::plan::{self as real, ConfigurationDeletion, Team};
+use teardown::deletion::configuration::{self as real, ConfigurationDeletion, Team};
 use teardown::deletion::{self, Billing, Recorded};
 use teardown::grant::{Actor, Grant, Scope};
 use teardown::ids::{IdempotencyKey, InstallationId};
+use teardown::secret::Secret;
 
 use super::process::{At, NOBODY, Process, SWEEP};
 
@@ -49,7 +49,7 @@ pub(super) struct Intent {
     pub(super) own: bool,
 }
 
-/// What a process saw: `teardown`'s `Seen`, in small.
+/// What a process saw: `teardown`'s `Snapshot`, in small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Seen {
     /// Which request is recorded under the key.
@@ -117,18 +117,18 @@ const HOUR: u64 = 3600;
 
 impl Seen {
     /// As the program has it.
-    pub(super) fn real(&self, requests: &[ConfigurationDeletion]) -> real::Seen {
+    pub(super) fn real(&self, requests: &[ConfigurationDeletion]) -> real::Snapshot {
         let Installation { stage, deletion, settled, over, unclear } = self.installation;
         let recorded = self.recorded.map(|request| Recorded {
             account: Some("acc_1".to_owned()),
             fingerprint: requests[usize::from(request)].fingerprint(),
             answer: deletion::Answer::Gone,
         });
-        let installation = real::Stored {
+        let installation = real::InstallationState {
             account: Some("acc_1".to_owned()),
             team: Team { id: Some("team_1".to_owned()), slug: None },
             billing: if settled { Billing::Settled } else { Billing::Open },
-            unclear,
+            in_doubt: unclear,
             deletion: deletion.map(|deleted| real::Deleted {
                 at: Timestamp::from_secs(NOW - if over { 25 * HOUR } else { HOUR }),
                 stage: match stage {
@@ -143,11 +143,11 @@ impl Seen {
         let intent = self.intent.map(|intent| real::Intent {
             fence: intent.fence.into(),
             leased_until: now() + Duration::from_secs(if intent.leased { 9 } else { 0 }),
-            unclear: intent.unclear,
+            in_doubt: intent.unclear,
             own: intent.own,
         });
         let token = self.token.then(|| Secret::new("token".to_owned()));
-        real::Seen { recorded, installation: Some(installation), token, intent }
+        real::Snapshot { recorded, installation: Some(installation), token, intent }
     }
 }
 

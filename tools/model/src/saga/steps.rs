@@ -1,6 +1,6 @@
 //! What a process does next, and what Vercel answers.
 
-use teardown::configuration::plan::{Verdict, verdict};
+use teardown::deletion::configuration::{Verdict, verdict};
 use teardown::vercel::{Heard, Reply};
 
 use super::process::{At, Ended, Process, SWEEP};
@@ -220,16 +220,16 @@ impl Sagas {
             return At::Idle;
         }
         let real = seen.real(&self.requests);
-        let Some(stored) = &real.installation else { return At::Idle };
+        let Some(loaded) = real.loaded() else { return At::Idle };
         let seen = seen.trim();
-        if real.usable_token(stored).is_none() {
+        if loaded.usable_token().is_none() {
             return At::Committing(seen, Some(fence));
         }
-        if !real.is_unclear() && stored.invoices_are_open(super::state::now()) {
+        if !real.is_in_doubt() && loaded.installation.invoices_are_open(super::state::now()) {
             let ended = Ended::InvoicesOpen;
             return At::Withdrawing { seen, fence, unclear: false, ended };
         }
-        if real.is_unclear() || self.has(Flaw::NotMarked) {
+        if real.is_in_doubt() || self.has(Flaw::NotMarked) {
             At::Asking { seen, fence, lost: false }
         } else {
             At::Marking(seen, fence)
@@ -282,7 +282,7 @@ impl Sagas {
         let unclear = lost || is_unclear;
         let unclear_before = seen.is_unclear();
         let process = &mut state.processes[index];
-        process.at = match verdict(&Reply { heard, unclear }, unclear_before) {
+        process.at = match verdict(&Reply { heard, in_doubt: unclear }, unclear_before) {
             Verdict::Gone => {
                 process.heard = true;
                 At::Committing(seen, Some(fence))
@@ -293,7 +293,7 @@ impl Sagas {
                 let unclear = unclear_before || unclear;
                 At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
             }
-            Verdict::Open { unclear: stored } => {
+            Verdict::Open { in_doubt: stored } => {
                 At::PuttingOff { fence, unclear: Some(stored), in_doubt: unclear }
             }
         };

@@ -85,7 +85,7 @@ impl Sweeps {
                 self.put_off(state, index, Owed { due: true, leased: false, parked: false })?;
             }
             Action::Park(index) => {
-                // `due_at` is when it was parked.
+                // `dueAt` is when it was parked.
                 self.put_off(state, index, Owed { due: true, leased: false, parked: true })?;
             }
             Action::Die(index) => state.workers[index] = None,

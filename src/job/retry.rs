@@ -1,11 +1,10 @@
-//! When what failed is tried again, and when no more (G1): decisions alone.
+//! When a job that failed is tried again, and when no more (G1). Decisions alone.
 
 use std::time::Duration;
 
-use super::owed::Owed;
+use super::{Job, Tries};
 use crate::clock::Timestamp;
 use crate::outbound::jitter;
-use crate::store::work::Tries;
 
 /// The first wait after a failure; it doubles. Half of it is random, and half is not: no job is
 /// tried again at once.
@@ -15,11 +14,11 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(15);
 /// `Retry-After` of a finalization, which has Vercel's 24 hours.
 const MAX_BACKOFF: Duration = Duration::from_hours(1);
 
-/// The longest back-off of a finalization, which has Vercel's 24 hours. A `Retry-After` may exceed
-/// it, up to [`MAX_BACKOFF`].
+/// The longest back-off of a finalization, which has Vercel's 24 hours. A `Retry-After` may exceed it,
+/// up to [`MAX_BACKOFF`].
 const MAX_FINALIZE_BACKOFF: Duration = Duration::from_mins(10);
 
-/// How long failures in a row may last before the work is parked (G1).
+/// How long failures in a row may last before the job is parked.
 const PATIENCE: Duration = Duration::from_hours(3 * 24);
 
 /// What to do after a failure.
@@ -34,7 +33,7 @@ pub(crate) enum Next {
 /// Says what to do after a failure at `now`, and since when there was nothing but failures.
 /// `retry_after` is what the other side asked for.
 pub(crate) fn after_failure(
-    owed: &Owed,
+    job: &Job,
     tries: Tries,
     now: Timestamp,
     retry_after: Option<Duration>,
@@ -43,10 +42,10 @@ pub(crate) fn after_failure(
     if since + PATIENCE <= now {
         return (since, Next::Park);
     }
-    let most = if *owed == Owed::Finalize { MAX_FINALIZE_BACKOFF } else { MAX_BACKOFF };
+    let most = if *job == Job::Finalize { MAX_FINALIZE_BACKOFF } else { MAX_BACKOFF };
     let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(tries.failures)).min(most);
     let asked = retry_after.unwrap_or_default();
-    let asked = if *owed == Owed::Finalize { asked.min(MAX_BACKOFF) } else { asked };
+    let asked = if *job == Job::Finalize { asked.min(MAX_BACKOFF) } else { asked };
     // Half of it at least, so that nobody is asked at once again.
     let wait = (backoff / 2 + jitter(backoff / 2)).max(asked);
     (since, Next::Again(now + wait))
@@ -70,12 +69,12 @@ mod tests {
             asked in proptest::option::of(0..10_000_u64),
             finalize in any::<bool>(),
         ) {
-            let owed = if finalize { Owed::Finalize } else { Owed::AnnounceInstallation };
+            let job = if finalize { Job::Finalize } else { Job::AnnounceInstallation };
             let now = Timestamp::from_secs(NOW);
             let since = Timestamp::from_secs(NOW - failing_for);
             let tries = Tries { failures, failing_since: Some(since) };
             let (failing_since, next) =
-                after_failure(&owed, tries, now, asked.map(Duration::from_secs));
+                after_failure(&job, tries, now, asked.map(Duration::from_secs));
             prop_assert_eq!(failing_since, since);
             match next {
                 Next::Park => prop_assert!(failing_for >= 3 * 86_400),
@@ -96,7 +95,7 @@ mod tests {
     #[test]
     fn the_first_failure_is_never_the_last() {
         let now = Timestamp::from_secs(NOW);
-        let (since, next) = after_failure(&Owed::Purge, Tries::default(), now, None);
+        let (since, next) = after_failure(&Job::Purge, Tries::default(), now, None);
         assert_eq!(since, now);
         assert!(matches!(next, Next::Again(due) if due > now));
     }

@@ -30,7 +30,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::deletion::Answer;
 use crate::error::{Cause, Error};
-use crate::work::owed::Owed;
+use crate::job::Job;
 
 /// The table, and what its deletions are told by the configuration. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ pub(crate) struct Done {
     /// The answer.
     pub(crate) answer: Answer,
     /// What it owes that is due at once.
-    pub(crate) due: Vec<Owed>,
+    pub(crate) due: Vec<Job>,
 }
 
 impl Done {

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use super::{Answer, Billing, FINALIZATION_PERIOD, Recorded, Stage};
 use crate::clock::Timestamp;
-use crate::config::{FINALIZATION_PERIOD, Secret};
-use crate::deletion::{Answer, Billing, Recorded, Stage};
 use crate::error::{Error, Forbidden};
 use crate::grant::{Grant, Provenance};
 use crate::ids::{IdempotencyKey, sha256_hex};
+use crate::secret::Secret;
 use crate::vercel::{Heard, Reply};
 
 /// A configuration that a caller may delete, as far as its token tells.
@@ -35,7 +35,7 @@ pub struct Team {
 
 impl Team {
     /// Whether what is said of a team is true of the stored one (E1).
-    fn is(&self, stored: &Self) -> bool {
+    fn matches(&self, stored: &Self) -> bool {
         let same =
             |said: &Option<String>, stored: &Option<String>| said.is_none() || said == stored;
         same(&self.id, &stored.id) && same(&self.slug, &stored.slug)
@@ -62,11 +62,11 @@ impl ConfigurationDeletion {
 
 /// What is stored of a configuration, at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Snapshot {
     /// The outcome recorded under the idempotency key.
     pub recorded: Option<Recorded>,
     /// The installation, if it is known.
-    pub installation: Option<Stored>,
+    pub installation: Option<InstallationState>,
     /// Its access token.
     pub token: Option<Secret>,
     /// The deletion that was begun and has not ended.
@@ -75,15 +75,15 @@ pub struct Seen {
 
 /// What is stored of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct InstallationState {
     /// `accountId`.
     pub account: Option<String>,
     /// The team that it belongs to.
     pub team: Team,
     /// Whether its invoices are settled.
     pub billing: Billing,
-    /// Whether an attempt got no definite answer before Vercel refused another (E2).
-    pub unclear: bool,
+    /// Whether an attempt was in doubt when Vercel refused another (E2).
+    pub in_doubt: bool,
     /// Its own deletion; none where it is active.
     pub deletion: Option<Deleted>,
 }
@@ -95,23 +95,23 @@ pub struct Deleted {
     pub at: Timestamp,
     /// How far it is.
     pub stage: Stage,
-    /// Whether nothing is left to be asked of Vercel for it.
+    /// Whether Vercel is not called for it any more.
     pub finalized: bool,
-    /// Whether its configuration was deleted too: it is gone at Vercel, or nothing was left to be
-    /// asked of Vercel.
+    /// Whether its configuration was deleted too: it is gone at Vercel, or there was no token to call
+    /// Vercel with.
     pub configuration_gone: bool,
 }
 
 /// A deletion that was begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
-    /// The fencing token of whoever works on it, or did last.
+    /// The fence of the worker that holds it, or held it last.
     pub fence: i64,
-    /// Until when it is leased; past where nobody works on it.
+    /// When its lease ends; past where nobody works on it.
     pub leased_until: Timestamp,
-    /// Whether an attempt got no definite answer, or is not known to have got one.
-    pub unclear: bool,
-    /// Whether who sees it has that lease: it stands in nobody's way then.
+    /// Whether an attempt got no definite answer, or may have got none.
+    pub in_doubt: bool,
+    /// Whether the reader holds that lease, which does not stand in its own way.
     pub own: bool,
 }
 
@@ -137,57 +137,70 @@ pub enum Next<'a> {
     /// Answer: nothing is to be written.
     Answer(Answer),
     /// Record under the idempotency key that it is gone, alone (F1).
-    Record(&'a Stored, Recording<'a>),
-    /// Delete our side alone: nothing is left to be asked of Vercel (E3).
-    Commit(&'a Stored),
-    /// Write the intent, and ask Vercel with this token.
-    Call(&'a Stored, &'a Secret),
+    Record(Loaded<'a>, Recording<'a>),
+    /// Delete our side, which is all there is (E3).
+    Commit(Loaded<'a>),
+    /// Write the intent, and call Vercel with this token.
+    Call(Loaded<'a>, &'a Secret),
     /// Refuse.
     Refuse(Error),
 }
 
+/// A snapshot in which the installation is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Loaded<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// The installation of it.
+    pub installation: &'a InstallationState,
+}
+
 /// Says what to do next for a request, given what is stored.
 #[must_use]
-pub fn plan<'a>(request: &'a ConfigurationDeletion, seen: &'a Seen, now: Timestamp) -> Next<'a> {
-    if !account_is_the_callers(&request.grant, seen) {
+pub fn plan<'a>(
+    request: &'a ConfigurationDeletion,
+    snapshot: &'a Snapshot,
+    now: Timestamp,
+) -> Next<'a> {
+    if !account_is_the_callers(&request.grant, snapshot) {
         return Next::Refuse(Forbidden::OtherInstallation.into());
     }
-    if seen.installation.as_ref().is_some_and(|stored| !request.team.is(&stored.team)) {
+    if snapshot.installation.as_ref().is_some_and(|it| !request.team.matches(&it.team)) {
         return Next::Refuse(Forbidden::OtherTeam.into());
     }
-    if let Some(recorded) = &seen.recorded {
+    if let Some(recorded) = &snapshot.recorded {
         return if recorded.fingerprint == request.fingerprint() {
             Next::Answer(recorded.answer)
         } else {
             Next::Refuse(Error::IdempotencyKeyReused)
         };
     }
-    let Some(stored) = &seen.installation else {
+    let Some(loaded) = snapshot.loaded() else {
         return Next::Refuse(Error::ConfigurationUnknown);
     };
-    if stored.is_gone_on_both_sides() {
+    if loaded.installation.is_gone_on_both_sides() {
         return match Recording::of(request) {
-            Some(recording) => Next::Record(stored, recording),
+            Some(recording) => Next::Record(loaded, recording),
             None => Next::Answer(Answer::Gone),
         };
     }
-    if let Some(lease) = seen.intent.as_ref().and_then(|intent| intent.lease_left(now)) {
+    if let Some(lease) = snapshot.intent.as_ref().and_then(|intent| intent.lease_left(now)) {
         return Next::Refuse(Error::RequestInProgress { retry_after: lease });
     }
-    match seen.usable_token(stored) {
-        None => Next::Commit(stored),
-        Some(_) if !seen.is_unclear() && stored.invoices_are_open(now) => {
+    match loaded.usable_token() {
+        None => Next::Commit(loaded),
+        Some(_) if !snapshot.is_in_doubt() && loaded.installation.invoices_are_open(now) => {
             Next::Refuse(Error::InvoicesOpen)
         }
-        Some(token) => Next::Call(stored, token),
+        Some(token) => Next::Call(loaded, token),
     }
 }
 
 /// A6, for tokens that name an account alone. For the others the token itself is the proof.
-fn account_is_the_callers(grant: &Grant, seen: &Seen) -> bool {
+fn account_is_the_callers(grant: &Grant, snapshot: &Snapshot) -> bool {
     let Some(required) = grant.required_account() else { return true };
-    let stored = match (&seen.installation, &seen.recorded) {
-        (Some(stored), _) => stored.account.as_deref(),
+    let stored = match (&snapshot.installation, &snapshot.recorded) {
+        (Some(installation), _) => installation.account.as_deref(),
         // An outcome may outlive its installation's tombstone.
         (None, Some(recorded)) => recorded.account.as_deref(),
         (None, None) => None,
@@ -195,23 +208,32 @@ fn account_is_the_callers(grant: &Grant, seen: &Seen) -> bool {
     stored == Some(required)
 }
 
-impl Seen {
-    /// Whether Vercel's side may be gone: an attempt got no definite answer.
+impl Snapshot {
+    /// The snapshot with its installation; none where that is not known.
     #[must_use]
-    pub fn is_unclear(&self) -> bool {
-        self.intent.as_ref().is_some_and(|intent| intent.unclear)
-            || self.installation.as_ref().is_some_and(|stored| stored.unclear)
+    pub fn loaded(&self) -> Option<Loaded<'_>> {
+        let installation = self.installation.as_ref()?;
+        Some(Loaded { snapshot: self, installation })
     }
 
-    /// The token to ask Vercel with; none where our side is all there is (E3).
+    /// Whether Vercel's side may be gone: an attempt got no definite answer.
     #[must_use]
-    pub fn usable_token(&self, stored: &Stored) -> Option<&Secret> {
-        let finalized = stored.deletion.is_some_and(|deletion| deletion.finalized);
-        self.token.as_ref().filter(|_| !finalized)
+    pub fn is_in_doubt(&self) -> bool {
+        self.intent.as_ref().is_some_and(|intent| intent.in_doubt)
+            || self.installation.as_ref().is_some_and(|installation| installation.in_doubt)
     }
 }
 
-impl Stored {
+impl<'a> Loaded<'a> {
+    /// The token to call Vercel with; none where our side is all there is (E3).
+    #[must_use]
+    pub fn usable_token(self) -> Option<&'a Secret> {
+        let finalized = self.installation.deletion.is_some_and(|deletion| deletion.finalized);
+        self.snapshot.token.as_ref().filter(|_| !finalized)
+    }
+}
+
+impl InstallationState {
     /// Whether nothing is left of the configuration, here and at Vercel (E4).
     #[must_use]
     pub fn is_gone_on_both_sides(&self) -> bool {
@@ -227,7 +249,7 @@ impl Stored {
 }
 
 impl Intent {
-    /// How long somebody else has the lease yet.
+    /// How long another worker still holds the lease.
     fn lease_left(&self, now: Timestamp) -> Option<Duration> {
         let left = self.leased_until.as_secs().saturating_sub(now.as_secs());
         (left > 0 && !self.own).then(|| Duration::from_secs(left))
@@ -241,23 +263,25 @@ pub enum Verdict {
     Gone,
     /// Vercel refuses, and nothing was done there.
     Refused,
-    /// It is not known; to be asked again.
+    /// It is not known: Vercel is called again.
     Open {
         /// Whether an attempt may have taken effect.
-        unclear: bool,
+        in_doubt: bool,
     },
 }
 
-/// Says what a reply means. `unclear_before` says whether an attempt before it got no definite
+/// Says what a reply means. `in_doubt_before` says whether an attempt before it got no definite
 /// answer: the token dies with the configuration, so that 401 and 403 mean gone then.
 #[must_use]
-pub fn verdict(reply: &Reply, unclear_before: bool) -> Verdict {
-    let unclear = unclear_before || reply.unclear;
+pub fn verdict(reply: &Reply, in_doubt_before: bool) -> Verdict {
+    let in_doubt = in_doubt_before || reply.in_doubt;
     match reply.heard {
         Heard::Answer { status: 200 | 204 | 404 | 410, .. } => Verdict::Gone,
-        Heard::Answer { status: 401 | 403, .. } if unclear => Verdict::Gone,
+        Heard::Answer { status: 401 | 403, .. } if in_doubt => Verdict::Gone,
         Heard::Answer { status: 400 | 401 | 403 | 409, .. } => Verdict::Refused,
-        Heard::Answer { .. } | Heard::Nothing(_) | Heard::Unreached(_) => Verdict::Open { unclear },
+        Heard::Answer { .. } | Heard::Nothing(_) | Heard::Unreached(_) => {
+            Verdict::Open { in_doubt }
+        }
     }
 }
 
@@ -265,8 +289,8 @@ pub fn verdict(reply: &Reply, unclear_before: bool) -> Verdict {
 mod tests {
     use super::*;
 
-    fn reply(status: u16, unclear: bool) -> Reply {
-        Reply { heard: Heard::Answer { status, said: None, retry_after: None }, unclear }
+    fn reply(status: u16, in_doubt: bool) -> Reply {
+        Reply { heard: Heard::Answer { status, said: None, retry_after: None }, in_doubt }
     }
 
     /// E2, E3: 204, 200, 404 and 410 mean gone; 401 and 403 only after an attempt without a definite
@@ -286,17 +310,17 @@ mod tests {
             assert_eq!(verdict(&reply(status, false), true), verdict_after, "{status}");
         }
         for status in [302, 402, 422, 429] {
-            let open = Verdict::Open { unclear: false };
+            let open = Verdict::Open { in_doubt: false };
             assert_eq!(verdict(&reply(status, false), false), open, "{status}");
         }
-        let silence = Reply { heard: Heard::Nothing("timed out".to_owned()), unclear: true };
-        assert_eq!(verdict(&silence, false), Verdict::Open { unclear: true });
+        let silence = Reply { heard: Heard::Nothing("timed out".to_owned()), in_doubt: true };
+        assert_eq!(verdict(&silence, false), Verdict::Open { in_doubt: true });
         for status in [202, 206, 503] {
-            assert_eq!(verdict(&reply(status, true), false), Verdict::Open { unclear: true });
+            assert_eq!(verdict(&reply(status, true), false), Verdict::Open { in_doubt: true });
         }
-        let unreached = Reply { heard: Heard::Unreached("refused".to_owned()), unclear: false };
-        for unclear in [false, true] {
-            assert_eq!(verdict(&unreached, unclear), Verdict::Open { unclear });
+        let unreached = Reply { heard: Heard::Unreached("refused".to_owned()), in_doubt: false };
+        for in_doubt in [false, true] {
+            assert_eq!(verdict(&unreached, in_doubt), Verdict::Open { in_doubt });
         }
     }
 }

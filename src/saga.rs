@@ -1,0 +1,328 @@
+//! Delete Configuration: intent, call to Vercel, commit (E). The one operation that cannot be a
+//! single transaction, since its effect lies at Vercel too.
+//!
+//! ```text
+//!   load → plan → begin (intent, under a lease) → connect → mark → call Vercel → commit | withdraw | retry
+//! ```
+//!
+//! - `load` reads all that the decision needs in one `TransactGetItems`, and `plan` decides.
+//! - `begin` writes the intent `work#configuration` with its lease, if the installation is as it
+//!   was read. A request that finds an intent without a lease takes it over, parked or not, with 3
+//!   new days before it is parked. A request that finds a lease is answered 409.
+//! - The mark records that Vercel is about to be called. It comes after the connection: what never
+//!   left this machine leaves no doubt (E2).
+//! - `verdict` says what Vercel's answer means. *Gone* commits the tombstone, the receipt, the
+//!   outcome and the jobs in one transaction. *Refused* withdraws the intent. Any other answer, or
+//!   none, schedules a retry as for any job.
+//! - The sweep takes the same steps (`resume`), and the receipt names the caller who had asked.
+//!
+//! Nothing is deleted in the table before Vercel's side is known to be gone, or there is no token
+//! to call Vercel with.
+//!
+//! A process that crashes leaves an intent whose lease expires; the next request or the sweep
+//! resumes it. A worker that lost its lease finds a newer fence and writes nothing, with two
+//! exceptions. If it knows that the configuration is gone at Vercel it commits that, because it stays
+//! true. If it cannot tell how its own call ended it schedules another: [`doubt`] says why.
+
+mod doubt;
+
+use std::time::Duration;
+
+pub(crate) use self::doubt::Progress;
+use crate::clock::Clock;
+use crate::deletion::Answer;
+use crate::deletion::configuration::{
+    ConfigurationDeletion, Loaded, Next, Recording, Snapshot, Verdict, plan, verdict,
+};
+use crate::error::Error;
+use crate::grant::Provenance;
+use crate::job::JobResult;
+use crate::secret::Secret;
+use crate::store::configuration::{Asked, Holder};
+use crate::store::work::{Doubt, Held, JobFailure, Lease};
+use crate::store::{Done, Patience, Store};
+use crate::vercel::{Said, Vercel};
+
+/// How long an intent is leased: longer than a request waits for DynamoDB (8 s, and 8 s after Vercel's
+/// answer) and for Vercel (12 s), so that nobody else begins while it does.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// What a caller should wait before it asks again, where Vercel does not say: the call has been
+/// repeated for some seconds by then.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Deletes configurations. Clones share their connections.
+#[derive(Clone, Debug)]
+pub(crate) struct DeleteConfiguration {
+    store: Store,
+    vercel: Vercel,
+    clock: Clock,
+}
+
+/// An attempt: under which lease, and for whom.
+struct Attempt<'a> {
+    lease: &'a Lease,
+    /// How far its call to Vercel is.
+    progress: &'a Progress,
+    /// By whom and when the deletion is, if it comes to one.
+    provenance: &'a Provenance,
+    /// The request that waits for it; none where the sweep resumes.
+    request: Option<&'a ConfigurationDeletion>,
+}
+
+/// The time for DynamoDB that an attempt has: before Vercel is called, and after. What Vercel answered
+/// has to be recorded, however long it took to get there.
+#[derive(Default)]
+struct Time {
+    before: Patience,
+    after: Patience,
+}
+
+/// What came of an attempt, in our store too.
+pub(crate) enum Outcome {
+    /// Both sides are gone.
+    Gone,
+    /// Vercel refuses, and the intent is withdrawn.
+    Refused(Said),
+    /// Invoices are open again, and the intent is withdrawn.
+    InvoicesOpen,
+    /// Vercel's side is not known to be gone. The intent stays, and so does its lease.
+    Open(JobFailure),
+    /// Another worker has the lease by now, or the installation changed.
+    Lost,
+}
+
+/// Why Vercel was not called, though a connection to it is up.
+enum NotSent {
+    LeaseLost,
+    /// It could not be recorded that Vercel is about to be called.
+    Error(Error),
+}
+
+impl From<Error> for NotSent {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl DeleteConfiguration {
+    pub(crate) fn new(store: Store, vercel: Vercel, clock: Clock) -> Self {
+        Self { store, vercel, clock }
+    }
+
+    /// Carries out a request.
+    ///
+    /// # Errors
+    ///
+    /// The [`Error`] that answers it; nothing was deleted in our store then, as far as is known (B6).
+    pub(crate) async fn delete(&self, request: &ConfigurationDeletion) -> Result<Done, Error> {
+        let id = &request.grant.installation;
+        let provenance = request.provenance();
+        let (mut time, mut held) = (Time::default(), None);
+        loop {
+            let now = self.clock.timestamp();
+            let load = self.store.load(id, request.key.as_ref(), now);
+            let mut snapshot = time.before.spend(load).await?;
+            // Where the installation changed while Vercel was called, the lease is still ours.
+            if let Some(intent) = &mut snapshot.intent {
+                intent.own = held == Some(intent.fence);
+            }
+            match plan(request, &snapshot, now) {
+                Next::Answer(answer) => return Ok(Done::before(answer)),
+                Next::Refuse(error) => return Err(error),
+                Next::Record(loaded, recording) => {
+                    let record = self.store.record_gone(loaded, recording, id, request.at);
+                    if time.before.spend(record).await? == Held::Still {
+                        return Ok(Done::before(Answer::Gone));
+                    }
+                }
+                Next::Commit(loaded) => {
+                    let asked = Asked::Now(Recording::of(request));
+                    let holder = Holder::of(&snapshot);
+                    let commit =
+                        self.store.commit_configuration(id, &provenance, loaded, holder, asked);
+                    if time.before.spend(commit).await? == Held::Still {
+                        return Ok(self.store.jobs_after_commit(loaded));
+                    }
+                }
+                Next::Call(loaded, token) => {
+                    let begin = self.store.begin(request, loaded, now, now + LEASE);
+                    let Some(lease) = time.before.spend(begin).await? else { continue };
+                    held = Some(lease.fence);
+                    if let Some(done) = self.ask(request, &lease, loaded, token, &mut time).await? {
+                        return Ok(done);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls Vercel for a request that holds the intent. None where the request has to look again: the
+    /// lease was lost, or the installation changed.
+    async fn ask(
+        &self,
+        request: &ConfigurationDeletion,
+        lease: &Lease,
+        loaded: Loaded<'_>,
+        token: &Secret,
+        time: &mut Time,
+    ) -> Result<Option<Done>, Error> {
+        let progress = Progress::default();
+        let provenance = request.provenance();
+        let attempt =
+            Attempt { lease, progress: &progress, provenance: &provenance, request: Some(request) };
+        let outcome = match self.attempt(&attempt, loaded, token, time).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.clean_up(lease, &progress, &mut time.after).await;
+                return Err(error);
+            }
+        };
+        match outcome {
+            Outcome::Gone => Ok(Some(self.store.jobs_after_commit(loaded))),
+            Outcome::Refused(said) => Err(Error::UpstreamRefused(said)),
+            Outcome::InvoicesOpen => Err(Error::InvoicesOpen),
+            Outcome::Lost => Ok(None),
+            Outcome::Open(failure) => {
+                let retry_after = failure.retry_after.unwrap_or(RETRY_AFTER);
+                let in_doubt = failure.doubt == Doubt::Known { in_doubt: true };
+                let ended = self.retry_later(lease, &progress, failure, &mut time.after).await?;
+                // The call may have taken effect: read again, so that the caller learns the final state.
+                if in_doubt && ended == JobResult::Lost {
+                    return Ok(None);
+                }
+                Err(Error::UpstreamUnavailable { retry_after })
+            }
+        }
+    }
+
+    /// Resumes what a request left, under the lease of its intent.
+    pub(crate) async fn resume(
+        &self,
+        lease: &Lease,
+        progress: &Progress,
+    ) -> Result<Outcome, Error> {
+        let id = &lease.installation;
+        let now = self.clock.timestamp();
+        let mut time = Time::default();
+        let snapshot = time.before.spend(self.store.load(id, None, now)).await?;
+        let loaded = snapshot.loaded().filter(|it| !it.installation.is_gone_on_both_sides());
+        let Some(loaded) = loaded else {
+            let _: Held = self.store.complete(lease).await?;
+            return Ok(Outcome::Gone);
+        };
+        let Some(asked) = &lease.provenance else {
+            return Ok(Outcome::Open(JobFailure::malformed()));
+        };
+        // The intent has a new owner: its in-doubt mark must not be read as ours.
+        if snapshot.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {
+            return Ok(Outcome::Lost);
+        }
+        let provenance = Provenance { at: now, ..asked.clone() };
+        let Some(token) = loaded.usable_token() else {
+            // Our side is all there is.
+            let asked = Asked::Before { key_sha256: lease.key_sha256.as_deref() };
+            let holder = Holder::Fence(lease.fence);
+            let commit = self.store.commit_configuration(id, &provenance, loaded, holder, asked);
+            return Ok(match time.before.spend(commit).await? {
+                Held::Still => Outcome::Gone,
+                Held::Lost => Outcome::Lost,
+            });
+        };
+        if !snapshot.is_in_doubt() && loaded.installation.invoices_are_open(now) {
+            let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt: false });
+            return Ok(match time.before.spend(withdraw).await? {
+                Held::Still => Outcome::InvoicesOpen,
+                Held::Lost => Outcome::Lost,
+            });
+        }
+        let attempt = Attempt { lease, progress, provenance: &provenance, request: None };
+        self.attempt(&attempt, loaded, token, &mut time).await
+    }
+
+    /// Calls Vercel, and brings our store to what it answered.
+    async fn attempt(
+        &self,
+        attempt: &Attempt<'_>,
+        loaded: Loaded<'_>,
+        token: &Secret,
+        time: &mut Time,
+    ) -> Result<Outcome, Error> {
+        let &Attempt { lease, progress, .. } = attempt;
+        let in_doubt_before = loaded.snapshot.is_in_doubt();
+        let mark = async {
+            if !in_doubt_before {
+                progress.marking();
+                if time.before.spend(self.store.mark_in_doubt(lease)).await? == Held::Lost {
+                    return Err(NotSent::LeaseLost);
+                }
+            }
+            progress.asked();
+            Ok(())
+        };
+        let (id, team) = (&lease.installation, loaded.installation.team.id.as_deref());
+        let reply = match self.vercel.delete_configuration(id, team, token, mark).await {
+            Ok(reply) => reply,
+            Err(NotSent::LeaseLost) => return Ok(Outcome::Lost),
+            Err(NotSent::Error(error)) => return Err(error),
+        };
+        match verdict(&reply, in_doubt_before) {
+            // Nobody else knows until it is committed: the doubt stays until then.
+            Verdict::Gone => self.commit(attempt, loaded.snapshot, &mut time.after).await,
+            Verdict::Refused => {
+                // Vercel's word, whatever came before it in this call (E3).
+                progress.answered();
+                let in_doubt = in_doubt_before || reply.in_doubt;
+                let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt });
+                Ok(match time.after.spend(withdraw).await? {
+                    Held::Still => Outcome::Refused(reply.heard.said().unwrap_or_default()),
+                    // Another worker holds the lease, and may have deleted it.
+                    Held::Lost => Outcome::Lost,
+                })
+            }
+            Verdict::Open { in_doubt } => {
+                if !reply.in_doubt {
+                    progress.answered();
+                }
+                Ok(Outcome::Open(JobFailure {
+                    reason: reply.heard.to_string(),
+                    retry_after: reply.heard.retry_after(),
+                    doubt: Doubt::Known { in_doubt },
+                }))
+            }
+        }
+    }
+
+    /// Commits that the configuration is gone at Vercel, whoever holds the lease now. Reads the
+    /// installation again on a conflict. No later answer can make it untrue.
+    async fn commit(
+        &self,
+        &Attempt { lease, provenance, request, .. }: &Attempt<'_>,
+        snapshot: &Snapshot,
+        patience: &mut Patience,
+    ) -> Result<Outcome, Error> {
+        let id = &lease.installation;
+        let mut holder = Holder::Fence(lease.fence);
+        let mut snapshot = snapshot.clone();
+        while let Some(loaded) = snapshot.loaded() {
+            if loaded.installation.is_gone_on_both_sides() {
+                break;
+            }
+            // A key that stands for another request by now does not hold the commit up.
+            let asked = match request.filter(|_| snapshot.recorded.is_none()) {
+                Some(request) => Asked::Now(Recording::of(request)),
+                None => Asked::Before { key_sha256: lease.key_sha256.as_deref() },
+            };
+            let commit = self.store.commit_configuration(id, provenance, loaded, holder, asked);
+            if patience.spend(commit).await? == Held::Still {
+                let ours = snapshot.recorded.is_none();
+                return Ok(if ours { Outcome::Gone } else { Outcome::Lost });
+            }
+            let key = request.and_then(|request| request.key.as_ref());
+            let now = self.clock.timestamp();
+            snapshot = patience.spend(self.store.load(id, key, now)).await?;
+            holder = Holder::of(&snapshot);
+        }
+        Ok(Outcome::Lost)
+    }
+}

@@ -1,0 +1,266 @@
+//! Jobs, run: claimed, tried, retried, parked (G).
+//!
+//! [`crate::job`] says which jobs there are and when one is tried again; `sweep` finds those that are due.
+//! Here is how a worker runs each kind under a lease. A worker that loses its lease does not complete
+//! the job. What it did until then may be done twice: a page purged, a deletion announced.
+
+mod sweep;
+
+use std::time::{Duration, Instant};
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::deletion::FINALIZATION_PERIOD;
+use crate::error::Error;
+use crate::ids::InstallationId;
+use crate::job::{Job, JobResult};
+use crate::outbound::Outbound;
+use crate::provider::{Announcement, Provider, Told};
+use crate::saga::{DeleteConfiguration, Outcome, Progress};
+use crate::store::purge::{Advance, Purged};
+use crate::store::work::{Held, JobFailure, Lease};
+use crate::store::{Patience, Store};
+use crate::telemetry;
+use crate::vercel::{Heard, Vercel};
+
+/// How long a lease outlives the time that its worker has, so that it ends after the worker.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// How many pages a purge takes at a time: then it is another's turn.
+const PURGE_PAGES: usize = 20;
+
+/// How long a page may take: what does not fit in the worker's time is not begun.
+const PURGE_PAGE: Duration = Duration::from_secs(1);
+
+/// Runs jobs. Clones share its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    store: Store,
+    vercel: Vercel,
+    provider: Option<Provider>,
+    delete_configuration: DeleteConfiguration,
+    clock: Clock,
+}
+
+/// How an attempt at a job went.
+enum Attempt {
+    /// The job is done.
+    Done,
+    /// The lease was lost, or what the job goes by has changed: the next worker sees to it.
+    Lost,
+    /// There is more to do, as soon as a worker has time.
+    More,
+    /// The other side is still at it, and wants to be asked again so much later.
+    StillAtIt(Duration),
+    /// It failed.
+    Failed(JobFailure),
+}
+
+impl Worker {
+    pub(crate) fn new(
+        config: &Config,
+        store: Store,
+        delete_configuration: DeleteConfiguration,
+        vercel: Vercel,
+        outbound: Outbound,
+        clock: Clock,
+    ) -> Self {
+        let provider = config.provider.as_ref().map(|it| Provider::new(it, outbound));
+        Self { store, vercel, provider, delete_configuration, clock }
+    }
+
+    /// Claims a job that was due at `now`, and runs it until `end` at most; none where it cannot be
+    /// claimed.
+    pub(crate) async fn run(
+        &self,
+        installation: &InstallationId,
+        job: &Job,
+        now: Timestamp,
+        end: Instant,
+    ) -> Result<Option<JobResult>, Error> {
+        let left = end.saturating_duration_since(Instant::now());
+        let until = self.clock.timestamp() + left + LEASE_MARGIN;
+        let Some(lease) = self.store.claim(installation, job, now, until).await? else {
+            return Ok(None);
+        };
+        let progress = Progress::default();
+        let attempt = self.attempt(&lease, &progress, end);
+        let attempt = match tokio::time::timeout_at(end.into(), attempt).await {
+            Ok(Ok(attempt)) => attempt,
+            // Retrying does not mend an internal error: it counts as a failure, so that the job backs
+            // off, is parked and raises the alarm.
+            Ok(Err(Error::Internal(cause))) => failed(telemetry::chain(cause.as_ref()), None),
+            Ok(Err(error)) => {
+                let mut patience = Patience::default();
+                self.delete_configuration.clean_up(&lease, &progress, &mut patience).await;
+                return Err(error);
+            }
+            Err(_) => failed("the host's time was over", None),
+        };
+        self.end(&lease, &progress, attempt).await.map(Some)
+    }
+
+    /// Ends the lease of an attempt.
+    async fn end(
+        &self,
+        lease: &Lease,
+        progress: &Progress,
+        attempt: Attempt,
+    ) -> Result<JobResult, Error> {
+        let now = self.clock.timestamp();
+        let (held, result) = match attempt {
+            Attempt::Done => return Ok(JobResult::Done),
+            Attempt::Lost => return Ok(JobResult::Lost),
+            Attempt::More => (self.store.release(lease, lease.due).await?, JobResult::Unfinished),
+            Attempt::StillAtIt(wait) => {
+                (self.store.release(lease, now + wait).await?, JobResult::Retried)
+            }
+            Attempt::Failed(failure) if lease.job == Job::Configuration => {
+                let mut patience = Patience::default();
+                let retry =
+                    self.delete_configuration.retry_later(lease, progress, failure, &mut patience);
+                return retry.await;
+            }
+            Attempt::Failed(failure) => return self.store.retry_later(lease, failure, now).await,
+        };
+        Ok(if held == Held::Still { result } else { JobResult::Lost })
+    }
+
+    async fn attempt(
+        &self,
+        lease: &Lease,
+        progress: &Progress,
+        end: Instant,
+    ) -> Result<Attempt, Error> {
+        match &lease.job {
+            Job::AnnounceResource(_) | Job::AnnounceInstallation => self.announce(lease).await,
+            Job::Purge => self.purge(lease, end).await,
+            Job::Finalize => self.finalize(lease).await,
+            Job::Configuration => self.delete_configuration(lease, progress).await,
+        }
+    }
+
+    /// G1: announces a deletion.
+    async fn announce(&self, lease: &Lease) -> Result<Attempt, Error> {
+        let Some(provider) = &self.provider else {
+            return Ok(failed("PROVIDER_URL is not set", None));
+        };
+        let Some(announcement) = announcement(lease) else {
+            return Ok(Attempt::Failed(JobFailure::malformed()));
+        };
+        Ok(match provider.announce(&announcement, self.clock.timestamp()).await {
+            Told::Done => match self.store.complete(lease).await? {
+                Held::Still => Attempt::Done,
+                Held::Lost => Attempt::Lost,
+            },
+            Told::StillAtIt(wait) => Attempt::StillAtIt(wait),
+            Told::Failed(reason, retry_after) => {
+                failed(format!("the provider: {reason}"), retry_after)
+            }
+        })
+    }
+
+    /// G2: purges some pages.
+    async fn purge(&self, lease: &Lease, end: Instant) -> Result<Attempt, Error> {
+        let id = &lease.installation;
+        let Some(tombstone) = self.store.tombstone(id).await? else {
+            return Ok(failed("its installation is not deleted", None));
+        };
+        for _ in 0..PURGE_PAGES {
+            match self.store.purge_page(id, &tombstone.provenance).await? {
+                Purged::Page if Instant::now() + PURGE_PAGE < end => {}
+                Purged::Page => return Ok(Attempt::More),
+                Purged::All => {
+                    // If the installation was finalized meanwhile, retry soon, from the new state.
+                    let ended = self.store.end_purge(lease, &tombstone).await?;
+                    return Ok(if ended == Advance::Done { Attempt::Done } else { changed() });
+                }
+            }
+        }
+        Ok(Attempt::More)
+    }
+
+    /// G3: finalizes at Vercel, and erases the token.
+    async fn finalize(&self, lease: &Lease) -> Result<Attempt, Error> {
+        let id = &lease.installation;
+        let Some(tombstone) = self.store.tombstone(id).await? else {
+            return Ok(failed("its installation is not deleted", None));
+        };
+        if !tombstone.finalized
+            && let Some(token) = self.store.token(id).await?
+        {
+            let over = tombstone.provenance.at + FINALIZATION_PERIOD;
+            let reply = self.vercel.finalize(id, &token).await;
+            let now = self.clock.timestamp();
+            match reply.heard {
+                Heard::Answer { status: 204 | 404 | 410, .. } => {}
+                Heard::Answer { status: 401 | 403, .. } if over <= now => {
+                    tracing::warn!(
+                        installation = %id, answer = %reply.heard,
+                        "Vercel finalized an installation before it was told to"
+                    );
+                }
+                heard => return Ok(failed(heard.to_string(), heard.retry_after())),
+            }
+        }
+        // If the purge ended meanwhile, only the condition is stale: write again at once, since Vercel has
+        // answered.
+        let mut tombstone = Some(tombstone);
+        while let Some(seen) = tombstone {
+            if self.store.end_finalization(lease, &seen).await? == Advance::Done {
+                return Ok(Attempt::Done);
+            }
+            tombstone = self.store.tombstone(id).await?.filter(|now| *now != seen);
+        }
+        Ok(changed())
+    }
+
+    /// E3: resumes what a request left.
+    async fn delete_configuration(
+        &self,
+        lease: &Lease,
+        progress: &Progress,
+    ) -> Result<Attempt, Error> {
+        Ok(match self.delete_configuration.resume(lease, progress).await? {
+            Outcome::Gone => Attempt::Done,
+            Outcome::Lost => Attempt::Lost,
+            Outcome::Refused(said) => {
+                tracing::warn!(
+                    installation = %lease.installation, answer = %said,
+                    "Vercel refuses to delete a configuration; it stays as it is"
+                );
+                Attempt::Done
+            }
+            Outcome::InvoicesOpen => {
+                tracing::warn!(
+                    installation = %lease.installation,
+                    "invoices are open again: the deletion of a configuration is withdrawn"
+                );
+                Attempt::Done
+            }
+            Outcome::Open(failure) => Attempt::Failed(failure),
+        })
+    }
+}
+
+fn changed() -> Attempt {
+    failed("the installation has changed meanwhile", None)
+}
+
+fn failed(reason: impl Into<String>, retry_after: Option<Duration>) -> Attempt {
+    Attempt::Failed(JobFailure::new(reason, retry_after))
+}
+
+/// The announcement that a job's item describes; none where it is malformed.
+fn announcement(lease: &Lease) -> Option<Announcement> {
+    let resource = match &lease.job {
+        Job::AnnounceResource(resource) => Some(resource.clone()),
+        _ => None,
+    };
+    Some(Announcement {
+        id: lease.webhook_id.clone()?,
+        installation: lease.installation.clone(),
+        resource,
+        provenance: lease.provenance.clone()?,
+    })
+}
