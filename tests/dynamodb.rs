@@ -83,6 +83,7 @@ struct Inner {
     operations: Mutex<VecDeque<(&'static str, Fault)>>,
     held: Mutex<Option<(&'static str, Gate)>>,
     holding: AtomicBool,
+    told_tokens: AtomicUsize,
 }
 
 impl Proxy {
@@ -99,6 +100,7 @@ impl Proxy {
             operations: Mutex::default(),
             held: Mutex::default(),
             holding: AtomicBool::new(false),
+            told_tokens: AtomicUsize::new(0),
         }));
         let handler = proxy.clone();
         let (url, connections) = listen(move |request| {
@@ -113,6 +115,11 @@ impl Proxy {
     /// How many calls there were.
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
+    }
+
+    /// How often a refusal had an access token in it.
+    pub fn told_tokens(&self) -> usize {
+        self.0.told_tokens.load(Ordering::SeqCst)
     }
 
     /// Who signed the calls.
@@ -225,6 +232,9 @@ impl Proxy {
         let answer = sent.await.map_err(io::Error::other)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let mut body = answer.bytes().await.map_err(io::Error::other)?;
+        if status == 400 && String::from_utf8_lossy(&body).contains("accessToken") {
+            self.0.told_tokens.fetch_add(1, Ordering::SeqCst);
+        }
         if fault == Fault::ResetAfter {
             return Err(io::ErrorKind::ConnectionReset.into());
         }

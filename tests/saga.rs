@@ -189,7 +189,7 @@ async fn who_begins_second_sees_it() {
     assert!(world.vercel.heard().is_empty());
 }
 
-/// E3: a token that is registered while our side alone was about to go is something to ask with.
+/// D6, E3: a token that is registered while our side alone was about to go is something to ask with.
 #[tokio::test]
 async fn a_token_that_comes_meanwhile_is_asked_with() {
     let world = World::announcing().await;
@@ -209,6 +209,7 @@ async fn a_token_that_comes_meanwhile_is_asked_with() {
     let (reply, ()) = join(world.delete(C1).send(), meanwhile).await;
     assert_eq!((reply.status, world.vercel.is_gone("icfg_1")), (204, true));
     assert_eq!(world.vercel.heard()[0].authorization, "Bearer new");
+    assert_eq!(world.dynamodb.told_tokens(), 0, "no condition returns it (D6)");
 }
 
 /// E3: a refusal whose withdrawal's answer is lost is answered once, and Vercel asked once.

@@ -30,6 +30,7 @@ use aws_smithy_runtime_api::client::interceptors::disable_interceptor;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use futures_util::future::BoxFuture;
 
 use super::transaction;
 use crate::config::ConfigError;
@@ -373,7 +374,7 @@ enum GivenUp {
 /// [`Error::StoreUnavailable`] with the error of the last attempt where the time is over.
 pub(super) async fn within<T>(
     time: Duration,
-    work: impl Future<Output = Result<T, Error>>,
+    work: BoxFuture<'_, Result<T, Error>>,
 ) -> Result<T, Error> {
     // What waits in what waits has one last failure with it.
     let last = LAST_FAILURE.try_with(Clone::clone).unwrap_or_default();

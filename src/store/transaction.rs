@@ -27,8 +27,23 @@ pub(crate) enum Row {
     Receipt,
     /// The announcement of a resource's deletion, where it is owed.
     Announcement,
-    /// Written without a condition, or with one that is no evidence.
+    /// Written without a condition, or with one that is no evidence. DynamoDB does not return its item:
+    /// it may be the access token (D6).
     Other,
+}
+
+impl Row {
+    /// What DynamoDB returns of an item whose condition fails.
+    fn on_failure(self) -> OnFailure {
+        match self {
+            Self::Other => OnFailure::None,
+            Self::Outcome
+            | Self::Installation
+            | Self::Resource
+            | Self::Receipt
+            | Self::Announcement => OnFailure::AllOld,
+        }
+    }
 }
 
 /// A condition or an update with the names and values it speaks of.
@@ -98,7 +113,7 @@ macro_rules! placeholders {
 
 pub(super) use placeholders;
 
-/// A transaction in the making. Every condition returns the old item where it fails.
+/// A transaction in the making. A condition that is evidence returns the old item where it fails.
 #[derive(Debug)]
 pub(crate) struct Transaction<'a> {
     table: &'a str,
@@ -127,7 +142,7 @@ impl<'a> Transaction<'a> {
         if let Some(condition) = condition {
             put = put
                 .condition_expression(&condition.text)
-                .return_values_on_condition_check_failure(OnFailure::AllOld);
+                .return_values_on_condition_check_failure(row.on_failure());
             put = placeholders!(put, condition);
         }
         self.push(row, put.build().map(|put| TransactWriteItem::builder().put(put)));
@@ -146,7 +161,7 @@ impl<'a> Transaction<'a> {
             .set_key(Some(key))
             .update_expression(&change.text)
             .condition_expression(&condition.text)
-            .return_values_on_condition_check_failure(OnFailure::AllOld);
+            .return_values_on_condition_check_failure(row.on_failure());
         let update = placeholders!(update, change, condition);
         self.push(row, update.build().map(|update| TransactWriteItem::builder().update(update)));
     }
@@ -172,7 +187,7 @@ impl<'a> Transaction<'a> {
         if let Some(condition) = condition {
             delete = delete
                 .condition_expression(&condition.text)
-                .return_values_on_condition_check_failure(OnFailure::AllOld);
+                .return_values_on_condition_check_failure(row.on_failure());
             delete = placeholders!(delete, condition);
         }
         self.push(row, delete.build().map(|delete| TransactWriteItem::builder().delete(delete)));
@@ -184,7 +199,7 @@ impl<'a> Transaction<'a> {
             .table_name(self.table)
             .set_key(Some(key))
             .condition_expression(&condition.text)
-            .return_values_on_condition_check_failure(OnFailure::AllOld);
+            .return_values_on_condition_check_failure(row.on_failure());
         let check = placeholders!(check, condition);
         let check = check.build().map(|check| TransactWriteItem::builder().condition_check(check));
         self.push(row, check);
