@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::dynamodb::Fault;
 use crate::log::Log;
 use crate::outside::Answer;
+use crate::waiting::until;
 use crate::world::World;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -103,9 +104,7 @@ async fn who_lost_its_lease_tells_nothing() {
         world.clock.advance(failed_for);
         let log = Log::start();
         let overtaken = async {
-            while world.provider.heard().len() < 2 {
-                tokio::task::yield_now().await;
-            }
+            until(|| world.provider.heard().len() >= 2).await;
             world.clock.advance(Duration::from_mins(3));
             assert_eq!(world.sweep().await, [1, 1, 0, 0]);
             gate.add_permits(1);

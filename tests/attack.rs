@@ -23,6 +23,7 @@ use tokio::time::Interval;
 
 use crate::process::{DELETE_INSTALLATION, Recorded, free_port, record};
 use crate::vercel_platform::Broken;
+use crate::waiting::listens;
 use crate::world::{ISSUER, World, http_client, serve, user};
 
 const I1: &str = "/v1/installations/icfg_1";
@@ -48,9 +49,7 @@ impl OnPort {
         let mut variables = world.environment();
         variables.push(("VERCEL_DEV_PORT", port.to_string()));
         let function = record(DELETE_INSTALLATION, variables, log.as_file());
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        listens(port).await;
         Self { world, port, function, _log: log }
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::outside::{Answer, Heard};
+use crate::waiting::until;
 use crate::world::{ACCOUNT, World, account, configuration, id, system};
 
 pub const C1: &str = "/v1/integrations/configuration/icfg_1";
@@ -262,9 +263,7 @@ async fn many_at_once_have_one_effect() {
         let key = |n: usize| if same_key { "k".to_owned() } else { format!("k{n}") };
         let first = world.delete(C1).key(&key(0)).send();
         let others = async {
-            while world.vercel.heard().is_empty() {
-                tokio::task::yield_now().await;
-            }
+            until(|| !world.vercel.heard().is_empty()).await;
             let others = (1..64).map(|n| world.delete(C1).key(&key(n)).send());
             let others = join_all(others).await;
             gate.add_permits(1);
@@ -295,9 +294,7 @@ async fn who_lost_the_lease_changes_nothing() {
         world.vercel.script([Answer::gated(&gate, late)]);
         let first = world.delete(C1).key("k1").send();
         let second = async {
-            while world.vercel.heard().is_empty() {
-                tokio::task::yield_now().await;
-            }
+            until(|| !world.vercel.heard().is_empty()).await;
             world.clock.advance(Duration::from_secs(31));
             let second = world.delete(C1).key("k2").send().await;
             let table = world.all().await;

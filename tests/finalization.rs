@@ -9,6 +9,7 @@ use teardown::store::operations::Settled;
 use tokio::sync::Semaphore;
 
 use crate::outside::Answer;
+use crate::waiting::until;
 use crate::world::{World, id};
 
 const I1: &str = "/v1/installations/icfg_1";
@@ -141,9 +142,7 @@ async fn settling_takes_nothing_from_whoever_holds_it() {
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 204)]);
     let meanwhile = async {
-        while world.vercel.heard().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        until(|| !world.vercel.heard().is_empty()).await;
         assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Due));
         assert_eq!(world.sweep().await, [0; 4]);
         gate.add_permits(1);
@@ -164,9 +163,7 @@ async fn who_lost_the_lease_ends_nothing() {
     let process = world.process().await;
     let meanwhile = async {
         // Until Vercel has finalized, and the table is about to be told.
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.is_holding()).await;
         // Longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         world.vercel.script([Answer::Status(418)]);
@@ -194,9 +191,7 @@ async fn settling_sees_an_uninstall_in_between() {
     let uninstall = async {
         // Up to its third transaction the installation is unknown.
         for at in 0..3 {
-            while world.dynamodb.calls() < at + 1 {
-                tokio::task::yield_now().await;
-            }
+            until(|| world.dynamodb.calls() > at).await;
             if at < 2 {
                 world.dynamodb.hold("TransactWriteItems", gates[at + 1].clone());
                 gates[at].add_permits(1);

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use teardown_cli::issuer::Issuer;
 use tokio::sync::watch;
 
+use crate::waiting::{until, within};
 use crate::world::{ISSUER, Reply, World, serve, user};
 
 const R1: &str = "/v1/installations/icfg_1/resources/db_1";
@@ -124,9 +125,7 @@ impl KeyServer {
 
     /// Waits until the server was asked so many times.
     async fn asked(&self, times: usize) {
-        while self.hits() < times {
-            tokio::task::yield_now().await;
-        }
+        until(|| self.hits() >= times).await;
     }
 }
 
@@ -174,9 +173,7 @@ async fn keys_are_refreshed_in_the_background() {
 
     let next = Issuer::generate().unwrap();
     server.now(Mode::Serve(next.jwks()));
-    while ask_as(&world, &next).await.status != 204 {
-        tokio::task::yield_now().await;
-    }
+    within(async { while ask_as(&world, &next).await.status != 204 {} }).await;
     assert_eq!(server.hits(), 1);
     let wait = retry_after(&ask(&world).await);
     assert!((1..=30).contains(&wait), "a key that was withdrawn is looked up too: {wait}");

@@ -45,6 +45,7 @@ mod unreached;
 mod vectors;
 mod vercel_answers;
 mod vercel_platform;
+mod waiting;
 mod wire;
 mod world;
 mod writing_the_table;

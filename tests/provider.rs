@@ -9,6 +9,7 @@ use teardown::store::registry::RegisterError;
 use tokio::sync::Semaphore;
 
 use crate::outside::Answer;
+use crate::waiting::until;
 use crate::world::{ACCOUNT, World, system};
 
 const R1: &str = "/v1/installations/icfg_1/resources/db_1";
@@ -228,9 +229,7 @@ async fn a_late_announcement_ends_no_other() {
     world.provider.script([Answer::gated(&gate, 200)]);
     let process = world.process().await;
     let meanwhile = async {
-        while world.provider.heard().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        until(|| !world.provider.heard().is_empty()).await;
         // Longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         assert_eq!(world.sweep().await, [1, 1, 0, 0]);

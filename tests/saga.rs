@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::dynamodb::Fault;
 use crate::outside::Answer;
+use crate::waiting::until;
 use crate::world::{ACCOUNT, World};
 
 const C1: &str = "/v1/integrations/configuration/icfg_1";
@@ -37,9 +38,7 @@ async fn put_off() -> World {
 /// Once Vercel is asked for the `times`-th time, the lease ends, and another request is refused: the
 /// intent is withdrawn.
 async fn another_is_refused(world: &World, times: usize) {
-    while world.vercel.heard().len() < times {
-        tokio::task::yield_now().await;
-    }
+    until(|| world.vercel.heard().len() >= times).await;
     world.clock.advance(Duration::from_mins(3));
     let withdrawn = world.delete(C1).key("k2").send().await;
     assert_eq!(withdrawn.error(), (409, "upstream_refused"));
@@ -108,9 +107,7 @@ async fn a_late_204_is_not_thrown_away() {
     // Dead from the 204 on.
     world.vercel.lasting(Answer::Status(403));
     let second = async {
-        while world.vercel.heard().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        until(|| !world.vercel.heard().is_empty()).await;
         world.clock.advance(Duration::from_secs(31));
         let second = world.delete(C1).key("k2").send().await;
         gate.add_permits(1);
@@ -157,14 +154,10 @@ async fn who_begins_second_sees_it() {
         reply
     };
     let second = async {
-        while world.dynamodb.calls() < before + 2 {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.calls() >= before + 2).await;
         let second = world.delete(C1).key("k2").send();
         let open = async {
-            while world.vercel.heard().is_empty() {
-                tokio::task::yield_now().await;
-            }
+            until(|| !world.vercel.heard().is_empty()).await;
             begun.add_permits(1);
         };
         join(second, open).await.0
@@ -178,9 +171,7 @@ async fn who_begins_second_sees_it() {
     world.dynamodb.hold("TransactWriteItems", begun.clone());
     let before = world.dynamodb.calls();
     let meanwhile = async {
-        while world.dynamodb.calls() < before + 2 {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.calls() >= before + 2).await;
         world.reopen("icfg_1").await;
         begun.add_permits(1);
     };
@@ -199,9 +190,7 @@ async fn a_token_that_comes_meanwhile_is_asked_with() {
     world.dynamodb.hold("TransactWriteItems", gate.clone());
     let before = world.dynamodb.calls();
     let meanwhile = async {
-        while world.dynamodb.calls() < before + 2 {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.calls() >= before + 2).await;
         let line = json!({ "id": "icfg_1", "accountId": ACCOUNT, "accessToken": "new" });
         world.register(json!({ "installation": line })).await;
         gate.add_permits(1);

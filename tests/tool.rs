@@ -84,17 +84,20 @@ impl Tool {
     fn start(arguments: &[&str]) -> Self {
         let mut command = dev(&[&["--port", "0"], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut welcome = String::new();
-        while !welcome.contains("Ctrl-C ends it") {
-            assert!(output.read_line(&mut welcome).unwrap() > 0, "it ended: {welcome}");
-        }
-        let (_, rest) = welcome.split_once("http://").unwrap();
-        let url = format!("http://{}", rest.split_whitespace().next().unwrap());
+        let output = BufReader::new(child.stdout.take().unwrap());
         let (said, lines) = mpsc::channel();
         std::thread::spawn(move || {
             output.lines().map_while(Result::ok).try_for_each(|line| said.send(line))
         });
+        let (end, mut welcome) = (Instant::now() + DEADLINE, String::new());
+        while !welcome.contains("Ctrl-C ends it") {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = lines.recv_timeout(left);
+            welcome += &line.unwrap_or_else(|error| panic!("{error} after {welcome}"));
+            welcome += "\n";
+        }
+        let (_, rest) = welcome.split_once("http://").unwrap();
+        let url = format!("http://{}", rest.split_whitespace().next().unwrap());
         Self { child, lines, url, welcome }
     }
 

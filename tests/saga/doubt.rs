@@ -12,6 +12,7 @@ use super::{C1, another_is_refused, put_off, state, world};
 use crate::dynamodb::Fault;
 use crate::gate::Gate;
 use crate::outside::Answer;
+use crate::waiting::until;
 use crate::world::World;
 
 /// What is owed is carried out.
@@ -85,21 +86,15 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
         withdrawal.add_permits(1);
     };
     let request = async {
-        while world.vercel.heard().len() < 4 {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.vercel.heard().len() >= 4).await;
         world.clock.advance(Duration::from_mins(3));
         world.delete(C1).key("k2").send().await
     };
     let order = async {
-        while world.vercel.heard().len() < 5 {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.vercel.heard().len() >= 5).await;
         world.dynamodb.hold("TransactWriteItems", withdrawal.clone());
         refusal.add_permits(1);
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.is_holding()).await;
         world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
         late.add_permits(1);
     };
@@ -222,9 +217,7 @@ async fn a_late_doubt_of_what_is_gone_is_none() {
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 503)]);
     let meanwhile = async {
-        while world.vercel.heard().len() < 4 {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.vercel.heard().len() >= 4).await;
         world.clock.advance(Duration::from_mins(3));
         assert_eq!(world.delete(C1).key("k2").send().await.status, 204);
         world.vercel.script([Answer::Reset, Answer::Status(500)]);
@@ -245,9 +238,7 @@ async fn a_late_doubt_is_not_left_parked() {
     world.vercel.script(resets());
     world.vercel.script(resets());
     let meanwhile = async {
-        while world.vercel.heard().len() < 4 {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.vercel.heard().len() >= 4).await;
         world.clock.advance(Duration::from_mins(3));
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
         world.clock.advance(Duration::from_hours(73));

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::{C1, I1, another_is_refused, put_off, world};
 use crate::outside::Answer;
+use crate::waiting::until;
 use crate::world::World;
 
 /// E3, F4: an installation that changes while Vercel is asked does not make a request wait for its own
@@ -20,9 +21,7 @@ async fn its_own_lease_stands_in_no_requests_way() {
         let gate = Arc::new(Semaphore::new(0));
         world.vercel.script([Answer::EffectThenReset, Answer::gated(&gate, 409)]);
         let meanwhile = async {
-            while world.vercel.heard().len() < 2 {
-                tokio::task::yield_now().await;
-            }
+            until(|| world.vercel.heard().len() >= 2).await;
             if !settled {
                 world.reopen("icfg_1").await;
             }
@@ -47,9 +46,7 @@ async fn a_doubt_that_comes_between_is_not_overlooked() {
     let gate = Arc::new(Semaphore::new(0));
     world.dynamodb.hold("TransactWriteItems", gate.clone());
     let meanwhile = async {
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.is_holding()).await;
         world.vercel.script([Answer::EffectThen(503), Answer::Status(409)]);
         let refused = world.delete(C1).key("k2").send().await;
         assert_eq!(refused.error(), (409, "upstream_refused"));
@@ -88,9 +85,7 @@ async fn who_commits_second_overwrites_no_outcome() {
     world.dynamodb.hold("TransactWriteItems", gate.clone());
     let other = format!("{C1}?teamId=team_1");
     let meanwhile = async {
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.is_holding()).await;
         assert_eq!(world.delete(&other).key("k1").send().await.status, 204);
         let before = world.all().await;
         gate.add_permits(1);
@@ -114,9 +109,7 @@ async fn of_two_that_delete_our_side_alone_one_does() {
     world.dynamodb.hold("TransactWriteItems", gate.clone());
     let before = world.dynamodb.calls();
     let second = async {
-        while world.dynamodb.calls() < before + 2 {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.calls() >= before + 2).await;
         let reply = world.delete(C1).key("k2").send().await;
         let receipt = world.items("icfg_1").await["receipt#configuration"].clone();
         gate.add_permits(1);
@@ -141,14 +134,10 @@ async fn a_sweep_that_is_late_does_not_ask_under_anothers_mark() {
         report
     };
     let request = async {
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.is_holding()).await;
         world.clock.advance(Duration::from_mins(3));
         let open = async {
-            while world.vercel.heard().len() < 4 {
-                tokio::task::yield_now().await;
-            }
+            until(|| world.vercel.heard().len() >= 4).await;
             look.add_permits(1);
         };
         join(world.delete(C1).key("k2").send(), open).await.0
@@ -167,16 +156,12 @@ async fn a_mark_that_comes_between_is_not_erased() {
     let [look, mark, begin, answer] = &gates;
     let calls = async |more: usize| {
         let before = world.dynamodb.calls();
-        while world.dynamodb.calls() < before + more {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.calls() >= before + more).await;
     };
     world.dynamodb.hold("TransactGetItems", look.clone());
     world.vercel.script([Answer::gated(answer, 204), Answer::Status(403)]);
     let request = async {
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.is_holding()).await;
         world.dynamodb.hold("UpdateItem", mark.clone());
         look.add_permits(1);
         calls(1).await;
@@ -187,9 +172,7 @@ async fn a_mark_that_comes_between_is_not_erased() {
             calls(2).await;
             // The request has looked, and is about to begin.
             mark.add_permits(1);
-            while world.vercel.heard().len() < 4 {
-                tokio::task::yield_now().await;
-            }
+            until(|| world.vercel.heard().len() >= 4).await;
             begin.add_permits(1);
         };
         let reply = join(world.delete(C1).key("k2").send(), meanwhile).await.0;

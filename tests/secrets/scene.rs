@@ -14,6 +14,7 @@ use super::planted::{
 };
 use crate::process::{Lambda, Recorded, Variables, free_port, record};
 use crate::sts::{self, Sts};
+use crate::waiting::listens;
 use crate::world::{ACCOUNT, ISSUER, World};
 
 /// What `RUST_LOG` asks for: everything, and once more by name what is kept back.
@@ -192,13 +193,6 @@ async fn on_vercel(binary: &str, mut variables: Variables, log: &NamedTempFile) 
     let mut messages = BufReader::new(stream);
     messages.read_until(0, &mut Vec::new()).await.unwrap();
     Way::Http { port, function, _platform: Some((messages, folder)) }
-}
-
-/// Waits until somebody listens there.
-pub async fn listens(port: u16) {
-    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        tokio::task::yield_now().await;
-    }
 }
 
 async fn over_http(port: u16, asked: &Asked) -> String {

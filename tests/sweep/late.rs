@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::world;
 use crate::outside::Answer;
+use crate::waiting::until;
 
 /// F5, G4: work whose worker died comes due again by itself when its lease ends; a worker that lost
 /// its lease overwrites nothing of its successor's.
@@ -20,9 +21,7 @@ async fn who_lost_the_lease_overwrites_nothing() {
         let gate = Arc::new(Semaphore::new(0));
         world.provider.script([Answer::gated(&gate, late), Answer::Status(503)]);
         let meanwhile = async {
-            while world.provider.heard().is_empty() {
-                tokio::task::yield_now().await;
-            }
+            until(|| !world.provider.heard().is_empty()).await;
             assert_eq!(world.sweep().await, [0; 4], "it is leased");
             world.clock.advance(Duration::from_secs(81));
             assert_eq!(world.sweep().await, [1, 0, 1, 0], "the lease is over");
@@ -48,9 +47,7 @@ async fn what_another_did_is_not_counted() {
     let gate = Arc::new(Semaphore::new(0));
     world.provider.script([Answer::gated(&gate, 200)]);
     let overtaken = async {
-        while world.provider.heard().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        until(|| !world.provider.heard().is_empty()).await;
         world.clock.advance(Duration::from_mins(3));
         assert_eq!(world.sweep().await, [1, 1, 0, 0]);
         gate.add_permits(1);
@@ -69,9 +66,7 @@ async fn what_is_not_due_any_more_is_not_taken() {
     let late = process.sweep(SweepTime(Duration::from_secs(50)));
     let meanwhile = async {
         // Until the first sweep has read what is due, and asks for it.
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.is_holding()).await;
         world.provider.script([Answer::Status(503)]);
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
         gate.add_permits(1);
@@ -93,9 +88,7 @@ async fn what_is_parked_meanwhile_is_not_taken() {
     world.dynamodb.hold("UpdateItem", gate.clone());
     let process = world.process().await;
     let meanwhile = async {
-        while !world.dynamodb.is_holding() {
-            tokio::task::yield_now().await;
-        }
+        until(|| world.dynamodb.is_holding()).await;
         assert_eq!(world.sweep().await, [1, 0, 0, 1]);
         gate.add_permits(1);
     };
