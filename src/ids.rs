@@ -143,7 +143,7 @@ mod tests {
     }
 
     proptest! {
-        /// B2: whatever is let through is safe where it goes.
+        /// B2: an id that parses is safe in a key, a path and a log.
         #[test]
         fn what_is_parsed_has_no_separator(text in ".{0,300}") {
             if let Ok(id) = ResourceId::parse(&text) {

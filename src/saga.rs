@@ -293,7 +293,7 @@ impl DeleteConfiguration {
         }
     }
 
-    /// Commits that the configuration is gone at Vercel, whoever holds the lease now. Reads the
+    /// Commits that the configuration is gone at Vercel, with or without the lease. Reads the
     /// installation again on a conflict. No later answer can make it untrue.
     async fn commit(
         &self,

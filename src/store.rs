@@ -1,10 +1,12 @@
 //! The store: the only place that knows DynamoDB.
 //!
-//! `client` is the way to it, `keys` says what is where, `transaction` sends one `TransactWriteItems`, `deletion` and
-//! `configuration` turn a decision into one, `evidence` reads what a failed condition returned,
-//! `outcome` is what idempotency keys find, `work` leases what is owed, `purge` carries out what of
-//! it concerns the table alone, [`registry`] registers what can be deleted, [`operations`] is what
-//! people do by hand, [`table`] is the table itself.
+//! A request and a job use `client` to reach DynamoDB, `keys` for where each item is, `transaction` to
+//! send one `TransactWriteItems`, `deletion` and `configuration` to turn a decision into one,
+//! `evidence` to read what a failed condition returned, `outcome` for what an idempotency key finds,
+//! `work` for jobs and their leases, and `purge` for the job that only changes the table.
+//!
+//! No function calls the rest: [`registry`] registers what can be deleted, [`operations`] are the acts
+//! of operators, [`table`] creates the table and checks it.
 
 mod client;
 mod conditions;

@@ -308,7 +308,7 @@ struct ErrorBody {
 }
 
 /// What an error says, if it can be understood: the status alone decides what it means. The token is
-/// not in it, whatever Vercel says: it goes into an answer, a log and the table.
+/// taken out of it, even if Vercel repeats it: the text goes into an answer, a log and the table.
 async fn said(response: reqwest::Response, token: &Secret) -> Option<Said> {
     if response.status() == StatusCode::NO_CONTENT {
         return None;

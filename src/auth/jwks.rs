@@ -78,7 +78,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     held: Option<Held>,
-    /// When the last fetch began, whatever came of it.
+    /// When the last fetch began, successful or not.
     last_fetch: Option<Duration>,
     flight: Option<Flight>,
 }

@@ -5,8 +5,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{ConfigError, from_env, whole};
 
-/// What is logged at most, whatever `RUST_LOG` says: at lower levels these write whole requests, with
-/// what is secret in them.
+/// The most verbose level of each of these crates; `RUST_LOG` cannot raise it. At lower levels they
+/// log whole requests, with the secrets in them.
 const AT_MOST: [(&str, LevelFilter); 8] = [
     ("aws_", LevelFilter::INFO),
     ("dynoxide", LevelFilter::DEBUG),

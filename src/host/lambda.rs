@@ -298,7 +298,7 @@ mod tests {
         }
     }
 
-    /// B2: an id is what the caller sent, whatever the API has in front of the contract's path.
+    /// B2: an id is what the caller sent, also where the API has a prefix before the contract's path.
     #[test]
     fn the_contracts_path_is_what_the_route_matched() {
         let route = Some("/v1/installations/{installationId}");

@@ -49,7 +49,7 @@ mod tests {
     }
 
     proptest! {
-        /// No query whatever makes a panic.
+        /// No query makes the parser panic.
         #[test]
         fn any_query_is_parsed(query in ".{0,80}") {
             let _ = team(Some(&query));

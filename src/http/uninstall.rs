@@ -146,7 +146,7 @@ mod tests {
     }
 
     proptest! {
-        /// No body whatever makes a panic.
+        /// No body makes the parser panic.
         #[test]
         fn any_body_is_parsed(body in ".{0,80}") {
             let _ = Uninstall::parse(body.as_bytes());

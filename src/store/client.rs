@@ -258,7 +258,8 @@ impl Intercept for Condemn {
 /// A client's connections, by way of the proxy that the environment names (S3). Clones share them.
 ///
 /// A freeze, a failed node or a lost NAT entry leaves connections that take a request and never
-/// answer, all of a pool at once. Whoever condemns one condemns its pool: the next attempt connects.
+/// answer, all of a pool at once. One that is condemned takes its pool with it: the next attempt opens
+/// a new connection.
 #[derive(Clone, Debug, Default)]
 struct Connections(Arc<Mutex<Pools>>);
 

@@ -37,7 +37,7 @@ pub(super) fn of_account(account: &str) -> Expression {
     Expression::new("accountId = :account").value(":account", s(account))
 }
 
-/// The fencing token is this one: whoever has another has lost its lease (F5).
+/// The fencing token is this one: a holder with another one has lost its lease (F5).
 pub(super) fn held(fence: i64) -> Expression {
     Expression::new("fence = :held").value(":held", n(fence))
 }

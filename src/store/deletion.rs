@@ -33,7 +33,7 @@ use crate::job::Job;
 struct Contradiction(Belief);
 
 impl Store {
-    /// Carries out a deletion. What it did is durable, and owed work is written, when this returns.
+    /// Carries out a deletion. When this returns, the deletion and its jobs are durable.
     ///
     /// # Errors
     ///

@@ -73,16 +73,16 @@ pub(crate) fn state(stage: Option<Stage>) -> &'static str {
     }
 }
 
-/// At which stage of its deletion an installation's item says that it is; none is `active`.
+/// The stage of an installation's deletion, as its item has it; none is `active`.
 ///
 /// # Errors
 ///
-/// [`Error::Internal`], where its `state` is none that there is: nobody knows whether it is deleted.
+/// [`Error::Internal`], where its `state` is unknown: nobody can say whether it is deleted.
 pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
     let stages = [None, Some(Stage::Deleting), Some(Stage::Purged), Some(Stage::Finalized)];
     let stored = text(item, "state");
     let known = stages.into_iter().find(|stage| Some(state(*stage)) == stored);
-    known.ok_or_else(|| Malformed::error(item, "its `state` is none that there is"))
+    known.ok_or_else(|| Malformed::error(item, "its `state` is unknown"))
 }
 
 /// By whom, when and why something was deleted, as an item of it tells.
@@ -137,7 +137,7 @@ pub(crate) fn resource_receipt(id: &InstallationId, resource: &ResourceId) -> It
     key(partition(id), format!("receipt#resource#{resource}"))
 }
 
-/// `work#…`: a thing that is owed.
+/// `work#…`: a job.
 pub(crate) fn work(id: &InstallationId, what: &str) -> Item {
     key(partition(id), format!("work#{what}"))
 }

@@ -1,9 +1,9 @@
 //! The purge of a deleted installation, page by page, and the states that its tombstone goes
 //! through (D6, G2, G3).
 //!
-//! Nothing can be added to a deleted installation, so what was purged stays so, whoever purges. A
-//! resource's item and its announcement are swapped in one transaction: no announcement is lost, and
-//! none is written twice.
+//! Nothing can be added to a deleted installation, so what was purged stays so, even with two workers
+//! at it. A resource's item and its announcement are swapped in one transaction: no announcement is
+//! lost, and none is written twice.
 
 use std::iter;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::job::Job;
 use crate::outbound::jitter;
 
 /// What is purged, by the beginnings of its sort keys: everything but the tombstone, the receipts, the
-/// token and what is owed.
+/// token and the jobs.
 fn purged() -> impl Iterator<Item = &'static str> {
     iter::once(keys::RESOURCES).chain(Belonging::ALL.map(Belonging::prefix))
 }
@@ -53,7 +53,7 @@ fn swapped(provenance: &Provenance) -> i32 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tombstone {
     stage: Stage,
-    /// Whether no finalization is owed.
+    /// Whether no finalization is due.
     pub(crate) finalized: bool,
     pub(crate) provenance: Provenance,
 }
@@ -90,8 +90,7 @@ impl Store {
         }))
     }
 
-    /// Purges a page of a deleted installation's items. A resource's announcement is owed from then
-    /// on, in its place.
+    /// Purges a page of a deleted installation's items. A resource's announcement takes its place.
     pub(crate) async fn purge_page(
         &self,
         id: &InstallationId,

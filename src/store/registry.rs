@@ -1,8 +1,8 @@
 //! Registration: what can be deleted gets into the table, with the care that deletions rely on.
 //!
 //! A resource is added in one transaction that requires its installation to be active, counts it
-//! there, and requires that no receipt of its deletion stands, nor its announcement is owed (C4,
-//! D4, G1). An announcement may outlive the receipt, and the provider would take it for one of the
+//! there, and requires that neither a receipt nor an announcement of its deletion is there (C4, D4,
+//! G1). An announcement may outlive the receipt, and the provider would take it for one of the
 //! resource that is registered now. For the same reason a deletion that finds no resource leaves a
 //! pending announcement as it is. Backends in other languages write the same transactions:
 //! `docs/writing-the-table.md` has them.

@@ -13,7 +13,7 @@ use crate::error::Cause;
 /// The attribute that DynamoDB's TTL goes by, in seconds since the Unix epoch.
 const TTL_ATTRIBUTE: &str = "expiresAt";
 
-/// The sparse index of what is owed.
+/// The sparse index of the jobs.
 pub const DUE_INDEX: &str = "due";
 
 /// How long a new table takes to become active, at most. AWS takes seconds.

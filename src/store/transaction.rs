@@ -25,7 +25,7 @@ pub(crate) enum Row {
     Installation,
     Resource,
     Receipt,
-    /// The announcement of a resource's deletion, where it is owed.
+    /// The announcement of a resource's deletion, until the provider has it.
     Announcement,
     /// Written without a condition, or with one that is no evidence. DynamoDB does not return its item:
     /// it may be the access token (D6).

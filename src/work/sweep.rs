@@ -12,19 +12,19 @@ use crate::ids::InstallationId;
 use crate::job::{Job, Report};
 use crate::telemetry;
 
-/// How much is carried out at a time: as many answers are waited for, and as many items held.
+/// How many jobs run at the same time.
 const AT_A_TIME: usize = 16;
 
-/// How much of the index is read at a time, and held.
+/// How many entries of the index are read at a time, and held in memory.
 const PAGE: i32 = 64;
 
-/// How long the last thing that is taken may take: a call's time-out (12 s) and DynamoDB's (8 s).
-/// What takes longer, since DynamoDB is slow before the call and after it, is cut off and put off.
-/// A quarter of a sweep's time remains for taking, however short that time is.
+/// How long the last job that is claimed may run: a call's time-out (12 s) and DynamoDB's (8 s). A job
+/// that needs more, since DynamoDB is slow before the call and after it, is cut off and retried later.
+/// A sweep claims jobs for a quarter of its time at least, however short that time is.
 const LAST: Duration = Duration::from_secs(20);
 
-/// How often a sweep looks again for what it put off itself, and after which time: the index is behind
-/// the table by some milliseconds.
+/// How often a sweep looks again for the jobs that it rescheduled itself, and after which time: the
+/// index is behind the table by some milliseconds.
 const LAGS: u32 = 4;
 const LAG: Duration = Duration::from_millis(100);
 
@@ -36,12 +36,12 @@ const LAG: Duration = Duration::from_millis(100);
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
 impl Worker {
-    /// Carries out what is due, for `time` at most, whoever else does so too.
+    /// Runs the jobs that are due, for `time` at most. Other sweeps may run at the same time.
     ///
     /// # Errors
     ///
-    /// [`Error::StoreUnavailable`] or [`Error::Internal`] where the index could not be read. What a
-    /// single thing owed fails with is logged, and it comes due again.
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`] where the index could not be read. The
+    /// failure of a single job is logged, and the job comes due again.
     pub(crate) async fn sweep(&self, time: Duration) -> Result<Report, Error> {
         let began = Instant::now();
         // Taken in time to be carried out; a quarter of the time at least, however short it is.
@@ -64,7 +64,7 @@ impl Worker {
             if began.elapsed() >= taking || (round.claimed == 0 && lag == 0) {
                 return Ok(report);
             }
-            // What was put off as soon as somebody has time may not be in the index yet.
+            // A job that was rescheduled for at once may not be in the index yet.
             if round.claimed > 0 {
                 lag = if round.unfinished > 0 { LAGS } else { 0 };
             } else {
