@@ -10,7 +10,7 @@ pub mod configuration;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::error::{Error, Forbidden};
+use crate::error::Error;
 use crate::grant::{Grant, Provenance, Scope};
 use crate::ids::{IdempotencyKey, ResourceId, sha256_hex};
 
@@ -123,7 +123,7 @@ impl Answer {
     }
 }
 
-/// What is believed of the store. Whatever is not known yet is believed to be the common case.
+/// What is believed of the store. Until something is read, the common case is believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Belief {
     /// The outcome recorded under the deletion's idempotency key.
@@ -295,7 +295,7 @@ impl Commit<'_> {
 pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
     match account_is_the_callers(deletion, belief) {
         Account::Callers => {}
-        Account::Another => return Step::Refuse(Forbidden::OtherInstallation.into()),
+        Account::Another => return Step::Refuse(Error::OtherInstallation),
         Account::NotSeen => return Step::Look,
     }
     if let Some(recorded) = &belief.recorded {
@@ -345,7 +345,7 @@ fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a Resourc
             Step::Commit(Commit::Resource { resource, receipt })
         }
         (_, _, Receipt::Stands) => without_effect(deletion, Answer::Gone),
-        // Without an installation no resource is live, whatever its item says.
+        // Without an installation no resource is live, even if it has an item.
         (_, _, Receipt::None) => Step::Commit(Commit::UnknownResource { resource, installation }),
     }
 }

@@ -14,90 +14,163 @@ use crate::vercel::Said;
 /// The cause of an error that the caller is not told, for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a request was not answered with a 2xx. Such a request has deleted nothing (B6); only where
-/// DynamoDB was not heard of again, with [`Error::StoreUnavailable`], what it was told last may be done.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The caller did not prove who it is (A1 to A4).
-    #[error("{0}")]
-    InvalidToken(TokenError),
-    /// The sweep's caller did not send its secret (B1).
-    #[error("exactly one `Authorization: Bearer <CRON_SECRET>` header is required")]
-    NotTheScheduler,
-    /// The caller is known, and may not do this (A5, A6).
-    #[error(transparent)]
-    Forbidden(#[from] Forbidden),
+/// How an error is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The HTTP status.
+    pub status: u16,
+    /// `error.code` in the body.
+    pub code: &'static str,
+    /// `error.user.message` in the body, for the customer in Vercel's dashboard.
+    pub user_message: Option<&'static str>,
+    /// When it happens, in the words of `docs/errors.md`.
+    pub when: &'static str,
+}
+
+/// Makes [`Error`], [`TABLE`] and [`Error::row`] of one entry for each error: the variant, the status,
+/// the code, the message, the customer's message if there is one, and when it happens.
+macro_rules! errors {
+    ($(
+        #[doc = $doc:literal]
+        $name:ident $(($($tuple:tt)*))? $({$($fields:tt)*})? =
+            $status:literal $code:literal
+            $message:literal
+            $(user $user:literal)?
+            when $when:literal;
+    )*) => {
+        /// Why a request was not answered with a 2xx. Such a request has deleted nothing (B6), with one
+        /// exception: after [`Error::StoreUnavailable`] DynamoDB may have committed the deletion, and
+        /// its answer was lost.
+        #[derive(Debug, thiserror::Error)]
+        pub enum Error {$(
+            #[doc = $doc]
+            #[error($message)]
+            $name $(($($tuple)*))? $({$($fields)*})?,
+        )*}
+
+        /// The table of errors. Nothing else in the code writes an error's status or code.
+        pub const TABLE: &[Row] = &[$(errors!(@row $status $code ($($user)?) $when)),*];
+
+        impl Error {
+            /// How this error is answered.
+            #[must_use]
+            pub fn row(&self) -> &'static Row {
+                match self {
+                    $(Self::$name { .. } => &errors!(@row $status $code ($($user)?) $when),)*
+                }
+            }
+        }
+    };
+    (@row $status:literal $code:literal () $when:literal) => {
+        Row { status: $status, code: $code, user_message: None, when: $when }
+    };
+    (@row $status:literal $code:literal ($user:literal) $when:literal) => {
+        Row { status: $status, code: $code, user_message: Some($user), when: $when }
+    };
+}
+
+errors! {
     /// The request breaks a rule of B2, B3 or B4.
-    #[error(transparent)]
-    BadRequest(#[from] BadRequest),
+    BadRequest(BadRequest) = 400 "bad_request"
+        "{0}"
+        when "An id, a header or the body breaks its rule; the message says which.";
+    /// The caller did not prove who it is (A1 to A4).
+    InvalidToken(TokenError) = 403 "invalid_token"
+        "{0}"
+        when "The token is missing, malformed, forged, expired or meant for somebody else.";
+    /// `USER` is a read-only role (A5).
+    ReadOnlyRole = 403 "forbidden"
+        "the token's user_role may not delete: ADMIN may"
+        user "Your role is read-only. Ask a team member who may manage integrations to delete this."
+        when "The user's role is read-only.";
+    /// One answer for every installation that is not the caller's, stored or not (A6).
+    OtherInstallation = 403 "forbidden"
+        "the token does not stand for this installation"
+        user "You do not have access to this installation."
+        when "The token stands for another installation or account.";
+    /// `teamId` or `slug` is not the installation's (E1).
+    OtherTeam = 403 "forbidden"
+        "teamId and slug do not stand for this installation's team"
+        user "You do not have access to this team."
+        when "`teamId` or `slug` is not that of the installation.";
+    /// The sweep's caller did not send `CRON_SECRET` (B1).
+    InvalidCronSecret = 403 "invalid_token"
+        "exactly one `Authorization: Bearer <CRON_SECRET>` header is required"
+        when "The sweep's caller did not send `CRON_SECRET`.";
     /// No endpoint of this function is at this path (B1).
-    #[error("there is nothing at this path")]
-    NotFound,
+    NotFound = 404 "not_found"
+        "there is nothing at this path"
+        when "No endpoint is at this path.";
+    /// No configuration of this id was ever known (E4).
+    ConfigurationUnknown = 404 "not_found"
+        "there is no such configuration"
+        when "No configuration of this id was ever known.";
     /// The path has an endpoint, but not for this method (B1).
-    #[error("this path answers {allowed} only")]
     MethodNotAllowed {
         /// The method that the `Allow` header names.
         allowed: Method,
-    },
-    /// The body is over 64 KiB (B3).
-    #[error("the body is over 64 KiB")]
-    PayloadTooLarge,
+    } = 405 "method_not_allowed"
+        "this path answers {allowed} only"
+        when "The endpoint takes another method; `Allow` names it.";
     /// The resource is still being provisioned (C2).
-    #[error("the resource is still being provisioned")]
-    ResourceBusy,
-    /// Resources are live and the caller did not want them deleted (D3).
-    #[error("the installation still has live resources: {0}")]
-    ResourcesRemain(u64),
+    ResourceBusy = 409 "resource_busy"
+        "the resource is still being provisioned"
+        user "This resource is still being set up. Try again when it is ready."
+        when "The resource is still being provisioned.";
+    /// So many resources are live, and the caller did not want them deleted (D3).
+    ResourcesRemain(u64) = 409 "resources_remain"
+        "the installation still has live resources: {0}"
+        user "This installation still has resources. Delete them first."
+        when "`cascadeResourceDeletion` is `false` and resources are live; the message says how many.";
     /// The `Idempotency-Key` has stood for another request before (F2).
-    #[error("this Idempotency-Key was used for another request")]
-    IdempotencyKeyReused,
-    /// No configuration of this id was ever known (E4).
-    #[error("there is no such configuration")]
-    ConfigurationUnknown,
+    IdempotencyKeyReused = 409 "idempotency_key_reused"
+        "this Idempotency-Key was used for another request"
+        user "This request could not be matched with an earlier one. Try again."
+        when "The `Idempotency-Key` has stood for another request in the last 7 days.";
     /// Another request is deleting the configuration (F4).
-    #[error("the configuration is being deleted by another request")]
     RequestInProgress {
         /// When that one has ended at the latest.
         retry_after: Duration,
-    },
+    } = 409 "request_in_progress"
+        "the configuration is being deleted by another request"
+        user "This is being deleted already. Try again in a moment."
+        when "Another request is deleting this configuration; try again after `Retry-After` seconds.";
     /// Vercel would take the token that final invoices need (E3).
-    #[error("the installation's invoices are not settled")]
-    InvoicesOpen,
-    /// Vercel refuses to delete the configuration (E3), in its own words.
-    #[error("Vercel refuses to delete the configuration: {0}")]
-    UpstreamRefused(Said),
-    /// Vercel's API is out of reach (E3).
-    #[error("Vercel's API is not available")]
-    UpstreamUnavailable {
-        /// When it is worth trying again.
-        retry_after: Duration,
-    },
+    InvoicesOpen = 409 "invoices_open"
+        "the installation's invoices are not settled"
+        user "Final invoices are still open. Try again when they are settled, or a day after the uninstall."
+        when "Invoices are not settled, and the uninstall, if any, is not 24 h ago.";
+    /// Vercel refuses to delete the configuration, in its own words (E3).
+    UpstreamRefused(Said) = 409 "upstream_refused"
+        "Vercel refuses to delete the configuration: {0}"
+        user "Vercel did not permit this deletion."
+        when "Vercel refuses to delete the configuration; the message has its words.";
+    /// The body is over 64 KiB (B3).
+    PayloadTooLarge = 413 "payload_too_large"
+        "the body is over 64 KiB"
+        when "The body is over 64 KiB.";
+    /// A fault of ours or of our configuration.
+    Internal(#[source] Cause) = 500 "internal_error"
+        "internal error"
+        when "A fault of the deployment; its log has the cause.";
     /// The token's key could not be looked up (A7).
-    #[error("the keys that verify tokens are not available")]
     KeysUnavailable {
         /// When a lookup is possible again.
         retry_after: Duration,
-    },
+    } = 503 "keys_unavailable"
+        "the keys that verify tokens are not available"
+        when "The token's key cannot be looked up now; try again after `Retry-After` seconds.";
     /// DynamoDB did not let us through in time (F6).
-    #[error("the store is not available")]
-    StoreUnavailable(#[source] Cause),
-    /// A fault of ours or of our configuration.
-    #[error("internal error")]
-    Internal(#[source] Cause),
-}
-
-/// What a known caller may not do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Forbidden {
-    /// A5: `USER` is a read-only role.
-    #[error("the token's user_role may not delete: ADMIN may")]
-    ReadOnlyRole,
-    /// A6: one answer for every installation that is not the caller's, stored or not.
-    #[error("the token does not stand for this installation")]
-    OtherInstallation,
-    /// E1: `teamId` or `slug` is not the installation's.
-    #[error("teamId and slug do not stand for this installation's team")]
-    OtherTeam,
+    StoreUnavailable(#[source] Cause) = 503 "store_unavailable"
+        "the store is not available"
+        when "DynamoDB, or STS where it gives the role, did not answer in time; try again after `Retry-After` seconds.";
+    /// Vercel's API is out of reach (E3).
+    UpstreamUnavailable {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    } = 503 "upstream_unavailable"
+        "Vercel's API is not available"
+        when "Vercel's API is out of reach; the deletion goes on by itself, or by a request after `Retry-After` seconds.";
 }
 
 /// What is wrong with a request.
@@ -131,113 +204,11 @@ pub enum BadRequest {
     Event,
 }
 
-/// How an error is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The HTTP status.
-    pub status: u16,
-    /// `error.code` in the body.
-    pub code: &'static str,
-    /// `error.user.message` in the body, for the customer in Vercel's dashboard.
-    pub user_message: Option<&'static str>,
-    /// When it happens, in the words of `docs/errors.md`.
-    pub meaning: &'static str,
-}
-
-macro_rules! table {
-    ($($name:ident = $status:literal $code:literal, $user:expr, $meaning:literal;)*) => {
-        $(const $name: Row =
-            Row { status: $status, code: $code, user_message: $user, meaning: $meaning };)*
-
-        /// The table of errors. Nothing else in the code writes an error's status or code.
-        pub const TABLE: &[Row] = &[$($name),*];
-    };
-}
-
-table! {
-    BAD_REQUEST = 400 "bad_request", None,
-        "An id, a header or the body breaks its rule; the message says which.";
-    INVALID_TOKEN = 403 "invalid_token", None,
-        "The token is missing, malformed, forged, expired or meant for somebody else.";
-    READ_ONLY_ROLE = 403 "forbidden",
-        Some("Your role is read-only. Ask a team member who may manage integrations to delete this."),
-        "The user's role is read-only.";
-    OTHER_INSTALLATION = 403 "forbidden",
-        Some("You do not have access to this installation."),
-        "The token stands for another installation or account.";
-    OTHER_TEAM = 403 "forbidden",
-        Some("You do not have access to this team."),
-        "`teamId` or `slug` is not that of the installation.";
-    NOT_THE_SCHEDULER = 403 "invalid_token", None,
-        "The sweep's caller did not send `CRON_SECRET`.";
-    NOT_FOUND = 404 "not_found", None,
-        "No endpoint is at this path.";
-    CONFIGURATION_UNKNOWN = 404 "not_found", None,
-        "No configuration of this id was ever known.";
-    METHOD_NOT_ALLOWED = 405 "method_not_allowed", None,
-        "The endpoint takes another method; `Allow` names it.";
-    RESOURCE_BUSY = 409 "resource_busy",
-        Some("This resource is still being set up. Try again when it is ready."),
-        "The resource is still being provisioned.";
-    RESOURCES_REMAIN = 409 "resources_remain",
-        Some("This installation still has resources. Delete them first."),
-        "`cascadeResourceDeletion` is `false` and resources are live; the message says how many.";
-    IDEMPOTENCY_KEY_REUSED = 409 "idempotency_key_reused",
-        Some("This request could not be matched with an earlier one. Try again."),
-        "The `Idempotency-Key` has stood for another request in the last 7 days.";
-    REQUEST_IN_PROGRESS = 409 "request_in_progress",
-        Some("This is being deleted already. Try again in a moment."),
-        "Another request is deleting this configuration; try again after `Retry-After` seconds.";
-    INVOICES_OPEN = 409 "invoices_open",
-        Some("Final invoices are still open. Try again when they are settled, or a day after the uninstall."),
-        "Invoices are not settled, and the uninstall, if any, is not 24 h ago.";
-    UPSTREAM_REFUSED = 409 "upstream_refused",
-        Some("Vercel did not permit this deletion."),
-        "Vercel refuses to delete the configuration; the message has its words.";
-    PAYLOAD_TOO_LARGE = 413 "payload_too_large", None,
-        "The body is over 64 KiB.";
-    INTERNAL_ERROR = 500 "internal_error", None,
-        "A fault of the deployment; its log has the cause.";
-    KEYS_UNAVAILABLE = 503 "keys_unavailable", None,
-        "The token's key cannot be looked up now; try again after `Retry-After` seconds.";
-    STORE_UNAVAILABLE = 503 "store_unavailable", None,
-        "DynamoDB, or STS where it gives the role, did not answer in time; try again after `Retry-After` seconds.";
-    UPSTREAM_UNAVAILABLE = 503 "upstream_unavailable", None,
-        "Vercel's API is out of reach; the deletion goes on by itself, or by a request after `Retry-After` seconds.";
-}
-
 /// What a caller should wait before it asks again for what DynamoDB refused for 8 s (F6). DynamoDB
 /// throttles by the second.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Error {
-    /// How this error is answered.
-    #[must_use]
-    pub fn row(&self) -> &'static Row {
-        match self {
-            Self::BadRequest(_) => &BAD_REQUEST,
-            Self::InvalidToken(_) => &INVALID_TOKEN,
-            Self::Forbidden(Forbidden::ReadOnlyRole) => &READ_ONLY_ROLE,
-            Self::Forbidden(Forbidden::OtherInstallation) => &OTHER_INSTALLATION,
-            Self::Forbidden(Forbidden::OtherTeam) => &OTHER_TEAM,
-            Self::NotTheScheduler => &NOT_THE_SCHEDULER,
-            Self::NotFound => &NOT_FOUND,
-            Self::ConfigurationUnknown => &CONFIGURATION_UNKNOWN,
-            Self::RequestInProgress { .. } => &REQUEST_IN_PROGRESS,
-            Self::InvoicesOpen => &INVOICES_OPEN,
-            Self::UpstreamRefused(_) => &UPSTREAM_REFUSED,
-            Self::UpstreamUnavailable { .. } => &UPSTREAM_UNAVAILABLE,
-            Self::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
-            Self::ResourceBusy => &RESOURCE_BUSY,
-            Self::ResourcesRemain(_) => &RESOURCES_REMAIN,
-            Self::IdempotencyKeyReused => &IDEMPOTENCY_KEY_REUSED,
-            Self::PayloadTooLarge => &PAYLOAD_TOO_LARGE,
-            Self::Internal(_) => &INTERNAL_ERROR,
-            Self::KeysUnavailable { .. } => &KEYS_UNAVAILABLE,
-            Self::StoreUnavailable(_) => &STORE_UNAVAILABLE,
-        }
-    }
-
     /// What `Retry-After` says, in whole seconds, at least 1.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
@@ -262,9 +233,15 @@ impl From<AuthError> for Error {
     }
 }
 
+impl From<BadRequest> for Error {
+    fn from(error: BadRequest) -> Self {
+        Self::BadRequest(error)
+    }
+}
+
 impl From<InvalidId> for Error {
     fn from(error: InvalidId) -> Self {
-        Self::BadRequest(error.into())
+        BadRequest::from(error).into()
     }
 }
 

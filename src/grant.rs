@@ -3,7 +3,7 @@
 
 use crate::auth::{Caller, Role};
 use crate::clock::Timestamp;
-use crate::error::Forbidden;
+use crate::error::Error;
 use crate::ids::InstallationId;
 
 /// The permission to delete in one installation.
@@ -78,10 +78,10 @@ impl Grant {
     ///
     /// # Errors
     ///
-    /// [`Forbidden`].
-    pub fn authorize(caller: Caller, installation: InstallationId) -> Result<Self, Forbidden> {
+    /// [`Error::ReadOnlyRole`] and [`Error::OtherInstallation`].
+    pub fn authorize(caller: Caller, installation: InstallationId) -> Result<Self, Error> {
         let (named, by) = match caller {
-            Caller::User { role: Role::ReadOnly, .. } => return Err(Forbidden::ReadOnlyRole),
+            Caller::User { role: Role::ReadOnly, .. } => return Err(Error::ReadOnlyRole),
             Caller::User { installation, account, user, role: Role::Admin } => {
                 (Some(installation), Actor::User { account, user })
             }
@@ -90,7 +90,7 @@ impl Grant {
         let scope = match named {
             None => Scope::Account,
             Some(named) if named == installation.as_str() => Scope::Installation,
-            Some(_) => return Err(Forbidden::OtherInstallation),
+            Some(_) => return Err(Error::OtherInstallation),
         };
         Ok(Self { installation, by, scope })
     }

@@ -87,6 +87,32 @@ impl Ids {
 }
 
 impl Endpoint {
+    /// All of them. Their paths have nothing in common.
+    pub const ALL: [Self; 4] =
+        [Self::DeleteResource, Self::DeleteInstallation, Self::DeleteConfiguration, Self::Sweep];
+
+    /// The name of its function: of the binary, and of the file in `api/`.
+    #[must_use]
+    pub fn function(self) -> &'static str {
+        match self {
+            Self::DeleteResource => "delete_resource",
+            Self::DeleteInstallation => "delete_installation",
+            Self::DeleteConfiguration => "delete_configuration",
+            Self::Sweep => "sweep",
+        }
+    }
+
+    /// The one method that it answers (B1).
+    #[must_use]
+    pub fn method(self) -> Method {
+        match self {
+            Self::DeleteResource | Self::DeleteInstallation | Self::DeleteConfiguration => {
+                Method::DELETE
+            }
+            Self::Sweep => Method::GET,
+        }
+    }
+
     /// The route, as logs name it.
     #[must_use]
     pub fn pattern(self) -> &'static str {
@@ -126,10 +152,7 @@ impl Endpoint {
     /// [`Error::NotFound`] or [`Error::MethodNotAllowed`].
     pub fn route_request<'a>(self, method: &Method, path: &'a str) -> Result<Route<'a>, Error> {
         let route = self.route(path).ok_or(Error::NotFound)?;
-        let allowed = match route {
-            Route::Delete(_) => Method::DELETE,
-            Route::Sweep => Method::GET,
-        };
+        let allowed = self.method();
         if *method == allowed { Ok(route) } else { Err(Error::MethodNotAllowed { allowed }) }
     }
 }
@@ -223,13 +246,7 @@ mod tests {
     /// B1, B2: the contract's paths and no others, percent-decoded once.
     #[test]
     fn paths() {
-        let all = [
-            Endpoint::DeleteResource,
-            Endpoint::DeleteInstallation,
-            Endpoint::DeleteConfiguration,
-            Endpoint::Sweep,
-        ];
-        let routes = |path| all.map(|endpoint: Endpoint| endpoint.route(path));
+        let routes = |path| Endpoint::ALL.map(|endpoint: Endpoint| endpoint.route(path));
         let delete = |ids| Some(Route::Delete(ids));
         assert_eq!(
             routes("/v1/installations/i1/resources/r1"),
@@ -283,7 +300,7 @@ mod tests {
     }
 
     proptest! {
-        /// No path whatever makes a panic.
+        /// No path makes the router panic.
         #[test]
         fn any_path_is_parsed(path in "(/v1/installations/)?.{0,80}") {
             for endpoint in [Endpoint::DeleteResource, Endpoint::DeleteInstallation] {

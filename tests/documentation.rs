@@ -1,10 +1,11 @@
 //! What the documentation says is what the code does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use teardown::Endpoint;
 use teardown::error::TABLE;
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -102,7 +103,7 @@ fn the_pages_have_the_code_that_is_compiled() {
 fn the_errors_page_has_the_table_of_errors() {
     let mut table = String::from("| status | code | when |\n|---|---|---|\n");
     for row in TABLE {
-        writeln!(table, "| {} | `{}` | {} |", row.status, row.code, row.meaning).unwrap();
+        writeln!(table, "| {} | `{}` | {} |", row.status, row.code, row.when).unwrap();
     }
     assert!(read("docs/errors.md").contains(&format!("\n{table}\n")), "it should be\n{table}");
 }
@@ -141,28 +142,95 @@ fn comments(source: &str) -> String {
     source.lines().filter(comment).collect::<Vec<_>>().join("\n")
 }
 
-/// Every number that code and tests name is in the contract, and every rule of the contract has a
-/// test that names it.
-#[test]
-fn the_contract_and_the_tests_have_the_same_numbers() {
+/// The numbers of the contract's rules, in its order.
+fn rules() -> Vec<String> {
     let contract = read("docs/contract.md");
     let rules = contract.lines().filter_map(|line| line.strip_prefix("- **")?.split("**").next());
-    let rules: BTreeSet<_> = rules.map(str::to_owned).collect();
-    let mut tested = BTreeSet::new();
+    rules.map(str::to_owned).collect()
+}
+
+/// The tests of a source, each with what its doc comment says.
+fn tests(source: &str) -> Vec<(&str, String)> {
+    let (mut tests, mut doc, mut is_test) = (Vec::new(), String::new(), false);
+    for line in source.lines().map(str::trim) {
+        let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+        if let Some(text) = line.strip_prefix("///") {
+            doc += text;
+        } else if line.starts_with("#[") {
+            is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
+        } else if let (true, Some(name)) = (is_test, function) {
+            tests.push((name.split('(').next().unwrap(), std::mem::take(&mut doc)));
+            is_test = false;
+        } else {
+            doc.clear();
+            is_test = false;
+        }
+    }
+    tests
+}
+
+/// Every number that a comment in the code or in the tests names is in the contract.
+#[test]
+fn the_contract_has_every_number_that_the_code_names() {
+    let rules = rules().into_iter().collect();
     for path in ["src", "tests"].into_iter().flat_map(sources) {
-        let source = read(&path);
-        let named = numbers(&comments(&source));
+        let named = numbers(&comments(&read(&path)));
         let unknown: Vec<_> = named.difference(&rules).collect();
         assert!(unknown.is_empty(), "{}: {unknown:?} is not in the contract", path.display());
-        let tests = if path.components().any(|part| part.as_os_str() == "tests") {
-            source.as_str()
-        } else {
-            source.split_once("mod tests").map_or("", |(_, tests)| tests)
-        };
-        tested.extend(numbers(&comments(tests)));
     }
-    let untested: Vec<_> = rules.difference(&tested).collect();
-    assert!(untested.is_empty(), "no test names {untested:?}");
+}
+
+/// Each rule of the contract has a test whose doc comment names it, and `docs/coverage.md` lists them
+/// all. With `UPDATE_DOCS` it is written anew.
+#[test]
+fn the_coverage_page_has_the_tests_of_each_rule() {
+    let mut proofs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in ["src", "tests", "tools/cli"].into_iter().flat_map(sources) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = path.strip_prefix(root).unwrap().with_extension("");
+        let module = path.to_str().unwrap().trim_start_matches("tests/").replace('/', "::");
+        let module = module.replace("src::", "teardown::");
+        for (name, doc) in tests(&read(path.with_extension("rs"))) {
+            for rule in numbers(&doc) {
+                proofs.entry(rule).or_default().insert(format!("`{module}::{name}`"));
+            }
+        }
+    }
+    let mut list = String::new();
+    for rule in rules() {
+        let proofs = proofs.remove(&rule).unwrap_or_default();
+        assert!(!proofs.is_empty(), "no test names {rule}");
+        writeln!(list, "\n## {rule}\n").unwrap();
+        for proof in proofs {
+            writeln!(list, "- {proof}").unwrap();
+        }
+    }
+    let page = read("docs/coverage.md");
+    let (head, told) = page.split_at(page.find("\n## ").unwrap_or(page.len()));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/coverage.md");
+        fs::write(path, format!("{head}{list}")).unwrap();
+    } else {
+        let command = "UPDATE_DOCS=1 cargo test --test teardown documentation::";
+        assert!(told == list, "docs/coverage.md is stale; `{command}` writes it anew");
+    }
+}
+
+/// Each endpoint has its function in `api/`, its binary, and its path under `cargo lambda watch`.
+#[test]
+fn the_functions_are_those_of_the_endpoints() {
+    let functions: BTreeSet<_> = Endpoint::ALL.map(|it| it.function().to_owned()).into();
+    let name = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(sources("api").into_iter().map(name).collect::<BTreeSet<_>>(), functions);
+    let manifest = read("Cargo.toml");
+    let binaries = manifest.split("[[bin]]\n").skip(1).map(|bin| bin.lines().next().unwrap());
+    let named = functions.iter().map(|name| format!("name = \"{name}\""));
+    assert_eq!(binaries.map(str::to_owned).collect::<BTreeSet<_>>(), named.collect());
+    let (_, router) = manifest.split_once(".lambda.watch.router]\n").unwrap();
+    let (router, _) = router.split_once("\n\n").unwrap();
+    let route = |it: Endpoint| format!("\"{}\" = \"{}\"", it.pattern(), it.function());
+    let routes: BTreeSet<_> = router.lines().map(str::to_owned).collect();
+    assert_eq!(routes, Endpoint::ALL.map(route).into());
 }
 
 /// The table of `docs/configuration.md` has the variables that the code reads, and no others.

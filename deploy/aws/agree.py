@@ -1,6 +1,8 @@
 """Holds the templates against the code: what stands in both must be the same in both."""
 
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -59,6 +61,11 @@ def of_type(resources, kind):
     return {name: it for name, it in resources.items() if it["Type"] == kind}
 
 
+# What the code says of itself: tools/cli/examples/facts.rs.
+FACTS = json.loads(subprocess.run(
+    ["cargo", "run", "--quiet", "--package", "teardown-cli", "--example", "facts"],
+    cwd=ROOT, check=True, stdout=subprocess.PIPE,
+).stdout)
 LAMBDA = template("template.yaml")
 VERCEL = template("vercel.yaml")
 RESOURCES = LAMBDA["Resources"]
@@ -66,39 +73,25 @@ FUNCTIONS = of_type(RESOURCES, "AWS::Serverless::Function")
 
 
 def the_table():
-    """src/store/table.rs"""
-    code = source("src/store/table.rs")
-    create = found(r"async fn create_table\((.*?)\n}", code, "create_table")[0]
-    index, table = found(r"(GlobalSecondaryIndex::builder.*?)(let sent = .*)", create, "create_table")[0]
-    keys = lambda text: [
-        {"AttributeName": name, "KeyType": kind.upper()}
-        for name, kind in found(r'key\("(\w+)", KeyType::(\w+)\)', text, "a key schema")
-    ]
-    constant = lambda name: found(rf'{name}: &str = "(\w+)"', code, name)[0]
-    projection = found(r"ProjectionType::(\w+)", index, "the projection")[0]
-    billing = found(r"BillingMode::(\w+)", table, "the billing mode")[0]
-    upper = lambda name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+    described, ttl = FACTS["table"]["table"], FACTS["table"]["ttl"]
+    indexes = described["GlobalSecondaryIndexes"]
     made = {
-        "BillingMode": upper(billing),
-        "AttributeDefinitions": [
-            {"AttributeName": name, "AttributeType": kind}
-            for name, kind in found(r'attribute\("(\w+)", ScalarAttributeType::(\w)\)', table, "attributes")
-        ],
-        "KeySchema": keys(table),
+        "BillingMode": described["BillingModeSummary"]["BillingMode"],
+        "AttributeDefinitions": described["AttributeDefinitions"],
+        "KeySchema": described["KeySchema"],
         "GlobalSecondaryIndexes": [
-            {
-                "IndexName": constant("DUE_INDEX"),
-                "KeySchema": keys(index),
-                "Projection": {"ProjectionType": upper(projection)},
-            }
+            {key: index[key] for key in ("IndexName", "KeySchema", "Projection")} for index in indexes
         ],
-        "TimeToLiveSpecification": {"AttributeName": constant("TTL_ATTRIBUTE"), "Enabled": True},
-        # What cargo dev table leaves to people.
+        "TimeToLiveSpecification": {
+            "AttributeName": ttl["AttributeName"],
+            "Enabled": ttl["TimeToLiveStatus"] == "ENABLED",
+        },
+        # What `teardown table` leaves to people.
         "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
         "DeletionProtectionEnabled": True,
         "TableName": {"Ref": "TableName"},
     }
-    default = found(r'read\("TABLE_NAME"\).*?"(\w+)"', source("src/config.rs"), "TABLE_NAME")[0]
+    default = FACTS["variables"]["TABLE_NAME"]
     for name, of in (("template.yaml", LAMBDA), ("vercel.yaml", VERCEL)):
         tables = of_type(of["Resources"], "AWS::DynamoDB::Table")
         equal(f"{name}: tables", sorted(tables), ["Table"])
@@ -112,17 +105,14 @@ def the_table():
 
 
 def binary(name):
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    """The function of an endpoint; `?` where there is none of this name."""
+    return next((it["function"] for it in FACTS["endpoints"] if it["name"] == name), "?")
 
 
 def the_routes():
-    """src/http.rs: `Endpoint`; Cargo.toml: the binaries."""
-    http = source("src/http.rs")
-    patterns = found(r"fn pattern\(self\).*?\{(.*?)\n    }", http, "Endpoint::pattern")[0]
-    patterns = dict(found(r'Self::(\w+) => "(.*?)"', patterns, "Endpoint::pattern"))
-    deletes = found(r"Route::Delete\(_\) => Method::(\w+)", http, "route_request")[0]
     expected = {
-        name: {(deletes, path)} if name != "Sweep" else set() for name, path in patterns.items()
+        it["name"]: {(it["method"], it["path"])} if it["name"] != "Sweep" else set()
+        for it in FACTS["endpoints"]
     }
     routes = {}
     for name, function in FUNCTIONS.items():
@@ -144,7 +134,7 @@ def the_routes():
     others = [name for name in RESOURCES if RESOURCES[name]["Type"].startswith("AWS::ApiGateway")]
     equal("routes beside the functions' own", others, [])
     equal("the stage", RESOURCES["Api"]["Properties"]["StageName"], "$default")
-    binaries = found(r'\[\[bin\]\]\nname = "(\w+)"', (ROOT / "Cargo.toml").read_text(), "Cargo.toml")
+    binaries = [it["function"] for it in FACTS["endpoints"]]
     built = [function["Properties"]["CodeUri"] for function in FUNCTIONS.values()]
     zips = [f"../../target/lambda/{name}/bootstrap.zip" for name in binaries]
     equal("CodeUri", sorted(built), sorted(zips))
@@ -159,12 +149,8 @@ def the_routes():
 
 
 def the_variables():
-    """src/config.rs; RUST_LOG is in src/config/log.rs."""
-    known = set(found(r'read\("(\w+)"\)', source("src/config.rs"), "the variables"))
-    known |= set(found(r'from_env\("(\w+)"\)', source("src/config/log.rs"), "RUST_LOG"))
-    required = set(found(r'missing\("(\w+)"\)', source("src/config.rs"), "what is required"))
-    # Required where the other one is given; the sweep's alone.
-    required -= {"PROVIDER_URL", "PROVIDER_SECRET", "CRON_SECRET"}
+    known, required = (set(FACTS["variables"][key]) for key in ("read", "required"))
+    required -= {"CRON_SECRET"}
     common = LAMBDA["Globals"]["Function"]["Environment"]["Variables"]
     for name, function in FUNCTIONS.items():
         own = function["Properties"].get("Environment", {}).get("Variables", {})
@@ -176,7 +162,7 @@ def the_variables():
 
 
 def the_log_lines():
-    """`tracing`'s macros anywhere in src/, and the codes of src/error.rs."""
+    """`tracing`'s macros anywhere in src/."""
     code = "".join(source(path) for path in sorted((ROOT / "src").rglob("*.rs")))
     # One line at several levels is written once, as a macro of its level.
     macro = r"macro_rules! (\w+) \{\s*\(\$level:ident\) => \{(.*?)\};"
@@ -189,7 +175,7 @@ def the_log_lines():
         if message:
             fields = set(re.findall(r"[%?]?(\w+)\s*(?:=[^,]*)?,", arguments))
             lines.setdefault((level.upper(), message[0]), []).append(fields)
-    codes = set(found(r'= \d+ "(\w+)"', source("src/error.rs"), "the table of errors"))
+    codes = set(FACTS["codes"])
     filters = of_type(RESOURCES, "AWS::Logs::MetricFilter")
     must(filters, "there are no metric filters")
     groups = {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Answer, Billing, FINALIZATION_PERIOD, Recorded, Stage};
 use crate::clock::Timestamp;
-use crate::error::{Error, Forbidden};
+use crate::error::Error;
 use crate::grant::{Grant, Provenance};
 use crate::ids::{IdempotencyKey, sha256_hex};
 use crate::secret::Secret;
@@ -163,10 +163,10 @@ pub fn plan<'a>(
     now: Timestamp,
 ) -> Next<'a> {
     if !account_is_the_callers(&request.grant, snapshot) {
-        return Next::Refuse(Forbidden::OtherInstallation.into());
+        return Next::Refuse(Error::OtherInstallation);
     }
     if snapshot.installation.as_ref().is_some_and(|it| !request.team.matches(&it.team)) {
-        return Next::Refuse(Forbidden::OtherTeam.into());
+        return Next::Refuse(Error::OtherTeam);
     }
     if let Some(recorded) = &snapshot.recorded {
         return if recorded.fingerprint == request.fingerprint() {

@@ -12,17 +12,17 @@ use crate::secret::Secret;
 ///
 /// # Errors
 ///
-/// [`Error::NotTheScheduler`], also where there is no secret.
+/// [`Error::InvalidCronSecret`], also where there is no secret.
 pub fn authorize_sweep(headers: &HeaderMap, secret: Option<&Secret>) -> Result<(), Error> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None, Some(secret)) = (values.next(), values.next(), secret) else {
-        return Err(Error::NotTheScheduler);
+        return Err(Error::InvalidCronSecret);
     };
     let (scheme, token) = value.as_bytes().split_at(value.len().min("bearer ".len()));
     let is_secret = token.ct_eq(secret.expose().as_bytes());
     if scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(is_secret) {
         Ok(())
     } else {
-        Err(Error::NotTheScheduler)
+        Err(Error::InvalidCronSecret)
     }
 }

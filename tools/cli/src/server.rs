@@ -13,14 +13,6 @@ use teardown::{App, Endpoint};
 /// The path of the issuer's JWKS document.
 pub const JWKS_PATH: &str = "/.well-known/jwks";
 
-/// The endpoints, whose paths have nothing in common.
-const ENDPOINTS: [Endpoint; 4] = [
-    Endpoint::DeleteResource,
-    Endpoint::DeleteInstallation,
-    Endpoint::DeleteConfiguration,
-    Endpoint::Sweep,
-];
-
 /// Serves the endpoints alone: what an answer leaves to be done is left to sweeps.
 pub fn endpoints(app: App) -> Router {
     Router::new().fallback(answer).with_state(app)
@@ -55,7 +47,7 @@ async fn answer_and_follow_up(State(app): State<App>, request: Request) -> Respo
 }
 
 fn endpoint(request: &Request) -> Endpoint {
-    ENDPOINTS
+    Endpoint::ALL
         .into_iter()
         .find(|endpoint| endpoint.route(request.uri().path()).is_some())
         // Every endpoint answers another path alike.

@@ -15,13 +15,6 @@ use super::cost::{self, ANSWER};
 use super::cut;
 use super::stand::{CRON_SECRET, NOWHERE, Stand, claims, sign};
 
-const ENDPOINTS: [Endpoint; 4] = [
-    Endpoint::DeleteResource,
-    Endpoint::DeleteInstallation,
-    Endpoint::DeleteConfiguration,
-    Endpoint::Sweep,
-];
-
 /// Takes an input for the target.
 pub fn target(input: &[u8]) {
     answers(input);
@@ -36,7 +29,7 @@ pub fn answers(input: &[u8]) -> Option<u16> {
             ids_stay_the_same(path.path());
         }
         let mut statuses = Vec::new();
-        for endpoint in ENDPOINTS {
+        for endpoint in Endpoint::ALL {
             let handle = stand.app.handle(endpoint, request.clone());
             let response = cost::bounded(input, &ANSWER, || stand.runtime.block_on(handle));
             statuses.push(stand.runtime.block_on(Answer::check(response)).status);
@@ -81,7 +74,7 @@ fn stand() -> (&'static Stand, Vec<(&'static str, String)>) {
         ("@cron", CRON_SECRET.to_owned()),
     ];
     // What is made when it is first needed is paid for here.
-    for endpoint in ENDPOINTS {
+    for endpoint in Endpoint::ALL {
         let path = "/v1/installations/icfg_9/resources/db_9";
         let request =
             Request::delete(path).header("authorization", format!("Bearer {}", proofs[2].1));
@@ -119,7 +112,7 @@ fn parse(input: &[u8], proofs: &[(&str, String)]) -> Option<Request<Full<Bytes>>
 /// Ids are what a path has where it is decoded once, and what a path with them has, encoded or not
 /// (B2).
 fn ids_stay_the_same(path: &str) {
-    for endpoint in ENDPOINTS {
+    for endpoint in Endpoint::ALL {
         let Some(Route::Delete(raw)) = endpoint.route(path) else { continue };
         let Ok(ids) = raw.parse() else { continue };
         let (first, second) = match &ids {

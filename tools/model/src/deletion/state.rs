@@ -1,7 +1,7 @@
 //! The table and the clients.
 
 use teardown::deletion::{self as real, Answer, Billing, Receipt, Recorded, Resource};
-use teardown::error::{Error, Forbidden};
+use teardown::error::Error;
 
 use super::Deletions;
 use super::requests::{ACCOUNTS, Kind, Planned};
@@ -169,7 +169,7 @@ impl Reply {
 impl Refusal {
     pub(super) fn of(error: &Error) -> Self {
         match error {
-            Error::Forbidden(Forbidden::OtherInstallation) => Self::Another,
+            Error::OtherInstallation => Self::Another,
             Error::IdempotencyKeyReused => Self::KeyReused,
             Error::ResourceBusy => Self::Busy,
             Error::ResourcesRemain(_) => Self::Remain,
