@@ -208,7 +208,7 @@ impl App {
         self.finish(ended(Box::pin(self.swept(time))).await, line).0
     }
 
-    /// Answers a request that its host could not hand over.
+    /// Answers, and logs, a request that the host could not read: on Lambda, a malformed event.
     #[must_use]
     pub fn refuse(&self, endpoint: Endpoint, error: Error) -> Response<Full<Bytes>> {
         let line = Line::new(None, endpoint);

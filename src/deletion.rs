@@ -335,18 +335,22 @@ fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a Resourc
         Installation::Assumed | Installation::Active { .. } => Presence::Present,
         Installation::Unknown => Presence::Absent,
     };
-    match (installation, belief.resource, belief.receipt) {
+    match (installation, belief.resource) {
         // The transaction may have told of the resource and not of its installation's tombstone.
-        (_, Resource::Provisioning, _) if belief.installation == Installation::Assumed => {
+        (Presence::Present, Resource::Provisioning)
+            if belief.installation == Installation::Assumed =>
+        {
             Step::Look
         }
-        (Presence::Present, Resource::Provisioning, _) => Step::Refuse(Error::ResourceBusy),
-        (Presence::Present, Resource::Ready, receipt) => {
-            Step::Commit(Commit::Resource { resource, receipt })
+        (Presence::Present, Resource::Provisioning) => Step::Refuse(Error::ResourceBusy),
+        (Presence::Present, Resource::Ready) => {
+            Step::Commit(Commit::Resource { resource, receipt: belief.receipt })
         }
-        (_, _, Receipt::Stands) => without_effect(deletion, Answer::Gone),
         // Without an installation no resource is live, even if it has an item.
-        (_, _, Receipt::None) => Step::Commit(Commit::UnknownResource { resource, installation }),
+        (Presence::Present, Resource::Absent) | (Presence::Absent, _) => match belief.receipt {
+            Receipt::Stands => without_effect(deletion, Answer::Gone),
+            Receipt::None => Step::Commit(Commit::UnknownResource { resource, installation }),
+        },
     }
 }
 

@@ -158,7 +158,7 @@ impl Endpoint {
 }
 
 impl RawIds<'_> {
-    /// Whether each is one whole segment of a path.
+    /// Whether each raw id is exactly one segment of a path: not empty, and without `/`.
     fn are_segments(self) -> bool {
         let is_segment = |text: &str| !text.is_empty() && !text.contains('/');
         match self {

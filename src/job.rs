@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::clock::Timestamp;
 use crate::ids::{InstallationId, ResourceId, sha256_hex};
 
-/// How many values `dueShard` has, so that sweeps share the index. Changing it strands the jobs that
-/// are due under the values that went.
+/// The number of values that `dueShard` has. Sweeps that run at once read them in random order, so that
+/// they mostly meet different jobs. A smaller number strands the jobs under the values that went.
 const SHARDS: u8 = 8;
 
 /// The shard of jobs that call Vercel, which gives a finalization 24 hours: it is swept first, so that

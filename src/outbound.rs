@@ -172,8 +172,8 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// A wait with full jitter, so that those who failed together do not come back together: from
-/// nothing up to `most`.
+/// A random wait between zero and `most` (full jitter), so that calls that failed at the same time are
+/// not retried at the same time.
 pub(crate) fn jitter(most: Duration) -> Duration {
     most.mul_f64(fastrand::f64())
 }

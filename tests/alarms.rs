@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures_util::future::join;
 use tokio::sync::Semaphore;
 
-use crate::dynamodb::Fault;
-use crate::log::Log;
-use crate::outside::Answer;
-use crate::waiting::until;
-use crate::world::World;
+use crate::support::dynamodb::Fault;
+use crate::support::log::Log;
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
+use crate::support::world::World;
 
 const HOUR: Duration = Duration::from_hours(1);
 

@@ -21,14 +21,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Interval;
 
-use crate::process::{DELETE_INSTALLATION, Recorded, free_port, record};
+use crate::support::process::{DELETE_INSTALLATION, Recorded, free_port, record};
+use crate::support::waiting::listens;
+use crate::support::world::{
+    CONFIGURATION, INSTALLATION, ISSUER, RESOURCE, World, http_client, serve, user,
+};
 use crate::vercel_platform::Broken;
-use crate::waiting::listens;
-use crate::world::{ISSUER, World, http_client, serve, user};
-
-const I1: &str = "/v1/installations/icfg_1";
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
-const C1: &str = "/v1/integrations/configuration/icfg_1";
 
 /// The length of a longest body.
 const BODY: usize = 64 * 1024;
@@ -63,7 +61,7 @@ impl OnPort {
     /// What an honest client is answered, within the 5 s that a body may take.
     async fn honest(&self) -> u16 {
         let token = self.world.token(&user("icfg_1"));
-        let asked = http_client().delete(format!("http://127.0.0.1:{}{I1}", self.port));
+        let asked = http_client().delete(format!("http://127.0.0.1:{}{INSTALLATION}", self.port));
         let answered =
             tokio::time::timeout(Duration::from_secs(4), asked.bearer_auth(token).send());
         answered.await.expect("it waits for nobody").unwrap().status().as_u16()
@@ -73,7 +71,7 @@ impl OnPort {
 /// The head of a request whose body has a longest length.
 fn head(token: &str) -> String {
     format!(
-        "DELETE {I1} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+        "DELETE {INSTALLATION} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
          content-length: {BODY}\r\n\r\n"
     )
 }
@@ -136,7 +134,8 @@ async fn half_open_connections_hold_up_nobody() {
     }
     // Whoever goes on after all is answered.
     let mut late = held.remove(60);
-    let rest_of_it = format!("ELETE {I1} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let rest_of_it =
+        format!("ELETE {INSTALLATION} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     late.write_all(rest_of_it.as_bytes()).await.unwrap();
     assert!(rest(late).await.starts_with("HTTP/1.1 403"));
 }
@@ -174,9 +173,9 @@ async fn a_body_that_trickles_is_given_up() {
         assert_eq!(body["error"]["message"], "the body did not arrive in full");
     };
     tokio::join!(
-        ask(Endpoint::DeleteResource, R1),
-        ask(Endpoint::DeleteInstallation, I1),
-        ask(Endpoint::DeleteConfiguration, C1),
+        ask(Endpoint::DeleteResource, RESOURCE),
+        ask(Endpoint::DeleteInstallation, INSTALLATION),
+        ask(Endpoint::DeleteConfiguration, CONFIGURATION),
     );
     assert!(world.is_live("icfg_1", "db_1").await);
 }
@@ -187,9 +186,9 @@ async fn a_strangers_body_is_not_read() {
     let world = World::new().await;
     let process = world.process().await;
     for (endpoint, path) in [
-        (Endpoint::DeleteResource, R1),
-        (Endpoint::DeleteInstallation, I1),
-        (Endpoint::DeleteConfiguration, C1),
+        (Endpoint::DeleteResource, RESOURCE),
+        (Endpoint::DeleteInstallation, INSTALLATION),
+        (Endpoint::DeleteConfiguration, CONFIGURATION),
     ] {
         for (why, token) in forged(&world) {
             let response = process.handle(endpoint, request(path, &token, Broken)).await;
@@ -257,11 +256,12 @@ async fn forged_tokens_keep_nobody_out() {
         let header = json!({ "alg": "RS256", "kid": format!("unknown-{number}") });
         ("of an unknown key", ISSUER.sign_with_header(&header, &claims))
     }));
-    assert_eq!(world.delete(R1).send().await.status, 204);
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     let calls = world.dynamodb.calls();
     for some in tokens.chunks(20) {
-        let attack = join_all(some.iter().map(|(_, token)| world.delete_as(R1, token).send()));
-        let (replies, honest) = tokio::join!(attack, world.delete(R1).send());
+        let attack =
+            join_all(some.iter().map(|(_, token)| world.delete_as(RESOURCE, token).send()));
+        let (replies, honest) = tokio::join!(attack, world.delete(RESOURCE).send());
         assert_eq!(honest.status, 204);
         for ((why, _), reply) in some.iter().zip(replies) {
             match reply.error() {

@@ -6,11 +6,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 use teardown::store::registry::RegisterError;
 
-use crate::dynamodb::Fault;
-use crate::world::{World, sized};
-
-const I1: &str = "/v1/installations/icfg_1";
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+use crate::support::dynamodb::Fault;
+use crate::support::world::{INSTALLATION, RESOURCE, World, sized};
 
 /// How many are sent at once. A slow DynamoDB has no time for so many: each waits for it for 8 s at
 /// most, and the last in the queue would be answered 503.
@@ -42,8 +39,8 @@ async fn equal_requests_have_one_effect() {
                 conflicts(&world);
             }
             let requests = (0..*AT_ONCE).map(|_| {
-                let call = world.delete(R1);
-                key.into_iter().fold(call, crate::world::Call::key).send()
+                let call = world.delete(RESOURCE);
+                key.into_iter().fold(call, crate::support::world::Call::key).send()
             });
             for reply in join_all(requests).await {
                 assert_eq!(reply.whole(), (204, json!(null)));
@@ -72,7 +69,7 @@ async fn different_requests_for_one_resource_have_one_effect() {
         if with_conflicts {
             conflicts(&world);
         }
-        let requests = (0..*AT_ONCE).map(|n| world.delete(R1).key(&format!("k{n}")).send());
+        let requests = (0..*AT_ONCE).map(|n| world.delete(RESOURCE).key(&format!("k{n}")).send());
         for reply in join_all(requests).await {
             assert_eq!(reply.whole(), (204, json!(null)));
         }
@@ -92,7 +89,8 @@ async fn one_key_deletes_one_resource() {
         if with_conflicts {
             conflicts(&world);
         }
-        let paths: Vec<_> = resources.iter().map(|id| format!("{I1}/resources/{id}")).collect();
+        let paths: Vec<_> =
+            resources.iter().map(|id| format!("{INSTALLATION}/resources/{id}")).collect();
         let replies = join_all(paths.iter().map(|path| world.delete(path).key("k1").send())).await;
         let done = replies.iter().filter(|reply| reply.status == 204).count();
         let reused =
@@ -113,7 +111,7 @@ async fn uninstalls_at_once_have_one_effect() {
                 conflicts(&world);
             }
             let key = |n: usize| if same_key { "k".to_owned() } else { format!("k{n}") };
-            let requests = (0..*AT_ONCE).map(|n| world.delete(I1).key(&key(n)).send());
+            let requests = (0..*AT_ONCE).map(|n| world.delete(INSTALLATION).key(&key(n)).send());
             for reply in join_all(requests).await {
                 assert_eq!(reply.whole(), (200, json!({ "finalized": false })));
             }
@@ -144,7 +142,7 @@ async fn a_registration_comes_before_the_uninstall_or_is_refused() {
             }));
             let body = json!({ "cascadeResourceDeletion": cascade });
             let (registered, uninstalled) =
-                tokio::join!(registrations, world.delete(I1).json(&body).send());
+                tokio::join!(registrations, world.delete(INSTALLATION).json(&body).send());
 
             let accepted = registered.iter().filter(|result| result.is_ok()).count();
             let refused = registered
@@ -177,7 +175,7 @@ async fn a_deletion_races_registrations_of_its_resource() {
         }
         let line = json!({ "resource": { "installationId": "icfg_1", "id": "db_1", "name": "x" } });
         let registrations = join_all((0..*AT_ONCE).map(|_| world.try_register(line.clone())));
-        let deletions = join_all((0..*AT_ONCE).map(|_| world.delete(R1).send()));
+        let deletions = join_all((0..*AT_ONCE).map(|_| world.delete(RESOURCE).send()));
         let (registered, deleted) = tokio::join!(registrations, deletions);
 
         for reply in deleted {
@@ -205,11 +203,11 @@ async fn deletions_race_the_uninstall() {
             conflicts(&world);
         }
         let delete = |id: &String| {
-            let call = world.delete(&format!("{I1}/resources/{id}")).key(id);
+            let call = world.delete(&format!("{INSTALLATION}/resources/{id}")).key(id);
             async { call.send().await }
         };
         let deletions = join_all(resources.iter().map(delete));
-        let (deleted, uninstalled) = tokio::join!(deletions, world.delete(I1).send());
+        let (deleted, uninstalled) = tokio::join!(deletions, world.delete(INSTALLATION).send());
         assert_eq!(uninstalled.whole(), (200, json!({ "finalized": false })));
         for reply in deleted {
             assert_eq!(reply.whole(), (204, json!(null)));

@@ -9,12 +9,12 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::outside::{Answer, Heard};
-use crate::waiting::until;
-use crate::world::{ACCOUNT, World, account, configuration, id, system};
+use crate::support::outside::{Answer, Heard};
+use crate::support::waiting::until;
+use crate::support::world::{
+    ACCOUNT, CONFIGURATION, INSTALLATION, World, account, configuration, id, system,
+};
 
-pub const C1: &str = "/v1/integrations/configuration/icfg_1";
-const I1: &str = "/v1/installations/icfg_1";
 pub const GONE: (u16, Value) = (204, Value::Null);
 pub const DAY: Duration = Duration::from_hours(24);
 
@@ -42,12 +42,12 @@ pub async fn is_gone(world: &World) -> bool {
 async fn both_sides_are_deleted() {
     let world = world().await;
 
-    let reply = world.delete(C1).key("k1").send().await;
+    let reply = world.delete(CONFIGURATION).key("k1").send().await;
 
     assert_eq!(reply.whole(), GONE);
     assert!(!reply.headers.contains_key("content-type"));
     let heard = Heard {
-        line: format!("DELETE {C1}?teamId=team_1"),
+        line: format!("DELETE {CONFIGURATION}?teamId=team_1"),
         authorization: "Bearer token-of-icfg_1".to_owned(),
     };
     assert_eq!(world.vercel.heard(), [heard]);
@@ -74,9 +74,12 @@ async fn both_sides_are_deleted() {
 #[tokio::test]
 async fn an_uninstall_after_it_is_final() {
     let world = world().await;
-    assert_eq!(world.delete(C1).send().await.whole(), GONE);
+    assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
     let before = world.all().await;
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": true }))
+    );
     assert_eq!(world.all().await, before);
 }
 
@@ -84,16 +87,16 @@ async fn an_uninstall_after_it_is_final() {
 #[tokio::test]
 async fn what_is_gone_is_gone() {
     let world = world().await;
-    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
     let before = world.items("icfg_1").await;
 
-    let replay = world.delete(C1).key("k1").send().await;
+    let replay = world.delete(CONFIGURATION).key("k1").send().await;
     assert_eq!((replay.whole(), replay.calls), (GONE, 1));
-    let again = world.delete(C1).send().await;
+    let again = world.delete(CONFIGURATION).send().await;
     assert_eq!((again.whole(), again.calls), (GONE, 1));
-    let keyed = world.delete(C1).key("k2").send().await;
+    let keyed = world.delete(CONFIGURATION).key("k2").send().await;
     assert_eq!((keyed.whole(), keyed.calls), (GONE, 2));
-    let replay = world.delete(C1).key("k2").send().await;
+    let replay = world.delete(CONFIGURATION).key("k2").send().await;
     assert_eq!((replay.whole(), replay.calls), (GONE, 1));
 
     assert_eq!(world.items("icfg_1").await, before);
@@ -104,7 +107,7 @@ async fn what_is_gone_is_gone() {
 #[tokio::test]
 async fn an_unknown_configuration_is_not_found() {
     let world = World::announcing().await;
-    for path in [C1.to_owned(), format!("{C1}?teamId=team_1")] {
+    for path in [CONFIGURATION.to_owned(), format!("{CONFIGURATION}?teamId=team_1")] {
         let reply = world.delete(&path).key("k1").send().await;
         insta::allow_duplicates! {
             insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"404 {"error":{"code":"not_found","message":"there is no such configuration"}}"#);
@@ -124,7 +127,7 @@ async fn the_team_is_compared() {
     for query in
         ["teamId=team_2", "slug=other", "teamId=team_1&slug=other", "teamId=", "slug=MY-TEAM"]
     {
-        let reply = world.delete(&format!("{C1}?{query}")).key("k1").send().await;
+        let reply = world.delete(&format!("{CONFIGURATION}?{query}")).key("k1").send().await;
         insta::allow_duplicates! {
             insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"403 {"error":{"code":"forbidden","message":"teamId and slug do not stand for this installation's team","user":{"message":"You do not have access to this team."}}}"#);
         }
@@ -133,12 +136,12 @@ async fn the_team_is_compared() {
     assert_eq!(none_stored.send().await.error(), (403, "forbidden"));
     for (query, name) in [("teamId=team_1&teamId=team_1", "teamId"), ("slug=x&id=1&slug=y", "slug")]
     {
-        let reply = world.delete(&format!("{C1}?{query}")).send().await;
+        let reply = world.delete(&format!("{CONFIGURATION}?{query}")).send().await;
         let message = format!("the query parameter `{name}` is repeated");
         assert_eq!((reply.error(), reply.message()), ((400, "bad_request"), message.as_str()));
     }
     assert_eq!(world.all().await, before);
-    let right = world.delete(&format!("{C1}?teamId=team_1&slug=my%2Dteam&id=x&id=y"));
+    let right = world.delete(&format!("{CONFIGURATION}?teamId=team_1&slug=my%2Dteam&id=x&id=y"));
     assert_eq!(right.send().await.whole(), GONE);
 }
 
@@ -147,16 +150,22 @@ async fn the_team_is_compared() {
 async fn callers_are_held_to_the_same_rules() {
     let world = world().await;
     let before = world.all().await;
-    let mut reader = crate::world::user("icfg_1");
+    let mut reader = crate::support::world::user("icfg_1");
     reader["user_role"] = json!("USER");
     for claims in [reader, system("icfg_2"), account("acc_other")] {
-        let reply = world.delete_as(C1, &world.token(&claims)).key("k1").send().await;
+        let reply = world.delete_as(CONFIGURATION, &world.token(&claims)).key("k1").send().await;
         assert_eq!(reply.error(), (403, "forbidden"), "{claims}");
     }
     let unknown = world.delete_as(&configuration("icfg_x"), &world.token(&account(ACCOUNT)));
     assert_eq!(unknown.send().await.error(), (403, "forbidden"), "it learns nothing");
-    assert_eq!(world.delete_as(C1, "nobody's").send().await.error(), (403, "invalid_token"));
-    assert_eq!(world.request("GET", C1).send().await.error(), (405, "method_not_allowed"));
+    assert_eq!(
+        world.delete_as(CONFIGURATION, "nobody's").send().await.error(),
+        (403, "invalid_token")
+    );
+    assert_eq!(
+        world.request("GET", CONFIGURATION).send().await.error(),
+        (405, "method_not_allowed")
+    );
     let token = world.token(&system("a b"));
     let bad = world.delete_as("/v1/integrations/configuration/a%20b", &token).send().await;
     assert_eq!(bad.error(), (400, "bad_request"));
@@ -164,9 +173,12 @@ async fn callers_are_held_to_the_same_rules() {
     assert!(world.vercel.heard().is_empty());
 
     let own = world.token(&account(ACCOUNT));
-    assert_eq!(world.delete_as(C1, &own).key("k1").send().await.whole(), GONE);
+    assert_eq!(world.delete_as(CONFIGURATION, &own).key("k1").send().await.whole(), GONE);
     let other = world.token(&account("acc_other"));
-    assert_eq!(world.delete_as(C1, &other).key("k1").send().await.error(), (403, "forbidden"));
+    assert_eq!(
+        world.delete_as(CONFIGURATION, &other).key("k1").send().await.error(),
+        (403, "forbidden")
+    );
 }
 
 /// E3: no access token is stored: our side alone.
@@ -174,7 +186,7 @@ async fn callers_are_held_to_the_same_rules() {
 async fn without_a_token_our_side_is_all_there_is() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
-    let reply = world.delete(C1).key("k1").send().await;
+    let reply = world.delete(CONFIGURATION).key("k1").send().await;
     assert_eq!((reply.whole(), reply.calls), (GONE, 2));
     assert!(world.vercel.heard().is_empty());
     world.sweep_all().await;
@@ -187,9 +199,12 @@ async fn without_a_token_our_side_is_all_there_is() {
 #[tokio::test]
 async fn after_finalization_our_side_is_all_there_is() {
     let world = world().await;
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": true }))
+    );
     world.sweep_all().await;
-    let reply = world.delete(C1).send().await;
+    let reply = world.delete(CONFIGURATION).send().await;
     assert_eq!((reply.whole(), world.vercel.heard().len()), (GONE, 0));
     let keys = ["#installation", "receipt#configuration", "receipt#installation"];
     assert_eq!(world.sort_keys("icfg_1").await, keys, "a receipt each");
@@ -204,11 +219,14 @@ async fn open_invoices_stand_in_the_way() {
     for uninstalled in [false, true] {
         if uninstalled {
             world.vercel.lasting(Answer::Status(500));
-            assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": false })));
+            assert_eq!(
+                world.delete(INSTALLATION).send().await.whole(),
+                (200, json!({ "finalized": false }))
+            );
             world.clock.advance(DAY.checked_sub(Duration::from_mins(1)).unwrap());
         }
         let before = world.all().await;
-        let reply = world.delete(C1).key("k1").send().await;
+        let reply = world.delete(CONFIGURATION).key("k1").send().await;
         assert_eq!(reply.error(), (409, "invoices_open"));
         assert_eq!(reply.message(), "the installation's invoices are not settled");
         assert!(reply.body["error"]["user"]["message"].is_string());
@@ -217,7 +235,7 @@ async fn open_invoices_stand_in_the_way() {
     assert!(world.vercel.heard().is_empty());
     world.clock.advance(Duration::from_mins(2));
     world.vercel.lasting(Answer::Honest);
-    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
     assert!(is_gone(&world).await);
     let keys = world.sort_keys("icfg_1").await;
     assert!(!keys.contains(&"work#finalize".to_owned()), "{keys:?}");
@@ -229,9 +247,9 @@ async fn open_invoices_stand_in_the_way() {
 async fn settled_invoices_stand_in_no_ones_way() {
     let world = world().await;
     world.reopen("icfg_1").await;
-    assert_eq!(world.delete(I1).send().await.status, 200);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     world.store.settle_invoices(&id("icfg_1")).await.unwrap();
-    assert_eq!(world.delete(C1).send().await.whole(), GONE);
+    assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
     assert!(is_gone(&world).await);
     world.sweep_all().await;
     assert_eq!(world.vercel.heard().len(), 1, "no finalization is called");
@@ -242,13 +260,13 @@ async fn settled_invoices_stand_in_no_ones_way() {
 #[tokio::test]
 async fn a_key_stands_for_one_request() {
     let world = world().await;
-    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
-    let other = world.delete(&format!("{C1}?teamId=team_1")).key("k1").send().await;
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
+    let other = world.delete(&format!("{CONFIGURATION}?teamId=team_1")).key("k1").send().await;
     assert_eq!(other.error(), (409, "idempotency_key_reused"));
-    let uninstall = world.delete(I1).key("k1").send().await;
+    let uninstall = world.delete(INSTALLATION).key("k1").send().await;
     assert_eq!(uninstall.whole(), (200, json!({ "finalized": true })));
     world.clock.advance(7 * DAY);
-    let later = world.delete(&format!("{C1}?teamId=team_1")).key("k1").send().await;
+    let later = world.delete(&format!("{CONFIGURATION}?teamId=team_1")).key("k1").send().await;
     assert_eq!(later.whole(), GONE, "after 7 days a key is forgotten");
 }
 
@@ -261,10 +279,10 @@ async fn many_at_once_have_one_effect() {
         let gate = Arc::new(Semaphore::new(0));
         world.vercel.script([Answer::gated(&gate, 204)]);
         let key = |n: usize| if same_key { "k".to_owned() } else { format!("k{n}") };
-        let first = world.delete(C1).key(&key(0)).send();
+        let first = world.delete(CONFIGURATION).key(&key(0)).send();
         let others = async {
             until(|| !world.vercel.heard().is_empty()).await;
-            let others = (1..64).map(|n| world.delete(C1).key(&key(n)).send());
+            let others = (1..64).map(|n| world.delete(CONFIGURATION).key(&key(n)).send());
             let others = join_all(others).await;
             gate.add_permits(1);
             others
@@ -278,7 +296,8 @@ async fn many_at_once_have_one_effect() {
             assert!(reply.body["error"]["user"]["message"].is_string());
         }
         assert_eq!(world.vercel.heard().len(), 1);
-        let again = join_all((0..64).map(|n| world.delete(C1).key(&key(n)).send())).await;
+        let again =
+            join_all((0..64).map(|n| world.delete(CONFIGURATION).key(&key(n)).send())).await;
         assert!(again.iter().all(|reply| reply.whole() == GONE));
         let outcomes = if same_key { 1 } else { 64 };
         assert_eq!(world.all().await.len(), 1 + outcomes);
@@ -292,11 +311,11 @@ async fn who_lost_the_lease_changes_nothing() {
         let world = world().await;
         let gate = Arc::new(Semaphore::new(0));
         world.vercel.script([Answer::gated(&gate, late)]);
-        let first = world.delete(C1).key("k1").send();
+        let first = world.delete(CONFIGURATION).key("k1").send();
         let second = async {
             until(|| !world.vercel.heard().is_empty()).await;
             world.clock.advance(Duration::from_secs(31));
-            let second = world.delete(C1).key("k2").send().await;
+            let second = world.delete(CONFIGURATION).key("k2").send().await;
             let table = world.all().await;
             gate.add_permits(1);
             (second, table)
@@ -317,10 +336,10 @@ async fn who_lost_the_lease_changes_nothing() {
 async fn what_is_registered_meanwhile_goes_with_it() {
     let world = world().await;
     world.vercel.script([Answer::Status(500), Answer::Status(500), Answer::Status(500)]);
-    assert_eq!(world.delete(C1).send().await.status, 503);
+    assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
     world.register(json!({ "resource": { "installationId": "icfg_1", "id": "db_3" } })).await;
-    assert_eq!(world.delete(&format!("{I1}/resources/db_1")).send().await.status, 204);
-    assert_eq!(world.delete(C1).send().await.whole(), GONE);
+    assert_eq!(world.delete(&format!("{INSTALLATION}/resources/db_1")).send().await.status, 204);
+    assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
     world.sweep_all().await;
     let announced: BTreeMap<_, _> = world.provider.ids();
     assert_eq!(announced.len(), 4, "three resources and the installation: {announced:?}");

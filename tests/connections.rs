@@ -14,12 +14,10 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::dynamodb::Fault;
-use crate::process::{DELETE_RESOURCE, Variables, free_port, start};
-use crate::wire::{empty, listen};
-use crate::world::{World, http_client, serve, user};
-
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+use crate::support::dynamodb::Fault;
+use crate::support::process::{DELETE_RESOURCE, Variables, free_port, start};
+use crate::support::wire::{empty, listen};
+use crate::support::world::{RESOURCE, World, http_client, serve, user};
 
 /// A way to DynamoDB whose connections can go silent, without an end and without an error, while new
 /// ones work: as after a freeze, a node's failure, or the loss of a NAT's state.
@@ -76,7 +74,7 @@ async fn a_pool_of_dead_connections_costs_one_time_out() {
     let client = local_client(&tunnel.url).await.unwrap();
     let store = Store::new(client, &world.config, world.clock.clone());
     let app = App::with_store(&world.config, store, world.clock.clone());
-    let url = format!("{}{R1}", serve(server::endpoints(app)).await);
+    let url = format!("{}{RESOURCE}", serve(server::endpoints(app)).await);
     let token = world.token(&user("icfg_1"));
     let ask = async || {
         let answer = http_client().delete(&url).bearer_auth(&token).send().await.unwrap();
@@ -101,7 +99,7 @@ async fn cause(world: &World, variables: &[(&'static str, &str)]) -> String {
     let mut function = start(DELETE_RESOURCE, environment);
     function.line();
     let token = world.token(&user("icfg_1"));
-    let url = format!("http://127.0.0.1:{port}{R1}");
+    let url = format!("http://127.0.0.1:{port}{RESOURCE}");
     let answer = http_client().delete(url).bearer_auth(token).send().await.unwrap();
     assert_eq!(answer.status(), 503);
     let log = function.end();

@@ -11,13 +11,11 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 use teardown::Endpoint;
 
-use crate::outside::Answer;
-use crate::steps::Moment;
-use crate::world::{CRON_SECRET, World, id, user};
+use crate::support::outside::Answer;
+use crate::support::steps::Moment;
+use crate::support::world::{CRON_SECRET, INSTALLATION, RESOURCE, World, id, user};
 
-const I1: &str = "/v1/installations/icfg_1";
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
-const C1: &str = "/v1/integrations/configuration/icfg_1?slug=my-team";
+const CONFIGURATION: &str = "/v1/integrations/configuration/icfg_1?slug=my-team";
 
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,19 +86,19 @@ impl Operation {
             },
             Self::DeleteConfigurationLate => {
                 world.reopen("icfg_1").await;
-                assert_eq!(world.delete(I1).send().await.status, 200);
+                assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
                 world.remove("installation#icfg_1", "work#announce#installation").await;
                 world.clock.advance(Duration::from_hours(25));
             }
             Self::SweepUninstall => {
                 world.reopen("icfg_1").await;
-                assert_eq!(world.delete(I1).send().await.status, 200);
+                assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
                 world.store.settle_invoices(&id("icfg_1")).await.unwrap();
             }
             Self::SweepConfiguration => {
                 let answers = [Answer::EffectThenReset, Answer::Status(500), Answer::Status(500)];
                 world.vercel.script(answers);
-                assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
+                assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
                 world.clock.advance(Duration::from_secs(16));
             }
         }
@@ -110,13 +108,13 @@ impl Operation {
     /// The endpoint and the path of the request; none where it is a sweep.
     fn request(self) -> Option<(Endpoint, &'static str)> {
         match self {
-            Self::DeleteResource | Self::FollowUp => Some((Endpoint::DeleteResource, R1)),
+            Self::DeleteResource | Self::FollowUp => Some((Endpoint::DeleteResource, RESOURCE)),
             Self::DeleteUnknownResource => {
                 Some((Endpoint::DeleteResource, "/v1/installations/icfg_1/resources/db_never"))
             }
-            Self::DeleteInstallation { .. } => Some((Endpoint::DeleteInstallation, I1)),
+            Self::DeleteInstallation { .. } => Some((Endpoint::DeleteInstallation, INSTALLATION)),
             Self::DeleteConfiguration { .. } | Self::DeleteConfigurationLate => {
-                Some((Endpoint::DeleteConfiguration, C1))
+                Some((Endpoint::DeleteConfiguration, CONFIGURATION))
             }
             Self::SweepUninstall | Self::SweepConfiguration => None,
         }

@@ -7,10 +7,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::dynamodb::Signer;
-use crate::process::{DELETE_RESOURCE, Function, free_port, start};
-use crate::sts::{Answer, HOUR, Sts};
-use crate::world::{Reply, World, http_client, user};
+use crate::support::dynamodb::Signer;
+use crate::support::process::{DELETE_RESOURCE, Function, free_port, start};
+use crate::support::sts::{Answer, HOUR, Sts};
+use crate::support::world::{Reply, World, http_client, user};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/teardown";
 

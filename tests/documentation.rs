@@ -191,8 +191,10 @@ fn the_coverage_page_has_the_tests_of_each_rule() {
         let module = path.to_str().unwrap().trim_start_matches("tests/").replace('/', "::");
         let module = module.replace("src::", "teardown::");
         for (name, doc) in tests(&read(path.with_extension("rs"))) {
+            let (_, sentence) = doc.split_once(": ").unwrap_or_default();
             for rule in numbers(&doc) {
-                proofs.entry(rule).or_default().insert(format!("`{module}::{name}`"));
+                let proof = format!("`{module}::{name}`: {sentence}");
+                proofs.entry(rule).or_default().insert(proof);
             }
         }
     }

@@ -6,16 +6,13 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::dynamodb::Fault;
-use crate::world::World;
-
-const I1: &str = "/v1/installations/icfg_1";
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+use crate::support::dynamodb::Fault;
+use crate::support::world::{INSTALLATION, RESOURCE, World};
 
 /// What can be deleted: every kind of transaction.
 const PATHS: [&str; 5] = [
-    R1,
-    I1,
+    RESOURCE,
+    INSTALLATION,
     "/v1/installations/icfg_1/resources/db_never",
     "/v1/installations/icfg_x/resources/db_1",
     "/v1/installations/icfg_x",
@@ -71,7 +68,7 @@ async fn a_fault_at_any_write_is_overcome() {
 async fn a_conflict_keeps_the_connection() {
     let world = world().await;
     world.dynamodb.script([Fault::Conflict; 5]);
-    let reply = world.delete(R1).key("k1").send().await;
+    let reply = world.delete(RESOURCE).key("k1").send().await;
     assert_eq!((reply.status, reply.calls, world.dynamodb.connections()), (204, 6, 1));
 }
 
@@ -103,8 +100,10 @@ async fn a_lasting_fault_is_503_and_deletes_nothing() {
         let world = world().await;
         let before = world.all().await;
         world.dynamodb.lasting(fault);
-        let (resource, installation) =
-            tokio::join!(world.delete(R1).key("k1").send(), world.delete(I1).key("k2").send());
+        let (resource, installation) = tokio::join!(
+            world.delete(RESOURCE).key("k1").send(),
+            world.delete(INSTALLATION).key("k2").send()
+        );
         for reply in [resource, installation] {
             assert_eq!(reply.error(), (503, "store_unavailable"), "{fault:?}");
             assert_eq!(reply.headers["retry-after"], "2");
@@ -112,8 +111,8 @@ async fn a_lasting_fault_is_503_and_deletes_nothing() {
         }
         assert_eq!(world.all().await, before, "{fault:?}");
         world.dynamodb.lasting(Fault::None);
-        assert_eq!(world.delete(R1).key("k1").send().await.status, 204);
-        assert_eq!(world.delete(I1).key("k2").send().await.status, 200);
+        assert_eq!(world.delete(RESOURCE).key("k1").send().await.status, 204);
+        assert_eq!(world.delete(INSTALLATION).key("k2").send().await.status, 200);
     }))
     .await;
 }
@@ -125,7 +124,8 @@ async fn a_retry_finds_what_a_lost_answer_did() {
     join_all([Some("k1"), None].map(async |key| {
         let world = world().await;
         world.dynamodb.lasting(Fault::ResetAfter);
-        let call = || key.into_iter().fold(world.delete(R1), crate::world::Call::key);
+        let call =
+            || key.into_iter().fold(world.delete(RESOURCE), crate::support::world::Call::key);
         assert_eq!(call().send().await.error(), (503, "store_unavailable"));
         let table = world.all().await;
         assert!(!world.is_live("icfg_1", "db_1").await);
@@ -143,7 +143,7 @@ async fn a_retry_finds_what_a_lost_answer_did() {
 #[tokio::test]
 async fn a_missing_table_is_an_internal_error() {
     let world = World::with(&[("TABLE_NAME", "another")]).await;
-    let reply = world.delete(R1).send().await;
+    let reply = world.delete(RESOURCE).send().await;
     assert_eq!(
         reply.whole(),
         (500, json!({ "error": { "code": "internal_error", "message": "internal error" } }))

@@ -8,11 +8,10 @@ use teardown::app::SweepTime;
 use teardown::store::operations::Settled;
 use tokio::sync::Semaphore;
 
-use crate::outside::Answer;
-use crate::waiting::until;
-use crate::world::{World, id};
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
+use crate::support::world::{INSTALLATION, World, id};
 
-const I1: &str = "/v1/installations/icfg_1";
 const FINALIZE: &str = "POST /v1/installations/icfg_1/billing/finalize";
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -21,7 +20,10 @@ async fn world() -> World {
     let world = World::new().await;
     world.install_whole("icfg_1", &[]).await;
     world.reopen("icfg_1").await;
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": false })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": false }))
+    );
     world.sweep_all().await;
     assert!(world.vercel.heard().is_empty());
     world
@@ -62,7 +64,10 @@ async fn settling_says_what_it_did() {
     // What an active installation owes was written by somebody else, and is in nobody's way.
     world.put(json!({ "pk": "installation#icfg_1", "sk": "work#finalize" })).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": true }))
+    );
 }
 
 /// G3: never settled, it is finalized when 24 h less the margin have passed, and not before.
@@ -123,7 +128,10 @@ async fn other_answers_are_tried_again() {
 async fn without_a_token_there_is_no_call() {
     let world = World::new().await;
     world.install("icfg_1", &[]).await;
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": false })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": false }))
+    );
     world.sweep_all().await;
     world.clock.advance(22 * HOUR);
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
@@ -183,7 +191,7 @@ async fn who_lost_the_lease_ends_nothing() {
 /// G3: invoices that are settled at the very moment of an uninstall make its finalization due.
 #[tokio::test]
 async fn settling_sees_an_uninstall_in_between() {
-    let world = crate::world::World::new().await;
+    let world = crate::support::world::World::new().await;
     let store = world.proxied().await;
     let gates: Vec<_> =
         (0..3).map(|_| std::sync::Arc::new(tokio::sync::Semaphore::new(0))).collect();
@@ -200,7 +208,7 @@ async fn settling_sees_an_uninstall_in_between() {
         assert_eq!(world.delete("/v1/installations/icfg_1").send().await.status, 200);
         gates[2].add_permits(1);
     };
-    let id = crate::world::id("icfg_1");
+    let id = crate::support::world::id("icfg_1");
     let (settled, ()) = futures_util::future::join(store.settle_invoices(&id), uninstall).await;
     assert_eq!(settled.unwrap(), Some(Settled::Due));
 }

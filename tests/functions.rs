@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::outside::PROVIDER_SECRET;
-use crate::process::{
+use crate::support::outside::PROVIDER_SECRET;
+use crate::support::process::{
     DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP, Variables,
     free_port, run, run_into, start, start_into,
 };
-use crate::world::{CRON_SECRET, INTEGRATION, World, serve, user};
+use crate::support::world::{CRON_SECRET, INTEGRATION, World, serve, user};
 
 fn owned(variables: &[(&'static str, &str)]) -> Variables {
     variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
@@ -112,7 +112,7 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
         StatusCode::NOT_FOUND
     }));
     let keys = keys.await;
-    let http = crate::world::http_client();
+    let http = crate::support::world::http_client();
     for (binary, path, other, status) in [
         (
             DELETE_RESOURCE,
@@ -208,7 +208,8 @@ async fn the_log_has_the_cause_of_a_fault() {
     function.line();
     let url = format!("http://127.0.0.1:{port}/v1/installations/icfg_1/resources/db_1");
     let token = world.token(&user("icfg_1"));
-    let answer = crate::world::http_client().delete(url).bearer_auth(token).send().await.unwrap();
+    let answer =
+        crate::support::world::http_client().delete(url).bearer_auth(token).send().await.unwrap();
     assert_eq!(answer.status(), 500);
     assert!(!answer.text().await.unwrap().contains("NotFound"));
     let log: Value = serde_json::from_str(&function.end()).unwrap();
@@ -228,7 +229,7 @@ async fn what_is_owed_is_carried_out_by_binaries() {
         function.line();
         function
     };
-    let http = crate::world::http_client();
+    let http = crate::support::world::http_client();
 
     let function = start(DELETE_CONFIGURATION, ports[0]);
     let url = format!("http://127.0.0.1:{}/v1/integrations/configuration/icfg_1", ports[0]);

@@ -21,7 +21,7 @@ use self::order::{Event, Search};
 use self::plan::{Billing, By, Installed, Op, Plan};
 use self::run::{History, bring_to_the_end, play};
 use self::spec::{ANSWERS, Part, State};
-use crate::world::{World, sized};
+use crate::support::world::{World, sized};
 
 /// How many there are where nobody says.
 const HISTORIES: usize = 160;

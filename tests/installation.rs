@@ -1,13 +1,12 @@
 //! Delete Installation (D) and its idempotency (F).
 
-use serde_json::json;
+use serde_json::{Value, json};
 use teardown::store::registry::RegisterError;
 
-use crate::world::{ACCOUNT, World, account};
+use crate::support::world::{ACCOUNT, INSTALLATION, World, account};
 
-const I1: &str = "/v1/installations/icfg_1";
-const FINALIZED: fn() -> (u16, serde_json::Value) = || (200, json!({ "finalized": true }));
-const NOT_FINALIZED: fn() -> (u16, serde_json::Value) = || (200, json!({ "finalized": false }));
+const FINALIZED: fn() -> (u16, Value) = || (200, json!({ "finalized": true }));
+const NOT_FINALIZED: fn() -> (u16, Value) = || (200, json!({ "finalized": false }));
 
 /// D1, D2, D6, C3, G5: settled: one call, finalized, nothing is live any more, the token is erased.
 #[tokio::test]
@@ -20,7 +19,12 @@ async fn a_settled_installation_is_finalized_in_one_call() {
         } }))
         .await;
 
-    let reply = world.delete(I1).key("k1").json(&json!({ "reason": "too \"dear\"" })).send().await;
+    let reply = world
+        .delete(INSTALLATION)
+        .key("k1")
+        .json(&json!({ "reason": "too \"dear\"" }))
+        .send()
+        .await;
 
     assert_eq!((reply.whole(), reply.calls), (FINALIZED(), 1));
     assert_eq!(reply.headers["content-type"], "application/json");
@@ -36,22 +40,51 @@ async fn a_settled_installation_is_finalized_in_one_call() {
             "work#purge"
         ]
     );
-    let tombstone = &items["#installation"];
-    let at = tombstone["deletedAt"].as_u64().unwrap();
+    let at = items["#installation"]["deletedAt"].as_u64().unwrap();
     let by = json!({ "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN" });
-    assert_eq!((&tombstone["state"], &tombstone["finalized"]), (&json!("deleting"), &json!(true)));
-    assert_eq!((&tombstone["reason"], &tombstone["deletedBy"]), (&json!("too \"dear\""), &by));
-    assert!(tombstone.get("expiresAt").is_none(), "it is never revived");
-    assert_eq!(items["receipt#installation"]["expiresAt"], at + 90 * 24 * 3600);
-    let receipt = &items["receipt#installation"];
-    assert_eq!((&receipt["deletedAt"], &receipt["deletedBy"]), (&json!(at), &by));
-    assert_eq!(receipt["reason"], "too \"dear\"");
-    assert_eq!(receipt["keySha256"].as_str().unwrap().len(), 64);
-    assert_eq!(items["work#announce#installation"]["reason"], "too \"dear\"");
+    let id = &items["work#announce#installation"]["webhookId"];
+    assert!(id.as_str().unwrap().starts_with("msg_"));
+    let whole = |item: Value, what: Value| {
+        let common = json!({
+            "pk": "installation#icfg_1", "deletedAt": at, "deletedBy": by, "reason": "too \"dear\"",
+        });
+        let parts = [item, what, common].map(|part| part.as_object().unwrap().clone());
+        parts.into_iter().flatten().collect::<Value>()
+    };
+    let job = json!({
+        "installationId": "icfg_1", "attempts": 0, "fence": at * 1000, "dueAt": at,
+    });
+    // Without `expiresAt`: it is never revived.
+    let tombstone = json!({
+        "accountId": ACCOUNT, "billing": "settled", "resources": 2, "updatedAt": at,
+        "state": "deleting", "finalized": true,
+    });
+    let receipt = json!({
+        "expiresAt": at + 90 * 24 * 3600,
+        // SHA-256 of "k1".
+        "keySha256": "6ab9f1eb8f7d3388f4f9d586f66e99fd54080df2c446f0e58668b09c08a16dd0",
+    });
+    let announcement = json!({
+        "sk": "work#announce#installation", "kind": "announce", "webhookId": id, "dueShard": "7",
+    });
+    let purge = json!({ "sk": "work#purge", "kind": "purge", "dueShard": "6" });
+    for (sort_key, expected) in [
+        ("#installation", whole(tombstone, json!({ "sk": "#installation" }))),
+        ("receipt#installation", whole(receipt, json!({ "sk": "receipt#installation" }))),
+        ("work#announce#installation", whole(announcement, job.clone())),
+        ("work#purge", whole(purge, job)),
+    ] {
+        assert_eq!(items[sort_key], expected);
+    }
     for resource in ["db_1", "db_2"] {
         assert!(!world.is_live("icfg_1", resource).await);
     }
-    let replay = world.delete(I1).key("k1").json(&json!({ "reason": "too \"dear\"" })).send().await;
+    let replay = world
+        .delete(INSTALLATION)
+        .key("k1")
+        .json(&json!({ "reason": "too \"dear\"" }))
+        .send()
+        .await;
     assert_eq!((replay.whole(), replay.calls), (FINALIZED(), 1));
 }
 
@@ -66,7 +99,7 @@ async fn an_open_installation_is_not_finalized() {
         } }))
         .await;
 
-    let reply = world.delete(I1).key("k1").send().await;
+    let reply = world.delete(INSTALLATION).key("k1").send().await;
 
     assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
     let items = world.items("icfg_1").await;
@@ -77,7 +110,7 @@ async fn an_open_installation_is_not_finalized() {
     let at = items["#installation"]["deletedAt"].as_u64().unwrap();
     assert_eq!(items["work#finalize"]["dueAt"], at + 24 * 3600 - 30 * 60);
     assert_eq!(items["work#purge"]["dueAt"], at);
-    let replay = world.delete(I1).key("k1").send().await;
+    let replay = world.delete(INSTALLATION).key("k1").send().await;
     assert_eq!((replay.whole(), replay.calls), (NOT_FINALIZED(), 1));
 }
 
@@ -86,7 +119,7 @@ async fn an_open_installation_is_not_finalized() {
 async fn nothing_is_added_to_a_deleted_installation() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
-    assert_eq!(world.delete(I1).send().await.whole(), NOT_FINALIZED());
+    assert_eq!(world.delete(INSTALLATION).send().await.whole(), NOT_FINALIZED());
     let before = world.all().await;
 
     for line in [
@@ -111,17 +144,17 @@ async fn without_cascade_live_resources_remain() {
     let keep = json!({ "cascadeResourceDeletion": false });
     let before = world.all().await;
 
-    let reply = world.delete(I1).key("k1").json(&keep).send().await;
+    let reply = world.delete(INSTALLATION).key("k1").json(&keep).send().await;
 
     assert_eq!(reply.calls, 1);
     insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"409 {"error":{"code":"resources_remain","message":"the installation still has live resources: 2","user":{"message":"This installation still has resources. Delete them first."}}}"#);
     assert_eq!(world.all().await, before);
 
     for resource in ["db_1", "db_2"] {
-        let path = format!("{I1}/resources/{resource}");
+        let path = format!("{INSTALLATION}/resources/{resource}");
         assert_eq!(world.delete(&path).send().await.status, 204);
     }
-    let reply = world.delete(I1).key("k1").json(&keep).send().await;
+    let reply = world.delete(INSTALLATION).key("k1").json(&keep).send().await;
     assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
 }
 
@@ -132,7 +165,7 @@ async fn without_cascade_a_settled_installation_keeps_its_resources() {
     world.install("icfg_1", &["db_1"]).await;
     world.settle("icfg_1").await;
     let keep = json!({ "cascadeResourceDeletion": false });
-    let reply = world.delete(I1).json(&keep).send().await;
+    let reply = world.delete(INSTALLATION).json(&keep).send().await;
     assert_eq!((reply.error(), reply.calls), ((409, "resources_remain"), 1));
     assert!(world.is_live("icfg_1", "db_1").await);
 }
@@ -144,7 +177,7 @@ async fn a_provisioning_resource_does_not_hold_up_an_uninstall() {
     world.install("icfg_1", &[]).await;
     let line = json!({ "installationId": "icfg_1", "id": "db_1", "status": "provisioning" });
     world.register(json!({ "resource": line })).await;
-    assert_eq!(world.delete(I1).send().await.whole(), NOT_FINALIZED());
+    assert_eq!(world.delete(INSTALLATION).send().await.whole(), NOT_FINALIZED());
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
@@ -153,7 +186,8 @@ async fn a_provisioning_resource_does_not_hold_up_an_uninstall() {
 async fn an_unknown_installation_gets_a_tombstone() {
     let world = World::announcing().await;
 
-    let reply = world.delete(I1).key("k1").json(&json!({ "reason": "gone" })).send().await;
+    let reply =
+        world.delete(INSTALLATION).key("k1").json(&json!({ "reason": "gone" })).send().await;
 
     assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
     let items = world.items("icfg_1").await;
@@ -179,14 +213,15 @@ async fn an_unknown_installation_gets_a_tombstone() {
 async fn a_second_uninstall_tells_the_present_state() {
     let world = World::announcing().await;
     world.install("icfg_1", &[]).await;
-    assert_eq!(world.delete(I1).send().await.whole(), NOT_FINALIZED());
+    assert_eq!(world.delete(INSTALLATION).send().await.whole(), NOT_FINALIZED());
     let before = world.items("icfg_1").await;
 
-    let again = world.delete(I1).send().await;
+    let again = world.delete(INSTALLATION).send().await;
     assert_eq!((again.whole(), again.calls), (NOT_FINALIZED(), 1));
-    let keyed = world.delete(I1).key("k2").send().await;
+    let keyed = world.delete(INSTALLATION).key("k2").send().await;
     assert_eq!((keyed.whole(), keyed.calls), (NOT_FINALIZED(), 2));
-    let other = world.delete(I1).json(&json!({ "cascadeResourceDeletion": false })).send().await;
+    let other =
+        world.delete(INSTALLATION).json(&json!({ "cascadeResourceDeletion": false })).send().await;
     assert_eq!(other.whole(), NOT_FINALIZED(), "no resource is live any more");
     assert_eq!(world.items("icfg_1").await, before);
 
@@ -194,8 +229,8 @@ async fn a_second_uninstall_tells_the_present_state() {
     tombstone["finalized"] = json!(true);
     tombstone.as_object_mut().unwrap().remove("deletedBy");
     world.put(tombstone).await;
-    assert_eq!(world.delete(I1).send().await.whole(), FINALIZED());
-    let replay = world.delete(I1).key("k2").send().await;
+    assert_eq!(world.delete(INSTALLATION).send().await.whole(), FINALIZED());
+    let replay = world.delete(INSTALLATION).key("k2").send().await;
     assert_eq!(replay.whole(), NOT_FINALIZED(), "the first answer (F1)");
 }
 
@@ -204,13 +239,13 @@ async fn a_second_uninstall_tells_the_present_state() {
 async fn requests_are_the_same_when_their_values_are() {
     let world = World::new().await;
     world.install("icfg_1", &[]).await;
-    let first = world.delete(I1).key("k1").json(&json!({ "reason": "x" })).send().await;
+    let first = world.delete(INSTALLATION).key("k1").json(&json!({ "reason": "x" })).send().await;
     assert_eq!(first.whole(), NOT_FINALIZED());
     for same in [
         json!({ "reason": "x", "cascadeResourceDeletion": true }),
         json!({ "cascadeResourceDeletion": null, "surprise": 1, "reason": "x" }),
     ] {
-        let reply = world.delete(I1).key("k1").json(&same).send().await;
+        let reply = world.delete(INSTALLATION).key("k1").json(&same).send().await;
         assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 1), "{same}");
     }
     for other in [
@@ -220,7 +255,7 @@ async fn requests_are_the_same_when_their_values_are() {
         json!({ "reason": "y" }),
         json!({ "reason": "x", "cascadeResourceDeletion": false }),
     ] {
-        let reply = world.delete(I1).key("k1").json(&other).send().await;
+        let reply = world.delete(INSTALLATION).key("k1").json(&other).send().await;
         assert_eq!(reply.error(), (409, "idempotency_key_reused"), "{other}");
     }
 }
@@ -234,17 +269,19 @@ async fn an_accounts_token_uninstalls_its_own_installations() {
     let other = world.token(&account("acc_other"));
     let before = world.all().await;
 
-    let refused = world.delete_as(I1, &other).send().await;
+    let refused = world.delete_as(INSTALLATION, &other).send().await;
     let unknown = world.delete_as("/v1/installations/icfg_x", &own).key("k1").send().await;
     assert_eq!(refused.error(), (403, "forbidden"));
     assert_eq!(refused.whole(), unknown.whole());
     assert_eq!(world.all().await, before);
 
-    let reply = world.delete_as(I1, &own).key("k1").send().await;
+    let reply = world.delete_as(INSTALLATION, &own).key("k1").send().await;
     assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
-    let replay = world.delete_as(I1, &own).key("k1").send().await;
+    let replay = world.delete_as(INSTALLATION, &own).key("k1").send().await;
     assert_eq!((replay.whole(), replay.calls), (NOT_FINALIZED(), 1));
-    for late in [world.delete_as(I1, &other), world.delete_as(I1, &other).key("k1")] {
+    for late in
+        [world.delete_as(INSTALLATION, &other), world.delete_as(INSTALLATION, &other).key("k1")]
+    {
         assert_eq!(late.send().await.whole(), refused.whole());
     }
 }
@@ -254,9 +291,9 @@ async fn an_accounts_token_uninstalls_its_own_installations() {
 #[tokio::test]
 async fn an_unknown_installations_account_is_its_tokens() {
     let world = World::new().await;
-    assert_eq!(world.delete(I1).send().await.whole(), NOT_FINALIZED());
+    assert_eq!(world.delete(INSTALLATION).send().await.whole(), NOT_FINALIZED());
     let own = world.token(&account(ACCOUNT));
-    assert_eq!(world.delete_as(I1, &own).send().await.whole(), NOT_FINALIZED());
+    assert_eq!(world.delete_as(INSTALLATION, &own).send().await.whole(), NOT_FINALIZED());
     let other = world.token(&account("acc_other"));
-    assert_eq!(world.delete_as(I1, &other).send().await.error(), (403, "forbidden"));
+    assert_eq!(world.delete_as(INSTALLATION, &other).send().await.error(), (403, "forbidden"));
 }

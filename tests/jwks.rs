@@ -15,10 +15,8 @@ use serde_json::{Value, json};
 use teardown_cli::issuer::Issuer;
 use tokio::sync::watch;
 
-use crate::waiting::{until, within};
-use crate::world::{ISSUER, Reply, World, serve, user};
-
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+use crate::support::waiting::{until, within};
+use crate::support::world::{ISSUER, RESOURCE, Reply, World, serve, user};
 
 /// What the server of the keys does.
 #[derive(Clone)]
@@ -134,11 +132,11 @@ fn good() -> Mode {
 }
 
 async fn ask(world: &World) -> Reply {
-    world.delete(R1).send().await
+    world.delete(RESOURCE).send().await
 }
 
 async fn ask_as(world: &World, issuer: &Issuer) -> Reply {
-    world.delete_as(R1, &issuer.sign(&world.timed(&user("icfg_1")))).send().await
+    world.delete_as(RESOURCE, &issuer.sign(&world.timed(&user("icfg_1")))).send().await
 }
 
 fn retry_after(reply: &Reply) -> u64 {
@@ -225,7 +223,7 @@ async fn a_thousand_forged_key_ids_cost_one_fetch() {
         })
         .collect();
     for tokens in forged.chunks(100) {
-        let asked = tokens.iter().map(|token| world.delete_as(R1, token).send());
+        let asked = tokens.iter().map(|token| world.delete_as(RESOURCE, token).send());
         let (replies, honest) = tokio::join!(join_all(asked), ask(&world));
         assert_eq!(honest.status, 204);
         for reply in replies {
@@ -355,7 +353,7 @@ async fn a_bad_answer_is_no_answer() {
             &json!({ "alg": "RS256", "kid": "other" }),
             &warm.timed(&user("icfg_1")),
         );
-        let reply = warm.delete_as(R1, &stranger).send().await;
+        let reply = warm.delete_as(RESOURCE, &stranger).send().await;
         assert!((1..=30).contains(&retry_after(&reply)), "not looked up, so not unknown");
         assert_eq!(ask(&warm).await.status, 204);
     }

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::process::{DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP};
-use crate::world::{ACCOUNT, CRON_SECRET, World, user};
+use crate::support::process::{
+    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP,
+};
+use crate::support::world::{ACCOUNT, CRON_SECRET, World, user};
 
 /// A request in an event.
 type Event = fn(&str, &str, &str) -> Value;

@@ -1,51 +1,58 @@
 //! The tests: HTTP in, HTTP and the table out, against the embedded DynamoDB, or the one that
 //! `TEST_DYNAMODB` names, and a local issuer.
 //!
-//! Each test that proves a requirement of `docs/contract.md` names it.
+//! Each test that proves a requirement of `docs/contract.md` names it; `docs/coverage.md` lists them.
 #![expect(unreachable_pub, reason = "a test binary has no API")]
 #![expect(clippy::similar_names, reason = "a reply and its replay are alike")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod alarms;
+/// What tests stand in.
+mod support;
+
+// A: who may delete.
 mod attack;
-mod concurrency;
+mod jwks;
+mod tokens;
+mod vectors;
+
+// B: what a request looks like.
+mod fuzz;
+mod requests;
+
+// C, D: Delete Resource and Delete Installation.
+mod installation;
+mod registration;
+mod resource;
+mod writing_the_table;
+
+// E: Delete Configuration.
 mod configuration;
+mod saga;
+mod unreached;
+mod vercel_answers;
+
+// F: idempotency, many at once, faults, crashes.
+mod concurrency;
 mod connections;
 mod crash;
-mod credentials;
-mod documentation;
-mod dynamodb;
 mod faults;
-mod finalization;
-mod functions;
-mod fuzz;
-mod gate;
 mod histories;
-mod installation;
-mod jwks;
-mod lambda;
-mod log;
-mod model;
-mod outside;
-mod process;
 mod protocol;
+
+// G: jobs.
+mod alarms;
+mod finalization;
 mod provider;
 mod purge;
-mod registration;
-mod requests;
-mod resource;
-mod saga;
-mod secrets;
-mod steps;
-mod sts;
 mod sweep;
-mod tokens;
-mod tool;
-mod unreached;
-mod vectors;
-mod vercel_answers;
+
+// S: start and hosts.
+mod credentials;
+mod functions;
+mod lambda;
+mod secrets;
 mod vercel_platform;
-mod waiting;
-mod wire;
-mod world;
-mod writing_the_table;
+
+// The tool, and the pages.
+mod documentation;
+mod tool;

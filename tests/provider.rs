@@ -8,18 +8,17 @@ use teardown::app::SweepTime;
 use teardown::store::registry::RegisterError;
 use tokio::sync::Semaphore;
 
-use crate::outside::Answer;
-use crate::waiting::until;
-use crate::world::{ACCOUNT, World, system};
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
+use crate::support::world::{ACCOUNT, RESOURCE, World, system};
 
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
 const WORK: &str = "work#announce#resource#db_1";
 
 /// A world with an announcement due: that of `db_1`.
 async fn world() -> World {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
-    assert_eq!(world.delete(R1).send().await.status, 204);
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     world
 }
 
@@ -209,7 +208,7 @@ async fn another_deletion_has_another_id() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
     world.install("icfg_1", &["db_1"]).await;
     for _ in 0..2 {
-        assert_eq!(world.delete(R1).send().await.status, 204);
+        assert_eq!(world.delete(RESOURCE).send().await.status, 204);
         world.sweep_all().await;
         world.clock.advance(Duration::from_hours(2));
         world.register(json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } })).await;
@@ -224,7 +223,7 @@ async fn another_deletion_has_another_id() {
 async fn a_late_announcement_ends_no_other() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
     world.install("icfg_1", &["db_1"]).await;
-    assert_eq!(world.delete(R1).send().await.status, 204);
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     let gate = Arc::new(Semaphore::new(0));
     world.provider.script([Answer::gated(&gate, 200)]);
     let process = world.process().await;
@@ -235,7 +234,7 @@ async fn a_late_announcement_ends_no_other() {
         assert_eq!(world.sweep().await, [1, 1, 0, 0]);
         world.clock.advance(Duration::from_hours(2));
         world.register(json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } })).await;
-        assert_eq!(world.delete(R1).send().await.status, 204);
+        assert_eq!(world.delete(RESOURCE).send().await.status, 204);
         // Taken as often as the other was when the late one had it.
         world.provider.script([Answer::Status(503)]);
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
@@ -256,7 +255,7 @@ async fn a_late_announcement_ends_no_other() {
 async fn an_announcement_outlives_its_receipt() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
     world.install("icfg_1", &["db_1"]).await;
-    assert_eq!(world.delete(R1).send().await.status, 204);
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     world.provider.script([Answer::Status(500)]);
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     world.clock.advance(Duration::from_hours(2));
@@ -265,14 +264,14 @@ async fn an_announcement_outlives_its_receipt() {
     let refused = world.try_register(again.clone()).await;
     assert!(matches!(refused, Err(RegisterError::ResourceUnannounced)), "{refused:?}");
     let owed = world.items("icfg_1").await[WORK].clone();
-    assert_eq!(world.delete(R1).send().await.status, 204, "nothing is there, and no receipt");
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204, "nothing is there, and no receipt");
     assert_eq!(world.items("icfg_1").await[WORK], owed);
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     assert!(world.provider.ids().values().all(|ids| ids.len() == 1), "one deletion, one id");
 
     world.clock.advance(Duration::from_hours(2));
     world.register(again).await;
-    assert_eq!(world.delete(R1).send().await.status, 204);
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     world.sweep_all().await;
     assert!(world.provider.ids().values().all(|ids| ids.len() == 2), "another deletion");
 }

@@ -6,11 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 use teardown::app::SweepTime;
 
-use crate::outside::Answer;
-use crate::steps::Moment;
-use crate::world::{World, id};
-
-const I1: &str = "/v1/installations/icfg_1";
+use crate::support::outside::Answer;
+use crate::support::steps::Moment;
+use crate::support::world::{INSTALLATION, World, id};
 
 /// D6, G2, G3: settled: purged, it is finalized: tombstone and receipt stay for as long as receipts
 /// do, counted from the deletion; each resource is announced like a deleted one.
@@ -18,9 +16,9 @@ const I1: &str = "/v1/installations/icfg_1";
 async fn a_settled_installation_is_purged() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "36h")]).await;
     world.install_whole("icfg_1", &["db_1", "db_2"]).await;
-    assert_eq!(world.delete(&format!("{I1}/resources/db_1")).send().await.status, 204);
+    assert_eq!(world.delete(&format!("{INSTALLATION}/resources/db_1")).send().await.status, 204);
     let reason = json!({ "reason": "moved away" });
-    let reply = world.delete(I1).json(&reason).send().await;
+    let reply = world.delete(INSTALLATION).json(&reason).send().await;
     assert_eq!(reply.whole(), (200, json!({ "finalized": true })));
     let at = world.items("icfg_1").await["#installation"]["deletedAt"].as_u64().unwrap();
     world.clock.advance(Duration::from_hours(1));
@@ -44,8 +42,11 @@ async fn a_settled_installation_is_purged() {
         assert_eq!(data["by"]["userId"], "user_1");
     }
     assert!(world.vercel.heard().is_empty(), "after `finalized: true` there is no call");
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
-    assert_eq!(world.delete(&format!("{I1}/resources/db_2")).send().await.status, 204);
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": true }))
+    );
+    assert_eq!(world.delete(&format!("{INSTALLATION}/resources/db_2")).send().await.status, 204);
     assert_eq!(world.items("icfg_1").await, items);
 }
 
@@ -56,7 +57,10 @@ async fn an_open_installation_is_purged_before_it_is_finalized() {
     let world = World::announcing().await;
     world.install_whole("icfg_1", &["db_1"]).await;
     world.reopen("icfg_1").await;
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": false })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": false }))
+    );
     world.provider.lasting(Answer::Status(500));
     world.sweep_all().await;
     let items = world.items("icfg_1").await;
@@ -82,7 +86,10 @@ async fn an_open_installation_is_purged_before_it_is_finalized() {
     assert!(!items.contains_key("#token") && !items.contains_key("work#finalize"));
     assert_eq!(items["#installation"]["state"], "finalized");
     assert!(items["#installation"]["expiresAt"].is_u64());
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": true }))
+    );
 }
 
 /// G3: a finalization does not wait for the purge.
@@ -91,7 +98,7 @@ async fn an_installation_may_be_finalized_before_it_is_purged() {
     let world = World::new().await;
     world.install_whole("icfg_1", &["db_1"]).await;
     world.reopen("icfg_1").await;
-    assert_eq!(world.delete(I1).send().await.status, 200);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     world.remove("installation#icfg_1", "work#purge").await;
     world.clock.advance(Duration::from_hours(23));
     world.sweep_all().await;
@@ -115,7 +122,10 @@ async fn an_installation_may_be_finalized_before_it_is_purged() {
 #[tokio::test]
 async fn an_unknown_installation_is_finalized_without_a_call() {
     let world = World::new().await;
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": false })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": false }))
+    );
     world.sweep_all().await;
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "purged");
     world.clock.advance(Duration::from_hours(22));
@@ -124,7 +134,10 @@ async fn an_unknown_installation_is_finalized_without_a_call() {
     assert_eq!(items.keys().collect::<Vec<_>>(), ["#installation", "receipt#installation"]);
     assert_eq!(items["#installation"]["state"], "finalized");
     assert!(world.vercel.heard().is_empty());
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": true }))
+    );
 }
 
 /// F5, G2, G4: 10,000 resources are purged by sweeps that are killed after 100 calls each, and go on
@@ -136,7 +149,7 @@ async fn ten_thousand_resources_are_purged_by_repeated_sweeps() {
     let resource =
         |n: usize| json!({ "pk": "installation#icfg_1", "sk": format!("resource#db_{n}") });
     world.put_all((0..10_000).map(resource).collect()).await;
-    assert_eq!(world.delete(I1).send().await.status, 200);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     let (mut killed, mut left) = (0, 10_000);
     loop {
         world.steps.kill_at(100, Moment::Before);
@@ -173,7 +186,7 @@ async fn every_purged_resource_is_announced_once() {
     let resource =
         |n: usize| json!({ "pk": "installation#icfg_1", "sk": format!("resource#db_{n}") });
     world.put_all((0..230).map(resource).collect()).await;
-    assert_eq!(world.delete(I1).send().await.status, 200);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     let (left, right) = tokio::join!(world.sweep(), world.sweep());
     assert!(left[1] + right[1] > 0);
     world.sweep_all().await;

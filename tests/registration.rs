@@ -3,7 +3,7 @@
 use serde_json::json;
 use teardown::store::registry::RegisterError;
 
-use crate::world::{ACCOUNT, World};
+use crate::support::world::{ACCOUNT, World};
 
 /// D1, D4, D6: an installation is open and counts from nothing, and its token is an item alone.
 #[tokio::test]
@@ -57,7 +57,8 @@ async fn a_state_that_nobody_knows_is_not_taken_for_deleted() {
         ] {
             for key in [None, Some("k1")] {
                 let call = world.delete(path);
-                let reply = key.into_iter().fold(call, crate::world::Call::key).send().await;
+                let reply =
+                    key.into_iter().fold(call, crate::support::world::Call::key).send().await;
                 assert_eq!(reply.error(), (500, "internal_error"), "{path}");
             }
         }
@@ -68,7 +69,8 @@ async fn a_state_that_nobody_knows_is_not_taken_for_deleted() {
             let refused = world.try_register(line).await.unwrap_err();
             assert!(matches!(refused, RegisterError::Store(_)), "{refused:?}");
         }
-        let settled = world.proxied().await.settle_invoices(&crate::world::id("icfg_1")).await;
+        let settled =
+            world.proxied().await.settle_invoices(&crate::support::world::id("icfg_1")).await;
         assert!(settled.is_err(), "{settled:?}");
         assert_eq!(world.all().await, before);
         assert!(world.vercel.heard().is_empty());

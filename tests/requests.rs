@@ -4,10 +4,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::world::{World, user};
-
-const I1: &str = "/v1/installations/icfg_1";
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+use crate::support::world::{INSTALLATION, RESOURCE, World, user};
 
 /// Sends a request as it stands there, and gives the answer's status.
 async fn raw(world: &World, request: &str) -> u16 {
@@ -25,11 +22,11 @@ async fn half_of_a_surrogate_pair_is_read() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     let body = r#"{"reason":"we move \ud83d","\udfff":"\ud83d"}"#;
-    let reply = world.delete(I1).key("k1").body(body).send().await;
+    let reply = world.delete(INSTALLATION).key("k1").body(body).send().await;
     assert_eq!(reply.whole(), (200, json!({ "finalized": false })));
     let receipt = &world.items("icfg_1").await["receipt#installation"];
     assert_eq!(receipt["reason"], "we move \u{fffd}");
-    assert_eq!(world.delete(I1).key("k1").body(body).send().await.whole(), reply.whole());
+    assert_eq!(world.delete(INSTALLATION).key("k1").body(body).send().await.whole(), reply.whole());
 }
 
 /// B1: other methods and other paths, with and without a token.
@@ -38,7 +35,7 @@ async fn other_methods_and_paths() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     let token = world.token(&user("icfg_1"));
-    for path in [I1, R1] {
+    for path in [INSTALLATION, RESOURCE] {
         for method in ["GET", "POST", "PUT", "PATCH", "OPTIONS", "delete", "PURGE"] {
             let reply = world.request(method, path).send().await;
             assert_eq!(reply.error(), (405, "method_not_allowed"), "{method}");
@@ -69,7 +66,7 @@ async fn ids_come_from_the_path_alone() {
     for id in ["icfg_1", "icfg_2"] {
         world.install(id, &["db_1", "db_2"]).await;
     }
-    let forged = format!("{R1}?installationId=icfg_2&resourceId=db_2&resourceId=db_2");
+    let forged = format!("{RESOURCE}?installationId=icfg_2&resourceId=db_2&resourceId=db_2");
     assert_eq!(world.delete(&forged).send().await.status, 204);
     assert!(!world.is_live("icfg_1", "db_1").await);
     for (installation, resource) in [("icfg_1", "db_2"), ("icfg_2", "db_1"), ("icfg_2", "db_2")] {
@@ -97,7 +94,7 @@ async fn ids_come_from_the_path_alone() {
     }
     assert!(!world.is_live("icfg_1", "db_2").await);
     let longest = "x".repeat(255);
-    let path = |id: &str| format!("{I1}/resources/{id}");
+    let path = |id: &str| format!("{INSTALLATION}/resources/{id}");
     assert_eq!(world.delete(&path(&longest)).send().await.status, 204);
     let reply = world.delete(&path(&format!("{longest}x"))).send().await;
     assert_eq!(reply.error(), (400, "bad_request"));
@@ -109,13 +106,13 @@ async fn bodies_are_bounded() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1", "db_2"]).await;
     let limit = 64 * 1024;
-    for path in [I1, R1] {
+    for path in [INSTALLATION, RESOURCE] {
         let reply = world.delete(path).body(vec![b' '; limit + 1]).send().await;
         assert_eq!((reply.error(), reply.calls), ((413, "payload_too_large"), 0), "{path}");
     }
     let token = world.token(&user("icfg_1"));
     let chunked = format!(
-        "DELETE {I1} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+        "DELETE {INSTALLATION} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
          transfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
         limit + 1,
         " ".repeat(limit + 1)
@@ -123,9 +120,9 @@ async fn bodies_are_bounded() {
     assert_eq!(raw(&world, &chunked).await, 413);
     assert!(world.is_live("icfg_1", "db_1").await);
 
-    assert_eq!(world.delete(R1).body("no JSON").send().await.status, 204, "it is not read");
+    assert_eq!(world.delete(RESOURCE).body("no JSON").send().await.status, 204, "it is not read");
     let reason = "x".repeat(limit - r#"{"reason":""}"#.len());
-    let reply = world.delete(I1).json(&json!({ "reason": reason })).send().await;
+    let reply = world.delete(INSTALLATION).json(&json!({ "reason": reason })).send().await;
     assert_eq!(reply.status, 200, "64 KiB and no byte more");
     assert_eq!(world.items("icfg_1").await["receipt#installation"]["reason"], reason);
 }
@@ -145,12 +142,12 @@ async fn a_wrong_body_is_named() {
         ),
         (r#"{"reason":"x","reason":null}"#, "the body's field `reason` is repeated"),
     ] {
-        let reply = world.delete(I1).body(body).send().await;
+        let reply = world.delete(INSTALLATION).body(body).send().await;
         assert_eq!((reply.error(), reply.message()), ((400, "bad_request"), message));
         assert_eq!(reply.calls, 0);
     }
     assert!(world.is_live("icfg_1", "db_1").await);
-    assert_eq!(world.delete(I1).body("{}").send().await.status, 200);
+    assert_eq!(world.delete(INSTALLATION).body("{}").send().await.status, 200);
 }
 
 /// B4: a key is 1 to 255 visible ASCII characters, sent once.
@@ -160,11 +157,11 @@ async fn a_key_is_visible_ascii_and_sent_once() {
     world.install("icfg_1", &["db_1"]).await;
     let long = "k".repeat(256);
     for call in [
-        world.delete(R1).key(""),
-        world.delete(R1).key("a b"),
-        world.delete(R1).key("schlüssel"),
-        world.delete(R1).key(&long),
-        world.delete(R1).key("k1").key("k1"),
+        world.delete(RESOURCE).key(""),
+        world.delete(RESOURCE).key("a b"),
+        world.delete(RESOURCE).key("schlüssel"),
+        world.delete(RESOURCE).key(&long),
+        world.delete(RESOURCE).key("k1").key("k1"),
     ] {
         let reply = call.send().await;
         assert_eq!((reply.error(), reply.calls), ((400, "bad_request"), 0));
@@ -173,14 +170,14 @@ async fn a_key_is_visible_ascii_and_sent_once() {
             "Idempotency-Key is 1 to 255 visible ASCII characters, sent once"
         );
     }
-    assert_eq!(world.delete(R1).key(&long[1..]).send().await.status, 204);
+    assert_eq!(world.delete(RESOURCE).key(&long[1..]).send().await.status, 204);
 }
 
 /// B5: an error's body, whole.
 #[tokio::test]
 async fn an_error_is_json() {
     let world = World::new().await;
-    let reply = world.request("DELETE", R1).send().await;
+    let reply = world.request("DELETE", RESOURCE).send().await;
     insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"403 {"error":{"code":"invalid_token","message":"exactly one `Authorization: Bearer <token>` header is required"}}"#);
     assert_eq!(reply.headers["content-type"], "application/json");
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use teardown::store::registry::RegisterError;
 
-use crate::dynamodb::Fault;
-use crate::world::{ACCOUNT, World, account, system};
+use crate::support::dynamodb::Fault;
+use crate::support::world::{ACCOUNT, RESOURCE, World, account, system};
 
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
 const NOTHING: (u16, serde_json::Value) = (204, serde_json::Value::Null);
 
 /// C1, C3, G5: a first deletion is one call, and leaves a receipt and what it owes.
@@ -18,7 +17,7 @@ async fn a_live_resource_is_deleted_in_one_call() {
     world.install("icfg_1", &["db_1", "db_2"]).await;
     let at = world.clock.timestamp().as_secs();
 
-    let reply = world.delete(R1).key("k1").send().await;
+    let reply = world.delete(RESOURCE).key("k1").send().await;
 
     assert_eq!((reply.whole(), reply.calls), (NOTHING, 1));
     assert!(!reply.headers.contains_key("content-type"));
@@ -45,12 +44,17 @@ async fn a_live_resource_is_deleted_in_one_call() {
             "keySha256": "6ab9f1eb8f7d3388f4f9d586f66e99fd54080df2c446f0e58668b09c08a16dd0",
         })
     );
-    let work = &items["work#announce#resource#db_1"];
-    assert_eq!(work["dueAt"], deleted_at);
-    assert_eq!((&work["kind"], &work["attempts"]), (&json!("announce"), &json!(0)));
-    assert_eq!(work["deletedBy"], receipt["deletedBy"]);
-    assert!(work["webhookId"].as_str().unwrap().starts_with("msg_"));
-    assert!(work["dueShard"].is_string());
+    let job = &items["work#announce#resource#db_1"];
+    assert!(job["webhookId"].as_str().unwrap().starts_with("msg_"));
+    assert_eq!(
+        *job,
+        json!({
+            "pk": "installation#icfg_1", "sk": "work#announce#resource#db_1",
+            "kind": "announce", "installationId": "icfg_1", "webhookId": job["webhookId"],
+            "deletedAt": deleted_at, "deletedBy": receipt["deletedBy"],
+            "attempts": 0, "fence": deleted_at * 1000, "dueAt": deleted_at, "dueShard": "5",
+        })
+    );
 }
 
 /// G1: without a provider's address nothing is announced.
@@ -58,7 +62,7 @@ async fn a_live_resource_is_deleted_in_one_call() {
 async fn without_a_provider_nothing_is_owed() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
-    assert_eq!(world.delete(R1).send().await.whole(), NOTHING);
+    assert_eq!(world.delete(RESOURCE).send().await.whole(), NOTHING);
     assert_eq!(world.sort_keys("icfg_1").await, ["#installation", "receipt#resource#db_1"]);
     assert_eq!(world.all().await.len(), 1, "no outcome is recorded without a key");
 }
@@ -68,10 +72,10 @@ async fn without_a_provider_nothing_is_owed() {
 async fn a_replay_returns_the_first_answer() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
-    assert_eq!(world.delete(R1).key("k1").send().await.whole(), NOTHING);
+    assert_eq!(world.delete(RESOURCE).key("k1").send().await.whole(), NOTHING);
     let before = world.all().await;
 
-    let replay = world.delete(R1).key("k1").send().await;
+    let replay = world.delete(RESOURCE).key("k1").send().await;
 
     assert_eq!((replay.whole(), replay.calls), (NOTHING, 1));
     assert_eq!(world.all().await, before);
@@ -82,14 +86,14 @@ async fn a_replay_returns_the_first_answer() {
 async fn a_second_deletion_is_answered_alike() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
-    assert_eq!(world.delete(R1).send().await.whole(), NOTHING);
+    assert_eq!(world.delete(RESOURCE).send().await.whole(), NOTHING);
     let before = world.items("icfg_1").await;
 
-    let without_key = world.delete(R1).send().await;
+    let without_key = world.delete(RESOURCE).send().await;
     assert_eq!((without_key.whole(), without_key.calls), (NOTHING, 1));
-    let with_key = world.delete(R1).key("k2").send().await;
+    let with_key = world.delete(RESOURCE).key("k2").send().await;
     assert_eq!((with_key.whole(), with_key.calls), (NOTHING, 2), "its outcome is recorded (F1)");
-    let replay = world.delete(R1).key("k2").send().await;
+    let replay = world.delete(RESOURCE).key("k2").send().await;
     assert_eq!((replay.whole(), replay.calls), (NOTHING, 1));
     assert_eq!(world.items("icfg_1").await, before);
 }
@@ -100,7 +104,7 @@ async fn a_resource_that_was_never_known_gets_a_receipt() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_2"]).await;
 
-    let reply = world.delete(R1).send().await;
+    let reply = world.delete(RESOURCE).send().await;
 
     assert_eq!((reply.whole(), reply.calls), (NOTHING, 2));
     assert_eq!(
@@ -108,7 +112,7 @@ async fn a_resource_that_was_never_known_gets_a_receipt() {
         ["#installation", "receipt#resource#db_1", "resource#db_2", "work#announce#resource#db_1"]
     );
     assert_eq!(world.items("icfg_1").await["#installation"]["resources"], 1);
-    let again = world.delete(R1).send().await;
+    let again = world.delete(RESOURCE).send().await;
     assert_eq!((again.whole(), again.calls), (NOTHING, 1));
 }
 
@@ -120,14 +124,14 @@ async fn a_resource_of_an_unknown_installation_gets_a_receipt() {
         .put(json!({ "pk": "installation#icfg_1", "sk": "resource#db_1", "status": "ready" }))
         .await;
 
-    let reply = world.delete(R1).key("k1").send().await;
+    let reply = world.delete(RESOURCE).key("k1").send().await;
 
     assert_eq!((reply.whole(), reply.calls), (NOTHING, 2));
     assert_eq!(
         world.sort_keys("icfg_1").await,
         ["receipt#resource#db_1", "work#announce#resource#db_1"]
     );
-    let again = world.delete(R1).send().await;
+    let again = world.delete(RESOURCE).send().await;
     assert_eq!((again.whole(), again.calls), (NOTHING, 1));
 }
 
@@ -160,14 +164,14 @@ async fn a_provisioning_resource_is_busy() {
     world.register(line("provisioning")).await;
     let before = world.all().await;
 
-    let reply = world.delete(R1).key("k1").send().await;
+    let reply = world.delete(RESOURCE).key("k1").send().await;
 
     assert_eq!(reply.calls, 2, "whether its installation is there is looked up");
     insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"409 {"error":{"code":"resource_busy","message":"the resource is still being provisioned","user":{"message":"This resource is still being set up. Try again when it is ready."}}}"#);
     assert_eq!(world.all().await, before);
 
     world.register(line("ready")).await;
-    assert_eq!(world.delete(R1).key("k1").send().await.whole(), NOTHING);
+    assert_eq!(world.delete(RESOURCE).key("k1").send().await.whole(), NOTHING);
 }
 
 /// C4: a deleted id is not registered again while its receipt stands, whatever the TTL does.
@@ -176,7 +180,7 @@ async fn a_deleted_id_is_not_registered_again_while_its_receipt_stands() {
     let world = World::with(&[("RECEIPT_RETENTION", "36h")]).await;
     world.install("icfg_1", &["db_1"]).await;
     let line = json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } });
-    assert_eq!(world.delete(R1).send().await.whole(), NOTHING);
+    assert_eq!(world.delete(RESOURCE).send().await.whole(), NOTHING);
 
     world.clock.advance(Duration::from_hours(36) - Duration::from_secs(5));
     let refused = world.try_register(line.clone()).await;
@@ -185,7 +189,7 @@ async fn a_deleted_id_is_not_registered_again_while_its_receipt_stands() {
     world.clock.advance(Duration::from_secs(5));
     world.register(line).await;
     assert_eq!(world.items("icfg_1").await["#installation"]["resources"], 1);
-    let reply = world.delete(R1).send().await;
+    let reply = world.delete(RESOURCE).send().await;
     assert_eq!((reply.whole(), reply.calls), (NOTHING, 1), "an expired receipt is overwritten");
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
@@ -195,10 +199,10 @@ async fn a_deleted_id_is_not_registered_again_while_its_receipt_stands() {
 async fn a_live_resource_beside_its_receipt_is_deleted() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
-    assert_eq!(world.delete(R1).send().await.whole(), NOTHING);
+    assert_eq!(world.delete(RESOURCE).send().await.whole(), NOTHING);
     world.put(json!({ "pk": "installation#icfg_1", "sk": "resource#db_1" })).await;
 
-    let reply = world.delete(R1).send().await;
+    let reply = world.delete(RESOURCE).send().await;
 
     assert_eq!((reply.whole(), reply.calls), (NOTHING, 2));
     assert!(!world.is_live("icfg_1", "db_1").await);
@@ -212,7 +216,7 @@ async fn a_key_stands_for_one_request() {
     for id in ["icfg_1", "icfg_2"] {
         world.install(id, &["db_1", "db_2"]).await;
     }
-    assert_eq!(world.delete(R1).key("k1").send().await.whole(), NOTHING);
+    assert_eq!(world.delete(RESOURCE).key("k1").send().await.whole(), NOTHING);
     let before = world.all().await;
 
     let reused = world.delete("/v1/installations/icfg_1/resources/db_2").key("k1").send().await;
@@ -236,7 +240,7 @@ async fn an_outcome_is_kept_for_7_days() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1", "db_2"]).await;
     let other = "/v1/installations/icfg_1/resources/db_2";
-    assert_eq!(world.delete(R1).key("k1").send().await.whole(), NOTHING);
+    assert_eq!(world.delete(RESOURCE).key("k1").send().await.whole(), NOTHING);
 
     world.clock.advance(Duration::from_hours(7 * 24) - Duration::from_secs(5));
     assert_eq!(world.delete(other).key("k1").send().await.error(), (409, "idempotency_key_reused"));
@@ -256,17 +260,17 @@ async fn an_accounts_token_deletes_in_its_own_installations() {
     let other = world.token(&account("acc_other"));
     let before = world.all().await;
 
-    let refused = world.delete_as(R1, &other).key("k1").send().await;
+    let refused = world.delete_as(RESOURCE, &other).key("k1").send().await;
     let unknown = world.delete_as("/v1/installations/icfg_x/resources/db_1", &own).send().await;
     assert_eq!(refused.error(), (403, "forbidden"));
     assert_eq!(refused.whole(), unknown.whole(), "stored or not, the answer is the same");
     assert_eq!(world.all().await, before);
 
-    let reply = world.delete_as(R1, &own).key("k1").send().await;
+    let reply = world.delete_as(RESOURCE, &own).key("k1").send().await;
     assert_eq!((reply.whole(), reply.calls), (NOTHING, 1));
-    let replay = world.delete_as(R1, &own).key("k1").send().await;
+    let replay = world.delete_as(RESOURCE, &own).key("k1").send().await;
     assert_eq!((replay.whole(), replay.calls), (NOTHING, 1));
-    let replay = world.delete_as(R1, &other).key("k1").send().await;
+    let replay = world.delete_as(RESOURCE, &other).key("k1").send().await;
     assert_eq!(replay.whole(), refused.whole(), "not even a replay");
     let by = &world.items("icfg_1").await["receipt#resource#db_1"]["deletedBy"];
     assert_eq!(*by, json!({ "kind": "system", "accountId": ACCOUNT }));
@@ -281,12 +285,15 @@ async fn a_recorded_outcome_is_no_way_around_the_account() {
     let mut claims = system("icfg_1");
     claims["account_id"] = json!("acc_other");
     let moved = world.token(&claims);
-    assert_eq!(world.delete_as(R1, &moved).key("k1").send().await.whole(), NOTHING);
+    assert_eq!(world.delete_as(RESOURCE, &moved).key("k1").send().await.whole(), NOTHING);
 
     let other = world.token(&account("acc_other"));
-    assert_eq!(world.delete_as(R1, &other).key("k1").send().await.error(), (403, "forbidden"));
+    assert_eq!(
+        world.delete_as(RESOURCE, &other).key("k1").send().await.error(),
+        (403, "forbidden")
+    );
     let own = world.token(&account(ACCOUNT));
-    let replay = world.delete_as(R1, &own).key("k1").send().await;
+    let replay = world.delete_as(RESOURCE, &own).key("k1").send().await;
     assert_eq!((replay.whole(), replay.calls), (NOTHING, 2), "the account has to be looked up");
     let unknown =
         world.delete_as("/v1/installations/icfg_x/resources/r", &own).key("k").send().await;
@@ -301,7 +308,7 @@ async fn the_account_is_compared_whatever_dynamodb_tells() {
     world.install("icfg_1", &["db_1"]).await;
     let line = json!({ "installationId": "icfg_1", "id": "db_2", "status": "provisioning" });
     world.register(json!({ "resource": line })).await;
-    assert_eq!(world.delete(R1).send().await.whole(), NOTHING);
+    assert_eq!(world.delete(RESOURCE).send().await.whole(), NOTHING);
     let before = world.all().await;
     let own = world.token(&account(ACCOUNT));
     let other = world.token(&account("acc_other"));
@@ -309,7 +316,7 @@ async fn the_account_is_compared_whatever_dynamodb_tells() {
     let never = "/v1/installations/icfg_1/resources/db_3";
     world.dynamodb.lasting(Fault::InstallationHidden);
 
-    for path in [R1, busy, never, "/v1/installations/icfg_1"] {
+    for path in [RESOURCE, busy, never, "/v1/installations/icfg_1"] {
         assert_eq!(
             world.delete_as(path, &other).send().await.error(),
             (403, "forbidden"),
@@ -321,10 +328,13 @@ async fn the_account_is_compared_whatever_dynamodb_tells() {
     assert_eq!(world.all().await, before);
     assert_eq!(world.delete_as(busy, &own).send().await.error(), (409, "resource_busy"));
     for key in ["k1", "k2"] {
-        assert_eq!(world.delete_as(R1, &own).key(key).send().await.whole(), NOTHING);
-        assert_eq!(world.delete_as(R1, &own).key(key).send().await.whole(), NOTHING);
+        assert_eq!(world.delete_as(RESOURCE, &own).key(key).send().await.whole(), NOTHING);
+        assert_eq!(world.delete_as(RESOURCE, &own).key(key).send().await.whole(), NOTHING);
     }
-    assert_eq!(world.delete_as(R1, &other).key("k1").send().await.error(), (403, "forbidden"));
+    assert_eq!(
+        world.delete_as(RESOURCE, &other).key("k1").send().await.error(),
+        (403, "forbidden")
+    );
 }
 
 /// A6: an outcome outlives its installation's tombstone, and the account in it still proves right.
@@ -333,11 +343,14 @@ async fn an_accounts_replay_outlives_the_tombstone() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     let own = world.token(&account(ACCOUNT));
-    assert_eq!(world.delete_as(R1, &own).key("k1").send().await.whole(), NOTHING);
+    assert_eq!(world.delete_as(RESOURCE, &own).key("k1").send().await.whole(), NOTHING);
     world.remove("installation#icfg_1", "#installation").await;
 
-    let replay = world.delete_as(R1, &own).key("k1").send().await;
+    let replay = world.delete_as(RESOURCE, &own).key("k1").send().await;
     assert_eq!((replay.whole(), replay.calls), (NOTHING, 1));
     let other = world.token(&account("acc_other"));
-    assert_eq!(world.delete_as(R1, &other).key("k1").send().await.error(), (403, "forbidden"));
+    assert_eq!(
+        world.delete_as(RESOURCE, &other).key("k1").send().await.error(),
+        (403, "forbidden")
+    );
 }

@@ -11,13 +11,10 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::dynamodb::Fault;
-use crate::outside::Answer;
-use crate::waiting::until;
-use crate::world::{ACCOUNT, World};
-
-const C1: &str = "/v1/integrations/configuration/icfg_1";
-const I1: &str = "/v1/installations/icfg_1";
+use crate::support::dynamodb::Fault;
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
+use crate::support::world::{ACCOUNT, CONFIGURATION, INSTALLATION, World};
 
 async fn world() -> World {
     let world = World::announcing().await;
@@ -29,7 +26,7 @@ async fn world() -> World {
 async fn put_off() -> World {
     let world = world().await;
     world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
-    assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
     assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], false);
     world.clock.advance(Duration::from_secs(16));
     world
@@ -40,7 +37,7 @@ async fn put_off() -> World {
 async fn another_is_refused(world: &World, times: usize) {
     until(|| world.vercel.heard().len() >= times).await;
     world.clock.advance(Duration::from_mins(3));
-    let withdrawn = world.delete(C1).key("k2").send().await;
+    let withdrawn = world.delete(CONFIGURATION).key("k2").send().await;
     assert_eq!(withdrawn.error(), (409, "upstream_refused"));
 }
 
@@ -55,10 +52,14 @@ async fn a_refusal_does_not_make_an_unclear_attempt_clear() {
     for refusal in [400, 409] {
         let world = world().await;
         world.vercel.script([Answer::EffectThenReset, Answer::Status(refusal)]);
-        let refused = world.delete(C1).key("k1").send().await;
+        let refused = world.delete(CONFIGURATION).key("k1").send().await;
         assert_eq!(refused.error(), (409, "upstream_refused"));
         assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
-        assert_eq!(world.delete(C1).key("k1").send().await.status, 204, "403 means gone");
+        assert_eq!(
+            world.delete(CONFIGURATION).key("k1").send().await.status,
+            204,
+            "403 means gone"
+        );
         assert!(world.vercel.is_gone("icfg_1"));
     }
 }
@@ -69,12 +70,18 @@ async fn what_was_not_asked_is_not_unclear() {
     // The intent's answer is lost, and what comes after.
     let world = world().await;
     world.dynamodb.lasting(Fault::ResetAfter);
-    assert_eq!(world.delete(C1).key("k1").send().await.error(), (503, "store_unavailable"));
+    assert_eq!(
+        world.delete(CONFIGURATION).key("k1").send().await.error(),
+        (503, "store_unavailable")
+    );
     world.dynamodb.lasting(Fault::None);
     world.clock.advance(Duration::from_secs(31));
     assert!(world.vercel.heard().is_empty());
     world.vercel.script([Answer::Status(403)]);
-    assert_eq!(world.delete(C1).key("k1").send().await.error(), (409, "upstream_refused"));
+    assert_eq!(
+        world.delete(CONFIGURATION).key("k1").send().await.error(),
+        (409, "upstream_refused")
+    );
     assert_eq!(state(&world).await, "active");
 
     // The sweep's lease: its answer is lost; or the table can't be read after it.
@@ -109,14 +116,14 @@ async fn a_late_204_is_not_thrown_away() {
     let second = async {
         until(|| !world.vercel.heard().is_empty()).await;
         world.clock.advance(Duration::from_secs(31));
-        let second = world.delete(C1).key("k2").send().await;
+        let second = world.delete(CONFIGURATION).key("k2").send().await;
         gate.add_permits(1);
         second
     };
-    let (first, second) = join(world.delete(C1).key("k1").send(), second).await;
+    let (first, second) = join(world.delete(CONFIGURATION).key("k1").send(), second).await;
     assert_eq!(second.error(), (409, "upstream_refused"));
     assert_eq!(first.status, 204);
-    assert_eq!(world.delete(C1).key("k2").send().await.status, 204);
+    assert_eq!(world.delete(CONFIGURATION).key("k2").send().await.status, 204);
 }
 
 /// E3: invoices that are open again stand in the way again, of a request and of the sweep, which
@@ -125,8 +132,8 @@ async fn a_late_204_is_not_thrown_away() {
 async fn invoices_that_are_opened_again_stand_in_the_way() {
     let world = put_off().await;
     world.reopen("icfg_1").await;
-    assert_eq!(world.delete(C1).key("k1").send().await.error(), (409, "invoices_open"));
-    let uninstall = world.delete(I1).send().await;
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.error(), (409, "invoices_open"));
+    let uninstall = world.delete(INSTALLATION).send().await;
     assert_eq!(uninstall.whole(), (200, json!({ "finalized": false })));
     world.sweep_all().await;
     assert_eq!(world.vercel.heard().len(), 3, "it was not asked again");
@@ -135,9 +142,13 @@ async fn invoices_that_are_opened_again_stand_in_the_way() {
 
     let world = self::world().await;
     world.vercel.script([Answer::EffectThenReset, Answer::Status(500), Answer::Status(500)]);
-    assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
     world.reopen("icfg_1").await;
-    assert_eq!(world.delete(C1).key("k1").send().await.status, 204, "it is gone at Vercel");
+    assert_eq!(
+        world.delete(CONFIGURATION).key("k1").send().await.status,
+        204,
+        "it is gone at Vercel"
+    );
 }
 
 /// F4, E3: of two that begin at once one does, and what has changed since it was seen is seen.
@@ -149,13 +160,13 @@ async fn who_begins_second_sees_it() {
     world.vercel.script([Answer::gated(&gate, 204)]);
     let before = world.dynamodb.calls();
     let first = async {
-        let reply = world.delete(C1).key("k1").send().await;
+        let reply = world.delete(CONFIGURATION).key("k1").send().await;
         gate.add_permits(1);
         reply
     };
     let second = async {
         until(|| world.dynamodb.calls() >= before + 2).await;
-        let second = world.delete(C1).key("k2").send();
+        let second = world.delete(CONFIGURATION).key("k2").send();
         let open = async {
             until(|| !world.vercel.heard().is_empty()).await;
             begun.add_permits(1);
@@ -175,7 +186,7 @@ async fn who_begins_second_sees_it() {
         world.reopen("icfg_1").await;
         begun.add_permits(1);
     };
-    let (reply, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    let (reply, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(reply.error(), (409, "invoices_open"));
     assert!(world.vercel.heard().is_empty());
 }
@@ -195,7 +206,7 @@ async fn a_token_that_comes_meanwhile_is_asked_with() {
         world.register(json!({ "installation": line })).await;
         gate.add_permits(1);
     };
-    let (reply, ()) = join(world.delete(C1).send(), meanwhile).await;
+    let (reply, ()) = join(world.delete(CONFIGURATION).send(), meanwhile).await;
     assert_eq!((reply.status, world.vercel.is_gone("icfg_1")), (204, true));
     assert_eq!(world.vercel.heard()[0].authorization, "Bearer new");
     assert_eq!(world.dynamodb.told_tokens(), 0, "no condition returns it (D6)");
@@ -207,7 +218,10 @@ async fn a_lost_answer_to_the_withdrawal_changes_nothing() {
     let world = world().await;
     world.vercel.script([Answer::Status(409)]);
     world.dynamodb.script([Fault::None, Fault::ResetAfter]);
-    assert_eq!(world.delete(C1).key("k1").send().await.error(), (409, "upstream_refused"));
+    assert_eq!(
+        world.delete(CONFIGURATION).key("k1").send().await.error(),
+        (409, "upstream_refused")
+    );
     assert_eq!(world.vercel.heard().len(), 1);
     assert_eq!(world.sort_keys("icfg_1").await.len(), 6, "nothing is intended any more");
 }
@@ -226,7 +240,7 @@ async fn a_fault_at_any_call_is_overcome() {
             let world = world().await;
             world.dynamodb.once(operation, fault);
             world.dynamodb.once(operation, fault);
-            let reply = world.delete(C1).key("k1").send().await;
+            let reply = world.delete(CONFIGURATION).key("k1").send().await;
             assert_eq!((reply.status, reply.calls), (204, 6), "{operation} {fault:?}");
             assert_eq!(world.vercel.heard().len(), 1, "{operation} {fault:?}");
         }

@@ -12,11 +12,13 @@ use teardown::store::registry::Record;
 
 use self::planted::{ACCESS_TOKEN, CRON_SECRET, IDEMPOTENCY_KEY, Planted};
 use self::scene::{Asked, Host, Scene};
-use crate::dynamodb::Fault;
-use crate::outside::Answer;
-use crate::process::{DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, SWEEP, run};
-use crate::sts;
-use crate::world::{ISSUER, World, user};
+use crate::support::dynamodb::Fault;
+use crate::support::outside::Answer;
+use crate::support::process::{
+    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, SWEEP, run,
+};
+use crate::support::sts;
+use crate::support::world::{ISSUER, World, user};
 
 const HOSTS: [Host; 3] = [Host::Vercel, Host::Port, Host::Lambda];
 
@@ -208,7 +210,7 @@ async fn no_sweep_tells_a_secret() {
             let path = format!("/v1/installations/{id}");
             assert_eq!(scene.world.delete(&path).send().await.status, 200);
         }
-        scene.world.store.settle_invoices(&crate::world::id("icfg_1")).await.unwrap();
+        scene.world.store.settle_invoices(&crate::support::world::id("icfg_1")).await.unwrap();
         for operation in ["Query", "UpdateItem", "TransactWriteItems", "GetItem"] {
             scene.world.dynamodb.once(operation, Fault::Echo);
         }
@@ -251,7 +253,7 @@ fn no_start_tells_a_secret() {
             ("INTEGRATION_ID", "oac_1".to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
             ("PROVIDER_URL", "https://provider.example".to_owned()),
-            ("PROVIDER_SECRET", crate::outside::PROVIDER_SECRET.to_owned()),
+            ("PROVIDER_SECRET", crate::support::outside::PROVIDER_SECRET.to_owned()),
         ];
         variables.push((name, secret.to_owned()));
         let output = run(SWEEP, variables);
@@ -290,7 +292,7 @@ fn no_panic_tells_a_secret() {
 async fn no_debug_tells_a_secret() {
     let mut planted = Planted::default();
     let variables = [("CRON_SECRET", CRON_SECRET), ("PROVIDER_URL", "https://provider.example")];
-    let secret = [("PROVIDER_SECRET", crate::outside::PROVIDER_SECRET)];
+    let secret = [("PROVIDER_SECRET", crate::support::outside::PROVIDER_SECRET)];
     let world = World::with(&[&variables[..], &secret].concat()).await;
     let token = world.token(&user("icfg_1"));
     planted.token(&token);

@@ -12,18 +12,17 @@ use teardown::Endpoint;
 use teardown::app::SweepTime;
 use tokio::sync::Semaphore;
 
-use crate::dynamodb::Fault;
-use crate::outside::Answer;
-use crate::world::{CRON_SECRET, World, user};
-
-const I1: &str = "/v1/installations/icfg_1";
+use crate::support::dynamodb::Fault;
+use crate::support::outside::Answer;
+use crate::support::world::{CRON_SECRET, INSTALLATION, World, user};
 
 /// A world in which the announcements of so many resources are due.
 async fn world(announcements: usize) -> World {
     let world = World::announcing().await;
     let resources: Vec<_> = (0..announcements).map(|n| format!("db_{n}")).collect();
     world.install("icfg_1", &resources.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let paths: Vec<_> = resources.iter().map(|id| format!("{I1}/resources/{id}")).collect();
+    let paths: Vec<_> =
+        resources.iter().map(|id| format!("{INSTALLATION}/resources/{id}")).collect();
     let replies = join_all(paths.iter().map(|path| world.delete(path).send())).await;
     assert!(replies.iter().all(|reply| reply.status == 204));
     world
@@ -140,7 +139,7 @@ async fn a_malformed_intent_is_kept() {
 async fn a_batch_that_is_left_undone_is_done_again() {
     let world = World::new().await;
     world.install_whole("icfg_1", &["db_1", "db_2"]).await;
-    assert_eq!(world.delete(I1).send().await.status, 200);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     for _ in 0..3 {
         world.dynamodb.once("BatchWriteItem", Fault::Unprocessed);
     }
@@ -232,7 +231,7 @@ async fn a_fault_at_any_call_is_overcome() {
         for fault in faults.into_iter().chain(conflict) {
             let world = World::announcing().await;
             world.install_whole("icfg_1", &["db_1"]).await;
-            assert_eq!(world.delete(I1).send().await.status, 200);
+            assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
             for _ in 0..3 {
                 world.dynamodb.once(operation, fault);
             }
@@ -307,7 +306,7 @@ async fn an_answer_is_followed_up() {
             let request = request.header("authorization", token);
             request.body(http_body_util::Empty::<hyper::body::Bytes>::new()).unwrap()
         };
-        let path = format!("{I1}/resources/db_1");
+        let path = format!("{INSTALLATION}/resources/db_1");
         for (calls, again) in [(1, false), (1, true)] {
             let (response, follow_up) =
                 app.handle_and_follow_up(Endpoint::DeleteResource, request(&path)).await;

@@ -3,9 +3,7 @@
 use serde_json::{Value, json};
 use teardown_cli::issuer::Issuer;
 
-use crate::world::{ISSUER, World, account, system, user};
-
-const R1: &str = "/v1/installations/icfg_1/resources/db_1";
+use crate::support::world::{ISSUER, RESOURCE, World, account, system, user};
 
 /// A world with one resource, and a check that it is still there.
 async fn world() -> World {
@@ -19,7 +17,7 @@ async fn world() -> World {
 async fn without_one_bearer_token_nobody_is_let_in() {
     let world = world().await;
     let token = world.token(&user("icfg_1"));
-    let request = || world.request("DELETE", R1);
+    let request = || world.request("DELETE", RESOURCE);
     for call in [
         request(),
         request().header("authorization", ""),
@@ -30,7 +28,7 @@ async fn without_one_bearer_token_nobody_is_let_in() {
         request().header("authorization", &format!("Bearer  {token}")),
         request().header("authorization", &format!("Bearer {token} ")).header("authorization", ""),
         request().header("authorization", &format!("Bearer {token},Bearer {token}")),
-        world.delete(R1).header("authorization", &format!("Bearer {token}")),
+        world.delete(RESOURCE).header("authorization", &format!("Bearer {token}")),
         request().header("cookie", &format!("authorization=Bearer {token}")),
     ] {
         let reply = call.send().await;
@@ -100,7 +98,7 @@ async fn the_header_decides_nothing() {
         (MALFORMED, "token".to_owned()),
     ]);
     for (why, token) in refused {
-        let reply = world.delete_as(R1, &token).send().await;
+        let reply = world.delete_as(RESOURCE, &token).send().await;
         assert_eq!(reply.error(), (403, "invalid_token"), "{why}: {token}");
         assert_eq!((reply.message(), reply.calls), (why, 0), "{token}");
     }
@@ -108,7 +106,7 @@ async fn the_header_decides_nothing() {
         [json!({ "alg": "RS256", "kid": kid, "typ": "at+jwt", "jku": "https://x", "surprise": {} })]
     {
         let token = ISSUER.sign_with_header(&header, &claims);
-        assert_eq!(world.delete_as(R1, &token).send().await.status, 204, "{header}");
+        assert_eq!(world.delete_as(RESOURCE, &token).send().await.status, 204, "{header}");
     }
 }
 
@@ -129,14 +127,14 @@ async fn a_stray_byte_anywhere_refuses_the_token() {
             ISSUER.sign_bytes(header.as_bytes(), &with(&claims, stray)),
             ISSUER.sign_bytes(&with(&header, stray), claims.as_bytes()),
         ] {
-            let reply = world.delete_as(R1, &token).send().await;
+            let reply = world.delete_as(RESOURCE, &token).send().await;
             assert_eq!(reply.error(), (403, "invalid_token"));
             assert_eq!(reply.message(), "the token is not a signed JWT");
         }
     }
     for whole in ["ë".as_bytes(), br"\ud83d"] {
         let token = ISSUER.sign_bytes(&with(&header, whole), &with(&claims, whole));
-        assert_eq!(world.delete_as(R1, &token).send().await.status, 204, "{whole:?}");
+        assert_eq!(world.delete_as(RESOURCE, &token).send().await.status, 204, "{whole:?}");
     }
 }
 
@@ -151,14 +149,14 @@ async fn a_token_over_8_kib_is_refused() {
     };
     let long = padded(6 * 1024);
     assert!(long.len() > 8 * 1024);
-    let reply = world.delete_as(R1, &long).send().await;
+    let reply = world.delete_as(RESOURCE, &long).send().await;
     assert_eq!(
         (reply.error(), reply.message()),
         ((403, "invalid_token"), "the token is over 8 KiB")
     );
     let short = padded(5 * 1024);
     assert!(short.len() < 8 * 1024);
-    assert_eq!(world.delete_as(R1, &short).send().await.status, 204);
+    assert_eq!(world.delete_as(RESOURCE, &short).send().await.status, 204);
 }
 
 /// A3, A4: each claim that is wrong has its own message, and the same answer.
@@ -194,12 +192,12 @@ async fn wrong_claims_are_named() {
             "the token is neither a user's nor the system's",
         ),
     ] {
-        let reply = world.delete_as(R1, &world.token(&claims)).send().await;
+        let reply = world.delete_as(RESOURCE, &world.token(&claims)).send().await;
         assert_eq!(reply.error(), (403, "invalid_token"), "{claims}");
         assert_eq!((reply.message(), reply.calls), (message, 0));
     }
     let late = with(user("icfg_1"), "exp", json!(world.clock.now().as_secs_f64() - 50.5));
-    assert_eq!(world.delete_as(R1, &world.token(&late)).send().await.status, 204);
+    assert_eq!(world.delete_as(RESOURCE, &world.token(&late)).send().await.status, 204);
 }
 
 /// A4: `X-Vercel-Auth`, if sent, agrees with the token.
@@ -217,7 +215,7 @@ async fn x_vercel_auth_agrees_with_the_token() {
         (system("icfg_1"), &[], 204),
     ] {
         let token = world.token(&claims);
-        let call = world.delete_as(R1, &token);
+        let call = world.delete_as(RESOURCE, &token);
         let call = style.iter().fold(call, |call, style| call.header("x-vercel-auth", style));
         let reply = call.send().await;
         assert_eq!(reply.status, status, "{style:?}");
@@ -234,7 +232,7 @@ async fn a_read_only_user_may_not_delete() {
     world.install("icfg_1", &["db_1"]).await;
     let mut claims = user("icfg_1");
     claims["user_role"] = json!("USER");
-    let reply = world.delete_as(R1, &world.token(&claims)).send().await;
+    let reply = world.delete_as(RESOURCE, &world.token(&claims)).send().await;
     insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"403 {"error":{"code":"forbidden","message":"the token's user_role may not delete: ADMIN may","user":{"message":"Your role is read-only. Ask a team member who may manage integrations to delete this.","url":"https://provider.example/help"}}}"#);
     assert_eq!(reply.calls, 0);
     assert!(world.is_live("icfg_1", "db_1").await);
@@ -246,14 +244,14 @@ async fn a_token_stands_for_its_own_installation() {
     let world = world().await;
     for claims in [user("icfg_2"), system("icfg_2"), user("icfg_1/resources"), user("ICFG_1")] {
         let token = world.token(&claims);
-        let stored = world.delete_as(R1, &token).send().await;
+        let stored = world.delete_as(RESOURCE, &token).send().await;
         let unknown =
             world.delete_as("/v1/installations/icfg_x/resources/db_1", &token).send().await;
         assert_eq!((stored.error(), stored.calls), ((403, "forbidden"), 0));
         assert_eq!(stored.whole(), unknown.whole());
     }
     assert!(world.is_live("icfg_1", "db_1").await);
-    let by_system = world.delete_as(R1, &world.token(&system("icfg_1"))).send().await;
+    let by_system = world.delete_as(RESOURCE, &world.token(&system("icfg_1"))).send().await;
     assert_eq!(by_system.status, 204);
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::world::http_client;
+use crate::support::world::http_client;
 
 /// How long what happens by itself may take: many sweeps, on a machine that has other things to do.
 const DEADLINE: Duration = Duration::from_mins(1);

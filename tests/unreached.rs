@@ -14,12 +14,12 @@ use teardown_cli::server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::configuration::{C1, world};
-use crate::dynamodb::Fault;
-use crate::outside::Answer;
-use crate::process::{DELETE_CONFIGURATION, free_port, start};
-use crate::wire::{empty, listen};
-use crate::world::{World, http_client, serve, user};
+use crate::configuration::world;
+use crate::support::dynamodb::Fault;
+use crate::support::outside::Answer;
+use crate::support::process::{DELETE_CONFIGURATION, free_port, start};
+use crate::support::wire::{empty, listen};
+use crate::support::world::{CONFIGURATION, World, http_client, serve, user};
 
 /// The endpoints of this world, but for where Vercel's API is.
 async fn with_api(world: &World, api: &str) -> App {
@@ -30,7 +30,8 @@ async fn with_api(world: &World, api: &str) -> App {
 /// The status and the code of a Delete Configuration that is sent to endpoints elsewhere.
 async fn delete(world: &World, endpoints: &str) -> (u16, String) {
     let token = world.token(&user("icfg_1"));
-    let answer = http_client().delete(format!("{endpoints}{C1}")).bearer_auth(token).send();
+    let answer =
+        http_client().delete(format!("{endpoints}{CONFIGURATION}")).bearer_auth(token).send();
     let answer = answer.await.unwrap();
     let status = answer.status().as_u16();
     let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
@@ -46,7 +47,7 @@ async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
     if sweeps {
         assert_eq!(world.sweep().await, [1, 1, 0, 0], "{what}: withdrawn");
     } else {
-        let refused = world.delete(C1).send().await;
+        let refused = world.delete(CONFIGURATION).send().await;
         assert_eq!(refused.error(), (409, "upstream_refused"), "{what}");
     }
     assert_eq!(world.vercel.heard().len(), 1, "{what}");
@@ -89,7 +90,7 @@ async fn what_cannot_be_built_leaves_no_doubt() {
     let right = token["accessToken"].clone();
     token["accessToken"] = json!("two\nlines");
     world.put(token.clone()).await;
-    assert_eq!(world.delete(C1).send().await.error(), (503, "upstream_unavailable"));
+    assert_eq!(world.delete(CONFIGURATION).send().await.error(), (503, "upstream_unavailable"));
     assert!(world.vercel.heard().is_empty());
     let intent = &world.items("icfg_1").await["work#configuration"];
     let reason = intent["lastError"].as_str().unwrap();
@@ -105,11 +106,11 @@ async fn what_was_sent_stays_in_doubt() {
     let world = world().await;
     let lost = [Answer::EffectThenReset, Answer::Reset, Answer::Reset];
     world.vercel.script(lost);
-    assert_eq!(world.delete(C1).send().await.status, 503);
+    assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
     let unreachable = serve(server::endpoints(with_api(&world, "http://127.0.0.1:1").await)).await;
     assert_eq!(delete(&world, &unreachable).await.0, 503);
     assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
-    assert_eq!(world.delete(C1).send().await.status, 204, "403 means gone");
+    assert_eq!(world.delete(CONFIGURATION).send().await.status, 204, "403 means gone");
 }
 
 /// E2, F5: a process that dies while it connects leaves no doubt: it is marked only once the connection
@@ -121,7 +122,7 @@ async fn who_dies_while_connecting_leaves_no_doubt() {
         // It takes the connection, and never begins TLS.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let app = with_api(&world, &format!("https://{}", silent.local_addr().unwrap())).await;
-        let request = http::Request::delete(C1)
+        let request = http::Request::delete(CONFIGURATION)
             .header("authorization", format!("Bearer {}", world.token(&user("icfg_1"))))
             .body(Full::<Bytes>::default())
             .unwrap();
@@ -141,7 +142,7 @@ async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
     for _ in 0..100 {
         world.dynamodb.once("SET inDoubt = :true", Fault::ResetAfter);
     }
-    let reply = world.delete(C1).send().await;
+    let reply = world.delete(CONFIGURATION).send().await;
     assert_eq!(reply.error(), (503, "store_unavailable"));
     world.dynamodb.forget();
     is_refused_afterwards(&world, "the mark's answer was lost", false).await;
@@ -152,7 +153,7 @@ async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
 async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     let world = world().await;
     world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
-    assert_eq!(world.delete(C1).send().await.status, 503);
+    assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
     world.clock.advance(Duration::from_secs(16));
     // It is applied, and its answer is lost until the sweep has ended.
     for _ in 0..100 {
@@ -163,7 +164,7 @@ async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     let asked = world.vercel.heard().len();
     world.clock.advance(Duration::from_mins(1));
     world.vercel.script([Answer::Status(403)]);
-    assert_eq!(world.delete(C1).send().await.error(), (409, "upstream_refused"));
+    assert_eq!(world.delete(CONFIGURATION).send().await.error(), (409, "upstream_refused"));
     assert_eq!(world.vercel.heard().len(), asked + 1);
 }
 

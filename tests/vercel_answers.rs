@@ -6,14 +6,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::configuration::{C1, DAY, GONE, is_gone, world};
-use crate::outside::Answer;
-use crate::world::World;
+use crate::configuration::{DAY, GONE, is_gone, world};
+use crate::support::outside::Answer;
+use crate::support::world::{CONFIGURATION, World};
 
 /// What an answer of Vercel comes to: the status, and the error's code.
 async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
     world.vercel.script(answers.iter().cloned());
-    let reply = world.delete(C1).key("k1").send().await;
+    let reply = world.delete(CONFIGURATION).key("k1").send().await;
     assert_eq!(reply.headers.contains_key("retry-after"), reply.status == 503);
     (reply.status, reply.body["error"]["code"].clone())
 }
@@ -36,14 +36,14 @@ async fn vercel_refuses() {
         let world = world().await;
         let before = world.all().await;
         world.vercel.script([Answer::Status(status)]);
-        let reply = world.delete(C1).key("k1").send().await;
+        let reply = world.delete(CONFIGURATION).key("k1").send().await;
         insta::allow_duplicates! {
             insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"409 {"error":{"code":"upstream_refused","message":"Vercel refuses to delete the configuration: as scripted (scripted)","user":{"message":"Vercel did not permit this deletion."}}}"#);
         }
         assert_eq!(world.all().await, before);
         world.clock.advance(DAY);
         assert_eq!(world.sweep().await, [0; 4]);
-        assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+        assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
         assert_eq!(world.vercel.heard().len(), 2);
     }
 }
@@ -54,7 +54,7 @@ async fn vercels_words_are_passed_on() {
     let world = world().await;
     let words = r#"{"error":{"code":"forbidden","message":"not \ud83d now","\udfff":1}}"#;
     world.vercel.script([Answer::Words(403, words)]);
-    let reply = world.delete(C1).send().await;
+    let reply = world.delete(CONFIGURATION).send().await;
     let message = "Vercel refuses to delete the configuration: not \u{fffd} now (forbidden)";
     assert_eq!((reply.error(), reply.message()), ((409, "upstream_refused"), message));
 }
@@ -78,7 +78,7 @@ async fn vercel_is_out_of_reach() {
         let world = world().await;
         let before = world.items("icfg_1").await;
         world.vercel.lasting(answer.clone());
-        let reply = world.delete(C1).key("k1").send().await;
+        let reply = world.delete(CONFIGURATION).key("k1").send().await;
         assert_eq!(reply.error(), (503, "upstream_unavailable"), "{answer:?}");
         assert_eq!(reply.message(), "Vercel's API is not available");
         let wait = if matches!(answer, Answer::RetryAfter(429, _)) { "120" } else { "5" };
@@ -98,15 +98,15 @@ async fn vercel_is_out_of_reach() {
         assert!(world.is_live("icfg_1", "db_1").await);
         world.vercel.lasting(Answer::Honest);
         match n % 3 {
-            0 => assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE),
-            1 => assert_eq!(world.delete(C1).key("k2").send().await.whole(), GONE),
+            0 => assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE),
+            1 => assert_eq!(world.delete(CONFIGURATION).key("k2").send().await.whole(), GONE),
             _ => {
                 world.clock.advance(Duration::from_hours(1));
                 assert!(world.sweep().await[1] >= 1);
             }
         }
         assert!(is_gone(&world).await, "{answer:?}");
-        assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+        assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
     }))
     .await;
 }
@@ -116,11 +116,11 @@ async fn vercel_is_out_of_reach() {
 async fn vercel_never_answers() {
     let world = world().await;
     world.vercel.lasting(Answer::Silence);
-    let reply = world.delete(C1).key("k1").send().await;
+    let reply = world.delete(CONFIGURATION).key("k1").send().await;
     assert_eq!(reply.error(), (503, "upstream_unavailable"));
     assert_eq!(world.vercel.heard().len(), 2, "each attempt is given up in time");
     world.vercel.lasting(Answer::Honest);
-    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
 }
 
 /// E2: the token dies with the configuration: 401 and 403 mean gone after an attempt that got no
@@ -154,7 +154,7 @@ async fn vercel_calls_delete_installation_meanwhile() {
         let world = world().await;
         world.vercel.calls_back(&world.url);
         world.vercel.script([answer]);
-        let reply = world.delete(C1).key("k1").send().await;
+        let reply = world.delete(CONFIGURATION).key("k1").send().await;
         assert_eq!(reply.whole(), GONE);
         assert!(is_gone(&world).await);
         world.sweep_all().await;
@@ -174,12 +174,12 @@ async fn vercel_calls_delete_installation_meanwhile() {
 async fn the_sweep_carries_on() {
     let world = world().await;
     world.vercel.script([Answer::EffectThenReset]);
-    let reply = world.delete(C1).key("k1").send().await;
+    let reply = world.delete(CONFIGURATION).key("k1").send().await;
     assert_eq!(reply.whole(), GONE, "403 after a lost answer");
 
     let world = self::world().await;
     world.vercel.script([Answer::EffectThenReset, Answer::Reset, Answer::Reset]);
-    assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
     assert_eq!(world.sweep().await, [0; 4], "it is put off");
     world.clock.advance(Duration::from_secs(16));
     let [taken, done, ..] = world.sweep().await;
@@ -189,7 +189,7 @@ async fn the_sweep_carries_on() {
     assert_eq!(receipt["deletedAt"], world.clock.timestamp().as_secs(), "when it was committed");
     assert_eq!(receipt["deletedBy"]["userId"], "user_1");
     assert!(receipt["keySha256"].is_string());
-    assert_eq!(world.delete(C1).key("k1").send().await.whole(), GONE);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
 }
 
 /// E3: what Vercel refuses to the sweep is withdrawn too; what fails for 3 days is parked, and a
@@ -199,14 +199,14 @@ async fn the_sweep_withdraws_and_parks() {
     let world = world().await;
     let before = world.all().await;
     world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
-    assert_eq!(world.delete(C1).send().await.status, 503);
+    assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
     world.clock.advance(Duration::from_secs(16));
     world.vercel.script([Answer::Status(409)]);
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     assert_eq!(world.all().await, before);
 
     world.vercel.lasting(Answer::Status(418));
-    assert_eq!(world.delete(C1).send().await.status, 503);
+    assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
     world.clock.advance(Duration::from_hours(1));
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     world.clock.advance(3 * DAY);
@@ -217,6 +217,6 @@ async fn the_sweep_withdraws_and_parks() {
     assert_eq!((parked.len(), parked[0].what.as_str()), (1, "configuration"));
     assert_eq!(parked[0].last_error, "Vercel answered 418: as scripted (scripted)");
     world.vercel.lasting(Answer::Honest);
-    assert_eq!(world.delete(C1).send().await.whole(), GONE);
+    assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
     assert!(is_gone(&world).await && world.store.parked(10).await.unwrap().is_empty());
 }

@@ -15,11 +15,11 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use crate::outside::Answer;
-use crate::process::{
+use crate::support::outside::Answer;
+use crate::support::process::{
     DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Function, SWEEP, free_port, start,
 };
-use crate::world::{CRON_SECRET, World, http_client, user};
+use crate::support::world::{CRON_SECRET, World, http_client, user};
 
 /// A function on Vercel, and the platform's end of its socket.
 struct Deployed {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::support::world::World;
 
 fn page() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/writing-the-table.md");
@@ -22,7 +22,7 @@ impl World {
         let credential = "Credential=local/20261122/us-east-1/dynamodb/aws4_request";
         let authorization =
             format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host;x-amz-date, Signature=00");
-        let sent = crate::world::http_client()
+        let sent = crate::support::world::http_client()
             .post(&self.dynamodb_url)
             .header("x-amz-target", "DynamoDB_20120810.TransactWriteItems")
             .header("content-type", "application/x-amz-json-1.0")

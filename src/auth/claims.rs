@@ -154,7 +154,7 @@ mod tests {
         claims
     }
 
-    /// A4: the two kinds of token, and null where it may be.
+    /// A4: both kinds of token are accepted; a system's may have null for `sub` and for the installation.
     #[test]
     fn the_two_kinds_of_token() {
         assert_eq!(

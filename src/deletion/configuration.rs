@@ -11,7 +11,8 @@ use crate::ids::{IdempotencyKey, sha256_hex};
 use crate::secret::Secret;
 use crate::vercel::{Heard, Reply};
 
-/// A configuration that a caller may delete, as far as its token tells.
+/// The deletion of a configuration, permitted by the caller's token. The stored account and team are
+/// compared later.
 #[derive(Clone, Debug)]
 pub struct ConfigurationDeletion {
     /// Where, and by whom.

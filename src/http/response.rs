@@ -92,3 +92,137 @@ fn json(status: u16, body: Option<Bytes>) -> Response<Full<Bytes>> {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::time::Duration;
+
+    use http::Method;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::auth::TokenError;
+    use crate::error::{BadRequest, TABLE};
+    use crate::ids::InvalidId;
+    use crate::vercel::Said;
+
+    /// One of each error, and of each kind of bad request and of bad token.
+    fn errors() -> Vec<Error> {
+        let retry_after = Duration::from_millis(2_500);
+        let bad_requests = [
+            BadRequest::Id(InvalidId::Id),
+            BadRequest::Id(InvalidId::IdempotencyKey),
+            BadRequest::Body,
+            BadRequest::FieldType { name: "reason", expected: "string" },
+            BadRequest::FieldRepeated("reason"),
+            BadRequest::QueryRepeated("teamId"),
+            BadRequest::BodyIncomplete,
+            BadRequest::Event,
+        ];
+        let tokens = [
+            TokenError::Authorization,
+            TokenError::TooLong,
+            TokenError::Malformed,
+            TokenError::Algorithm,
+            TokenError::Critical,
+            TokenError::KeyId,
+            TokenError::UnknownKey,
+            TokenError::Signature,
+            TokenError::Claims,
+            TokenError::Issuer,
+            TokenError::Audience,
+            TokenError::Expired,
+            TokenError::NotYetValid,
+            TokenError::Kind,
+            TokenError::AuthStyle,
+        ];
+        let others = [
+            Error::ReadOnlyRole,
+            Error::OtherInstallation,
+            Error::OtherTeam,
+            Error::InvalidCronSecret,
+            Error::NotFound,
+            Error::ConfigurationUnknown,
+            Error::MethodNotAllowed { allowed: Method::DELETE },
+            Error::ResourceBusy,
+            Error::ResourcesRemain(2),
+            Error::IdempotencyKeyReused,
+            Error::RequestInProgress { retry_after },
+            Error::InvoicesOpen,
+            Error::UpstreamRefused(Said::default()),
+            Error::PayloadTooLarge,
+            Error::Internal("a secret".into()),
+            Error::KeysUnavailable { retry_after },
+            Error::StoreUnavailable("a secret".into()),
+            Error::UpstreamUnavailable { retry_after },
+        ];
+        let bad_requests = bad_requests.into_iter().map(Error::BadRequest);
+        bad_requests.chain(tokens.into_iter().map(Error::InvalidToken)).chain(others).collect()
+    }
+
+    /// B5: each error's whole answer, word for word. Providers and operators search for these.
+    #[tokio::test]
+    async fn every_error_is_answered_in_these_words() {
+        let errors = errors();
+        let rows: Vec<_> = errors.iter().map(|error| *error.row()).collect();
+        assert!(TABLE.iter().all(|row| rows.contains(row)), "an error is not in the list above");
+        let mut answers = String::new();
+        for error in errors {
+            let (head, body) = respond(&Err(error), None).into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let header = |name| head.headers.get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(header(CONTENT_TYPE), Some("application/json"));
+            write!(answers, "{}", head.status.as_u16()).unwrap();
+            for name in [ALLOW, RETRY_AFTER] {
+                if let Some(value) = header(name.clone()) {
+                    write!(answers, " {name}: {value}").unwrap();
+                }
+            }
+            writeln!(answers, " {}", std::str::from_utf8(&body).unwrap()).unwrap();
+        }
+        insta::assert_snapshot!(answers, @r#"
+        400 {"error":{"code":"bad_request","message":"an id is 1 to 255 of A-Z a-z 0-9 . _ : ~ - and not . or .."}}
+        400 {"error":{"code":"bad_request","message":"Idempotency-Key is 1 to 255 visible ASCII characters, sent once"}}
+        400 {"error":{"code":"bad_request","message":"the body is not a JSON object"}}
+        400 {"error":{"code":"bad_request","message":"the body's field `reason` must be a string"}}
+        400 {"error":{"code":"bad_request","message":"the body's field `reason` is repeated"}}
+        400 {"error":{"code":"bad_request","message":"the query parameter `teamId` is repeated"}}
+        400 {"error":{"code":"bad_request","message":"the body did not arrive in full"}}
+        400 {"error":{"code":"bad_request","message":"the request did not come in an event of API Gateway that can be read"}}
+        403 {"error":{"code":"invalid_token","message":"exactly one `Authorization: Bearer <token>` header is required"}}
+        403 {"error":{"code":"invalid_token","message":"the token is over 8 KiB"}}
+        403 {"error":{"code":"invalid_token","message":"the token is not a signed JWT"}}
+        403 {"error":{"code":"invalid_token","message":"the token is not signed with RS256"}}
+        403 {"error":{"code":"invalid_token","message":"the token has a crit header"}}
+        403 {"error":{"code":"invalid_token","message":"the token has no kid"}}
+        403 {"error":{"code":"invalid_token","message":"the token's key is not one of the issuer's"}}
+        403 {"error":{"code":"invalid_token","message":"the token's signature is wrong"}}
+        403 {"error":{"code":"invalid_token","message":"the token's claims are missing or of the wrong type"}}
+        403 {"error":{"code":"invalid_token","message":"the token is from another issuer"}}
+        403 {"error":{"code":"invalid_token","message":"the token is meant for another integration"}}
+        403 {"error":{"code":"invalid_token","message":"the token has expired"}}
+        403 {"error":{"code":"invalid_token","message":"the token is not valid yet"}}
+        403 {"error":{"code":"invalid_token","message":"the token is neither a user's nor the system's"}}
+        403 {"error":{"code":"invalid_token","message":"X-Vercel-Auth does not agree with the token"}}
+        403 {"error":{"code":"forbidden","message":"the token's user_role may not delete: ADMIN may","user":{"message":"Your role is read-only. Ask a team member who may manage integrations to delete this."}}}
+        403 {"error":{"code":"forbidden","message":"the token does not stand for this installation","user":{"message":"You do not have access to this installation."}}}
+        403 {"error":{"code":"forbidden","message":"teamId and slug do not stand for this installation's team","user":{"message":"You do not have access to this team."}}}
+        403 {"error":{"code":"invalid_token","message":"exactly one `Authorization: Bearer <CRON_SECRET>` header is required"}}
+        404 {"error":{"code":"not_found","message":"there is nothing at this path"}}
+        404 {"error":{"code":"not_found","message":"there is no such configuration"}}
+        405 allow: DELETE {"error":{"code":"method_not_allowed","message":"this path answers DELETE only"}}
+        409 {"error":{"code":"resource_busy","message":"the resource is still being provisioned","user":{"message":"This resource is still being set up. Try again when it is ready."}}}
+        409 {"error":{"code":"resources_remain","message":"the installation still has live resources: 2","user":{"message":"This installation still has resources. Delete them first."}}}
+        409 {"error":{"code":"idempotency_key_reused","message":"this Idempotency-Key was used for another request","user":{"message":"This request could not be matched with an earlier one. Try again."}}}
+        409 retry-after: 3 {"error":{"code":"request_in_progress","message":"the configuration is being deleted by another request","user":{"message":"This is being deleted already. Try again in a moment."}}}
+        409 {"error":{"code":"invoices_open","message":"the installation's invoices are not settled","user":{"message":"Final invoices are still open. Try again when they are settled, or a day after the uninstall."}}}
+        409 {"error":{"code":"upstream_refused","message":"Vercel refuses to delete the configuration: it gives no reason","user":{"message":"Vercel did not permit this deletion."}}}
+        413 {"error":{"code":"payload_too_large","message":"the body is over 64 KiB"}}
+        500 {"error":{"code":"internal_error","message":"internal error"}}
+        503 retry-after: 3 {"error":{"code":"keys_unavailable","message":"the keys that verify tokens are not available"}}
+        503 retry-after: 2 {"error":{"code":"store_unavailable","message":"the store is not available"}}
+        503 retry-after: 3 {"error":{"code":"upstream_unavailable","message":"Vercel's API is not available"}}
+        "#);
+    }
+}

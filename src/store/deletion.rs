@@ -27,7 +27,8 @@ use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 use crate::job::Job;
 
-/// A condition failed, and what it returned says that it holds.
+/// A condition failed, but the returned items taught nothing new: the same transaction would be planned
+/// again.
 #[derive(Debug, thiserror::Error)]
 #[error("the store's evidence contradicts its refusal: {0:?}")]
 struct Contradiction(Belief);
@@ -39,10 +40,11 @@ impl Store {
     ///
     /// The [`Error`] that answers the request; nothing was deleted then, as far as is known (B6).
     pub(crate) async fn delete(&self, deletion: &Deletion) -> Result<Done, Error> {
-        in_time(self.settle(deletion)).await
+        in_time(self.plan_and_commit(deletion)).await
     }
 
-    async fn settle(&self, deletion: &Deletion) -> Result<Done, Error> {
+    /// Plans, commits, and plans again with what a failed condition returned, until there is an answer.
+    async fn plan_and_commit(&self, deletion: &Deletion) -> Result<Done, Error> {
         let mut belief = Belief::default();
         loop {
             let commit = match plan(deletion, &belief) {
@@ -74,7 +76,7 @@ impl Store {
         }
     }
 
-    /// What a commit wrote that is due at once.
+    /// The jobs of a commit that are due at once.
     fn due_at_once(&self, commit: Commit<'_>) -> Vec<Job> {
         match commit {
             Commit::Resource { resource, .. } | Commit::UnknownResource { resource, .. } => {
@@ -244,7 +246,7 @@ impl Store {
             tombstone = tombstone.set("reason = :reason").value(":reason", s(reason));
         }
         transaction.update(Row::Installation, keys::installation(id), tombstone, condition);
-        self.put_installation_receipt(transaction, deletion, billing);
+        self.put_installation_receipt_and_jobs(transaction, deletion, billing);
         if finalized {
             transaction.delete(Row::Other, keys::token(id), None);
         }
@@ -266,10 +268,10 @@ impl Store {
             tombstone.insert("reason".to_owned(), s(reason));
         }
         transaction.put(Row::Installation, tombstone, Some(absent()));
-        self.put_installation_receipt(transaction, deletion, Billing::Open);
+        self.put_installation_receipt_and_jobs(transaction, deletion, Billing::Open);
     }
 
-    fn put_installation_receipt(
+    fn put_installation_receipt_and_jobs(
         &self,
         transaction: &mut Transaction<'_>,
         deletion: &Deletion,
@@ -335,7 +337,8 @@ fn outcome(deletion: &Deletion, belief: &Belief, answer: Answer) -> Option<Item>
         Installation::Active { account, .. } | Installation::Deleted { account, .. } => {
             account.as_deref()
         }
-        // A plan commits under this belief only what compares the account.
+        // While the installation is only assumed and the token names an account alone, `plan` commits only
+        // what compares the account.
         Installation::Assumed => deletion.grant.required_account(),
         Installation::Unknown => None,
     };
@@ -362,7 +365,7 @@ fn reason(deletion: &Deletion) -> Option<&str> {
     }
 }
 
-/// Tells the log of a deletion that nothing was known of: the provider may know it (C1, D5).
+/// Logs a warning if the table did not have what was deleted: the provider may still have it (C1, D5).
 fn warn_of_unknown(deletion: &Deletion, commit: Commit<'_>) {
     let installation = &deletion.grant.installation;
     match commit {
@@ -376,7 +379,8 @@ fn warn_of_unknown(deletion: &Deletion, commit: Commit<'_>) {
     }
 }
 
-/// The installation is active and, where the token names an account alone, that account's (A6).
+/// The installation is active. If the token names only an account and no installation, the
+/// installation must be that account's (A6).
 fn active_and_the_callers(deletion: &Deletion) -> Expression {
     match deletion.grant.required_account() {
         None => active(),

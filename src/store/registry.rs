@@ -67,7 +67,7 @@ pub struct InstallationRecord {
     /// The token that Vercel's API takes for it.
     #[serde(default, deserialize_with = "access_token")]
     pub access_token: Option<Secret>,
-    /// Whether its invoices are settled; `open` where it was never said (D1).
+    /// Whether the installation's invoices are settled. They are open if no registration says so (D1).
     pub billing: Option<BillingRecord>,
 }
 

@@ -263,8 +263,8 @@ fn cancellation_reasons(error: Option<&TransactWriteItemsError>) -> &[Cancellati
     }
 }
 
-/// Whether a transaction was cancelled for reasons that pass: evidence beats them, since a condition
-/// that failed has to be planned for, not retried.
+/// Whether a cancelled transaction can be retried as it is. It cannot if a condition failed, even beside
+/// reasons that pass: then a new one has to be planned.
 pub(super) fn passes(error: &TransactWriteItemsError) -> bool {
     let reasons = cancellation_reasons(Some(error));
     any_passes(reasons) && reasons.iter().all(|reason| reason.code() != Some(CONDITION_FAILED))

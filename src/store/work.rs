@@ -76,7 +76,7 @@ pub(crate) struct JobFailure {
     pub(crate) doubt: Doubt,
 }
 
-/// What a failed attempt says of the calls to Vercel that it or an earlier one made (E2).
+/// What a failed attempt says about the calls to Vercel, its own and earlier ones (E2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// Nothing: what is stored stands.

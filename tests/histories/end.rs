@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use teardown::ids::IdempotencyKey;
 
 use super::plan::{KEYS, RESOURCES};
-use crate::world::World;
+use crate::support::world::World;
 
 /// What is there at the end: in the table, at Vercel, and at the provider.
 #[expect(clippy::struct_excessive_bools, reason = "an end is what is so and what is not")]

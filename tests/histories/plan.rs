@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::dynamodb::Fault;
-use crate::outside::Answer;
+use crate::support::dynamodb::Fault;
+use crate::support::outside::Answer;
 
 /// How many resources an installation can have.
 pub const RESOURCES: u8 = 2;

@@ -10,7 +10,7 @@ use super::order::Event;
 use super::plan::{Op, Plan, Step};
 use super::spec::Part;
 use super::turn::{Done, Scene, installation, resource};
-use crate::world::World;
+use crate::support::world::World;
 
 /// What was done in the installations of a plan.
 pub struct Played {

@@ -9,9 +9,9 @@ use teardown::store::registry::{Record, RegisterError};
 
 use super::plan::{At, Billing, By, Op, Overtaken, Step, Turn};
 use super::spec::{ANSWERS, Answer};
-use crate::gate::Gate;
-use crate::outside;
-use crate::world::{ACCOUNT, CRON_SECRET, World, account, id, system, user};
+use crate::support::gate::Gate;
+use crate::support::outside;
+use crate::support::world::{ACCOUNT, CRON_SECRET, World, account, id, system, user};
 
 /// What was answered, or why nothing was that says whether it was done.
 pub type Heard = Result<Answer, String>;
@@ -202,7 +202,7 @@ async fn ask(world: &World, store: &Store, id: &str, op: &Op) -> Heard {
     });
     let call = world.delete_as(&path, &token);
     let call = key.iter().fold(call, |call, key| call.key(&format!("k{key}")));
-    let reply = body.iter().fold(call, crate::world::Call::json).send().await;
+    let reply = body.iter().fold(call, crate::support::world::Call::json).send().await;
     let (status, code) = reply.error();
     match status {
         503 => Err(format!("503 {code}")),

@@ -15,8 +15,8 @@ use teardown::{Endpoint, app};
 use teardown_cli::issuer::Issuer;
 use teardown_cli::server;
 
-use super::{KeyServer, Mode, R1, ask, ask_as, good};
-use crate::world::{ISSUER, World, serve, user};
+use super::{KeyServer, Mode, RESOURCE, ask, ask_as, good};
+use crate::support::world::{ISSUER, World, serve, user};
 
 /// A world whose endpoints may be frozen after each answer: what they begin and do not wait for never
 /// ends.
@@ -70,7 +70,7 @@ async fn a_fetch_is_handed_to_the_host() {
     let world = server.warm_world().await;
     let app = world.process().await;
     world.clock.advance(Duration::from_mins(10));
-    let request = http::Request::delete(R1)
+    let request = http::Request::delete(RESOURCE)
         .header("authorization", format!("Bearer {}", world.token(&user("icfg_1"))))
         .body(Full::<Bytes>::default())
         .unwrap();

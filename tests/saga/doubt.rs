@@ -8,12 +8,12 @@ use futures_util::future::{Either, join, select};
 use teardown::app::SweepTime;
 use tokio::sync::Semaphore;
 
-use super::{C1, another_is_refused, put_off, state, world};
-use crate::dynamodb::Fault;
-use crate::gate::Gate;
-use crate::outside::Answer;
-use crate::waiting::until;
-use crate::world::World;
+use super::{CONFIGURATION, another_is_refused, put_off, state, world};
+use crate::support::dynamodb::Fault;
+use crate::support::gate::Gate;
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
+use crate::support::world::World;
 
 /// What is owed is carried out.
 async fn is_owed_and_done(world: &World) {
@@ -42,7 +42,7 @@ async fn a_late_doubt_is_cleared_up() {
         world.vercel.script([Answer::EffectThenReset, Answer::Status(500)]);
         gate.add_permits(1);
     };
-    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(first.status, 204, "{:?}", first.error());
     assert_eq!(world.vercel.heard().len(), 5);
     is_done(&world).await;
@@ -88,7 +88,7 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
     let request = async {
         until(|| world.vercel.heard().len() >= 4).await;
         world.clock.advance(Duration::from_mins(3));
-        world.delete(C1).key("k2").send().await
+        world.delete(CONFIGURATION).key("k2").send().await
     };
     let order = async {
         until(|| world.vercel.heard().len() >= 5).await;
@@ -111,7 +111,7 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
 async fn a_late_sweep_that_heard_all_owes_nothing_again() {
     let world = world().await;
     world.vercel.script([Answer::Reset, Answer::Reset, Answer::Reset]);
-    assert_eq!(world.delete(C1).key("k1").send().await.status, 503);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
     world.clock.advance(Duration::from_secs(16));
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 429), Answer::Status(409)]);
@@ -138,7 +138,7 @@ async fn a_late_204_that_cannot_be_committed_is_owed_again() {
         world.dynamodb.script([Fault::Echo]);
         gate.add_permits(1);
     };
-    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(first.error(), (500, "internal_error"));
     is_owed_and_done(&world).await;
 }
@@ -155,7 +155,7 @@ async fn a_late_doubt_that_cannot_be_put_off_is_owed_again() {
         world.dynamodb.once("UpdateItem", Fault::Echo);
         gate.add_permits(1);
     };
-    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(first.error(), (500, "internal_error"));
     is_owed_and_done(&world).await;
 }
@@ -219,7 +219,7 @@ async fn a_late_doubt_of_what_is_gone_is_none() {
     let meanwhile = async {
         until(|| world.vercel.heard().len() >= 4).await;
         world.clock.advance(Duration::from_mins(3));
-        assert_eq!(world.delete(C1).key("k2").send().await.status, 204);
+        assert_eq!(world.delete(CONFIGURATION).key("k2").send().await.status, 204);
         world.vercel.script([Answer::Reset, Answer::Status(500)]);
         gate.add_permits(1);
     };

@@ -7,10 +7,10 @@ use futures_util::future::join;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::{C1, I1, another_is_refused, put_off, world};
-use crate::outside::Answer;
-use crate::waiting::until;
-use crate::world::World;
+use super::{CONFIGURATION, INSTALLATION, another_is_refused, put_off, world};
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
+use crate::support::world::World;
 
 /// E3, F4: an installation that changes while Vercel is asked does not make a request wait for its own
 /// lease: it goes by what is there then.
@@ -25,11 +25,11 @@ async fn its_own_lease_stands_in_no_requests_way() {
             if !settled {
                 world.reopen("icfg_1").await;
             }
-            let uninstalled = world.delete(I1).send().await.whole();
+            let uninstalled = world.delete(INSTALLATION).send().await.whole();
             assert_eq!(uninstalled, (200, json!({ "finalized": settled })));
             gate.add_permits(1);
         };
-        let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+        let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
         assert_eq!(first.status, 204, "{settled} {:?}", first.error());
         // With a token there is something to be asked of Vercel yet: 403 from then on.
         assert_eq!(world.vercel.heard().len(), if settled { 2 } else { 3 });
@@ -48,12 +48,12 @@ async fn a_doubt_that_comes_between_is_not_overlooked() {
     let meanwhile = async {
         until(|| world.dynamodb.is_holding()).await;
         world.vercel.script([Answer::EffectThen(503), Answer::Status(409)]);
-        let refused = world.delete(C1).key("k2").send().await;
+        let refused = world.delete(CONFIGURATION).key("k2").send().await;
         assert_eq!(refused.error(), (409, "upstream_refused"));
         world.vercel.script([Answer::Status(403)]);
         gate.add_permits(1);
     };
-    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(first.status, 204, "{:?}", first.error());
 }
 
@@ -66,11 +66,11 @@ async fn a_late_refusal_withdraws_no_other_intent() {
     let meanwhile = async {
         another_is_refused(&world, 1).await;
         world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
-        let put_off = world.delete(C1).key("k3").send().await;
+        let put_off = world.delete(CONFIGURATION).key("k3").send().await;
         assert_eq!(put_off.error(), (503, "upstream_unavailable"));
         gate.add_permits(1);
     };
-    let (first, ()) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!((first.status, world.vercel.is_gone("icfg_1")), (204, true), "it asks again");
 }
 
@@ -79,11 +79,14 @@ async fn a_late_refusal_withdraws_no_other_intent() {
 #[tokio::test]
 async fn who_commits_second_overwrites_no_outcome() {
     let world = world().await;
-    assert_eq!(world.delete(I1).send().await.whole(), (200, json!({ "finalized": true })));
+    assert_eq!(
+        world.delete(INSTALLATION).send().await.whole(),
+        (200, json!({ "finalized": true }))
+    );
     world.sweep_all().await;
     let gate = Arc::new(Semaphore::new(0));
     world.dynamodb.hold("TransactWriteItems", gate.clone());
-    let other = format!("{C1}?teamId=team_1");
+    let other = format!("{CONFIGURATION}?teamId=team_1");
     let meanwhile = async {
         until(|| world.dynamodb.is_holding()).await;
         assert_eq!(world.delete(&other).key("k1").send().await.status, 204);
@@ -91,7 +94,7 @@ async fn who_commits_second_overwrites_no_outcome() {
         gate.add_permits(1);
         before
     };
-    let (first, before) = join(world.delete(C1).key("k1").send(), meanwhile).await;
+    let (first, before) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(first.error(), (409, "idempotency_key_reused"));
     assert_eq!(world.all().await, before);
     assert_eq!(world.delete(&other).key("k1").send().await.status, 204, "the replay");
@@ -104,18 +107,19 @@ async fn of_two_that_delete_our_side_alone_one_does() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     world.settle("icfg_1").await;
-    assert_eq!(world.delete(I1).send().await.status, 200);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     let gate = Arc::new(Semaphore::new(0));
     world.dynamodb.hold("TransactWriteItems", gate.clone());
     let before = world.dynamodb.calls();
     let second = async {
         until(|| world.dynamodb.calls() >= before + 2).await;
-        let reply = world.delete(C1).key("k2").send().await;
+        let reply = world.delete(CONFIGURATION).key("k2").send().await;
         let receipt = world.items("icfg_1").await["receipt#configuration"].clone();
         gate.add_permits(1);
         (reply, receipt)
     };
-    let (first, (second, receipt)) = join(world.delete(C1).key("k1").send(), second).await;
+    let (first, (second, receipt)) =
+        join(world.delete(CONFIGURATION).key("k1").send(), second).await;
     assert_eq!((first.status, second.status), (204, 204));
     assert_eq!(world.items("icfg_1").await["receipt#configuration"], receipt);
 }
@@ -140,7 +144,7 @@ async fn a_sweep_that_is_late_does_not_ask_under_anothers_mark() {
             until(|| world.vercel.heard().len() >= 4).await;
             look.add_permits(1);
         };
-        join(world.delete(C1).key("k2").send(), open).await.0
+        join(world.delete(CONFIGURATION).key("k2").send(), open).await.0
     };
     let (_, reply) = join(sweep, request).await;
     assert_eq!(reply.error(), (503, "upstream_unavailable"));
@@ -175,7 +179,7 @@ async fn a_mark_that_comes_between_is_not_erased() {
             until(|| world.vercel.heard().len() >= 4).await;
             begin.add_permits(1);
         };
-        let reply = join(world.delete(C1).key("k2").send(), meanwhile).await.0;
+        let reply = join(world.delete(CONFIGURATION).key("k2").send(), meanwhile).await.0;
         answer.add_permits(1);
         reply
     };

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::outside::PROVIDER_SECRET;
+use crate::support::outside::PROVIDER_SECRET;
 
 pub const CRON_SECRET: &str = "cron/3f0c+planted=95d1b7";
 pub const ACCESS_TOKEN: &str = "access/51aa+planted=0be772";

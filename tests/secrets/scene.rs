@@ -12,10 +12,10 @@ use super::planted::{
     ACCESS_TOKEN, AWS_SECRET_KEY, AWS_SESSION_TOKEN, CRON_SECRET, EMAIL, IDEMPOTENCY_KEY,
     OIDC_TOKEN, PROVIDER_KEY, Planted,
 };
-use crate::process::{Lambda, Recorded, Variables, free_port, record};
-use crate::sts::{self, Sts};
-use crate::waiting::listens;
-use crate::world::{ACCOUNT, ISSUER, World};
+use crate::support::process::{Lambda, Recorded, Variables, free_port, record};
+use crate::support::sts::{self, Sts};
+use crate::support::waiting::listens;
+use crate::support::world::{ACCOUNT, ISSUER, World};
 
 /// What `RUST_LOG` asks for: everything, and once more by name what is kept back.
 const RUST_LOG: &str = "trace,aws_sigv4=trace,aws_smithy_runtime=trace,aws_config=trace,\

@@ -9,8 +9,8 @@ use teardown::app::SweepTime;
 use tokio::sync::Semaphore;
 
 use super::world;
-use crate::outside::Answer;
-use crate::waiting::until;
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
 
 /// F5, G4: work whose worker died comes due again by itself when its lease ends; a worker that lost
 /// its lease overwrites nothing of its successor's.

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue::{M, N, S};
 use teardown_cli::embedded::local_client;
 
 use super::{Tool, text};
-use crate::world::http_client;
+use crate::support::world::http_client;
 
 /// What an uninstall owes is carried out by itself: the purge at once, the finalization at Vercel as
 /// soon as invoices are settled.

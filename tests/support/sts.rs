@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 
-use crate::wire::listen;
+use crate::support::wire::listen;
 
 /// How STS answers.
 #[derive(Clone, Copy)]

@@ -22,11 +22,11 @@ use tokio::net::TcpListener;
 pub use self::call::{Call, Reply};
 use self::database::Database;
 pub use self::database::sized;
-use crate::dynamodb::Proxy;
-use crate::log;
-use crate::outside::{PROVIDER_SECRET, ProviderEndpoint, VercelApi};
-use crate::process::Variables;
-use crate::steps::Steps;
+use crate::support::dynamodb::Proxy;
+use crate::support::log;
+use crate::support::outside::{PROVIDER_SECRET, ProviderEndpoint, VercelApi};
+use crate::support::process::Variables;
+use crate::support::steps::Steps;
 
 /// The issuer of all tests: making a key takes a tenth of a second.
 pub static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap());
@@ -36,6 +36,11 @@ pub const INTEGRATION: &str = "oac_test";
 
 /// The account that installations belong to where a test does not say otherwise.
 pub const ACCOUNT: &str = "acc_test";
+
+/// The paths of the installation `icfg_1`, of its configuration and of its resource `db_1`.
+pub const INSTALLATION: &str = "/v1/installations/icfg_1";
+pub const CONFIGURATION: &str = "/v1/integrations/configuration/icfg_1";
+pub const RESOURCE: &str = "/v1/installations/icfg_1/resources/db_1";
 
 /// What the sweep's caller sends.
 pub const CRON_SECRET: &str = "cr0n-s3cret";

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use tokio::sync::Semaphore;
 
-use crate::gate::Gate;
-use crate::steps::Steps;
-use crate::wire::{empty, json, listen};
-use crate::world::{ISSUER, http_client, system};
+use crate::support::gate::Gate;
+use crate::support::steps::Steps;
+use crate::support::wire::{empty, json, listen};
+use crate::support::world::{ISSUER, http_client, system};
 
 /// How a request is answered.
 #[derive(Clone, Debug)]

@@ -12,9 +12,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
 
-use crate::gate::Gate;
-use crate::steps::Steps;
-use crate::wire::listen;
+use crate::support::gate::Gate;
+use crate::support::steps::Steps;
+use crate::support::wire::listen;
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::world::serve;
+use crate::support::world::serve;
 
 pub const DELETE_RESOURCE: &str = env!("CARGO_BIN_EXE_delete_resource");
 pub const DELETE_INSTALLATION: &str = env!("CARGO_BIN_EXE_delete_installation");

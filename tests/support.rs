@@ -1,0 +1,12 @@
+//! What the tests stand in, and the servers beside it. No test is in here.
+
+pub mod dynamodb;
+pub mod gate;
+pub mod log;
+pub mod outside;
+pub mod process;
+pub mod steps;
+pub mod sts;
+pub mod waiting;
+pub mod wire;
+pub mod world;
