@@ -15,7 +15,7 @@ use http_body_util::Full;
 
 mod line;
 
-use self::line::Line;
+use self::line::RequestLog;
 use crate::auth::Verifier;
 use crate::auth::jwks::{AfterAnswer, Jwks};
 use crate::clock::Clock;
@@ -96,14 +96,14 @@ impl FollowUp {
 }
 
 /// What a request came to.
-struct Outcome {
+struct Handled {
     reply: Reply,
     jobs: Option<Jobs>,
 }
 
 /// How a request ended.
 struct Ended {
-    result: Result<Outcome, Error>,
+    result: Result<Handled, Error>,
     dynamodb_calls: u32,
 }
 
@@ -197,26 +197,26 @@ impl App {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let mut line = Line::new(Some(request.method().clone()), endpoint);
+        let mut line = RequestLog::new(Some(request.method().clone()), endpoint);
         let ended = ended(Box::pin(self.answer(endpoint, request, &mut line))).await;
         self.finish(ended, line)
     }
 
     /// Sweeps for a scheduler that its host vouches for, such as a schedule of Lambda's.
     pub async fn sweep(&self, time: SweepTime) -> Response<Full<Bytes>> {
-        let line = Line::new(None, Endpoint::Sweep);
+        let line = RequestLog::new(None, Endpoint::Sweep);
         self.finish(ended(Box::pin(self.swept(time))).await, line).0
     }
 
     /// Answers, and logs, a request that the host could not read: on Lambda, a malformed event.
     #[must_use]
     pub fn refuse(&self, endpoint: Endpoint, error: Error) -> Response<Full<Bytes>> {
-        let line = Line::new(None, endpoint);
+        let line = RequestLog::new(None, endpoint);
         self.finish(Ended { result: Err(error), dynamodb_calls: 0 }, line).0
     }
 
     /// Logs how a request ended, and says it to its caller.
-    fn finish(&self, ended: Ended, line: Line) -> (Response<Full<Bytes>>, Option<FollowUp>) {
+    fn finish(&self, ended: Ended, line: RequestLog) -> (Response<Full<Bytes>>, Option<FollowUp>) {
         let (result, jobs) = match ended.result {
             Ok(outcome) => (Ok(outcome.reply), outcome.jobs),
             Err(error) => (Err(error), None),
@@ -232,8 +232,8 @@ impl App {
         &self,
         endpoint: Endpoint,
         request: Request<B>,
-        line: &mut Line,
-    ) -> Result<Outcome, Error>
+        line: &mut RequestLog,
+    ) -> Result<Handled, Error>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -276,21 +276,21 @@ impl App {
         Ok(self.deleted(deletion.grant.installation, done))
     }
 
-    fn deleted(&self, installation: InstallationId, done: Done) -> Outcome {
+    fn deleted(&self, installation: InstallationId, done: Done) -> Handled {
         let Done { answer, due } = done;
         let jobs =
             (!due.is_empty()).then(|| Jobs { worker: self.worker.clone(), installation, due });
-        Outcome { reply: Reply::Deleted(answer), jobs }
+        Handled { reply: Reply::Deleted(answer), jobs }
     }
 
-    async fn swept(&self, SweepTime(time): SweepTime) -> Result<Outcome, Error> {
+    async fn swept(&self, SweepTime(time): SweepTime) -> Result<Handled, Error> {
         let reply = Reply::Swept(self.worker.sweep(time).await?);
-        Ok(Outcome { reply, jobs: None })
+        Ok(Handled { reply, jobs: None })
     }
 }
 
 /// Carries a request to its end, which a panic is too.
-async fn ended(answer: impl Future<Output = Result<Outcome, Error>> + Unpin) -> Ended {
+async fn ended(answer: impl Future<Output = Result<Handled, Error>> + Unpin) -> Ended {
     let answer = AssertUnwindSafe(answer).catch_unwind();
     let (result, dynamodb_calls) = telemetry::counting_dynamodb_calls(answer).await;
     let result = result.unwrap_or_else(|_| Err(Error::Internal(Panicked.into())));

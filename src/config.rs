@@ -14,7 +14,7 @@ use reqwest::Url;
 pub use self::log::{log_filter, log_filter_of_functions};
 use crate::auth::keys::KeySet;
 use crate::deletion::FINALIZATION_PERIOD;
-use crate::ids::BelongingId;
+use crate::ids::AttachmentId;
 use crate::outbound::is_loopback;
 use crate::secret::Secret;
 
@@ -34,9 +34,9 @@ pub struct Config {
     /// `VERCEL_API_URL`: Vercel's REST API.
     pub vercel_api_url: Url,
     /// `PROVIDER_URL` and `PROVIDER_SECRET`: where deletions are announced.
-    pub provider: Option<Provider>,
+    pub provider: Option<ProviderConfig>,
     /// `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME`: the role to take on Vercel.
-    pub role: Option<Role>,
+    pub role: Option<AwsRole>,
     /// `CRON_SECRET`: what the sweep's caller must send.
     pub cron_secret: Option<Secret>,
     /// `SUPPORT_URL`: `error.user.url`.
@@ -49,7 +49,7 @@ pub struct Config {
 
 /// Where deletions are announced (G1).
 #[derive(Clone, Debug)]
-pub struct Provider {
+pub struct ProviderConfig {
     /// `PROVIDER_URL`.
     pub url: Url,
     /// `PROVIDER_SECRET`: the `whsec_…` that signs announcements.
@@ -58,7 +58,7 @@ pub struct Provider {
 
 /// A role of AWS, to be taken with a token of Vercel's platform.
 #[derive(Clone, Debug)]
-pub struct Role {
+pub struct AwsRole {
     /// `AWS_ROLE_ARN`.
     pub arn: String,
     /// `AWS_ROLE_SESSION_NAME`: what `CloudTrail` calls the session.
@@ -171,7 +171,7 @@ fn missing(variable: &'static str) -> ConfigError {
 /// An `oac_…`; what Vercel's ids never hold is a slip of the hand.
 fn integration_id(id: Option<String>) -> Result<String, ConfigError> {
     let id = id.ok_or_else(|| missing("INTEGRATION_ID"))?;
-    match BelongingId::parse(&id) {
+    match AttachmentId::parse(&id) {
         Ok(_) => Ok(id),
         Err(rule) => Err(ConfigError::new("INTEGRATION_ID", rule)),
     }
@@ -208,7 +208,7 @@ fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
 fn provider(
     address: Option<String>,
     secret: Option<String>,
-) -> Result<Option<Provider>, ConfigError> {
+) -> Result<Option<ProviderConfig>, ConfigError> {
     let (address, secret) = match (address, secret) {
         (None, None) => return Ok(None),
         (None, Some(_)) => return Err(missing("PROVIDER_URL")),
@@ -224,12 +224,12 @@ fn provider(
         let rule = "must be whsec_ and the base64 of 24 to 64 bytes";
         return Err(ConfigError::new("PROVIDER_SECRET", rule));
     }
-    Ok(Some(Provider { url: url("PROVIDER_URL", &address)?, secret: Secret::new(secret) }))
+    Ok(Some(ProviderConfig { url: url("PROVIDER_URL", &address)?, secret: Secret::new(secret) }))
 }
 
 /// A role's ARN, `arn:<partition>:iam::<account>:role/<path and name>`, and a session's name as STS
 /// has them.
-fn role(arn: Option<String>, session_name: Option<String>) -> Result<Option<Role>, ConfigError> {
+fn role(arn: Option<String>, session_name: Option<String>) -> Result<Option<AwsRole>, ConfigError> {
     let Some(arn) = arn else { return Ok(None) };
     let is_role = match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
         ["arn", partition, "iam", "", account, role] => {
@@ -252,7 +252,7 @@ fn role(arn: Option<String>, session_name: Option<String>) -> Result<Option<Role
         let rule = "is not 2 to 64 of A-Z a-z 0-9 _ + = , . @ -";
         return Err(ConfigError::new("AWS_ROLE_SESSION_NAME", rule));
     }
-    Ok(Some(Role { arn, session_name }))
+    Ok(Some(AwsRole { arn, session_name }))
 }
 
 /// What a header can carry as it stands.

@@ -20,7 +20,7 @@ use aws_sdk_sts::config::SharedInterceptor;
 use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 
-use crate::config::Role;
+use crate::config::AwsRole;
 use crate::secret::Secret;
 use crate::telemetry;
 
@@ -50,14 +50,14 @@ const COOLDOWN: Duration = Duration::from_secs(10);
 /// Clones share the token.
 #[derive(Clone, Debug)]
 pub struct WebIdentity {
-    role: Role,
+    role: AwsRole,
     newest: Arc<Mutex<Option<Secret>>>,
 }
 
 impl WebIdentity {
     /// An identity that has heard no token yet.
     #[must_use]
-    pub fn new(role: Role) -> Self {
+    pub fn new(role: AwsRole) -> Self {
         Self { role, newest: Arc::default() }
     }
 
@@ -214,7 +214,7 @@ impl AssumedRole {
 
     async fn take(&self) -> Result<Credentials, RoleError> {
         let token = self.identity.newest().ok_or(RoleError::NoToken)?;
-        let Role { arn, session_name } = &self.identity.role;
+        let AwsRole { arn, session_name } = &self.identity.role;
         let request = self
             .sts
             .assume_role_with_web_identity()

@@ -9,7 +9,7 @@ use http::Method;
 
 use crate::auth::{AuthError, TokenError};
 use crate::ids::InvalidId;
-use crate::vercel::Said;
+use crate::vercel::VercelError;
 
 /// The cause of an error that the caller is not told, for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -141,7 +141,7 @@ errors! {
         user "Final invoices are still open. Try again when they are settled, or a day after the uninstall."
         when "Invoices are not settled, and the uninstall, if any, is not 24 h ago.";
     /// Vercel refuses to delete the configuration, in its own words (E3).
-    UpstreamRefused(Said) = 409 "upstream_refused"
+    UpstreamRefused(VercelError) = 409 "upstream_refused"
         "Vercel refuses to delete the configuration: {0}"
         user "Vercel did not permit this deletion."
         when "Vercel refuses to delete the configuration; the message has its words.";

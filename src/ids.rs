@@ -87,7 +87,7 @@ id! {
 id! {
     /// The id of something else that belongs to an installation's configuration: a webhook, a log
     /// drain or a project's environment variable.
-    BelongingId
+    AttachmentId
 }
 
 /// An `Idempotency-Key`, kept as its SHA-256 alone: what identifies a request need not be stored.

@@ -53,7 +53,7 @@ pub(crate) struct Announcement {
 
 /// What the provider said to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Delivery {
     /// It is done.
     Done,
     /// It is still at it, and wants to be asked again so much later.
@@ -63,7 +63,7 @@ pub(crate) enum Told {
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct WebhookEvent<'a> {
     r#type: &'static str,
     timestamp: String,
     data: Data<'a>,
@@ -102,7 +102,7 @@ impl Announcement {
             Actor::User { user, .. } => (Some(user.as_str()), Some("ADMIN")),
             Actor::System { .. } => (None, None),
         };
-        let event = Event {
+        let event = WebhookEvent {
             r#type: if self.resource.is_some() {
                 "resource.deleted"
             } else {
@@ -124,15 +124,15 @@ impl Announcement {
 
 impl Provider {
     /// A client for the provider's endpoint.
-    pub(crate) fn new(provider: &config::Provider, outbound: Outbound) -> Self {
+    pub(crate) fn new(provider: &config::ProviderConfig, outbound: Outbound) -> Self {
         Self { url: provider.url.clone(), secret: provider.secret.clone(), outbound }
     }
 
     /// Announces a deletion, once.
-    pub(crate) async fn announce(&self, announcement: &Announcement, now: Timestamp) -> Told {
+    pub(crate) async fn announce(&self, announcement: &Announcement, now: Timestamp) -> Delivery {
         match self.post(announcement, now).await {
             Ok(response) => heard(&response),
-            Err(reason) => Told::Failed(reason, None),
+            Err(reason) => Delivery::Failed(reason, None),
         }
     }
 
@@ -166,15 +166,15 @@ impl Provider {
 
 /// What an answer means. Its body is not read. A 202's `Retry-After` counts as 1 s at least: the
 /// provider does not end sooner.
-fn heard(response: &reqwest::Response) -> Told {
+fn heard(response: &reqwest::Response) -> Delivery {
     let wait = outbound::retry_after(response.headers());
     match response.status().as_u16() {
         202 if response.headers().contains_key(http::header::RETRY_AFTER) => {
             let wait = wait.unwrap_or(STILL_AT_IT);
-            Told::StillAtIt(wait.max(Duration::from_secs(1)))
+            Delivery::StillAtIt(wait.max(Duration::from_secs(1)))
         }
-        200..=299 => Told::Done,
-        status => Told::Failed(format!("answered {status}"), wait),
+        200..=299 => Delivery::Done,
+        status => Delivery::Failed(format!("answered {status}"), wait),
     }
 }
 

@@ -40,8 +40,8 @@ use crate::job::JobResult;
 use crate::secret::Secret;
 use crate::store::configuration::{Asked, Holder};
 use crate::store::work::{Doubt, Held, JobFailure, Lease};
-use crate::store::{Done, Patience, Store};
-use crate::vercel::{Said, Vercel};
+use crate::store::{Done, Store, TimeBudget};
+use crate::vercel::{Vercel, VercelError};
 
 /// How long an intent is leased: longer than a request waits for DynamoDB (8 s, and 8 s after Vercel's
 /// answer) and for Vercel (12 s), so that nobody else begins while it does.
@@ -74,16 +74,16 @@ struct Attempt<'a> {
 /// has to be recorded, however long it took to get there.
 #[derive(Default)]
 struct Time {
-    before: Patience,
-    after: Patience,
+    before: TimeBudget,
+    after: TimeBudget,
 }
 
 /// What came of an attempt, in our store too.
-pub(crate) enum Outcome {
+pub(crate) enum SagaResult {
     /// Both sides are gone.
     Gone,
     /// Vercel refuses, and the intent is withdrawn.
-    Refused(Said),
+    Refused(VercelError),
     /// Invoices are open again, and the intent is withdrawn.
     InvoicesOpen,
     /// Vercel's side is not known to be gone. The intent stays, and so does its lease.
@@ -122,7 +122,7 @@ impl DeleteConfiguration {
         loop {
             let now = self.clock.timestamp();
             let load = self.store.load(id, request.key.as_ref(), now);
-            let mut snapshot = time.before.spend(load).await?;
+            let mut snapshot = time.before.run(load).await?;
             // Where the installation changed while Vercel was called, the lease is still ours.
             if let Some(intent) = &mut snapshot.intent {
                 intent.own = held == Some(intent.fence);
@@ -132,7 +132,7 @@ impl DeleteConfiguration {
                 Next::Refuse(error) => return Err(error),
                 Next::Record(loaded, recording) => {
                     let record = self.store.record_gone(loaded, recording, id, request.at);
-                    if time.before.spend(record).await? == Held::Still {
+                    if time.before.run(record).await? == Held::Still {
                         return Ok(Done::before(Answer::Gone));
                     }
                 }
@@ -141,13 +141,13 @@ impl DeleteConfiguration {
                     let holder = Holder::of(&snapshot);
                     let commit =
                         self.store.commit_configuration(id, &provenance, loaded, holder, asked);
-                    if time.before.spend(commit).await? == Held::Still {
+                    if time.before.run(commit).await? == Held::Still {
                         return Ok(self.store.jobs_after_commit(loaded));
                     }
                 }
                 Next::Call(loaded, token) => {
                     let begin = self.store.begin(request, loaded, now, now + LEASE);
-                    let Some(lease) = time.before.spend(begin).await? else { continue };
+                    let Some(lease) = time.before.run(begin).await? else { continue };
                     held = Some(lease.fence);
                     if let Some(done) = self.ask(request, &lease, loaded, token, &mut time).await? {
                         return Ok(done);
@@ -179,11 +179,11 @@ impl DeleteConfiguration {
             }
         };
         match outcome {
-            Outcome::Gone => Ok(Some(self.store.jobs_after_commit(loaded))),
-            Outcome::Refused(said) => Err(Error::UpstreamRefused(said)),
-            Outcome::InvoicesOpen => Err(Error::InvoicesOpen),
-            Outcome::Lost => Ok(None),
-            Outcome::Open(failure) => {
+            SagaResult::Gone => Ok(Some(self.store.jobs_after_commit(loaded))),
+            SagaResult::Refused(said) => Err(Error::UpstreamRefused(said)),
+            SagaResult::InvoicesOpen => Err(Error::InvoicesOpen),
+            SagaResult::Lost => Ok(None),
+            SagaResult::Open(failure) => {
                 let retry_after = failure.retry_after.unwrap_or(RETRY_AFTER);
                 let in_doubt = failure.doubt == Doubt::Known { in_doubt: true };
                 let ended = self.retry_later(lease, &progress, failure, &mut time.after).await?;
@@ -201,22 +201,22 @@ impl DeleteConfiguration {
         &self,
         lease: &Lease,
         progress: &Progress,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<SagaResult, Error> {
         let id = &lease.installation;
         let now = self.clock.timestamp();
         let mut time = Time::default();
-        let snapshot = time.before.spend(self.store.load(id, None, now)).await?;
+        let snapshot = time.before.run(self.store.load(id, None, now)).await?;
         let loaded = snapshot.loaded().filter(|it| !it.installation.is_gone_on_both_sides());
         let Some(loaded) = loaded else {
             let _: Held = self.store.complete(lease).await?;
-            return Ok(Outcome::Gone);
+            return Ok(SagaResult::Gone);
         };
         let Some(asked) = &lease.provenance else {
-            return Ok(Outcome::Open(JobFailure::malformed()));
+            return Ok(SagaResult::Open(JobFailure::malformed()));
         };
         // The intent has a new owner: its in-doubt mark must not be read as ours.
         if snapshot.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {
-            return Ok(Outcome::Lost);
+            return Ok(SagaResult::Lost);
         }
         let provenance = Provenance { at: now, ..asked.clone() };
         let Some(token) = loaded.usable_token() else {
@@ -224,16 +224,16 @@ impl DeleteConfiguration {
             let asked = Asked::Before { key_sha256: lease.key_sha256.as_deref() };
             let holder = Holder::Fence(lease.fence);
             let commit = self.store.commit_configuration(id, &provenance, loaded, holder, asked);
-            return Ok(match time.before.spend(commit).await? {
-                Held::Still => Outcome::Gone,
-                Held::Lost => Outcome::Lost,
+            return Ok(match time.before.run(commit).await? {
+                Held::Still => SagaResult::Gone,
+                Held::Lost => SagaResult::Lost,
             });
         };
         if !snapshot.is_in_doubt() && loaded.installation.invoices_are_open(now) {
             let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt: false });
-            return Ok(match time.before.spend(withdraw).await? {
-                Held::Still => Outcome::InvoicesOpen,
-                Held::Lost => Outcome::Lost,
+            return Ok(match time.before.run(withdraw).await? {
+                Held::Still => SagaResult::InvoicesOpen,
+                Held::Lost => SagaResult::Lost,
             });
         }
         let attempt = Attempt { lease, progress, provenance: &provenance, request: None };
@@ -247,13 +247,13 @@ impl DeleteConfiguration {
         loaded: Loaded<'_>,
         token: &Secret,
         time: &mut Time,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<SagaResult, Error> {
         let &Attempt { lease, progress, .. } = attempt;
         let in_doubt_before = loaded.snapshot.is_in_doubt();
         let mark = async {
             if !in_doubt_before {
                 progress.marking();
-                if time.before.spend(self.store.mark_in_doubt(lease)).await? == Held::Lost {
+                if time.before.run(self.store.mark_in_doubt(lease)).await? == Held::Lost {
                     return Err(NotSent::LeaseLost);
                 }
             }
@@ -263,7 +263,7 @@ impl DeleteConfiguration {
         let (id, team) = (&lease.installation, loaded.installation.team.id.as_deref());
         let reply = match self.vercel.delete_configuration(id, team, token, mark).await {
             Ok(reply) => reply,
-            Err(NotSent::LeaseLost) => return Ok(Outcome::Lost),
+            Err(NotSent::LeaseLost) => return Ok(SagaResult::Lost),
             Err(NotSent::Error(error)) => return Err(error),
         };
         match verdict(&reply, in_doubt_before) {
@@ -274,17 +274,17 @@ impl DeleteConfiguration {
                 progress.answered();
                 let in_doubt = in_doubt_before || reply.in_doubt;
                 let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt });
-                Ok(match time.after.spend(withdraw).await? {
-                    Held::Still => Outcome::Refused(reply.heard.said().unwrap_or_default()),
+                Ok(match time.after.run(withdraw).await? {
+                    Held::Still => SagaResult::Refused(reply.heard.said().unwrap_or_default()),
                     // Another worker holds the lease, and may have deleted it.
-                    Held::Lost => Outcome::Lost,
+                    Held::Lost => SagaResult::Lost,
                 })
             }
             Verdict::Open { in_doubt } => {
                 if !reply.in_doubt {
                     progress.answered();
                 }
-                Ok(Outcome::Open(JobFailure {
+                Ok(SagaResult::Open(JobFailure {
                     reason: reply.heard.to_string(),
                     retry_after: reply.heard.retry_after(),
                     doubt: Doubt::Known { in_doubt },
@@ -299,8 +299,8 @@ impl DeleteConfiguration {
         &self,
         &Attempt { lease, provenance, request, .. }: &Attempt<'_>,
         snapshot: &Snapshot,
-        patience: &mut Patience,
-    ) -> Result<Outcome, Error> {
+        budget: &mut TimeBudget,
+    ) -> Result<SagaResult, Error> {
         let id = &lease.installation;
         let mut holder = Holder::Fence(lease.fence);
         let mut snapshot = snapshot.clone();
@@ -314,15 +314,15 @@ impl DeleteConfiguration {
                 None => Asked::Before { key_sha256: lease.key_sha256.as_deref() },
             };
             let commit = self.store.commit_configuration(id, provenance, loaded, holder, asked);
-            if patience.spend(commit).await? == Held::Still {
+            if budget.run(commit).await? == Held::Still {
                 let ours = snapshot.recorded.is_none();
-                return Ok(if ours { Outcome::Gone } else { Outcome::Lost });
+                return Ok(if ours { SagaResult::Gone } else { SagaResult::Lost });
             }
             let key = request.and_then(|request| request.key.as_ref());
             let now = self.clock.timestamp();
-            snapshot = patience.spend(self.store.load(id, key, now)).await?;
+            snapshot = budget.run(self.store.load(id, key, now)).await?;
             holder = Holder::of(&snapshot);
         }
-        Ok(Outcome::Lost)
+        Ok(SagaResult::Lost)
     }
 }

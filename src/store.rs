@@ -1,6 +1,6 @@
 //! The store: the only place that knows DynamoDB.
 //!
-//! A request and a job use `client` to reach DynamoDB, `keys` for where each item is, `transaction` to
+//! A request and a job use `client` to reach DynamoDB, `keys` for where each item is, `attr` for its attributes, `transaction` to
 //! send one `TransactWriteItems`, `deletion` and `configuration` to turn a decision into one,
 //! `evidence` to read what a failed condition returned, `outcome` for what an idempotency key finds,
 //! `work` for jobs and their leases, and `purge` for the job that only changes the table.
@@ -8,6 +8,7 @@
 //! No function calls the rest: [`registry`] registers what can be deleted, [`operations`] are the acts
 //! of operators, [`table`] creates the table and checks it.
 
+mod attr;
 mod client;
 mod conditions;
 pub(crate) mod configuration;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 
 pub use self::client::Aws;
-use self::client::{PATIENCE, store_error, within};
+use self::client::{DYNAMODB_TIME, store_error, within};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::deletion::Answer;
@@ -89,19 +90,19 @@ impl Done {
     }
 }
 
-/// What is left of a request's patience with DynamoDB, where it asks in between for something else
+/// What is left of the time that a request or a job may wait for DynamoDB, if it calls Vercel in between
 /// (F6).
-pub(crate) struct Patience(Duration);
+pub(crate) struct TimeBudget(Duration);
 
-impl Default for Patience {
+impl Default for TimeBudget {
     fn default() -> Self {
-        Self(PATIENCE)
+        Self(DYNAMODB_TIME)
     }
 }
 
-impl Patience {
-    /// Waits for DynamoDB as long as patience is left.
-    pub(crate) fn spend<'a, T: 'a>(
+impl TimeBudget {
+    /// Waits for DynamoDB as long as time is left.
+    pub(crate) fn run<'a, T: 'a>(
         &'a mut self,
         work: impl Future<Output = Result<T, Error>> + Send + 'a,
     ) -> impl Future<Output = Result<T, Error>> + Send + 'a {
@@ -120,7 +121,7 @@ impl Patience {
 fn in_time<'a, T: 'a>(
     work: impl Future<Output = Result<T, Error>> + Send + 'a,
 ) -> impl Future<Output = Result<T, Error>> + Send + 'a {
-    within(PATIENCE, Box::pin(work))
+    within(DYNAMODB_TIME, Box::pin(work))
 }
 
 /// A stored item that this program did not write so.
@@ -134,7 +135,7 @@ struct Malformed {
 
 impl Malformed {
     fn error(item: &keys::Item, problem: &'static str) -> Error {
-        let text = |name| keys::text(item, name).unwrap_or_default().to_owned();
+        let text = |name| attr::str(item, name).unwrap_or_default().to_owned();
         let cause: Cause = Self { pk: text("pk"), sk: text("sk"), problem }.into();
         Error::Internal(cause)
     }

@@ -52,22 +52,22 @@ pub(crate) struct Vercel {
 
 /// What was heard of Vercel in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct CallResult {
     /// The last answer.
-    pub heard: Heard,
+    pub heard: VercelAnswer,
     /// Whether an attempt that was sent got no definite answer: it may have taken effect (E2).
     pub in_doubt: bool,
 }
 
 /// An answer, or what came instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum VercelAnswer {
     /// Vercel answered.
     Answer {
         /// The HTTP status.
         status: u16,
         /// Vercel's `error.code` and `error.message`, where there are any.
-        said: Option<Said>,
+        said: Option<VercelError>,
         /// `Retry-After`.
         retry_after: Option<Duration>,
     },
@@ -79,7 +79,7 @@ pub enum Heard {
 
 /// Vercel's own words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Said {
+pub struct VercelError {
     /// `error.code`.
     #[serde(default)]
     pub code: String,
@@ -88,7 +88,7 @@ pub struct Said {
     pub message: String,
 }
 
-impl std::fmt::Display for Said {
+impl std::fmt::Display for VercelError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.code.as_str(), self.message.as_str()) {
             ("", "") => f.write_str("it gives no reason"),
@@ -99,14 +99,17 @@ impl std::fmt::Display for Said {
     }
 }
 
-impl Reply {
+impl CallResult {
     /// Nothing was sent, since the request could not be built.
     fn unreached(error: reqwest::Error) -> Self {
-        Self { heard: Heard::Unreached(telemetry::chain(&error.without_url())), in_doubt: false }
+        Self {
+            heard: VercelAnswer::Unreached(telemetry::chain(&error.without_url())),
+            in_doubt: false,
+        }
     }
 }
 
-impl Heard {
+impl VercelAnswer {
     /// Whether the request may have taken effect, and may not: a 5xx, a 2xx that is not documented, or
     /// no answer (E2).
     fn is_in_doubt(&self) -> bool {
@@ -123,7 +126,7 @@ impl Heard {
     }
 
     /// Vercel's own words.
-    pub(crate) fn said(self) -> Option<Said> {
+    pub(crate) fn said(self) -> Option<VercelError> {
         match self {
             Self::Answer { said, .. } => said,
             Self::Nothing(_) | Self::Unreached(_) => None,
@@ -140,7 +143,7 @@ impl Heard {
 }
 
 /// Says what was heard, for a log and for what is stored of an attempt.
-impl std::fmt::Display for Heard {
+impl std::fmt::Display for VercelAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Answer { status, said: Some(said), .. } => {
@@ -171,34 +174,34 @@ impl Vercel {
         team: Option<&str>,
         token: &Secret,
         before_sending: impl Future<Output = Result<(), E>> + Send,
-    ) -> Result<Reply, E> {
+    ) -> Result<CallResult, E> {
         let mut url = self.at(&["v1", "integrations", "configuration", id.as_str()]);
         if let Some(team) = team {
             url.query_pairs_mut().append_pair("teamId", team);
         }
         let held_back = match HeldBack::new(&url) {
             Ok(held_back) => held_back,
-            Err(error) => return Ok(Reply::unreached(error)),
+            Err(error) => return Ok(CallResult::unreached(error)),
         };
         let client = held_back.client();
         let request = match client.delete(url).bearer_auth(token.expose()).build() {
             Ok(request) => request,
-            Err(error) => return Ok(Reply::unreached(error)),
+            Err(error) => return Ok(CallResult::unreached(error)),
         };
         let mut first = Some((&held_back, Box::pin(before_sending)));
         self.call(token, (client, &request), &mut first).await
     }
 
     /// `POST /v1/installations/{id}/billing/finalize` (G3).
-    pub(crate) async fn finalize(&self, id: &InstallationId, token: &Secret) -> Reply {
+    pub(crate) async fn finalize(&self, id: &InstallationId, token: &Secret) -> CallResult {
         let url = self.at(&["v1", "installations", id.as_str(), "billing", "finalize"]);
         let client = match self.outbound.client(&url) {
             Ok(client) => client,
-            Err(error) => return Reply::unreached(error),
+            Err(error) => return CallResult::unreached(error),
         };
         let request = match client.post(url).bearer_auth(token.expose()).build() {
             Ok(request) => request,
-            Err(error) => return Reply::unreached(error),
+            Err(error) => return CallResult::unreached(error),
         };
         let sent = (client, &request);
         let reply = self.call::<Ready<Result<(), Infallible>>, _>(token, sent, &mut None).await;
@@ -221,7 +224,7 @@ impl Vercel {
         token: &Secret,
         request: Request<'_>,
         before_sending: &mut BeforeSending<'_, F>,
-    ) -> Result<Reply, E>
+    ) -> Result<CallResult, E>
     where
         F: Future<Output = Result<(), E>> + Send,
     {
@@ -234,7 +237,7 @@ impl Vercel {
             let again = heard.may_pass() && attempt < ATTEMPTS;
             // What has no time to connect could not be told from what was sent.
             if !again || Instant::now() + wait + CONNECT_TIMEOUT >= end {
-                return Ok(Reply { heard, in_doubt });
+                return Ok(CallResult { heard, in_doubt });
             }
             tokio::time::sleep(wait).await;
             backoff *= 2;
@@ -255,13 +258,13 @@ async fn attempt_once<F, E>(
     (client, request): Request<'_>,
     before_sending: &mut BeforeSending<'_, F>,
     end: &mut Instant,
-) -> Result<Heard, E>
+) -> Result<VercelAnswer, E>
 where
     F: Future<Output = Result<(), E>> + Send,
 {
     // A body that is a stream could not be sent again: there is none.
     let Some(request) = request.try_clone() else {
-        return Ok(Heard::Unreached("the request cannot be repeated".to_owned()));
+        return Ok(VercelAnswer::Unreached("the request cannot be repeated".to_owned()));
     };
     let mut sending = pin!(client.execute(request));
     if let Some((held_back, before)) = before_sending {
@@ -279,7 +282,7 @@ where
         *before_sending = None;
         if took > FRESH {
             // The other end may have closed it by now, which could not be told from a lost answer.
-            return Ok(Heard::Unreached("the connection was up for too long".to_owned()));
+            return Ok(VercelAnswer::Unreached("the connection was up for too long".to_owned()));
         }
     }
     let left = end.saturating_duration_since(Instant::now()).min(ATTEMPT_TIMEOUT);
@@ -287,37 +290,38 @@ where
     let response = match tokio::time::timeout_at(over.into(), sending).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Ok(silence(error)),
-        Err(_) => return Ok(Heard::Nothing("it took too long".to_owned())),
+        Err(_) => return Ok(VercelAnswer::Nothing("it took too long".to_owned())),
     };
     let status = response.status().as_u16();
     let retry_after = outbound::retry_after(response.headers());
     // The status alone decides: words that do not come are none.
     let said = tokio::time::timeout_at(over.into(), said(response, token)).await;
-    Ok(Heard::Answer { status, said: said.ok().flatten(), retry_after })
+    Ok(VercelAnswer::Answer { status, said: said.ok().flatten(), retry_after })
 }
 
-fn silence(error: reqwest::Error) -> Heard {
+fn silence(error: reqwest::Error) -> VercelAnswer {
     let was_not_sent = outbound::was_not_sent(&error);
     let why = telemetry::chain(&error.without_url());
-    if was_not_sent { Heard::Unreached(why) } else { Heard::Nothing(why) }
+    if was_not_sent { VercelAnswer::Unreached(why) } else { VercelAnswer::Nothing(why) }
 }
 
 #[derive(Deserialize)]
-struct ErrorBody {
-    error: Said,
+struct VercelErrorBody {
+    error: VercelError,
 }
 
 /// What an error says, if it can be understood: the status alone decides what it means. The token is
 /// taken out of it, even if Vercel repeats it: the text goes into an answer, a log and the table.
-async fn said(response: reqwest::Response, token: &Secret) -> Option<Said> {
+async fn said(response: reqwest::Response, token: &Secret) -> Option<VercelError> {
     if response.status() == StatusCode::NO_CONTENT {
         return None;
     }
     let body = outbound::read(response, MAX_ANSWER).await.ok()?;
     let body = String::from_utf8_lossy(&body);
-    let Said { code, message } = json::from_slice::<ErrorBody>(body.as_bytes()).ok()?.error;
+    let VercelError { code, message } =
+        json::from_slice::<VercelErrorBody>(body.as_bytes()).ok()?.error;
     let shown = |text: &str| shown(&token.redact(text));
-    Some(Said { code: shown(&code), message: shown(&message) })
+    Some(VercelError { code: shown(&code), message: shown(&message) })
 }
 
 /// A line of bounded length.

@@ -15,13 +15,13 @@ use crate::error::Error;
 use crate::ids::InstallationId;
 use crate::job::{Job, JobResult};
 use crate::outbound::Outbound;
-use crate::provider::{Announcement, Provider, Told};
-use crate::saga::{DeleteConfiguration, Outcome, Progress};
+use crate::provider::{Announcement, Delivery, Provider};
+use crate::saga::{DeleteConfiguration, Progress, SagaResult};
 use crate::store::purge::{Advance, Purged};
 use crate::store::work::{Held, JobFailure, Lease};
-use crate::store::{Patience, Store};
+use crate::store::{Store, TimeBudget};
 use crate::telemetry;
-use crate::vercel::{Heard, Vercel};
+use crate::vercel::{Vercel, VercelAnswer};
 
 /// How long a lease outlives the time that its worker has, so that it ends after the worker.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ pub(crate) struct Worker {
 }
 
 /// How an attempt at a job went.
-enum Attempt {
+enum AttemptResult {
     /// The job is done.
     Done,
     /// The lease was lost, or what the job goes by has changed: the next worker sees to it.
@@ -91,8 +91,8 @@ impl Worker {
             // off, is parked and raises the alarm.
             Ok(Err(Error::Internal(cause))) => failed(telemetry::chain(cause.as_ref()), None),
             Ok(Err(error)) => {
-                let mut patience = Patience::default();
-                self.delete_configuration.clean_up(&lease, &progress, &mut patience).await;
+                let mut budget = TimeBudget::default();
+                self.delete_configuration.clean_up(&lease, &progress, &mut budget).await;
                 return Err(error);
             }
             Err(_) => failed("the host's time was over", None),
@@ -105,23 +105,27 @@ impl Worker {
         &self,
         lease: &Lease,
         progress: &Progress,
-        attempt: Attempt,
+        attempt: AttemptResult,
     ) -> Result<JobResult, Error> {
         let now = self.clock.timestamp();
         let (held, result) = match attempt {
-            Attempt::Done => return Ok(JobResult::Done),
-            Attempt::Lost => return Ok(JobResult::Lost),
-            Attempt::More => (self.store.release(lease, lease.due).await?, JobResult::Unfinished),
-            Attempt::StillAtIt(wait) => {
+            AttemptResult::Done => return Ok(JobResult::Done),
+            AttemptResult::Lost => return Ok(JobResult::Lost),
+            AttemptResult::More => {
+                (self.store.release(lease, lease.due).await?, JobResult::Unfinished)
+            }
+            AttemptResult::StillAtIt(wait) => {
                 (self.store.release(lease, now + wait).await?, JobResult::Retried)
             }
-            Attempt::Failed(failure) if lease.job == Job::Configuration => {
-                let mut patience = Patience::default();
+            AttemptResult::Failed(failure) if lease.job == Job::Configuration => {
+                let mut budget = TimeBudget::default();
                 let retry =
-                    self.delete_configuration.retry_later(lease, progress, failure, &mut patience);
+                    self.delete_configuration.retry_later(lease, progress, failure, &mut budget);
                 return retry.await;
             }
-            Attempt::Failed(failure) => return self.store.retry_later(lease, failure, now).await,
+            AttemptResult::Failed(failure) => {
+                return self.store.retry_later(lease, failure, now).await;
+            }
         };
         Ok(if held == Held::Still { result } else { JobResult::Lost })
     }
@@ -131,7 +135,7 @@ impl Worker {
         lease: &Lease,
         progress: &Progress,
         end: Instant,
-    ) -> Result<Attempt, Error> {
+    ) -> Result<AttemptResult, Error> {
         match &lease.job {
             Job::AnnounceResource(_) | Job::AnnounceInstallation => self.announce(lease).await,
             Job::Purge => self.purge(lease, end).await,
@@ -141,27 +145,27 @@ impl Worker {
     }
 
     /// G1: announces a deletion.
-    async fn announce(&self, lease: &Lease) -> Result<Attempt, Error> {
+    async fn announce(&self, lease: &Lease) -> Result<AttemptResult, Error> {
         let Some(provider) = &self.provider else {
             return Ok(failed("PROVIDER_URL is not set", None));
         };
         let Some(announcement) = announcement(lease) else {
-            return Ok(Attempt::Failed(JobFailure::malformed()));
+            return Ok(AttemptResult::Failed(JobFailure::malformed()));
         };
         Ok(match provider.announce(&announcement, self.clock.timestamp()).await {
-            Told::Done => match self.store.complete(lease).await? {
-                Held::Still => Attempt::Done,
-                Held::Lost => Attempt::Lost,
+            Delivery::Done => match self.store.complete(lease).await? {
+                Held::Still => AttemptResult::Done,
+                Held::Lost => AttemptResult::Lost,
             },
-            Told::StillAtIt(wait) => Attempt::StillAtIt(wait),
-            Told::Failed(reason, retry_after) => {
+            Delivery::StillAtIt(wait) => AttemptResult::StillAtIt(wait),
+            Delivery::Failed(reason, retry_after) => {
                 failed(format!("the provider: {reason}"), retry_after)
             }
         })
     }
 
     /// G2: purges some pages.
-    async fn purge(&self, lease: &Lease, end: Instant) -> Result<Attempt, Error> {
+    async fn purge(&self, lease: &Lease, end: Instant) -> Result<AttemptResult, Error> {
         let id = &lease.installation;
         let Some(tombstone) = self.store.tombstone(id).await? else {
             return Ok(failed("its installation is not deleted", None));
@@ -169,19 +173,23 @@ impl Worker {
         for _ in 0..PURGE_PAGES {
             match self.store.purge_page(id, &tombstone.provenance).await? {
                 Purged::Page if Instant::now() + PURGE_PAGE < end => {}
-                Purged::Page => return Ok(Attempt::More),
+                Purged::Page => return Ok(AttemptResult::More),
                 Purged::All => {
                     // If the installation was finalized meanwhile, retry soon, from the new state.
                     let ended = self.store.end_purge(lease, &tombstone).await?;
-                    return Ok(if ended == Advance::Done { Attempt::Done } else { changed() });
+                    return Ok(if ended == Advance::Done {
+                        AttemptResult::Done
+                    } else {
+                        changed()
+                    });
                 }
             }
         }
-        Ok(Attempt::More)
+        Ok(AttemptResult::More)
     }
 
     /// G3: finalizes at Vercel, and erases the token.
-    async fn finalize(&self, lease: &Lease) -> Result<Attempt, Error> {
+    async fn finalize(&self, lease: &Lease) -> Result<AttemptResult, Error> {
         let id = &lease.installation;
         let Some(tombstone) = self.store.tombstone(id).await? else {
             return Ok(failed("its installation is not deleted", None));
@@ -193,8 +201,8 @@ impl Worker {
             let reply = self.vercel.finalize(id, &token).await;
             let now = self.clock.timestamp();
             match reply.heard {
-                Heard::Answer { status: 204 | 404 | 410, .. } => {}
-                Heard::Answer { status: 401 | 403, .. } if over <= now => {
+                VercelAnswer::Answer { status: 204 | 404 | 410, .. } => {}
+                VercelAnswer::Answer { status: 401 | 403, .. } if over <= now => {
                     tracing::warn!(
                         installation = %id, answer = %reply.heard,
                         "Vercel finalized an installation before it was told to"
@@ -208,7 +216,7 @@ impl Worker {
         let mut tombstone = Some(tombstone);
         while let Some(seen) = tombstone {
             if self.store.end_finalization(lease, &seen).await? == Advance::Done {
-                return Ok(Attempt::Done);
+                return Ok(AttemptResult::Done);
             }
             tombstone = self.store.tombstone(id).await?.filter(|now| *now != seen);
         }
@@ -220,35 +228,35 @@ impl Worker {
         &self,
         lease: &Lease,
         progress: &Progress,
-    ) -> Result<Attempt, Error> {
+    ) -> Result<AttemptResult, Error> {
         Ok(match self.delete_configuration.resume(lease, progress).await? {
-            Outcome::Gone => Attempt::Done,
-            Outcome::Lost => Attempt::Lost,
-            Outcome::Refused(said) => {
+            SagaResult::Gone => AttemptResult::Done,
+            SagaResult::Lost => AttemptResult::Lost,
+            SagaResult::Refused(said) => {
                 tracing::warn!(
                     installation = %lease.installation, answer = %said,
                     "Vercel refuses to delete a configuration; it stays as it is"
                 );
-                Attempt::Done
+                AttemptResult::Done
             }
-            Outcome::InvoicesOpen => {
+            SagaResult::InvoicesOpen => {
                 tracing::warn!(
                     installation = %lease.installation,
                     "invoices are open again: the deletion of a configuration is withdrawn"
                 );
-                Attempt::Done
+                AttemptResult::Done
             }
-            Outcome::Open(failure) => Attempt::Failed(failure),
+            SagaResult::Open(failure) => AttemptResult::Failed(failure),
         })
     }
 }
 
-fn changed() -> Attempt {
+fn changed() -> AttemptResult {
     failed("the installation has changed meanwhile", None)
 }
 
-fn failed(reason: impl Into<String>, retry_after: Option<Duration>) -> Attempt {
-    Attempt::Failed(JobFailure::new(reason, retry_after))
+fn failed(reason: impl Into<String>, retry_after: Option<Duration>) -> AttemptResult {
+    AttemptResult::Failed(JobFailure::new(reason, retry_after))
 }
 
 /// The announcement that a job's item describes; none where it is malformed.

@@ -12,7 +12,7 @@ use crate::telemetry;
 
 /// What the log line of a request tells. It is one event with all of its fields, and no span: most
 /// requests log nothing else, and what else is logged on their way names what it is about.
-pub(super) struct Line {
+pub(super) struct RequestLog {
     began: Instant,
     /// None where a schedule asks, or what came is no request that can be read.
     method: Option<Method>,
@@ -23,7 +23,7 @@ pub(super) struct Line {
     ids: Option<Ids>,
 }
 
-impl Line {
+impl RequestLog {
     /// Begins with the request.
     pub(super) fn new(method: Option<Method>, endpoint: Endpoint) -> Self {
         let began = Instant::now();

@@ -77,30 +77,30 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    held: Option<Held>,
+    held: Option<CachedKeys>,
     /// When the last fetch began, successful or not.
     last_fetch: Option<Duration>,
-    flight: Option<Flight>,
+    flight: Option<Fetch>,
 }
 
 #[derive(Clone, Debug)]
-struct Held {
+struct CachedKeys {
     keys: Arc<KeySet>,
     since: Duration,
 }
 
 /// A fetch under way; its output says whether it brought keys.
-type Flight = Shared<BoxFuture<'static, bool>>;
+type Fetch = Shared<BoxFuture<'static, bool>>;
 
 /// What a first look finds.
-enum Look {
+enum Lookup {
     Key(PublicKey),
     /// A known key, and a fetch that begins now since the keys are due.
-    Refresh(PublicKey, Flight),
+    Refresh(PublicKey, Fetch),
     /// A fetch that begins now.
-    Fetch(Flight),
+    Fetch(Fetch),
     /// A fetch that began before, whose answer may be older than the key.
-    Join(Flight),
+    Join(Fetch),
     Unavailable(Duration),
 }
 
@@ -130,7 +130,7 @@ impl Jwks {
         clock: Clock,
         after_answer: AfterAnswer,
     ) -> Self {
-        let held = first.map(|keys| Held { keys: Arc::new(keys), since: clock.now() });
+        let held = first.map(|keys| CachedKeys { keys: Arc::new(keys), since: clock.now() });
         let state = Mutex::new(State { held, ..State::default() });
         Self(Arc::new(Inner { url, after_answer, outbound, clock, state }))
     }
@@ -142,17 +142,19 @@ impl Jwks {
     /// [`LookupError::Unknown`] only where the issuer was asked since this was called.
     pub async fn find(&self, kid: &str) -> Result<PublicKey, LookupError> {
         let fetched = match self.look(kid) {
-            Look::Key(key) => return Ok(key),
-            Look::Refresh(key, flight) => match self.0.after_answer {
+            Lookup::Key(key) => return Ok(key),
+            Lookup::Refresh(key, flight) => match self.0.after_answer {
                 AfterAnswer::GoesOn => return Ok(key),
                 AfterAnswer::MayFreeze => match tokio::time::timeout(REFRESH_WAIT, flight).await {
                     Ok(true) => true,
                     Ok(false) | Err(_) => return Ok(key),
                 },
             },
-            Look::Unavailable(retry_after) => return Err(LookupError::Unavailable { retry_after }),
-            Look::Fetch(flight) => flight.await,
-            Look::Join(flight) => {
+            Lookup::Unavailable(retry_after) => {
+                return Err(LookupError::Unavailable { retry_after });
+            }
+            Lookup::Fetch(flight) => flight.await,
+            Lookup::Join(flight) => {
                 flight.await;
                 false
             }
@@ -173,27 +175,27 @@ impl Jwks {
         Some(flight.map(drop))
     }
 
-    fn look(&self, kid: &str) -> Look {
+    fn look(&self, kid: &str) -> Lookup {
         let now = self.0.clock.now();
         let mut state = self.state();
         state.drop_outlived(now);
         if let Some(key) = state.key(kid) {
             if state.is_stale(now) && state.flight.is_none() && state.cooldown_left(now).is_zero() {
-                return Look::Refresh(key, self.start_fetch(&mut state, now));
+                return Lookup::Refresh(key, self.start_fetch(&mut state, now));
             }
-            return Look::Key(key);
+            return Lookup::Key(key);
         }
         if let Some(flight) = &state.flight {
-            return Look::Join(flight.clone());
+            return Lookup::Join(flight.clone());
         }
         match state.cooldown_left(now) {
-            Duration::ZERO => Look::Fetch(self.start_fetch(&mut state, now)),
-            left => Look::Unavailable(left),
+            Duration::ZERO => Lookup::Fetch(self.start_fetch(&mut state, now)),
+            left => Lookup::Unavailable(left),
         }
     }
 
     /// Starts a fetch as a task of its own, so that it outlives the request that needed it.
-    fn start_fetch(&self, state: &mut State, now: Duration) -> Flight {
+    fn start_fetch(&self, state: &mut State, now: Duration) -> Fetch {
         let cache = self.clone();
         let task = tokio::spawn(async move {
             let fetch = AssertUnwindSafe(cache.0.fetch()).catch_unwind();
@@ -203,7 +205,7 @@ impl Jwks {
             match fetched {
                 Ok(keys) => {
                     // Since it began: a freeze may lie between the answer and here.
-                    state.held = Some(Held { keys: Arc::new(keys), since: now });
+                    state.held = Some(CachedKeys { keys: Arc::new(keys), since: now });
                     true
                 }
                 Err(error) => {
@@ -230,7 +232,7 @@ impl State {
 
     fn is_stale(&self, now: Duration) -> bool {
         // A clock that was set back leaves keys of unknown age.
-        let age = |held: &Held| now.checked_sub(held.since);
+        let age = |held: &CachedKeys| now.checked_sub(held.since);
         self.held.as_ref().is_some_and(|held| age(held).is_none_or(|age| age >= REFRESH_AFTER))
     }
 

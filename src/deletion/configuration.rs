@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::grant::{Grant, Provenance};
 use crate::ids::{IdempotencyKey, sha256_hex};
 use crate::secret::Secret;
-use crate::vercel::{Heard, Reply};
+use crate::vercel::{CallResult, VercelAnswer};
 
 /// The deletion of a configuration, permitted by the caller's token. The stored account and team are
 /// compared later.
@@ -274,13 +274,13 @@ pub enum Verdict {
 /// Says what a reply means. `in_doubt_before` says whether an attempt before it got no definite
 /// answer: the token dies with the configuration, so that 401 and 403 mean gone then.
 #[must_use]
-pub fn verdict(reply: &Reply, in_doubt_before: bool) -> Verdict {
+pub fn verdict(reply: &CallResult, in_doubt_before: bool) -> Verdict {
     let in_doubt = in_doubt_before || reply.in_doubt;
     match reply.heard {
-        Heard::Answer { status: 200 | 204 | 404 | 410, .. } => Verdict::Gone,
-        Heard::Answer { status: 401 | 403, .. } if in_doubt => Verdict::Gone,
-        Heard::Answer { status: 400 | 401 | 403 | 409, .. } => Verdict::Refused,
-        Heard::Answer { .. } | Heard::Nothing(_) | Heard::Unreached(_) => {
+        VercelAnswer::Answer { status: 200 | 204 | 404 | 410, .. } => Verdict::Gone,
+        VercelAnswer::Answer { status: 401 | 403, .. } if in_doubt => Verdict::Gone,
+        VercelAnswer::Answer { status: 400 | 401 | 403 | 409, .. } => Verdict::Refused,
+        VercelAnswer::Answer { .. } | VercelAnswer::Nothing(_) | VercelAnswer::Unreached(_) => {
             Verdict::Open { in_doubt }
         }
     }
@@ -290,8 +290,11 @@ pub fn verdict(reply: &Reply, in_doubt_before: bool) -> Verdict {
 mod tests {
     use super::*;
 
-    fn reply(status: u16, in_doubt: bool) -> Reply {
-        Reply { heard: Heard::Answer { status, said: None, retry_after: None }, in_doubt }
+    fn reply(status: u16, in_doubt: bool) -> CallResult {
+        CallResult {
+            heard: VercelAnswer::Answer { status, said: None, retry_after: None },
+            in_doubt,
+        }
     }
 
     /// E2, E3: 204, 200, 404 and 410 mean gone; 401 and 403 only after an attempt without a definite
@@ -314,12 +317,14 @@ mod tests {
             let open = Verdict::Open { in_doubt: false };
             assert_eq!(verdict(&reply(status, false), false), open, "{status}");
         }
-        let silence = Reply { heard: Heard::Nothing("timed out".to_owned()), in_doubt: true };
+        let silence =
+            CallResult { heard: VercelAnswer::Nothing("timed out".to_owned()), in_doubt: true };
         assert_eq!(verdict(&silence, false), Verdict::Open { in_doubt: true });
         for status in [202, 206, 503] {
             assert_eq!(verdict(&reply(status, true), false), Verdict::Open { in_doubt: true });
         }
-        let unreached = Reply { heard: Heard::Unreached("refused".to_owned()), in_doubt: false };
+        let unreached =
+            CallResult { heard: VercelAnswer::Unreached("refused".to_owned()), in_doubt: false };
         for in_doubt in [false, true] {
             assert_eq!(verdict(&unreached, in_doubt), Verdict::Open { in_doubt });
         }

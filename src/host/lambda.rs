@@ -50,7 +50,7 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failu
     let service = ServiceBuilder::new()
         .map_request(move |event: LambdaEvent<LambdaRequest>| {
             let (event, context) = event.into_parts();
-            LambdaEvent::new(plain(endpoint, event), context)
+            LambdaEvent::new(normalize(endpoint, event), context)
         })
         .service(Adapter::from(service_fn(handler)));
     let readable = MapRequestLayer::new(|invocation: LambdaInvocation| LambdaInvocation {
@@ -87,11 +87,11 @@ fn readable(event: Bytes) -> Bytes {
     if str::from_utf8(&event).is_ok() {
         return event;
     }
-    match Other::of(String::from_utf8_lossy(&event).as_bytes()) {
-        Other::Request => {
+    match NonHttpEvent::of(String::from_utf8_lossy(&event).as_bytes()) {
+        NonHttpEvent::Request => {
             Bytes::from_static(br#"{"requestContext":"of an event that is not UTF-8"}"#)
         }
-        Other::Schedule | Other::Unknown => event,
+        NonHttpEvent::Schedule | NonHttpEvent::Unknown => event,
     }
 }
 
@@ -112,7 +112,7 @@ async fn into_lambdas(response: Response<Full<Bytes>>) -> Result<Response<Body>,
 
 /// What an event is that is not read as a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Other {
+enum NonHttpEvent {
     /// A schedule's. What comes past API Gateway was permitted by IAM.
     Schedule,
     /// A request's all the same, with a caller's words in it: a load balancer's, or a malformed one.
@@ -121,7 +121,7 @@ enum Other {
     Unknown,
 }
 
-impl Other {
+impl NonHttpEvent {
     /// The top level of an event is never a caller's, unless something hands a caller's body over as the
     /// event, which nothing may do that invokes the sweep; and every request's has a `requestContext`.
     fn of(event: &[u8]) -> Self {
@@ -149,8 +149,8 @@ async fn answer_other(
     time: SweepTime,
     event: &[u8],
 ) -> Result<Response<Body>, Failure> {
-    match Other::of(event) {
-        Other::Schedule if endpoint == Endpoint::Sweep => {
+    match NonHttpEvent::of(event) {
+        NonHttpEvent::Schedule if endpoint == Endpoint::Sweep => {
             let response = app.sweep(time).await;
             // For a schedule, a failure is what Lambda counts as one.
             if !response.status().is_success() {
@@ -158,7 +158,7 @@ async fn answer_other(
             }
             into_lambdas(response).await
         }
-        Other::Request => {
+        NonHttpEvent::Request => {
             let (head, body) = app.refuse(endpoint, BadRequest::Event.into()).into_parts();
             let body = body.collect().await?.to_bytes();
             // What all gateways understand. An answer that does not have this form is a 200 to some.
@@ -171,7 +171,7 @@ async fn answer_other(
             let response = Response::builder().header(CONTENT_TYPE, "application/json");
             Ok(response.body(Body::from(answer.to_string()))?)
         }
-        Other::Schedule | Other::Unknown => {
+        NonHttpEvent::Schedule | NonHttpEvent::Unknown => {
             Err("the event is neither a request nor a schedule's".into())
         }
     }
@@ -184,10 +184,10 @@ const IN_PATH: &AsciiSet = &IN_QUERY.add(b'?');
 
 /// Makes of an event what the host's HTTP layer reads as the request that the caller sent, with the
 /// contract's path.
-fn plain(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
+fn normalize(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
     match event {
         LambdaRequest::ApiGatewayV1(mut event) => {
-            let found = Found {
+            let found = RoutedPath {
                 path: event.path.as_deref().unwrap_or_default(),
                 stage: event.request_context.stage.take(),
                 route: event.resource.as_deref(),
@@ -203,7 +203,7 @@ fn plain(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
             LambdaRequest::ApiGatewayV1(event)
         }
         LambdaRequest::ApiGatewayV2(mut event) => {
-            let found = Found {
+            let found = RoutedPath {
                 path: event.raw_path.as_deref().unwrap_or_default(),
                 stage: event.request_context.stage.take(),
                 route: event.route_key.as_deref().and_then(|key| Some(key.split_once(' ')?.1)),
@@ -226,7 +226,7 @@ fn without_host(headers: &mut HeaderMap, domain_name: &mut Option<String>) {
 }
 
 /// Where an API found a request.
-struct Found<'a> {
+struct RoutedPath<'a> {
     path: &'a str,
     stage: Option<String>,
     /// The path that its route is for, such as `/v1/{proxy+}`; none for `$default`.
@@ -235,7 +235,7 @@ struct Found<'a> {
     parameters: &'a HashMap<String, String>,
 }
 
-impl Found<'_> {
+impl RoutedPath<'_> {
     /// The path as the contract has it. In front of it, an API may have its stage's name or a custom
     /// domain's base path.
     fn contract_path(&self, endpoint: Endpoint) -> String {
@@ -278,23 +278,23 @@ mod tests {
         for (event, other) in [
             (
                 r#"{"version":"0","source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#,
-                Other::Schedule,
+                NonHttpEvent::Schedule,
             ),
-            (r#"{"source":"aws.scheduler","time":"2026-11-24T00:00:00Z"}"#, Other::Schedule),
-            ("", Other::Unknown),
-            ("[]", Other::Unknown),
-            ("{}", Other::Unknown),
-            (r#"{"source":"mine"}"#, Other::Unknown),
-            (r#"{"source":["aws.events"]}"#, Other::Unknown),
-            (r#"{"detail":{"source":"aws.events"}}"#, Other::Unknown),
+            (r#"{"source":"aws.scheduler","time":"2026-11-24T00:00:00Z"}"#, NonHttpEvent::Schedule),
+            ("", NonHttpEvent::Unknown),
+            ("[]", NonHttpEvent::Unknown),
+            ("{}", NonHttpEvent::Unknown),
+            (r#"{"source":"mine"}"#, NonHttpEvent::Unknown),
+            (r#"{"source":["aws.events"]}"#, NonHttpEvent::Unknown),
+            (r#"{"detail":{"source":"aws.events"}}"#, NonHttpEvent::Unknown),
             (
                 r#"{"body":"{\"source\":\"aws.events\"}","httpMethod":"GET","path":"/api/sweep"}"#,
-                Other::Unknown,
+                NonHttpEvent::Unknown,
             ),
-            (r#"{"source":"aws.events","requestContext":{"stage":"prod"}}"#, Other::Request),
-            (r#"{"httpMethod":"GET","requestContext":{"elb":{}}}"#, Other::Request),
+            (r#"{"source":"aws.events","requestContext":{"stage":"prod"}}"#, NonHttpEvent::Request),
+            (r#"{"httpMethod":"GET","requestContext":{"elb":{}}}"#, NonHttpEvent::Request),
         ] {
-            assert_eq!(Other::of(event.as_bytes()), other, "{event}");
+            assert_eq!(NonHttpEvent::of(event.as_bytes()), other, "{event}");
         }
     }
 
@@ -326,7 +326,7 @@ mod tests {
             let parameters = [("proxy", "v1/installations/i"), ("hidden", "h/v1/installations/j")];
             let parameters = parameters.map(|(name, it)| (name.to_owned(), it.to_owned())).into();
             let stage = stage.map(str::to_owned);
-            let found = Found { path, stage, route, parameters: &parameters };
+            let found = RoutedPath { path, stage, route, parameters: &parameters };
             assert_eq!(found.contract_path(Endpoint::DeleteInstallation), expected, "{path}");
         }
     }

@@ -105,7 +105,7 @@ mod tests {
     use crate::auth::TokenError;
     use crate::error::{BadRequest, TABLE};
     use crate::ids::InvalidId;
-    use crate::vercel::Said;
+    use crate::vercel::VercelError;
 
     /// One of each error, and of each kind of bad request and of bad token.
     fn errors() -> Vec<Error> {
@@ -150,7 +150,7 @@ mod tests {
             Error::IdempotencyKeyReused,
             Error::RequestInProgress { retry_after },
             Error::InvoicesOpen,
-            Error::UpstreamRefused(Said::default()),
+            Error::UpstreamRefused(VercelError::default()),
             Error::PayloadTooLarge,
             Error::Internal("a secret".into()),
             Error::KeysUnavailable { retry_after },

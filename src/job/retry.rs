@@ -19,11 +19,11 @@ const MAX_BACKOFF: Duration = Duration::from_hours(1);
 const MAX_FINALIZE_BACKOFF: Duration = Duration::from_mins(10);
 
 /// How long failures in a row may last before the job is parked.
-const PATIENCE: Duration = Duration::from_hours(3 * 24);
+const PARKED_AFTER: Duration = Duration::from_hours(3 * 24);
 
 /// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum Retry {
     /// Try again then.
     Again(Timestamp),
     /// Park it.
@@ -37,10 +37,10 @@ pub(crate) fn after_failure(
     tries: Tries,
     now: Timestamp,
     retry_after: Option<Duration>,
-) -> (Timestamp, Next) {
+) -> (Timestamp, Retry) {
     let since = tries.failing_since.unwrap_or(now);
-    if since + PATIENCE <= now {
-        return (since, Next::Park);
+    if since + PARKED_AFTER <= now {
+        return (since, Retry::Park);
     }
     let most = if *job == Job::Finalize { MAX_FINALIZE_BACKOFF } else { MAX_BACKOFF };
     let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(tries.failures)).min(most);
@@ -48,7 +48,7 @@ pub(crate) fn after_failure(
     let asked = if *job == Job::Finalize { asked.min(MAX_BACKOFF) } else { asked };
     // Half of it at least, so that nobody is asked at once again.
     let wait = (backoff / 2 + jitter(backoff / 2)).max(asked);
-    (since, Next::Again(now + wait))
+    (since, Retry::Again(now + wait))
 }
 
 #[cfg(test)]
@@ -77,8 +77,8 @@ mod tests {
                 after_failure(&job, tries, now, asked.map(Duration::from_secs));
             prop_assert_eq!(failing_since, since);
             match next {
-                Next::Park => prop_assert!(failing_for >= 3 * 86_400),
-                Next::Again(due) => {
+                Retry::Park => prop_assert!(failing_for >= 3 * 86_400),
+                Retry::Again(due) => {
                     prop_assert!(failing_for < 3 * 86_400);
                     let wait = due.as_secs() - NOW;
                     let most = if finalize { 600 } else { 3600 };
@@ -97,6 +97,6 @@ mod tests {
         let now = Timestamp::from_secs(NOW);
         let (since, next) = after_failure(&Job::Purge, Tries::default(), now, None);
         assert_eq!(since, now);
-        assert!(matches!(next, Next::Again(due) if due > now));
+        assert!(matches!(next, Retry::Again(due) if due > now));
     }
 }

@@ -23,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 use super::DeleteConfiguration;
 use crate::error::Error;
 use crate::job::JobResult;
-use crate::store::Patience;
+use crate::store::TimeBudget;
 use crate::store::work::{Doubt, JobFailure, Lease};
 use crate::telemetry;
 
@@ -72,7 +72,7 @@ impl DeleteConfiguration {
         lease: &Lease,
         progress: &Progress,
         failure: JobFailure,
-        patience: &mut Patience,
+        budget: &mut TimeBudget,
     ) -> Result<JobResult, Error> {
         let failure = match (failure.doubt, progress.phase()) {
             // The host's time was over while the mark was written: nothing was sent.
@@ -82,14 +82,14 @@ impl DeleteConfiguration {
             _ => failure,
         };
         let now = self.clock.timestamp();
-        match patience.spend(self.store.retry_later(lease, failure, now)).await {
+        match budget.run(self.store.retry_later(lease, failure, now)).await {
             Ok(JobResult::Lost) if progress.phase() == Phase::InDoubt => {
-                patience.spend(self.store.schedule_again(lease)).await?;
+                budget.run(self.store.schedule_again(lease)).await?;
                 Ok(JobResult::Lost)
             }
             Ok(ended) => Ok(ended),
             Err(error) => {
-                self.clean_up(lease, progress, patience).await;
+                self.clean_up(lease, progress, budget).await;
                 Err(error)
             }
         }
@@ -102,11 +102,11 @@ impl DeleteConfiguration {
         &self,
         lease: &Lease,
         progress: &Progress,
-        patience: &mut Patience,
+        budget: &mut TimeBudget,
     ) {
         let cleaned = match progress.phase() {
             Phase::Clear => Ok(()),
-            Phase::InDoubt => patience.spend(self.store.schedule_again(lease)).await,
+            Phase::InDoubt => budget.run(self.store.schedule_again(lease)).await,
             Phase::Marking => {
                 let reason = "DynamoDB did not answer before Vercel was called";
                 let not_called = JobFailure {
@@ -115,7 +115,7 @@ impl DeleteConfiguration {
                 };
                 let now = self.clock.timestamp();
                 let retry = self.store.retry_later(lease, not_called, now);
-                patience.spend(retry).await.map(drop)
+                budget.run(retry).await.map(drop)
             }
         };
         if let Err(error) = cleaned {

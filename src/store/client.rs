@@ -42,7 +42,7 @@ use crate::telemetry;
 /// How long a request waits for DynamoDB in all (F6). Delete Configuration has this time until it
 /// calls Vercel, and as much again to record the answer. `LEASE` in `configuration`, and `LAST` and
 /// `FOLLOW_UP` in `work::sweep`, count on it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const DYNAMODB_TIME: Duration = Duration::from_secs(8);
 
 /// How long one attempt may take. DynamoDB answers in milliseconds; what takes longer is lost, and
 /// the same transaction sent again under the same `ClientRequestToken` finds out what became of it.
@@ -59,7 +59,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 /// The longest wait, so that 8 s hold a dozen attempts. Throttling passes in seconds.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// More attempts than [`PATIENCE`] has room for, so that time alone ends them.
+/// More attempts than [`DYNAMODB_TIME`] has room for, so that time alone ends them.
 const MAX_ATTEMPTS: u32 = 100;
 
 /// The AWS environment.
@@ -111,7 +111,7 @@ impl Aws {
         // Set explicitly: otherwise the SDK derives it from all attempts' longest back-offs, on every
         // call.
         let identities =
-            IdentityCache::lazy().load_timeout(PATIENCE).buffer_time(RENEWED_BEFORE).build();
+            IdentityCache::lazy().load_timeout(DYNAMODB_TIME).buffer_time(RENEWED_BEFORE).build();
         let connections = Connections::default();
         let mut config = aws_sdk_dynamodb::config::Builder::from(&self.0)
             .http_client(connections.clone())
@@ -119,11 +119,11 @@ impl Aws {
             .identity_cache(identities)
             .retry_config(retries)
             .retry_partition(partition)
-            .retry_classifier(Conflicts)
+            .retry_classifier(RetryConflicts)
             // Answers are small and attempts are bounded: nothing here streams.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         // Permanent: nothing of ours is ever disabled, so it need not be looked up whether it is.
-        config.push_interceptor(SharedInterceptor::permanent(EachCall));
+        config.push_interceptor(SharedInterceptor::permanent(CountCalls));
         config.push_interceptor(SharedInterceptor::permanent(Condemn(connections)));
         Client::from_conf(config.build())
     }
@@ -132,9 +132,9 @@ impl Aws {
 /// Retries single writes that conflict with a transaction, and transactions that were cancelled for a
 /// reason that passes.
 #[derive(Debug)]
-struct Conflicts;
+struct RetryConflicts;
 
-impl ClassifyRetry for Conflicts {
+impl ClassifyRetry for RetryConflicts {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let error = context.output_or_error().and_then(Result::err);
         let passes = error.and_then(|error| error.as_operation_error()).is_some_and(|error| {
@@ -158,9 +158,9 @@ impl ClassifyRetry for Conflicts {
 /// What is of our own at each call: its attempts are counted, and it says who sends it in one header.
 /// The SDK's own four are long, made and signed for each attempt, and of no use to DynamoDB.
 #[derive(Debug)]
-struct EachCall;
+struct CountCalls;
 
-impl Intercept for EachCall {
+impl Intercept for CountCalls {
     fn name(&self) -> &'static str {
         "each call"
     }

@@ -1,6 +1,7 @@
 //! Conditions that more than one transaction demands.
 
-use super::keys::{self, n, s, time};
+use super::attr::{n, s, time};
+use super::keys::{self};
 use super::transaction::Expression;
 use crate::clock::Timestamp;
 use crate::deletion::Stage;

@@ -21,11 +21,12 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
 
+use super::attr::{self, n, s, time};
 use super::conditions::{absent, absent_or_expired, held, of_account};
 use super::evidence::{billing, parse_recorded};
-use super::keys::{self, Item, n, s, time};
+use super::keys::{self, Item};
 use super::outcome::Outcome;
-use super::transaction::{Committed, Expression, Row, Transaction};
+use super::transaction::{Committed, Expression, Part, Transaction};
 use super::work::{self, Doubt, Held, Lease};
 use super::{Done, Malformed, Store, store_error};
 use crate::clock::Timestamp;
@@ -95,7 +96,7 @@ impl Store {
         let token = next().as_ref().map(parse_token).transpose()?;
         let intent = next().as_ref().map(parse_intent).transpose()?;
         let stands =
-            |item: &Item| keys::moment(item, "expiresAt").is_none_or(|expiry| expiry > now);
+            |item: &Item| attr::timestamp(item, "expiresAt").is_none_or(|expiry| expiry > now);
         let recorded = next().filter(stands).as_ref().map(parse_recorded).transpose()?;
         Ok(Snapshot { recorded, installation, token, intent })
     }
@@ -121,9 +122,9 @@ impl Store {
         };
         let intent = intent(request, loaded.snapshot.is_in_doubt(), fence, until);
         let mut transaction = Transaction::on(&self.table);
-        transaction.check(Row::Installation, keys::installation(id), may_begin(loaded));
+        transaction.check(Part::Installation, keys::installation(id), may_begin(loaded));
         let is_free = intent_is_free(loaded.snapshot.intent.as_ref(), now);
-        transaction.update(Row::Other, work::key(&job, id), intent, is_free);
+        transaction.update(Part::Other, work::key(&job, id), intent, is_free);
         Ok(match transaction.commit(&self.client).await? {
             Committed::Yes => Some(Lease {
                 installation: id.clone(),
@@ -160,12 +161,12 @@ impl Store {
     ) -> Result<Held, Error> {
         let id = &lease.installation;
         let mut transaction = Transaction::on(&self.table);
-        transaction.delete(Row::Other, work::key(&lease.job, id), Some(held(lease.fence)));
+        transaction.delete(Part::Other, work::key(&lease.job, id), Some(held(lease.fence)));
         if doubt == (Doubt::Known { in_doubt: true }) {
             let mark = Expression::new("SET configurationInDoubt = :true");
             let mark = mark.value(":true", AttributeValue::Bool(true));
             let unchanged = unchanged(loaded.installation);
-            transaction.update(Row::Installation, keys::installation(id), mark, unchanged);
+            transaction.update(Part::Installation, keys::installation(id), mark, unchanged);
         }
         self.held(transaction).await
     }
@@ -190,8 +191,8 @@ impl Store {
         intent.extend(lease.key_sha256.as_ref().map(|sha256| ("keySha256".to_owned(), s(sha256))));
         let there = "attribute_exists(pk) AND attribute_not_exists(configurationDeletedAt)";
         let mut transaction = Transaction::on(&self.table);
-        transaction.check(Row::Installation, keys::installation(id), Expression::new(there));
-        transaction.put(Row::Other, intent, Some(absent()));
+        transaction.check(Part::Installation, keys::installation(id), Expression::new(there));
+        transaction.put(Part::Other, intent, Some(absent()));
         // Where a condition does not hold, it is gone, or another request has begun since.
         if self.held(transaction).await? == Held::Still {
             tracing::warn!(
@@ -228,23 +229,23 @@ impl Store {
         };
         if let Some(recording) = recording {
             let outcome = outcome_item(id, loaded.installation, recording, provenance.at);
-            transaction.put(Row::Outcome, outcome, Some(absent_or_expired(provenance.at)));
+            transaction.put(Part::Outcome, outcome, Some(absent_or_expired(provenance.at)));
         }
         let intent = work::key(&Job::Configuration, id);
         match holder {
-            Holder::Nobody => transaction.check(Row::Other, intent, absent()),
-            Holder::Fence(fence) => transaction.delete(Row::Other, intent, Some(held(fence))),
+            Holder::Nobody => transaction.check(Part::Other, intent, absent()),
+            Holder::Fence(fence) => transaction.delete(Part::Other, intent, Some(held(fence))),
         }
         // With a token that came since, Vercel has to be called.
         let no_other = loaded.snapshot.token.is_none().then(absent);
-        transaction.delete(Row::Other, keys::token(id), no_other);
+        transaction.delete(Part::Other, keys::token(id), no_other);
         let (tombstone, receipt) = match &loaded.installation.deletion {
             None => {
                 self.put_uninstall_jobs(&mut transaction, id, provenance);
                 (set_uninstalled(provenance), keys::installation_receipt(id))
             }
             Some(deletion) => {
-                transaction.delete(Row::Other, work::key(&Job::Finalize, id), None);
+                transaction.delete(Part::Other, work::key(&Job::Finalize, id), None);
                 let finalized = self.set_finalized(deletion.stage, deletion.at);
                 (finalized, keys::configuration_receipt(id))
             }
@@ -252,8 +253,8 @@ impl Store {
         let tombstone =
             tombstone.set("configurationDeletedAt = :gone").value(":gone", time(provenance.at));
         let unchanged = unchanged(loaded.installation);
-        transaction.update(Row::Installation, keys::installation(id), tombstone, unchanged);
-        transaction.put(Row::Receipt, self.receipt(receipt, provenance, key), None);
+        transaction.update(Part::Installation, keys::installation(id), tombstone, unchanged);
+        transaction.put(Part::Receipt, self.receipt(receipt, provenance, key), None);
         self.held(transaction).await
     }
 
@@ -267,7 +268,7 @@ impl Store {
     ) -> Result<Held, Error> {
         let mut transaction = Transaction::on(&self.table);
         let outcome = outcome_item(id, loaded.installation, recording, at);
-        transaction.put(Row::Outcome, outcome, Some(absent_or_expired(at)));
+        transaction.put(Part::Outcome, outcome, Some(absent_or_expired(at)));
         self.held(transaction).await
     }
 
@@ -385,13 +386,13 @@ fn set_uninstalled(provenance: &Provenance) -> Expression {
 }
 
 fn parse_installation(item: &Item) -> Result<InstallationState, Error> {
-    let text = |name| keys::text(item, name).map(str::to_owned);
+    let text = |name| attr::str(item, name).map(str::to_owned);
     let deletion = keys::stage(item)?.map(|stage| {
-        let at = keys::moment(item, "deletedAt");
+        let at = attr::timestamp(item, "deletedAt");
         Ok::<_, Error>(Deleted {
             at: at.ok_or_else(|| Malformed::error(item, "it has no `deletedAt`"))?,
             stage,
-            finalized: keys::truth(item, "finalized"),
+            finalized: attr::bool(item, "finalized"),
             configuration_gone: item.contains_key("configurationDeletedAt"),
         })
     });
@@ -400,23 +401,23 @@ fn parse_installation(item: &Item) -> Result<InstallationState, Error> {
         account: text("accountId"),
         team: Team { id: text("teamId"), slug: text("teamSlug") },
         billing: billing(item),
-        in_doubt: keys::truth(item, "configurationInDoubt"),
+        in_doubt: attr::bool(item, "configurationInDoubt"),
         deletion,
     })
 }
 
 fn parse_token(item: &Item) -> Result<Secret, Error> {
-    let token = keys::text(item, "accessToken");
+    let token = attr::str(item, "accessToken");
     let token = token.ok_or_else(|| Malformed::error(item, "it has no `accessToken`"))?;
     Ok(Secret::new(token.to_owned()))
 }
 
 fn parse_intent(item: &Item) -> Result<Intent, Error> {
-    let fence = keys::number(item, "fence");
+    let fence = attr::i64(item, "fence");
     Ok(Intent {
         fence: fence.ok_or_else(|| Malformed::error(item, "it has no `fence`"))?,
-        leased_until: keys::moment(item, "leaseUntil").unwrap_or(Timestamp::from_secs(0)),
-        in_doubt: keys::truth(item, "inDoubt"),
+        leased_until: attr::timestamp(item, "leaseUntil").unwrap_or(Timestamp::from_secs(0)),
+        in_doubt: attr::bool(item, "inDoubt"),
         own: false,
     })
 }

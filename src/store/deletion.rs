@@ -12,11 +12,12 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::attr::{n, s, time};
 use super::conditions::{absent, absent_or_expired, active, of_account};
 use super::evidence::{learn, parse_installation};
-use super::keys::{self, Item, n, s, time};
+use super::keys::{self, Item};
 use super::outcome::Outcome;
-use super::transaction::{Committed, Expression, Row, Transaction};
+use super::transaction::{Committed, Expression, Part, Transaction};
 use super::{Done, Store, in_time, work};
 use crate::deletion::{
     Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Stage,
@@ -105,7 +106,7 @@ impl Store {
     ) -> Transaction<'_> {
         let mut transaction = Transaction::on(&self.table);
         if let Some(outcome) = outcome(deletion, belief, commit.answer()) {
-            transaction.put(Row::Outcome, outcome, Some(absent_or_expired(deletion.at)));
+            transaction.put(Part::Outcome, outcome, Some(absent_or_expired(deletion.at)));
         }
         match commit {
             Commit::Resource { resource, receipt } => {
@@ -124,7 +125,7 @@ impl Store {
                 let account = deletion.grant.required_account();
                 if let (Some(account), Installation::Assumed) = (account, &belief.installation) {
                     let key = keys::installation(&deletion.grant.installation);
-                    transaction.check(Row::Installation, key, of_account(account));
+                    transaction.check(Part::Installation, key, of_account(account));
                 }
             }
         }
@@ -141,7 +142,7 @@ impl Store {
         let id = &deletion.grant.installation;
         let count = Expression::new("ADD resources :minus_one").value(":minus_one", n(-1));
         transaction.update(
-            Row::Installation,
+            Part::Installation,
             keys::installation(id),
             count,
             active_and_the_callers(deletion),
@@ -151,14 +152,14 @@ impl Store {
         )
         .name("#status", "status")
         .value(":provisioning", s("provisioning"));
-        transaction.delete(Row::Resource, keys::resource(id, resource), Some(ready));
+        transaction.delete(Part::Resource, keys::resource(id, resource), Some(ready));
         let condition = match receipt {
             Receipt::None => Some(absent_or_expired(deletion.at)),
             Receipt::Stands => None,
         };
         self.put_resource_receipt(transaction, deletion, resource, condition);
         if let Some(announcement) = self.announcement(deletion, resource) {
-            transaction.put(Row::Announcement, announcement, None);
+            transaction.put(Part::Announcement, announcement, None);
         }
     }
 
@@ -174,20 +175,20 @@ impl Store {
         match installation {
             Presence::Present => {
                 let condition = active_and_the_callers(deletion);
-                transaction.check(Row::Installation, keys::installation(id), condition);
-                transaction.check(Row::Resource, key, absent());
+                transaction.check(Part::Installation, keys::installation(id), condition);
+                transaction.check(Part::Resource, key, absent());
             }
             // An item without an installation is no live resource, but it should not be left.
             Presence::Absent => {
-                transaction.check(Row::Installation, keys::installation(id), absent());
-                transaction.delete(Row::Resource, key, None);
+                transaction.check(Part::Installation, keys::installation(id), absent());
+                transaction.delete(Part::Resource, key, None);
             }
         }
         let condition = Some(absent_or_expired(deletion.at));
         self.put_resource_receipt(transaction, deletion, resource, condition);
         if let Some(announcement) = self.announcement(deletion, resource) {
             // A pending announcement of an earlier deletion stays.
-            transaction.put_where_none_is(Row::Announcement, announcement);
+            transaction.put_where_none_is(Part::Announcement, announcement);
         }
     }
 
@@ -207,7 +208,7 @@ impl Store {
     ) {
         let key = keys::resource_receipt(&deletion.grant.installation, resource);
         let receipt = self.receipt(key, &deletion.provenance(), key_sha256(deletion));
-        transaction.put(Row::Receipt, receipt, condition);
+        transaction.put(Part::Receipt, receipt, condition);
     }
 
     fn delete_installation(
@@ -245,10 +246,10 @@ impl Store {
         if let Some(reason) = reason(deletion) {
             tombstone = tombstone.set("reason = :reason").value(":reason", s(reason));
         }
-        transaction.update(Row::Installation, keys::installation(id), tombstone, condition);
+        transaction.update(Part::Installation, keys::installation(id), tombstone, condition);
         self.put_installation_receipt_and_jobs(transaction, deletion, billing);
         if finalized {
-            transaction.delete(Row::Other, keys::token(id), None);
+            transaction.delete(Part::Other, keys::token(id), None);
         }
     }
 
@@ -267,7 +268,7 @@ impl Store {
         if let Some(reason) = reason(deletion) {
             tombstone.insert("reason".to_owned(), s(reason));
         }
-        transaction.put(Row::Installation, tombstone, Some(absent()));
+        transaction.put(Part::Installation, tombstone, Some(absent()));
         self.put_installation_receipt_and_jobs(transaction, deletion, Billing::Open);
     }
 
@@ -280,11 +281,11 @@ impl Store {
         let id = &deletion.grant.installation;
         let provenance = deletion.provenance();
         let key = keys::installation_receipt(id);
-        transaction.put(Row::Other, self.receipt(key, &provenance, key_sha256(deletion)), None);
+        transaction.put(Part::Other, self.receipt(key, &provenance, key_sha256(deletion)), None);
         self.put_uninstall_jobs(transaction, id, &provenance);
         if billing == Billing::Open {
             let due = finalization_due(deletion.at, self.finalize_margin);
-            transaction.put(Row::Other, work::item(&Job::Finalize, id, due, &provenance), None);
+            transaction.put(Part::Other, work::item(&Job::Finalize, id, due, &provenance), None);
         }
     }
 
@@ -297,7 +298,7 @@ impl Store {
     ) {
         for job in self.jobs_of_uninstall() {
             let item = work::item(&job, id, provenance.at, provenance);
-            transaction.put(Row::Other, item, None);
+            transaction.put(Part::Other, item, None);
         }
     }
 

@@ -1,53 +1,18 @@
-//! Keys and attributes of the table: what is where, and how it is read back.
+//! The table's keys, and the attributes that several items have: what is where.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::Malformed;
-use crate::clock::Timestamp;
+use super::attr::s;
+use super::{Malformed, attr};
 use crate::deletion::Stage;
 use crate::error::Error;
 use crate::grant::{Actor, Provenance};
-use crate::ids::{BelongingId, IdempotencyKey, InstallationId, ResourceId};
+use crate::ids::{AttachmentId, IdempotencyKey, InstallationId, ResourceId};
 
 /// An item, or the key of one.
 pub(crate) type Item = HashMap<String, AttributeValue>;
-
-/// A text attribute.
-pub(crate) fn s(text: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(text.into())
-}
-
-/// A number attribute.
-pub(crate) fn n(number: impl Into<i64>) -> AttributeValue {
-    AttributeValue::N(number.into().to_string())
-}
-
-/// A moment, in seconds since the Unix epoch, as DynamoDB's TTL wants it.
-pub(crate) fn time(at: Timestamp) -> AttributeValue {
-    AttributeValue::N(at.as_secs().to_string())
-}
-
-/// The text of an attribute.
-pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
-    item.get(name)?.as_s().ok().map(String::as_str)
-}
-
-/// The whole number of an attribute.
-pub(crate) fn number(item: &Item, name: &str) -> Option<i64> {
-    item.get(name)?.as_n().ok()?.parse().ok()
-}
-
-/// The moment of an attribute.
-pub(crate) fn moment(item: &Item, name: &str) -> Option<Timestamp> {
-    number(item, name)?.try_into().ok().map(Timestamp::from_secs)
-}
-
-/// The truth value of an attribute; false where there is none.
-pub(crate) fn truth(item: &Item, name: &str) -> bool {
-    matches!(item.get(name), Some(AttributeValue::Bool(true)))
-}
 
 /// Who deleted, as a map attribute.
 pub(crate) fn actor(by: &Actor) -> AttributeValue {
@@ -80,7 +45,7 @@ pub(crate) fn state(stage: Option<Stage>) -> &'static str {
 /// [`Error::Internal`], where its `state` is unknown: nobody can say whether it is deleted.
 pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
     let stages = [None, Some(Stage::Deleting), Some(Stage::Purged), Some(Stage::Finalized)];
-    let stored = text(item, "state");
+    let stored = attr::str(item, "state");
     let known = stages.into_iter().find(|stage| Some(state(*stage)) == stored);
     known.ok_or_else(|| Malformed::error(item, "its `state` is unknown"))
 }
@@ -88,15 +53,15 @@ pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
 /// By whom, when and why something was deleted, as an item of it tells.
 pub(crate) fn provenance(item: &Item) -> Option<Provenance> {
     let by = item.get("deletedBy")?.as_m().ok()?;
-    let account = text(by, "accountId")?.to_owned();
-    let by = match text(by, "userId") {
+    let account = attr::str(by, "accountId")?.to_owned();
+    let by = match attr::str(by, "userId") {
         Some(user) => Actor::User { account, user: user.to_owned() },
         None => Actor::System { account },
     };
     Some(Provenance {
         by,
-        at: moment(item, "deletedAt")?,
-        reason: text(item, "reason").map(str::to_owned),
+        at: attr::timestamp(item, "deletedAt")?,
+        reason: attr::str(item, "reason").map(str::to_owned),
     })
 }
 
@@ -144,13 +109,13 @@ pub(crate) fn work(id: &InstallationId, what: &str) -> Item {
 
 /// What else belongs to a configuration, and is purged with it (D6).
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Belonging {
+pub(crate) enum Attachment {
     Webhook,
     LogDrain,
     EnvVar,
 }
 
-impl Belonging {
+impl Attachment {
     pub(crate) const ALL: [Self; 3] = [Self::Webhook, Self::LogDrain, Self::EnvVar];
 
     /// What its sort keys begin with.
@@ -164,7 +129,7 @@ impl Belonging {
 }
 
 /// `webhook#…`, `drain#…`, `env#…`: something else of the configuration.
-pub(crate) fn belonging(id: &InstallationId, kind: Belonging, name: &BelongingId) -> Item {
+pub(crate) fn belonging(id: &InstallationId, kind: Attachment, name: &AttachmentId) -> Item {
     key(partition(id), format!("{}{name}", kind.prefix()))
 }
 

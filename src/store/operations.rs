@@ -1,9 +1,10 @@
 //! What people do by hand: settle invoices, look at what is parked, and have it tried again (G3, G6).
 
+use super::attr::{self, s, time};
 use super::conditions::{absent, active, deleted};
-use super::keys::{self, Item, s, time};
+use super::keys::{self, Item};
 use super::table::DUE_INDEX;
-use super::transaction::{Committed, Expression, Row, Transaction};
+use super::transaction::{Committed, Expression, Part, Transaction};
 use super::{Store, in_time, store_error, work};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -75,7 +76,7 @@ impl Store {
             Settled::Due | Settled::Finalized => deleted(),
         };
         let mut transaction = Transaction::on(&self.table);
-        transaction.update(Row::Installation, keys::installation(id), change, condition);
+        transaction.update(Part::Installation, keys::installation(id), change, condition);
         let finalization = work::key(&Job::Finalize, id);
         match settled {
             Settled::Due => {
@@ -85,10 +86,10 @@ impl Store {
                 .value(":shard", s(Job::Finalize.shard(id)))
                 .value(":now", time(now));
                 let there = Expression::new("attribute_exists(pk)");
-                transaction.update(Row::Other, finalization, due, there);
+                transaction.update(Part::Other, finalization, due, there);
             }
             // Uninstalled a moment ago, it may have a job by now.
-            Settled::Finalized => transaction.check(Row::Other, finalization, absent()),
+            Settled::Finalized => transaction.check(Part::Other, finalization, absent()),
             // What is active owes none.
             Settled::Active => {}
         }
@@ -118,7 +119,7 @@ impl Store {
                 entry.into_iter().filter(|(name, _)| name == "pk" || name == "sk").collect();
             // The index may be behind: what is parked no more is no news.
             let item =
-                self.get(key).await?.filter(|item| keys::text(item, "dueShard") == Some(PARKED));
+                self.get(key).await?.filter(|item| attr::str(item, "dueShard") == Some(PARKED));
             parked.extend(item.as_ref().and_then(ParkedWork::of));
             if parked.len() >= limit {
                 break;
@@ -146,20 +147,20 @@ impl Store {
         }
         // Where the answer was lost and the SDK asked again, this is who made it due.
         let item = self.get(work::key(&job, &work.installation)).await?;
-        let parked_since = item.as_ref().and_then(|item| keys::moment(item, "dueAt"));
+        let parked_since = item.as_ref().and_then(|item| attr::timestamp(item, "dueAt"));
         Ok(parked_since == Some(now))
     }
 }
 
 impl ParkedWork {
     fn of(item: &Item) -> Option<Self> {
-        let installation = keys::text(item, "installationId")?;
+        let installation = attr::str(item, "installationId")?;
         Some(Self {
             installation: InstallationId::parse(installation).ok()?,
-            what: keys::text(item, "sk")?.strip_prefix("work#")?.to_owned(),
-            since: keys::moment(item, "dueAt")?,
-            attempts: keys::number(item, "attempts").unwrap_or(0).try_into().unwrap_or(0),
-            last_error: keys::text(item, "lastError").unwrap_or_default().to_owned(),
+            what: attr::str(item, "sk")?.strip_prefix("work#")?.to_owned(),
+            since: attr::timestamp(item, "dueAt")?,
+            attempts: attr::i64(item, "attempts").unwrap_or(0).try_into().unwrap_or(0),
+            last_error: attr::str(item, "lastError").unwrap_or_default().to_owned(),
         })
     }
 }

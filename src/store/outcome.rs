@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::keys::{self, Item, n, s, time};
+use super::attr::{n, s, time};
+use super::keys::{self, Item};
 use crate::clock::Timestamp;
 use crate::deletion::Answer;
 use crate::ids::{IdempotencyKey, InstallationId};

@@ -11,9 +11,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 
+use super::attr::{self, s, time};
 use super::conditions::held;
-use super::keys::{self, Belonging, Item, s, time};
-use super::transaction::{Committed, Expression, Row, Transaction};
+use super::keys::{self, Attachment, Item};
+use super::transaction::{Committed, Expression, Part, Transaction};
 use super::work::{self, Lease};
 use super::{Store, in_time, store_error};
 use crate::clock::Timestamp;
@@ -27,7 +28,7 @@ use crate::outbound::jitter;
 /// What is purged, by the beginnings of its sort keys: everything but the tombstone, the receipts, the
 /// token and the jobs.
 fn purged() -> impl Iterator<Item = &'static str> {
-    iter::once(keys::RESOURCES).chain(Belonging::ALL.map(Belonging::prefix))
+    iter::once(keys::RESOURCES).chain(Attachment::ALL.map(Attachment::prefix))
 }
 
 /// The items of a page: with their announcements as many as a transaction takes.
@@ -85,7 +86,7 @@ impl Store {
         let provenance = keys::provenance(&item);
         Ok(provenance.map(|provenance| Tombstone {
             stage,
-            finalized: keys::truth(&item, "finalized"),
+            finalized: attr::bool(&item, "finalized"),
             provenance,
         }))
     }
@@ -142,14 +143,14 @@ impl Store {
     ) -> Result<(), Error> {
         let mut transaction = Transaction::on(&self.table);
         for key in page {
-            let name = keys::text(&key, "sk").and_then(|sk| sk.strip_prefix(keys::RESOURCES));
+            let name = attr::str(&key, "sk").and_then(|sk| sk.strip_prefix(keys::RESOURCES));
             if let Some(resource) = name.and_then(|name| ResourceId::parse(name).ok()) {
                 let announcement = Job::AnnounceResource(resource);
                 let item = work::item(&announcement, id, provenance.at, provenance);
-                transaction.put(Row::Other, item, None);
+                transaction.put(Part::Other, item, None);
             }
             let there = Expression::new("attribute_exists(pk)");
-            transaction.delete(Row::Resource, key, Some(there));
+            transaction.delete(Part::Resource, key, Some(there));
         }
         // What another worker has purged in the meantime is not on the next page.
         in_time(transaction.commit(&self.client)).await?;
@@ -248,14 +249,14 @@ impl Store {
             .value(":true", AttributeValue::Bool(true));
         let id = &lease.installation;
         let mut transaction = Transaction::on(&self.table);
-        transaction.update(Row::Installation, keys::installation(id), change, unchanged);
-        transaction.delete(Row::Other, work::key(&lease.job, id), Some(held(lease.fence)));
+        transaction.update(Part::Installation, keys::installation(id), change, unchanged);
+        transaction.delete(Part::Other, work::key(&lease.job, id), Some(held(lease.fence)));
         if let Some(key) = erased {
-            transaction.delete(Row::Other, key, None);
+            transaction.delete(Part::Other, key, None);
         }
         Ok(match in_time(transaction.commit(&self.client)).await? {
             Committed::No(evidence)
-                if evidence.iter().any(|(row, _)| *row == Row::Installation) =>
+                if evidence.iter().any(|(row, _)| *row == Part::Installation) =>
             {
                 Advance::Stale
             }

@@ -10,15 +10,16 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::attr::{n, s, time};
 use super::conditions::{absent, absent_or_expired, active};
 use super::evidence::parse_installation;
-use super::keys::Belonging::{EnvVar, LogDrain, Webhook};
-use super::keys::{self, Item, n, s, time};
-use super::transaction::{Committed, Expression, Row, Transaction};
+use super::keys::Attachment::{EnvVar, LogDrain, Webhook};
+use super::keys::{self, Item};
+use super::transaction::{Committed, Expression, Part, Transaction};
 use super::{Store, in_time, store_error, work};
 use crate::deletion::Installation;
 use crate::error::Error;
-use crate::ids::{BelongingId, InstallationId, ResourceId};
+use crate::ids::{AttachmentId, InstallationId, ResourceId};
 use crate::job::Job;
 use crate::secret::Secret;
 
@@ -114,7 +115,7 @@ pub struct BelongingRecord {
     /// The installation that it belongs to.
     pub installation_id: InstallationId,
     /// Its id.
-    pub id: BelongingId,
+    pub id: AttachmentId,
 }
 
 /// A project's environment variable.
@@ -124,7 +125,7 @@ pub struct EnvVarRecord {
     /// The installation that it belongs to.
     pub installation_id: InstallationId,
     /// Its id.
-    pub id: BelongingId,
+    pub id: AttachmentId,
     /// The project that it is set in.
     pub project_id: String,
     /// Its name.
@@ -230,11 +231,11 @@ impl Store {
             .value(":active", s(keys::state(None)));
         let mut transaction = Transaction::on(&self.table);
         let key = keys::installation(&record.id);
-        transaction.update(Row::Installation, key, change, condition);
+        transaction.update(Part::Installation, key, change, condition);
         if let Some(token) = &record.access_token {
             let mut item = keys::token(&record.id);
             item.insert("accessToken".to_owned(), s(token.expose()));
-            transaction.put(Row::Other, item, None);
+            transaction.put(Part::Other, item, None);
         }
         match in_time(transaction.commit(&self.client)).await? {
             Committed::Yes => Ok(()),
@@ -280,13 +281,13 @@ impl Store {
         }
         let mut transaction = Transaction::on(&self.table);
         let count = Expression::new("ADD resources :one").value(":one", n(1));
-        transaction.update(Row::Installation, keys::installation(id), count, active());
-        transaction.put(Row::Resource, item, Some(absent()));
+        transaction.update(Part::Installation, keys::installation(id), count, active());
+        transaction.put(Part::Resource, item, Some(absent()));
         let receipt = keys::resource_receipt(id, &record.id);
-        transaction.check(Row::Receipt, receipt, absent_or_expired(now));
+        transaction.check(Part::Receipt, receipt, absent_or_expired(now));
         // It may outlive the receipt, where the provider is out of reach or still at it.
         let announcement = work::key(&Job::AnnounceResource(record.id.clone()), id);
-        transaction.check(Row::Announcement, announcement, absent());
+        transaction.check(Part::Announcement, announcement, absent());
         transaction
     }
 
@@ -305,9 +306,9 @@ impl Store {
             change = change.set("productId = :product").value(":product", s(product));
         }
         let mut transaction = Transaction::on(&self.table);
-        transaction.check(Row::Installation, keys::installation(id), active());
+        transaction.check(Part::Installation, keys::installation(id), active());
         let there = Expression::new("attribute_exists(pk)");
-        transaction.update(Row::Resource, keys::resource(id, &record.id), change, there);
+        transaction.update(Part::Resource, keys::resource(id, &record.id), change, there);
         transaction
     }
 
@@ -317,8 +318,8 @@ impl Store {
         item: Item,
     ) -> Result<(), RegisterError> {
         let mut transaction = Transaction::on(&self.table);
-        transaction.check(Row::Installation, keys::installation(id), active());
-        transaction.put(Row::Other, item, None);
+        transaction.check(Part::Installation, keys::installation(id), active());
+        transaction.put(Part::Other, item, None);
         match in_time(transaction.commit(&self.client)).await? {
             Committed::Yes => Ok(()),
             Committed::No(evidence) => {
@@ -360,18 +361,18 @@ fn status(status: StatusRecord) -> &'static str {
 }
 
 impl Findings {
-    fn read(evidence: Vec<(Row, Option<Item>)>) -> Result<Self, Error> {
+    fn read(evidence: Vec<(Part, Option<Item>)>) -> Result<Self, Error> {
         let mut findings = Self::default();
         for (row, item) in evidence {
             match (row, item) {
-                (Row::Installation, None) => findings.installation = Some(Installation::Unknown),
-                (Row::Installation, Some(item)) => {
+                (Part::Installation, None) => findings.installation = Some(Installation::Unknown),
+                (Part::Installation, Some(item)) => {
                     findings.installation = Some(parse_installation(&item)?);
                 }
-                (Row::Resource, item) => findings.resource_is_there = item.is_some(),
-                (Row::Receipt, item) => findings.receipt_stands = item.is_some(),
-                (Row::Announcement, item) => findings.announcement_is_owed = item.is_some(),
-                (Row::Outcome | Row::Other, _) => {}
+                (Part::Resource, item) => findings.resource_is_there = item.is_some(),
+                (Part::Receipt, item) => findings.receipt_stands = item.is_some(),
+                (Part::Announcement, item) => findings.announcement_is_owed = item.is_some(),
+                (Part::Outcome | Part::Other, _) => {}
             }
         }
         Ok(findings)

@@ -20,7 +20,7 @@ use crate::error::Error;
 
 /// Which item of a transaction, so that evidence can be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Row {
+pub(crate) enum Part {
     Outcome,
     Installation,
     Resource,
@@ -32,7 +32,7 @@ pub(crate) enum Row {
     Other,
 }
 
-impl Row {
+impl Part {
     /// What DynamoDB returns of an item whose condition fails.
     fn on_failure(self) -> OnFailure {
         match self {
@@ -117,7 +117,7 @@ pub(super) use placeholders;
 #[derive(Debug)]
 pub(crate) struct Transaction<'a> {
     table: &'a str,
-    rows: Vec<Row>,
+    rows: Vec<Part>,
     items: Vec<Result<TransactWriteItem, BuildError>>,
 }
 
@@ -128,7 +128,7 @@ pub(crate) enum Committed {
     Yes,
     /// None of it was written: these conditions did not hold, for these items (`None`: there was no
     /// item). It says nothing of the other rows.
-    No(Vec<(Row, Option<Item>)>),
+    No(Vec<(Part, Option<Item>)>),
 }
 
 impl<'a> Transaction<'a> {
@@ -137,7 +137,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes a whole item.
-    pub(crate) fn put(&mut self, row: Row, item: Item, condition: Option<Expression>) {
+    pub(crate) fn put(&mut self, row: Part, item: Item, condition: Option<Expression>) {
         let mut put = Put::builder().table_name(self.table).set_item(Some(item));
         if let Some(condition) = condition {
             put = put
@@ -151,7 +151,7 @@ impl<'a> Transaction<'a> {
     /// Changes an item, or makes it.
     pub(crate) fn update(
         &mut self,
-        row: Row,
+        row: Part,
         key: Item,
         change: Expression,
         condition: Expression,
@@ -167,7 +167,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes an item where none is. One that is there stays as it is, and holds nothing up.
-    pub(crate) fn put_where_none_is(&mut self, row: Row, mut item: Item) {
+    pub(crate) fn put_where_none_is(&mut self, row: Part, mut item: Item) {
         let key = ["pk", "sk"].into_iter().filter_map(|name| item.remove_entry(name)).collect();
         let mut update = Update::builder().table_name(self.table).set_key(Some(key));
         let mut assignments = Vec::with_capacity(item.len());
@@ -182,7 +182,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Deletes an item.
-    pub(crate) fn delete(&mut self, row: Row, key: Item, condition: Option<Expression>) {
+    pub(crate) fn delete(&mut self, row: Part, key: Item, condition: Option<Expression>) {
         let mut delete = Delete::builder().table_name(self.table).set_key(Some(key));
         if let Some(condition) = condition {
             delete = delete
@@ -194,7 +194,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Requires something of an item without changing it.
-    pub(crate) fn check(&mut self, row: Row, key: Item, condition: Expression) {
+    pub(crate) fn check(&mut self, row: Part, key: Item, condition: Expression) {
         let check = ConditionCheck::builder()
             .table_name(self.table)
             .set_key(Some(key))
@@ -205,7 +205,7 @@ impl<'a> Transaction<'a> {
         self.push(row, check);
     }
 
-    fn push(&mut self, row: Row, item: Result<TransactWriteItemBuilder, BuildError>) {
+    fn push(&mut self, row: Part, item: Result<TransactWriteItemBuilder, BuildError>) {
         self.rows.push(row);
         self.items.push(item.map(TransactWriteItemBuilder::build));
     }
@@ -244,9 +244,9 @@ const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
 /// What a cancelled transaction teaches. The reasons stand in the order of the items; `None` as a
 /// reason proves nothing about its item.
-fn evidence(rows: &[Row], error: &SdkError<TransactWriteItemsError>) -> Vec<(Row, Option<Item>)> {
+fn evidence(rows: &[Part], error: &SdkError<TransactWriteItemsError>) -> Vec<(Part, Option<Item>)> {
     let failed =
-        |(_, reason): &(&Row, &CancellationReason)| reason.code() == Some(CONDITION_FAILED);
+        |(_, reason): &(&Part, &CancellationReason)| reason.code() == Some(CONDITION_FAILED);
     rows.iter()
         .zip(cancellation_reasons(error.as_service_error()))
         .filter(failed)

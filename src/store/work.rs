@@ -16,8 +16,9 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
+use super::attr::{self, n, s, time};
 use super::conditions::held;
-use super::keys::{self, Item, n, s, time};
+use super::keys::{self, Item};
 use super::table::DUE_INDEX;
 use super::transaction::{Expression, placeholders};
 use super::{Malformed, Store, in_time, store_error};
@@ -26,7 +27,7 @@ use crate::deletion::FINALIZATION_PERIOD;
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::InstallationId;
-use crate::job::retry::{self, Next};
+use crate::job::retry::{self, Retry};
 use crate::job::{Job, JobResult, PARKED, Tries};
 
 /// From when on a finalization that fails is an error: so long before Vercel's 24 hours are over.
@@ -138,8 +139,8 @@ pub(super) fn item(
 
 /// How the attempts at a job went, as its item tells.
 pub(super) fn tries(item: &Item) -> Tries {
-    let failures = keys::number(item, "failures").and_then(|count| count.try_into().ok());
-    Tries { failures: failures.unwrap_or(0), failing_since: keys::moment(item, "failingSince") }
+    let failures = attr::i64(item, "failures").and_then(|count| count.try_into().ok());
+    Tries { failures: failures.unwrap_or(0), failing_since: attr::timestamp(item, "failingSince") }
 }
 
 impl Store {
@@ -199,13 +200,12 @@ impl Store {
         Ok(Some(Lease {
             installation: installation.clone(),
             job: job.clone(),
-            fence: keys::number(&before, "fence").ok_or_else(|| malformed("it has no `fence`"))?
-                + 1,
-            due: keys::moment(&before, "dueAt").ok_or_else(|| malformed("it has no `dueAt`"))?,
+            fence: attr::i64(&before, "fence").ok_or_else(|| malformed("it has no `fence`"))? + 1,
+            due: attr::timestamp(&before, "dueAt").ok_or_else(|| malformed("it has no `dueAt`"))?,
             tries: tries(&before),
             provenance: keys::provenance(&before),
-            key_sha256: keys::text(&before, "keySha256").map(str::to_owned),
-            webhook_id: keys::text(&before, "webhookId").map(str::to_owned),
+            key_sha256: attr::str(&before, "keySha256").map(str::to_owned),
+            webhook_id: attr::str(&before, "webhookId").map(str::to_owned),
         }))
     }
 
@@ -248,10 +248,10 @@ impl Store {
         let (installation, work, reason) =
             (&lease.installation, lease.job.to_string(), failure.reason.as_str());
         let change = match next {
-            Next::Again(due) => {
+            Retry::Again(due) => {
                 failed(lease, &failure, since, "dueAt = :due").value(":due", time(due))
             }
-            Next::Park => failed(lease, &failure, since, "dueShard = :parked, dueAt = :now")
+            Retry::Park => failed(lease, &failure, since, "dueShard = :parked, dueAt = :now")
                 .value(":parked", s(PARKED))
                 .value(":now", time(now)),
         };
@@ -261,11 +261,11 @@ impl Store {
         }
         match (ended, next) {
             (Ok(Held::Lost), _) => Ok(JobResult::Lost),
-            (Ok(Held::Still), Next::Again(due)) => {
+            (Ok(Held::Still), Retry::Again(due)) => {
                 tracing::warn!(%installation, work, reason, again = %due, "retry scheduled");
                 Ok(JobResult::Retried)
             }
-            (Ok(Held::Still), Next::Park) => {
+            (Ok(Held::Still), Retry::Park) => {
                 tracing::error!(
                     %installation, work, reason, %since,
                     "parked: it has failed for too long"
@@ -349,7 +349,7 @@ fn warn_of_deadline(lease: &Lease, reason: &str, now: Timestamp) {
 
 /// The job that an entry of the index is of.
 fn parse_key(item: &Item) -> Option<(InstallationId, Job)> {
-    let installation = keys::text(item, "pk")?.strip_prefix("installation#")?;
-    let job = Job::parse(keys::text(item, "sk")?)?;
+    let installation = attr::str(item, "pk")?.strip_prefix("installation#")?;
+    let job = Job::parse(attr::str(item, "sk")?)?;
     Some((InstallationId::parse(installation).ok()?, job))
 }

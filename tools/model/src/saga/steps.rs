@@ -1,7 +1,7 @@
 //! What a process does next, and what Vercel answers.
 
 use teardown::deletion::configuration::{Verdict, verdict};
-use teardown::vercel::{Heard, Reply};
+use teardown::vercel::{CallResult, VercelAnswer};
 
 use super::process::{At, Ended, Process, SWEEP};
 use super::state::{Deletion, Intent, OVERWROTE, Stage, State};
@@ -122,7 +122,7 @@ impl Sagas {
         let next = match process.at {
             At::Idle if process.is_sweep() => return None,
             At::Idle => self.decide(process.request, seen),
-            At::Taken(fence) => self.carry_on(state, fence),
+            At::Taken(fence) => self.resume(state, fence),
             At::Beginning(seen) => match self.begin(state, &seen) {
                 None => At::Idle,
                 Some(fence) => {
@@ -190,7 +190,7 @@ impl Sagas {
                 }
             }
             At::OwingAgain => {
-                self.owe_again(state);
+                self.schedule_again(state);
                 LOST
             }
             At::Recording => {
@@ -212,8 +212,8 @@ impl Sagas {
         Some(())
     }
 
-    /// A sweep that took the intent carries on: `Configurations::carry_on`.
-    fn carry_on(&self, state: &State, fence: u8) -> At {
+    /// A sweep that took the intent carries on: `Configurations::resume`.
+    fn resume(&self, state: &State, fence: u8) -> At {
         let seen = state.seen(false, None);
         let ours = seen.intent.is_some_and(|intent| intent.fence == fence);
         if !ours && !self.has(Flaw::CarryOnFence) {
@@ -270,9 +270,9 @@ impl Sagas {
         };
         state.sent |= answer != Answer::Unreached;
         let heard = match status {
-            Some(status) => Heard::Answer { status, said: None, retry_after: None },
-            None if answer == Answer::Unreached => Heard::Unreached(String::new()),
-            None => Heard::Nothing(String::new()),
+            Some(status) => VercelAnswer::Answer { status, said: None, retry_after: None },
+            None if answer == Answer::Unreached => VercelAnswer::Unreached(String::new()),
+            None => VercelAnswer::Nothing(String::new()),
         };
         let is_unclear = match answer {
             Answer::Unavailable | Answer::Silence => true,
@@ -282,7 +282,7 @@ impl Sagas {
         let unclear = lost || is_unclear;
         let unclear_before = seen.is_unclear();
         let process = &mut state.processes[index];
-        process.at = match verdict(&Reply { heard, in_doubt: unclear }, unclear_before) {
+        process.at = match verdict(&CallResult { heard, in_doubt: unclear }, unclear_before) {
             Verdict::Gone => {
                 process.heard = true;
                 At::Committing(seen, Some(fence))

@@ -86,7 +86,7 @@ impl Sagas {
     }
 
     /// Has Vercel asked once more, where an intent was withdrawn.
-    pub(super) fn owe_again(&self, state: &mut State) {
+    pub(super) fn schedule_again(&self, state: &mut State) {
         let holds = |flaw: Flaw, holds: bool| holds || self.has(flaw);
         if holds(Flaw::AgainAbsent, state.intent.is_none())
             && holds(Flaw::AgainNotGone, !state.is_gone())
