@@ -270,7 +270,7 @@ impl DeleteConfiguration {
             // Nobody else knows until it is committed: the doubt stays until then.
             Verdict::Gone => self.commit(attempt, loaded.snapshot, &mut time.after).await,
             Verdict::Refused => {
-                // Vercel's word, whatever came before it in this call (E3).
+                // Vercel's definite answer to this call (E3).
                 progress.answered();
                 let in_doubt = in_doubt_before || reply.in_doubt;
                 let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt });

@@ -26,7 +26,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a call may take with all of its attempts: the caller of Delete Configuration waits.
-/// `LEASE` in `configuration`, and `LAST` and `FOLLOW_UP` in `work::sweep`, count on it.
+/// `LEASE` in `saga`, and `LAST` and `FOLLOW_UP` in `work::sweep`, count on it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// How often a call is attempted. What fails longer is taken up again by the sweep.

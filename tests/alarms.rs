@@ -1,4 +1,4 @@
-//! What the log tells whoever is on call (G1, G3, C1).
+//! What the log tells the engineer on call (G1, G3, C1).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +73,7 @@ async fn what_is_parked_is_an_error() {
 
 /// G4: why an attempt failed is told also where DynamoDB does not let it be put off.
 #[tokio::test]
-async fn what_cannot_be_put_off_is_told() {
+async fn a_retry_that_cannot_be_scheduled_is_logged() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     let path = "/v1/installations/icfg_1/resources/db_1";

@@ -108,7 +108,7 @@ async fn bodies_that_stop_hold_up_nobody() {
     }
 }
 
-/// A8, B3: whoever may not delete is refused before any of its body is there, and cut off.
+/// A8, B3: a caller that may not delete is refused before its body arrives, and its connection is closed.
 #[tokio::test]
 async fn nobody_waits_for_a_strangers_body() {
     let port = OnPort::start().await;

@@ -217,10 +217,10 @@ async fn the_log_has_the_cause_of_a_fault() {
     assert!(log["cause"].as_str().unwrap().contains("ResourceNotFoundException"), "{log}");
 }
 
-/// B1, E2, G1, G2: on a port, what is due at once is tried right after the answer, and the process
-/// ends when that has ended; the sweep does the rest, for whoever has its secret.
+/// B1, E2, G1, G2: on a port, the function tries the jobs that are due right after its answer, and its
+/// process ends after them. The sweep runs the other jobs, for a caller with its secret.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_owed_is_carried_out_by_binaries() {
+async fn jobs_are_run_by_binaries() {
     let world = World::announcing().await;
     world.install_whole("icfg_1", &["db_1"]).await;
     let ports = [free_port(), free_port()];

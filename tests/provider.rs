@@ -188,7 +188,7 @@ async fn after_3_days_it_is_parked() {
 
 /// G1: what was owed before its address was taken away is put off, and not lost.
 #[tokio::test]
-async fn without_an_address_it_is_put_off() {
+async fn without_an_address_it_is_retried() {
     let world = World::new().await;
     world.install("icfg_1", &[]).await;
     world

@@ -59,7 +59,7 @@ async fn a_live_resource_is_deleted_in_one_call() {
 
 /// G1: without a provider's address nothing is announced.
 #[tokio::test]
-async fn without_a_provider_nothing_is_owed() {
+async fn without_a_provider_nothing_is_announced() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     assert_eq!(world.delete(RESOURCE).send().await.whole(), NOTHING);
@@ -174,7 +174,7 @@ async fn a_provisioning_resource_is_busy() {
     assert_eq!(world.delete(RESOURCE).key("k1").send().await.whole(), NOTHING);
 }
 
-/// C4: a deleted id is not registered again while its receipt stands, whatever the TTL does.
+/// C4: a deleted id is not registered again while its receipt stands, even if DynamoDB's TTL is late.
 #[tokio::test]
 async fn a_deleted_id_is_not_registered_again_while_its_receipt_stands() {
     let world = World::with(&[("RECEIPT_RETENTION", "36h")]).await;

@@ -48,7 +48,7 @@ async fn state(world: &World) -> Value {
 /// E2: a refusal after an attempt without a definite answer is Vercel's word, and answered so; that
 /// the token may be dead is kept in mind: what it refuses then is gone.
 #[tokio::test]
-async fn a_refusal_does_not_make_an_unclear_attempt_clear() {
+async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
     for refusal in [400, 409] {
         let world = world().await;
         world.vercel.script([Answer::EffectThenReset, Answer::Status(refusal)]);
@@ -66,7 +66,7 @@ async fn a_refusal_does_not_make_an_unclear_attempt_clear() {
 
 /// E2, E3: what was never asked is not unclear: the next refusal is one.
 #[tokio::test]
-async fn what_was_not_asked_is_not_unclear() {
+async fn what_was_not_asked_is_not_in_doubt() {
     // The intent's answer is lost, and what comes after.
     let world = world().await;
     world.dynamodb.lasting(Fault::ResetAfter);

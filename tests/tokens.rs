@@ -39,7 +39,8 @@ async fn without_one_bearer_token_nobody_is_let_in() {
     assert_eq!(reply.status, 204, "the scheme's case is free (RFC 9110, section 11.1)");
 }
 
-/// A2: RS256 by the configured keys, whatever the header says; and the message says which check failed.
+/// A2: RS256 by the configured keys is demanded, and no header changes that. The message says which check
+/// failed.
 #[tokio::test]
 async fn the_header_decides_nothing() {
     const MALFORMED: &str = "the token is not a signed JWT";

@@ -126,7 +126,7 @@ async fn vercel_never_answers() {
 /// E2: the token dies with the configuration: 401 and 403 mean gone after an attempt that got no
 /// definite answer, within a request or before it; and only then.
 #[tokio::test]
-async fn a_dead_token_means_gone_after_an_unclear_attempt() {
+async fn a_dead_token_means_gone_after_an_attempt_in_doubt() {
     for status in [401, 403] {
         for unclear in [Answer::EffectThenReset, Answer::EffectThen(502), Answer::EffectThen(202)] {
             let world = world().await;

@@ -40,7 +40,7 @@ use crate::outbound::{USER_AGENT, is_local};
 use crate::telemetry;
 
 /// How long a request waits for DynamoDB in all (F6). Delete Configuration has this time until it
-/// calls Vercel, and as much again to record the answer. `LEASE` in `configuration`, and `LAST` and
+/// calls Vercel, and as much again to record the answer. `LEASE` in `saga`, and `LAST` and
 /// `FOLLOW_UP` in `work::sweep`, count on it.
 pub(super) const DYNAMODB_TIME: Duration = Duration::from_secs(8);
 
@@ -295,8 +295,11 @@ impl HttpClient for Connections {
         if let Some((_, pool)) = pools.pools.iter().find(|(of, _)| same(of, settings)) {
             return pool.clone();
         }
-        let pool = Pool { settings: settings.clone(), ..Pool::default() };
-        let pool = SharedHttpConnector::new(pool);
+        let pool = SharedHttpConnector::new(Pool {
+            settings: settings.clone(),
+            others: OnceLock::new(),
+            local: OnceLock::new(),
+        });
         pools.pools.push((settings.clone(), pool.clone()));
         pool
     }
@@ -313,13 +316,6 @@ struct Pool {
     settings: HttpConnectorSettings,
     others: OnceLock<Connector>,
     local: OnceLock<Connector>,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        let settings = HttpConnectorSettings::builder().build();
-        Self { settings, others: OnceLock::new(), local: OnceLock::new() }
-    }
 }
 
 impl HttpConnector for Pool {

@@ -83,7 +83,7 @@ async fn a_fetch_is_handed_to_the_host() {
     assert_eq!(server.hits(), 1);
 }
 
-/// A7: `n` and `e` are numbers, whatever zero octets a library writes before them.
+/// A7: `n` and `e` are read as numbers, with or without zero octets before them.
 #[tokio::test]
 async fn a_number_may_begin_with_zero() {
     let padded = |encoded: &str, zeros: usize| {

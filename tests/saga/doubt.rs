@@ -50,7 +50,7 @@ async fn a_late_doubt_is_cleared_up() {
 
 /// E3, F5: where the late one is a sweep, the deletion is owed again, asked for by whom it was.
 #[tokio::test]
-async fn a_late_doubt_of_a_sweep_is_owed_again() {
+async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
     let world = put_off().await;
     let asked = world.items("icfg_1").await["work#configuration"].clone();
     let gate = Arc::new(Semaphore::new(0));
@@ -128,7 +128,7 @@ async fn a_late_sweep_that_heard_all_owes_nothing_again() {
 
 /// F5: what a late worker heard is gone, and could not write down, is owed again.
 #[tokio::test]
-async fn a_late_204_that_cannot_be_committed_is_owed_again() {
+async fn a_late_204_that_cannot_be_committed_is_scheduled_again() {
     let world = world().await;
     let gate = Arc::new(Semaphore::new(0));
     let honest = Answer::Held(gate.clone().into(), Box::new(Answer::Honest));
@@ -145,7 +145,7 @@ async fn a_late_204_that_cannot_be_committed_is_owed_again() {
 
 /// F5: so it is where the attempt could not be put off.
 #[tokio::test]
-async fn a_late_doubt_that_cannot_be_put_off_is_owed_again() {
+async fn a_late_doubt_that_cannot_be_retried_is_scheduled_again() {
     let world = world().await;
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 503), Answer::Status(409)]);
@@ -162,7 +162,7 @@ async fn a_late_doubt_that_cannot_be_put_off_is_owed_again() {
 
 /// F5: so it is where DynamoDB is out of reach for a sweep that heard 204, and for a while no more.
 #[tokio::test]
-async fn a_late_204_of_a_sweep_is_owed_again() {
+async fn a_late_204_of_a_sweep_is_scheduled_again() {
     let world = put_off().await;
     let gate = Arc::new(Semaphore::new(0));
     let honest = Answer::Held(gate.clone().into(), Box::new(Answer::Honest));
