@@ -181,7 +181,8 @@ async fn a_provisioning_resource_does_not_hold_up_an_uninstall() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// D5, G1: unknown: a tombstone, a receipt and owed work like any other; what comes later is refused.
+/// D5, G1: an unknown installation gets a tombstone, a receipt and jobs like any other; what comes
+/// later is refused.
 #[tokio::test]
 async fn an_unknown_installation_gets_a_tombstone() {
     let world = World::announcing().await;

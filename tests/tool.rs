@@ -1,6 +1,6 @@
 //! The tool `teardown`, as it is typed: `cargo dev`.
 
-mod owed_work;
+mod jobs;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};

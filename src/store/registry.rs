@@ -168,7 +168,7 @@ struct Findings {
     installation: Option<Installation>,
     resource_is_there: bool,
     receipt_stands: bool,
-    announcement_is_owed: bool,
+    announcement_is_pending: bool,
 }
 
 impl Store {
@@ -371,7 +371,7 @@ impl Findings {
                 }
                 (Part::Resource, item) => findings.resource_is_there = item.is_some(),
                 (Part::Receipt, item) => findings.receipt_stands = item.is_some(),
-                (Part::Announcement, item) => findings.announcement_is_owed = item.is_some(),
+                (Part::Announcement, item) => findings.announcement_is_pending = item.is_some(),
                 (Part::Outcome | Part::Other, _) => {}
             }
         }
@@ -387,7 +387,7 @@ impl Findings {
             _ if self.receipt_stands && !self.resource_is_there => {
                 Err(RegisterError::ResourceDeleted)
             }
-            _ if self.announcement_is_owed && !self.resource_is_there => {
+            _ if self.announcement_is_pending && !self.resource_is_there => {
                 Err(RegisterError::ResourceUnannounced)
             }
             _ => Ok(()),

@@ -12,10 +12,10 @@ use super::destination::Destination;
 use super::print;
 use super::sheet::Sheet;
 
-/// Lists parked work, the oldest first
+/// Lists the parked jobs, the oldest first
 ///
-/// Owed work is parked when nothing but failures came for 3 days: it is tried no more until somebody
-/// says so. --retry lists it too, and makes all of it due again, with another 3 days before it.
+/// A job that has only failed for 3 days is parked: nobody tries it until you say so. --retry lists the
+/// parked jobs too, and makes them all due again. Each is tried for another 3 days then.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -43,7 +43,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
         timeout(PATIENCE, store.parked(PAGE))
             .await
             .map_err(|_| anyhow!("the DynamoDB at {} has stopped answering", destination.place()))?
-            .context("parked work cannot be read")
+            .context("the parked jobs cannot be read")
     };
     let mut page = read().await?;
     print(&listed(&page, io::stdout().is_terminal()))?;
@@ -73,10 +73,10 @@ async fn retry(store: &Store, page: &[ParkedWork]) -> anyhow::Result<u64> {
     Ok(due_again)
 }
 
-/// A page of parked work as a table.
+/// A page of parked jobs as a table.
 fn listed(page: &[ParkedWork], on_terminal: bool) -> String {
     if page.is_empty() {
-        return "parked work: none\n".to_owned();
+        return "parked job: none\n".to_owned();
     }
     let rows = page.iter().map(|work| {
         let ParkedWork { installation, what, since, attempts, last_error } = work;
@@ -89,7 +89,7 @@ fn listed(page: &[ParkedWork], on_terminal: bool) -> String {
         ]
     });
     let mut sheet = Sheet::new(on_terminal);
-    sheet.table(["installation", "parked work", "since", "attempts", "last error"], rows);
+    sheet.table(["installation", "parked job", "since", "attempts", "last error"], rows);
     let more = if page.len() < PAGE { "" } else { "There may be more: these are the oldest.\n" };
     format!("{}{more}", sheet.finish())
 }
@@ -115,10 +115,10 @@ mod tests {
     fn parked_work_is_a_table_that_says_where_it_ends() {
         let listed =
             |page: &[ParkedWork]| anstream::adapter::strip_str(&listed(page, false)).to_string();
-        assert_eq!(listed(&[]), "parked work: none\n");
+        assert_eq!(listed(&[]), "parked job: none\n");
         let expected = "\
-installation  parked work  since                 attempts  last error
-icfg_7        finalize     2025-11-22T00:00:00Z  7         Vercel answered 500
+installation  parked job  since                 attempts  last error
+icfg_7        finalize    2025-11-22T00:00:00Z  7         Vercel answered 500
 ";
         assert_eq!(listed(&[work(7)]), expected);
         let full: Vec<_> = (0..1000).map(work).collect();

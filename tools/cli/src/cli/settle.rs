@@ -33,7 +33,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     let outcome = match settled.context("the invoices were not settled")? {
         Some(Settled::Active) => "an uninstall will be final at once",
         Some(Settled::Due) => "its finalization at Vercel is due now",
-        Some(Settled::Finalized) => "no finalization is owed",
+        Some(Settled::Finalized) => "no finalization is outstanding",
         None => bail!("{id} is not registered at {}", destination.place()),
     };
     Ok(print(&format!("the invoices of {id} are settled: {outcome}\n"))?)

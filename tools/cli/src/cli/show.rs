@@ -15,7 +15,7 @@ use super::sheet::Sheet;
 
 /// Shows what is stored of an installation
 ///
-/// Its state, its resources, what else belongs to its configuration, owed work and receipts; of its
+/// Its state, its resources, what else belongs to its configuration, jobs and receipts; of its
 /// access token, only whether there is one. On a terminal with lines around it, else plain.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -130,10 +130,10 @@ fn work(sheet: &mut Sheet, items: &[Item], now: Timestamp) {
         let attempts = number(item, "attempts").unwrap_or("0").to_owned();
         Some([what, or_dash("kind"), due(item), attempts, lease(item, now), or_dash("lastError")])
     });
-    sheet.table(["owed work", "kind", "due", "attempts", "leased", "last error"], rows);
+    sheet.table(["job", "kind", "due", "attempts", "leased", "last error"], rows);
 }
 
-/// When owed work is due, if ever.
+/// When a job is due, if ever.
 fn due(item: &Item) -> String {
     if text(item, "dueShard") == Some("parked") {
         return "parked".to_owned();
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owed_work_is_due_or_parked_and_leased_while_its_lease_lasts() {
+    fn a_job_is_due_or_parked_and_leased_while_its_lease_lasts() {
         let item = |shard: &str, lease: Option<u64>| {
             let lease = lease.map(|end| ("leaseUntil", N(end.to_string())));
             let due = [("dueShard", S(shard.to_owned())), ("dueAt", N("1763769600".to_owned()))];

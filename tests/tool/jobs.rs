@@ -1,4 +1,4 @@
-//! What deletions owe, and those to whom they owe it, in `cargo dev`.
+//! The jobs of deletions, and the stand-ins that they call, in `cargo dev`.
 
 use aws_sdk_dynamodb::types::AttributeValue::{M, N, S};
 use teardown_cli::embedded::local_client;
@@ -29,13 +29,10 @@ async fn settling_invoices_finalizes_what_was_uninstalled() {
         "the invoices of icfg_open1 are settled: its finalization at Vercel is due now\n"
     );
     tool.says("vercel    finalize icfg_open1: 204");
-    tool.shows(
-        "icfg_open1",
-        &["state           finalized", "access token    none", "owed work: none"],
-    );
+    tool.shows("icfg_open1", &["state           finalized", "access token    none", "job: none"]);
     assert_eq!(
         settle("icfg_open1"),
-        "the invoices of icfg_open1 are settled: no finalization is owed\n"
+        "the invoices of icfg_open1 are settled: no finalization is outstanding\n"
     );
     let output = tool.run(&["settle", "icfg_unknown"]);
     let error = text(&output.stderr);
@@ -58,7 +55,7 @@ async fn a_configuration_is_deleted_on_both_sides() {
             tool.says("vercel    Delete Installation of icfg_settled1 answered 200");
         }
         tool.says("vercel    delete the configuration icfg_settled1: 204");
-        let shown = tool.shows("icfg_settled1", &["owed work: none", "configuration deleted"]);
+        let shown = tool.shows("icfg_settled1", &["job: none", "configuration deleted"]);
         let deleted = shown.lines().find(|line| line.starts_with("deleted")).unwrap();
         assert!(deleted.ends_with(&format!("by {by}")), "{shown}");
         let receipts: Vec<_> = shown
@@ -77,7 +74,7 @@ async fn a_configuration_is_deleted_on_both_sides() {
 #[tokio::test]
 async fn parked_work_is_listed_and_tried_again() {
     let tool = Tool::start(&[]);
-    assert_eq!(text(&tool.run(&["parked"]).stdout), "parked work: none\n");
+    assert_eq!(text(&tool.run(&["parked"]).stdout), "parked job: none\n");
     let client = local_client(&tool.url).await.unwrap();
     let s = |text: &str| S(text.to_owned());
     let n = |number: u64| N(number.to_string());
@@ -116,14 +113,14 @@ async fn parked_work_is_listed_and_tried_again() {
 
     let listed = tool.run(&["parked"]);
     let expected = "\
-installation  parked work             since                 attempts  last error
+installation  parked job              since                 attempts  last error
 icfg_parked   announce#resource#db_1  2025-11-25T00:00:00Z  90        the provider: answered 500
 ";
     assert_eq!(text(&listed.stdout), expected);
     let retried = tool.run(&["parked", "--retry"]);
     assert_eq!(text(&retried.stdout), format!("{expected}due again: 1\n"));
     tool.says("provider  resource.deleted  icfg_parked  db_1  msg_db_1");
-    assert_eq!(text(&tool.run(&["parked"]).stdout), "parked work: none\n");
+    assert_eq!(text(&tool.run(&["parked"]).stdout), "parked job: none\n");
 }
 
 /// The stand-ins take what is signed, and what has a token, and nothing else.
