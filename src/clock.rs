@@ -59,6 +59,9 @@ impl Timestamp {
     /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
     const MAX: u64 = 253_402_300_799;
 
+    /// The last moment there is.
+    pub(crate) const LAST: Self = Self(Self::MAX);
+
     /// From seconds since the Unix epoch; later than the year 9999 is the end of 9999.
     #[must_use]
     pub fn from_secs(secs: u64) -> Self {

@@ -41,6 +41,8 @@ pub struct Config {
     pub cron_secret: Option<Secret>,
     /// `SUPPORT_URL`: `error.user.url`.
     pub support_url: Option<Url>,
+    /// `GRACE_PERIOD`: how long after a deletion it is announced for good, in whole seconds (H1).
+    pub grace_period: Duration,
     /// `RECEIPT_RETENTION`: how long receipts are kept, in whole seconds.
     pub receipt_retention: Duration,
     /// `FINALIZE_MARGIN`: how long before the 24 h are over finalization is forced, in whole seconds.
@@ -125,6 +127,7 @@ impl Config {
             role: role(read("AWS_ROLE_ARN")?, read("AWS_ROLE_SESSION_NAME")?)?,
             cron_secret: read("CRON_SECRET")?.map(cron_secret).transpose()?,
             support_url: read("SUPPORT_URL")?.map(|text| url("SUPPORT_URL", &text)).transpose()?,
+            grace_period: grace(&read("GRACE_PERIOD")?.unwrap_or_else(|| "7d".to_owned()))?,
             receipt_retention: retention(
                 &read("RECEIPT_RETENTION")?.unwrap_or_else(|| "90d".to_owned()),
             )?,
@@ -276,6 +279,18 @@ fn retention(text: &str) -> Result<Duration, ConfigError> {
     }
 }
 
+/// The longest grace period (H1): a database that is kept is paid for.
+const MAX_GRACE: Duration = Duration::from_hours(90 * 24);
+
+fn grace(text: &str) -> Result<Duration, ConfigError> {
+    match humantime::parse_duration(text) {
+        // A deletion is stored to the second: part of one would be lost.
+        Ok(time) if time <= MAX_GRACE && time.subsec_nanos() == 0 => Ok(time),
+        Ok(_) => Err(ConfigError::new("GRACE_PERIOD", "must be 0s to 90d, in whole seconds")),
+        Err(_) => Err(ConfigError::new("GRACE_PERIOD", "is no time such as 7d or 36h")),
+    }
+}
+
 fn margin(text: &str) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
         Ok(time) if time < FINALIZATION_PERIOD => Ok(time),
@@ -310,6 +325,7 @@ mod tests {
         );
         assert_eq!(config.receipt_retention.as_secs(), 90 * 24 * 3600);
         assert_eq!(config.finalize_margin.as_secs(), 2 * 3600);
+        assert_eq!(config.grace_period.as_secs(), 7 * 24 * 3600);
         assert_eq!(config.vercel_api_url.as_str(), "https://api.vercel.com/");
         assert!(config.provider.is_none() && config.oidc_jwks.is_none());
         assert_eq!(
@@ -350,6 +366,9 @@ mod tests {
             ("RECEIPT_RETENTION", "soon", "RECEIPT_RETENTION: is no time such as 90d or 36h"),
             ("RECEIPT_RETENTION", "0s", "RECEIPT_RETENTION: must be 1 second to 100 years"),
             ("FINALIZE_MARGIN", "24h", "FINALIZE_MARGIN: must be under 24h"),
+            ("GRACE_PERIOD", "soon", "GRACE_PERIOD: is no time such as 7d or 36h"),
+            ("GRACE_PERIOD", "91d", "GRACE_PERIOD: must be 0s to 90d, in whole seconds"),
+            ("GRACE_PERIOD", "1ms", "GRACE_PERIOD: must be 0s to 90d, in whole seconds"),
         ] {
             assert_eq!(config(&[ID, (variable, value)]).unwrap_err(), message);
         }

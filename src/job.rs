@@ -1,9 +1,11 @@
 //! Jobs: what is left to do after a deletion's own transaction. Decisions alone, without I/O.
 //!
 //! A deletion writes its jobs in its transaction. A worker claims each under a lease, after the answer
-//! or at a sweep. `retry` says when a job that failed is tried again.
+//! or at a sweep. `retry` says when a job that failed is tried again, `teardown` how an announcement
+//! goes through its two phases, and what a hold does to it.
 
 pub(crate) mod retry;
+pub(crate) mod teardown;
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -13,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::ids::{InstallationId, ResourceId, sha256_hex};
+use crate::job::teardown::Phase;
 
 /// The number of values that `dueShard` has. Sweeps that run at once read them in random order, so that
 /// they mostly meet different jobs. A smaller number strands the jobs under the values that went.
@@ -24,6 +27,12 @@ const URGENT: u8 = 0;
 
 /// The value of `dueShard` of a parked job: it is listed, and never due.
 pub(crate) const PARKED: &str = "parked";
+
+/// The value of `dueShard` of a job that a hold stops: it is never due.
+pub(crate) const HELD: &str = "held";
+
+/// The value of `dueShard` of a hold: it is listed.
+pub(crate) const HOLDS: &str = "holds";
 
 /// A job. An installation has at most one item for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,18 +104,30 @@ impl Job {
         (0..SHARDS).map(|shard| shard.to_string())
     }
 
-    /// The `webhook-id` of an announcement; none of other jobs. It is a function of what was deleted and
-    /// when: every attempt has the same, and a resource that is registered again after its receipt
-    /// expired gets a new one (G1).
+    /// The event that an announcement sends in a phase (G1, H1); none of other jobs.
+    pub(crate) fn event(&self, phase: Phase) -> Option<&'static str> {
+        Some(match (self, phase) {
+            (Self::AnnounceResource(_), Phase::Scheduled) => "resource.deletion_scheduled",
+            (Self::AnnounceResource(_), Phase::Deleted) => "resource.deleted",
+            (Self::AnnounceInstallation, Phase::Scheduled) => "installation.deletion_scheduled",
+            (Self::AnnounceInstallation, Phase::Deleted) => "installation.deleted",
+            (Self::Purge | Self::Finalize | Self::Configuration, _) => return None,
+        })
+    }
+
+    /// The `webhook-id` of an announcement in a phase; none of other jobs. It is a function of the event,
+    /// of what was deleted and when: every attempt has the same, and a resource that is registered again
+    /// after its receipt expired gets a new one (G1, H1).
     pub(crate) fn webhook_id(
         &self,
+        phase: Phase,
         installation: &InstallationId,
         deleted_at: Timestamp,
     ) -> Option<String> {
-        let (event, resource) = match self {
-            Self::AnnounceResource(resource) => ("resource.deleted", resource.as_str()),
-            Self::AnnounceInstallation => ("installation.deleted", ""),
-            Self::Purge | Self::Finalize | Self::Configuration => return None,
+        let event = self.event(phase)?;
+        let resource = match self {
+            Self::AnnounceResource(resource) => resource.as_str(),
+            _ => "",
         };
         let deleted = [event, installation.as_str(), resource].map(serde_json::Value::from);
         let deleted = [&deleted[..], &[deleted_at.as_secs().into()]].concat();
@@ -135,6 +156,8 @@ pub(crate) enum JobResult {
     Retried,
     /// The job has failed for too long: it is due no more.
     Parked,
+    /// A hold stops the job: it is due no more until the hold ends (H2).
+    Held,
     /// The lease was lost: another worker holds the job, it is done, or it comes due again when the
     /// lease ends.
     Lost,
@@ -206,13 +229,17 @@ mod tests {
         }
     }
 
-    /// G1: what was deleted decides the `webhook-id`, and nothing else does.
+    /// G1, H1: the event and what was deleted decide the `webhook-id`, and nothing else does.
     #[test]
     fn a_webhook_id_is_of_what_was_deleted() {
         let installation = InstallationId::parse("icfg_1").unwrap();
         let job = Job::AnnounceResource(ResourceId::parse("db_1").unwrap());
-        let id = |job: &Job, at| job.webhook_id(&installation, Timestamp::from_secs(at));
+        let id =
+            |job: &Job, at| job.webhook_id(Phase::Deleted, &installation, Timestamp::from_secs(at));
         insta::assert_snapshot!(id(&job, 1_763_769_600).unwrap(), @"msg_83af908862716021283a108215b58947");
+        let notice =
+            job.webhook_id(Phase::Scheduled, &installation, Timestamp::from_secs(1_763_769_600));
+        assert_ne!(notice, id(&job, 1_763_769_600), "the two events of a deletion have two ids");
         assert_ne!(id(&job, 1_763_769_600), id(&job, 1_763_769_601));
         assert_ne!(id(&job, 1_763_769_600), id(&Job::AnnounceInstallation, 1_763_769_600));
         assert_eq!(id(&Job::Purge, 1_763_769_600), None);

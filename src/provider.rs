@@ -45,10 +45,18 @@ impl fmt::Debug for Provider {
 pub(crate) struct Announcement {
     /// `webhook-id`: the same for every attempt.
     pub(crate) id: String,
+    /// `type`.
+    pub(crate) event: &'static str,
+    /// `timestamp`: when what it says is so.
+    pub(crate) at: Timestamp,
     pub(crate) installation: InstallationId,
     /// The resource that was deleted; none where it is the installation.
     pub(crate) resource: Option<ResourceId>,
     pub(crate) provenance: Provenance,
+    /// When the deletion itself is announced; none where this is that announcement.
+    pub(crate) teardown_at: Option<Timestamp>,
+    /// When the installation is finalized at Vercel, if that is owed.
+    pub(crate) finalizes_at: Option<Timestamp>,
 }
 
 /// What the provider said to it.
@@ -77,6 +85,10 @@ struct Data<'a> {
     resource_id: Option<&'a str>,
     deleted_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    teardown_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finalizes_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     by: By<'a>,
 }
@@ -103,16 +115,14 @@ impl Announcement {
             Actor::System { .. } => (None, None),
         };
         let event = WebhookEvent {
-            r#type: if self.resource.is_some() {
-                "resource.deleted"
-            } else {
-                "installation.deleted"
-            },
-            timestamp: at.to_string(),
+            r#type: self.event,
+            timestamp: self.at.to_string(),
             data: Data {
                 installation_id: self.installation.as_str(),
                 resource_id: self.resource.as_ref().map(ResourceId::as_str),
                 deleted_at: at.to_string(),
+                teardown_at: self.teardown_at.map(|at| at.to_string()),
+                finalizes_at: self.finalizes_at.map(|at| at.to_string()),
                 reason: reason.as_deref(),
                 by: By { kind: by.kind(), account_id: by.account(), user_id, role },
             },
@@ -183,15 +193,16 @@ mod tests {
     use super::*;
 
     fn announcement(resource: Option<&str>, reason: Option<&str>, by: Actor) -> Announcement {
+        let at = Timestamp::from_secs(1_763_769_600);
         Announcement {
             id: "msg_1".to_owned(),
+            event: if resource.is_some() { "resource.deleted" } else { "installation.deleted" },
+            at,
             installation: InstallationId::parse("icfg_1").unwrap(),
             resource: resource.map(|id| ResourceId::parse(id).unwrap()),
-            provenance: Provenance {
-                by,
-                at: Timestamp::from_secs(1_763_769_600),
-                reason: reason.map(str::to_owned),
-            },
+            provenance: Provenance { by, at, reason: reason.map(str::to_owned) },
+            teardown_at: None,
+            finalizes_at: None,
         }
     }
 
@@ -202,5 +213,18 @@ mod tests {
         let system = Actor::System { account: "acc_1".to_owned() };
         insta::assert_snapshot!(announcement(Some("db_1"), None, user).body(), @r#"{"type":"resource.deleted","timestamp":"2025-11-22T00:00:00Z","data":{"installationId":"icfg_1","resourceId":"db_1","deletedAt":"2025-11-22T00:00:00Z","by":{"kind":"user","accountId":"acc_1","userId":"user_1","role":"ADMIN"}}}"#);
         insta::assert_snapshot!(announcement(None, Some("too \"dear\""), system).body(), @r#"{"type":"installation.deleted","timestamp":"2025-11-22T00:00:00Z","data":{"installationId":"icfg_1","deletedAt":"2025-11-22T00:00:00Z","reason":"too \"dear\"","by":{"kind":"system","accountId":"acc_1"}}}"#);
+    }
+
+    /// H1, H4: a notice says when the deletion itself comes, and both say when invoices end.
+    #[test]
+    fn a_notice_says_what_comes() {
+        let system = Actor::System { account: "acc_1".to_owned() };
+        let notice = Announcement {
+            event: "installation.deletion_scheduled",
+            teardown_at: Some(Timestamp::from_secs(1_764_374_400)),
+            finalizes_at: Some(Timestamp::from_secs(1_763_848_800)),
+            ..announcement(None, None, system)
+        };
+        insta::assert_snapshot!(notice.body(), @r#"{"type":"installation.deletion_scheduled","timestamp":"2025-11-22T00:00:00Z","data":{"installationId":"icfg_1","deletedAt":"2025-11-22T00:00:00Z","teardownAt":"2025-11-29T00:00:00Z","finalizesAt":"2025-11-22T22:00:00Z","by":{"kind":"system","accountId":"acc_1"}}}"#);
     }
 }

@@ -3,22 +3,29 @@
 //! A request and a job use `client` to reach DynamoDB, `keys` for where each item is, `attr` for its attributes, `transaction` to
 //! send one `TransactWriteItems`, `deletion` and `configuration` to turn a decision into one,
 //! `evidence` to read what a failed condition returned, `outcome` for what an idempotency key finds,
-//! `work` for jobs and their leases, and `purge` for the job that only changes the table.
+//! `work` for jobs and their leases, `announcement` for their phases and the holds on them, `purge` for
+//! the job that only changes the table, and `retention` for how long receipts stay.
 //!
-//! No function calls the rest: [`registry`] registers what can be deleted, [`operations`] are the acts
-//! of operators, [`table`] creates the table and checks it.
+//! No function calls the rest: [`registry`] registers what can be deleted, [`operations`], [`holds`],
+//! [`keep`] and [`moves`] are the acts of operators, for which [`standing`] says how far something is, [`table`] creates the table and checks it.
 
+pub(crate) mod announcement;
 mod attr;
 mod client;
 mod conditions;
 pub(crate) mod configuration;
 mod deletion;
 mod evidence;
+pub mod holds;
+pub mod keep;
 pub(crate) mod keys;
+pub mod moves;
 pub mod operations;
 mod outcome;
 pub(crate) mod purge;
 pub mod registry;
+mod retention;
+pub mod standing;
 pub mod table;
 mod transaction;
 pub(crate) mod work;
@@ -29,7 +36,7 @@ use aws_sdk_dynamodb::Client;
 
 pub use self::client::Aws;
 use self::client::{DYNAMODB_TIME, store_error, within};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::deletion::Answer;
 use crate::error::{Cause, Error};
@@ -42,6 +49,8 @@ pub struct Store {
     table: String,
     /// Whether deletions are announced to the provider (G1).
     announces: bool,
+    /// How long after a deletion it is announced for good (H1).
+    grace: Duration,
     receipt_retention: Duration,
     finalize_margin: Duration,
     clock: Clock,
@@ -55,6 +64,7 @@ impl Store {
             client,
             table: config.table_name.clone(),
             announces: config.provider.is_some(),
+            grace: config.grace_period,
             receipt_retention: config.receipt_retention,
             finalize_margin: config.finalize_margin,
             clock,
@@ -66,11 +76,6 @@ impl Store {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(key));
         in_time(async { Ok(get.consistent_read(true).send().await.map_err(store_error)?.item) })
             .await
-    }
-
-    /// When a receipt expires (G2).
-    fn expiry(&self, deleted_at: Timestamp) -> Timestamp {
-        deleted_at + self.receipt_retention
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::deletion::FINALIZATION_PERIOD;
 use crate::error::Error;
 use crate::ids::InstallationId;
+use crate::job::teardown::{Phase, Teardown, Turn};
 use crate::job::{Job, JobResult};
 use crate::outbound::Outbound;
 use crate::provider::{Announcement, Delivery, Provider};
@@ -44,10 +45,8 @@ pub(crate) struct Worker {
 
 /// How an attempt at a job went.
 enum AttemptResult {
-    /// The job is done.
-    Done,
-    /// The lease was lost, or what the job goes by has changed: the next worker sees to it.
-    Lost,
+    /// The attempt has ended its lease itself, or lost it.
+    Ended(JobResult),
     /// There is more to do, as soon as a worker has time.
     More,
     /// The other side is still at it, and wants to be asked again so much later.
@@ -95,7 +94,7 @@ impl Worker {
                 self.delete_configuration.clean_up(&lease, &progress, &mut budget).await;
                 return Err(error);
             }
-            Err(_) => failed("the host's time was over", None),
+            Err(_) => AttemptResult::Failed(JobFailure::cut_off(&lease)),
         };
         self.end(&lease, &progress, attempt).await.map(Some)
     }
@@ -109,13 +108,12 @@ impl Worker {
     ) -> Result<JobResult, Error> {
         let now = self.clock.timestamp();
         let (held, result) = match attempt {
-            AttemptResult::Done => return Ok(JobResult::Done),
-            AttemptResult::Lost => return Ok(JobResult::Lost),
+            AttemptResult::Ended(result) => return Ok(result),
             AttemptResult::More => {
                 (self.store.release(lease, lease.due).await?, JobResult::Unfinished)
             }
             AttemptResult::StillAtIt(wait) => {
-                (self.store.release(lease, now + wait).await?, JobResult::Retried)
+                (self.store.ask_again(lease, now + wait).await?, JobResult::Retried)
             }
             AttemptResult::Failed(failure) if lease.job == Job::Configuration => {
                 let mut budget = TimeBudget::default();
@@ -144,24 +142,57 @@ impl Worker {
         }
     }
 
-    /// G1: announces a deletion.
+    /// G1, H1: announces a deletion: first that it is scheduled, if there is a grace period.
     async fn announce(&self, lease: &Lease) -> Result<AttemptResult, Error> {
+        let malformed = || AttemptResult::Failed(JobFailure::malformed());
+        let Some(teardown) = lease.teardown else { return Ok(malformed()) };
+        let turn = teardown.turn(self.clock.timestamp());
+        if turn == Turn::GoOn {
+            return self.store.go_on(lease).await.map(AttemptResult::Ended);
+        }
         let Some(provider) = &self.provider else {
             return Ok(failed("PROVIDER_URL is not set", None));
         };
-        let Some(announcement) = announcement(lease) else {
-            return Ok(AttemptResult::Failed(JobFailure::malformed()));
-        };
+        let Some(announcement) = announcement(lease, &teardown) else { return Ok(malformed()) };
+        if turn == Turn::Announce
+            && let Some(result) = self.hold_back(lease).await?
+        {
+            return Ok(AttemptResult::Ended(result));
+        }
         Ok(match provider.announce(&announcement, self.clock.timestamp()).await {
-            Delivery::Done => match self.store.complete(lease).await? {
-                Held::Still => AttemptResult::Done,
-                Held::Lost => AttemptResult::Lost,
-            },
+            Delivery::Done if turn == Turn::Notify => {
+                AttemptResult::Ended(self.store.go_on(lease).await?)
+            }
+            Delivery::Done => AttemptResult::Ended(match self.store.complete(lease).await? {
+                Held::Still => JobResult::Done,
+                Held::Lost => JobResult::Lost,
+            }),
             Delivery::StillAtIt(wait) => AttemptResult::StillAtIt(wait),
             Delivery::Failed(reason, retry_after) => {
-                failed(format!("the provider: {reason}"), retry_after)
+                let failure = JobFailure::new(format!("the provider: {reason}"), retry_after);
+                AttemptResult::Failed(failure.of_announcement(lease))
             }
         })
+    }
+
+    /// H2: the last look before the deletion itself is announced. None where nothing stops it: no hold
+    /// stands, and the lease, under which that was read, is not over.
+    async fn hold_back(&self, lease: &Lease) -> Result<Option<JobResult>, Error> {
+        let (installation, work) = (&lease.installation, lease.job.to_string());
+        while let Some(hold) = self.store.standing_hold(lease, self.clock.timestamp()).await? {
+            // Released in between, it stops nothing.
+            if let Some(held) = self.store.put_on_hold(lease, &hold).await? {
+                if held != JobResult::Lost {
+                    tracing::info!(%installation, work, "held: a hold stands");
+                }
+                return Ok(Some(held));
+            }
+        }
+        if lease.until <= self.clock.timestamp() {
+            tracing::warn!(%installation, work, "not announced: the lease is over");
+            return Ok(Some(JobResult::Lost));
+        }
+        Ok(None)
     }
 
     /// G2: purges some pages.
@@ -171,14 +202,14 @@ impl Worker {
             return Ok(failed("its installation is not deleted", None));
         };
         for _ in 0..PURGE_PAGES {
-            match self.store.purge_page(id, &tombstone.provenance).await? {
+            match self.store.purge_page(id, &tombstone).await? {
                 Purged::Page if Instant::now() + PURGE_PAGE < end => {}
                 Purged::Page => return Ok(AttemptResult::More),
                 Purged::All => {
                     // If the installation was finalized meanwhile, retry soon, from the new state.
                     let ended = self.store.end_purge(lease, &tombstone).await?;
                     return Ok(if ended == Advance::Done {
-                        AttemptResult::Done
+                        AttemptResult::Ended(JobResult::Done)
                     } else {
                         changed()
                     });
@@ -216,7 +247,7 @@ impl Worker {
         let mut tombstone = Some(tombstone);
         while let Some(seen) = tombstone {
             if self.store.end_finalization(lease, &seen).await? == Advance::Done {
-                return Ok(AttemptResult::Done);
+                return Ok(AttemptResult::Ended(JobResult::Done));
             }
             tombstone = self.store.tombstone(id).await?.filter(|now| *now != seen);
         }
@@ -230,21 +261,21 @@ impl Worker {
         progress: &Progress,
     ) -> Result<AttemptResult, Error> {
         Ok(match self.delete_configuration.resume(lease, progress).await? {
-            SagaResult::Gone => AttemptResult::Done,
-            SagaResult::Lost => AttemptResult::Lost,
+            SagaResult::Gone => AttemptResult::Ended(JobResult::Done),
+            SagaResult::Lost => AttemptResult::Ended(JobResult::Lost),
             SagaResult::Refused(said) => {
                 tracing::warn!(
                     installation = %lease.installation, answer = %said,
                     "Vercel refuses to delete a configuration; it stays as it is"
                 );
-                AttemptResult::Done
+                AttemptResult::Ended(JobResult::Done)
             }
             SagaResult::InvoicesOpen => {
                 tracing::warn!(
                     installation = %lease.installation,
                     "invoices are open again: the deletion of a configuration is withdrawn"
                 );
-                AttemptResult::Done
+                AttemptResult::Ended(JobResult::Done)
             }
             SagaResult::Open(failure) => AttemptResult::Failed(failure),
         })
@@ -260,15 +291,22 @@ fn failed(reason: impl Into<String>, retry_after: Option<Duration>) -> AttemptRe
 }
 
 /// The announcement that a job's item describes; none where it is malformed.
-fn announcement(lease: &Lease) -> Option<Announcement> {
-    let resource = match &lease.job {
+fn announcement(lease: &Lease, teardown: &Teardown) -> Option<Announcement> {
+    let Lease { installation, job, .. } = lease;
+    let provenance = lease.provenance.clone()?;
+    let resource = match job {
         Job::AnnounceResource(resource) => Some(resource.clone()),
         _ => None,
     };
+    let notice = teardown.phase == Phase::Scheduled;
     Some(Announcement {
-        id: lease.webhook_id.clone()?,
-        installation: lease.installation.clone(),
+        id: job.webhook_id(teardown.phase, installation, provenance.at)?,
+        event: job.event(teardown.phase)?,
+        at: if notice { provenance.at } else { teardown.at },
+        installation: installation.clone(),
         resource,
-        provenance: lease.provenance.clone()?,
+        provenance,
+        teardown_at: notice.then_some(teardown.at),
+        finalizes_at: teardown.finalizes_at,
     })
 }

@@ -186,7 +186,9 @@ impl End {
         let mut table = world.all().await;
         for item in table.values_mut().flat_map(BTreeMap::values_mut) {
             let item = item.as_object_mut().unwrap();
-            for name in ["deletedAt", "configurationDeletedAt", "expiresAt", "updatedAt"] {
+            for name in
+                ["deletedAt", "configurationDeletedAt", "expiresAt", "teardownAt", "updatedAt"]
+            {
                 if item.contains_key(name) {
                     item.insert(name.to_owned(), json!("some time"));
                 }

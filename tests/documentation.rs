@@ -112,7 +112,7 @@ fn the_errors_page_has_the_table_of_errors() {
 fn numbers(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_number = |word: &&str| {
-        let digits = word.strip_prefix(|c| matches!(c, 'A'..='G' | 'S'));
+        let digits = word.strip_prefix(|c| matches!(c, 'A'..='I' | 'S'));
         digits.is_some_and(|digits| {
             !digits.is_empty() && digits.len() < 2 && digits.bytes().all(|b| b.is_ascii_digit())
         })

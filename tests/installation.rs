@@ -42,8 +42,6 @@ async fn a_settled_installation_is_finalized_in_one_call() {
     );
     let at = items["#installation"]["deletedAt"].as_u64().unwrap();
     let by = json!({ "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN" });
-    let id = &items["work#announce#installation"]["webhookId"];
-    assert!(id.as_str().unwrap().starts_with("msg_"));
     let whole = |item: Value, what: Value| {
         let common = json!({
             "pk": "installation#icfg_1", "deletedAt": at, "deletedBy": by, "reason": "too \"dear\"",
@@ -57,15 +55,16 @@ async fn a_settled_installation_is_finalized_in_one_call() {
     // Without `expiresAt`: it is never revived.
     let tombstone = json!({
         "accountId": ACCOUNT, "billing": "settled", "resources": 2, "updatedAt": at,
-        "state": "deleting", "finalized": true,
+        "state": "deleting", "finalized": true, "teardownAt": at,
     });
     let receipt = json!({
-        "expiresAt": at + 90 * 24 * 3600,
+        "expiresAt": at + 90 * 24 * 3600, "teardownAt": at,
         // SHA-256 of "k1".
         "keySha256": "6ab9f1eb8f7d3388f4f9d586f66e99fd54080df2c446f0e58668b09c08a16dd0",
     });
     let announcement = json!({
-        "sk": "work#announce#installation", "kind": "announce", "webhookId": id, "dueShard": "7",
+        "sk": "work#announce#installation", "kind": "announce", "dueShard": "7",
+        "phase": "deleted", "teardownAt": at,
     });
     let purge = json!({ "sk": "work#purge", "kind": "purge", "dueShard": "6" });
     for (sort_key, expected) in [

@@ -46,6 +46,12 @@ mod provider;
 mod purge;
 mod sweep;
 
+// H: nothing is torn down by mistake.
+mod grace;
+mod holds;
+mod keep;
+mod moves;
+
 // S: start and hosts.
 mod credentials;
 mod functions;

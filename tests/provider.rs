@@ -249,18 +249,21 @@ async fn a_late_announcement_ends_no_other() {
     assert_eq!(world.provider.ids().into_values().map(|ids| ids.len()).collect::<Vec<_>>(), [2]);
 }
 
-/// C4, G1: an announcement that outlives the receipt is not lost, and meets no resource that is
-/// registered anew under its id.
+/// C4, G1, H1: a receipt stays until its announcement is over. Where somebody removed it, the
+/// announcement is not lost, and meets no resource that is registered anew under its id.
 #[tokio::test]
-async fn an_announcement_outlives_its_receipt() {
+async fn an_announcement_never_meets_another_resource() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
     world.install("icfg_1", &["db_1"]).await;
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     world.provider.script([Answer::Status(500)]);
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     world.clock.advance(Duration::from_hours(2));
-
     let again = json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } });
+    let refused = world.try_register(again.clone()).await;
+    assert!(matches!(refused, Err(RegisterError::ResourceDeleted)), "{refused:?}");
+    world.remove("installation#icfg_1", "receipt#resource#db_1").await;
+
     let refused = world.try_register(again.clone()).await;
     assert!(matches!(refused, Err(RegisterError::ResourceUnannounced)), "{refused:?}");
     let owed = world.items("icfg_1").await[WORK].clone();

@@ -37,6 +37,7 @@ async fn a_live_resource_is_deleted_in_one_call() {
         json!({
             "pk": "installation#icfg_1", "sk": "receipt#resource#db_1",
             "deletedAt": deleted_at, "expiresAt": deleted_at + 90 * 24 * 3600,
+            "teardownAt": deleted_at,
             "deletedBy": {
                 "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN",
             },
@@ -45,12 +46,11 @@ async fn a_live_resource_is_deleted_in_one_call() {
         })
     );
     let job = &items["work#announce#resource#db_1"];
-    assert!(job["webhookId"].as_str().unwrap().starts_with("msg_"));
     assert_eq!(
         *job,
         json!({
             "pk": "installation#icfg_1", "sk": "work#announce#resource#db_1",
-            "kind": "announce", "installationId": "icfg_1", "webhookId": job["webhookId"],
+            "kind": "announce", "installationId": "icfg_1", "phase": "deleted", "teardownAt": deleted_at,
             "deletedAt": deleted_at, "deletedBy": receipt["deletedBy"],
             "attempts": 0, "fence": deleted_at * 1000, "dueAt": deleted_at, "dueShard": "5",
         })

@@ -1,5 +1,6 @@
 //! The tool `teardown`, as it is typed: `cargo dev`.
 
+mod care;
 mod jobs;
 
 use std::io::{BufRead as _, BufReader};
@@ -34,6 +35,7 @@ fn dev(arguments: &[&str]) -> Command {
             "SUPPORT_URL",
             "RECEIPT_RETENTION",
             "FINALIZE_MARGIN",
+            "USER",
             "CRON_SECRET",
             "VERCEL_API_URL",
         ];
@@ -45,6 +47,7 @@ fn dev(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("GRACE_PERIOD", "0s").env("USER", "olga");
     command
 }
 
@@ -82,7 +85,13 @@ impl Drop for Tool {
 
 impl Tool {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// With these variables in its environment.
+    fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = dev(&[&["--port", "0"], arguments].concat());
+        command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (said, lines) = mpsc::channel();
@@ -306,8 +315,37 @@ async fn what_cannot_be_is_one_line() {
         assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
         assert!(error.contains(part), "{part} in {error}");
     }
+    for arguments in [
+        &["hold", "icfg_1"][..],
+        &["hold", "icfg_1", "--reason", " "],
+        &["hold", "a/b", "--reason", "x"],
+        &["hold", "icfg_1", "--reason", "x", "--until", "2020-01-01T00:00:00Z"],
+        &["hold", "icfg_1", "--reason", "x", "--until", "0s"],
+        &["keep", "icfg_1", "db_1"],
+        &["release", "icfg_1"],
+        &["move", "icfg_1", "db_1", "--reason", "x"],
+        &["move", "icfg_1", "db_1", "--reason", "x", "--out", "--to", "icfg_2"],
+        &["move", "icfg_1", "db_1", "--reason", "x", "--to", "icfg_1"],
+    ] {
+        let output = tool.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
+    }
     let help = run(&["--help"]);
-    for command in ["token", "table", "import", "show", "settle", "parked", "--call-back"] {
+    for command in [
+        "token",
+        "table",
+        "import",
+        "show",
+        "settle",
+        "parked",
+        "hold",
+        "release",
+        "held",
+        "keep",
+        "move",
+        "--call-back",
+    ] {
         assert!(text(&help.stdout).contains(command));
     }
 }

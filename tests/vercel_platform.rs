@@ -19,6 +19,7 @@ use crate::support::outside::Answer;
 use crate::support::process::{
     DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Function, SWEEP, free_port, start,
 };
+use crate::support::waiting::until;
 use crate::support::world::{CRON_SECRET, World, http_client, user};
 
 /// A function on Vercel, and the platform's end of its socket.
@@ -102,6 +103,7 @@ async fn a_request_ends_when_its_work_has_ended() {
     for number in 1..20 {
         assert!(ended.contains(&end(number)), "{number}: {ended:?}");
     }
+    until(|| !world.provider.heard().is_empty()).await;
     assert_eq!(world.provider.heard().len(), 1, "the first one's announcement is under way");
     gate.add_permits(1);
     assert_eq!(deployed.message().await, end(0));

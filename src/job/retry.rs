@@ -19,7 +19,7 @@ const MAX_BACKOFF: Duration = Duration::from_hours(1);
 const MAX_FINALIZE_BACKOFF: Duration = Duration::from_mins(10);
 
 /// How long failures in a row may last before the job is parked.
-const PARKED_AFTER: Duration = Duration::from_hours(3 * 24);
+pub(crate) const PARKED_AFTER: Duration = Duration::from_hours(3 * 24);
 
 /// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +28,24 @@ pub(crate) enum Retry {
     Again(Timestamp),
     /// Park it.
     Park,
+    /// Drop the notice: the announcement goes on to the deletion itself (H1).
+    GoOn,
 }
 
 /// Says what to do after a failure at `now`, and since when there was nothing but failures.
-/// `retry_after` is what the other side asked for.
+/// `retry_after` is what the other side asked for, and `notice_ends` when a notice is dropped, if the
+/// job is at one.
 pub(crate) fn after_failure(
     job: &Job,
     tries: Tries,
     now: Timestamp,
     retry_after: Option<Duration>,
+    notice_ends: Option<Timestamp>,
 ) -> (Timestamp, Retry) {
     let since = tries.failing_since.unwrap_or(now);
     if since + PARKED_AFTER <= now {
-        return (since, Retry::Park);
+        let next = if notice_ends.is_some() { Retry::GoOn } else { Retry::Park };
+        return (since, next);
     }
     let most = if *job == Job::Finalize { MAX_FINALIZE_BACKOFF } else { MAX_BACKOFF };
     let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(tries.failures)).min(most);
@@ -48,7 +53,8 @@ pub(crate) fn after_failure(
     let asked = if *job == Job::Finalize { asked.min(MAX_BACKOFF) } else { asked };
     // Half of it at least, so that nobody is asked at once again.
     let wait = (backoff / 2 + jitter(backoff / 2)).max(asked);
-    (since, Retry::Again(now + wait))
+    let due = now + wait;
+    (since, Retry::Again(notice_ends.map_or(due, |end| due.min(end))))
 }
 
 #[cfg(test)]
@@ -74,9 +80,10 @@ mod tests {
             let since = Timestamp::from_secs(NOW - failing_for);
             let tries = Tries { failures, failing_since: Some(since) };
             let (failing_since, next) =
-                after_failure(&job, tries, now, asked.map(Duration::from_secs));
+                after_failure(&job, tries, now, asked.map(Duration::from_secs), None);
             prop_assert_eq!(failing_since, since);
             match next {
+                Retry::GoOn => prop_assert!(false, "it is not at a notice"),
                 Retry::Park => prop_assert!(failing_for >= 3 * 86_400),
                 Retry::Again(due) => {
                     prop_assert!(failing_for < 3 * 86_400);
@@ -95,8 +102,23 @@ mod tests {
     #[test]
     fn the_first_failure_is_never_the_last() {
         let now = Timestamp::from_secs(NOW);
-        let (since, next) = after_failure(&Job::Purge, Tries::default(), now, None);
+        let (since, next) = after_failure(&Job::Purge, Tries::default(), now, None, None);
         assert_eq!(since, now);
         assert!(matches!(next, Retry::Again(due) if due > now));
+    }
+
+    /// H1: the retries of a notice end at `teardownAt`, and after 3 days the notice is dropped.
+    #[test]
+    fn a_notice_is_never_parked() {
+        let (now, job) = (Timestamp::from_secs(NOW), Job::AnnounceInstallation);
+        let after = |failing_for, asked, ends| {
+            let failing_since = Some(Timestamp::from_secs(NOW - failing_for));
+            let tries = Tries { failures: 40, failing_since };
+            let ends = Some(now + Duration::from_secs(ends));
+            after_failure(&job, tries, now, Some(Duration::from_secs(asked)), ends).1
+        };
+        assert_eq!(after(0, 500, 100), Retry::Again(now + Duration::from_secs(100)));
+        assert_eq!(after(0, 5000, 100_000), Retry::Again(now + Duration::from_secs(5000)));
+        assert_eq!(after(3 * 86_400, 0, 100_000), Retry::GoOn);
     }
 }

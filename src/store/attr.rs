@@ -20,6 +20,11 @@ pub(crate) fn time(at: Timestamp) -> AttributeValue {
     AttributeValue::N(at.as_secs().to_string())
 }
 
+/// A truth value, for an item.
+pub(crate) fn truth(is: bool) -> AttributeValue {
+    AttributeValue::Bool(is)
+}
+
 /// An item's string of this name.
 pub(crate) fn str<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)

@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::config::{
 };
 use aws_sdk_dynamodb::error::{BoxError, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Connector, tls};
@@ -91,6 +92,12 @@ impl Aws {
         Self(credentials::assume_role(aws, identity, condemn))
     }
 
+    /// The environment as it was read, for other clients of AWS.
+    #[must_use]
+    pub fn sdk_config(&self) -> &SdkConfig {
+        &self.0
+    }
+
     /// Makes the DynamoDB client: time-outs, retries that also cover cancelled transactions, and the
     /// count of calls.
     #[must_use]
@@ -146,6 +153,7 @@ impl ClassifyRetry for RetryConflicts {
                 || error
                     .downcast_ref()
                     .is_some_and(DeleteItemError::is_transaction_conflict_exception)
+                || error.downcast_ref().is_some_and(PutItemError::is_transaction_conflict_exception)
         });
         if passes { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
     }

@@ -131,10 +131,11 @@ impl Store {
                 job,
                 fence,
                 due: until,
+                until,
                 tries: Tries::default(),
                 provenance: Some(request.provenance()),
                 key_sha256: request.key.as_ref().map(|key| key.sha256().to_owned()),
-                webhook_id: None,
+                teardown: None,
             }),
             Committed::No(_) => None,
         })
@@ -241,20 +242,23 @@ impl Store {
         transaction.delete(Part::Other, keys::token(id), no_other);
         let (tombstone, receipt) = match &loaded.installation.deletion {
             None => {
-                self.put_uninstall_jobs(&mut transaction, id, provenance);
-                (set_uninstalled(provenance), keys::installation_receipt(id))
+                let (at, teardown_at) = (provenance.at, self.teardown_at(provenance.at));
+                self.put_uninstall_jobs(&mut transaction, id, provenance, teardown_at, None);
+                let mut receipt = self.receipt(keys::installation_receipt(id), provenance, key);
+                receipt.extend(self.schedule(at, teardown_at));
+                (self.scheduled(set_uninstalled(provenance), at, teardown_at), receipt)
             }
             Some(deletion) => {
                 transaction.delete(Part::Other, work::key(&Job::Finalize, id), None);
                 let finalized = self.set_finalized(deletion.stage, deletion.at);
-                (finalized, keys::configuration_receipt(id))
+                (finalized, self.receipt(keys::configuration_receipt(id), provenance, key))
             }
         };
         let tombstone =
             tombstone.set("configurationDeletedAt = :gone").value(":gone", time(provenance.at));
         let unchanged = unchanged(loaded.installation);
         transaction.update(Part::Installation, keys::installation(id), tombstone, unchanged);
-        transaction.put(Part::Receipt, self.receipt(receipt, provenance, key), None);
+        transaction.put(Part::Receipt, receipt, None);
         self.held(transaction).await
     }
 

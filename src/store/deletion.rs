@@ -12,6 +12,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::announcement::TeardownAt;
 use super::attr::{n, s, time};
 use super::conditions::{absent, absent_or_expired, active, of_account};
 use super::evidence::{learn, parse_installation};
@@ -19,6 +20,7 @@ use super::keys::{self, Item};
 use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Part, Transaction};
 use super::{Done, Store, in_time, work};
+use crate::clock::Timestamp;
 use crate::deletion::{
     Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Stage,
     Step, Target, finalization_due, plan,
@@ -158,7 +160,7 @@ impl Store {
             Receipt::Stands => None,
         };
         self.put_resource_receipt(transaction, deletion, resource, condition);
-        if let Some(announcement) = self.announcement(deletion, resource) {
+        if let Some(announcement) = self.announcement_of(deletion, resource) {
             transaction.put(Part::Announcement, announcement, None);
         }
     }
@@ -186,17 +188,18 @@ impl Store {
         }
         let condition = Some(absent_or_expired(deletion.at));
         self.put_resource_receipt(transaction, deletion, resource, condition);
-        if let Some(announcement) = self.announcement(deletion, resource) {
+        if let Some(announcement) = self.announcement_of(deletion, resource) {
             // A pending announcement of an earlier deletion stays.
             transaction.put_where_none_is(Part::Announcement, announcement);
         }
     }
 
-    /// What is to be announced of a resource's deletion, where anything is.
-    fn announcement(&self, deletion: &Deletion, resource: &ResourceId) -> Option<Item> {
+    /// The announcement of a resource's deletion; none where the provider is not told.
+    fn announcement_of(&self, deletion: &Deletion, resource: &ResourceId) -> Option<Item> {
+        let teardown_at = self.teardown_at(deletion.at)?;
         let id = &deletion.grant.installation;
-        let job = self.announces.then(|| Job::AnnounceResource(resource.clone()))?;
-        Some(work::item(&job, id, deletion.at, &deletion.provenance()))
+        let job = Job::AnnounceResource(resource.clone());
+        Some(self.announcement(&job, id, &deletion.provenance(), teardown_at, None))
     }
 
     fn put_resource_receipt(
@@ -207,7 +210,8 @@ impl Store {
         condition: Option<Expression>,
     ) {
         let key = keys::resource_receipt(&deletion.grant.installation, resource);
-        let receipt = self.receipt(key, &deletion.provenance(), key_sha256(deletion));
+        let mut receipt = self.receipt(key, &deletion.provenance(), key_sha256(deletion));
+        receipt.extend(self.schedule(deletion.at, self.teardown_at(deletion.at)));
         transaction.put(Part::Receipt, receipt, condition);
     }
 
@@ -246,6 +250,7 @@ impl Store {
         if let Some(reason) = reason(deletion) {
             tombstone = tombstone.set("reason = :reason").value(":reason", s(reason));
         }
+        let tombstone = self.scheduled(tombstone, deletion.at, self.teardown_at(deletion.at));
         transaction.update(Part::Installation, keys::installation(id), tombstone, condition);
         self.put_installation_receipt_and_jobs(transaction, deletion, billing);
         if finalized {
@@ -268,6 +273,7 @@ impl Store {
         if let Some(reason) = reason(deletion) {
             tombstone.insert("reason".to_owned(), s(reason));
         }
+        tombstone.extend(self.schedule(deletion.at, self.teardown_at(deletion.at)));
         transaction.put(Part::Installation, tombstone, Some(absent()));
         self.put_installation_receipt_and_jobs(transaction, deletion, Billing::Open);
     }
@@ -281,25 +287,34 @@ impl Store {
         let id = &deletion.grant.installation;
         let provenance = deletion.provenance();
         let key = keys::installation_receipt(id);
-        transaction.put(Part::Other, self.receipt(key, &provenance, key_sha256(deletion)), None);
-        self.put_uninstall_jobs(transaction, id, &provenance);
-        if billing == Billing::Open {
-            let due = finalization_due(deletion.at, self.finalize_margin);
+        let teardown_at = self.teardown_at(deletion.at);
+        let mut receipt = self.receipt(key, &provenance, key_sha256(deletion));
+        receipt.extend(self.schedule(deletion.at, teardown_at));
+        transaction.put(Part::Other, receipt, None);
+        let finalizes_at =
+            (billing == Billing::Open).then(|| finalization_due(deletion.at, self.finalize_margin));
+        self.put_uninstall_jobs(transaction, id, &provenance, teardown_at, finalizes_at);
+        if let Some(due) = finalizes_at {
             transaction.put(Part::Other, work::item(&Job::Finalize, id, due, &provenance), None);
         }
     }
 
-    /// The purge, and the announcement where the provider is to be told (G1, G2).
+    /// The purge, and the announcement where the provider is told (G1, G2).
     pub(super) fn put_uninstall_jobs(
         &self,
         transaction: &mut Transaction<'_>,
         id: &InstallationId,
         provenance: &Provenance,
+        teardown_at: TeardownAt,
+        finalizes_at: Option<Timestamp>,
     ) {
-        for job in self.jobs_of_uninstall() {
-            let item = work::item(&job, id, provenance.at, provenance);
+        if let Some(at) = teardown_at {
+            let job = Job::AnnounceInstallation;
+            let item = self.announcement(&job, id, provenance, at, finalizes_at);
             transaction.put(Part::Other, item, None);
         }
+        let purge = work::item(&Job::Purge, id, provenance.at, provenance);
+        transaction.put(Part::Other, purge, None);
     }
 
     /// What is due as soon as an installation is deleted.

@@ -107,6 +107,15 @@ pub(crate) fn work(id: &InstallationId, what: &str) -> Item {
     key(partition(id), format!("work#{what}"))
 }
 
+/// What the sort keys of announcements begin with.
+pub(crate) const ANNOUNCEMENTS: &str = "work#announce#";
+
+/// `hold#installation`, `hold#resource#…`: a hold on all of an installation, or on a resource (H2).
+pub(crate) fn hold(id: &InstallationId, resource: Option<&ResourceId>) -> Item {
+    let on = resource.map_or("installation".to_owned(), |resource| format!("resource#{resource}"));
+    key(partition(id), format!("hold#{on}"))
+}
+
 /// What else belongs to a configuration, and is purged with it (D6).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attachment {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 
+use super::announcement::TeardownAt;
 use super::attr::{self, s, time};
 use super::conditions::held;
 use super::keys::{self, Attachment, Item};
@@ -57,6 +58,8 @@ pub(crate) struct Tombstone {
     /// Whether no finalization is due.
     pub(crate) finalized: bool,
     pub(crate) provenance: Provenance,
+    /// When what is purged is announced for good; none where nothing is.
+    teardown_at: TeardownAt,
 }
 
 /// What became of a tombstone's next state.
@@ -83,10 +86,14 @@ impl Store {
     pub(crate) async fn tombstone(&self, id: &InstallationId) -> Result<Option<Tombstone>, Error> {
         let Some(item) = self.get(keys::installation(id)).await? else { return Ok(None) };
         let Some(stage) = keys::stage(&item)? else { return Ok(None) };
-        let provenance = keys::provenance(&item);
-        Ok(provenance.map(|provenance| Tombstone {
+        let Some(provenance) = keys::provenance(&item) else { return Ok(None) };
+        // A tombstone of a version without a grace period says neither.
+        let at_once = self.announces && !attr::bool(&item, "unannounced");
+        let at_once = at_once.then_some(provenance.at);
+        Ok(Some(Tombstone {
             stage,
             finalized: attr::bool(&item, "finalized"),
+            teardown_at: attr::timestamp(&item, "teardownAt").or(at_once),
             provenance,
         }))
     }
@@ -95,19 +102,19 @@ impl Store {
     pub(crate) async fn purge_page(
         &self,
         id: &InstallationId,
-        provenance: &Provenance,
+        tombstone: &Tombstone,
     ) -> Result<Purged, Error> {
+        let provenance = &tombstone.provenance;
         for prefix in purged() {
-            let announced = self.announces && prefix == keys::RESOURCES;
-            let page = self.page(id, prefix, if announced { swapped(provenance) } else { PAGE });
-            let page = page.await?;
+            let teardown_at = tombstone.teardown_at.filter(|_| prefix == keys::RESOURCES);
+            let limit = teardown_at.map_or(PAGE, |_| swapped(provenance));
+            let page = self.page(id, prefix, limit).await?;
             if page.is_empty() {
                 continue;
             }
-            if announced {
-                self.announce_and_delete(id, provenance, page).await?;
-            } else {
-                self.delete_all(page).await?;
+            match teardown_at {
+                Some(at) => self.announce_and_delete(id, provenance, at, page).await?,
+                None => self.delete_all(page).await?,
             }
             return Ok(Purged::Page);
         }
@@ -139,6 +146,7 @@ impl Store {
         &self,
         id: &InstallationId,
         provenance: &Provenance,
+        teardown_at: Timestamp,
         page: Vec<Item>,
     ) -> Result<(), Error> {
         let mut transaction = Transaction::on(&self.table);
@@ -146,7 +154,7 @@ impl Store {
             let name = attr::str(&key, "sk").and_then(|sk| sk.strip_prefix(keys::RESOURCES));
             if let Some(resource) = name.and_then(|name| ResourceId::parse(name).ok()) {
                 let announcement = Job::AnnounceResource(resource);
-                let item = work::item(&announcement, id, provenance.at, provenance);
+                let item = self.announcement(&announcement, id, provenance, teardown_at, None);
                 transaction.put(Part::Other, item, None);
             }
             let there = Expression::new("attribute_exists(pk)");
@@ -196,7 +204,8 @@ impl Store {
         tombstone: &Tombstone,
     ) -> Result<Advance, Error> {
         let change = if tombstone.finalized {
-            Expression::new("SET #state = :to, expiresAt = :expiry")
+            // Where it waits for an announcement, it has one that never comes.
+            Expression::new("SET #state = :to, expiresAt = if_not_exists(expiresAt, :expiry)")
                 .value(":to", s(keys::state(Some(Stage::Finalized))))
                 .value(":expiry", time(self.expiry(tombstone.provenance.at)))
         } else {
@@ -223,7 +232,7 @@ impl Store {
         match stage {
             Stage::Deleting => finalized,
             Stage::Purged | Stage::Finalized => finalized
-                .set("#state = :finalized, expiresAt = :expiry")
+                .set("#state = :finalized, expiresAt = if_not_exists(expiresAt, :expiry)")
                 .name("#state", "state")
                 .value(":finalized", s(keys::state(Some(Stage::Finalized))))
                 .value(":expiry", time(self.expiry(deleted_at))),

@@ -90,6 +90,11 @@ impl Expression {
         self
     }
 
+    /// An update that only removes these attributes.
+    pub(crate) fn removing(names: &str) -> Self {
+        Self::new(format!("REMOVE {names}"))
+    }
+
     /// Appends a `REMOVE` to an update that has none yet.
     pub(crate) fn remove(mut self, names: &str) -> Self {
         self.text = format!("{} REMOVE {names}", self.text);

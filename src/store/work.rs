@@ -8,6 +8,8 @@
 //!   park      Update  if the fence is ours                         dueShard := parked
 //! ```
 //!
+//! `announcement` has what an announcement needs besides: its phases, and holds.
+//!
 //! A job whose worker died comes due again by itself, when its lease ends.
 
 use std::time::Duration;
@@ -21,14 +23,15 @@ use super::conditions::held;
 use super::keys::{self, Item};
 use super::table::DUE_INDEX;
 use super::transaction::{Expression, placeholders};
-use super::{Malformed, Store, in_time, store_error};
+use super::{Malformed, Store, announcement, in_time, store_error};
 use crate::clock::Timestamp;
 use crate::deletion::FINALIZATION_PERIOD;
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::InstallationId;
 use crate::job::retry::{self, Retry};
-use crate::job::{Job, JobResult, PARKED, Tries};
+use crate::job::teardown::{Phase, Teardown};
+use crate::job::{HELD, Job, JobResult, PARKED, Tries};
 
 /// From when on a finalization that fails is an error: so long before Vercel's 24 hours are over.
 const ALARM: Duration = Duration::from_hours(1);
@@ -42,13 +45,15 @@ pub(crate) struct Lease {
     pub(crate) fence: i64,
     /// When the job was due.
     pub(crate) due: Timestamp,
+    /// When the lease ends.
+    pub(crate) until: Timestamp,
     pub(crate) tries: Tries,
     /// The deletion that the job is of; none where its item does not say so.
     pub(crate) provenance: Option<Provenance>,
     /// The hash of the idempotency key of the request that began the job, if it had one.
     pub(crate) key_sha256: Option<String>,
-    /// The `webhook-id` of an announcement.
-    pub(crate) webhook_id: Option<String>,
+    /// How far an announcement is; none of other jobs.
+    pub(crate) teardown: Option<Teardown>,
 }
 
 /// Whether a lease was still ours when it was used.
@@ -77,18 +82,34 @@ pub(crate) struct JobFailure {
     pub(crate) doubt: Doubt,
 }
 
-/// What a failed attempt says about the calls to Vercel, its own and earlier ones (E2).
+/// What a failed attempt says about the calls that cannot be undone, its own and earlier ones: to Vercel
+/// (E2), or to the provider (H2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// Nothing: what is stored stands.
     AsStored,
-    /// Whether one of them got no definite answer.
+    /// Whether one of them may have taken effect.
     Known { in_doubt: bool },
 }
 
 impl JobFailure {
     pub(crate) fn new(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
         Self { reason: reason.into(), retry_after, doubt: Doubt::AsStored }
+    }
+
+    /// The host's time was over, maybe after the other side was reached.
+    pub(crate) fn cut_off(lease: &Lease) -> Self {
+        Self::new("the host's time was over", None).of_announcement(lease)
+    }
+
+    /// The failure of an attempt that may have announced a deletion itself: a hold is too late then (H2).
+    pub(crate) fn of_announcement(self, lease: &Lease) -> Self {
+        match lease.teardown {
+            Some(Teardown { phase: Phase::Deleted, .. }) => {
+                Self { doubt: Doubt::Known { in_doubt: true }, ..self }
+            }
+            _ => self,
+        }
     }
 
     /// The job's item does not say what it has to.
@@ -103,6 +124,9 @@ pub(crate) struct Page {
     /// Where the next page begins; none where this is the last.
     pub(crate) next: Option<Item>,
 }
+
+/// What is removed from a job's item when a lease ends without a failure.
+pub(super) const ENDED: &str = "leaseUntil, failures, failingSince, lastError";
 
 /// The key of a job's item.
 pub(super) fn key(job: &Job, installation: &InstallationId) -> Item {
@@ -130,9 +154,6 @@ pub(super) fn item(
     ]);
     if let Some(reason) = &provenance.reason {
         item.insert("reason".to_owned(), s(reason));
-    }
-    if let Some(id) = job.webhook_id(installation, provenance.at) {
-        item.insert("webhookId".to_owned(), s(id));
     }
     item
 }
@@ -182,16 +203,17 @@ impl Store {
     ) -> Result<Option<Lease>, Error> {
         let change = Expression::new(
             "SET dueAt = :until, leaseUntil = :until, fence = fence + :one, \
-             attempts = attempts + :one",
+             attempts = attempts + :one REMOVE heldUnder",
         )
         .value(":until", time(until))
         .value(":one", n(1));
         let condition = Expression::new(
-            "dueAt <= :now AND dueShard <> :parked \
+            "dueAt <= :now AND dueShard <> :parked AND dueShard <> :held \
              AND (attribute_not_exists(leaseUntil) OR leaseUntil <= :now)",
         )
         .value(":now", time(now))
-        .value(":parked", s(PARKED));
+        .value(":parked", s(PARKED))
+        .value(":held", s(HELD));
         // Where the answer is lost and the SDK asks again, the lease is not recognised as ours: it
         // ends by itself.
         let claimed = self.update_work(installation, job, change, condition).await?;
@@ -202,10 +224,11 @@ impl Store {
             job: job.clone(),
             fence: attr::i64(&before, "fence").ok_or_else(|| malformed("it has no `fence`"))? + 1,
             due: attr::timestamp(&before, "dueAt").ok_or_else(|| malformed("it has no `dueAt`"))?,
+            until,
             tries: tries(&before),
             provenance: keys::provenance(&before),
             key_sha256: attr::str(&before, "keySha256").map(str::to_owned),
-            webhook_id: attr::str(&before, "webhookId").map(str::to_owned),
+            teardown: announcement::claimed(job, &before),
         }))
     }
 
@@ -220,7 +243,10 @@ impl Store {
             .condition_expression(condition.text());
         let delete = placeholders!(delete, condition);
         match in_time(async { Ok(delete.send().await) }).await? {
-            Ok(_) => Ok(Held::Still),
+            Ok(_) => {
+                self.expire_receipts(lease).await?;
+                Ok(Held::Still)
+            }
             Err(error) => match error.as_service_error() {
                 Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(Held::Lost),
                 _ => Err(store_error(error)),
@@ -230,10 +256,8 @@ impl Store {
 
     /// Ends a lease without a failure: the job is due again then.
     pub(crate) async fn release(&self, lease: &Lease, due: Timestamp) -> Result<Held, Error> {
-        let change = Expression::new(
-            "SET dueAt = :due REMOVE leaseUntil, failures, failingSince, lastError",
-        );
-        self.end(lease, change.value(":due", time(due))).await
+        let change = Expression::new("SET dueAt = :due").value(":due", time(due));
+        self.end(lease, change.remove(ENDED)).await
     }
 
     /// Ends a lease with a failure: the job is due again later, or parked where it has failed for too
@@ -244,16 +268,37 @@ impl Store {
         failure: JobFailure,
         now: Timestamp,
     ) -> Result<JobResult, Error> {
-        let (since, next) = retry::after_failure(&lease.job, lease.tries, now, failure.retry_after);
+        let notice_ends = lease.teardown.and_then(|teardown| teardown.notice_ends());
+        let (since, next) =
+            retry::after_failure(&lease.job, lease.tries, now, failure.retry_after, notice_ends);
         let (installation, work, reason) =
             (&lease.installation, lease.job.to_string(), failure.reason.as_str());
         let change = match next {
             Retry::Again(due) => {
                 failed(lease, &failure, since, "dueAt = :due").value(":due", time(due))
             }
-            Retry::Park => failed(lease, &failure, since, "dueShard = :parked, dueAt = :now")
-                .value(":parked", s(PARKED))
-                .value(":now", time(now)),
+            Retry::Park => {
+                self.retain_receipts(lease).await?;
+                let parked = failed(
+                    lease,
+                    &failure,
+                    since,
+                    if lease.teardown.is_some() {
+                        "dueShard = :parked, dueAt = :now, retains = :true"
+                    } else {
+                        "dueShard = :parked, dueAt = :now"
+                    },
+                );
+                let parked = parked.value(":parked", s(PARKED)).value(":now", time(now));
+                match lease.teardown {
+                    Some(_) => parked.value(":true", attr::truth(true)),
+                    None => parked,
+                }
+            }
+            Retry::GoOn => {
+                tracing::error!(%installation, work, reason, %since, "a notice is dropped");
+                return self.go_on(lease).await;
+            }
         };
         let ended = self.end(lease, change).await;
         if let Ok(Held::Still) = ended {
@@ -265,7 +310,7 @@ impl Store {
                 tracing::warn!(%installation, work, reason, again = %due, "retry scheduled");
                 Ok(JobResult::Retried)
             }
-            (Ok(Held::Still), Retry::Park) => {
+            (Ok(Held::Still), Retry::Park | Retry::GoOn) => {
                 tracing::error!(
                     %installation, work, reason, %since,
                     "parked: it has failed for too long"
@@ -282,7 +327,7 @@ impl Store {
         }
     }
 
-    async fn end(&self, lease: &Lease, change: Expression) -> Result<Held, Error> {
+    pub(super) async fn end(&self, lease: &Lease, change: Expression) -> Result<Held, Error> {
         let held = held(lease.fence);
         let before = self.update_work(&lease.installation, &lease.job, change, held).await?;
         Ok(Held::when(before.is_some()))
@@ -297,11 +342,22 @@ impl Store {
         change: Expression,
         condition: Expression,
     ) -> Result<Option<Item>, Error> {
+        self.update_item(key(job, installation), change, condition).await
+    }
+
+    /// Changes an item, if the condition holds, and gives it as it was before; none where the condition
+    /// does not hold.
+    pub(super) async fn update_item(
+        &self,
+        key: Item,
+        change: Expression,
+        condition: Expression,
+    ) -> Result<Option<Item>, Error> {
         let update = self
             .client
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(key(job, installation)))
+            .set_key(Some(key))
             .update_expression(change.text())
             .condition_expression(condition.text())
             .return_values(ReturnValue::AllOld);
@@ -324,11 +380,16 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
     .value(":failures", n(lease.tries.failures.saturating_add(1)))
     .value(":since", time(since))
     .value(":reason", s(&failure.reason));
-    let change = match failure.doubt {
-        Doubt::Known { in_doubt } => {
+    let in_doubt = match failure.doubt {
+        Doubt::Known { in_doubt } => Some(in_doubt),
+        // An earlier worker that died may have announced it, which its lease says no longer.
+        Doubt::AsStored => lease.teardown.and_then(|teardown| teardown.in_doubt.then_some(true)),
+    };
+    let change = match in_doubt {
+        Some(in_doubt) => {
             change.set("inDoubt = :inDoubt").value(":inDoubt", AttributeValue::Bool(in_doubt))
         }
-        Doubt::AsStored => change,
+        None => change,
     };
     change.remove("leaseUntil")
 }

@@ -82,8 +82,13 @@ pub struct World {
 /// A configuration for tests, with these variables besides.
 pub fn config(variables: &[(&str, &str)]) -> Config {
     let jwks = ISSUER.jwks().to_string();
-    let defaults =
-        [("INTEGRATION_ID", INTEGRATION), ("OIDC_JWKS", &jwks), ("CRON_SECRET", CRON_SECRET)];
+    let defaults = [
+        ("INTEGRATION_ID", INTEGRATION),
+        ("OIDC_JWKS", &jwks),
+        ("CRON_SECRET", CRON_SECRET),
+        // Where a test is not about the grace period, there is none.
+        ("GRACE_PERIOD", "0s"),
+    ];
     let find = |name: &str| {
         let found = variables.iter().chain(&defaults).find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
@@ -228,6 +233,7 @@ impl World {
             ("OIDC_JWKS", ISSUER.jwks().to_string()),
             ("VERCEL_API_URL", self.config.vercel_api_url.to_string()),
             ("CRON_SECRET", CRON_SECRET.to_owned()),
+            ("GRACE_PERIOD", format!("{}s", self.config.grace_period.as_secs())),
             ("TABLE_NAME", self.config.table_name.clone()),
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", "local".to_owned()),

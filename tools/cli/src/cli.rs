@@ -5,10 +5,16 @@
 
 mod attributes;
 mod destination;
+mod held;
+mod hold;
 pub mod import;
+mod keep;
 mod lines;
 mod logs;
+mod moves;
+mod operator;
 mod parked;
+mod release;
 mod samples;
 mod serve;
 mod settings;
@@ -33,9 +39,9 @@ const HEADING: Style = Style::new().bold();
 
 /// Runs teardown on this machine, and looks after its table.
 ///
-/// `table`, `import`, `show`, `settle` and `parked` talk to the DynamoDB that the AWS environment
-/// names (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …), else to that of the
-/// `teardown dev` that runs on --port.
+/// All but `dev` and `token` talk to the DynamoDB that the AWS environment names
+/// (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …), else to that of the `teardown dev`
+/// that runs on --port.
 ///
 /// In a checkout, `cargo dev` is `teardown dev`, and `cargo dev COMMAND` is `teardown COMMAND`.
 #[derive(Debug, Parser)]
@@ -54,6 +60,7 @@ Examples:
   teardown token --installation icfg_open1        a token to call the endpoints with
   teardown show icfg_open1                        what is stored of an installation
   teardown settle icfg_open1                      nothing is left to invoice
+  teardown hold icfg_open1 --reason 'ticket 42'   nothing of it is torn down
   AWS_PROFILE=production teardown table           the table, on AWS";
 
 #[derive(Debug, Subcommand)]
@@ -94,6 +101,11 @@ enum Other {
     Show(show::Args),
     Settle(settle::Args),
     Parked(parked::Args),
+    Hold(hold::Args),
+    Release(release::Args),
+    Held(held::Args),
+    Keep(keep::Args),
+    Move(moves::Args),
 }
 
 /// A command of the tool as the reader types it: through cargo, if that has started this process.
@@ -142,6 +154,11 @@ impl Cli {
             Other::Show(args) => show::run(port, &args).await?,
             Other::Settle(args) => settle::run(port, &args).await?,
             Other::Parked(args) => parked::run(port, &args).await?,
+            Other::Hold(args) => return hold::run(port, &args).await,
+            Other::Release(args) => return release::run(port, &args).await,
+            Other::Held(args) => held::run(port, &args).await?,
+            Other::Keep(args) => return keep::run(port, &args).await,
+            Other::Move(args) => return moves::run(port, &args).await,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -176,6 +193,12 @@ fn print(text: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Says to standard error how a command that takes its time is getting on.
+fn note(text: &str) {
+    // With standard error gone, nobody is left to tell.
+    let _ = writeln!(anstream::stderr(), "{}", one_line(text));
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ const FIRST_LOCAL_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Destination {
     client: Client,
     config: Config,
+    /// Where it is on AWS: the environment, to ask who this is.
+    aws: Option<Aws>,
     /// What to call it.
     place: String,
     /// Whether the table is there.
@@ -57,12 +59,15 @@ impl Destination {
     /// Finds the DynamoDB and asks it for the table. `port` is that of the `teardown dev` to talk to.
     pub(super) async fn find(port: u16) -> anyhow::Result<Self> {
         let config = of_table()?;
-        let (endpoint, client) = if NAMES_ONE.into_iter().any(|name| variable(name).is_some()) {
+        let (endpoint, aws, client) = if NAMES_ONE.into_iter().any(|name| variable(name).is_some())
+        {
             let endpoint = endpoint()?;
-            (endpoint.clone(), named_client(endpoint.as_ref()).await?)
+            let aws = named(endpoint.as_ref()).await?;
+            let client = aws.dynamodb();
+            (endpoint, Some(aws), client)
         } else {
             let url = format!("http://127.0.0.1:{port}");
-            (Some(Url::parse(&url)?), local_client(&url).await?)
+            (Some(Url::parse(&url)?), None, local_client(&url).await?)
         };
         let local = endpoint.as_ref().filter(|url| is_loopback(url));
         let place = match &endpoint {
@@ -79,7 +84,8 @@ impl Destination {
             Ok(_) => true,
             Err(error) => is_there(error, &place)?,
         };
-        Ok(Self { client, config, place, has_table })
+        let aws = aws.filter(|_| local.is_none());
+        Ok(Self { client, config, aws, place, has_table })
     }
 
     /// The store, where the table is there.
@@ -94,6 +100,11 @@ impl Destination {
                 typed("table")
             )
         }
+    }
+
+    /// The AWS environment, if the DynamoDB is not on this machine.
+    pub(super) fn aws(&self) -> Option<&Aws> {
+        self.aws.as_ref()
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -144,14 +155,14 @@ async fn connect(url: &Url) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A client for what the environment names. An emulator on this machine takes any region and any
+/// The AWS environment. An emulator on this machine takes any region and any
 /// credentials, so it need not be told them.
-async fn named_client(endpoint: Option<&Url>) -> anyhow::Result<Client> {
+async fn named(endpoint: Option<&Url>) -> anyhow::Result<Aws> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if endpoint.is_some_and(is_loopback) {
         loader = with_local_defaults(loader);
     }
-    Ok(Aws::load(loader).await?.dynamodb())
+    Ok(Aws::load(loader).await?)
 }
 
 fn with_local_defaults(loader: ConfigLoader) -> ConfigLoader {

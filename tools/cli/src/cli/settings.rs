@@ -19,6 +19,9 @@ const CRON_SECRET: &str = "local";
 /// The secret that signs announcements to the stand-in provider.
 const PROVIDER_SECRET: &str = "whsec_YSBzZWNyZXQgb2YgdGhpcyBtYWNoaW5l";
 
+/// The grace period where the environment has none: long enough to stop a deletion by hand.
+const GRACE_PERIOD: &str = "30s";
+
 /// The configuration of the endpoints on `port`. Tokens are the local issuer's, and nobody else's;
 /// for Vercel and the provider there are the stand-ins, unless the environment names others.
 pub(super) fn of_endpoints(issuer: &Issuer, port: u16) -> Result<Config, ConfigError> {
@@ -29,6 +32,7 @@ pub(super) fn of_endpoints(issuer: &Issuer, port: u16) -> Result<Config, ConfigE
         "OIDC_JWKS_URL" => Some(format!("{url}{JWKS_PATH}")),
         "VERCEL_API_URL" => variable(name).or_else(|| Some(format!("{url}{VERCEL_PATH}"))),
         "CRON_SECRET" => variable(name).or_else(|| Some(CRON_SECRET.to_owned())),
+        "GRACE_PERIOD" => variable(name).or_else(|| Some(GRACE_PERIOD.to_owned())),
         // One of the two alone is a mistake, and to be named as such.
         "PROVIDER_URL" if !provider => Some(format!("{url}{PROVIDER_PATH}")),
         "PROVIDER_SECRET" if !provider => Some(PROVIDER_SECRET.to_owned()),

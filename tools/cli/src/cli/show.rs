@@ -15,7 +15,7 @@ use super::sheet::Sheet;
 
 /// Shows what is stored of an installation
 ///
-/// Its state, its resources, what else belongs to its configuration, jobs and receipts; of its
+/// Its state, its resources, what else belongs to its configuration, jobs, holds and receipts; of its
 /// access token, only whether there is one. On a terminal with lines around it, else plain.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -50,6 +50,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     resources(&mut sheet, &items);
     belongings(&mut sheet, &items);
     work(&mut sheet, &items, Clock::system().timestamp());
+    holds(&mut sheet, &items);
     receipts(&mut sheet, &items);
     Ok(print(&sheet.finish())?)
 }
@@ -78,6 +79,9 @@ fn installation(sheet: &mut Sheet, id: &InstallationId, items: &[Item]) {
     }
     if let Some(reason) = text(item, "reason") {
         rows.push(["reason", reason].map(str::to_owned));
+    }
+    if let Some(at) = time(item, "teardownAt") {
+        rows.push(["torn down".to_owned(), at.to_string()]);
     }
     if let Some(at) = time(item, "configurationDeletedAt") {
         rows.push(["configuration deleted".to_owned(), at.to_string()]);
@@ -128,15 +132,25 @@ fn work(sheet: &mut Sheet, items: &[Item], now: Timestamp) {
         let what = named(item, "work#")?.to_owned();
         let or_dash = |name| text(item, name).unwrap_or("-").to_owned();
         let attempts = number(item, "attempts").unwrap_or("0").to_owned();
-        Some([what, or_dash("kind"), due(item), attempts, lease(item, now), or_dash("lastError")])
+        Some([what, kind(item), due(item), attempts, lease(item, now), or_dash("lastError")])
     });
     sheet.table(["job", "kind", "due", "attempts", "leased", "last error"], rows);
 }
 
+/// The kind of a job, and the phase of an announcement.
+fn kind(item: &Item) -> String {
+    let kind = text(item, "kind").unwrap_or("-");
+    match text(item, "phase") {
+        Some("scheduled") => format!("{kind} as scheduled"),
+        Some(_) => format!("{kind} as deleted"),
+        None => kind.to_owned(),
+    }
+}
+
 /// When a job is due, if ever.
 fn due(item: &Item) -> String {
-    if text(item, "dueShard") == Some("parked") {
-        return "parked".to_owned();
+    if let Some(listed @ ("parked" | "held")) = text(item, "dueShard") {
+        return listed.to_owned();
     }
     time(item, "dueAt").map_or_else(|| "-".to_owned(), |due| due.to_string())
 }
@@ -149,13 +163,47 @@ fn lease(item: &Item, now: Timestamp) -> String {
     }
 }
 
+fn holds(sheet: &mut Sheet, items: &[Item]) {
+    let rows = items.iter().filter_map(|item| {
+        let what = named(item, "hold#")?.replacen('#', " ", 1);
+        let or_dash = |name| text(item, name).unwrap_or("-").to_owned();
+        let end = match (time(item, "releasedAt"), text(item, "releasedBy")) {
+            (Some(at), by) => format!("released {at} by {}", by.unwrap_or("-")),
+            (None, _) => when(item, "until"),
+        };
+        Some([what, when(item, "heldAt"), or_dash("heldBy"), or_dash("reason"), end])
+    });
+    sheet.table(["hold", "since", "by", "reason", "until"], rows);
+}
+
 fn receipts(sheet: &mut Sheet, items: &[Item]) {
     let rows = items.iter().filter_map(|item| {
         let what = named(item, "receipt#")?.replacen('#', " ", 1);
-        let at = time(item, "deletedAt").map_or_else(|| "-".to_owned(), |at| at.to_string());
-        Some([what, at, actor(item), text(item, "reason").unwrap_or("-").to_owned()])
+        let reason = text(item, "reason").unwrap_or("-").to_owned();
+        if let Some(to) = text(item, "movedTo") {
+            let by = text(item, "movedBy").unwrap_or("-").to_owned();
+            return Some([what, when(item, "movedAt"), by, reason, format!("moved to {to}")]);
+        }
+        Some([what, when(item, "deletedAt"), actor(item), reason, teardown(item)])
     });
-    sheet.table(["receipt", "deleted", "by", "reason"], rows);
+    sheet.table(["receipt", "at", "by", "reason", "torn down"], rows);
+}
+
+/// When what a receipt is of is torn down, if ever.
+fn teardown(item: &Item) -> String {
+    if let Some(kept) = map(item, "kept") {
+        let or_dash = |name| text(kept, name).unwrap_or("-");
+        return format!("kept by {}: {}", or_dash("by"), or_dash("reason"));
+    }
+    match truth(item, "unannounced") {
+        Some(true) => "not announced".to_owned(),
+        _ => when(item, "teardownAt"),
+    }
+}
+
+/// The moment of an attribute, or a dash.
+fn when(item: &Item, name: &str) -> String {
+    time(item, name).map_or_else(|| "-".to_owned(), |at| at.to_string())
 }
 
 /// Who deleted.

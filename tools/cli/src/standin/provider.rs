@@ -43,10 +43,12 @@ async fn receive(
 fn describe(body: &[u8], id: &str) -> String {
     let event: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |pointer| event.pointer(pointer).and_then(Value::as_str);
+    let at = text("/data/teardownAt").map(|at| format!("torn down at {at}"));
     let parts = [
         text("/type").or(Some("an event without a type")),
         text("/data/installationId"),
         text("/data/resourceId"),
+        at.as_deref(),
         Some(id),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
@@ -63,6 +65,12 @@ mod tests {
         assert_eq!(describe(resource, "msg_1"), "resource.deleted  i  r  msg_1");
         let installation = br#"{"type":"installation.deleted","data":{"installationId":"i"}}"#;
         assert_eq!(describe(installation, "msg_2"), "installation.deleted  i  msg_2");
+        let scheduled = br#"{"type":"installation.deletion_scheduled",
+            "data":{"installationId":"i","teardownAt":"2025-11-29T00:00:00Z"}}"#;
+        assert_eq!(
+            describe(scheduled, "msg_2"),
+            "installation.deletion_scheduled  i  torn down at 2025-11-29T00:00:00Z  msg_2"
+        );
         assert_eq!(describe(b"nothing", "msg_3"), "an event without a type  msg_3");
     }
 }

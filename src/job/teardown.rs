@@ -1,0 +1,138 @@
+//! The two phases of an announcement, and what a hold does to it (H1, H2). Decisions alone.
+//!
+//! ```text
+//!   scheduled   due at once          sends the notice, ….deletion_scheduled    then: deleted, due at teardownAt
+//!   deleted     due at teardownAt    sends ….deleted, unless a hold stands     then: done
+//! ```
+//!
+//! Without a grace period an announcement is in the phase `deleted` from the start.
+
+use crate::clock::Timestamp;
+
+/// Which of its two events an announcement sends next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The notice: the deletion is scheduled, and can still be stopped.
+    Scheduled,
+    /// The deletion itself, which cannot be undone.
+    Deleted,
+}
+
+impl Phase {
+    /// The value of the item's attribute `phase`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// The phase that a deletion's announcement begins with.
+    pub(crate) fn first(deleted_at: Timestamp, teardown_at: Timestamp) -> Self {
+        if teardown_at > deleted_at { Self::Scheduled } else { Self::Deleted }
+    }
+}
+
+/// What the item of an announcement says, beside what every job's does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Teardown {
+    /// The event that is sent next.
+    pub(crate) phase: Phase,
+    /// `teardownAt`: when the deletion itself is announced.
+    pub(crate) at: Timestamp,
+    /// `finalizesAt`: when the installation's finalization is due, if one is owed (H4).
+    pub(crate) finalizes_at: Option<Timestamp>,
+    /// Whether the provider may have been told of the deletion itself: an attempt failed or was answered
+    /// 202, or its worker died.
+    pub(crate) in_doubt: bool,
+    /// Whether receipts wait for this job to end before they expire.
+    pub(crate) retains: bool,
+}
+
+/// What a worker does with an announcement that it has claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Send the notice.
+    Notify,
+    /// Drop the notice, for which it is too late, and go on to the deletion itself.
+    GoOn,
+    /// Announce the deletion itself, unless a hold stands.
+    Announce,
+}
+
+impl Teardown {
+    /// Says what a worker does at `now`. No claim of the phase `scheduled` ever announces the deletion
+    /// itself: so a hold that finds that phase is in time.
+    pub(crate) fn turn(&self, now: Timestamp) -> Turn {
+        match self.phase {
+            Phase::Scheduled if now < self.at => Turn::Notify,
+            Phase::Scheduled => Turn::GoOn,
+            Phase::Deleted => Turn::Announce,
+        }
+    }
+
+    /// When a notice ends, however it fares; none in the phase `deleted`.
+    pub(crate) fn notice_ends(&self) -> Option<Timestamp> {
+        (self.phase == Phase::Scheduled).then_some(self.at)
+    }
+}
+
+/// What a hold, or `keep`, finds of an announcement that is still owed (H2, H3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timing {
+    /// The deletion itself was not announced, and no worker that looked before the hold can announce it.
+    InTime,
+    /// A worker may be announcing it: look again when its lease ends.
+    LeasedUntil(Timestamp),
+    /// The provider may have been told.
+    InDoubt,
+}
+
+impl Teardown {
+    /// Says whether a hold that was written before this was read is in time. `lease_until` is the item's,
+    /// and `now` the reader's clock: one that is ahead of the worker's makes a lease look as if its worker
+    /// had died, which is [`Timing::InDoubt`].
+    pub(crate) fn timing(&self, lease_until: Option<Timestamp>, now: Timestamp) -> Timing {
+        match (self.phase, lease_until) {
+            (Phase::Deleted, _) if self.in_doubt => Timing::InDoubt,
+            (Phase::Deleted, Some(until)) if until > now => Timing::LeasedUntil(until),
+            // The worker died, and may have announced it.
+            (Phase::Deleted, Some(_)) => Timing::InDoubt,
+            (Phase::Deleted, None) | (Phase::Scheduled, _) => Timing::InTime,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn teardown(phase: Phase, in_doubt: bool) -> Teardown {
+        let at = Timestamp::from_secs(1000);
+        Teardown { phase, at, finalizes_at: None, in_doubt, retains: false }
+    }
+
+    /// H1: a notice that is late is dropped for the deletion itself.
+    #[test]
+    fn a_late_notice_is_dropped() {
+        let turn = |phase, now| teardown(phase, false).turn(Timestamp::from_secs(now));
+        assert_eq!(turn(Phase::Scheduled, 999), Turn::Notify);
+        assert_eq!(turn(Phase::Scheduled, 1000), Turn::GoOn);
+        assert_eq!(turn(Phase::Deleted, 0), Turn::Announce);
+    }
+
+    /// H2: a hold is in time unless the deletion itself may have been announced.
+    #[test]
+    fn a_hold_never_claims_to_be_in_time_when_it_is_not() {
+        let now = Timestamp::from_secs(2000);
+        let (live, dead) = (Some(now + std::time::Duration::from_secs(1)), Some(now));
+        for lease in [None, live, dead] {
+            assert_eq!(teardown(Phase::Scheduled, false).timing(lease, now), Timing::InTime);
+            assert_eq!(teardown(Phase::Deleted, true).timing(lease, now), Timing::InDoubt);
+        }
+        let timing = |lease| teardown(Phase::Deleted, false).timing(lease, now);
+        assert_eq!(timing(None), Timing::InTime);
+        assert_eq!(timing(live), Timing::LeasedUntil(live.unwrap()));
+        assert_eq!(timing(dead), Timing::InDoubt);
+    }
+}

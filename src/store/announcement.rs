@@ -1,0 +1,216 @@
+//! Announcements in the table: their two phases, and the holds that stop them (G1, H1, H2).
+//!
+//! ```text
+//!   go on    Update  work#announce#…  if the fence is ours         phase := deleted, dueAt := teardownAt
+//!   hold     Update  work#announce#…  if the fence is ours         heldUnder, dueShard := held, no lease
+//!            Check   hold#…           if it is as it was read
+//! ```
+//!
+//! A worker reads the holds after it took its lease; the command writes its hold before it reads the
+//! job. Whichever comes second sees the other.
+
+use aws_sdk_dynamodb::types::{Get, TransactGetItem};
+
+use super::attr::{self, s, time};
+use super::conditions::held;
+use super::keys::{self, Item};
+use super::transaction::{Committed, Expression, Part, Transaction};
+use super::work::{self, ENDED, Held, Lease};
+use super::{Store, in_time, store_error};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::grant::Provenance;
+use crate::ids::InstallationId;
+use crate::job::teardown::{Phase, Teardown};
+use crate::job::{HELD, Job, JobResult};
+
+/// When a deletion itself is announced, as it was decided at the deletion; none where nothing is.
+pub(crate) type TeardownAt = Option<Timestamp>;
+
+/// A hold that stands, as a worker reads it.
+#[derive(Clone, Debug)]
+pub(crate) struct StandingHold {
+    /// Its key.
+    key: Item,
+    /// What tells it from a hold before it; none where it was not written by the tool.
+    id: Option<String>,
+    /// When it ends by itself.
+    until: Option<Timestamp>,
+}
+
+impl StandingHold {
+    /// The hold that an item is, if it stands at `now`.
+    pub(super) fn read(key: Item, item: Option<&Item>, now: Timestamp) -> Option<Self> {
+        let item = item?;
+        let until = attr::timestamp(item, "until");
+        let over = item.contains_key("releasedAt") || until.is_some_and(|until| until <= now);
+        let id = attr::str(item, "id").map(str::to_owned);
+        (!over).then_some(Self { key, id, until })
+    }
+}
+
+/// What an announcement's item says of it. Without a phase it is of a version that had none.
+pub(super) fn parse(item: &Item) -> Teardown {
+    let phase = match attr::str(item, "phase") {
+        Some(name) if name == Phase::Scheduled.name() => Phase::Scheduled,
+        _ => Phase::Deleted,
+    };
+    let deleted_at = attr::timestamp(item, "deletedAt").unwrap_or(Timestamp::from_secs(0));
+    Teardown {
+        phase,
+        at: attr::timestamp(item, "teardownAt").unwrap_or(deleted_at),
+        finalizes_at: attr::timestamp(item, "finalizesAt"),
+        in_doubt: attr::bool(item, "inDoubt"),
+        retains: attr::bool(item, "retains"),
+    }
+}
+
+/// How far an announcement is that was claimed, by its item before that; none of other jobs.
+pub(super) fn claimed(job: &Job, before: &Item) -> Option<Teardown> {
+    job.event(Phase::Deleted)?;
+    let mut teardown = parse(before);
+    // A lease that nobody ended: its worker died, and may have announced it (H2).
+    teardown.in_doubt |= teardown.phase == Phase::Deleted && before.contains_key("leaseUntil");
+    Some(teardown)
+}
+
+impl Store {
+    /// When a deletion at that moment is announced for good; none where nothing is announced.
+    pub(super) fn teardown_at(&self, deleted_at: Timestamp) -> TeardownAt {
+        self.announces.then(|| deleted_at + self.grace)
+    }
+
+    /// The item of an announcement of this deletion.
+    pub(super) fn announcement(
+        &self,
+        job: &Job,
+        id: &InstallationId,
+        provenance: &Provenance,
+        teardown_at: Timestamp,
+        finalizes_at: Option<Timestamp>,
+    ) -> Item {
+        let phase = Phase::first(provenance.at, teardown_at);
+        let due = if phase == Phase::Scheduled { provenance.at } else { teardown_at };
+        let mut item = work::item(job, id, due, provenance);
+        item.insert("phase".to_owned(), s(phase.name()));
+        item.insert("teardownAt".to_owned(), time(teardown_at));
+        if let Some(at) = finalizes_at {
+            item.insert("finalizesAt".to_owned(), time(at));
+        }
+        if self.expires_early(provenance.at, teardown_at) {
+            item.insert("retains".to_owned(), attr::truth(true));
+        }
+        item
+    }
+
+    /// Ends a lease: the notice is delivered or dropped, and the deletion itself comes next.
+    pub(crate) async fn go_on(&self, lease: &Lease) -> Result<JobResult, Error> {
+        let now = self.clock.timestamp();
+        let at = lease.teardown.map_or(now, |teardown| teardown.at);
+        let change = Expression::new("SET #phase = :deleted, dueAt = :at")
+            .name("#phase", "phase")
+            .value(":deleted", s(Phase::Deleted.name()))
+            .value(":at", time(at))
+            .remove("leaseUntil, failures, failingSince, lastError");
+        Ok(match self.end(lease, change).await? {
+            Held::Lost => JobResult::Lost,
+            Held::Still if at <= now => JobResult::Unfinished,
+            Held::Still => JobResult::Retried,
+        })
+    }
+
+    /// Ends the lease of an announcement that the provider is still at: it is sent again then, a notice
+    /// no later than its end.
+    pub(crate) async fn ask_again(&self, lease: &Lease, due: Timestamp) -> Result<Held, Error> {
+        let Some(teardown) = lease.teardown else { return self.release(lease, due).await };
+        if let Some(end) = teardown.notice_ends() {
+            return self.release(lease, due.min(end)).await;
+        }
+        let change = Expression::new("SET dueAt = :due, inDoubt = :true")
+            .value(":due", time(due))
+            .value(":true", attr::truth(true));
+        let deleted_at = lease.provenance.as_ref().map_or(due, |provenance| provenance.at);
+        let change = if self.expires_early(deleted_at, due) {
+            self.retain_receipts(lease).await?;
+            change.set("retains = :true")
+        } else {
+            change
+        };
+        self.end(lease, change.remove(ENDED)).await
+    }
+
+    /// The holds that stop an announcement: the first that stands at `now`, of the resource or of its
+    /// installation.
+    pub(crate) async fn standing_hold(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Option<StandingHold>, Error> {
+        let id = &lease.installation;
+        let mut keys = vec![keys::hold(id, None)];
+        if let Job::AnnounceResource(resource) = &lease.job {
+            keys.push(keys::hold(id, Some(resource)));
+        }
+        let found = self.read_together(&keys).await?;
+        let mut holds = keys.into_iter().zip(found);
+        Ok(holds.find_map(|(key, item)| StandingHold::read(key, item.as_ref(), now)))
+    }
+
+    /// Reads items at one moment, consistently.
+    pub(super) async fn read_together(&self, keys: &[Item]) -> Result<Vec<Option<Item>>, Error> {
+        if let [key] = keys {
+            return Ok(vec![self.get(key.clone()).await?]);
+        }
+        let gets = keys.iter().map(|key| {
+            let get = Get::builder().table_name(&self.table).set_key(Some(key.clone())).build()?;
+            Ok(TransactGetItem::builder().get(get).build())
+        });
+        let gets = gets.collect::<Result<Vec<_>, aws_sdk_dynamodb::error::BuildError>>();
+        let gets = gets.map_err(|error| Error::Internal(error.into()))?;
+        let read = self.client.transact_get_items().set_transact_items(Some(gets));
+        let read = in_time(async { read.send().await.map_err(store_error) }).await?;
+        Ok(read.responses.unwrap_or_default().into_iter().map(|response| response.item).collect())
+    }
+
+    /// Ends a lease: a hold stops the announcement until it ends. None where the hold is not as it was
+    /// read: look again.
+    pub(crate) async fn put_on_hold(
+        &self,
+        lease: &Lease,
+        hold: &StandingHold,
+    ) -> Result<Option<JobResult>, Error> {
+        self.retain_receipts(lease).await?;
+        let name = attr::str(&hold.key, "sk").unwrap_or_default();
+        let change = match hold.until {
+            Some(until) => {
+                Expression::new("SET heldUnder = :hold, dueAt = :at").value(":at", time(until))
+            }
+            None => Expression::new("SET heldUnder = :hold, dueAt = :at, dueShard = :shard")
+                .value(":at", time(lease.due))
+                .value(":shard", s(HELD)),
+        };
+        let mut change = change.value(":hold", s(name)).set("retains = :true");
+        change = change.value(":true", attr::truth(true));
+        if lease.teardown.is_some_and(|teardown| teardown.in_doubt) {
+            change = change.set("inDoubt = :true");
+        }
+        let mut transaction = Transaction::on(&self.table);
+        let job = work::key(&lease.job, &lease.installation);
+        let change = change.remove(ENDED);
+        transaction.update(Part::Announcement, job, change, held(lease.fence));
+        let stands = Expression::new("attribute_exists(pk) AND attribute_not_exists(releasedAt)");
+        let stands = stands.and(match &hold.id {
+            Some(id) => Expression::new("id = :id").value(":id", s(id)),
+            None => Expression::new("attribute_not_exists(id)"),
+        });
+        transaction.check(Part::Other, hold.key.clone(), stands);
+        Ok(match in_time(transaction.commit(&self.client)).await? {
+            Committed::Yes if hold.until.is_some() => Some(JobResult::Retried),
+            Committed::Yes => Some(JobResult::Held),
+            Committed::No(failed) if failed.iter().any(|(part, _)| *part == Part::Announcement) => {
+                Some(JobResult::Lost)
+            }
+            Committed::No(_) => None,
+        })
+    }
+}

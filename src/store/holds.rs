@@ -1,0 +1,273 @@
+//! Holds, as operators place, release and list them (H2). No function calls this.
+//!
+//! The command writes its hold, then reads what is owed; a worker takes its lease, then reads the holds.
+//! Whichever comes second sees the other: so an announcement that this finds without a lease is stopped.
+
+use std::collections::BTreeSet;
+
+use super::announcement::parse;
+use super::attr::{self, s, time};
+use super::keys::{self, Item};
+use super::standing::Look;
+use super::table::DUE_INDEX;
+use super::transaction::Expression;
+use super::{Store, in_time, store_error, work};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{InstallationId, ResourceId};
+use crate::job::{HOLDS, Job};
+
+/// Who does an operator's act, and why (H5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// An AWS caller's ARN, or a user's name.
+    pub by: String,
+    /// In the operator's words.
+    pub reason: String,
+}
+
+/// What a hold is on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    /// The installation.
+    pub installation: InstallationId,
+    /// The resource; none for the installation and all that was its.
+    pub resource: Option<ResourceId>,
+}
+
+/// A hold that stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// What it is on.
+    pub subject: Subject,
+    /// When it was placed.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// How many announcements it holds up.
+    pub holds_up: u64,
+    /// When the first of these is due without it.
+    pub first_due: Option<Timestamp>,
+}
+
+/// What a release did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// Whether there was a hold.
+    pub was_held: bool,
+    /// How many announcements are due again.
+    pub due_again: u64,
+}
+
+impl Subject {
+    fn key(&self) -> Item {
+        keys::hold(&self.installation, self.resource.as_ref())
+    }
+
+    /// The sort key of its hold, which a held job names.
+    fn name(&self) -> String {
+        attr::str(&self.key(), "sk").unwrap_or_default().to_owned()
+    }
+
+    fn of(item: &Item) -> Option<Self> {
+        let installation = attr::str(item, "pk")?.strip_prefix("installation#")?;
+        let on = attr::str(item, "sk")?.strip_prefix("hold#")?;
+        let resource = match on {
+            "installation" => None,
+            other => Some(ResourceId::parse(other.strip_prefix("resource#")?).ok()?),
+        };
+        Some(Self { installation: InstallationId::parse(installation).ok()?, resource })
+    }
+}
+
+impl Store {
+    /// Places a hold, in place of one that there is; until then, or until it is released. Whether it is
+    /// in time says [`Store::look`] afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The hold may stand then.
+    pub async fn hold(
+        &self,
+        subject: &Subject,
+        act: &Act,
+        until: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let now = self.clock.timestamp();
+        let mut item = subject.key();
+        item.extend([
+            ("heldAt".to_owned(), time(now)),
+            ("heldBy".to_owned(), s(&act.by)),
+            ("reason".to_owned(), s(&act.reason)),
+            // Tells this hold from one before it.
+            ("id".to_owned(), s(format!("{:016x}", fastrand::u64(..)))),
+            ("dueShard".to_owned(), s(HOLDS)),
+            ("dueAt".to_owned(), time(now)),
+        ]);
+        if let Some(until) = until {
+            item.insert("until".to_owned(), time(until));
+            // DynamoDB's TTL removes it later.
+            item.insert("expiresAt".to_owned(), time(until));
+        }
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        in_time(async { put.send().await.map_err(store_error) }).await?;
+        if let Some(until) = until {
+            // What the hold before it held without an end has this one's.
+            self.wake(subject, until).await?;
+        }
+        Ok(())
+    }
+
+    /// Says what a hold that was written before finds; `under_way` is what an earlier look found leased.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn look(
+        &self,
+        subject: &Subject,
+        under_way: &BTreeSet<ResourceId>,
+    ) -> Result<Look, Error> {
+        let now = self.clock.timestamp();
+        let id = &subject.installation;
+        let Some(resource) = &subject.resource else {
+            return Look::at_installation(&self.items(id).await?, now, under_way);
+        };
+        let found = self.resource_state(id, resource).await?;
+        Ok(Look::at_resource(resource, found.standing(now)))
+    }
+
+    /// Ends a hold, and makes due again what it holds up. If that was cut off, the same again does the
+    /// rest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn release_hold(&self, subject: &Subject, act: &Act) -> Result<Released, Error> {
+        let now = self.clock.timestamp();
+        let released = Expression::new(
+            "SET releasedAt = :now, releasedBy = :by, releaseReason = :why, expiresAt = :expiry",
+        )
+        .value(":now", time(now))
+        .value(":by", s(&act.by))
+        .value(":why", s(&act.reason))
+        .value(":expiry", time(self.expiry(now)))
+        .remove("dueShard, dueAt");
+        let stands = Expression::new(
+            "attribute_exists(pk) AND attribute_not_exists(releasedAt) \
+             AND (attribute_not_exists(#until) OR #until > :now)",
+        );
+        let stands = stands.name("#until", "until");
+        let was_held = self.update_item(subject.key(), released, stands).await?.is_some();
+        let due_again = self.wake(subject, now).await?;
+        Ok(Released { was_held, due_again })
+    }
+
+    /// Makes due then, and not before `teardownAt`, what a hold holds up.
+    async fn wake(&self, subject: &Subject, due: Timestamp) -> Result<u64, Error> {
+        let name = subject.name();
+        let mut woken = 0;
+        for item in self.announcements(&subject.installation).await? {
+            let job = attr::str(&item, "sk").and_then(Job::parse);
+            let Some(job) = job.filter(|_| attr::str(&item, "heldUnder") == Some(&name)) else {
+                continue;
+            };
+            let due = due.max(parse(&item).at);
+            let change = Expression::new("SET dueShard = :shard, dueAt = :due REMOVE heldUnder");
+            let change = change
+                .value(":shard", s(job.shard(&subject.installation)))
+                .value(":due", time(due));
+            let held = Expression::new("heldUnder = :hold").value(":hold", s(&name));
+            let id = &subject.installation;
+            woken += u64::from(self.update_work(id, &job, change, held).await?.is_some());
+        }
+        Ok(woken)
+    }
+
+    /// The announcements that are owed of an installation.
+    async fn announcements(&self, id: &InstallationId) -> Result<Vec<Item>, Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :announcements)")
+            .expression_attribute_values(":pk", s(keys::partition(id)))
+            .expression_attribute_values(":announcements", s(keys::ANNOUNCEMENTS))
+            .consistent_read(true)
+            .into_paginator()
+            .send();
+        let mut items = Vec::new();
+        while let Some(page) = in_time(async { Ok(pages.next().await) }).await? {
+            items.extend(page.map_err(store_error)?.items.unwrap_or_default());
+        }
+        Ok(items)
+    }
+
+    /// Lists the holds that stand, the oldest first, `limit` at most, with what they hold up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn holds(&self, limit: usize) -> Result<Vec<Hold>, Error> {
+        let now = self.clock.timestamp();
+        let mut entries = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(DUE_INDEX)
+            .key_condition_expression("dueShard = :holds")
+            .expression_attribute_values(":holds", s(HOLDS))
+            .into_paginator()
+            .items()
+            .send();
+        let mut holds = Vec::new();
+        while let Some(entry) = in_time(async { Ok(entries.next().await) }).await? {
+            let entry = entry.map_err(store_error)?;
+            let Some(subject) = Subject::of(&entry) else { continue };
+            // The index may be behind.
+            let item = self
+                .get(subject.key())
+                .await?
+                .filter(|item| attr::str(item, "dueShard") == Some(HOLDS));
+            let Some(item) = item else { continue };
+            let until = attr::timestamp(&item, "until");
+            if until.is_some_and(|until| until <= now) {
+                continue;
+            }
+            holds.push(self.describe(subject, &item, until).await?);
+            if holds.len() >= limit {
+                break;
+            }
+        }
+        Ok(holds)
+    }
+
+    async fn describe(
+        &self,
+        subject: Subject,
+        item: &Item,
+        until: Option<Timestamp>,
+    ) -> Result<Hold, Error> {
+        let owed = match &subject.resource {
+            None => self.announcements(&subject.installation).await?,
+            Some(resource) => {
+                let job = Job::AnnounceResource(resource.clone());
+                self.get(work::key(&job, &subject.installation)).await?.into_iter().collect()
+            }
+        };
+        let text = |name| attr::str(item, name).unwrap_or_default().to_owned();
+        Ok(Hold {
+            at: attr::timestamp(item, "heldAt").unwrap_or(Timestamp::from_secs(0)),
+            by: text("heldBy"),
+            reason: text("reason"),
+            until,
+            holds_up: u64::try_from(owed.len()).unwrap_or(u64::MAX),
+            first_due: owed.iter().map(|job| parse(job).at).min(),
+            subject,
+        })
+    }
+}

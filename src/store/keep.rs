@@ -1,0 +1,140 @@
+//! `keep`: the real resource is never to be torn down, although its deletion stands (H3). No function
+//! calls this.
+//!
+//! ```text
+//!   Delete  work#announce#resource#…  if nobody has claimed it since it was read
+//!   Delete  resource#…                where its uninstall has not purged it yet
+//!   Put     receipt#resource#…        kept: by whom, when, why; it does not expire
+//! ```
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::attr::{self, s, time};
+use super::conditions::{absent, deleted, held};
+use super::holds::Act;
+use super::keys::{self, Item};
+use super::standing::{Found, ResourceState, Standing};
+use super::transaction::{Committed, Expression, Part, Transaction};
+use super::{Malformed, Store, in_time, work};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{InstallationId, ResourceId};
+use crate::job::Job;
+
+/// What `keep` did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The resource is kept: its deletion is never announced for good.
+    Now,
+    /// It was kept before, and that stands.
+    Before,
+    /// A worker may be announcing its deletion until then: look again.
+    LeasedUntil(Timestamp),
+    /// It cannot be kept, as it stands. Nothing was written.
+    No(Standing),
+}
+
+impl Store {
+    /// Keeps a deleted resource from being torn down, if a hold would be in time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn keep(
+        &self,
+        id: &InstallationId,
+        resource: &ResourceId,
+        act: &Act,
+    ) -> Result<Kept, Error> {
+        in_time(async {
+            // Again where it was claimed, purged or deleted in between.
+            loop {
+                let now = self.clock.timestamp();
+                let state = self.resource_state(id, resource).await?;
+                let standing = match state.standing(now) {
+                    Found::LeasedUntil(until) => return Ok(Kept::LeasedUntil(until)),
+                    Found::Stands(standing) => standing,
+                };
+                let receipt = state.receipt.as_ref();
+                if receipt.is_some_and(|receipt| receipt.contains_key("kept")) {
+                    return Ok(Kept::Before);
+                }
+                let may = match standing {
+                    Standing::Owed(_) => true,
+                    // Nothing is owed, and its receipt can say that it is kept.
+                    Standing::Unannounced => state.item.is_some() || receipt.is_some(),
+                    _ => false,
+                };
+                if !may {
+                    return Ok(Kept::No(standing));
+                }
+                let transaction = self.keeping(id, resource, act, &state, now).await?;
+                if let Committed::Yes = transaction.commit(&self.client).await? {
+                    return Ok(Kept::Now);
+                }
+            }
+        })
+        .await
+    }
+
+    /// The transaction that keeps a resource, on condition that it stands as it was read.
+    async fn keeping(
+        &self,
+        id: &InstallationId,
+        resource: &ResourceId,
+        act: &Act,
+        state: &ResourceState,
+        now: Timestamp,
+    ) -> Result<Transaction<'_>, Error> {
+        let mut transaction = Transaction::on(&self.table);
+        let job = work::key(&Job::AnnounceResource(resource.clone()), id);
+        match &state.job {
+            // A worker announces nothing before it has claimed the job, with another fence.
+            Some(item) => {
+                let fence = attr::i64(item, "fence");
+                let fence = fence.ok_or_else(|| Malformed::error(item, "it has no `fence`"))?;
+                transaction.delete(Part::Other, job, Some(held(fence)));
+            }
+            None => transaction.check(Part::Other, job, absent()),
+        }
+        if state.item.is_some() {
+            transaction.check(Part::Other, keys::installation(id), deleted());
+            let there = Expression::new("attribute_exists(pk)");
+            transaction.delete(Part::Other, keys::resource(id, resource), Some(there));
+        }
+        let key = keys::resource_receipt(id, resource);
+        let kept = kept(act, now);
+        if state.receipt.is_some() {
+            let change = Expression::new("SET kept = :kept").value(":kept", kept);
+            let first = Expression::new(
+                "attribute_exists(pk) AND attribute_not_exists(kept) AND attribute_not_exists(movedTo)",
+            );
+            transaction.update(Part::Receipt, key, change.remove("expiresAt"), first);
+        } else {
+            let mut receipt = key;
+            receipt.extend(self.uninstall_of(id, state.job.as_ref()).await?);
+            receipt.insert("kept".to_owned(), kept);
+            // It is one of those that the uninstall took along.
+            receipt.insert("underUninstall".to_owned(), attr::truth(true));
+            transaction.put(Part::Receipt, receipt, Some(absent()));
+        }
+        Ok(transaction)
+    }
+
+    /// When, by whom and why something was deleted that has no receipt: as its job says, or its uninstall.
+    async fn uninstall_of(&self, id: &InstallationId, job: Option<&Item>) -> Result<Item, Error> {
+        let item = match job {
+            Some(job) => Some(job.clone()),
+            None => self.get(keys::installation(id)).await?,
+        };
+        let names = ["deletedAt", "deletedBy", "reason"];
+        let item = item.unwrap_or_default().into_iter();
+        Ok(item.filter(|(name, _)| names.contains(&name.as_str())).collect())
+    }
+}
+
+/// What a receipt says of who keeps its resource.
+fn kept(act: &Act, now: Timestamp) -> AttributeValue {
+    let kept = [("at", time(now)), ("by", s(&act.by)), ("reason", s(&act.reason))];
+    AttributeValue::M(kept.map(|(name, value)| (name.to_owned(), value)).into())
+}

@@ -1,0 +1,296 @@
+//! `move`: a live resource to another installation, or out of the marketplace (I1, I2). No function calls
+//! this.
+//!
+//! ```text
+//!   Update  #installation of the source   if it is active                  resources - 1
+//!   Delete  resource#… of the source      if it is as it was read
+//!   Put     receipt#… of the source       movedTo, unless a receipt of a deletion stands
+//!   Check   hold#… of the source          no hold stands, on the resource or its installation
+//!   Update  #installation of the target   if it is active                  resources + 1
+//!   Put     resource#… of the target      if it is not there
+//!   Delete  receipt#… of the target       if there is none, or it is of a move
+//!   Check   work#announce#… of both       nothing is owed under this id
+//! ```
+
+use super::attr::{self, n, s, time};
+use super::conditions::{absent, active};
+use super::holds::Act;
+use super::keys::{self, Item};
+use super::transaction::{Committed, Expression, Part, Transaction};
+use super::{Store, in_time, work};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{InstallationId, ResourceId};
+use crate::job::Job;
+
+/// Where a resource is moved to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To another installation.
+    Installation(InstallationId),
+    /// Out of the marketplace: the provider goes on with it, and nobody here knows it any more.
+    Out,
+}
+
+impl Target {
+    /// The receipt's `movedTo`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Installation(id) => id.as_str(),
+            Self::Out => "out",
+        }
+    }
+}
+
+/// What a move did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// The resource is the target's.
+    Now,
+    /// It was moved there before.
+    Before,
+    /// It cannot be moved. Nothing was written.
+    No(Obstacle),
+}
+
+/// Why a resource cannot be moved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// The source installation is deleted, or not registered.
+    #[error("the installation is not active")]
+    SourceNotActive,
+    /// The source has no such resource.
+    #[error("the installation has no such resource")]
+    NotThere,
+    /// The source's resource was deleted.
+    #[error("the resource was deleted")]
+    Deleted,
+    /// It was moved to another place.
+    #[error("the resource was moved to {0}")]
+    MovedElsewhere(String),
+    /// A hold stands on the resource or its installation.
+    #[error("a hold stands on it; release that first")]
+    Held,
+    /// The target installation is deleted, or not registered.
+    #[error("the target installation is not active")]
+    TargetNotActive,
+    /// The target has a resource of this id.
+    #[error("the target has a resource of this id")]
+    TargetHasIt,
+    /// A resource of this id was deleted at the target, or is kept there.
+    #[error("the target has a receipt of this id, of a deletion")]
+    TargetReceipt,
+    /// The deletion of a resource of this id is still to be announced.
+    #[error("a deletion under this id is still to be announced")]
+    Unannounced,
+}
+
+/// All that a move goes by, at one moment.
+struct Snapshot {
+    source: Option<Item>,
+    item: Option<Item>,
+    receipt: Option<Item>,
+    holds: [Option<Item>; 2],
+    job: Option<Item>,
+    target: Option<Item>,
+    there: Option<Item>,
+    target_receipt: Option<Item>,
+    target_job: Option<Item>,
+}
+
+impl Store {
+    /// Moves a live resource.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn move_resource(
+        &self,
+        source: &InstallationId,
+        resource: &ResourceId,
+        target: &Target,
+        act: &Act,
+    ) -> Result<Moved, Error> {
+        in_time(async {
+            // Again where something has changed since it was read.
+            loop {
+                let now = self.clock.timestamp();
+                let snapshot = self.snapshot(source, resource, target).await?;
+                if let Some(ended) = snapshot.ended(target, now)? {
+                    return Ok(ended);
+                }
+                let Some(item) = &snapshot.item else { return Ok(Moved::No(Obstacle::NotThere)) };
+                let transaction = self.moving(source, resource, target, act, item, now);
+                if let Committed::Yes = transaction.commit(&self.client).await? {
+                    return Ok(Moved::Now);
+                }
+            }
+        })
+        .await
+    }
+
+    async fn snapshot(
+        &self,
+        source: &InstallationId,
+        resource: &ResourceId,
+        target: &Target,
+    ) -> Result<Snapshot, Error> {
+        let job = Job::AnnounceResource(resource.clone());
+        let mut keys = vec![
+            keys::installation(source),
+            keys::resource(source, resource),
+            keys::resource_receipt(source, resource),
+            keys::hold(source, None),
+            keys::hold(source, Some(resource)),
+            work::key(&job, source),
+        ];
+        if let Target::Installation(target) = target {
+            keys.extend([
+                keys::installation(target),
+                keys::resource(target, resource),
+                keys::resource_receipt(target, resource),
+                work::key(&job, target),
+            ]);
+        }
+        let mut found = self.read_together(&keys).await?.into_iter();
+        let mut next = || found.next().flatten();
+        Ok(Snapshot {
+            source: next(),
+            item: next(),
+            receipt: next(),
+            holds: [next(), next()],
+            job: next(),
+            target: next(),
+            there: next(),
+            target_receipt: next(),
+            target_job: next(),
+        })
+    }
+
+    /// The transaction of a move, on condition that everything is as it was read.
+    fn moving(
+        &self,
+        source: &InstallationId,
+        resource: &ResourceId,
+        target: &Target,
+        act: &Act,
+        item: &Item,
+        now: Timestamp,
+    ) -> Transaction<'_> {
+        let job = Job::AnnounceResource(resource.clone());
+        let mut transaction = Transaction::on(&self.table);
+        let count = |by: i64| Expression::new("ADD resources :by").value(":by", n(by));
+        transaction.update(Part::Other, keys::installation(source), count(-1), active());
+        transaction.delete(Part::Other, keys::resource(source, resource), Some(as_read(item)));
+        let mut receipt = keys::resource_receipt(source, resource);
+        receipt.extend([
+            ("movedTo".to_owned(), s(target.name())),
+            ("movedAt".to_owned(), time(now)),
+            ("movedBy".to_owned(), s(&act.by)),
+            ("reason".to_owned(), s(&act.reason)),
+        ]);
+        transaction.put(Part::Other, receipt, Some(may_give_way(now)));
+        for on in [None, Some(resource)] {
+            transaction.check(Part::Other, keys::hold(source, on), no_hold(now));
+        }
+        transaction.check(Part::Other, work::key(&job, source), absent());
+        if let Target::Installation(target) = target {
+            transaction.update(Part::Other, keys::installation(target), count(1), active());
+            let mut moved = item.clone();
+            // With its `updatedAt`: a move does not renew the time that provisioning has (C2).
+            moved.extend(keys::resource(target, resource));
+            transaction.put(Part::Other, moved, Some(absent()));
+            let receipt = keys::resource_receipt(target, resource);
+            transaction.delete(Part::Other, receipt, Some(may_give_way(now)));
+            transaction.check(Part::Other, work::key(&job, target), absent());
+        }
+        transaction
+    }
+}
+
+impl Snapshot {
+    /// How a move ends without a transaction; none where there is one to try.
+    fn ended(&self, target: &Target, now: Timestamp) -> Result<Option<Moved>, Error> {
+        let no = |obstacle| Ok(Some(Moved::No(obstacle)));
+        if self.item.is_none() {
+            let moved_to = self.receipt.as_ref().and_then(|it| attr::str(it, "movedTo"));
+            return match moved_to {
+                Some(to) if to == target.name() => Ok(Some(Moved::Before)),
+                Some(to) => no(Obstacle::MovedElsewhere(to.to_owned())),
+                None if self.receipt.is_some() => no(Obstacle::Deleted),
+                None if !is_active(self.source.as_ref())? => no(Obstacle::SourceNotActive),
+                None => no(Obstacle::NotThere),
+            };
+        }
+        if !is_active(self.source.as_ref())? {
+            return no(Obstacle::SourceNotActive);
+        }
+        if self.holds.iter().flatten().any(|hold| stands(hold, now)) {
+            return no(Obstacle::Held);
+        }
+        // Beside a live resource it was left by a writer that broke the rules.
+        if self.receipt.as_ref().is_some_and(|receipt| !gives_way(receipt, now)) {
+            return no(Obstacle::Deleted);
+        }
+        if self.job.is_some() || self.target_job.is_some() {
+            return no(Obstacle::Unannounced);
+        }
+        if *target == Target::Out {
+            return Ok(None);
+        }
+        if !is_active(self.target.as_ref())? {
+            return no(Obstacle::TargetNotActive);
+        }
+        if self.there.is_some() {
+            return no(Obstacle::TargetHasIt);
+        }
+        if self.target_receipt.as_ref().is_some_and(|receipt| !gives_way(receipt, now)) {
+            return no(Obstacle::TargetReceipt);
+        }
+        Ok(None)
+    }
+}
+
+fn is_active(installation: Option<&Item>) -> Result<bool, Error> {
+    installation.map_or(Ok(false), |item| Ok(keys::stage(item)?.is_none()))
+}
+
+/// Whether a hold stands.
+fn stands(hold: &Item, now: Timestamp) -> bool {
+    let over = attr::timestamp(hold, "until").is_some_and(|until| until <= now);
+    !over && !hold.contains_key("releasedAt")
+}
+
+/// Whether a receipt gives way to a move: that of another move does, and one that has expired.
+fn gives_way(receipt: &Item, now: Timestamp) -> bool {
+    receipt.contains_key("movedTo")
+        || attr::timestamp(receipt, "expiresAt").is_some_and(|expiry| expiry <= now)
+}
+
+/// Condition: there is no receipt, or one that [`gives_way`].
+fn may_give_way(now: Timestamp) -> Expression {
+    Expression::new("attribute_not_exists(pk) OR attribute_exists(movedTo) OR expiresAt <= :now")
+        .value(":now", time(now))
+}
+
+/// Condition: no hold stands there.
+fn no_hold(now: Timestamp) -> Expression {
+    Expression::new("attribute_not_exists(pk) OR attribute_exists(releasedAt) OR #until <= :now")
+        .name("#until", "until")
+        .value(":now", time(now))
+}
+
+/// Condition: the resource's item is as it was read.
+fn as_read(item: &Item) -> Expression {
+    // Every writer sets it with each write.
+    let updated = match item.get("updatedAt") {
+        Some(at) => Expression::new("updatedAt = :updatedAt").value(":updatedAt", at.clone()),
+        None => Expression::new("attribute_not_exists(updatedAt)"),
+    };
+    let status = match item.get("status") {
+        Some(status) => Expression::new("#status = :status").value(":status", status.clone()),
+        None => Expression::new("attribute_not_exists(#status)"),
+    };
+    Expression::new("attribute_exists(pk)").and(updated).and(status.name("#status", "status"))
+}

@@ -1,0 +1,158 @@
+//! How long receipts and tombstones stay: `RECEIPT_RETENTION`, and until their announcement is over (G2,
+//! H1).
+//!
+//! By default an announcement is over long before its receipt expires, and nothing is written for it.
+//! Where it may not be (a short retention, a hold, a parked job, a provider that is at it for months),
+//! the job's `retains` is true, and the receipt, or the tombstone, has an `expiresAt` that never comes.
+//! The worker that ends the job puts that right.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::announcement::TeardownAt;
+use super::attr::{self, s, time};
+use super::conditions::deleted;
+use super::keys::{self, Item};
+use super::transaction::Expression;
+use super::work::Lease;
+use super::{Store, in_time, store_error};
+use crate::clock::Timestamp;
+use crate::deletion::Stage;
+use crate::error::Error;
+use crate::ids::InstallationId;
+use crate::job::Job;
+use crate::job::retry::PARKED_AFTER;
+
+/// How long an announcement may take after `teardownAt` without being parked, with a day to spare.
+const ANNOUNCING: Duration = PARKED_AFTER.saturating_add(Duration::from_hours(24));
+
+/// `expiresAt` of what waits for an announcement to end.
+const WHEN_ANNOUNCED: Timestamp = Timestamp::LAST;
+
+impl Store {
+    /// When a receipt expires that waits for nothing (G2).
+    pub(super) fn expiry(&self, deleted_at: Timestamp) -> Timestamp {
+        deleted_at + self.receipt_retention
+    }
+
+    /// Whether the receipt of a deletion could expire before an announcement is over that is due then.
+    pub(super) fn expires_early(&self, deleted_at: Timestamp, due: Timestamp) -> bool {
+        self.expiry(deleted_at) < due + ANNOUNCING
+    }
+
+    /// What a receipt and a tombstone say of their announcement: `teardownAt`, or that the provider is
+    /// not told; and an `expiresAt`, where they have to wait for it.
+    pub(super) fn schedule(
+        &self,
+        deleted_at: Timestamp,
+        teardown_at: TeardownAt,
+    ) -> impl Iterator<Item = (String, AttributeValue)> + use<> {
+        let said = match teardown_at {
+            Some(at) => ("teardownAt", time(at)),
+            None => ("unannounced", attr::truth(true)),
+        };
+        let waits = teardown_at.filter(|at| self.expires_early(deleted_at, *at));
+        let waits = waits.map(|_| ("expiresAt", time(WHEN_ANNOUNCED)));
+        [said].into_iter().chain(waits).map(|(name, value)| (name.to_owned(), value))
+    }
+
+    /// Adds the same to the change that deletes an installation.
+    pub(super) fn scheduled(
+        &self,
+        change: Expression,
+        deleted_at: Timestamp,
+        teardown_at: TeardownAt,
+    ) -> Expression {
+        let change = match teardown_at {
+            Some(at) => change.set("teardownAt = :teardownAt").value(":teardownAt", time(at)),
+            None => {
+                change.set("unannounced = :unannounced").value(":unannounced", attr::truth(true))
+            }
+        };
+        match teardown_at {
+            Some(at) if self.expires_early(deleted_at, at) => {
+                change.set("expiresAt = :never").value(":never", time(WHEN_ANNOUNCED))
+            }
+            _ => change,
+        }
+    }
+
+    /// Has the receipts and the tombstone of an announcement wait for its end.
+    pub(super) async fn retain_receipts(&self, lease: &Lease) -> Result<(), Error> {
+        if lease.teardown.is_none_or(|teardown| teardown.retains) {
+            return Ok(());
+        }
+        let never =
+            || Expression::new("SET expiresAt = :never").value(":never", time(WHEN_ANNOUNCED));
+        let expires = || Expression::new("attribute_exists(expiresAt)");
+        let id = &lease.installation;
+        if let Job::AnnounceResource(resource) = &lease.job {
+            let receipt = keys::resource_receipt(id, resource);
+            self.update_item(receipt, never(), expires()).await?;
+        }
+        // Of an active installation there is neither.
+        if self.update_item(keys::installation(id), never(), deleted()).await?.is_some() {
+            self.update_item(keys::installation_receipt(id), never(), expires()).await?;
+        }
+        Ok(())
+    }
+
+    /// Has what waited for an announcement expire, now that it is over. A worker that dies before this
+    /// leaves a receipt that never expires, and nothing worse.
+    pub(super) async fn expire_receipts(&self, lease: &Lease) -> Result<(), Error> {
+        if !lease.teardown.is_some_and(|teardown| teardown.retains) {
+            return Ok(());
+        }
+        let now = self.clock.timestamp();
+        let deleted_at = lease.provenance.as_ref().map_or(now, |provenance| provenance.at);
+        let end = self.expiry(deleted_at).max(now);
+        let expires = || Expression::new("SET expiresAt = :expiry").value(":expiry", time(end));
+        let waits = || Expression::new("expiresAt = :never").value(":never", time(WHEN_ANNOUNCED));
+        let id = &lease.installation;
+        if let Job::AnnounceResource(resource) = &lease.job {
+            self.update_item(keys::resource_receipt(id, resource), expires(), waits()).await?;
+        }
+        if self.is_waited_for(id).await? {
+            return Ok(());
+        }
+        self.update_item(keys::installation_receipt(id), expires(), waits()).await?;
+        let finalized = Expression::new("#state = :finalized")
+            .name("#state", "state")
+            .value(":finalized", s(keys::state(Some(Stage::Finalized))));
+        let tombstone = || keys::installation(id);
+        let finalized = waits().and(finalized);
+        if self.update_item(tombstone(), expires(), finalized).await?.is_none() {
+            // What finalizes it says when it expires.
+            let later = Expression::removing("expiresAt");
+            self.update_item(tombstone(), later, waits()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether an announcement of the installation is left that its receipts wait for.
+    async fn is_waited_for(&self, id: &InstallationId) -> Result<bool, Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :jobs)")
+            .filter_expression("retains = :true")
+            .expression_attribute_values(":pk", s(keys::partition(id)))
+            .expression_attribute_values(":jobs", s(keys::ANNOUNCEMENTS))
+            .expression_attribute_values(":true", attr::truth(true))
+            .consistent_read(true)
+            .into_paginator()
+            .send();
+        in_time(async {
+            while let Some(page) = pages.next().await {
+                let items: Vec<Item> = page.map_err(store_error)?.items.unwrap_or_default();
+                if !items.is_empty() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
+    }
+}

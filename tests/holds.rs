@@ -1,0 +1,404 @@
+//! Holds: nothing is torn down while one stands, and none claims to be in time when it is not (H2, H5).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use teardown::app::SweepTime;
+use teardown::ids::ResourceId;
+use teardown::store::holds::{Act, Released, Subject};
+use teardown::store::standing::{Look, Standing};
+use tokio::sync::Semaphore;
+
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
+use crate::support::world::{INSTALLATION, RESOURCE, World, id};
+
+const WORK: &str = "work#announce#resource#db_1";
+const DAY: Duration = Duration::from_hours(24);
+
+fn act() -> Act {
+    Act { by: "olga".to_owned(), reason: "ticket 42".to_owned() }
+}
+
+fn on(resource: Option<&str>) -> Subject {
+    let resource = resource.map(|resource| ResourceId::parse(resource).unwrap());
+    Subject { installation: id("icfg_1"), resource }
+}
+
+fn resource(name: &str) -> ResourceId {
+    ResourceId::parse(name).unwrap()
+}
+
+/// A world with a grace period of a day, and two resources.
+async fn world() -> World {
+    world_with("1d").await
+}
+
+async fn world_with(grace: &str) -> World {
+    let world = World::announcing_with(&[("GRACE_PERIOD", grace)]).await;
+    world.install("icfg_1", &["db_1", "db_2"]).await;
+    world
+}
+
+impl World {
+    /// Places a hold without an end, and looks once.
+    async fn hold(&self, subject: &Subject) -> Look {
+        self.store.hold(subject, &act(), None).await.unwrap();
+        self.look(subject).await
+    }
+
+    async fn look(&self, subject: &Subject) -> Look {
+        self.store.look(subject, &BTreeSet::new()).await.unwrap()
+    }
+
+    /// The events that the provider was told of as final: the resource, or nothing for the installation.
+    fn torn_down(&self) -> Vec<String> {
+        let heard = self.provider.heard();
+        let deleted = |it: &&crate::support::outside::Event| {
+            it.body["type"].as_str().unwrap().ends_with(".deleted")
+        };
+        let name = |it: &crate::support::outside::Event| {
+            it.body["data"]["resourceId"].as_str().unwrap_or_default().to_owned()
+        };
+        let mut names: Vec<_> = heard.iter().filter(deleted).map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+/// H2: a hold before the deletion, in either phase of it, or on all of the installation, stops what is
+/// final; the notice goes out as ever. A release lets it go on.
+#[tokio::test]
+async fn a_hold_stops_a_teardown_until_it_is_released() {
+    for subject in [on(Some("db_1")), on(None)] {
+        for placed in ["before", "scheduled", "deleted"] {
+            let world = world().await;
+            let at = world.clock.timestamp() + DAY;
+            if placed == "before" {
+                let look = world.hold(&subject).await;
+                assert!(look.is_in_time());
+                assert_eq!(look.resources[&resource("db_1")], Standing::Live);
+            }
+            assert_eq!(world.delete(RESOURCE).send().await.status, 204, "{placed}");
+            if placed == "scheduled" {
+                assert!(world.hold(&subject).await.is_in_time());
+            }
+            assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+            assert_eq!(world.provider.heard()[0].body["type"], "resource.deletion_scheduled");
+            if placed == "deleted" {
+                let look = world.hold(&subject).await;
+                assert!(look.is_in_time());
+                assert_eq!(look.resources[&resource("db_1")], Standing::Owed(at));
+            }
+            world.clock.advance(DAY);
+            assert_eq!(world.sweep().await, [1, 0, 0, 0], "{placed}: it is held");
+            assert_eq!(world.sweep().await, [0; 4], "held work uses no sweep's time");
+            world.clock.advance(100 * DAY);
+            assert_eq!(world.sweep().await, [0; 4]);
+            assert_eq!(world.provider.heard().len(), 1);
+            let look = world.look(&subject).await;
+            assert!(look.is_in_time(), "{look:?}");
+
+            let released = world.store.release_hold(&subject, &act()).await.unwrap();
+            assert_eq!(released, Released { was_held: true, due_again: 1 });
+            assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+            assert_eq!(world.torn_down(), ["db_1"]);
+            let look = world.look(&subject).await;
+            let announced = subject.resource.is_some();
+            assert_eq!(look.is_in_time(), !announced, "{look:?}");
+        }
+    }
+}
+
+/// H2: a hold on an uninstalled installation stops everything of it, purged or not; holds of one
+/// resource stop that one alone.
+#[tokio::test]
+async fn a_hold_on_an_uninstall_stops_all_of_it() {
+    let world = world().await;
+    let before = world.clock.timestamp() + DAY;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    world.sweep_all().await;
+    world.clock.advance(DAY);
+    world.sweep_all().await;
+    assert_eq!(world.torn_down(), ["db_1"]);
+    assert!(before <= world.clock.timestamp());
+
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    let at = world.clock.timestamp() + DAY;
+    let look = world.hold(&on(None)).await;
+    assert!(look.is_in_time());
+    assert_eq!(look.installation, Some(Standing::Owed(at)));
+    assert_eq!(look.resources[&resource("db_1")], Standing::AnnouncedBefore);
+    assert_eq!(look.resources[&resource("db_2")], Standing::Owed(at), "it is not purged yet");
+    world.sweep_all().await;
+    assert_eq!(world.look(&on(None)).await, look, "nor is it another once it is");
+    world.clock.advance(DAY);
+    assert_eq!(world.sweep().await[..2], [3, 1], "two are held, and the finalization is done");
+    world.clock.advance(10 * DAY);
+    world.sweep_all().await;
+    assert_eq!(world.torn_down(), ["db_1"]);
+    let released = world.store.release_hold(&on(None), &act()).await.unwrap();
+    assert_eq!(released, Released { was_held: true, due_again: 2 });
+    world.sweep_all().await;
+    assert_eq!(world.torn_down(), ["", "db_1", "db_2"]);
+    let late = world.hold(&on(None)).await;
+    assert!(!late.is_in_time());
+    assert_eq!((late.installation, late.announced), (Some(Standing::Announced), 1));
+}
+
+/// H2: of an uninstall of which something was announced, the hold stands for the rest and says so.
+#[tokio::test]
+async fn a_late_hold_stands_for_the_rest() {
+    let world = world().await;
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    world.store.hold(&on(Some("db_2")), &act(), None).await.unwrap();
+    world.sweep_all().await;
+    world.clock.advance(DAY);
+    world.sweep_all().await;
+    assert_eq!(world.torn_down(), ["", "db_1"]);
+    let look = world.hold(&on(None)).await;
+    assert!(!look.is_in_time());
+    assert_eq!(look.announced, 1);
+    assert!(look.resources[&resource("db_2")].is_in_time());
+    let released = world.store.release_hold(&on(Some("db_2")), &act()).await.unwrap();
+    assert_eq!(released, Released { was_held: true, due_again: 1 });
+    assert_eq!(world.sweep().await, [1, 0, 0, 0], "the installation's hold holds it now");
+    assert_eq!(world.torn_down(), ["", "db_1"]);
+}
+
+/// H2: a worker that may be announcing is waited for; whatever comes of it, the hold says so.
+#[tokio::test]
+async fn a_worker_under_way_is_waited_for() {
+    for (answer, standing) in
+        [(200, Standing::Announced), (500, Standing::InDoubt), (202, Standing::Announced)]
+    {
+        for subject in [on(Some("db_1")), on(None)] {
+            let world = world_with("0s").await;
+            assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+            let gate = Arc::new(Semaphore::new(0));
+            world.provider.script([Answer::gated(&gate, answer)]);
+            let process = world.process().await;
+            let meanwhile = async {
+                until(|| !world.provider.heard().is_empty()).await;
+                let look = world.hold(&subject).await;
+                assert!(!look.is_in_time());
+                assert!(look.leased_until > Some(world.clock.timestamp()), "{look:?}");
+                assert_eq!(look.under_way, [resource("db_1")].into());
+                gate.add_permits(1);
+                look.under_way
+            };
+            let (_, under_way) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+            let look = world.store.look(&subject, &under_way).await.unwrap();
+            assert_eq!(look.leased_until, None);
+            assert_eq!(look.resources[&resource("db_1")], standing, "{answer}");
+            assert!(!look.is_in_time());
+            world.clock.advance(DAY);
+            world.sweep_all().await;
+            assert_eq!(world.torn_down().len(), 1, "held from now on");
+        }
+    }
+}
+
+/// H2: a worker that took its lease before the hold and looks after it sees the hold.
+#[tokio::test]
+async fn a_worker_that_looks_after_the_hold_sees_it() {
+    let world = world_with("0s").await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    let process = world.process().await;
+    let gate = Arc::new(Semaphore::new(0));
+    // It has its lease, and is about to look.
+    world.dynamodb.hold("TransactGetItems", gate.clone());
+    let meanwhile = async {
+        until(|| world.dynamodb.is_holding()).await;
+        let look = world.hold(&on(Some("db_1"))).await;
+        gate.add_permits(1);
+        look
+    };
+    let (_, look) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    assert!(look.leased_until.is_some(), "{look:?}");
+    assert!(world.look(&on(Some("db_1"))).await.is_in_time());
+    assert!(world.provider.heard().is_empty());
+}
+
+/// H2: whose worker died may have been announced, for every hold that comes, also once another worker
+/// has seen to it.
+#[tokio::test]
+async fn a_dead_worker_may_have_announced_it() {
+    let world = world_with("0s").await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    world.provider.script([Answer::Silence]);
+    let process = world.process().await;
+    {
+        let sweep = process.sweep(SweepTime::default());
+        tokio::pin!(sweep);
+        tokio::select! {
+            _ = &mut sweep => panic!("nobody answered it"),
+            () = until(|| !world.provider.heard().is_empty()) => {}
+        }
+    }
+    world.clock.advance(Duration::from_mins(3));
+    let look = world.hold(&on(Some("db_1"))).await;
+    assert_eq!(look.resources[&resource("db_1")], Standing::InDoubt);
+    assert_eq!(world.sweep().await, [1, 0, 0, 0], "it is held");
+    let look = world.hold(&on(Some("db_1"))).await;
+    assert_eq!(look.resources[&resource("db_1")], Standing::InDoubt, "it still is");
+    assert_eq!(world.provider.heard().len(), 1);
+}
+
+/// H2: a worker that was stopped between its look and the announcement, for longer than its lease, does
+/// not announce.
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_announces_nothing() {
+    let world = world_with("0s").await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    let process = world.process().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.dynamodb.hold("TransactGetItems", gate.clone());
+    let meanwhile = async {
+        until(|| world.dynamodb.is_holding()).await;
+        world.clock.advance(Duration::from_mins(3));
+        gate.add_permits(1);
+    };
+    tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    assert!(world.provider.heard().is_empty());
+    let look = world.hold(&on(Some("db_1"))).await;
+    assert!(!look.is_in_time(), "that its worker was stopped cannot be known");
+    world.store.release_hold(&on(Some("db_1")), &act()).await.unwrap();
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+}
+
+/// H2: a hold may have an end; then what it held is due by itself. A second one replaces the first.
+#[tokio::test]
+async fn a_hold_may_end_by_itself() {
+    let world = world_with("0s").await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    let subject = on(Some("db_1"));
+    let end = world.clock.timestamp() + 2 * DAY;
+    world.store.hold(&subject, &act(), Some(end)).await.unwrap();
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    world.clock.advance(Duration::from_secs(2 * 24 * 3600 - 1));
+    assert_eq!(world.sweep().await, [0; 4]);
+    // One without an end, and then one with another.
+    world.store.hold(&subject, &act(), None).await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(world.sweep().await, [1, 0, 0, 0]);
+    let end = world.clock.timestamp() + DAY;
+    world.store.hold(&subject, &act(), Some(end)).await.unwrap();
+    assert_eq!(world.sweep().await, [0; 4]);
+    world.clock.advance(DAY);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    let released = world.store.release_hold(&subject, &act()).await.unwrap();
+    assert_eq!(released, Released { was_held: false, due_again: 0 }, "it does not stand any more");
+}
+
+/// H2: a release between a worker's look and its write is seen: nothing stays held by no hold. One that
+/// was cut off can be repeated.
+#[tokio::test]
+async fn nothing_stays_held_by_no_hold() {
+    let world = world_with("0s").await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    let subject = on(Some("db_1"));
+    world.store.hold(&subject, &act(), None).await.unwrap();
+    let process = world.process().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.dynamodb.hold("TransactWriteItems", gate.clone());
+    let meanwhile = async {
+        until(|| world.dynamodb.is_holding()).await;
+        let released = world.store.release_hold(&subject, &act()).await.unwrap();
+        assert_eq!(released, Released { was_held: true, due_again: 0 });
+        gate.add_permits(1);
+    };
+    tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    assert_eq!(world.torn_down(), ["db_1"], "released, it is announced at once");
+
+    // As a release leaves it that died right after its first write.
+    world.install("icfg_1", &["db_3"]).await;
+    let path = "/v1/installations/icfg_1/resources/db_3";
+    assert_eq!(world.delete(path).send().await.status, 204);
+    let subject = on(Some("db_3"));
+    world.store.hold(&subject, &act(), None).await.unwrap();
+    assert_eq!(world.sweep().await, [1, 0, 0, 0]);
+    let mut hold = world.items("icfg_1").await["hold#resource#db_3"].clone();
+    hold["releasedAt"] = json!(1);
+    world.put(hold).await;
+    let released = world.store.release_hold(&subject, &act()).await.unwrap();
+    assert_eq!(released, Released { was_held: false, due_again: 1 });
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+}
+
+/// H2: what is parked and tried again is held like anything else.
+#[tokio::test]
+async fn a_retry_lets_nothing_out_that_is_held() {
+    let world = world_with("0s").await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    let mut job = world.items("icfg_1").await[WORK].clone();
+    (job["dueShard"], job["lastError"]) = (json!("parked"), json!("answered 500"));
+    world.put(job).await;
+    world.store.hold(&on(None), &act(), None).await.unwrap();
+    for work in world.store.parked(10).await.unwrap() {
+        assert!(world.store.retry_parked(&work).await.unwrap());
+    }
+    assert_eq!(world.sweep().await, [1, 0, 0, 0]);
+    assert!(world.provider.heard().is_empty());
+}
+
+/// H2: how a hold stands on what was moved, kept, never known, never announced, or purged without a
+/// trace.
+#[tokio::test]
+async fn a_hold_says_how_it_stands() {
+    let world = World::with(&[]).await;
+    world.install("icfg_1", &["db_1", "db_2"]).await;
+    let standing =
+        async |name: &str| world.look(&on(Some(name))).await.resources[&resource(name)].clone();
+    assert_eq!(standing("db_x").await, Standing::Unknown);
+    assert_eq!(
+        world.look(&Subject { installation: id("icfg_x"), resource: None }).await.installation,
+        Some(Standing::Unknown)
+    );
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    assert_eq!(standing("db_1").await, Standing::Unannounced);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    assert_eq!(standing("db_2").await, Standing::Unannounced);
+    assert!(world.hold(&on(None)).await.is_in_time());
+
+    let world = world_with("0s").await;
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    world.sweep_all().await;
+    let look = world.hold(&on(Some("db_1"))).await;
+    assert_eq!(look.resources[&resource("db_1")], Standing::Untold);
+    assert!(!look.is_in_time());
+}
+
+/// H2, H5: the holds that stand are listed with who placed them and why, and what they hold up; one that
+/// was released says by whom and why.
+#[tokio::test]
+async fn holds_are_listed() {
+    let world = world().await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    world.hold(&on(None)).await;
+    world.clock.advance(Duration::from_secs(1));
+    world.hold(&on(Some("db_1"))).await;
+    world.hold(&on(Some("db_2"))).await;
+    let holds = world.store.holds(10).await.unwrap();
+    let listed: Vec<_> = holds.iter().map(|it| (it.subject.clone(), it.holds_up)).collect();
+    assert_eq!(listed[0], (on(None), 1));
+    assert_eq!(
+        listed[1..].iter().cloned().collect::<BTreeSet<_>>(),
+        [(on(Some("db_1")), 1), (on(Some("db_2")), 0)].into()
+    );
+    assert_eq!((holds[0].by.as_str(), holds[0].reason.as_str()), ("olga", "ticket 42"));
+    let other = Act { by: "ivan".to_owned(), reason: "paid".to_owned() };
+    assert!(world.store.release_hold(&on(None), &other).await.unwrap().was_held);
+    assert_eq!(world.store.holds(10).await.unwrap().len(), 2);
+    let hold = &world.items("icfg_1").await["hold#installation"];
+    let now = world.clock.timestamp().as_secs();
+    let expected = json!({
+        "pk": "installation#icfg_1", "sk": "hold#installation", "heldAt": now - 1,
+        "heldBy": "olga", "reason": "ticket 42", "id": hold["id"], "releasedAt": now,
+        "releasedBy": "ivan", "releaseReason": "paid", "expiresAt": now + 90 * 24 * 3600,
+    });
+    assert_eq!(*hold, expected);
+    assert_ne!(hold["id"], Value::Null);
+}

@@ -1,0 +1,181 @@
+//! `keep`: a deleted resource that is never torn down (H3, H5).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use teardown::app::SweepTime;
+use teardown::ids::ResourceId;
+use teardown::store::holds::Act;
+use teardown::store::keep::Kept;
+use teardown::store::registry::RegisterError;
+use teardown::store::standing::Standing;
+use tokio::sync::Semaphore;
+
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
+use crate::support::world::{ACCOUNT, INSTALLATION, RESOURCE, World, id};
+
+const WORK: &str = "work#announce#resource#db_1";
+const RECEIPT: &str = "receipt#resource#db_1";
+const DAY: Duration = Duration::from_hours(24);
+
+async fn world(grace: &str) -> World {
+    let world = World::announcing_with(&[("GRACE_PERIOD", grace)]).await;
+    world.install("icfg_1", &["db_1", "db_2"]).await;
+    world
+}
+
+async fn keep(world: &World, resource: &str) -> Kept {
+    let act = Act { by: "olga".to_owned(), reason: "ticket 42".to_owned() };
+    let resource = ResourceId::parse(resource).unwrap();
+    world.store.keep(&id("icfg_1"), &resource, &act).await.unwrap()
+}
+
+/// What the provider was told of `db_1`.
+fn told(world: &World) -> Vec<String> {
+    let heard = world.provider.heard().into_iter();
+    let heard = heard.filter(|it| it.body["data"]["resourceId"] == "db_1");
+    heard.map(|it| it.body["type"].as_str().unwrap().to_owned()).collect()
+}
+
+/// H3, H5: a resource that was deleted by itself is kept in either phase: what is owed of it is
+/// withdrawn, its deletion stands, and its receipt says by whom it is kept, and why. Kept twice, the
+/// first stands.
+#[tokio::test]
+async fn a_deleted_resource_is_kept() {
+    for notice in [false, true] {
+        let world = world("1d").await;
+        assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+        let deleted = world.items("icfg_1").await[RECEIPT].clone();
+        if notice {
+            assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+        }
+        let now = world.clock.timestamp().as_secs();
+        assert_eq!(keep(&world, "db_1").await, Kept::Now);
+        let items = world.items("icfg_1").await;
+        assert_eq!(items.get(WORK), None);
+        let mut expected = deleted;
+        expected.as_object_mut().unwrap().remove("expiresAt");
+        expected["kept"] = json!({ "at": now, "by": "olga", "reason": "ticket 42" });
+        assert_eq!(items[RECEIPT], expected);
+        world.clock.advance(1000 * DAY);
+        assert_eq!(keep(&world, "db_1").await, Kept::Before);
+        assert_eq!(world.items("icfg_1").await[RECEIPT], expected);
+        assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+        world.sweep_all().await;
+        assert!(!told(&world).contains(&"resource.deleted".to_owned()));
+        let again = json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } });
+        let refused = world.try_register(again).await;
+        assert!(matches!(refused, Err(RegisterError::ResourceDeleted)), "{refused:?}");
+        world.install("icfg_2", &["db_1"]).await;
+        assert!(world.is_live("icfg_2", "db_1").await);
+    }
+}
+
+/// H3: under an uninstall a resource is kept whether it is purged yet or not, and gets a receipt of its
+/// own; the rest goes its way.
+#[tokio::test]
+async fn a_resource_is_kept_from_an_uninstall() {
+    for purged in [false, true] {
+        let world = world("1d").await;
+        let uninstall = world.delete(INSTALLATION).json(&json!({ "reason": "oops" }));
+        assert_eq!(uninstall.send().await.status, 200);
+        let at = world.clock.timestamp().as_secs();
+        if purged {
+            world.sweep_all().await;
+        }
+        assert_eq!(keep(&world, "db_1").await, Kept::Now);
+        let by =
+            json!({ "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN" });
+        let now = world.clock.timestamp().as_secs();
+        assert_eq!(
+            world.items("icfg_1").await[RECEIPT],
+            json!({
+                "pk": "installation#icfg_1", "sk": RECEIPT, "deletedAt": at, "deletedBy": by,
+                "reason": "oops", "underUninstall": true,
+                "kept": { "at": now, "by": "olga", "reason": "ticket 42" },
+            })
+        );
+        world.sweep_all().await;
+        world.clock.advance(DAY);
+        world.sweep_all().await;
+        assert_eq!(told(&world).len(), usize::from(purged), "the notice alone, if it had gone out");
+        let heard = world.provider.heard();
+        let other = heard.iter().filter(|it| it.body["data"]["resourceId"] == "db_2");
+        assert_eq!(other.count(), 2);
+        assert_eq!(keep(&world, "db_2").await, Kept::No(Standing::Untold));
+    }
+}
+
+/// H3: what is live, unknown, announced, or may have been, is not kept, and nothing is written.
+#[tokio::test]
+async fn what_cannot_be_kept_is_left_alone() {
+    let world = world("0s").await;
+    let before = world.all().await;
+    assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::Live));
+    assert_eq!(keep(&world, "db_x").await, Kept::No(Standing::Unknown));
+    assert_eq!(world.all().await, before);
+
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    world.provider.script([Answer::Status(500)]);
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    let before = world.all().await;
+    assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::InDoubt));
+    assert_eq!(world.all().await, before);
+    world.clock.advance(Duration::from_secs(16));
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    let before = world.all().await;
+    assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::Announced));
+    assert_eq!(world.all().await, before);
+}
+
+/// H3: while a worker may be announcing it, nobody says that it is kept.
+#[tokio::test]
+async fn a_worker_under_way_is_waited_for() {
+    let world = world("0s").await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    let gate = Arc::new(Semaphore::new(0));
+    world.provider.script([Answer::gated(&gate, 200)]);
+    let process = world.process().await;
+    let meanwhile = async {
+        until(|| !world.provider.heard().is_empty()).await;
+        let kept = keep(&world, "db_1").await;
+        assert!(
+            matches!(kept, Kept::LeasedUntil(end) if end > world.clock.timestamp()),
+            "{kept:?}"
+        );
+        gate.add_permits(1);
+    };
+    tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::Announced));
+}
+
+/// H3: a worker that is sending the notice loses nothing but its lease.
+#[tokio::test]
+async fn a_notice_under_way_does_not_stand_in_the_way() {
+    let world = world("1d").await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    let gate = Arc::new(Semaphore::new(0));
+    world.provider.script([Answer::gated(&gate, 200)]);
+    let process = world.process().await;
+    let meanwhile = async {
+        until(|| !world.provider.heard().is_empty()).await;
+        assert_eq!(keep(&world, "db_1").await, Kept::Now);
+        gate.add_permits(1);
+    };
+    tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    assert_eq!(world.items("icfg_1").await.get(WORK), None);
+    world.clock.advance(2 * DAY);
+    assert_eq!(world.sweep().await, [0; 4]);
+}
+
+/// H3: without a provider nothing is owed, and what has a receipt can be kept all the same.
+#[tokio::test]
+async fn what_is_not_announced_can_be_kept() {
+    let world = World::new().await;
+    world.install("icfg_1", &["db_1"]).await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    assert_eq!(keep(&world, "db_1").await, Kept::Now);
+    assert_eq!(keep(&world, "db_1").await, Kept::Before);
+}

@@ -1,0 +1,224 @@
+//! Moves: a resource goes to another installation, or out of the marketplace (I1, I2, I3, H5).
+
+use std::time::Duration;
+
+use futures_util::future::join;
+use serde_json::json;
+use teardown::ids::ResourceId;
+use teardown::store::holds::{Act, Subject};
+use teardown::store::moves::{Moved, Obstacle, Target};
+use teardown::store::registry::RegisterError;
+
+use crate::support::dynamodb::Fault;
+use crate::support::world::{ACCOUNT, INSTALLATION, RESOURCE, World, id};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Two installations: `icfg_1` with `db_1` and `db_2`, and `icfg_2` with nothing.
+async fn world() -> World {
+    let world = World::announcing().await;
+    world.install("icfg_1", &["db_1", "db_2"]).await;
+    world.install("icfg_2", &[]).await;
+    world
+}
+
+fn act() -> Act {
+    Act { by: "olga".to_owned(), reason: "transfer tr_1".to_owned() }
+}
+
+async fn moved(world: &World, from: &str, to: Option<&str>) -> Moved {
+    let target = to.map_or(Target::Out, |to| Target::Installation(id(to)));
+    let resource = ResourceId::parse("db_1").unwrap();
+    world.store.move_resource(&id(from), &resource, &target, &act()).await.unwrap()
+}
+
+fn resources(items: &std::collections::BTreeMap<String, serde_json::Value>) -> u64 {
+    items["#installation"]["resources"].as_u64().unwrap()
+}
+
+/// I1, H5: a move takes the item as it is, counts on both sides, and leaves a receipt that does not
+/// expire and says where, when, by whom and why.
+#[tokio::test]
+async fn a_move_is_one_transaction() {
+    let world = world().await;
+    let line = json!({ "resource": {
+        "installationId": "icfg_1", "id": "db_1", "name": "a name", "status": "provisioning",
+    } });
+    world.register(line).await;
+    let mut item = world.items("icfg_1").await["resource#db_1"].clone();
+    world.clock.advance(DAY);
+    assert_eq!(moved(&world, "icfg_1", Some("icfg_2")).await, Moved::Now);
+    let (source, target) = (world.items("icfg_1").await, world.items("icfg_2").await);
+    item["pk"] = json!("installation#icfg_2");
+    assert_eq!(target["resource#db_1"], item, "what is being provisioned may be moved");
+    assert_eq!((resources(&source), resources(&target)), (1, 1));
+    assert_eq!(
+        source["receipt#resource#db_1"],
+        json!({
+            "pk": "installation#icfg_1", "sk": "receipt#resource#db_1", "movedTo": "icfg_2",
+            "movedAt": world.clock.timestamp().as_secs(), "movedBy": "olga",
+            "reason": "transfer tr_1",
+        })
+    );
+    assert!(!source.contains_key("resource#db_1"));
+    let before = world.all().await;
+    assert_eq!(moved(&world, "icfg_1", Some("icfg_2")).await, Moved::Before);
+    let elsewhere = Moved::No(Obstacle::MovedElsewhere("icfg_2".to_owned()));
+    assert_eq!(moved(&world, "icfg_1", None).await, elsewhere);
+    assert_eq!(world.all().await, before);
+}
+
+/// I2: at the source the resource is gone without an announcement, whatever is deleted there; at the
+/// target it is deleted and announced under the target.
+#[tokio::test]
+async fn deletions_follow_the_move() {
+    let world = world().await;
+    assert_eq!(moved(&world, "icfg_1", Some("icfg_2")).await, Moved::Now);
+    let before = world.all().await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    assert_eq!(world.all().await, before);
+    let again = json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } });
+    let refused = world.try_register(again).await;
+    assert!(matches!(refused, Err(RegisterError::ResourceDeleted)), "{refused:?}");
+
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    world.sweep_all().await;
+    assert!(world.is_live("icfg_2", "db_1").await);
+    let told = |world: &World| {
+        let heard = world.provider.heard().into_iter().map(|it| it.body["data"].clone());
+        heard.filter(|data| data["resourceId"] == "db_1").collect::<Vec<_>>()
+    };
+    assert!(told(&world).is_empty());
+    assert_eq!(world.delete("/v1/installations/icfg_2/resources/db_1").send().await.status, 204);
+    world.sweep_all().await;
+    let [data] = &told(&world)[..] else { panic!("one event") };
+    assert_eq!(data["installationId"], "icfg_2");
+}
+
+/// I1, I2: out of the marketplace nothing tears it down any more.
+#[tokio::test]
+async fn out_of_the_marketplace_nothing_is_torn_down() {
+    let world = world().await;
+    assert_eq!(moved(&world, "icfg_1", None).await, Moved::Now);
+    assert_eq!(moved(&world, "icfg_1", None).await, Moved::Before);
+    let items = world.items("icfg_1").await;
+    assert_eq!(items["receipt#resource#db_1"]["movedTo"], "out");
+    assert_eq!(resources(&items), 1);
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    world.sweep_all().await;
+    let heard = world.provider.heard();
+    assert!(heard.iter().all(|it| it.body["data"]["resourceId"] != "db_1"), "{heard:?}");
+    world.clock.advance(1000 * DAY);
+    assert_eq!(world.items("icfg_1").await["receipt#resource#db_1"]["movedTo"], "out");
+}
+
+/// I2: moved back, the receipt of the move gives way, and there is one at the other side.
+#[tokio::test]
+async fn a_resource_can_be_moved_back() {
+    let world = world().await;
+    for _ in 0..2 {
+        assert_eq!(moved(&world, "icfg_1", Some("icfg_2")).await, Moved::Now);
+        assert_eq!(moved(&world, "icfg_2", Some("icfg_1")).await, Moved::Now);
+    }
+    let (source, target) = (world.items("icfg_1").await, world.items("icfg_2").await);
+    assert!(source.contains_key("resource#db_1"));
+    assert!(!source.contains_key("receipt#resource#db_1"));
+    assert_eq!(target["receipt#resource#db_1"]["movedTo"], "icfg_1");
+    assert_eq!((resources(&source), resources(&target)), (2, 0));
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0], "it is deleted like any other");
+}
+
+/// I1: a move is refused as a whole where a condition fails, and says which.
+#[tokio::test]
+async fn a_move_is_refused_as_a_whole() {
+    let world = world().await;
+    let refused = async |from: &str, to: Option<&str>| {
+        let before = world.all().await;
+        let Moved::No(obstacle) = moved(&world, from, to).await else { panic!("it was moved") };
+        assert_eq!(world.all().await, before, "{obstacle}");
+        obstacle
+    };
+    assert_eq!(refused("icfg_x", None).await, Obstacle::SourceNotActive);
+    assert_eq!(refused("icfg_2", None).await, Obstacle::NotThere);
+    assert_eq!(refused("icfg_1", Some("icfg_x")).await, Obstacle::TargetNotActive);
+    for resource in [None, Some(ResourceId::parse("db_1").unwrap())] {
+        let subject = Subject { installation: id("icfg_1"), resource };
+        world.store.hold(&subject, &act(), None).await.unwrap();
+        assert_eq!(refused("icfg_1", Some("icfg_2")).await, Obstacle::Held);
+        world.store.release_hold(&subject, &act()).await.unwrap();
+    }
+    world.install("icfg_2", &["db_1"]).await;
+    assert_eq!(refused("icfg_1", Some("icfg_2")).await, Obstacle::TargetHasIt);
+    let there = "/v1/installations/icfg_2/resources/db_1";
+    assert_eq!(world.delete(there).send().await.status, 204);
+    assert_eq!(refused("icfg_1", Some("icfg_2")).await, Obstacle::Unannounced);
+    world.sweep_all().await;
+    assert_eq!(refused("icfg_1", Some("icfg_2")).await, Obstacle::TargetReceipt);
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    assert_eq!(refused("icfg_1", None).await, Obstacle::Deleted);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    assert_eq!(refused("icfg_1", Some("icfg_2")).await, Obstacle::Deleted);
+}
+
+/// I1: of two moves at once one goes through; a conflict is repeated, and not told.
+#[tokio::test]
+async fn of_two_moves_at_once_one_goes_through() {
+    let world = world().await;
+    world.install("icfg_3", &[]).await;
+    let (first, second) =
+        join(moved(&world, "icfg_1", Some("icfg_2")), moved(&world, "icfg_1", Some("icfg_3")))
+            .await;
+    let won = [&first, &second].into_iter().filter(|it| **it == Moved::Now).count();
+    assert_eq!(won, 1, "{first:?} {second:?}");
+    let live = [world.is_live("icfg_2", "db_1").await, world.is_live("icfg_3", "db_1").await];
+    assert_eq!(live.into_iter().filter(|it| *it).count(), 1);
+
+    let proxied = world.proxied().await;
+    world.dynamodb.script([Fault::Conflict, Fault::ResetAfter]);
+    let resource = ResourceId::parse("db_2").unwrap();
+    let target = Target::Installation(id("icfg_2"));
+    let moved = proxied.move_resource(&id("icfg_1"), &resource, &target, &act()).await.unwrap();
+    assert_eq!(moved, Moved::Now);
+}
+
+/// I1, D2: a move and the source's uninstall at once: the resource is the target's, or goes with the
+/// source; never both, never neither.
+#[tokio::test]
+async fn a_move_meets_an_uninstall() {
+    for _ in 0..8 {
+        let world = world().await;
+        let uninstall = world.delete(INSTALLATION).send();
+        let (moved, reply) = join(moved(&world, "icfg_1", Some("icfg_2")), uninstall).await;
+        assert_eq!(reply.status, 200);
+        world.sweep_all().await;
+        let heard = world.provider.heard();
+        let told = heard.iter().filter(|it| it.body["data"]["resourceId"] == "db_1").count();
+        let live = world.is_live("icfg_2", "db_1").await;
+        assert_eq!((moved == Moved::Now, told), (live, usize::from(!live)), "{moved:?}");
+    }
+}
+
+/// I3: an installation that moves to another team keeps its id; registering it again replaces its
+/// account and its team.
+#[tokio::test]
+async fn an_installation_moves_to_another_team() {
+    let world = world().await;
+    let line = json!({ "installation": {
+        "id": "icfg_1", "accountId": "acc_2", "teamId": "team_2", "teamSlug": "other",
+    } });
+    world.register(line).await;
+    let item = &world.items("icfg_1").await["#installation"];
+    assert_eq!(
+        [&item["accountId"], &item["teamId"], &item["teamSlug"]],
+        ["acc_2", "team_2", "other"]
+    );
+    world.install("icfg_1", &[]).await;
+    let item = &world.items("icfg_1").await["#installation"];
+    assert_eq!(
+        [&item["accountId"], &item["teamId"], &item["teamSlug"]],
+        [ACCOUNT, "team_2", "other"],
+        "without a team, the stored one stays"
+    );
+}

@@ -1,0 +1,89 @@
+//! Care for what was deleted by mistake, as it is typed: hold, keep, release, move.
+
+use super::{Tool, text};
+
+impl Tool {
+    /// Runs a command, and gives its exit status and what it printed.
+    fn typed(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        let printed = text(&output.stdout).to_owned() + text(&output.stderr);
+        (output.status.code().unwrap(), printed)
+    }
+}
+
+/// H1, H2, H3, H5: an uninstall by mistake in `cargo dev`: the stand-in is told that it is scheduled, a
+/// hold stops it, one resource is kept, and the rest is released.
+#[tokio::test]
+async fn an_uninstall_by_mistake_is_stopped() {
+    let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "1s")]);
+    let (status, said) = tool.typed(&["hold", "icfg_open1", "--reason", "ticket 42"]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.starts_with("icfg_open1 is held by olga\n"), "{said}");
+    assert!(
+        said.contains("  the installation: not deleted; a deletion to come is held\n"),
+        "{said}"
+    );
+    assert_eq!(tool.delete_as_admin("/v1/installations/icfg_open1", "icfg_open1").await, 200);
+    tool.says("provider  installation.deletion_scheduled  icfg_open1  torn down at 2");
+    tool.shows("icfg_open1", &["announce#resource#db_2", "held", "ticket 42", "as deleted"]);
+
+    let (status, said) = tool.typed(&["held"]);
+    assert!(
+        status == 0 && said.contains("icfg_open1  all") && said.contains("ticket 42"),
+        "{said}"
+    );
+    let (status, said) = tool.typed(&["held", "--json"]);
+    let hold: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (status, &hold["installation"], &hold["heldBy"]),
+        (0, &"icfg_open1".into(), &"olga".into())
+    );
+    let keep = ["keep", "icfg_open1", "db_1", "--reason", "they came back", "--by", "ivan"];
+    assert_eq!(tool.typed(&keep), (0, "db_1 of icfg_open1 is kept by ivan\n".to_owned()));
+    let again = (0, "db_1 of icfg_open1 was kept before, and that stands\n".to_owned());
+    assert_eq!(tool.typed(&keep), again);
+    tool.shows("icfg_open1", &["kept by ivan: they came back"]);
+
+    assert_eq!(tool.typed(&["settle", "icfg_open1"]).0, 0);
+    let (status, said) = tool.typed(&["release", "icfg_open1", "--reason", "the rest may go"]);
+    assert!(
+        status == 0 && said.starts_with("icfg_open1 is released by olga; due again: "),
+        "{said}"
+    );
+    tool.says("provider  resource.deleted  icfg_open1  db_2");
+    let (status, said) = tool.typed(&["release", "icfg_open1", "--reason", "once more"]);
+    assert!(status == 1 && said.contains("no hold stands on icfg_open1"), "{said}");
+    tool.shows("icfg_open1", &["job: none", "state           finalized"]);
+    let (status, said) =
+        tool.typed(&["hold", "icfg_open1", "--reason", "too late", "--until", "30d"]);
+    assert_eq!(status, 1, "{said}");
+    assert!(
+        said.contains("too late for some of it\n") && said.contains("  db_1: kept\n"),
+        "{said}"
+    );
+    assert!(said.contains("more of icfg_open1: too late, the provider was told"), "{said}");
+    let (status, said) = tool.typed(&["keep", "icfg_open1", "db_2", "--reason", "x"]);
+    assert!(status == 1 && said.lines().count() == 1, "{said}");
+}
+
+/// I1, H5: a move is typed, refused while a hold stands, and the same a second time.
+#[tokio::test]
+async fn a_resource_is_moved() {
+    let tool = Tool::start(&[]);
+    let to = ["move", "icfg_open1", "db_1", "--to", "icfg_settled1", "--reason", "transfer"];
+    tool.typed(&["hold", "icfg_open1", "--reason", "wait"]);
+    let (status, said) = tool.typed(&to);
+    assert!(
+        status == 1 && said.contains("db_1 of icfg_open1 is not moved: a hold stands"),
+        "{said}"
+    );
+    tool.typed(&["release", "icfg_open1", "--reason", "go on"]);
+    let (status, said) = tool.typed(&to);
+    assert!(status == 1 && said.contains("the target has a resource of this id"), "{said}");
+    let out = ["move", "icfg_open1", "db_1", "--out", "--reason", "billed by ourselves"];
+    let moved = "db_1 of icfg_open1 is moved out of the marketplace by olga\n".to_owned();
+    assert_eq!(tool.typed(&out), (0, moved));
+    let before = "db_1 of icfg_open1 was moved out of the marketplace before\n".to_owned();
+    assert_eq!(tool.typed(&out), (0, before));
+    tool.shows("icfg_open1", &["moved to out", "billed by ourselves"]);
+}

@@ -1,0 +1,148 @@
+//! `teardown hold`: nothing of it is torn down while the hold stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use teardown::clock::{Clock, Timestamp};
+use teardown::store::Store;
+use teardown::store::holds::Subject;
+use teardown::store::standing::{Look, Standing};
+
+use super::destination::Destination;
+use super::operator::{self, On, name};
+use super::{note, print};
+
+/// Stops the teardown of a deleted installation or resource
+///
+/// While a hold stands, its deletion is not announced to the provider as final; requests are answered
+/// as ever. It can be placed before a deletion, too. A hold on an installation is for all that was its.
+/// Where a worker may be announcing the deletion, this waits for the end of that worker's lease, up to
+/// 80 seconds.
+///
+/// Exit status: 0 the hold is in time, 1 it is too late, or may be (the hold stands for the rest), 2
+/// wrong use.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown hold icfg_open1 --reason 'uninstalled by mistake, ticket 42'
+  teardown hold icfg_open1 db_1 --reason 'ticket 42' --until 30d
+  AWS_PROFILE=production teardown hold icfg_9bceb8ccT32d3U417ezb5c8p --reason 'ticket 42'"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    operator: operator::Args,
+    /// When it ends by itself: a duration from now (`30d`), or a time (`2027-01-31T00:00:00Z`)
+    #[arg(long, value_name = "WHEN", value_parser = until)]
+    until: Option<Timestamp>,
+}
+
+/// How many ids are listed.
+const LISTED: usize = 10;
+
+/// How long after a lease's end a look is taken: clocks differ.
+const AFTER_LEASE: Duration = Duration::from_secs(1);
+
+/// Reads a time to come.
+fn until(text: &str) -> Result<Timestamp, String> {
+    let now = Clock::system().timestamp();
+    let time = match humantime::parse_duration(text) {
+        Ok(time) => now + time,
+        Err(_) => {
+            parse_time(text).ok_or("it is neither a duration such as 30d nor an RFC 3339 time")?
+        }
+    };
+    if time > now { Ok(time) } else { Err("it is in the past".to_owned()) }
+}
+
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let time = humantime::parse_rfc3339(text).ok()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_secs(since.as_secs()))
+}
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
+    let subject = args.on.subject();
+    let destination = Destination::find(port).await?;
+    let store = destination.store()?;
+    let act = args.operator.act(&destination).await?;
+    store.hold(&subject, &act, args.until).await.context("the hold may not stand")?;
+    let looked = look(&store, &subject).await;
+    let look = looked.context("the hold stands; whether it is in time cannot be told")?;
+    let until = args.until.map_or_else(String::new, |until| format!(" until {until}"));
+    let end = if look.is_in_time() { "" } else { ", too late for some of it" };
+    print(&format!("{} is held{until} by {}{end}\n", name(&subject), act.by))?;
+    print(&found(&subject, &look))?;
+    Ok(if look.is_in_time() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Looks at what the hold finds, and again when leases have ended.
+async fn look(store: &Store, subject: &Subject) -> anyhow::Result<Look> {
+    let mut under_way = BTreeSet::new();
+    loop {
+        let look = store.look(subject, &under_way).await?;
+        let Some(until) = look.leased_until else { return Ok(look) };
+        under_way.extend(look.under_way);
+        let left = until.as_secs().saturating_sub(Clock::system().timestamp().as_secs());
+        note(&format!("a worker may be announcing it: looking again in {left} s"));
+        tokio::time::sleep(Duration::from_secs(left) + AFTER_LEASE).await;
+    }
+}
+
+/// What a hold found, in lines.
+fn found(subject: &Subject, look: &Look) -> String {
+    let mut text = String::new();
+    if let Some(standing) = &look.installation {
+        let _ = writeln!(text, "  the installation: {}", describe(standing));
+    }
+    let mut by_standing = BTreeMap::<_, Vec<_>>::new();
+    for (resource, standing) in &look.resources {
+        by_standing.entry(standing).or_default().push(resource.as_str());
+    }
+    for (standing, resources) in by_standing {
+        let _ = writeln!(text, "  {}: {}", listed(&resources), describe(standing));
+    }
+    if look.announced > 0 {
+        let count = look.announced;
+        let _ = writeln!(
+            text,
+            "  {count} more of {}: too late, the provider was told to tear them down",
+            subject.installation
+        );
+    }
+    text
+}
+
+/// The first of these, and how many there are.
+fn listed(ids: &[&str]) -> String {
+    let shown = ids.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
+    match ids.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// How something stands, in words.
+pub(super) fn describe(standing: &Standing) -> String {
+    match standing {
+        Standing::Live => "not deleted; a deletion to come is held".to_owned(),
+        Standing::Unknown => "not known here; a deletion to come is held".to_owned(),
+        Standing::Owed(at) => format!("deleted, to be torn down at {at}; that is held"),
+        Standing::Unannounced => "deleted, and the provider is not told of it".to_owned(),
+        Standing::Moved(to) if to == "out" => "moved out of the marketplace".to_owned(),
+        Standing::Moved(to) => format!("moved to {to}"),
+        Standing::Kept => "kept".to_owned(),
+        Standing::AnnouncedBefore => {
+            "deleted by itself before, and torn down: the provider was told".to_owned()
+        }
+        Standing::InDoubt => "the provider may have heard it; held from now on".to_owned(),
+        Standing::Announced => "too late, the provider was told to tear it down".to_owned(),
+        Standing::Untold => "nothing is left that says whether the provider was told".to_owned(),
+    }
+}

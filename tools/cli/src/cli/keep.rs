@@ -1,0 +1,71 @@
+//! `teardown keep`: a deleted resource that is never to be torn down.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use teardown::clock::Clock;
+use teardown::ids::{InstallationId, ResourceId};
+use teardown::store::keep::Kept;
+use teardown::store::standing::Standing;
+
+use super::destination::Destination;
+use super::hold::describe;
+use super::{note, operator, print};
+
+/// Keeps a deleted resource for good
+///
+/// Its deletion stands, and the provider is never told to tear it down: what is owed of it is
+/// withdrawn, the notice too. It may be registered under another installation. Where a worker may be
+/// announcing the deletion, this waits for the end of that worker's lease.
+///
+/// Exit status: 0 it is kept, 1 it is not, 2 wrong use.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown keep icfg_open1 db_1 --reason 'the customer came back, ticket 42'"
+)]
+pub(super) struct Args {
+    /// The installation that it was deleted from
+    #[arg(value_name = "INSTALLATION", value_parser = operator::installation)]
+    installation: InstallationId,
+    /// The resource
+    #[arg(value_name = "RESOURCE", value_parser = operator::resource)]
+    resource: ResourceId,
+    #[command(flatten)]
+    operator: operator::Args,
+}
+
+/// How long after a lease's end it is tried again: clocks differ.
+const AFTER_LEASE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
+    let Args { installation, resource, .. } = args;
+    let destination = Destination::find(port).await?;
+    let store = destination.store()?;
+    let act = args.operator.act(&destination).await?;
+    let what = format!("{resource} of {installation}");
+    let done = loop {
+        let kept = store.keep(installation, resource, &act).await;
+        match kept.with_context(|| format!("{what} may not be kept"))? {
+            Kept::Now => break format!("{what} is kept by {}\n", act.by),
+            Kept::Before => break format!("{what} was kept before, and that stands\n"),
+            Kept::LeasedUntil(until) => {
+                let left = until.as_secs().saturating_sub(Clock::system().timestamp().as_secs());
+                note(&format!("a worker may be announcing it: trying again in {left} s"));
+                tokio::time::sleep(Duration::from_secs(left) + AFTER_LEASE).await;
+            }
+            Kept::No(Standing::Live) => {
+                bail!("{what} is not deleted: hold it, or move it")
+            }
+            Kept::No(Standing::InDoubt) => {
+                bail!("{what} is not kept: the provider may have heard that it is deleted")
+            }
+            Kept::No(standing) => bail!("{what} is not kept: {}", describe(&standing)),
+        }
+    };
+    print(&done)?;
+    Ok(ExitCode::SUCCESS)
+}

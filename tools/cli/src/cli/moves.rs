@@ -1,0 +1,68 @@
+//! `teardown move`: a live resource goes to another installation, or out of the marketplace.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+use teardown::ids::{InstallationId, ResourceId};
+use teardown::store::moves::{Moved, Target};
+
+use super::destination::Destination;
+use super::{Cli, operator, print};
+
+/// Moves a live resource to another installation, or out of the marketplace
+///
+/// From then on, deletions under the source do not touch it, and those under the target do. Both
+/// installations are active, and no hold stands. Moved out, nothing here tears it down any more.
+///
+/// Exit status: 0 it is moved, or was moved there before, 1 it is not, 2 wrong use.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown move icfg_open1 db_1 --to icfg_settled1 --reason 'transfer tr_1'
+  teardown move icfg_open1 db_1 --out --reason 'billed by ourselves from now on'"
+)]
+pub(super) struct Args {
+    /// The installation that it is in
+    #[arg(value_name = "SOURCE", value_parser = operator::installation)]
+    source: InstallationId,
+    /// The resource
+    #[arg(value_name = "RESOURCE", value_parser = operator::resource)]
+    resource: ResourceId,
+    /// The installation that it goes to
+    #[arg(long, value_name = "TARGET", value_parser = operator::installation,
+          required_unless_present = "out")]
+    to: Option<InstallationId>,
+    /// It leaves the marketplace
+    #[arg(long, conflicts_with = "to")]
+    out: bool,
+    #[command(flatten)]
+    operator: operator::Args,
+}
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
+    let Args { source, resource, .. } = args;
+    let target = args.to.clone().map_or(Target::Out, Target::Installation);
+    if args.to.as_ref() == Some(source) {
+        let same = "the source and the target are the same installation";
+        Cli::command().error(ErrorKind::ValueValidation, same).exit();
+    }
+    let destination = Destination::find(port).await?;
+    let store = destination.store()?;
+    let act = args.operator.act(&destination).await?;
+    let what = format!("{resource} of {source}");
+    let moved = store.move_resource(source, resource, &target, &act).await;
+    let place = match &target {
+        Target::Installation(target) => format!("to {target}"),
+        Target::Out => "out of the marketplace".to_owned(),
+    };
+    match moved.with_context(|| format!("{what} may not be moved: repeat this"))? {
+        Moved::Now => print(&format!("{what} is moved {place} by {}\n", act.by))?,
+        Moved::Before => print(&format!("{what} was moved {place} before\n"))?,
+        Moved::No(obstacle) => bail!("{what} is not moved: {obstacle}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,106 @@
+//! Operators' acts: what they are on, who does them, and why.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use teardown::ids::{InstallationId, ResourceId};
+use teardown::store::Aws;
+use teardown::store::holds::{Act, Subject};
+use tokio::time::timeout;
+
+use super::destination::Destination;
+use super::settings::variable;
+
+/// How long AWS may take to say who this is: an act does not fail for it.
+const WHO_AM_I_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest reason and name, in bytes: they are kept with what the act was on.
+const MAX_TEXT: usize = 1024;
+
+/// Why, and by whom.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Why: it is kept, with who did it
+    #[arg(long, value_name = "TEXT", value_parser = words)]
+    reason: String,
+    /// Who does it; else the AWS caller's ARN, or the user's name
+    #[arg(long, value_name = "WHO", value_parser = words)]
+    by: Option<String>,
+}
+
+/// An installation, and maybe a resource of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct On {
+    /// The installation
+    #[arg(value_name = "INSTALLATION", value_parser = installation)]
+    installation: InstallationId,
+    /// One resource of it; without it, the installation and all that was its
+    #[arg(value_name = "RESOURCE", value_parser = resource)]
+    resource: Option<ResourceId>,
+}
+
+impl On {
+    pub(super) fn subject(&self) -> Subject {
+        let Self { installation, resource } = self;
+        Subject { installation: installation.clone(), resource: resource.clone() }
+    }
+}
+
+/// Reads an installation's id.
+pub(super) fn installation(text: &str) -> Result<InstallationId, String> {
+    InstallationId::parse(text).map_err(|error| error.to_string())
+}
+
+/// Reads a resource's id.
+pub(super) fn resource(text: &str) -> Result<ResourceId, String> {
+    ResourceId::parse(text).map_err(|error| error.to_string())
+}
+
+/// A text that says something.
+fn words(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("it is empty"),
+        text if text.len() > MAX_TEXT => Err("it is longer than 1024 bytes"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+impl Args {
+    /// The act, with who does it.
+    pub(super) async fn act(&self, destination: &Destination) -> anyhow::Result<Act> {
+        let reason = self.reason.clone();
+        if let Some(by) = &self.by {
+            return Ok(Act { by: by.clone(), reason });
+        }
+        let arn = match destination.aws() {
+            Some(aws) => arn(aws).await,
+            None => None,
+        };
+        let by = arn.or_else(|| variable("USER")).or_else(user);
+        Ok(Act { by: by.context("nobody says who you are: use --by")?, reason })
+    }
+}
+
+/// The ARN of the AWS caller, if AWS says it in time.
+async fn arn(aws: &Aws) -> Option<String> {
+    let asked = aws_sdk_sts::Client::new(aws.sdk_config()).get_caller_identity().send();
+    timeout(WHO_AM_I_TIMEOUT, asked).await.ok()?.ok()?.arn
+}
+
+/// The user of this process, as the machine's list of users has it.
+fn user() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let id = ids.split_whitespace().next()?;
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let entry = users.lines().find(|entry| entry.split(':').nth(2) == Some(id))?;
+    entry.split(':').next().map(str::to_owned)
+}
+
+/// What an act is on, in words.
+pub(super) fn name(subject: &Subject) -> String {
+    match &subject.resource {
+        None => subject.installation.to_string(),
+        Some(resource) => format!("{resource} of {}", subject.installation),
+    }
+}
