@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::world::World;
+use teardown::ids::ResourceId;
+use teardown::store::holds::Act;
+use teardown::store::moves::{Moved, Target};
+
+use crate::support::world::{World, id};
 
 fn page() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/writing-the-table.md");
@@ -116,6 +120,57 @@ async fn the_page_is_refused_where_it_says_so() {
     let items = world.items("icfg_1").await;
     assert_eq!(items["#installation"]["billing"], "settled");
     assert_eq!(items["work#finalize"]["dueAt"], 1_800_000_000);
+}
+
+/// I1: the page's request moves a resource as the library does, and is refused where it says so.
+#[tokio::test]
+async fn the_page_moves_a_resource() {
+    let (page, library) = (World::new().await, World::new().await);
+    assert_eq!(page.run("move-resource").await, Err(0), "the source is unknown");
+    for world in [&page, &library] {
+        for name in ["register-installation", "register-resource", "change-status"] {
+            assert_eq!(world.run(name).await, Ok(()), "{name}");
+        }
+    }
+    assert_eq!(page.run("move-resource").await, Err(6), "the target is unknown");
+    for world in [&page, &library] {
+        world.install("icfg_2", &[]).await;
+    }
+    for (sort_key, failed) in [("hold#installation", 3), ("hold#resource#db_1", 4)] {
+        page.put(json!({ "pk": "installation#icfg_1", "sk": sort_key, "heldAt": 1 })).await;
+        assert_eq!(page.run("move-resource").await, Err(failed), "{sort_key}");
+        page.remove("installation#icfg_1", sort_key).await;
+    }
+    for (installation, sort_key, failed) in [
+        ("icfg_1", "receipt#resource#db_1", 2),
+        ("icfg_1", "work#announce#resource#db_1", 5),
+        ("icfg_2", "resource#db_1", 7),
+        ("icfg_2", "receipt#resource#db_1", 8),
+        ("icfg_2", "work#announce#resource#db_1", 9),
+    ] {
+        let partition = format!("installation#{installation}");
+        page.put(json!({ "pk": partition, "sk": sort_key, "kept": {} })).await;
+        assert_eq!(page.run("move-resource").await, Err(failed), "{installation} {sort_key}");
+        page.remove(&partition, sort_key).await;
+    }
+    assert_eq!(page.run("move-resource").await, Ok(()));
+    assert_eq!(page.run("move-resource").await, Err(1), "it was moved before");
+
+    let act = Act { by: "my-backend".to_owned(), reason: "transfer tr_1".to_owned() };
+    let resource = ResourceId::parse("db_1").unwrap();
+    let target = Target::Installation(id("icfg_2"));
+    let moved = library.store.move_resource(&id("icfg_1"), &resource, &target, &act).await;
+    assert_eq!(moved.unwrap(), Moved::Now);
+    let stored = async |world: &World| {
+        let mut stored = [world.items("icfg_1").await, world.items("icfg_2").await];
+        for item in stored.iter_mut().flat_map(|items| items.values_mut()) {
+            for name in ["updatedAt", "movedAt"] {
+                item.as_object_mut().unwrap().remove(name);
+            }
+        }
+        json!(stored)
+    };
+    assert_eq!(stored(&page).await, stored(&library).await);
 }
 
 /// C4, D4, G1: the page's TypeScript has every condition that its JSON has, and a word for each.

@@ -66,6 +66,68 @@ async fn an_uninstall_by_mistake_is_stopped() {
     assert!(status == 1 && said.lines().count() == 1, "{said}");
 }
 
+/// What `docs/mistakes.md` says is typed, in its order, and what it says is printed then.
+fn page() -> Vec<(String, String)> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mistakes.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (_, steps) = page.split_once("\n## 1.").unwrap();
+    let indented = |block: &&str| block.starts_with("    ") && !block.contains("curl");
+    let code = steps.split("\n\n").filter(indented);
+    let flush = |block: &str| {
+        let depth = block.len() - block.trim_start().len();
+        block.lines().map(|line| line[depth..].to_owned() + "\n").collect::<String>()
+    };
+    let mut typed = Vec::new();
+    for block in code.map(flush) {
+        if block.starts_with("teardown ") || block.starts_with("echo ") {
+            typed.push((block.trim_end().to_owned(), String::new()));
+        } else {
+            typed.last_mut().unwrap().1 = block;
+        }
+    }
+    typed
+}
+
+/// The text with every time the same, and without the blanks that align columns.
+fn timeless(text: &str) -> String {
+    let word = |word: &str| {
+        let is_time = word.len() >= 20 && word.starts_with("20") && word.contains('T');
+        if is_time { "T".to_owned() } else { word.to_owned() }
+    };
+    let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
+    text.lines().map(|text| line(&text.replace(';', " ;"))).collect::<Vec<_>>().join("\n")
+}
+
+/// H2, H3, I1: an engineer on call goes through the page from an uninstall to a kept database.
+#[tokio::test]
+async fn the_page_on_mistakes_works() {
+    let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "1h")]);
+    assert_eq!(tool.delete_as_admin("/v1/installations/icfg_open1", "icfg_open1").await, 200);
+    tool.shows("icfg_open1", &["announce#resource#db_1", "as deleted", "purged"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lines.jsonl");
+    let import = |line: &str| {
+        std::fs::write(&file, line).unwrap();
+        tool.typed(&["import", file.to_str().unwrap()])
+    };
+    // The customer installs the integration again.
+    let new = r#"{"installation":{"id":"icfg_new1","accountId":"acc_local"}}"#;
+    assert_eq!(import(new).0, 0);
+    let typed = page();
+    assert_eq!(typed.len(), 7, "{typed:#?}");
+    for (command, expected) in typed {
+        if let Some(piped) = command.strip_prefix("echo '") {
+            let (line, _) = piped.split_once("' | teardown import -").unwrap();
+            assert_eq!(import(line).0, 0, "{command}");
+            continue;
+        }
+        let words = super::shell(&format!("printf '%s\\n' {}", command.replace("teardown ", "")));
+        let (status, said) = tool.typed(&words.lines().collect::<Vec<_>>());
+        assert_eq!((status, timeless(&said)), (0, timeless(&expected)), "{command}");
+    }
+    tool.shows("icfg_new1", &["db_1", "db_2", "active"]);
+}
+
 /// I1, H5: a move is typed, refused while a hold stands, and the same a second time.
 #[tokio::test]
 async fn a_resource_is_moved() {

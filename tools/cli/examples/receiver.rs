@@ -33,18 +33,38 @@ async fn deleted(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: 
     let Ok(event) = serde_json::from_slice::<Value>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    match tear_down_once(id, &event).await {
+    let done = match event["type"].as_str() {
+        Some("resource.deletion_scheduled") => suspend(&event).await.map(|()| true),
+        Some("resource.deleted") => destroy_once(id, &event).await,
+        // Nothing is destroyed for an installation: some of its resources may be kept.
+        _ => close_account(&event).await.map(|()| true),
+    };
+    match done {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
         Ok(false) => (StatusCode::ACCEPTED, [(RETRY_AFTER, "60")]).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-/// Yours: starts one job per id, however often it is called, and says whether it is done. This one
-/// only prints the event.
-async fn tear_down_once(id: &str, event: &Value) -> std::io::Result<bool> {
-    let mut out = tokio::io::stdout();
-    out.write_all(format!("{id} {event}\n").as_bytes()).await?;
-    out.flush().await?;
+/// Yours: revokes access and stops billing, and keeps the data. It may be called more than once.
+async fn suspend(event: &Value) -> std::io::Result<()> {
+    say("suspend", event).await
+}
+
+/// Yours: destroys the data for good. Starts one job per id, however often it is called, and says
+/// whether it is done.
+async fn destroy_once(id: &str, event: &Value) -> std::io::Result<bool> {
+    say(&format!("destroy, once for {id}"), event).await?;
     Ok(true)
+}
+
+/// Yours: notes that an installation is deleted, and sends its final invoice.
+async fn close_account(event: &Value) -> std::io::Result<()> {
+    say("close the account", event).await
+}
+
+async fn say(what: &str, event: &Value) -> std::io::Result<()> {
+    let mut out = tokio::io::stdout();
+    out.write_all(format!("{what}: {event}\n").as_bytes()).await?;
+    out.flush().await
 }

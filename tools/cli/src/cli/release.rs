@@ -38,7 +38,10 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     if !released.was_held && released.due_again == 0 {
         bail!("no hold stands on {} at {}", name(&subject), destination.place());
     }
-    let due = released.due_again;
-    print(&format!("{} is released by {}; due again: {due}\n", name(&subject), act.by))?;
+    let due = match released.due_again {
+        0 => "nothing was due meanwhile".to_owned(),
+        due => format!("due again: {due}"),
+    };
+    print(&format!("{} is released by {}; {due}\n", name(&subject), act.by))?;
     Ok(ExitCode::SUCCESS)
 }

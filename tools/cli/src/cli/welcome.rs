@@ -46,6 +46,7 @@ curl -i -X DELETE '{url}/v1/integrations/configuration/{settled_id}?teamId={TEAM
 {HEADING}Sweep{HEADING:#} (200; it also happens by itself every 2 seconds)
 curl -i '{url}/api/sweep' -H {sweep}
 
+Stop the teardown, due {grace} after the uninstall: {hold} {open_id} --reason mistake
 What is stored: {show} {settled_id}   Other commands: {help}
 The DynamoDB is AWS_ENDPOINT_URL_DYNAMODB={url}, table {table}.
 What the stand-ins for Vercel and the provider are sent is shown below. Ctrl-C ends it.
@@ -58,6 +59,8 @@ What the stand-ins for Vercel and the provider are sent is shown below. Ctrl-C e
         open_token = token(open),
         sweep = settings::sweep_header(config),
         show = typed("show") + &port,
+        hold = typed("hold") + &port,
+        grace = humantime::format_duration(config.grace_period),
         help = typed("--help"),
         table = config.table_name,
     )
