@@ -5,7 +5,7 @@
 //! goes through its two phases, and what a hold does to it.
 
 pub(crate) mod retry;
-pub(crate) mod teardown;
+pub mod teardown;
 
 use std::fmt;
 use std::ops::AddAssign;

@@ -4,7 +4,7 @@
 //! property that is named here catches it. What takes longer is ignored; `.ci/run` does it, too.
 
 use teardown_model::Search::{All, Deep, Nearest};
-use teardown_model::{ENDS_WELL, Report, deletion, saga, work};
+use teardown_model::{ENDS_WELL, Report, deletion, saga, teardown, work};
 
 fn holds(name: &str, report: &Report) {
     println!(
@@ -106,6 +106,49 @@ fn each_condition_of_a_lease_is_needed() {
         let report = work::Sweeps::new(scope, 2, Some(flaw)).check(Nearest);
         is_caught(&format!("{flaw:?}"), property, &report);
     }
+}
+
+/// H1, H2, H3, F5: two workers that die or are late, and an operator who holds and releases, or keeps.
+#[test]
+fn a_hold_tells_the_truth_at_every_interleaving() {
+    for (name, keeps) in [("hold and release", false), ("keep", true)] {
+        holds(name, &teardown::Teardowns::new(keeps, 2, None).check(All));
+    }
+}
+
+#[test]
+fn each_condition_of_a_teardown_is_needed() {
+    use teardown::Flaw::*;
+    const IN_TIME: &str = "a hold that says it is in time is";
+    const WHILE_HELD: &str = "nothing is announced while a hold stands that has looked";
+    const KEPT: &str = "what is kept is never announced";
+    for (flaw, keeps, property) in [
+        (ClaimNotHeld, false, ENDS_WELL),
+        (ClaimDoubt, false, IN_TIME),
+        (FailureDoubt, false, IN_TIME),
+        (HeldDoubt, false, IN_TIME),
+        (GoOnFence, false, IN_TIME),
+        (CompleteFence, false, WHILE_HELD),
+        (FailFence, false, IN_TIME),
+        (PutOnHoldFence, false, IN_TIME),
+        (PutOnHoldStands, false, ENDS_WELL),
+        (Look, false, IN_TIME),
+        (LookUnderLease, false, IN_TIME),
+        (LeaseNotOver, false, WHILE_HELD),
+        (ScheduledAnnounces, false, IN_TIME),
+        (HoldBeforeLook, false, IN_TIME),
+        (WaitForLease, false, IN_TIME),
+        (ReleaseBeforeWake, false, ENDS_WELL),
+        (KeepFence, true, KEPT),
+    ] {
+        // A flaw may violate several: all are looked for.
+        let report = teardown::Teardowns::new(keeps, 2, Some(flaw)).check(All);
+        is_caught(&format!("{flaw:?}"), property, &report);
+    }
+    // A leased job is due when its lease ends. It is needed where a job is made due by hand
+    // (`each_condition_of_a_lease_is_needed`).
+    let report = teardown::Teardowns::new(false, 2, Some(ClaimNotLeased)).check(All);
+    holds("without ClaimNotLeased", &report);
 }
 
 /// E2 to E5, F1, F4, F5: a request and a sweep, whatever Vercel does.

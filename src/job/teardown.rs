@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 
 /// Which of its two events an announcement sends next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// The notice: the deletion is scheduled, and can still be stopped.
     Scheduled,
     /// The deletion itself, which cannot be undone.
@@ -20,7 +20,8 @@ pub(crate) enum Phase {
 
 impl Phase {
     /// The value of the item's attribute `phase`.
-    pub(crate) fn name(self) -> &'static str {
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
             Self::Deleted => "deleted",
@@ -28,30 +29,31 @@ impl Phase {
     }
 
     /// The phase that a deletion's announcement begins with.
-    pub(crate) fn first(deleted_at: Timestamp, teardown_at: Timestamp) -> Self {
+    #[must_use]
+    pub fn first(deleted_at: Timestamp, teardown_at: Timestamp) -> Self {
         if teardown_at > deleted_at { Self::Scheduled } else { Self::Deleted }
     }
 }
 
 /// What the item of an announcement says, beside what every job's does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Teardown {
+pub struct Teardown {
     /// The event that is sent next.
-    pub(crate) phase: Phase,
+    pub phase: Phase,
     /// `teardownAt`: when the deletion itself is announced.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
     /// `finalizesAt`: when the installation's finalization is due, if one is owed (H4).
-    pub(crate) finalizes_at: Option<Timestamp>,
+    pub finalizes_at: Option<Timestamp>,
     /// Whether the provider may have been told of the deletion itself: an attempt failed or was answered
     /// 202, or its worker died.
-    pub(crate) in_doubt: bool,
+    pub in_doubt: bool,
     /// Whether receipts wait for this job to end before they expire.
-    pub(crate) retains: bool,
+    pub retains: bool,
 }
 
 /// What a worker does with an announcement that it has claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub enum Turn {
     /// Send the notice.
     Notify,
     /// Drop the notice, for which it is too late, and go on to the deletion itself.
@@ -63,7 +65,8 @@ pub(crate) enum Turn {
 impl Teardown {
     /// Says what a worker does at `now`. No claim of the phase `scheduled` ever announces the deletion
     /// itself: so a hold that finds that phase is in time.
-    pub(crate) fn turn(&self, now: Timestamp) -> Turn {
+    #[must_use]
+    pub fn turn(&self, now: Timestamp) -> Turn {
         match self.phase {
             Phase::Scheduled if now < self.at => Turn::Notify,
             Phase::Scheduled => Turn::GoOn,
@@ -72,14 +75,15 @@ impl Teardown {
     }
 
     /// When a notice ends, however it fares; none in the phase `deleted`.
-    pub(crate) fn notice_ends(&self) -> Option<Timestamp> {
+    #[must_use]
+    pub fn notice_ends(&self) -> Option<Timestamp> {
         (self.phase == Phase::Scheduled).then_some(self.at)
     }
 }
 
 /// What a hold, or `keep`, finds of an announcement that is still owed (H2, H3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Timing {
+pub enum Timing {
     /// The deletion itself was not announced, and no worker that looked before the hold can announce it.
     InTime,
     /// A worker may be announcing it: look again when its lease ends.
@@ -92,13 +96,15 @@ impl Teardown {
     /// Says whether a hold that was written before this was read is in time. `lease_until` is the item's,
     /// and `now` the reader's clock: one that is ahead of the worker's makes a lease look as if its worker
     /// had died, which is [`Timing::InDoubt`].
-    pub(crate) fn timing(&self, lease_until: Option<Timestamp>, now: Timestamp) -> Timing {
+    #[must_use]
+    pub fn timing(&self, lease_until: Option<Timestamp>, now: Timestamp) -> Timing {
         match (self.phase, lease_until) {
-            (Phase::Deleted, _) if self.in_doubt => Timing::InDoubt,
+            (Phase::Scheduled, _) => Timing::InTime,
+            // Also where it is in doubt: until the lease ends, it may be announced once more.
             (Phase::Deleted, Some(until)) if until > now => Timing::LeasedUntil(until),
-            // The worker died, and may have announced it.
-            (Phase::Deleted, Some(_)) => Timing::InDoubt,
-            (Phase::Deleted, None) | (Phase::Scheduled, _) => Timing::InTime,
+            (Phase::Deleted, None) if !self.in_doubt => Timing::InTime,
+            // An attempt may have been heard; or the lease's worker died, and may have announced it.
+            (Phase::Deleted, _) => Timing::InDoubt,
         }
     }
 }
@@ -128,8 +134,12 @@ mod tests {
         let (live, dead) = (Some(now + std::time::Duration::from_secs(1)), Some(now));
         for lease in [None, live, dead] {
             assert_eq!(teardown(Phase::Scheduled, false).timing(lease, now), Timing::InTime);
+        }
+        for lease in [None, dead] {
             assert_eq!(teardown(Phase::Deleted, true).timing(lease, now), Timing::InDoubt);
         }
+        let leased = teardown(Phase::Deleted, true).timing(live, now);
+        assert_eq!(leased, Timing::LeasedUntil(live.unwrap()), "it may be announced once more");
         let timing = |lease| teardown(Phase::Deleted, false).timing(lease, now);
         assert_eq!(timing(None), Timing::InTime);
         assert_eq!(timing(live), Timing::LeasedUntil(live.unwrap()));

@@ -1,13 +1,14 @@
-//! The deletion protocol as three models that `stateright` goes through exhaustively.
+//! The deletion protocol as four models that `stateright` goes through exhaustively.
 //!
 //! | model | of |
 //! |---|---|
 //! | [`deletion`] | Delete Resource, Delete Installation and registrations, at once, with keys and without, repeated, killed anywhere |
 //! | [`work`] | what a deletion owes: sweeps that take, carry out and end it, lose leases and die |
+//! | [`teardown`] | a deletion's announcement in its two phases, and what an operator does meanwhile |
 //! | [`saga`] | Delete Configuration, with Vercel outside, and the sweep that carries on |
 //!
 //! A model decides nothing by itself: what a request does next is asked of `teardown`'s own
-//! `deletion::plan`, `configuration::plan::plan` and `verdict`, with the model's state as their
+//! `deletion::plan`, `configuration::plan`, `verdict`, `Teardown::turn` and `Teardown::timing`, with the model's state as their
 //! input. What a model has of its own are the transactions of the store, each of their conditions
 //! under a name, so that a test can drop one and see what goes wrong.
 //!
@@ -24,6 +25,7 @@
 
 pub mod deletion;
 pub mod saga;
+pub mod teardown;
 pub mod work;
 
 use std::collections::{BTreeMap, HashMap};
