@@ -48,6 +48,7 @@ pub struct App {
     delete_configuration: DeleteConfiguration,
     worker: Worker,
     cron_secret: Option<Secret>,
+    body_timeout: Duration,
     support_url: Option<String>,
 }
 
@@ -137,7 +138,8 @@ impl App {
         Ok(Self::on_host(config, store, clock, after_answer))
     }
 
-    /// Like [`App::new`], for a store that there is, in a process that goes on after an answer.
+    /// Like [`App::new`], for a store that there is, with its limits, in a process that goes on after an
+    /// answer.
     #[must_use]
     pub fn with_store(config: &Config, store: Store, clock: Clock) -> Self {
         Self::on_host(config, store, clock, AfterAnswer::GoesOn)
@@ -146,15 +148,16 @@ impl App {
     /// Like [`App::with_store`], on a host that does this after an answer.
     #[must_use]
     pub fn on_host(config: &Config, store: Store, clock: Clock, after_answer: AfterAnswer) -> Self {
-        let outbound = Outbound::default();
+        let (outbound, limits) = (Outbound::default(), store.limits());
         let jwks = Jwks::new(
             config.oidc_jwks_url.clone(),
             config.oidc_jwks.clone(),
             outbound.clone(),
             clock.clone(),
             after_answer,
+            limits,
         );
-        let vercel = Vercel::new(config.vercel_api_url.clone(), outbound.clone());
+        let vercel = Vercel::new(config.vercel_api_url.clone(), outbound.clone(), limits);
         let delete_configuration =
             DeleteConfiguration::new(store.clone(), vercel.clone(), clock.clone());
         let worker = Worker::new(
@@ -174,6 +177,7 @@ impl App {
             delete_configuration,
             worker,
             cron_secret: config.cron_secret.clone(),
+            body_timeout: limits.body,
             support_url: config.support_url.as_ref().map(ToString::to_string),
         }
     }
@@ -257,17 +261,18 @@ impl App {
         let target = match ids {
             Ids::Configuration(_) => {
                 let team = team(head.uri.query())?;
-                read_body(body).await?;
+                read_body(body, self.body_timeout).await?;
                 let request = ConfigurationDeletion { grant, team, key, at };
                 let done = Box::pin(self.delete_configuration.delete(&request)).await?;
                 return Ok(self.deleted(request.grant.installation, done));
             }
             Ids::Resource(_, resource) => {
-                read_body(body).await?;
+                read_body(body, self.body_timeout).await?;
                 Target::Resource(resource)
             }
             Ids::Installation(_) => {
-                let Uninstall { cascade, reason } = Uninstall::parse(&read_body(body).await?)?;
+                let Uninstall { cascade, reason } =
+                    Uninstall::parse(&read_body(body, self.body_timeout).await?)?;
                 Target::Installation { cascade, reason }
             }
         };

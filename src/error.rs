@@ -196,7 +196,7 @@ pub enum BadRequest {
     /// A parameter of the query is there twice (B4).
     #[error("the query parameter `{0}` is repeated")]
     QueryRepeated(&'static str),
-    /// The body broke off, or took longer than [`crate::http::BODY_TIMEOUT`].
+    /// The body broke off, or took longer than [`Limits::body`](crate::limits::Limits::body).
     #[error("the body did not arrive in full")]
     BodyIncomplete,
     /// It came to Lambda in an event that nothing reads: of a load balancer, or malformed.

@@ -212,16 +212,12 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, In
 /// The longest body, in bytes (B3).
 const MAX_BODY: u64 = 64 * 1024;
 
-/// How long a body may take to arrive: hosts hand it over whole, so this is only for a caller that
-/// holds the connection.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Reads a body (B3).
+/// Reads a body that arrives within `time` (B3).
 ///
 /// # Errors
 ///
 /// [`Error::PayloadTooLarge`] or [`BadRequest::BodyIncomplete`].
-pub async fn read_body<B>(body: B) -> Result<Bytes, Error>
+pub async fn read_body<B>(body: B, time: Duration) -> Result<Bytes, Error>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -230,7 +226,7 @@ where
         return Err(Error::PayloadTooLarge);
     }
     let limit = usize::try_from(MAX_BODY).unwrap_or(usize::MAX);
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
+    match tokio::time::timeout(time, Limited::new(body, limit).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::PayloadTooLarge),
         Ok(Err(_)) | Err(_) => Err(BadRequest::BodyIncomplete.into()),

@@ -24,6 +24,7 @@
 //! | [`json`] | JSON that others wrote |
 //! | [`secret`] | texts that must not be shown |
 //! | [`telemetry`] | the logs |
+//! | [`limits`] | how long teardown waits for others |
 //! | [`clock`] | the time |
 
 pub mod app;
@@ -39,6 +40,7 @@ pub mod http;
 pub mod ids;
 pub mod job;
 pub mod json;
+pub mod limits;
 pub mod outbound;
 pub mod provider;
 mod saga;

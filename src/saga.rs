@@ -72,7 +72,6 @@ struct Attempt<'a> {
 
 /// The time for DynamoDB that an attempt has: before Vercel is called, and after. What Vercel answered
 /// has to be recorded, however long it took to get there.
-#[derive(Default)]
 struct Time {
     before: TimeBudget,
     after: TimeBudget,
@@ -110,6 +109,10 @@ impl DeleteConfiguration {
         Self { store, vercel, clock }
     }
 
+    fn time(&self) -> Time {
+        Time { before: self.store.time_budget(), after: self.store.time_budget() }
+    }
+
     /// Carries out a request.
     ///
     /// # Errors
@@ -118,7 +121,7 @@ impl DeleteConfiguration {
     pub(crate) async fn delete(&self, request: &ConfigurationDeletion) -> Result<Done, Error> {
         let id = &request.grant.installation;
         let provenance = request.provenance();
-        let (mut time, mut held) = (Time::default(), None);
+        let (mut time, mut held) = (self.time(), None);
         loop {
             let now = self.clock.timestamp();
             let load = self.store.load(id, request.key.as_ref(), now);
@@ -204,7 +207,7 @@ impl DeleteConfiguration {
     ) -> Result<SagaResult, Error> {
         let id = &lease.installation;
         let now = self.clock.timestamp();
-        let mut time = Time::default();
+        let mut time = self.time();
         let snapshot = time.before.run(self.store.load(id, None, now)).await?;
         let loaded = snapshot.loaded().filter(|it| !it.installation.is_gone_on_both_sides());
         let Some(loaded) = loaded else {

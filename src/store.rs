@@ -35,12 +35,13 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 
 pub use self::client::Aws;
-use self::client::{DYNAMODB_TIME, store_error, within};
+use self::client::{store_error, within};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deletion::Answer;
 use crate::error::{Cause, Error};
 use crate::job::Job;
+use crate::limits::Limits;
 
 /// The table, and what its deletions are told by the configuration. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -54,6 +55,7 @@ pub struct Store {
     receipt_retention: Duration,
     finalize_margin: Duration,
     clock: Clock,
+    limits: Limits,
 }
 
 impl Store {
@@ -68,14 +70,42 @@ impl Store {
             receipt_retention: config.receipt_retention,
             finalize_margin: config.finalize_margin,
             clock,
+            limits: Limits::default(),
         }
+    }
+
+    /// The same store with other limits, which an [`App`](crate::App) over it has too.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How long this store and an app over it wait for others.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The time that a request or a job may wait for DynamoDB from now on (F6).
+    pub(crate) fn time_budget(&self) -> TimeBudget {
+        TimeBudget(self.limits.dynamodb)
+    }
+
+    /// Waits for DynamoDB as long as a request may (F6). The SDK's futures take kilobytes, and moving one
+    /// copies it: what waits holds a pointer.
+    fn in_time<'a, T: 'a>(
+        &'a self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, Error>> + Send + 'a {
+        within(self.limits.dynamodb, Box::pin(work))
     }
 
     /// Reads an item, consistently.
     async fn get(&self, key: keys::Item) -> Result<Option<keys::Item>, Error> {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(key));
-        in_time(async { Ok(get.consistent_read(true).send().await.map_err(store_error)?.item) })
-            .await
+        self.in_time(async {
+            Ok(get.consistent_read(true).send().await.map_err(store_error)?.item)
+        })
+        .await
     }
 }
 
@@ -99,12 +129,6 @@ impl Done {
 /// (F6).
 pub(crate) struct TimeBudget(Duration);
 
-impl Default for TimeBudget {
-    fn default() -> Self {
-        Self(DYNAMODB_TIME)
-    }
-}
-
 impl TimeBudget {
     /// Waits for DynamoDB as long as time is left.
     pub(crate) fn run<'a, T: 'a>(
@@ -119,14 +143,6 @@ impl TimeBudget {
             ended
         }
     }
-}
-
-/// Waits for DynamoDB as long as a request may (F6). The SDK's futures take kilobytes, and moving one
-/// copies it: what waits holds a pointer.
-fn in_time<'a, T: 'a>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'a,
-) -> impl Future<Output = Result<T, Error>> + Send + 'a {
-    within(DYNAMODB_TIME, Box::pin(work))
 }
 
 /// A stored item that this program did not write so.

@@ -15,26 +15,16 @@ use serde::Deserialize;
 
 use crate::ids::InstallationId;
 use crate::json;
+use crate::limits::Limits;
 use crate::outbound::{self, CONNECT_TIMEOUT, HeldBack, Outbound, jitter};
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long one attempt may take; all of them together have [`CALL_TIMEOUT`].
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long a connection may have waited for leave to send: servers close one on which no request comes.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long a call may take with all of its attempts: the caller of Delete Configuration waits.
-/// `LEASE` in `saga`, and `LAST` and `FOLLOW_UP` in `work::sweep`, count on it.
-const CALL_TIMEOUT: Duration = Duration::from_secs(12);
-
 /// How often a call is attempted. What fails longer is taken up again by the sweep.
 const ATTEMPTS: u32 = 3;
-
-/// The longest wait before the second attempt; it doubles, with full jitter, and `Retry-After` may
-/// make it longer. A failure that passes, passes soon.
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
 /// The longest answer that is read, in bytes: errors are under 1 KiB.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -48,6 +38,7 @@ const MAX_MESSAGE: usize = 300;
 pub(crate) struct Vercel {
     api: Url,
     outbound: Outbound,
+    limits: Limits,
 }
 
 /// What was heard of Vercel in the end.
@@ -158,8 +149,8 @@ impl std::fmt::Display for VercelAnswer {
 
 impl Vercel {
     /// A client for the API at `api`, which may have a path of its own.
-    pub(crate) fn new(api: Url, outbound: Outbound) -> Self {
-        Self { api, outbound }
+    pub(crate) fn new(api: Url, outbound: Outbound, limits: Limits) -> Self {
+        Self { api, outbound, limits }
     }
 
     /// `DELETE /v1/integrations/configuration/{id}` (E2). Once a connection is up, and before anything
@@ -228,10 +219,10 @@ impl Vercel {
     where
         F: Future<Output = Result<(), E>> + Send,
     {
-        let mut end = Instant::now() + CALL_TIMEOUT;
-        let (mut in_doubt, mut backoff) = (false, FIRST_BACKOFF);
+        let mut end = Instant::now() + self.limits.vercel_call;
+        let (mut in_doubt, mut backoff) = (false, self.limits.vercel_backoff);
         for attempt in 1.. {
-            let heard = attempt_once(token, request, before_sending, &mut end).await?;
+            let heard = self.attempt_once(token, request, before_sending, &mut end).await?;
             in_doubt |= heard.is_in_doubt();
             let wait = jitter(backoff).max(heard.retry_after().unwrap_or_default());
             let again = heard.may_pass() && attempt < ATTEMPTS;
@@ -244,6 +235,55 @@ impl Vercel {
         }
         unreachable!("attempts are counted")
     }
+
+    async fn attempt_once<F, E>(
+        &self,
+        token: &Secret,
+        (client, request): Request<'_>,
+        before_sending: &mut BeforeSending<'_, F>,
+        end: &mut Instant,
+    ) -> Result<VercelAnswer, E>
+    where
+        F: Future<Output = Result<(), E>> + Send,
+    {
+        // A body that is a stream could not be sent again: there is none.
+        let Some(request) = request.try_clone() else {
+            return Ok(VercelAnswer::Unreached("the request cannot be repeated".to_owned()));
+        };
+        let mut sending = pin!(client.execute(request));
+        if let Some((held_back, before)) = before_sending {
+            // It ends before it is connected only where it cannot be.
+            if let Either::Left((Err(error), _)) =
+                select(sending.as_mut(), pin!(held_back.connected())).await
+            {
+                return Ok(silence(error));
+            }
+            let began = Instant::now();
+            before.await?;
+            let took = began.elapsed();
+            *end += took;
+            held_back.let_go();
+            *before_sending = None;
+            if took > FRESH {
+                // The other end may have closed it by now, which could not be told from a lost answer.
+                return Ok(VercelAnswer::Unreached(
+                    "the connection was up for too long".to_owned(),
+                ));
+            }
+        }
+        let left = end.saturating_duration_since(Instant::now()).min(self.limits.vercel_attempt);
+        let over = Instant::now() + left;
+        let response = match tokio::time::timeout_at(over.into(), sending).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Ok(silence(error)),
+            Err(_) => return Ok(VercelAnswer::Nothing("it took too long".to_owned())),
+        };
+        let status = response.status().as_u16();
+        let retry_after = outbound::retry_after(response.headers());
+        // The status alone decides: words that do not come are none.
+        let said = tokio::time::timeout_at(over.into(), said(response, token)).await;
+        Ok(VercelAnswer::Answer { status, said: said.ok().flatten(), retry_after })
+    }
 }
 
 /// A request that can be sent again, and the client to send it with.
@@ -252,52 +292,6 @@ type Request<'a> = (&'a reqwest::Client, &'a reqwest::Request);
 /// What has to be done once a connection is up, and before a request is sent over it; none once it is
 /// done.
 type BeforeSending<'a, F> = Option<(&'a HeldBack, Pin<Box<F>>)>;
-
-async fn attempt_once<F, E>(
-    token: &Secret,
-    (client, request): Request<'_>,
-    before_sending: &mut BeforeSending<'_, F>,
-    end: &mut Instant,
-) -> Result<VercelAnswer, E>
-where
-    F: Future<Output = Result<(), E>> + Send,
-{
-    // A body that is a stream could not be sent again: there is none.
-    let Some(request) = request.try_clone() else {
-        return Ok(VercelAnswer::Unreached("the request cannot be repeated".to_owned()));
-    };
-    let mut sending = pin!(client.execute(request));
-    if let Some((held_back, before)) = before_sending {
-        // It ends before it is connected only where it cannot be.
-        if let Either::Left((Err(error), _)) =
-            select(sending.as_mut(), pin!(held_back.connected())).await
-        {
-            return Ok(silence(error));
-        }
-        let began = Instant::now();
-        before.await?;
-        let took = began.elapsed();
-        *end += took;
-        held_back.let_go();
-        *before_sending = None;
-        if took > FRESH {
-            // The other end may have closed it by now, which could not be told from a lost answer.
-            return Ok(VercelAnswer::Unreached("the connection was up for too long".to_owned()));
-        }
-    }
-    let left = end.saturating_duration_since(Instant::now()).min(ATTEMPT_TIMEOUT);
-    let over = Instant::now() + left;
-    let response = match tokio::time::timeout_at(over.into(), sending).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Ok(silence(error)),
-        Err(_) => return Ok(VercelAnswer::Nothing("it took too long".to_owned())),
-    };
-    let status = response.status().as_u16();
-    let retry_after = outbound::retry_after(response.headers());
-    // The status alone decides: words that do not come are none.
-    let said = tokio::time::timeout_at(over.into(), said(response, token)).await;
-    Ok(VercelAnswer::Answer { status, said: said.ok().flatten(), retry_after })
-}
 
 fn silence(error: reqwest::Error) -> VercelAnswer {
     let was_not_sent = outbound::was_not_sent(&error);

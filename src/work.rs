@@ -18,9 +18,9 @@ use crate::job::{Job, JobResult};
 use crate::outbound::Outbound;
 use crate::provider::{Announcement, Delivery, Provider};
 use crate::saga::{DeleteConfiguration, Progress, SagaResult};
+use crate::store::Store;
 use crate::store::purge::{Advance, Purged};
 use crate::store::work::{Held, JobFailure, Lease};
-use crate::store::{Store, TimeBudget};
 use crate::telemetry;
 use crate::vercel::{Vercel, VercelAnswer};
 
@@ -90,7 +90,7 @@ impl Worker {
             // off, is parked and raises the alarm.
             Ok(Err(Error::Internal(cause))) => failed(telemetry::chain(cause.as_ref()), None),
             Ok(Err(error)) => {
-                let mut budget = TimeBudget::default();
+                let mut budget = self.store.time_budget();
                 self.delete_configuration.clean_up(&lease, &progress, &mut budget).await;
                 return Err(error);
             }
@@ -116,7 +116,7 @@ impl Worker {
                 (self.store.ask_again(lease, now + wait).await?, JobResult::Retried)
             }
             AttemptResult::Failed(failure) if lease.job == Job::Configuration => {
-                let mut budget = TimeBudget::default();
+                let mut budget = self.store.time_budget();
                 let retry =
                     self.delete_configuration.retry_later(lease, progress, failure, &mut budget);
                 return retry.await;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use teardown::limits::Limits;
 use tokio::sync::Semaphore;
 
 use crate::support::outside::{Answer, Heard};
 use crate::support::waiting::until;
 use crate::support::world::{
-    ACCOUNT, CONFIGURATION, INSTALLATION, World, account, configuration, id, system,
+    ACCOUNT, CONFIGURATION, INSTALLATION, World, account, configuration, id, limits, system,
 };
 
 pub const GONE: (u16, Value) = (204, Value::Null);
@@ -20,7 +21,12 @@ pub const DAY: Duration = Duration::from_hours(24);
 
 /// A world with one whole installation: settled, with a team, a token and what can belong to it.
 pub async fn world() -> World {
-    let world = World::announcing().await;
+    world_within(limits()).await
+}
+
+/// Such a world, whose endpoints wait so long for others.
+pub async fn world_within(limits: Limits) -> World {
+    let world = World::announcing_within(limits).await;
     world.install_whole("icfg_1", &["db_1", "db_2"]).await;
     world
 }

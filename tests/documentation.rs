@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use teardown::Endpoint;
 use teardown::error::TABLE;
+use teardown::limits::Limits;
 
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -106,6 +107,22 @@ fn the_errors_page_has_the_table_of_errors() {
         writeln!(table, "| {} | `{}` | {} |", row.status, row.code, row.when).unwrap();
     }
     assert!(read("docs/errors.md").contains(&format!("\n{table}\n")), "it should be\n{table}");
+}
+
+/// A7, B3, F6: the pages have the limits that functions have.
+#[test]
+fn the_pages_have_the_limits_of_functions() {
+    let Limits { dynamodb, vercel_call, keys, body, .. } = Limits::default();
+    let (contract, limits) = (read("docs/contract.md"), read("docs/limits.md"));
+    for (page, text, limit) in [
+        (&contract, "is retried with jitter for up to", dynamodb),
+        (&contract, "A fetch has", keys),
+        (&contract, "It must arrive within", body),
+        (&limits, "waits for Vercel** for up to", vercel_call),
+    ] {
+        let said = format!("{text} {} s", limit.as_secs());
+        assert!(page.contains(&said), "no page says: {said}");
+    }
 }
 
 /// The requirements' numbers in a text: a letter and a digit, as words.

@@ -2,12 +2,14 @@
 //! (B6, F5, F6).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use teardown::limits::Limits;
 
 use crate::support::dynamodb::Fault;
-use crate::support::world::{INSTALLATION, RESOURCE, World};
+use crate::support::world::{INSTALLATION, RESOURCE, World, limits};
 
 /// What can be deleted: every kind of transaction.
 const PATHS: [&str; 5] = [
@@ -19,9 +21,18 @@ const PATHS: [&str; 5] = [
 ];
 
 async fn world() -> World {
-    let world = World::announcing().await;
+    world_within(limits()).await
+}
+
+async fn world_within(limits: Limits) -> World {
+    let world = World::announcing_within(limits).await;
     world.install("icfg_1", &["db_1", "db_2"]).await;
     world
+}
+
+/// The limits of endpoints that wait for DynamoDB for a second.
+fn a_second() -> Limits {
+    Limits { dynamodb: Duration::from_secs(1), ..limits() }
 }
 
 /// The table without what depends on the second in which a deletion took place.
@@ -87,8 +98,8 @@ async fn evidence_beats_a_conflict() {
     }
 }
 
-/// B6, F3, F6: what lasts is 503 with `Retry-After` after 8 s, with nothing deleted; when it has
-/// passed, the same request succeeds.
+/// B6, F3, F6: what lasts is 503 with `Retry-After` once the time for DynamoDB is over, with nothing
+/// deleted; when it has passed, the same request succeeds.
 #[tokio::test]
 async fn a_lasting_fault_is_503_and_deletes_nothing() {
     let faults = [
@@ -99,7 +110,7 @@ async fn a_lasting_fault_is_503_and_deletes_nothing() {
         Fault::ResetBefore,
     ];
     join_all(faults.map(async |fault| {
-        let world = world().await;
+        let world = world_within(a_second()).await;
         let before = world.all().await;
         world.dynamodb.lasting(fault);
         let (resource, installation) = tokio::join!(
@@ -124,7 +135,7 @@ async fn a_lasting_fault_is_503_and_deletes_nothing() {
 #[tokio::test]
 async fn a_retry_finds_what_a_lost_answer_did() {
     join_all([Some("k1"), None].map(async |key| {
-        let world = world().await;
+        let world = world_within(a_second()).await;
         world.dynamodb.lasting(Fault::ResetAfter);
         let call =
             || key.into_iter().fold(world.delete(RESOURCE), crate::support::world::Call::key);

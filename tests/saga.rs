@@ -9,22 +9,36 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use serde_json::{Value, json};
+use teardown::limits::Limits;
 use tokio::sync::Semaphore;
 
 use crate::support::dynamodb::Fault;
 use crate::support::outside::Answer;
 use crate::support::waiting::until;
-use crate::support::world::{ACCOUNT, CONFIGURATION, INSTALLATION, World};
+use crate::support::world::{ACCOUNT, CONFIGURATION, INSTALLATION, World, limits};
 
 async fn world() -> World {
-    let world = World::announcing().await;
+    world_within(limits()).await
+}
+
+async fn world_within(limits: Limits) -> World {
+    let world = World::announcing_within(limits).await;
     world.install_whole("icfg_1", &["db_1"]).await;
     world
 }
 
+/// The limits of endpoints that wait for DynamoDB for a second.
+fn a_second() -> Limits {
+    Limits { dynamodb: Duration::from_secs(1), ..limits() }
+}
+
 /// A world with an intent that is put off: Vercel was busy, and has done nothing.
 async fn put_off() -> World {
-    let world = world().await;
+    put_off_within(limits()).await
+}
+
+async fn put_off_within(limits: Limits) -> World {
+    let world = world_within(limits).await;
     world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
     assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], false);
@@ -68,7 +82,7 @@ async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
 #[tokio::test]
 async fn what_was_not_asked_is_not_in_doubt() {
     // The intent's answer is lost, and what comes after.
-    let world = world().await;
+    let world = world_within(a_second()).await;
     world.dynamodb.lasting(Fault::ResetAfter);
     assert_eq!(
         world.delete(CONFIGURATION).key("k1").send().await.error(),
@@ -86,7 +100,7 @@ async fn what_was_not_asked_is_not_in_doubt() {
 
     // The sweep's lease: its answer is lost; or the table can't be read after it.
     for operation in ["UpdateItem", "TransactGetItems"] {
-        let world = put_off().await;
+        let world = put_off_within(a_second()).await;
         let faults = if operation == "UpdateItem" { 1 } else { 100 };
         for _ in 0..faults {
             let fault =

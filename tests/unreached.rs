@@ -10,16 +10,17 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use teardown::app::{App, SweepTime};
 use teardown::config::Config;
+use teardown::limits::Limits;
 use teardown_cli::server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::configuration::world;
+use crate::configuration::{world, world_within};
 use crate::support::dynamodb::Fault;
 use crate::support::outside::Answer;
 use crate::support::process::{DELETE_CONFIGURATION, free_port, start};
 use crate::support::wire::{empty, listen};
-use crate::support::world::{CONFIGURATION, World, http_client, serve, user};
+use crate::support::world::{CONFIGURATION, World, http_client, limits, serve, user};
 
 /// The endpoints of this world, but for where Vercel's API is.
 async fn with_api(world: &World, api: &str) -> App {
@@ -138,7 +139,8 @@ async fn who_dies_while_connecting_leaves_no_doubt() {
 /// E2: neither does a mark that was written, and whose answer was lost: nothing was sent after it.
 #[tokio::test]
 async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
-    let world = world().await;
+    let limits = Limits { dynamodb: Duration::from_secs(1), ..limits() };
+    let world = world_within(limits).await;
     for _ in 0..100 {
         world.dynamodb.once("SET inDoubt = :true", Fault::ResetAfter);
     }
@@ -171,7 +173,8 @@ async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
 /// E2, E3: a status is an answer, also where the words that follow it never come.
 #[tokio::test]
 async fn a_status_is_an_answer_without_its_words() {
-    let world = world().await;
+    let limits = Limits { vercel_attempt: Duration::from_millis(500), ..limits() };
+    let world = world_within(limits).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = format!("http://{}", listener.local_addr().unwrap());
     let asked = tokio::spawn(async move {

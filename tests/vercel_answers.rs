@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use teardown::limits::Limits;
 
-use crate::configuration::{DAY, GONE, is_gone, world};
+use crate::configuration::{DAY, GONE, is_gone, world, world_within};
 use crate::support::outside::Answer;
-use crate::support::world::{CONFIGURATION, World};
+use crate::support::world::{CONFIGURATION, World, limits};
 
 /// What an answer of Vercel comes to: the status, and the error's code.
 async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
@@ -111,10 +112,16 @@ async fn vercel_is_out_of_reach() {
     .await;
 }
 
-/// E3: an API that never answers holds a request up for 12 s at most, not for good.
+/// E3: an API that never answers holds a request up for as long as a call may take, not for good: an
+/// attempt that has no time to connect (3 s) is not begun.
 #[tokio::test]
 async fn vercel_never_answers() {
-    let world = world().await;
+    let world = world_within(Limits {
+        vercel_attempt: Duration::from_millis(500),
+        vercel_call: Duration::from_millis(3900),
+        ..limits()
+    })
+    .await;
     world.vercel.lasting(Answer::Silence);
     let reply = world.delete(CONFIGURATION).key("k1").send().await;
     assert_eq!(reply.error(), (503, "upstream_unavailable"));

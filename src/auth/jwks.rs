@@ -16,6 +16,7 @@ use futures_util::future::{BoxFuture, Shared};
 
 use super::keys::{KeySet, KeySetError, PublicKey};
 use crate::clock::Clock;
+use crate::limits::Limits;
 use crate::outbound::{self, Outbound};
 use crate::telemetry;
 
@@ -30,9 +31,6 @@ const COOLDOWN: Duration = Duration::from_secs(30);
 
 /// The time between two fetches while none is held: nobody can be let in without.
 const COOLDOWN_WITHOUT_KEYS: Duration = Duration::from_secs(1);
-
-/// How long a fetch may take: a caller waits for it, and Vercel waits for the caller.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a request with a known key waits for keys that are due, where nothing goes on after its
 /// answer.
@@ -72,6 +70,7 @@ struct Inner {
     after_answer: AfterAnswer,
     outbound: Outbound,
     clock: Clock,
+    fetch_timeout: Duration,
     state: Mutex<State>,
 }
 
@@ -129,10 +128,12 @@ impl Jwks {
         outbound: Outbound,
         clock: Clock,
         after_answer: AfterAnswer,
+        limits: Limits,
     ) -> Self {
         let held = first.map(|keys| CachedKeys { keys: Arc::new(keys), since: clock.now() });
         let state = Mutex::new(State { held, ..State::default() });
-        Self(Arc::new(Inner { url, after_answer, outbound, clock, state }))
+        let fetch_timeout = limits.keys;
+        Self(Arc::new(Inner { url, after_answer, outbound, clock, fetch_timeout, state }))
     }
 
     /// The key with this id, at once where it is held; else after a fetch, if one is allowed now.
@@ -252,7 +253,8 @@ impl State {
 
 impl Inner {
     async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let request = self.outbound.client(&self.url)?.get(self.url.clone()).timeout(FETCH_TIMEOUT);
+        let request =
+            self.outbound.client(&self.url)?.get(self.url.clone()).timeout(self.fetch_timeout);
         let response = request.send().await?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(FetchError::Status(response.status()));

@@ -16,7 +16,7 @@ use super::conditions::held;
 use super::keys::{self, Item};
 use super::transaction::{Committed, Expression, Part, Transaction};
 use super::work::{self, ENDED, Held, Lease};
-use super::{Store, in_time, store_error};
+use super::{Store, store_error};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::grant::Provenance;
@@ -168,7 +168,7 @@ impl Store {
         let gets = gets.collect::<Result<Vec<_>, aws_sdk_dynamodb::error::BuildError>>();
         let gets = gets.map_err(|error| Error::Internal(error.into()))?;
         let read = self.client.transact_get_items().set_transact_items(Some(gets));
-        let read = in_time(async { read.send().await.map_err(store_error) }).await?;
+        let read = self.in_time(async { read.send().await.map_err(store_error) }).await?;
         Ok(read.responses.unwrap_or_default().into_iter().map(|response| response.item).collect())
     }
 
@@ -204,7 +204,7 @@ impl Store {
             None => Expression::new("attribute_not_exists(id)"),
         });
         transaction.check(Part::Other, hold.key.clone(), stands);
-        Ok(match in_time(transaction.commit(&self.client)).await? {
+        Ok(match self.in_time(transaction.commit(&self.client)).await? {
             Committed::Yes if hold.until.is_some() => Some(JobResult::Retried),
             Committed::Yes => Some(JobResult::Held),
             Committed::No(failed) if failed.iter().any(|(part, _)| *part == Part::Announcement) => {

@@ -37,13 +37,9 @@ use super::transaction;
 use crate::config::ConfigError;
 use crate::credentials::{self, RENEWED_BEFORE};
 use crate::error::{Cause, Error};
+use crate::limits::Limits;
 use crate::outbound::{USER_AGENT, is_local};
 use crate::telemetry;
-
-/// How long a request waits for DynamoDB in all (F6). Delete Configuration has this time until it
-/// calls Vercel, and as much again to record the answer. `LEASE` in `saga`, and `LAST` and
-/// `FOLLOW_UP` in `work::sweep`, count on it.
-pub(super) const DYNAMODB_TIME: Duration = Duration::from_secs(8);
 
 /// How long one attempt may take. DynamoDB answers in milliseconds; what takes longer is lost, and
 /// the same transaction sent again under the same `ClientRequestToken` finds out what became of it.
@@ -60,7 +56,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 /// The longest wait, so that 8 s hold a dozen attempts. Throttling passes in seconds.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// More attempts than [`DYNAMODB_TIME`] has room for, so that time alone ends them.
+/// More attempts than [`Limits::dynamodb`] has room for, so that time alone ends them.
 const MAX_ATTEMPTS: u32 = 100;
 
 /// The AWS environment.
@@ -117,8 +113,10 @@ impl Aws {
             RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
         // Set explicitly: otherwise the SDK derives it from all attempts' longest back-offs, on every
         // call.
-        let identities =
-            IdentityCache::lazy().load_timeout(DYNAMODB_TIME).buffer_time(RENEWED_BEFORE).build();
+        let identities = IdentityCache::lazy()
+            .load_timeout(Limits::default().dynamodb)
+            .buffer_time(RENEWED_BEFORE)
+            .build();
         let connections = Connections::default();
         let mut config = aws_sdk_dynamodb::config::Builder::from(&self.0)
             .http_client(connections.clone())

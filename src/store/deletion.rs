@@ -19,7 +19,7 @@ use super::evidence::{learn, parse_installation};
 use super::keys::{self, Item};
 use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Part, Transaction};
-use super::{Done, Store, in_time, work};
+use super::{Done, Store, work};
 use crate::clock::Timestamp;
 use crate::deletion::{
     Answer, Belief, Billing, Cascade, Commit, Deletion, Installation, Presence, Receipt, Stage,
@@ -43,7 +43,7 @@ impl Store {
     ///
     /// The [`Error`] that answers the request; nothing was deleted then, as far as is known (B6).
     pub(crate) async fn delete(&self, deletion: &Deletion) -> Result<Done, Error> {
-        in_time(self.plan_and_commit(deletion)).await
+        self.in_time(self.plan_and_commit(deletion)).await
     }
 
     /// Plans, commits, and plans again with what a failed condition returned, until there is an answer.

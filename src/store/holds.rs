@@ -11,7 +11,7 @@ use super::keys::{self, Item};
 use super::standing::Look;
 use super::table::DUE_INDEX;
 use super::transaction::Expression;
-use super::{Store, in_time, store_error, work};
+use super::{Store, store_error, work};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
@@ -114,7 +114,7 @@ impl Store {
             item.insert("expiresAt".to_owned(), time(until));
         }
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        in_time(async { put.send().await.map_err(store_error) }).await?;
+        self.in_time(async { put.send().await.map_err(store_error) }).await?;
         if let Some(until) = until {
             // What the hold before it held without an end has this one's.
             self.wake(subject, until).await?;
@@ -201,7 +201,7 @@ impl Store {
             .into_paginator()
             .send();
         let mut items = Vec::new();
-        while let Some(page) = in_time(async { Ok(pages.next().await) }).await? {
+        while let Some(page) = self.in_time(async { Ok(pages.next().await) }).await? {
             items.extend(page.map_err(store_error)?.items.unwrap_or_default());
         }
         Ok(items)
@@ -225,7 +225,7 @@ impl Store {
             .items()
             .send();
         let mut holds = Vec::new();
-        while let Some(entry) = in_time(async { Ok(entries.next().await) }).await? {
+        while let Some(entry) = self.in_time(async { Ok(entries.next().await) }).await? {
             let entry = entry.map_err(store_error)?;
             let Some(subject) = Subject::of(&entry) else { continue };
             // The index may be behind.

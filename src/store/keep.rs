@@ -15,7 +15,7 @@ use super::holds::Act;
 use super::keys::{self, Item};
 use super::standing::{Found, ResourceState, Standing};
 use super::transaction::{Committed, Expression, Part, Transaction};
-use super::{Malformed, Store, in_time, work};
+use super::{Malformed, Store, work};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
@@ -46,7 +46,7 @@ impl Store {
         resource: &ResourceId,
         act: &Act,
     ) -> Result<Kept, Error> {
-        in_time(async {
+        self.in_time(async {
             // Again where it was claimed, purged or deleted in between.
             loop {
                 let now = self.clock.timestamp();

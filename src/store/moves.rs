@@ -17,7 +17,7 @@ use super::conditions::{absent, active};
 use super::holds::Act;
 use super::keys::{self, Item};
 use super::transaction::{Committed, Expression, Part, Transaction};
-use super::{Store, in_time, work};
+use super::{Store, work};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
@@ -112,7 +112,7 @@ impl Store {
         target: &Target,
         act: &Act,
     ) -> Result<Moved, Error> {
-        in_time(async {
+        self.in_time(async {
             // Again where something has changed since it was read.
             loop {
                 let now = self.clock.timestamp();

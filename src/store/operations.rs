@@ -5,7 +5,7 @@ use super::conditions::{absent, active, deleted};
 use super::keys::{self, Item};
 use super::table::DUE_INDEX;
 use super::transaction::{Committed, Expression, Part, Transaction};
-use super::{Store, in_time, store_error, work};
+use super::{Store, store_error, work};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::InstallationId;
@@ -46,7 +46,7 @@ impl Store {
     /// [`Error::StoreUnavailable`] or [`Error::Internal`].
     pub async fn settle_invoices(&self, id: &InstallationId) -> Result<Option<Settled>, Error> {
         let now = self.clock.timestamp();
-        in_time(async {
+        self.in_time(async {
             // Uninstalled or finalized in between, it is settled by the next transaction.
             loop {
                 for settled in [Settled::Active, Settled::Due, Settled::Finalized] {

@@ -17,7 +17,7 @@ use super::conditions::held;
 use super::keys::{self, Attachment, Item};
 use super::transaction::{Committed, Expression, Part, Transaction};
 use super::work::{self, Lease};
-use super::{Store, in_time, store_error};
+use super::{Store, store_error};
 use crate::clock::Timestamp;
 use crate::deletion::Stage;
 use crate::error::Error;
@@ -138,8 +138,10 @@ impl Store {
             .projection_expression("pk, sk")
             .consistent_read(true)
             .limit(limit);
-        in_time(async { Ok(query.send().await.map_err(store_error)?.items.unwrap_or_default()) })
-            .await
+        self.in_time(async {
+            Ok(query.send().await.map_err(store_error)?.items.unwrap_or_default())
+        })
+        .await
     }
 
     async fn announce_and_delete(
@@ -161,7 +163,7 @@ impl Store {
             transaction.delete(Part::Resource, key, Some(there));
         }
         // What another worker has purged in the meantime is not on the next page.
-        in_time(transaction.commit(&self.client)).await?;
+        self.in_time(transaction.commit(&self.client)).await?;
         Ok(())
     }
 
@@ -173,7 +175,7 @@ impl Store {
             });
             let deletes = deletes.collect::<Result<Vec<_>, BuildError>>();
             let deletes = deletes.map_err(|error| Error::Internal(error.into()))?;
-            in_time(self.write(deletes)).await?;
+            self.in_time(self.write(deletes)).await?;
         }
         Ok(())
     }
@@ -263,7 +265,7 @@ impl Store {
         if let Some(key) = erased {
             transaction.delete(Part::Other, key, None);
         }
-        Ok(match in_time(transaction.commit(&self.client)).await? {
+        Ok(match self.in_time(transaction.commit(&self.client)).await? {
             Committed::No(evidence)
                 if evidence.iter().any(|(row, _)| *row == Part::Installation) =>
             {

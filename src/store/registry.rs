@@ -16,7 +16,7 @@ use super::evidence::parse_installation;
 use super::keys::Attachment::{EnvVar, LogDrain, Webhook};
 use super::keys::{self, Item};
 use super::transaction::{Committed, Expression, Part, Transaction};
-use super::{Store, in_time, store_error, work};
+use super::{Store, store_error, work};
 use crate::deletion::Installation;
 use crate::error::Error;
 use crate::ids::{AttachmentId, InstallationId, ResourceId};
@@ -237,7 +237,7 @@ impl Store {
             item.insert("accessToken".to_owned(), s(token.expose()));
             transaction.put(Part::Other, item, None);
         }
-        match in_time(transaction.commit(&self.client)).await? {
+        match self.in_time(transaction.commit(&self.client)).await? {
             Committed::Yes => Ok(()),
             Committed::No(evidence) => {
                 Findings::read(evidence)?.refuse()?;
@@ -249,7 +249,7 @@ impl Store {
     async fn register_resource(&self, record: &ResourceRecord) -> Result<(), RegisterError> {
         let steps: [for<'a> fn(&'a Self, &ResourceRecord) -> Transaction<'a>; 2] =
             [Self::add_resource, Self::update_resource];
-        in_time(async {
+        self.in_time(async {
             // Added, or else updated; and again, where it was added or deleted in between.
             loop {
                 for step in steps {
@@ -320,7 +320,7 @@ impl Store {
         let mut transaction = Transaction::on(&self.table);
         transaction.check(Part::Installation, keys::installation(id), active());
         transaction.put(Part::Other, item, None);
-        match in_time(transaction.commit(&self.client)).await? {
+        match self.in_time(transaction.commit(&self.client)).await? {
             Committed::Yes => Ok(()),
             Committed::No(evidence) => {
                 Findings::read(evidence)?.refuse()?;

@@ -16,7 +16,7 @@ use super::conditions::deleted;
 use super::keys::{self, Item};
 use super::transaction::Expression;
 use super::work::Lease;
-use super::{Store, in_time, store_error};
+use super::{Store, store_error};
 use crate::clock::Timestamp;
 use crate::deletion::Stage;
 use crate::error::Error;
@@ -144,7 +144,7 @@ impl Store {
             .consistent_read(true)
             .into_paginator()
             .send();
-        in_time(async {
+        self.in_time(async {
             while let Some(page) = pages.next().await {
                 let items: Vec<Item> = page.map_err(store_error)?.items.unwrap_or_default();
                 if !items.is_empty() {

@@ -23,7 +23,7 @@ use super::conditions::held;
 use super::keys::{self, Item};
 use super::table::DUE_INDEX;
 use super::transaction::{Expression, placeholders};
-use super::{Malformed, Store, announcement, in_time, store_error};
+use super::{Malformed, Store, announcement, store_error};
 use crate::clock::Timestamp;
 use crate::deletion::FINALIZATION_PERIOD;
 use crate::error::Error;
@@ -184,7 +184,7 @@ impl Store {
             .expression_attribute_values(":now", time(now))
             .limit(limit)
             .set_exclusive_start_key(from);
-        in_time(async {
+        self.in_time(async {
             let page = query.send().await.map_err(store_error)?;
             // An entry that cannot be read is another version's, or nobody's.
             let due = page.items.unwrap_or_default().iter().filter_map(parse_key).collect();
@@ -242,7 +242,7 @@ impl Store {
             .set_key(Some(key(&lease.job, &lease.installation)))
             .condition_expression(condition.text());
         let delete = placeholders!(delete, condition);
-        match in_time(async { Ok(delete.send().await) }).await? {
+        match self.in_time(async { Ok(delete.send().await) }).await? {
             Ok(_) => {
                 self.expire_receipts(lease).await?;
                 Ok(Held::Still)
@@ -362,7 +362,7 @@ impl Store {
             .condition_expression(condition.text())
             .return_values(ReturnValue::AllOld);
         let update = placeholders!(update, change, condition);
-        match in_time(async { Ok(update.send().await) }).await? {
+        match self.in_time(async { Ok(update.send().await) }).await? {
             Ok(changed) => Ok(Some(changed.attributes.unwrap_or_default())),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),

@@ -8,7 +8,7 @@ use futures_util::future::{Either, join, select};
 use teardown::app::SweepTime;
 use tokio::sync::Semaphore;
 
-use super::{CONFIGURATION, another_is_refused, put_off, state, world};
+use super::{CONFIGURATION, a_second, another_is_refused, put_off, put_off_within, state, world};
 use crate::support::dynamodb::Fault;
 use crate::support::gate::Gate;
 use crate::support::outside::Answer;
@@ -163,7 +163,7 @@ async fn a_late_doubt_that_cannot_be_retried_is_scheduled_again() {
 /// F5: so it is where DynamoDB is out of reach for a sweep that heard 204, and for a while no more.
 #[tokio::test]
 async fn a_late_204_of_a_sweep_is_scheduled_again() {
-    let world = put_off().await;
+    let world = put_off_within(a_second()).await;
     let gate = Arc::new(Semaphore::new(0));
     let honest = Answer::Held(gate.clone().into(), Box::new(Answer::Honest));
     world.vercel.script([honest, Answer::Status(409)]);

@@ -12,6 +12,7 @@ use teardown::App;
 use teardown::clock::Clock;
 use teardown::config::Config;
 use teardown::ids::InstallationId;
+use teardown::limits::Limits;
 use teardown::store::Store;
 use teardown::store::registry::{Record, RegisterError};
 use teardown_cli::embedded::local_client;
@@ -74,6 +75,7 @@ pub struct World {
     pub steps: Steps,
     /// The endpoints' configuration.
     pub config: Config,
+    limits: Limits,
     provider_url: String,
     database: Database,
     http: reqwest::Client,
@@ -96,6 +98,12 @@ pub fn config(variables: &[(&str, &str)]) -> Config {
     Config::from_variables(find).unwrap()
 }
 
+/// How long the endpoints of a world wait where a test does not say otherwise: as long as functions do,
+/// but for the back-off before Vercel is asked again, which so many tests would wait out.
+pub fn limits() -> Limits {
+    Limits { vercel_backoff: Duration::from_millis(5), ..Limits::default() }
+}
+
 impl World {
     /// A world without a provider's address.
     pub async fn new() -> Self {
@@ -109,21 +117,37 @@ impl World {
 
     /// A world whose deletions are announced, with these variables in its environment.
     pub async fn announcing_with(variables: &[(&str, &str)]) -> Self {
-        let steps = Steps::default();
-        let (provider, url) = ProviderEndpoint::start(steps.clone()).await;
-        let announcing = [("PROVIDER_URL", url.as_str()), ("PROVIDER_SECRET", PROVIDER_SECRET)];
-        Self::start(&[variables, &announcing].concat(), steps, provider, url.clone()).await
+        Self::start_announcing(variables, limits()).await
+    }
+
+    /// A world whose deletions are announced, and whose endpoints wait so long for others.
+    pub async fn announcing_within(limits: Limits) -> Self {
+        Self::start_announcing(&[], limits).await
     }
 
     /// A world with these variables in its environment, and without a provider's address.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
+        Self::with_within(variables, limits()).await
+    }
+
+    /// Like [`World::with`], with endpoints that wait so long for others.
+    pub async fn with_within(variables: &[(&str, &str)], limits: Limits) -> Self {
         let steps = Steps::default();
         let (provider, url) = ProviderEndpoint::start(steps.clone()).await;
-        Self::start(variables, steps, provider, url).await
+        Box::pin(Self::start(variables, limits, steps, provider, url)).await
+    }
+
+    async fn start_announcing(variables: &[(&str, &str)], limits: Limits) -> Self {
+        let steps = Steps::default();
+        let (provider, url) = ProviderEndpoint::start(steps.clone()).await;
+        let announcing = [("PROVIDER_URL", url.as_str()), ("PROVIDER_SECRET", PROVIDER_SECRET)];
+        let variables = [variables, &announcing].concat();
+        Box::pin(Self::start(&variables, limits, steps, provider, url.clone())).await
     }
 
     async fn start(
         variables: &[(&str, &str)],
+        limits: Limits,
         steps: Steps,
         provider: ProviderEndpoint,
         provider_url: String,
@@ -144,10 +168,10 @@ impl World {
         let (dynamodb, dynamodb_url) = Proxy::start(database.url.clone(), steps.clone()).await;
         let proxied =
             Store::new(local_client(&dynamodb_url).await.unwrap(), &config, clock.clone());
-        let app = App::with_store(&config, proxied, clock.clone());
+        let app = App::with_store(&config, proxied.with_limits(limits), clock.clone());
         Self {
             url: serve(server::endpoints(app)).await,
-            store: Store::new(database.client.clone(), &config, clock.clone()),
+            store: Store::new(database.client.clone(), &config, clock.clone()).with_limits(limits),
             clock,
             dynamodb,
             dynamodb_url,
@@ -155,6 +179,7 @@ impl World {
             provider,
             steps,
             config,
+            limits,
             provider_url,
             database,
             http: http_client(),
@@ -250,7 +275,7 @@ impl World {
     /// The store as the endpoints have it, behind the proxy.
     pub async fn proxied(&self) -> Store {
         let client = local_client(&self.dynamodb_url).await.unwrap();
-        Store::new(client, &self.config, self.clock.clone())
+        Store::new(client, &self.config, self.clock.clone()).with_limits(self.limits)
     }
 
     /// The endpoints as another process has them: what one of them holds in memory, no other does.

@@ -14,6 +14,7 @@ use teardown::auth::keys::KeySet;
 use teardown::auth::{AuthError, Caller, Role, Verifier};
 use teardown::clock::Clock;
 use teardown::http::respond;
+use teardown::limits::Limits;
 use teardown::outbound::Outbound;
 use teardown_cli::issuer::Issuer;
 use tokio::runtime::Runtime;
@@ -58,6 +59,7 @@ impl Stand {
             outbound,
             clock.clone(),
             AfterAnswer::GoesOn,
+            Limits::default(),
         );
         let stand = Self {
             runtime: runtime(),
