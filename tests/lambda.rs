@@ -263,12 +263,16 @@ async fn a_schedule_sweeps_on_lambda() {
     let mut lambda = start(&world, SWEEP).await;
     let refused = lambda.invoke(json!({ "source": "mine", "detail": {} })).await;
     assert!(refused["errorMessage"].is_string(), "{refused}");
-    for event in [http_api as Event, rest_api, load_balancer] {
+    for (event, status, error) in [
+        (http_api as Event, 403, "invalid_token"),
+        (rest_api, 403, "invalid_token"),
+        (load_balancer, 400, "bad_request"),
+    ] {
         let mut claimed = event("GET", "/api/sweep", "guessed");
         claimed["source"] = json!("aws.events");
         claimed["body"] = json!(schedule().to_string());
         let refused = lambda.invoke(claimed).await;
-        assert!([400, 403].contains(&refused["statusCode"].as_u64().unwrap()), "{refused}");
+        assert_eq!((&refused["statusCode"], code(&refused)), (&json!(status), error.into()));
     }
     assert!(world.provider.heard().is_empty());
     let answer = lambda.invoke(schedule()).await;

@@ -104,12 +104,22 @@ impl Recorded {
         self.0.wait().unwrap();
     }
 
-    /// How much memory it has held at most, in KiB; none where the system does not say.
-    pub fn most_memory(&self) -> Option<usize> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().trim_end_matches(" kB").parse().ok()
+    /// How much memory it has held at most, in KiB; where the system does not keep that (only Linux has
+    /// `/proc`), how much it holds now. Panics where the system says neither.
+    pub fn memory(&self) -> usize {
+        let id = self.0.id();
+        let most = std::fs::read_to_string(format!("/proc/{id}/status")).ok().and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
+        });
+        most.or_else(|| resident(id)).expect("neither /proc nor ps says how much memory it holds")
     }
+}
+
+/// How much memory a process holds now, in KiB, as `ps` has it.
+fn resident(id: u32) -> Option<usize> {
+    let ps = Command::new("ps").args(["-o", "rss=", "-p", &id.to_string()]).output().ok()?;
+    std::str::from_utf8(&ps.stdout).ok()?.trim().parse().ok()
 }
 
 /// Starts a function that writes all that it says to this file.
