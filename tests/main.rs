@@ -59,6 +59,7 @@ mod lambda;
 mod secrets;
 mod vercel_platform;
 
-// The tool, and the pages.
+// The tool, the pages, and what the sources have to keep to.
 mod documentation;
+mod layers;
 mod tool;

@@ -6,3 +6,4 @@ pub mod embedded;
 pub mod issuer;
 pub mod server;
 pub mod standin;
+mod terminal;

@@ -8,7 +8,7 @@ pub mod vercel;
 
 use std::io::Write as _;
 
-use crate::cli::one_line;
+use crate::terminal::one_line;
 
 /// The path that the stand-in for Vercel's REST API is under: one of its paths is ours too.
 pub const VERCEL_PATH: &str = "/vercel";

@@ -312,7 +312,10 @@ impl Protocol for Deletions {
     /// Every client was answered, and with a 2xx unless its request is to be refused; and what was
     /// deleted is purged.
     fn is_well(&self, state: &State) -> bool {
-        !state.purge && state.clients().all(|client| self.request(client).may_end(client.at))
+        !state.purge
+            && state
+                .clients()
+                .all(|client| client.at.may_be_the_end_of(self.request(client).request))
     }
 
     fn ends(&self) -> &Ends {

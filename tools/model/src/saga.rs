@@ -16,6 +16,7 @@ mod process;
 mod properties;
 mod state;
 mod steps;
+mod table;
 mod transactions;
 
 use std::collections::HashMap;
@@ -26,8 +27,8 @@ use teardown::deletion::configuration::{ConfigurationDeletion, Next, plan};
 
 use self::process::{At, Ended, Process, SWEEP};
 pub use self::state::State;
-use self::state::{Seen, Stage};
 pub use self::steps::Answer;
+use self::table::{Seen, Stage};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
 /// What happens beside the processes.
@@ -190,7 +191,7 @@ impl Sagas {
         let Ok(mut decisions) = self.decisions.lock() else { return At::Idle };
         *decisions.entry((request, seen)).or_insert_with(|| {
             let real = seen.real(&self.requests);
-            match plan(&self.requests[usize::from(request)], &real, state::now()) {
+            match plan(&self.requests[usize::from(request)], &real, table::now()) {
                 Next::Answer(_) => At::Ended(Ended::Gone),
                 Next::Refuse(error) => At::Ended(Ended::of(&error)),
                 Next::Record(..) => At::Recording,

@@ -10,8 +10,8 @@ use teardown::store::holds::Hold;
 use tokio::time::timeout;
 
 use super::destination::Destination;
-use super::print;
 use super::sheet::Sheet;
+use crate::terminal::print;
 
 /// Lists the holds that stand, the oldest first, with what they hold up
 #[derive(Debug, clap::Args)]

@@ -13,7 +13,7 @@ use teardown::store::standing::{Look, Standing};
 
 use super::destination::Destination;
 use super::operator::{self, On, name};
-use super::{note, print};
+use crate::terminal::{note, print};
 
 /// Stops the teardown of a deleted installation or resource
 ///

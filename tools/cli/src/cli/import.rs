@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use super::destination::Destination;
 use super::lines::{Line, Lines};
-use super::print;
+use crate::terminal::print;
 use progress::Progress;
 
 /// Registers the installations and resources that a file lists

@@ -11,7 +11,8 @@ use teardown::store::standing::Standing;
 
 use super::destination::Destination;
 use super::hold::describe;
-use super::{note, operator, print};
+use super::operator;
+use crate::terminal::{note, print};
 
 /// Keeps a deleted resource for good
 ///

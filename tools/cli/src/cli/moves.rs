@@ -9,7 +9,8 @@ use teardown::ids::{InstallationId, ResourceId};
 use teardown::store::moves::{Moved, Target};
 
 use super::destination::Destination;
-use super::{Cli, operator, print};
+use super::{Cli, operator};
+use crate::terminal::print;
 
 /// Moves a live resource to another installation, or out of the marketplace
 ///

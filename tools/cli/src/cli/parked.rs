@@ -9,8 +9,8 @@ use teardown::store::operations::ParkedWork;
 use tokio::time::timeout;
 
 use super::destination::Destination;
-use super::print;
 use super::sheet::Sheet;
+use crate::terminal::print;
 
 /// Lists the parked jobs, the oldest first
 ///

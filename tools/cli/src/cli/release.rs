@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 use super::destination::Destination;
 use super::operator::{self, On, name};
-use super::print;
+use crate::terminal::print;
 
 /// Ends a hold
 ///

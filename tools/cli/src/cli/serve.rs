@@ -18,11 +18,12 @@ use tokio::sync::watch;
 
 use super::samples::{ACCOUNT, Samples};
 use super::settings::{issuer, of_endpoints};
-use super::{logs, print, sweeps, welcome};
+use super::{logs, sweeps, welcome};
 use crate::embedded::{Embedded, local_client};
 use crate::issuer::{Issuer, Subject, Token};
 use crate::server::everything;
 use crate::standin::{VERCEL_PATH, provider, vercel};
+use crate::terminal::print;
 
 /// How long requests under way and a sweep may take to end after Ctrl-C.
 const FAREWELL: Duration = Duration::from_secs(2);

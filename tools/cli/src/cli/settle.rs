@@ -5,7 +5,7 @@ use teardown::ids::InstallationId;
 use teardown::store::operations::Settled;
 
 use super::destination::Destination;
-use super::print;
+use crate::terminal::print;
 
 /// Marks an installation's invoices as settled
 ///

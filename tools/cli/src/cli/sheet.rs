@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
 
-use crate::cli::{HEADING, one_line};
+use crate::terminal::{HEADING, one_line};
 
 /// A text of tables in the making.
 pub(super) struct Sheet {

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::attributes::{Item, map, named, number, text, time, truth};
 use super::destination::Destination;
-use super::print;
 use super::sheet::Sheet;
+use crate::terminal::print;
 
 /// Shows what is stored of an installation
 ///

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use teardown::store::table::{Created, create};
 
 use super::destination::Destination;
-use super::print;
+use crate::terminal::print;
 
 /// Creates the table, its TTL and index; fine if they are there
 ///

@@ -7,8 +7,9 @@ use clap::ValueEnum;
 use teardown::ids::InstallationId;
 
 use super::samples::ACCOUNT;
-use super::{print, settings};
+use super::settings;
 use crate::issuer::{Subject, Token};
+use crate::terminal::print;
 
 /// Prints a token that the local issuer signs
 ///

@@ -6,7 +6,8 @@ use std::path::Path;
 use teardown::config::Config;
 
 use super::samples::{ACCOUNT, Sample, Samples, TEAM};
-use super::{HEADING, settings, typed};
+use super::{settings, typed};
+use crate::terminal::HEADING;
 
 /// The text, which fits on a screen. Every `curl` command in it works as it stands, in the order in
 /// which they stand: it has its token printed when it is run.

@@ -7,8 +7,6 @@ use teardown::deletion::{Cascade, Deletion, Target};
 use teardown::grant::{Actor, Grant, Scope};
 use teardown::ids::{IdempotencyKey, InstallationId, ResourceId};
 
-use super::state::{At, Belief, Refusal, Reply};
-
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -120,31 +118,5 @@ impl Planned {
             Kind::DeleteResource(resource) | Kind::Register(resource) => Some(resource),
             Kind::Uninstall { .. } => None,
         }
-    }
-
-    /// Where a request of this kind may end (C, D, F).
-    pub(super) fn may_end(&self, at: At) -> bool {
-        let Request { kind, keyed, by } = self.request;
-        match (at, kind) {
-            (At::Answered(reply), Kind::DeleteResource(_)) => {
-                by != By::Another && reply == Reply::Gone
-            }
-            (At::Answered(reply), Kind::Uninstall { .. }) => {
-                by != By::Another && reply != Reply::Gone
-            }
-            (At::Answered(_) | At::Refused(Refusal::Unregistrable), Kind::Register(_)) => true,
-            // A token of an account alone is refused where the installation is not known, too (A6).
-            (At::Refused(Refusal::Another), _) => by != By::Named,
-            (At::Refused(Refusal::KeyReused), _) => keyed,
-            (At::Refused(Refusal::Remain), Kind::Uninstall { cascade }) => !cascade,
-            _ => false,
-        }
-    }
-}
-
-/// A client that asks anew knows nothing.
-impl Default for At {
-    fn default() -> Self {
-        Self::Asking(Belief::default())
     }
 }

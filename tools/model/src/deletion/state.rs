@@ -4,7 +4,7 @@ use teardown::deletion::{self as real, Answer, Billing, Receipt, Recorded, Resou
 use teardown::error::Error;
 
 use super::Deletions;
-use super::requests::{ACCOUNTS, Kind, Planned};
+use super::requests::{ACCOUNTS, By, Kind, Planned, Request};
 
 /// The installation's item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,6 +97,34 @@ pub(super) enum At {
     Refused(Refusal),
     /// A condition failed, and what it returned says that it holds.
     Contradicted,
+}
+
+impl At {
+    /// Whether a request may end here (C, D, F).
+    pub(super) fn may_be_the_end_of(self, request: Request) -> bool {
+        let Request { kind, keyed, by } = request;
+        match (self, kind) {
+            (At::Answered(reply), Kind::DeleteResource(_)) => {
+                by != By::Another && reply == Reply::Gone
+            }
+            (At::Answered(reply), Kind::Uninstall { .. }) => {
+                by != By::Another && reply != Reply::Gone
+            }
+            (At::Answered(_) | At::Refused(Refusal::Unregistrable), Kind::Register(_)) => true,
+            // A token of an account alone is refused where the installation is not known, too (A6).
+            (At::Refused(Refusal::Another), _) => by != By::Named,
+            (At::Refused(Refusal::KeyReused), _) => keyed,
+            (At::Refused(Refusal::Remain), Kind::Uninstall { cascade }) => !cascade,
+            _ => false,
+        }
+    }
+}
+
+/// A client that asks anew knows nothing.
+impl Default for At {
+    fn default() -> Self {
+        Self::Asking(Belief::default())
+    }
 }
 
 /// A client.

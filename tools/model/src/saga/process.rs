@@ -2,7 +2,7 @@
 
 use teardown::error::Error;
 
-use super::state::Seen;
+use super::table::Seen;
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,7 +3,8 @@
 use stateright::Property;
 
 use super::process::{At, Ended, Process};
-use super::state::{INVOICES, OVERWROTE, Stage, UNASKED};
+use super::state::{INVOICES, OVERWROTE, UNASKED};
+use super::table::Stage;
 use super::{Sagas, Scope};
 use crate::Protocol as _;
 

@@ -1,63 +1,11 @@
-//! The table and Vercel, and what is seen of them.
+//! The table, Vercel and the processes.
 
-use std::time::Duration;
-
-use teardown::clock::Timestamp;
-use teardown::deletion::configuration::{self as real, ConfigurationDeletion, Team};
-use teardown::deletion::{self, Billing, Recorded};
+use teardown::deletion::configuration::{ConfigurationDeletion, Team};
 use teardown::grant::{Actor, Grant, Scope};
 use teardown::ids::{IdempotencyKey, InstallationId};
-use teardown::secret::Secret;
 
 use super::process::{At, NOBODY, Process, SWEEP};
-
-/// The stages of an installation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Stage {
-    Active,
-    Deleting,
-    Purged,
-    Finalized,
-}
-
-/// An installation's own deletion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Deletion {
-    pub(super) finalized: bool,
-    /// Whether its configuration was deleted too.
-    pub(super) gone: bool,
-}
-
-/// The installation's item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Installation {
-    pub(super) stage: Stage,
-    pub(super) deletion: Option<Deletion>,
-    pub(super) settled: bool,
-    /// Whether the uninstall is 24 hours ago.
-    pub(super) over: bool,
-    pub(super) unclear: bool,
-}
-
-/// The intent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Intent {
-    pub(super) fence: u8,
-    pub(super) leased: bool,
-    pub(super) unclear: bool,
-    /// Whether who sees it has that lease; never so in the table.
-    pub(super) own: bool,
-}
-
-/// What a process saw: `teardown`'s `Snapshot`, in small.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Seen {
-    /// Which request is recorded under the key.
-    pub(super) recorded: Option<u8>,
-    pub(super) installation: Installation,
-    pub(super) token: bool,
-    pub(super) intent: Option<Intent>,
-}
+use super::table::{Installation, Intent, Seen, Stage, now};
 
 /// The table, Vercel and the processes; and what only the properties look at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -106,49 +54,6 @@ pub(super) fn requests() -> Vec<ConfigurationDeletion> {
             at: now(),
         })
         .into()
-}
-
-pub(super) fn now() -> Timestamp {
-    Timestamp::from_secs(NOW)
-}
-
-const NOW: u64 = 1_800_000_000;
-const HOUR: u64 = 3600;
-
-impl Seen {
-    /// As the program has it.
-    pub(super) fn real(&self, requests: &[ConfigurationDeletion]) -> real::Snapshot {
-        let Installation { stage, deletion, settled, over, unclear } = self.installation;
-        let recorded = self.recorded.map(|request| Recorded {
-            account: Some("acc_1".to_owned()),
-            fingerprint: requests[usize::from(request)].fingerprint(),
-            answer: deletion::Answer::Gone,
-        });
-        let installation = real::InstallationState {
-            account: Some("acc_1".to_owned()),
-            team: Team { id: Some("team_1".to_owned()), slug: None },
-            billing: if settled { Billing::Settled } else { Billing::Open },
-            in_doubt: unclear,
-            deletion: deletion.map(|deleted| real::Deleted {
-                at: Timestamp::from_secs(NOW - if over { 25 * HOUR } else { HOUR }),
-                stage: match stage {
-                    Stage::Active | Stage::Deleting => deletion::Stage::Deleting,
-                    Stage::Purged => deletion::Stage::Purged,
-                    Stage::Finalized => deletion::Stage::Finalized,
-                },
-                finalized: deleted.finalized,
-                configuration_gone: deleted.gone,
-            }),
-        };
-        let intent = self.intent.map(|intent| real::Intent {
-            fence: intent.fence.into(),
-            leased_until: now() + Duration::from_secs(if intent.leased { 9 } else { 0 }),
-            in_doubt: intent.unclear,
-            own: intent.own,
-        });
-        let token = self.token.then(|| Secret::new("token".to_owned()));
-        real::Snapshot { recorded, installation: Some(installation), token, intent }
-    }
 }
 
 impl State {

@@ -4,7 +4,8 @@ use teardown::deletion::configuration::{Verdict, verdict};
 use teardown::vercel::{CallResult, VercelAnswer};
 
 use super::process::{At, Ended, Process, SWEEP};
-use super::state::{Deletion, Intent, OVERWROTE, Stage, State};
+use super::state::{OVERWROTE, State};
+use super::table::{Deletion, Intent, Stage};
 use super::{Action, Flaw, Sagas};
 
 /// What Vercel answers.
@@ -225,7 +226,7 @@ impl Sagas {
         if loaded.usable_token().is_none() {
             return At::Committing(seen, Some(fence));
         }
-        if !real.is_in_doubt() && loaded.installation.invoices_are_open(super::state::now()) {
+        if !real.is_in_doubt() && loaded.installation.invoices_are_open(super::table::now()) {
             let ended = Ended::InvoicesOpen;
             return At::Withdrawing { seen, fence, unclear: false, ended };
         }

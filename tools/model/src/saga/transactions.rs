@@ -1,7 +1,8 @@
 //! The transactions of the store, condition by condition.
 
 use super::process::{At, Ended};
-use super::state::{Deletion, INVOICES, Intent, OVERWROTE, Seen, Stage, State, UNASKED};
+use super::state::{INVOICES, OVERWROTE, State, UNASKED};
+use super::table::{Deletion, Intent, Seen, Stage};
 use super::{Flaw, Sagas};
 
 impl Seen {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::{ERROR, one_line};
+use crate::terminal::{ERROR, one_line};
 
 /// Hears the number of a line that was not imported, and why.
 type Told = Box<dyn Fn(u64, &str) + Send + Sync>;

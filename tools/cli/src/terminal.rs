@@ -1,0 +1,51 @@
+//! What a terminal is shown: one line at a time, with nothing in it that steers the terminal.
+
+use std::io::{self, Write as _};
+
+use anstyle::{AnsiColor, Style};
+
+/// How errors are marked.
+pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// How headings are marked.
+pub(crate) const HEADING: Style = Style::new().bold();
+
+/// A message in one line, as others read it line by line, and nothing in it steers a
+/// terminal.
+pub(crate) fn one_line(message: &str) -> String {
+    let steers =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let shown = lines.join(" ");
+    if !shown.contains(steers) {
+        return shown;
+    }
+    shown.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Writes to standard output, without colours where it is no terminal. That nobody reads on
+/// (`teardown show … | head -1`) is no error.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Says to standard error how a command that takes its time is getting on.
+pub(crate) fn note(text: &str) {
+    // With standard error gone, nobody is left to tell.
+    let _ = writeln!(anstream::stderr(), "{}", one_line(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_that_steers_no_terminal() {
+        assert_eq!(one_line("a\n  b\r\n\nc"), "a b c");
+        assert_eq!(one_line("\u{1b}[2Jgone\u{202e}"), "\u{fffd}[2Jgone\u{fffd}");
+    }
+}
