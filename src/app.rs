@@ -169,9 +169,9 @@ impl App {
             clock.clone(),
         );
         let issuer = config.oidc_issuer.clone();
-        let audience = config.integration_id.clone();
+        let audiences = config.integration_ids.clone();
         Self {
-            verifier: Verifier::new(issuer, audience, jwks, clock.clone()),
+            verifier: Verifier::new(issuer, audiences, jwks, clock.clone()),
             store,
             clock,
             delete_configuration,

@@ -18,6 +18,7 @@ use self::claims::Claims;
 use self::jwks::{Jwks, LookupError};
 use self::jws::Jws;
 use crate::clock::Clock;
+use crate::ids::IntegrationIds;
 
 /// Why a token does not prove who sent it. Each is answered 403 `invalid_token` (A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,16 +134,16 @@ const MAX_TOKEN: usize = 8 * 1024;
 #[derive(Clone, Debug)]
 pub struct Verifier {
     issuer: String,
-    audience: String,
+    audiences: IntegrationIds,
     jwks: Jwks,
     clock: Clock,
 }
 
 impl Verifier {
-    /// Takes the `iss` and `aud` that tokens must have, and where their keys are.
+    /// Takes the `iss` that tokens must have, the `aud` that they may have, and where their keys are.
     #[must_use]
-    pub fn new(issuer: String, audience: String, jwks: Jwks, clock: Clock) -> Self {
-        Self { issuer, audience, jwks, clock }
+    pub fn new(issuer: String, audiences: IntegrationIds, jwks: Jwks, clock: Clock) -> Self {
+        Self { issuer, audiences, jwks, clock }
     }
 
     /// What has to end before the process is frozen, if anything is under way.
@@ -163,7 +164,7 @@ impl Verifier {
             LookupError::Unavailable { retry_after } => AuthError::KeysUnavailable { retry_after },
         })?;
         let claims = Claims::parse(&jws.verify(&key)?)?;
-        let caller = claims.caller(&self.issuer, &self.audience, self.clock.now())?;
+        let caller = claims.caller(&self.issuer, &self.audiences, self.clock.now())?;
         check_auth_style(headers, &caller)?;
         Ok(caller)
     }

@@ -14,15 +14,15 @@ use reqwest::Url;
 pub use self::log::{log_filter, log_filter_of_functions};
 use crate::auth::keys::KeySet;
 use crate::deletion::FINALIZATION_PERIOD;
-use crate::ids::AttachmentId;
+use crate::ids::IntegrationIds;
 use crate::outbound::is_loopback;
 use crate::secret::Secret;
 
 /// What the functions are told by their environment.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `INTEGRATION_ID`: the `aud` of tokens.
-    pub integration_id: String,
+    /// `INTEGRATION_ID`: the ids that tokens may have as their `aud`.
+    pub integration_ids: IntegrationIds,
     /// `TABLE_NAME`: the DynamoDB table.
     pub table_name: String,
     /// `OIDC_ISSUER`: the `iss` of tokens.
@@ -108,7 +108,7 @@ impl Config {
         let issuer = "https://marketplace.vercel.com";
         let keys = "https://marketplace.vercel.com/.well-known/jwks";
         Ok(Self {
-            integration_id: integration_id(read("INTEGRATION_ID")?)?,
+            integration_ids: integration_ids(read("INTEGRATION_ID")?)?,
             table_name: table_name(read("TABLE_NAME")?.unwrap_or_else(|| "teardown".to_owned()))?,
             oidc_issuer: oidc_issuer(read("OIDC_ISSUER")?.unwrap_or_else(|| issuer.to_owned()))?,
             oidc_jwks_url: url(
@@ -171,13 +171,10 @@ fn missing(variable: &'static str) -> ConfigError {
     ConfigError::new(variable, "is required")
 }
 
-/// An `oac_…`; what Vercel's ids never hold is a slip of the hand.
-fn integration_id(id: Option<String>) -> Result<String, ConfigError> {
-    let id = id.ok_or_else(|| missing("INTEGRATION_ID"))?;
-    match AttachmentId::parse(&id) {
-        Ok(_) => Ok(id),
-        Err(rule) => Err(ConfigError::new("INTEGRATION_ID", rule)),
-    }
+/// Each an `oac_…`; what Vercel's ids never hold is a slip of the hand.
+fn integration_ids(ids: Option<String>) -> Result<IntegrationIds, ConfigError> {
+    let ids = ids.ok_or_else(|| missing("INTEGRATION_ID"))?;
+    IntegrationIds::parse(&ids).map_err(|rule| ConfigError::new("INTEGRATION_ID", rule))
 }
 
 /// A token's `iss` is compared with it to the letter, so it is kept as it was written.
@@ -332,6 +329,24 @@ mod tests {
             config.require_cron_secret().unwrap_err().to_string(),
             "CRON_SECRET: is required"
         );
+    }
+
+    /// A3: one id, or several with commas and blanks between; an empty entry stops the start.
+    #[test]
+    fn an_integration_may_have_several_ids() {
+        let ids = |text| config(&[("INTEGRATION_ID", text)]).map(|it| it.integration_ids);
+        for text in ["oac_1,oac_2", "oac_1, oac_2", "oac_1 \t, oac_2"] {
+            let ids = ids(text).unwrap();
+            assert_eq!(ids.first(), "oac_1", "{text}");
+            assert!(ids.contains("oac_1") && ids.contains("oac_2"), "{text}");
+            for other in ["", "oac_", "oac_1,oac_2", " oac_2", "oac_22"] {
+                assert!(!ids.contains(other), "{text}: {other}");
+            }
+        }
+        for text in [",", "oac_1,", ",oac_1", "oac_1,,oac_2", "oac_1, ,oac_2", "oac_1 oac_2"] {
+            let error = ids(text).unwrap_err();
+            assert!(error.starts_with("INTEGRATION_ID: an id is 1 to 255 of"), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -90,6 +90,38 @@ id! {
     AttachmentId
 }
 
+/// The ids of the provider's integration, such as one for staging and one for production (A3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntegrationIds {
+    first: AttachmentId,
+    others: Vec<AttachmentId>,
+}
+
+impl IntegrationIds {
+    /// Takes one id, or several with commas between them and blanks around the commas.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidId::Id`] where one of them breaks rule B2; an empty one does.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let mut ids = text.split(',').map(|id| AttachmentId::parse(id.trim_matches([' ', '\t'])));
+        let first = ids.next().unwrap_or(Err(InvalidId::Id))?;
+        Ok(Self { first, others: ids.collect::<Result<_, _>>()? })
+    }
+
+    /// The id that stands first.
+    #[must_use]
+    pub fn first(&self) -> &str {
+        self.first.as_str()
+    }
+
+    /// Whether this is one of the ids.
+    #[must_use]
+    pub fn contains(&self, id: &str) -> bool {
+        self.first() == id || self.others.iter().any(|other| other.as_str() == id)
+    }
+}
+
 /// An `Idempotency-Key`, kept as its SHA-256 alone: what identifies a request need not be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {

@@ -201,6 +201,33 @@ async fn wrong_claims_are_named() {
     assert_eq!(world.delete_as(RESOURCE, &world.token(&late)).send().await.status, 204);
 }
 
+/// A3: of several integrations, such as staging and production, each has its tokens let in, whichever
+/// installation they are for.
+#[tokio::test]
+async fn the_audience_is_one_of_several_integrations() {
+    let world = World::with(&[("INTEGRATION_ID", "oac_production, oac_staging")]).await;
+    world.install("icfg_1", &["db_1", "db_2"]).await;
+    let with = |audience: Value| {
+        let mut claims = user("icfg_1");
+        claims["aud"] = audience;
+        world.token(&claims)
+    };
+    for (audience, message) in [
+        (json!("oac_test"), "the token is meant for another integration"),
+        (json!("oac_production, oac_staging"), "the token is meant for another integration"),
+        (json!(["oac_production"]), "the token's claims are missing or of the wrong type"),
+    ] {
+        let reply = world.delete_as(RESOURCE, &with(audience)).send().await;
+        assert_eq!((reply.error(), reply.message()), ((403, "invalid_token"), message));
+    }
+    for (audience, resource) in [("oac_production", "db_1"), ("oac_staging", "db_2")] {
+        let path = format!("/v1/installations/icfg_1/resources/{resource}");
+        let reply = world.delete_as(&path, &with(json!(audience))).send().await;
+        assert_eq!((reply.status, reply.calls), (204, 1), "{audience}");
+        assert!(!world.is_live("icfg_1", resource).await, "{audience}");
+    }
+}
+
 /// A4: `X-Vercel-Auth`, if sent, agrees with the token.
 #[tokio::test]
 async fn x_vercel_auth_agrees_with_the_token() {

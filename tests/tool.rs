@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use crate::support::world::http_client;
@@ -226,6 +228,18 @@ async fn a_token_is_printed_and_taken() {
         let output = run(wrong);
         assert!(!output.status.success() && output.stdout.is_empty(), "{wrong:?}");
     }
+}
+
+/// A3: of several integrations, a token is for the one that stands first.
+#[test]
+fn a_token_is_for_the_first_integration() {
+    let ids = "oac_first, oac_second";
+    let mut command = dev(&["token", "--installation", "icfg_new"]);
+    let output = command.env("INTEGRATION_ID", ids).output().unwrap();
+    let claims = text(&output.stdout).split('.').nth(1).unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(claims["aud"], "oac_first");
 }
 
 /// Good lines are registered, bad and refused ones named by their numbers, and no secret is shown.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::jws::{not_null, object};
 use super::{Caller, Role, TokenError};
+use crate::ids::IntegrationIds;
 use crate::json;
 
 /// How far the clocks of issuer and verifier may be apart (A3).
@@ -78,11 +79,16 @@ impl Claims {
     /// # Errors
     ///
     /// The [`TokenError`] of the first claim that is wrong.
-    pub fn caller(self, issuer: &str, audience: &str, now: Duration) -> Result<Caller, TokenError> {
+    pub fn caller(
+        self,
+        issuer: &str,
+        audiences: &IntegrationIds,
+        now: Duration,
+    ) -> Result<Caller, TokenError> {
         if self.iss != issuer {
             return Err(TokenError::Issuer);
         }
-        if self.aud != audience {
+        if !audiences.contains(&self.aud) {
             return Err(TokenError::Audience);
         }
         let (now, leeway) = (now.as_secs_f64(), LEEWAY.as_secs_f64());
@@ -139,7 +145,7 @@ mod tests {
     fn check(claims: &Value) -> Result<Caller, TokenError> {
         Claims::parse(claims.to_string().as_bytes())?.caller(
             "https://issuer",
-            "oac_1",
+            &IntegrationIds::parse("oac_1, oac_staging").unwrap(),
             Duration::from_secs_f64(NOW),
         )
     }
@@ -256,12 +262,18 @@ mod tests {
         }
     }
 
-    /// A3: issuer and audience are compared whole.
+    /// A3: issuer and audience are compared whole, and the audience is one of the integration's ids.
     #[test]
     fn issuer_and_audience_are_exact() {
         let claims = with(user(), "iss", json!("https://issuer/"));
         assert_eq!(check(&claims), Err(TokenError::Issuer));
-        assert_eq!(check(&with(user(), "aud", json!("oac_12"))), Err(TokenError::Audience));
+        for other in ["oac_12", "oac_1, oac_staging", "oac_1,oac_staging", ""] {
+            let claims = with(user(), "aud", json!(other));
+            assert_eq!(check(&claims), Err(TokenError::Audience), "{other}");
+        }
+        for ours in ["oac_1", "oac_staging"] {
+            assert!(check(&with(user(), "aud", json!(ours))).is_ok(), "{ours}");
+        }
     }
 
     /// A5: every role but `ADMIN` is read-only.

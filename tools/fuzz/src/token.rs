@@ -14,6 +14,7 @@ use teardown::auth::keys::KeySet;
 use teardown::auth::{AuthError, Caller, Role, Verifier};
 use teardown::clock::Clock;
 use teardown::http::respond;
+use teardown::ids::IntegrationIds;
 use teardown::limits::Limits;
 use teardown::outbound::Outbound;
 use teardown_cli::issuer::Issuer;
@@ -63,7 +64,12 @@ impl Stand {
         );
         let stand = Self {
             runtime: runtime(),
-            verifier: Verifier::new(ISS.to_owned(), AUD.to_owned(), jwks, clock),
+            verifier: Verifier::new(
+                ISS.to_owned(),
+                IntegrationIds::parse(AUD).unwrap(),
+                jwks,
+                clock,
+            ),
             stranger: Issuer::generate().unwrap(),
         };
         // The one fetch that the standing clock allows, and a client with it, are paid for here.

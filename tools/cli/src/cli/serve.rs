@@ -110,7 +110,7 @@ fn call_back(
 ) -> reqwest::Result<vercel::CallBack> {
     let token = Token {
         issuer: config.oidc_issuer.clone(),
-        audience: config.integration_id.clone(),
+        audience: config.integration_ids.first().to_owned(),
         account: ACCOUNT.to_owned(),
         installation: None,
         subject: Subject::System,

@@ -14,7 +14,7 @@ use crate::terminal::print;
 /// Prints a token that the local issuer signs
 ///
 /// It is good for every `teardown dev` of this checkout that has the same `INTEGRATION_ID` and
-/// `OIDC_ISSUER`, whichever was started first.
+/// `OIDC_ISSUER`, whichever was started first. Of several ids it is for the first.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let token = Token {
         issuer: config.oidc_issuer,
-        audience: config.integration_id,
+        audience: config.integration_ids.first().to_owned(),
         account: account.to_owned(),
         installation: args.installation.clone(),
         subject: match (args.system, args.role) {
