@@ -32,7 +32,7 @@ declare function destroyOnce(id: string, resourceId: string): Promise<{ done: bo
 /** Yours: notes that an installation is deleted, and sends its final invoice. */
 declare function closeAccount(event: Announcement): Promise<void>;
 
-// One secret. During a rotation, verify with the old one too until every function has the new one.
+// One secret is enough: during a rotation, each announcement is signed by the old and the new one.
 const webhook = new Webhook(process.env.PROVIDER_SECRET!);
 
 export async function POST(request: Request): Promise<Response> {

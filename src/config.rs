@@ -54,8 +54,8 @@ pub struct Config {
 pub struct ProviderConfig {
     /// `PROVIDER_URL`.
     pub url: Url,
-    /// `PROVIDER_SECRET`: the `whsec_…` that signs announcements.
-    pub secret: Secret,
+    /// `PROVIDER_SECRET`: each `whsec_…` that signs announcements, at least one, the newest first.
+    pub secrets: Vec<Secret>,
 }
 
 /// A role of AWS, to be taken with a token of Vercel's platform.
@@ -215,16 +215,19 @@ fn provider(
         (Some(_), None) => return Err(missing("PROVIDER_SECRET")),
         (Some(address), Some(secret)) => (address, secret),
     };
-    // Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes.
-    let is_secret = secret
-        .strip_prefix("whsec_")
-        .and_then(|encoded| STANDARD.decode(encoded).ok())
-        .is_some_and(|bytes| (24..=64).contains(&bytes.len()));
-    if !is_secret {
+    let secrets: Vec<_> = secret.split(' ').filter(|secret| !secret.is_empty()).collect();
+    if !secrets.iter().all(|secret| is_webhook_secret(secret)) {
         let rule = "must be whsec_ and the base64 of 24 to 64 bytes";
         return Err(ConfigError::new("PROVIDER_SECRET", rule));
     }
-    Ok(Some(ProviderConfig { url: url("PROVIDER_URL", &address)?, secret: Secret::new(secret) }))
+    let secrets = secrets.into_iter().map(|secret| Secret::new(secret.to_owned())).collect();
+    Ok(Some(ProviderConfig { url: url("PROVIDER_URL", &address)?, secrets }))
+}
+
+/// Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes.
+fn is_webhook_secret(text: &str) -> bool {
+    let bytes = text.strip_prefix("whsec_").and_then(|encoded| STANDARD.decode(encoded).ok());
+    bytes.is_some_and(|bytes| (24..=64).contains(&bytes.len()))
 }
 
 /// A role's ARN, `arn:<partition>:iam::<account>:role/<path and name>`, and a session's name as STS
@@ -399,6 +402,37 @@ mod tests {
             config(&short).unwrap_err(),
             "PROVIDER_SECRET: must be whsec_ and the base64 of 24 to 64 bytes"
         );
+    }
+
+    /// G1: several secrets, with any number of spaces between, are kept in their order; one that is none
+    /// stops the start.
+    #[test]
+    fn several_secrets_may_sign() {
+        const OLDER: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+        let secrets = |text: &str| {
+            let variables = [ID, ("PROVIDER_URL", "https://p.example"), ("PROVIDER_SECRET", text)];
+            config(&variables).map(|config| config.provider.unwrap().secrets)
+        };
+        let kept = |text: &str| {
+            let secrets = secrets(text).unwrap();
+            secrets.iter().map(|it| it.expose().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(WHSEC), [WHSEC]);
+        for spaces in [" ", "   "] {
+            assert_eq!(kept(&format!("{WHSEC}{spaces}{OLDER}")), [WHSEC, OLDER]);
+            assert_eq!(kept(&format!("{OLDER}{spaces}{WHSEC}{spaces}{OLDER}")).len(), 3);
+        }
+        for wrong in ["whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "none"] {
+            for text in [format!("{WHSEC} {wrong}"), format!("{wrong} {WHSEC}")] {
+                let message = "PROVIDER_SECRET: must be whsec_ and the base64 of 24 to 64 bytes";
+                assert_eq!(secrets(&text).unwrap_err(), message, "{text}");
+            }
+        }
+        for separator in [",", "\t", "\n", ", "] {
+            assert!(secrets(&format!("{WHSEC}{separator}{OLDER}")).is_err(), "{separator:?}");
+        }
+        let stray = secrets(&format!("{WHSEC} {OLDER} ")).unwrap_err();
+        assert_eq!(stray, "PROVIDER_SECRET: has a blank or a line break at an end");
     }
 
     /// S1: a blank or a line break at an end of any variable stops the start: none is trimmed, and none

@@ -29,7 +29,8 @@ const STILL_AT_IT: Duration = Duration::from_mins(1);
 #[derive(Clone)]
 pub(crate) struct Provider {
     url: Url,
-    secret: Secret,
+    /// The secrets that sign, the newest first.
+    secrets: Vec<Secret>,
     outbound: Outbound,
 }
 
@@ -135,7 +136,7 @@ impl Announcement {
 impl Provider {
     /// A client for the provider's endpoint.
     pub(crate) fn new(provider: &config::ProviderConfig, outbound: Outbound) -> Self {
-        Self { url: provider.url.clone(), secret: provider.secret.clone(), outbound }
+        Self { url: provider.url.clone(), secrets: provider.secrets.clone(), outbound }
     }
 
     /// Announces a deletion, once.
@@ -146,6 +147,15 @@ impl Provider {
         }
     }
 
+    /// A signature by each secret, in their order, with spaces between: while a secret is rotated, the
+    /// provider may know the older one alone (G1).
+    fn sign(&self, id: &str, sent_at: i64, body: &[u8]) -> Result<String, String> {
+        let sign = |secret: &Secret| Webhook::new(secret.expose())?.sign(id, sent_at, body);
+        let signatures: Result<Vec<_>, _> = self.secrets.iter().map(sign).collect();
+        // The error's words may tell of the secret.
+        Ok(signatures.map_err(|_| "PROVIDER_SECRET does not sign".to_owned())?.join(" "))
+    }
+
     async fn post(
         &self,
         announcement: &Announcement,
@@ -153,10 +163,7 @@ impl Provider {
     ) -> Result<reqwest::Response, String> {
         let body = announcement.body();
         let sent_at = now.as_secs().cast_signed();
-        let signature = Webhook::new(self.secret.expose())
-            .and_then(|webhook| webhook.sign(&announcement.id, sent_at, body.as_bytes()))
-            // Its words may tell of the secret.
-            .map_err(|_| "PROVIDER_SECRET does not sign".to_owned())?;
+        let signature = self.sign(&announcement.id, sent_at, body.as_bytes())?;
         let silence = |error: reqwest::Error| {
             format!("no answer: {}", telemetry::chain(&error.without_url()))
         };

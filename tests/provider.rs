@@ -8,7 +8,7 @@ use teardown::app::SweepTime;
 use teardown::store::registry::RegisterError;
 use tokio::sync::Semaphore;
 
-use crate::support::outside::Answer;
+use crate::support::outside::{Answer, PROVIDER_SECRET};
 use crate::support::waiting::until;
 use crate::support::world::{ACCOUNT, RESOURCE, World, system};
 
@@ -59,6 +59,24 @@ async fn a_deletion_is_announced_once() {
     assert!((world.clock.now().as_secs().cast_signed() - event.timestamp).abs() < 10);
     assert_eq!(work(&world).await, Value::Null);
     assert_eq!(world.sweep().await, [0; 4]);
+}
+
+/// G1: while a secret is rotated, each announcement has a signature by each secret, the newest first, so
+/// that a provider that knows only one of them takes it.
+#[tokio::test]
+async fn an_announcement_is_signed_by_each_secret() {
+    const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    let secrets = format!("{NEW}   {PROVIDER_SECRET}");
+    let world = World::announcing_with(&[("PROVIDER_SECRET", &secrets)]).await;
+    world.provider.is_told_by(&[NEW, PROVIDER_SECRET]);
+    world.install("icfg_1", &["db_1"]).await;
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    assert_eq!(world.provider.heard().len(), 1);
+    let shown = format!("{:?} {:?}", world.config, world.process().await);
+    for secret in [NEW, PROVIDER_SECRET] {
+        assert!(!shown.contains(secret.trim_start_matches("whsec_")), "{shown}");
+    }
 }
 
 /// G1, C1, D5: an installation's announcement has the reason; what was never known is announced too.

@@ -289,6 +289,8 @@ pub struct ProviderEndpoint(Arc<ProviderInner>);
 struct ProviderInner {
     script: Script,
     heard: Mutex<Vec<Event>>,
+    /// The secrets that sign; [`PROVIDER_SECRET`] alone, if there are none here.
+    secrets: Mutex<Vec<&'static str>>,
 }
 
 impl ProviderEndpoint {
@@ -318,6 +320,11 @@ impl ProviderEndpoint {
         *self.0.script.lasting.lock().unwrap() = answer;
     }
 
+    /// Announcements are signed with these secrets, in this order, from now on.
+    pub fn is_told_by(&self, secrets: &[&'static str]) {
+        *self.0.secrets.lock().unwrap() = secrets.to_vec();
+    }
+
     /// What was heard so far, whatever was answered.
     pub fn heard(&self) -> Vec<Event> {
         self.0.heard.lock().unwrap().clone()
@@ -343,7 +350,11 @@ impl ProviderEndpoint {
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp").parse().unwrap());
         // Not `verify`: the tests' clock is not the library's.
-        let signature = Webhook::new(PROVIDER_SECRET).unwrap().sign(&id, timestamp, &body).unwrap();
+        let sign =
+            |secret: &str| Webhook::new(secret).unwrap().sign(&id, timestamp, &body).unwrap();
+        let secrets = self.0.secrets.lock().unwrap().clone();
+        let secrets = if secrets.is_empty() { vec![PROVIDER_SECRET] } else { secrets };
+        let signature = secrets.into_iter().map(sign).collect::<Vec<_>>().join(" ");
         assert_eq!(header("webhook-signature"), signature);
         let body = serde_json::from_slice(&body).unwrap();
         self.0.heard.lock().unwrap().push(Event { id, timestamp, body });

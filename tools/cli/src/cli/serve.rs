@@ -98,7 +98,7 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
 fn stand_ins(config: &Config, call_back: Option<vercel::CallBack>) -> anyhow::Result<Router> {
     let router = Router::new().nest(VERCEL_PATH, vercel::router(call_back));
     Ok(match &config.provider {
-        Some(it) => router.merge(provider::router(&it.secret)?),
+        Some(it) => router.merge(provider::router(&it.secrets)?),
         None => router,
     })
 }

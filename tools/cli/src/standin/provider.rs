@@ -14,12 +14,13 @@ use teardown::secret::Secret;
 
 use super::{PROVIDER_PATH, say};
 
-/// The endpoint, at its path, for announcements that are signed with this `whsec_…`.
+/// The endpoint, at its path, for announcements that are signed with the first of these `whsec_…`.
 ///
 /// # Errors
 ///
-/// Where the secret is none.
-pub fn router(secret: &Secret) -> anyhow::Result<Router> {
+/// Where the secret is none, or there is none.
+pub fn router(secrets: &[Secret]) -> anyhow::Result<Router> {
+    let secret = secrets.first().context("PROVIDER_SECRET is missing")?;
     // Its words may tell of the secret.
     let webhook = Webhook::new(secret.expose()).ok().context("PROVIDER_SECRET verifies nothing")?;
     Ok(Router::new().route(PROVIDER_PATH, post(receive)).with_state(Arc::new(webhook)))
