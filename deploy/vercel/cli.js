@@ -40,15 +40,18 @@ function install() {
 const folders = [];
 
 /**
- * Copies the tracked files, as they are in the working tree, to a folder that is gone after the
- * check. Gives it, and one for Vercel's own configuration. Files keep their times: cargo goes by them.
+ * Copies the tracked files that `vercel deploy` uploads, as they are in the working tree, to a folder
+ * that is gone after the check. Gives it, and one for Vercel's own configuration. Files keep their
+ * times: cargo goes by them.
  */
 function copyTracked() {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "teardown-vercel-"));
   folders.push(folder);
   const copy = path.join(folder, "teardown");
-  const tracked = execFileSync("git", ["ls-files", "-z"], { cwd: ROOT, encoding: "utf8" });
-  for (const file of tracked.split("\0").filter((file) => file !== "")) {
+  const list = (...args) =>
+    execFileSync("git", ["ls-files", "-z", ...args], { cwd: ROOT, encoding: "utf8" }).split("\0");
+  const ignored = new Set(list("--cached", "--ignored", "--exclude-from=.vercelignore"));
+  for (const file of list().filter((file) => file !== "" && !ignored.has(file))) {
     const source = path.join(ROOT, file);
     if (!fs.existsSync(source)) continue;
     const target = path.join(copy, file);
@@ -141,4 +144,4 @@ async function main(seconds, check) {
   }
 }
 
-module.exports = { ENVIRONMENT, Failure, ROOT, VERCEL, copyTracked, main, run, start };
+module.exports = { ENVIRONMENT, Failure, ROOT, VERCEL, copyTracked, install, main, run, start };
