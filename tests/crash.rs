@@ -1,6 +1,8 @@
 //! A crash at every step (F5): each operation is killed before and after each call that it makes to
 //! DynamoDB, to Vercel and to the provider. What comes after brings it to the same end.
 
+mod care;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
