@@ -26,10 +26,21 @@ const refusals = [
   "the resource was deleted, and that is still to be announced",
 ];
 
+/** `provisioning` and `pending` cannot be deleted yet; the other words are Vercel's, too. */
+type Status =
+  | "provisioning"
+  | "pending"
+  | "ready"
+  | "onboarding"
+  | "suspended"
+  | "resumed"
+  | "uninstalled"
+  | "error";
+
 export async function registerResource(
   installationId: string,
   resourceId: string,
-  status: "provisioning" | "ready",
+  status: Status,
 ) {
   const request = new TransactWriteItemsCommand({
     ClientRequestToken: crypto.randomUUID(),

@@ -43,6 +43,9 @@ pub struct Config {
     pub support_url: Option<Url>,
     /// `GRACE_PERIOD`: how long after a deletion it is announced for good, in whole seconds (H1).
     pub grace_period: Duration,
+    /// `PROVISIONING_LIMIT`: how long after its last write a resource that is being provisioned may not be
+    /// deleted, in whole seconds (C2).
+    pub provisioning_limit: Duration,
     /// `RECEIPT_RETENTION`: how long receipts are kept, in whole seconds.
     pub receipt_retention: Duration,
     /// `FINALIZE_MARGIN`: how long before the 24 h are over finalization is forced, in whole seconds.
@@ -128,6 +131,9 @@ impl Config {
             cron_secret: read("CRON_SECRET")?.map(cron_secret).transpose()?,
             support_url: read("SUPPORT_URL")?.map(|text| url("SUPPORT_URL", &text)).transpose()?,
             grace_period: grace(&read("GRACE_PERIOD")?.unwrap_or_else(|| "7d".to_owned()))?,
+            provisioning_limit: provisioning_limit(
+                &read("PROVISIONING_LIMIT")?.unwrap_or_else(|| "1h".to_owned()),
+            )?,
             receipt_retention: retention(
                 &read("RECEIPT_RETENTION")?.unwrap_or_else(|| "90d".to_owned()),
             )?,
@@ -291,6 +297,15 @@ fn grace(text: &str) -> Result<Duration, ConfigError> {
     }
 }
 
+fn provisioning_limit(text: &str) -> Result<Duration, ConfigError> {
+    match humantime::parse_duration(text) {
+        // A write is stored to the second, and part of one would count as `0s`.
+        Ok(time) if time.subsec_nanos() == 0 => Ok(time),
+        Ok(_) => Err(ConfigError::new("PROVISIONING_LIMIT", "must be in whole seconds")),
+        Err(_) => Err(ConfigError::new("PROVISIONING_LIMIT", "is no time such as 1h or 30m")),
+    }
+}
+
 fn margin(text: &str) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
         Ok(time) if time < FINALIZATION_PERIOD => Ok(time),
@@ -326,6 +341,7 @@ mod tests {
         assert_eq!(config.receipt_retention.as_secs(), 90 * 24 * 3600);
         assert_eq!(config.finalize_margin.as_secs(), 2 * 3600);
         assert_eq!(config.grace_period.as_secs(), 7 * 24 * 3600);
+        assert_eq!(config.provisioning_limit.as_secs(), 3600);
         assert_eq!(config.vercel_api_url.as_str(), "https://api.vercel.com/");
         assert!(config.provider.is_none() && config.oidc_jwks.is_none());
         assert_eq!(
@@ -384,6 +400,8 @@ mod tests {
             ("RECEIPT_RETENTION", "soon", "RECEIPT_RETENTION: is no time such as 90d or 36h"),
             ("RECEIPT_RETENTION", "0s", "RECEIPT_RETENTION: must be 1 second to 100 years"),
             ("FINALIZE_MARGIN", "24h", "FINALIZE_MARGIN: must be under 24h"),
+            ("PROVISIONING_LIMIT", "soon", "PROVISIONING_LIMIT: is no time such as 1h or 30m"),
+            ("PROVISIONING_LIMIT", "500ms", "PROVISIONING_LIMIT: must be in whole seconds"),
             ("GRACE_PERIOD", "soon", "GRACE_PERIOD: is no time such as 7d or 36h"),
             ("GRACE_PERIOD", "91d", "GRACE_PERIOD: must be 0s to 90d, in whole seconds"),
             ("GRACE_PERIOD", "1ms", "GRACE_PERIOD: must be 0s to 90d, in whole seconds"),
@@ -452,6 +470,8 @@ mod tests {
             ("AWS_ROLE_SESSION_NAME", "teardown"),
             ("CRON_SECRET", "cr0n"),
             ("SUPPORT_URL", "https://s.example"),
+            ("GRACE_PERIOD", "7d"),
+            ("PROVISIONING_LIMIT", "1h"),
             ("RECEIPT_RETENTION", "90d"),
             ("FINALIZE_MARGIN", "2h"),
         ] {

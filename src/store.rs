@@ -2,7 +2,8 @@
 //!
 //! A request and a job use `client` to reach DynamoDB, `keys` for where each item is, `attr` for its attributes, `transaction` to
 //! send one `TransactWriteItems`, `deletion` and `configuration` to turn a decision into one,
-//! `evidence` to read what a failed condition returned, `outcome` for what an idempotency key finds,
+//! `evidence` to read what a failed condition returned, `provisioning` for what is too new to be
+//! deleted, `outcome` for what an idempotency key finds,
 //! `work` for jobs and their leases, `announcement` for their phases and the holds on them, `purge` for
 //! the job that only changes the table, and `retention` for how long receipts stay.
 //!
@@ -22,6 +23,7 @@ pub(crate) mod keys;
 pub mod moves;
 pub mod operations;
 mod outcome;
+mod provisioning;
 pub(crate) mod purge;
 pub mod registry;
 mod retention;
@@ -52,6 +54,8 @@ pub struct Store {
     announces: bool,
     /// How long after a deletion it is announced for good (H1).
     grace: Duration,
+    /// How long a resource counts as being provisioned (C2).
+    provisioning_limit: Duration,
     receipt_retention: Duration,
     finalize_margin: Duration,
     clock: Clock,
@@ -67,6 +71,7 @@ impl Store {
             table: config.table_name.clone(),
             announces: config.provider.is_some(),
             grace: config.grace_period,
+            provisioning_limit: config.provisioning_limit,
             receipt_retention: config.receipt_retention,
             finalize_margin: config.finalize_margin,
             clock,

@@ -36,6 +36,7 @@ fn dev(arguments: &[&str]) -> Command {
             "RUST_LOG",
             "SUPPORT_URL",
             "RECEIPT_RETENTION",
+            "PROVISIONING_LIMIT",
             "FINALIZE_MARGIN",
             "USER",
             "CRON_SECRET",
@@ -242,7 +243,7 @@ fn a_token_is_for_the_first_integration() {
     assert_eq!(claims["aud"], "oac_first");
 }
 
-/// Good lines are registered, bad and refused ones named by their numbers, and no secret is shown.
+/// C2: good lines are registered, bad and refused ones named by their numbers, and no secret is shown.
 #[tokio::test]
 async fn lines_are_imported_and_shown() {
     let tool = Tool::start(&[]);
@@ -261,6 +262,10 @@ async fn lines_are_imported_and_shown() {
         format!(r#"{{"installation":{{"id":"icfg_b","accessToken":"{secret}","surprise":1}}}}"#),
         json!({ "resource": { "installationId": "icfg_a", "id": "a/b" } }).to_string(),
         "no JSON".to_owned(),
+        json!({ "resource": { "installationId": "icfg_a", "id": "db_2", "status": "broken" } })
+            .to_string(),
+        json!({ "resource": { "installationId": "icfg_a", "id": "db_3", "status": "suspended" } })
+            .to_string(),
         json!({ "webhook": { "installationId": "icfg_a", "id": "hook_1" } }).to_string(),
     ];
     std::fs::write(&file, lines.join("\n")).unwrap();
@@ -272,14 +277,16 @@ async fn lines_are_imported_and_shown() {
     let numbers: Vec<_> = errors.lines().map(|line| line.split(':').next().unwrap()).collect();
     let mut sorted = numbers.clone();
     sorted.sort_unstable();
-    assert_eq!(sorted, ["line 4", "line 5", "line 6", "line 7"], "{errors}");
+    assert_eq!(sorted, ["line 4", "line 5", "line 6", "line 7", "line 8"], "{errors}");
     assert!(errors.contains("the installation is not registered"), "{errors}");
     assert!(!errors.contains(secret) && !text(&output.stdout).contains(secret));
 
     let output = tool.run(&["show", "icfg_a"]);
     let shown = text(&output.stdout);
     assert!(output.status.success() && !shown.contains(secret), "{shown}");
-    for part in ["icfg_a", "active", "acc_a", "settled", "db_1", "ready", "hook_1", "stored"] {
+    for part in
+        ["icfg_a", "active", "acc_a", "settled", "db_1", "ready", "suspended", "hook_1", "stored"]
+    {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     assert_eq!(tool.delete_as_admin("/v1/installations/icfg_a", "icfg_a").await, 200);

@@ -68,7 +68,7 @@ impl Store {
                 Committed::No(evidence) => {
                     let before = belief.clone();
                     for (row, item) in evidence {
-                        learn(&mut belief, row, item)?;
+                        learn(&mut belief, row, item, self.provisioning(deletion.at))?;
                     }
                     if belief == before {
                         let cause: Cause = Contradiction(belief).into();
@@ -149,12 +149,8 @@ impl Store {
             count,
             active_and_the_callers(deletion),
         );
-        let ready = Expression::new(
-            "attribute_exists(pk) AND (attribute_not_exists(#status) OR #status <> :provisioning)",
-        )
-        .name("#status", "status")
-        .value(":provisioning", s("provisioning"));
-        transaction.delete(Part::Resource, keys::resource(id, resource), Some(ready));
+        let deletable = self.provisioning(deletion.at).deletable();
+        transaction.delete(Part::Resource, keys::resource(id, resource), Some(deletable));
         let condition = match receipt {
             Receipt::None => Some(absent_or_expired(deletion.at)),
             Receipt::Stands => None,

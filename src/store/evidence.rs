@@ -3,23 +3,26 @@
 use super::Malformed;
 use super::attr;
 use super::keys::{self, Item};
+use super::provisioning::Provisioning;
 use super::transaction::Part;
 use crate::deletion::{Answer, Belief, Billing, Installation, Receipt, Recorded, Resource};
 use crate::error::Error;
 
 /// Replaces a belief by evidence. Every reading here mirrors the condition that failed.
-pub(super) fn learn(belief: &mut Belief, row: Part, item: Option<Item>) -> Result<(), Error> {
+pub(super) fn learn(
+    belief: &mut Belief,
+    row: Part,
+    item: Option<Item>,
+    provisioning: Provisioning,
+) -> Result<(), Error> {
     match (row, item) {
         (Part::Outcome, Some(item)) => belief.recorded = Some(parse_recorded(&item)?),
         (Part::Installation, None) => belief.installation = Installation::Unknown,
         (Part::Installation, Some(item)) => belief.installation = parse_installation(&item)?,
         (Part::Resource, None) => belief.resource = Resource::Absent,
         (Part::Resource, Some(item)) => {
-            belief.resource = if attr::str(&item, "status") == Some("provisioning") {
-                Resource::Provisioning
-            } else {
-                Resource::Ready
-            };
+            belief.resource =
+                if provisioning.is_of(&item) { Resource::Provisioning } else { Resource::Ready };
         }
         (Part::Receipt, Some(_)) => belief.receipt = Receipt::Stands,
         (Part::Outcome | Part::Receipt, None) | (Part::Announcement | Part::Other, _) => {}

@@ -94,18 +94,31 @@ pub struct ResourceRecord {
     pub name: Option<String>,
     /// The product that it is of.
     pub product_id: Option<String>,
-    /// Whether it can be deleted yet; `ready` where it was never said (C2).
+    /// Its status; `ready` where it was never said (C2).
     pub status: Option<StatusRecord>,
 }
 
-/// Whether a resource can be deleted.
+/// A resource's status: `provisioning`, or as Vercel has them. [`Self::Provisioning`] and
+/// [`Self::Pending`] are still being provisioned, and every other one can be deleted (C2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StatusRecord {
-    /// It can.
-    Ready,
     /// It is still being made.
     Provisioning,
+    /// Vercel's word for it.
+    Pending,
+    /// It can be used.
+    Ready,
+    /// Its customer has something to do yet.
+    Onboarding,
+    /// It cannot be used for now.
+    Suspended,
+    /// It can be used again.
+    Resumed,
+    /// It is not there any more.
+    Uninstalled,
+    /// It failed.
+    Error,
 }
 
 /// A webhook or a log drain.
@@ -355,8 +368,14 @@ impl Store {
 
 fn status(status: StatusRecord) -> &'static str {
     match status {
-        StatusRecord::Ready => "ready",
         StatusRecord::Provisioning => "provisioning",
+        StatusRecord::Pending => "pending",
+        StatusRecord::Ready => "ready",
+        StatusRecord::Onboarding => "onboarding",
+        StatusRecord::Suspended => "suspended",
+        StatusRecord::Resumed => "resumed",
+        StatusRecord::Uninstalled => "uninstalled",
+        StatusRecord::Error => "error",
     }
 }
 

@@ -33,12 +33,13 @@ use progress::Progress;
 /// Each line of the file is one of
 ///
 ///   {"installation":{"id","accountId","teamId"?,"teamSlug"?,"accessToken"?,"billing"?:"settled"|"open"}}
-///   {"resource":{"installationId","id","name"?,"productId"?,"status"?:"ready"|"provisioning"}}
+///   {"resource":{"installationId","id","name"?,"productId"?,"status"?}}
 ///   {"webhook":{"installationId","id"}}
 ///   {"logDrain":{"installationId","id"}}
 ///   {"envVar":{"installationId","id","projectId","key"}}
 ///
-/// and an installation stands before what belongs to it. What is there already is updated, so a file
+/// where a status is "provisioning", or one of Vercel's: "ready", "pending", "onboarding", "suspended",
+/// "resumed", "uninstalled", "error"; and an installation stands before what belongs to it. What is there already is updated, so a file
 /// can be imported again. A bad or refused line is named by its number, nothing of it is written, the
 /// rest goes on, and the exit status is 1.
 #[derive(Debug, clap::Args)]
