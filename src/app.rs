@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{self, WebIdentity};
 use crate::deletion::configuration::ConfigurationDeletion;
-use crate::deletion::{Deletion, Target};
+use crate::deletion::{Deletion, OpenInvoices, Target};
 use crate::error::Error;
 use crate::grant::Grant;
 use crate::http::{
@@ -47,6 +47,7 @@ pub struct App {
     clock: Clock,
     delete_configuration: DeleteConfiguration,
     worker: Worker,
+    open_invoices: OpenInvoices,
     cron_secret: Option<Secret>,
     body_timeout: Duration,
     support_url: Option<String>,
@@ -176,6 +177,7 @@ impl App {
             clock,
             delete_configuration,
             worker,
+            open_invoices: config.open_invoices,
             cron_secret: config.cron_secret.clone(),
             body_timeout: limits.body,
             support_url: config.support_url.as_ref().map(ToString::to_string),
@@ -273,7 +275,7 @@ impl App {
             Ids::Installation(_) => {
                 let Uninstall { cascade, reason } =
                     Uninstall::parse(&read_body(body, self.body_timeout).await?)?;
-                Target::Installation { cascade, reason }
+                Target::Installation { cascade, reason, open_invoices: self.open_invoices }
             }
         };
         let deletion = Deletion { grant, target, key, at };

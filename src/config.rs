@@ -13,7 +13,7 @@ use reqwest::Url;
 
 pub use self::log::{log_filter, log_filter_of_functions};
 use crate::auth::keys::KeySet;
-use crate::deletion::FINALIZATION_PERIOD;
+use crate::deletion::{FINALIZATION_PERIOD, OpenInvoices};
 use crate::ids::IntegrationIds;
 use crate::outbound::is_loopback;
 use crate::secret::Secret;
@@ -46,6 +46,8 @@ pub struct Config {
     /// `PROVISIONING_LIMIT`: how long after its last write a resource that is being provisioned may not be
     /// deleted, in whole seconds (C2).
     pub provisioning_limit: Duration,
+    /// `UNINSTALL_WITH_OPEN_INVOICES`: whether an uninstall goes on while invoices are open (D7).
+    pub open_invoices: OpenInvoices,
     /// `RECEIPT_RETENTION`: how long receipts are kept, in whole seconds.
     pub receipt_retention: Duration,
     /// `FINALIZE_MARGIN`: how long before the 24 h are over finalization is forced, in whole seconds.
@@ -134,6 +136,7 @@ impl Config {
             provisioning_limit: provisioning_limit(
                 &read("PROVISIONING_LIMIT")?.unwrap_or_else(|| "1h".to_owned()),
             )?,
+            open_invoices: open_invoices(read("UNINSTALL_WITH_OPEN_INVOICES")?.as_deref())?,
             receipt_retention: retention(
                 &read("RECEIPT_RETENTION")?.unwrap_or_else(|| "90d".to_owned()),
             )?,
@@ -306,6 +309,16 @@ fn provisioning_limit(text: &str) -> Result<Duration, ConfigError> {
     }
 }
 
+fn open_invoices(text: Option<&str>) -> Result<OpenInvoices, ConfigError> {
+    match text {
+        None | Some("accept") => Ok(OpenInvoices::Accept),
+        Some("refuse") => Ok(OpenInvoices::Refuse),
+        Some(_) => {
+            Err(ConfigError::new("UNINSTALL_WITH_OPEN_INVOICES", "is neither accept nor refuse"))
+        }
+    }
+}
+
 fn margin(text: &str) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
         Ok(time) if time < FINALIZATION_PERIOD => Ok(time),
@@ -342,6 +355,7 @@ mod tests {
         assert_eq!(config.finalize_margin.as_secs(), 2 * 3600);
         assert_eq!(config.grace_period.as_secs(), 7 * 24 * 3600);
         assert_eq!(config.provisioning_limit.as_secs(), 3600);
+        assert_eq!(config.open_invoices, OpenInvoices::Accept);
         assert_eq!(config.vercel_api_url.as_str(), "https://api.vercel.com/");
         assert!(config.provider.is_none() && config.oidc_jwks.is_none());
         assert_eq!(
@@ -402,6 +416,11 @@ mod tests {
             ("FINALIZE_MARGIN", "24h", "FINALIZE_MARGIN: must be under 24h"),
             ("PROVISIONING_LIMIT", "soon", "PROVISIONING_LIMIT: is no time such as 1h or 30m"),
             ("PROVISIONING_LIMIT", "500ms", "PROVISIONING_LIMIT: must be in whole seconds"),
+            (
+                "UNINSTALL_WITH_OPEN_INVOICES",
+                "REFUSE",
+                "UNINSTALL_WITH_OPEN_INVOICES: is neither accept nor refuse",
+            ),
             ("GRACE_PERIOD", "soon", "GRACE_PERIOD: is no time such as 7d or 36h"),
             ("GRACE_PERIOD", "91d", "GRACE_PERIOD: must be 0s to 90d, in whole seconds"),
             ("GRACE_PERIOD", "1ms", "GRACE_PERIOD: must be 0s to 90d, in whole seconds"),
@@ -472,6 +491,7 @@ mod tests {
             ("SUPPORT_URL", "https://s.example"),
             ("GRACE_PERIOD", "7d"),
             ("PROVISIONING_LIMIT", "1h"),
+            ("UNINSTALL_WITH_OPEN_INVOICES", "refuse"),
             ("RECEIPT_RETENTION", "90d"),
             ("FINALIZE_MARGIN", "2h"),
         ] {

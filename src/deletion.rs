@@ -46,6 +46,8 @@ pub enum Target {
         cascade: Cascade,
         /// Why, in the caller's words.
         reason: Option<String>,
+        /// Whether it goes while its invoices are open, as the deployment has it.
+        open_invoices: OpenInvoices,
     },
 }
 
@@ -56,6 +58,15 @@ pub enum Cascade {
     Yes,
     /// The uninstall is refused while there are any.
     No,
+}
+
+/// What an uninstall does while invoices are open (D1, D7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenInvoices {
+    /// It goes on, and is not finalized.
+    Accept,
+    /// It is refused.
+    Refuse,
 }
 
 impl Deletion {
@@ -83,7 +94,7 @@ impl Deletion {
     pub fn fingerprint(&self) -> String {
         let values = match &self.target {
             Target::Resource(resource) => serde_json::json!([resource.as_str()]),
-            Target::Installation { cascade, reason } => {
+            Target::Installation { cascade, reason, open_invoices: _ } => {
                 serde_json::json!([*cascade == Cascade::Yes, reason])
             }
         };
@@ -307,7 +318,9 @@ pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
     }
     let step = match &deletion.target {
         Target::Resource(resource) => plan_resource(deletion, belief, resource),
-        Target::Installation { cascade, .. } => plan_installation(deletion, belief, *cascade),
+        Target::Installation { cascade, open_invoices, .. } => {
+            plan_installation(deletion, belief, *cascade, *open_invoices)
+        }
     };
     // A transaction may tell of the resource and not of its installation.
     let account_is_open =
@@ -354,13 +367,23 @@ fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a Resourc
     }
 }
 
-fn plan_installation(deletion: &Deletion, belief: &Belief, cascade: Cascade) -> Step<'static> {
+fn plan_installation(
+    deletion: &Deletion,
+    belief: &Belief,
+    cascade: Cascade,
+    open_invoices: OpenInvoices,
+) -> Step<'static> {
     match belief.installation {
         Installation::Deleted { finalized, .. } => {
             without_effect(deletion, Answer::Uninstalled { finalized })
         }
         Installation::Active { resources, .. } if cascade == Cascade::No && resources > 0 => {
             Step::Refuse(Error::ResourcesRemain(resources))
+        }
+        Installation::Active { billing: Billing::Open, .. }
+            if open_invoices == OpenInvoices::Refuse =>
+        {
+            Step::Refuse(Error::UninstallWithOpenInvoices)
         }
         Installation::Active { billing, .. } => {
             Step::Commit(Commit::Installation { cascade, billing })

@@ -122,6 +122,11 @@ errors! {
         "the installation still has live resources: {0}"
         user "This installation still has resources. Delete them first."
         when "`cascadeResourceDeletion` is `false` and resources are live; the message says how many.";
+    /// The deployment refuses an uninstall while invoices are open (D7).
+    UninstallWithOpenInvoices = 409 "invoices_open"
+        "the installation's invoices are not settled, and it is not uninstalled until they are"
+        user "This installation has open invoices. Uninstall it when they are settled."
+        when "Invoices are not settled, and `UNINSTALL_WITH_OPEN_INVOICES` is `refuse`: nothing is uninstalled.";
     /// The `Idempotency-Key` has stood for another request before (F2).
     IdempotencyKeyReused = 409 "idempotency_key_reused"
         "this Idempotency-Key was used for another request"
@@ -139,7 +144,7 @@ errors! {
     InvoicesOpen = 409 "invoices_open"
         "the installation's invoices are not settled"
         user "Final invoices are still open. Try again when they are settled, or a day after the uninstall."
-        when "Invoices are not settled, and the uninstall, if any, is not 24 h ago.";
+        when "A configuration is not deleted: invoices are not settled, and the uninstall, if any, is not 24 h ago.";
     /// Vercel refuses to delete the configuration, in its own words (E3).
     UpstreamRefused(VercelError) = 409 "upstream_refused"
         "Vercel refuses to delete the configuration: {0}"

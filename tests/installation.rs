@@ -1,9 +1,10 @@
 //! Delete Installation (D) and its idempotency (F).
 
 use serde_json::{Value, json};
+use teardown::deletion::OpenInvoices;
 use teardown::store::registry::RegisterError;
 
-use crate::support::world::{ACCOUNT, INSTALLATION, World, account};
+use crate::support::world::{ACCOUNT, INSTALLATION, World, account, system, user};
 
 const FINALIZED: fn() -> (u16, Value) = || (200, json!({ "finalized": true }));
 const NOT_FINALIZED: fn() -> (u16, Value) = || (200, json!({ "finalized": false }));
@@ -111,6 +112,63 @@ async fn an_open_installation_is_not_finalized() {
     assert_eq!(items["work#purge"]["dueAt"], at);
     let replay = world.delete(INSTALLATION).key("k1").send().await;
     assert_eq!((replay.whole(), replay.calls), (NOT_FINALIZED(), 1));
+}
+
+/// D7, B6, F3: where the deployment has it so, an uninstall is refused while invoices are open (also where
+/// it was never said), by users and by the system; nothing is changed, and the customer is told why. Once
+/// they are settled it goes on, under the same key too.
+#[tokio::test]
+async fn open_invoices_stand_in_the_way_where_they_are_to() {
+    let world = World::announcing_with(&[("UNINSTALL_WITH_OPEN_INVOICES", "refuse")]).await;
+    world.install("icfg_1", &["db_1"]).await;
+    world
+        .put(json!({
+            "pk": "installation#icfg_2", "sk": "#installation", "accountId": ACCOUNT,
+            "state": "active", "resources": 0,
+        }))
+        .await;
+    let before = world.all().await;
+    let never_said = world.token(&user("icfg_2"));
+    for (call, calls) in [
+        (world.delete(INSTALLATION).key("k1"), 1),
+        (world.delete_as(INSTALLATION, &world.token(&system("icfg_1"))), 1),
+        (world.delete_as(INSTALLATION, &world.token(&account(ACCOUNT))), 1),
+        (world.delete_as("/v1/installations/icfg_2", &never_said), 1),
+    ] {
+        let reply = call.send().await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"409 {"error":{"code":"invoices_open","message":"the installation's invoices are not settled, and it is not uninstalled until they are","user":{"message":"This installation has open invoices. Uninstall it when they are settled."}}}"#);
+        }
+        assert_eq!(reply.calls, calls);
+        assert_eq!(world.all().await, before);
+    }
+    let other = world.delete_as(INSTALLATION, &world.token(&account("acc_other"))).send().await;
+    assert_eq!(other.error(), (403, "forbidden"), "the account is compared first (A6)");
+    let spared = world.delete(INSTALLATION).json(&json!({ "cascadeResourceDeletion": false }));
+    assert_eq!(spared.send().await.error(), (409, "resources_remain"), "D3 comes first");
+    assert_eq!(world.all().await, before);
+    assert_eq!(world.sweep().await, [0; 4]);
+
+    world.settle("icfg_1").await;
+    let reply = world.delete(INSTALLATION).key("k1").send().await;
+    assert_eq!((reply.whole(), reply.calls), (FINALIZED(), 1));
+    assert!(!world.is_live("icfg_1", "db_1").await);
+}
+
+/// D7, D5: an installation that was never known, or is deleted, is answered as ever.
+#[tokio::test]
+async fn only_an_active_installation_is_refused_for_its_invoices() {
+    let mut world = World::with(&[]).await;
+    world.install("icfg_1", &["db_1"]).await;
+    assert_eq!(world.delete(INSTALLATION).key("k1").send().await.whole(), NOT_FINALIZED());
+    world.config.open_invoices = OpenInvoices::Refuse;
+    world.url = world.another().await;
+    for key in ["k1", "k2"] {
+        let reply = world.delete(INSTALLATION).key(key).send().await;
+        assert_eq!(reply.whole(), NOT_FINALIZED(), "{key}");
+    }
+    let unknown = world.delete_as("/v1/installations/icfg_x", &world.token(&system("icfg_x")));
+    assert_eq!(unknown.send().await.whole(), NOT_FINALIZED());
 }
 
 /// D2, D4: after the uninstall nothing can be added; a deleted installation is never revived (D5).

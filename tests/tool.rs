@@ -37,6 +37,7 @@ fn dev(arguments: &[&str]) -> Command {
             "SUPPORT_URL",
             "RECEIPT_RETENTION",
             "PROVISIONING_LIMIT",
+            "UNINSTALL_WITH_OPEN_INVOICES",
             "FINALIZE_MARGIN",
             "USER",
             "CRON_SECRET",

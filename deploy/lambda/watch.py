@@ -24,7 +24,7 @@ REQUEST_SECONDS = 120
 # What this machine's user has set for the functions or AWS would decide what the check sees.
 SET_HERE = re.compile(
     r"(AWS_|OIDC_|VERCEL|PROVIDER_|CARGO_LAMBDA_)"
-    r"|(INTEGRATION_ID|TABLE_NAME|CRON_SECRET|SUPPORT_URL|PROVISIONING_LIMIT|RECEIPT_RETENTION|FINALIZE_MARGIN|RUST_LOG)$"
+    r"|(INTEGRATION_ID|TABLE_NAME|CRON_SECRET|SUPPORT_URL|PROVISIONING_LIMIT|UNINSTALL_WITH_OPEN_INVOICES|RECEIPT_RETENTION|FINALIZE_MARGIN|RUST_LOG)$"
 )
 ENVIRONMENT = {name: it for name, it in os.environ.items() if not SET_HERE.match(name)}
 # No proxy between this machine and itself.

@@ -147,6 +147,7 @@ mod tests {
             Error::MethodNotAllowed { allowed: Method::DELETE },
             Error::ResourceBusy,
             Error::ResourcesRemain(2),
+            Error::UninstallWithOpenInvoices,
             Error::IdempotencyKeyReused,
             Error::RequestInProgress { retry_after },
             Error::InvoicesOpen,
@@ -214,6 +215,7 @@ mod tests {
         405 allow: DELETE {"error":{"code":"method_not_allowed","message":"this path answers DELETE only"}}
         409 {"error":{"code":"resource_busy","message":"the resource is still being provisioned","user":{"message":"This resource is still being set up. Try again when it is ready."}}}
         409 {"error":{"code":"resources_remain","message":"the installation still has live resources: 2","user":{"message":"This installation still has resources. Delete them first."}}}
+        409 {"error":{"code":"invoices_open","message":"the installation's invoices are not settled, and it is not uninstalled until they are","user":{"message":"This installation has open invoices. Uninstall it when they are settled."}}}
         409 {"error":{"code":"idempotency_key_reused","message":"this Idempotency-Key was used for another request","user":{"message":"This request could not be matched with an earlier one. Try again."}}}
         409 retry-after: 3 {"error":{"code":"request_in_progress","message":"the configuration is being deleted by another request","user":{"message":"This is being deleted already. Try again in a moment."}}}
         409 {"error":{"code":"invoices_open","message":"the installation's invoices are not settled","user":{"message":"Final invoices are still open. Try again when they are settled, or a day after the uninstall."}}}

@@ -65,7 +65,9 @@ impl Typed {
                 world.sweep_all().await;
                 world.clock.advance(DAY);
                 world.sweep_all().await;
-                assert!(world.items("icfg_1").await.values().any(|item| item["dueShard"] == "held"));
+                assert!(
+                    world.items("icfg_1").await.values().any(|item| item["dueShard"] == "held")
+                );
             }
             Self::Teardowns => {
                 world.sweep_all().await;

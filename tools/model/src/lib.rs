@@ -139,6 +139,8 @@ pub enum Search {
     All,
     /// Until a property is violated, the nearest states first: on the shortest way there.
     Nearest,
+    /// Until this property is violated, the nearest states first. Another may be violated before.
+    For(&'static str),
     /// Until a property is violated, each way to its end before the next: sooner where all ways there
     /// are long.
     Deep,
@@ -158,6 +160,10 @@ where
     match search {
         Search::All => report(&checker.spawn_bfs().join(), began),
         Search::Nearest => report(&to_the_first(checker).spawn_bfs().join(), began),
+        Search::For(property) => {
+            let found = HasDiscoveries::AnyOf([property].into());
+            report(&checker.finish_when(found).spawn_bfs().join(), began)
+        }
         Search::Deep => report(&to_the_first(checker).spawn_dfs().join(), began),
     }
 }

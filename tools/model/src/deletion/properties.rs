@@ -4,7 +4,7 @@ use stateright::Property;
 
 use super::Deletions;
 use super::requests::By;
-use super::state::{At, BILLED, BROKEN, Installation, LATE, Refusal, TAKEN};
+use super::state::{At, BILLED, BROKEN, INDEBTED, Installation, LATE, Refusal, TAKEN};
 use crate::Protocol as _;
 
 /// What must be true, and what must be possible.
@@ -72,6 +72,7 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
             state.wrong != Some(BROKEN)
         }),
         P::always("finalized as the invoices are", |_, state| state.wrong != Some(BILLED)),
+        P::always("refused while invoices are open", |_, state| state.wrong != Some(INDEBTED)),
         P::always("never somebody else's", |model, state| {
             state.clients().all(|client| {
                 model.request(client).request.by != By::Another
@@ -92,6 +93,9 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
         }),
         P::sometimes("resources remain", |_, state| {
             state.clients().any(|client| client.at == At::Refused(Refusal::Remain))
+        }),
+        P::sometimes("open invoices stand in the way", |_, state| {
+            state.clients().any(|client| client.at == At::Refused(Refusal::InvoicesOpen))
         }),
         P::sometimes("one died after its effect, and asks anew", |_, state| {
             state.clients().any(|client| client.acted && client.at == At::default())

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use teardown::clock::Timestamp;
-use teardown::deletion::{Cascade, Deletion, Target};
+use teardown::deletion::{Cascade, Deletion, OpenInvoices, Target};
 use teardown::grant::{Actor, Grant, Scope};
 use teardown::ids::{IdempotencyKey, InstallationId, ResourceId};
 
@@ -38,6 +38,8 @@ pub(super) struct Request {
     pub keyed: bool,
     /// By whom.
     pub by: By,
+    /// What the deployment that answers does while invoices are open.
+    pub open_invoices: OpenInvoices,
 }
 
 /// A request, and what the program makes of it; nothing, where it is a registration.
@@ -79,7 +81,9 @@ fn all() -> impl Iterator<Item = Planned> {
         (Kind::Register(1), false, By::Named),
     ]
     .into_iter()
-    .map(|(kind, keyed, by)| Planned::of(Request { kind, keyed, by }))
+    .map(|(kind, keyed, by)| (kind, keyed, by, OpenInvoices::Accept))
+    .chain([(any, true, By::Named, OpenInvoices::Refuse)])
+    .map(|(kind, keyed, by, open_invoices)| Planned::of(Request { kind, keyed, by, open_invoices }))
 }
 
 impl Planned {
@@ -91,7 +95,8 @@ impl Planned {
             }
             Kind::Uninstall { cascade } => {
                 let cascade = if cascade { Cascade::Yes } else { Cascade::No };
-                Some(Target::Installation { cascade, reason: None })
+                let open_invoices = request.open_invoices;
+                Some(Target::Installation { cascade, reason: None, open_invoices })
             }
             Kind::Register(_) => None,
         };

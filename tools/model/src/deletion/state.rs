@@ -1,6 +1,8 @@
 //! The table and the clients.
 
-use teardown::deletion::{self as real, Answer, Billing, Receipt, Recorded, Resource};
+use teardown::deletion::{
+    self as real, Answer, Billing, OpenInvoices, Receipt, Recorded, Resource,
+};
 use teardown::error::Error;
 
 use super::Deletions;
@@ -39,6 +41,7 @@ pub(super) enum Refusal {
     KeyReused,
     Busy,
     Remain,
+    InvoicesOpen,
     Unregistrable,
     Else,
 }
@@ -102,7 +105,7 @@ pub(super) enum At {
 impl At {
     /// Whether a request may end here (C, D, F).
     pub(super) fn may_be_the_end_of(self, request: Request) -> bool {
-        let Request { kind, keyed, by } = request;
+        let Request { kind, keyed, by, open_invoices } = request;
         match (self, kind) {
             (At::Answered(reply), Kind::DeleteResource(_)) => {
                 by != By::Another && reply == Reply::Gone
@@ -115,6 +118,9 @@ impl At {
             (At::Refused(Refusal::Another), _) => by != By::Named,
             (At::Refused(Refusal::KeyReused), _) => keyed,
             (At::Refused(Refusal::Remain), Kind::Uninstall { cascade }) => !cascade,
+            (At::Refused(Refusal::InvoicesOpen), Kind::Uninstall { .. }) => {
+                open_invoices == OpenInvoices::Refuse
+            }
             _ => false,
         }
     }
@@ -178,6 +184,9 @@ pub(super) const TAKEN: &str = "taken";
 /// An uninstall was answered another way than the billing says.
 pub(super) const BILLED: &str = "billed";
 
+/// An uninstall that was to be refused while invoices are open went through.
+pub(super) const INDEBTED: &str = "indebted";
+
 impl Reply {
     pub(super) fn of(answer: Answer) -> Self {
         match answer {
@@ -201,6 +210,7 @@ impl Refusal {
             Error::IdempotencyKeyReused => Self::KeyReused,
             Error::ResourceBusy => Self::Busy,
             Error::ResourcesRemain(_) => Self::Remain,
+            Error::UninstallWithOpenInvoices => Self::InvoicesOpen,
             _ => Self::Else,
         }
     }

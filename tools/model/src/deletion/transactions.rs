@@ -1,11 +1,11 @@
 //! The transactions of the store, condition by condition.
 
-use teardown::deletion::{Billing, Cascade, Commit, Presence, Receipt, Target};
+use teardown::deletion::{Billing, Cascade, Commit, OpenInvoices, Presence, Receipt, Target};
 
 use super::requests::{By, Kind, Planned};
 use super::state::{
-    At, BILLED, BROKEN, Belief, Installation, Item, LATE, NOBODY, Outcome, Pending, Refusal, Reply,
-    State, Status, TAKEN,
+    At, BILLED, BROKEN, Belief, INDEBTED, Installation, Item, LATE, NOBODY, Outcome, Pending,
+    Refusal, Reply, State, Status, TAKEN,
 };
 use super::{Deletions, Flaw};
 
@@ -159,6 +159,8 @@ impl Deletions {
                 if let Installation::Active { settled, .. } = state.installation {
                     if settled != finalized {
                         state.wrong = Some(BILLED);
+                    } else if !settled && planned.request.open_invoices == OpenInvoices::Refuse {
+                        state.wrong = Some(INDEBTED);
                     }
                     if planned.spares() && state.resources.iter().any(Option::is_some) {
                         state.wrong = Some(TAKEN);
