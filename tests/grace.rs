@@ -51,7 +51,9 @@ async fn a_deletion_is_announced_twice() {
     assert_eq!(receipt["teardownAt"], at + 7 * DAY);
     assert_eq!(receipt["expiresAt"], at + 90 * DAY);
 
+    let calls = world.dynamodb.calls();
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    assert_eq!(world.dynamodb.calls() - calls, 2 * 8 + 2, "claim, go on");
     let by = json!({ "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN" });
     let [notice] = &world.provider.heard()[..] else { panic!("one event") };
     assert_eq!(

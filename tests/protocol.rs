@@ -22,7 +22,8 @@ fn is_caught(flaw: &str, property: &str, report: &Report) {
     assert!(report.violated.contains_key(property), "{flaw}: {:#?}", report.violated);
 }
 
-/// C1 to C4, D1 to D5, D7, A6, B6, F1, F2, F4, F5: two requests at once, of any kind, by any token.
+/// C1 to C4, D1 to D5, D7, A6, B6, F1, F2, F4, F5: two requests at once, of any kind, by any token, and
+/// a move between them (I1, I2).
 #[test]
 fn two_requests_at_once_keep_what_is_promised() {
     holds("two requests", &deletion::Deletions::new(2, None).check(All));
@@ -65,6 +66,10 @@ fn each_condition_of_a_deletion_is_needed() {
         (WorkApart, "no effect without its receipt and its work"),
         (ReceiptApart, "no effect without its receipt and its work"),
         (NotCounted, "the count is the number of resources"),
+        (MoveActive, "nothing is live twice, or deleted and live"),
+        (MoveThere, "nothing is live twice, or deleted and live"),
+        (MoveNotCounted, "the count is the number of resources"),
+        (MoveReceiptApart, "what was moved is not announced by its source"),
     ] {
         let report = deletion::Deletions::new(2, Some(flaw)).check(For(property));
         is_caught(&format!("{flaw:?}"), property, &report);

@@ -38,7 +38,10 @@ async fn a_deletion_is_announced_once() {
     let world = world().await;
     let receipt = world.items("icfg_1").await.remove("receipt#resource#db_1").unwrap();
 
+    let calls = world.dynamodb.calls();
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    // The sweep reads the index twice, shard by shard.
+    assert_eq!(world.dynamodb.calls() - calls, 2 * 8 + 3, "claim, holds, complete");
 
     let [event] = &world.provider.heard()[..] else { panic!("one event") };
     let at = teardown::clock::Timestamp::from_secs(receipt["deletedAt"].as_u64().unwrap());

@@ -4,8 +4,9 @@
 //! which it repeats until it is answered, and then as often as it likes. A request goes as the
 //! store's `settle` does: ask `plan`, send its transaction, learn from any of the conditions that
 //! failed, ask again. It may die before and after every transaction, and its answer may be lost: the
-//! client asks anew then, and may do so when it was answered, too. Meanwhile invoices are settled, resources get ready, the installation is registered, and
-//! the purge goes on.
+//! client asks anew then, and may do so when it was answered, too. Meanwhile invoices are settled,
+//! resources get ready, the installation is registered, the purge goes on, and the first resource is
+//! moved to another installation.
 
 mod properties;
 mod requests;
@@ -81,6 +82,14 @@ pub enum Flaw {
     ReceiptApart,
     /// A registration does not count its resource.
     NotCounted,
+    /// Move: the source is active.
+    MoveActive,
+    /// Move: the resource is there.
+    MoveThere,
+    /// Move: it is not counted at the source any more.
+    MoveNotCounted,
+    /// Move: its receipt is written after it.
+    MoveReceiptApart,
 }
 
 /// The model.
@@ -124,6 +133,10 @@ pub enum Action {
     Ready(usize),
     /// The purge goes on.
     Purge,
+    /// The first resource is moved to another installation.
+    Move,
+    /// What a move left to write is written. Only a flaw leaves any.
+    MoveOn,
 }
 
 impl Deletions {
@@ -245,6 +258,9 @@ impl Model for Deletions {
         if let Installation::Active { settled: false, .. } = state.installation {
             actions.push(Action::Settle);
         }
+        if self.may_move(state) {
+            actions.push(Action::Move);
+        }
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
@@ -265,6 +281,11 @@ impl Model for Deletions {
             }
             Action::Ready(resource) => state.resources[resource] = Some(Status::Ready),
             Action::Purge => state.purge_on(),
+            Action::Move => self.move_out(&mut state),
+            Action::MoveOn => {
+                state.receipts[0] = true;
+                state.moving = false;
+            }
         }
         state.clients[..].sort_unstable();
         (state != *before).then_some(state)
@@ -272,6 +293,7 @@ impl Model for Deletions {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = properties::properties();
+        properties.extend(properties::possibilities());
         properties.push(Property::always(ENDS_WELL, ends_well));
         properties
     }
@@ -306,6 +328,9 @@ impl Protocol for Deletions {
         }
         if state.purge {
             actions.push(Action::Purge);
+        }
+        if state.moving {
+            actions.push(Action::MoveOn);
         }
     }
 

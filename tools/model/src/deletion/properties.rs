@@ -7,7 +7,7 @@ use super::requests::By;
 use super::state::{At, BILLED, BROKEN, INDEBTED, Installation, LATE, Refusal, TAKEN};
 use crate::Protocol as _;
 
-/// What must be true, and what must be possible.
+/// What must be true.
 pub(super) fn properties() -> Vec<Property<Deletions>> {
     type P = Property<Deletions>;
     vec![
@@ -71,6 +71,12 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
         P::always("what is being provisioned is not deleted", |_, state| {
             state.wrong != Some(BROKEN)
         }),
+        P::always("nothing is live twice, or deleted and live", |_, state| {
+            !(state.away && (state.is_live(0) || state.gone[0] > 0))
+        }),
+        P::always("what was moved is not announced by its source", |_, state| {
+            !(state.away && state.announced[0] > 0)
+        }),
         P::always("finalized as the invoices are", |_, state| state.wrong != Some(BILLED)),
         P::always("refused while invoices are open", |_, state| state.wrong != Some(INDEBTED)),
         P::always("never somebody else's", |model, state| {
@@ -85,6 +91,13 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
         P::always("a failed condition teaches something", |_, state| {
             state.clients().all(|client| client.at != At::Contradicted)
         }),
+    ]
+}
+
+/// What must be possible: a model that does nothing violates nothing.
+pub(super) fn possibilities() -> Vec<Property<Deletions>> {
+    type P = Property<Deletions>;
+    vec![
         P::sometimes("a key is refused for another request", |_, state| {
             state.clients().any(|client| client.at == At::Refused(Refusal::KeyReused))
         }),
@@ -99,6 +112,9 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
         }),
         P::sometimes("one died after its effect, and asks anew", |_, state| {
             state.clients().any(|client| client.acted && client.at == At::default())
+        }),
+        P::sometimes("a resource is moved, and its source deleted", |_, state| {
+            state.away && state.purged
         }),
         P::sometimes("all is deleted, purged and answered", |model, state| {
             state.uninstalled == 1 && state.deleted[0] == 1 && model.is_well(state)

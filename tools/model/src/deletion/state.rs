@@ -171,6 +171,10 @@ pub struct State {
     pub(super) gone: [u8; 2],
     /// How often the installation was deleted.
     pub(super) uninstalled: u8,
+    /// Whether the first resource was moved away, and is live at another installation.
+    pub(super) away: bool,
+    /// Whether its receipt is to be written yet. Only a flaw leaves it so.
+    pub(super) moving: bool,
     /// What must never happen has.
     pub(super) wrong: Option<&'static str>,
 }
@@ -290,6 +294,8 @@ impl State {
                 deleted: [0; 2],
                 gone: [0; 2],
                 uninstalled: 0,
+                away: false,
+                moving: false,
                 wrong: None,
             })
         };
@@ -333,7 +339,8 @@ impl State {
         match (planned.request.kind, reply) {
             (Kind::Register(_), _) => true,
             (Kind::DeleteResource(resource), Reply::Gone) => {
-                let receipt = self.receipts[resource] && self.announced[resource] > 0;
+                let moved = resource == 0 && self.away;
+                let receipt = self.receipts[resource] && (moved || self.announced[resource] > 0);
                 let with_installation = self.is_deleted() && self.installation_receipt;
                 !self.is_live(resource) && (receipt || with_installation)
             }

@@ -281,6 +281,30 @@ impl Deletions {
         }
     }
 
+    /// Whether a move's conditions hold (I1).
+    pub(super) fn may_move(&self, state: &State) -> bool {
+        !state.away
+            && (state.is_active() || (state.is_deleted() && self.has(Flaw::MoveActive)))
+            && (state.resources[0].is_some() || self.has(Flaw::MoveThere))
+            && (!state.receipts[0] || self.has(Flaw::MoveThere))
+    }
+
+    /// A move: the item goes to the other installation, and a receipt without a deletion stays.
+    pub(super) fn move_out(&self, state: &mut State) {
+        state.resources[0] = None;
+        state.away = true;
+        if let Installation::Active { live, .. } = &mut state.installation
+            && !self.has(Flaw::MoveNotCounted)
+        {
+            *live -= 1;
+        }
+        if self.has(Flaw::MoveReceiptApart) {
+            state.moving = true;
+        } else {
+            state.receipts[0] = true;
+        }
+    }
+
     fn put(&self, state: &mut State, index: usize, counted: bool) {
         if let Some(resource) = self.request(&state.clients[index]).resource() {
             state.resources[resource].get_or_insert(Status::Ready);
