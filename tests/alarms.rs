@@ -1,9 +1,11 @@
-//! What the log tells the engineer on call (G1, G3, C1).
+//! The log lines for the engineer on call (G1, G3, C1).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::support::dynamodb::Fault;
@@ -55,7 +57,7 @@ async fn a_finalization_that_cannot_be_read_is_an_error_too() {
     assert_eq!(log.take("ERROR"), [alarm]);
 }
 
-/// G1: what is parked is an error, once; each failure before it a warning.
+/// G1: a job that is parked is logged as an error, once; each failure before that as a warning.
 #[tokio::test]
 async fn what_is_parked_is_an_error() {
     let world = World::announcing().await;
@@ -71,7 +73,7 @@ async fn what_is_parked_is_an_error() {
     assert_eq!(log.take("ERROR"), ["parked: it has failed for too long"]);
 }
 
-/// G4: why an attempt failed is told also where DynamoDB does not let it be put off.
+/// G4: the log has the reason of a failure even if DynamoDB does not let the retry be written.
 #[tokio::test]
 async fn a_retry_that_cannot_be_scheduled_is_logged() {
     let world = World::announcing().await;
@@ -79,7 +81,7 @@ async fn a_retry_that_cannot_be_scheduled_is_logged() {
     let path = "/v1/installations/icfg_1/resources/db_1";
     assert_eq!(world.delete(path).send().await.status, 204);
     world.provider.script([Answer::Status(500)]);
-    // It is taken.
+    // It is claimed.
     world.dynamodb.once("UpdateItem", Fault::None);
     world.dynamodb.once("UpdateItem", Fault::Echo);
     let log = Log::start();
@@ -89,8 +91,8 @@ async fn a_retry_that_cannot_be_scheduled_is_logged() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// G1: who is late with a failure tells nothing of it: what it would have put off or parked is done by
-/// then.
+/// G1: a worker that is late with a failure logs nothing of it: the job that it would have retried or
+/// parked is done by then.
 #[tokio::test]
 async fn who_lost_its_lease_tells_nothing() {
     for (failed_for, level) in [(HOUR, "WARN"), (73 * HOUR, "ERROR")] {
@@ -112,5 +114,51 @@ async fn who_lost_its_lease_tells_nothing() {
         let (late, ()) = join(world.sweep(), overtaken).await;
         assert_eq!(late, [1, 0, 0, 0]);
         assert_eq!(log.take(level), [""; 0]);
+    }
+}
+
+/// The metric filters of `deploy/aws/template.yaml`: the fields that each asks for, with their values.
+fn filters() -> BTreeSet<BTreeMap<&'static str, &'static str>> {
+    let template = include_str!("../deploy/aws/template.yaml");
+    let filters = template.split("FilterPattern:").skip(1).map(|rest| {
+        let (_, pattern) = rest.split_once("{ ").unwrap();
+        let (pattern, _) = pattern.split_once(" }").unwrap();
+        let terms = pattern.split(" && ").map(|term| {
+            let (field, value) = term.strip_prefix("$.").unwrap().split_once(" = ").unwrap();
+            (field, value.trim_matches('"'))
+        });
+        terms.collect()
+    });
+    filters.collect()
+}
+
+/// The lines that the metric filters of the template wait for are those that are logged: of a sweep, of a
+/// job that is parked, of one that breaks off, of a finalization near its end, of an internal error.
+#[tokio::test]
+async fn the_filters_of_the_template_match_what_is_logged() {
+    let log = Log::start();
+    let world = World::announcing().await;
+    world.install_whole("icfg_1", &["db_1"]).await;
+    world.reopen("icfg_1").await;
+    assert_eq!(world.delete("/v1/installations/icfg_1/resources/db_1").send().await.status, 204);
+    world.dynamodb.once("UpdateItem", Fault::Echo);
+    assert_eq!(world.sweep().await, [0; 4], "the job breaks off");
+    world.provider.lasting(Answer::Status(500));
+    assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+    world.clock.advance(73 * HOUR);
+    assert_eq!(world.sweep().await, [1, 0, 0, 1], "the job is parked");
+    assert_eq!(world.delete("/v1/installations/icfg_1").send().await.status, 200);
+    world.clock.advance(23 * HOUR + HOUR / 2);
+    world.vercel.lasting(Answer::Status(500));
+    world.sweep().await;
+    world.dynamodb.once("TransactWriteItems", Fault::Echo);
+    assert_eq!(world.delete("/v1/installations/icfg_2").send().await.status, 500);
+
+    let lines = log.lines();
+    let filters = filters();
+    assert_eq!(filters.len(), 5, "{filters:?}");
+    for filter in filters {
+        let matches = |line: &Value| filter.iter().all(|(field, value)| line[*field] == **value);
+        assert!(lines.iter().any(matches), "no line is as {filter:?} says");
     }
 }

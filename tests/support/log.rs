@@ -1,4 +1,4 @@
-//! What a test's own thread logs, as the functions do.
+//! The log of a test's own thread, in the functions' format.
 
 use std::cell::RefCell;
 use std::io;
@@ -51,16 +51,19 @@ impl Log {
         Self(())
     }
 
-    /// What we logged at this level since the last call, not the libraries: the messages.
-    #[expect(clippy::unused_self, reason = "there are lines only while it lives")]
+    /// The messages that teardown, not a library, logged at this level since the last call.
     pub fn take(&self, level: &str) -> Vec<String> {
+        let of_level = self.lines().into_iter().filter(|line| line["level"] == level);
+        of_level.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The lines that teardown, not a library, logged since the last call.
+    #[expect(clippy::unused_self, reason = "there are lines only while it lives")]
+    pub fn lines(&self) -> Vec<Value> {
         let text = LINES.replace(Some(Vec::new())).unwrap();
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let lines = lines.map(|line| serde_json::from_slice::<Value>(line).unwrap());
-        let ours = lines.filter(|line| {
-            line["level"] == level && line["target"].as_str().unwrap().starts_with("teardown::")
-        });
-        ours.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
+        lines.filter(|line| line["target"].as_str().unwrap().starts_with("teardown::")).collect()
     }
 }
 
