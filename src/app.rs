@@ -64,9 +64,8 @@ impl Default for SweepTime {
     }
 }
 
-/// What goes on after an answer, where the host lets it: a fetch of keys that is under way, and one
-/// attempt at each job of the deletion. On other hosts, and where an attempt fails, the sweep does the
-/// jobs.
+/// Work after an answer, on a host that lets a process go on: the fetch of keys that is under way, and one
+/// attempt at each job of the deletion. On other hosts, and if an attempt fails, the sweep runs the jobs.
 #[derive(Default)]
 pub struct FollowUp {
     jobs: Option<Jobs>,
@@ -97,7 +96,7 @@ impl FollowUp {
     }
 }
 
-/// What a request came to.
+/// A successful request: its reply, and the jobs that are due after it.
 struct Handled {
     reply: Reply,
     jobs: Option<Jobs>,

@@ -146,7 +146,7 @@ impl Verifier {
         Self { issuer, audiences, jwks, clock }
     }
 
-    /// What has to end before the process is frozen, if anything is under way.
+    /// The fetch of keys that is under way, if one is: it has to end before the process is frozen.
     pub(crate) fn under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         self.jwks.fetch_under_way()
     }

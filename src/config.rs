@@ -267,7 +267,7 @@ fn role(arn: Option<String>, session_name: Option<String>) -> Result<Option<AwsR
     Ok(Some(AwsRole { arn, session_name }))
 }
 
-/// What a header can carry as it stands.
+/// A secret that a header can carry as it stands.
 fn cron_secret(secret: String) -> Result<Secret, ConfigError> {
     if secret.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(Secret::new(secret))

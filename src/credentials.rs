@@ -29,7 +29,7 @@ use crate::telemetry;
 /// reach for a while. Sessions last an hour. The SDK renews other credentials with an end likewise.
 pub(crate) const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 
-/// What an old session must be good for where it cannot be renewed: a request's time.
+/// How long an old session must last to be used if it cannot be renewed: as long as a request.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// How long one attempt to reach STS may take; all of them together have [`TIMEOUT`].
@@ -46,7 +46,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// DynamoDB would wait for it again.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
-/// Who Vercel's platform says this deployment is: its newest token, and the role to take with it.
+/// The deployment's identity: the newest token of Vercel's platform, and the role to assume with it.
 /// Clones share the token.
 #[derive(Clone, Debug)]
 pub struct WebIdentity {
@@ -62,7 +62,7 @@ impl WebIdentity {
     }
 
     /// Keeps the platform's newest token: a request's, and good for as long as a request lasts.
-    pub(crate) fn hear(&self, token: &str) {
+    pub(crate) fn keep_token(&self, token: &str) {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.as_ref().is_none_or(|known| known.expose() != token) {
             *newest = Some(Secret::new(token.to_owned()));
@@ -74,8 +74,8 @@ impl WebIdentity {
     }
 }
 
-/// The environment's own keys where it has them, as Lambda's has: they are what the SDK's chain tries
-/// first, and the rest of it, with a client of STS, takes time to make at each start.
+/// Takes the environment's own keys if it has any, as on Lambda. The SDK's chain would try them first, too,
+/// but it makes all of its providers at each start, one with a client of STS, which takes time.
 pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
     let is_set = |name| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
     if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].into_iter().all(is_set) {
@@ -119,13 +119,13 @@ pub(crate) enum RoleError {
     NoCredentials,
 }
 
-/// What STS said, or what came instead.
+/// Why STS gave no session.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NoSession(String);
 
 impl RoleError {
-    /// What an answer to this token means.
+    /// Tells a refusal of this token from a failure that may pass.
     fn of(error: &SdkError<AssumeRoleWithWebIdentityError>, token: &Secret) -> Self {
         let why = NoSession(token.redact(&telemetry::chain(error)));
         let refused = match error {

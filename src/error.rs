@@ -1,7 +1,7 @@
 //! Every way a request can fail, and the one table that says how each is answered (B5).
 //!
-//! A message here is public: it says what the caller did or may do, never what went on inside.
-//! What went on inside is the error's `source`, for the log.
+//! A message here is public: it says what the caller did or may do, never what went on inside. For the log,
+//! the error's `source` says that.
 
 use std::time::Duration;
 
@@ -195,10 +195,10 @@ pub enum BadRequest {
         /// The type it must have.
         expected: &'static str,
     },
-    /// A field of the body is there twice (B3).
+    /// The body has a field twice (B3).
     #[error("the body's field `{0}` is repeated")]
     FieldRepeated(&'static str),
-    /// A parameter of the query is there twice (B4).
+    /// The query has a parameter twice (B4).
     #[error("the query parameter `{0}` is repeated")]
     QueryRepeated(&'static str),
     /// The body broke off, or took longer than [`Limits::body`](crate::limits::Limits::body).
@@ -209,12 +209,12 @@ pub enum BadRequest {
     Event,
 }
 
-/// What a caller should wait before it asks again for what DynamoDB refused for 8 s (F6). DynamoDB
+/// The time after which a caller should repeat a request that DynamoDB refused for 8 s (F6). DynamoDB
 /// throttles by the second.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Error {
-    /// What `Retry-After` says, in whole seconds, at least 1.
+    /// The value of `Retry-After`, in whole seconds, at least 1.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         let wait = match self {

@@ -1,4 +1,4 @@
-//! What a caller may delete, as far as the token tells, and who it is recorded as: decisions alone,
+//! Grants: what a caller may delete, as far as the token tells, and as whom it is recorded. Decisions alone,
 //! without I/O (A5, A6).
 
 use crate::auth::{Caller, Role};
@@ -11,9 +11,9 @@ use crate::ids::InstallationId;
 pub struct Grant {
     /// The installation.
     pub installation: InstallationId,
-    /// Who was granted it.
+    /// The actor that it was granted to.
     pub by: Actor,
-    /// What has to be checked against the store yet.
+    /// Whether the account has to be checked against the store yet.
     pub scope: Scope,
 }
 
@@ -26,7 +26,7 @@ pub enum Scope {
     Account,
 }
 
-/// Who deletes, as receipts and announcements tell it (G1, G5).
+/// The actor of a deletion, as receipts and announcements name it (G1, G5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// An `ADMIN` in Vercel's dashboard.

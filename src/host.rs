@@ -101,7 +101,7 @@ fn dev_port() -> Result<u16, ConfigError> {
     }
 }
 
-/// What Vercel's platform says who the deployment is.
+/// The header with the deployment's OIDC token, from Vercel's platform.
 const OIDC_TOKEN: HeaderName = HeaderName::from_static("x-vercel-oidc-token");
 
 async fn vercel(
@@ -114,7 +114,7 @@ async fn vercel(
             // Where there are two, the platform's own comes last.
             let token = request.headers().get_all(OIDC_TOKEN).iter().next_back();
             if let Some(token) = token.and_then(|token| token.to_str().ok()) {
-                identity.hear(token);
+                identity.keep_token(token);
             }
         }
         request.headers_mut().remove(OIDC_TOKEN);

@@ -45,7 +45,7 @@ pub enum RawIds<'a> {
     Configuration(&'a str),
 }
 
-/// What a request asks for, as far as its path and its method tell.
+/// The route of a request, by its path and its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
     /// The deletion of what has these ids.
@@ -124,7 +124,7 @@ impl Endpoint {
         }
     }
 
-    /// What `path` asks for, if it is this endpoint's. Ids come from nowhere else: hosts append them
+    /// The route of `path`, if it is this endpoint's. Ids come from nowhere else: hosts append them
     /// to the query string too, where a caller can forge them (B2).
     #[must_use]
     pub fn route(self, path: &str) -> Option<Route<'_>> {

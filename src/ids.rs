@@ -1,7 +1,7 @@
 //! Identifiers, parsed once and trusted from then on.
 //!
-//! What these types let through is safe in a path, in a DynamoDB key (whose separator is `#`) and
-//! in a log line, so nothing behind them escapes or checks again.
+//! A text that these types accept is safe in a path, in a DynamoDB key (whose separator is `#`) and in a
+//! log line, so nothing behind them escapes or checks it again.
 
 use std::fmt;
 

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use tower::BoxError;
 use tower::util::MapFutureLayer;
 
-/// Who asks, as the others are told.
+/// The `user-agent` of all requests to others.
 pub(crate) const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION"));
 
 /// How long a connection to Vercel, the provider or the issuer may take to come up: a host that
@@ -156,11 +156,11 @@ pub(crate) async fn read(response: reqwest::Response, most: usize) -> Result<Vec
     Ok(body)
 }
 
-/// The longest wait that is granted: a slip of somebody's hand should put nothing off for good.
+/// The longest wait that is granted: a slip of somebody's hand should not delay anything for good.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
-/// What `Retry-After` says, in seconds or as a date (RFC 9110, section 10.2.3), up to a day; none
-/// where it says nothing that can be understood.
+/// The wait that `Retry-After` asks for, in seconds or as a date (RFC 9110, section 10.2.3), up to a day;
+/// none if it cannot be understood.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if let Ok(seconds) = text.parse() {

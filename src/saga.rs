@@ -47,7 +47,7 @@ use crate::vercel::{Vercel, VercelError};
 /// answer) and for Vercel (12 s), so that nobody else begins while it does.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// What a caller should wait before it asks again, where Vercel does not say: the call has been
+/// The time after which a caller should repeat its request, if Vercel does not say: the call has been
 /// repeated for some seconds by then.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 

@@ -19,7 +19,7 @@ impl Secret {
         &self.0
     }
 
-    /// What somebody said who was told the secret, without it.
+    /// A text of somebody who was told the secret, with the secret taken out.
     pub(crate) fn redact(&self, said: &str) -> String {
         if self.0.is_empty() { said.to_owned() } else { said.replace(&self.0, "[secret]") }
     }

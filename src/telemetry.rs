@@ -26,17 +26,17 @@ pub(crate) fn count_dynamodb_call() {
     let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
-/// What an error says, and what caused it, in one line. Only what errors display: their `Debug` may
-/// hold whole answers. Of each only the first line: where AWS takes no signature, what follows is the
-/// request as it should have been signed, with the session's token in it.
+/// Formats an error and its causes in one line. It uses `Display` alone, since `Debug` may hold whole
+/// answers, and of each text the first line: if AWS refuses a signature, the lines after it are the request
+/// as it should have been signed, with the session's token in it.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let lines = causes.map(|cause| one_line(&cause.to_string()));
     lines.collect::<Vec<_>>().join(": ")
 }
 
-/// What the AWS SDK says where it finds no credentials. Each line after it is of a provider that it has
-/// asked: the name, a colon, and the reason.
+/// The AWS SDK's message if it finds no credentials. Each line after it is of a provider that it has asked:
+/// the name, a colon, and the reason.
 const NO_CREDENTIALS: &str = "no credentials found in chain. Attempted:";
 
 /// A text's first line; of credentials that were not found, the names of those asked too.
@@ -74,8 +74,8 @@ impl Write for Output {
     }
 }
 
-/// Sends what passes the filter to standard output as JSON, one line per event. A panic is one too: where
-/// it was, and not what it said, since that may quote what was worked on.
+/// Sends events that pass the filter to standard output as JSON, one line each. A panic is an event too,
+/// with its place and without its message, which may quote a request.
 pub fn init_json(filter: Targets) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| Output)

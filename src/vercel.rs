@@ -1,8 +1,7 @@
 //! Vercel's REST API, as far as a deletion needs it: the configuration and the final invoices.
 //!
-//! It sends, repeats what may pass, and says what it heard; what that means is decided elsewhere.
-//! What Vercel says stays apart from what we say: its code is never one of ours, and its words are
-//! told as its own.
+//! The client sends requests, retries failures that may pass, and returns Vercel's answer; `saga` and `work`
+//! decide what it means. Vercel's error codes never become ours, and its messages are passed on as Vercel's.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -41,7 +40,7 @@ pub(crate) struct Vercel {
     limits: Limits,
 }
 
-/// What was heard of Vercel in the end.
+/// The result of a call: Vercel's last answer, and whether the call is in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallResult {
     /// The last answer.
@@ -289,8 +288,8 @@ impl Vercel {
 /// A request that can be sent again, and the client to send it with.
 type Request<'a> = (&'a reqwest::Client, &'a reqwest::Request);
 
-/// What has to be done once a connection is up, and before a request is sent over it; none once it is
-/// done.
+/// The future to await once a connection is up, and before a request is sent over it; none once it has
+/// ended.
 type BeforeSending<'a, F> = Option<(&'a HeldBack, Pin<Box<F>>)>;
 
 fn silence(error: reqwest::Error) -> VercelAnswer {
@@ -304,8 +303,8 @@ struct VercelErrorBody {
     error: VercelError,
 }
 
-/// What an error says, if it can be understood: the status alone decides what it means. The token is
-/// taken out of it, even if Vercel repeats it: the text goes into an answer, a log and the table.
+/// The words of an error, if they can be understood: the status alone decides what it means. If Vercel
+/// repeats the token, it is taken out: the text goes into an answer, a log and the table.
 async fn said(response: reqwest::Response, token: &Secret) -> Option<VercelError> {
     if response.status() == StatusCode::NO_CONTENT {
         return None;

@@ -59,7 +59,7 @@ impl OnPort {
         stream
     }
 
-    /// What an honest client is answered, within the 5 s that a body may take.
+    /// The status that an honest client is answered, within the 5 s that a body may take.
     async fn honest(&self) -> u16 {
         let token = self.world.token(&user("icfg_1"));
         let asked = http_client().delete(format!("http://127.0.0.1:{}{INSTALLATION}", self.port));
@@ -77,7 +77,7 @@ fn head(token: &str) -> String {
     )
 }
 
-/// What is answered until the connection is closed.
+/// The bytes that come until the connection is closed.
 async fn rest(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     // A reset closes it too.
@@ -86,8 +86,8 @@ async fn rest(mut stream: TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// B3: who may delete and does not send the last byte holds up nobody, takes about as much memory as
-/// what it did send, and is answered 400 and cut off.
+/// B3: a caller that may delete and does not send its last byte holds up nobody, takes about as much
+/// memory as the bytes that it did send, and is answered 400 and cut off.
 #[tokio::test]
 async fn bodies_that_stop_hold_up_nobody() {
     let port = OnPort::start().await;
@@ -132,7 +132,7 @@ async fn half_open_connections_hold_up_nobody() {
         held.extend(join_all((0..60).map(|_| port.send(part))).await);
         assert_eq!(port.honest().await, 200, "beside {} connections", held.len());
     }
-    // Whoever goes on after all is answered.
+    // A client that goes on after all is answered.
     let mut late = held.remove(60);
     let rest_of_it =
         format!("ELETE {INSTALLATION} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");

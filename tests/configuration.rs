@@ -1,5 +1,5 @@
 //! Delete Configuration (E) and its idempotency (F): who may, what stands in the way, what is deleted.
-//! What Vercel's answers come to is in `vercel_answers`.
+//! `vercel_answers` has what each answer of Vercel leads to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ async fn what_is_gone_is_gone() {
     assert_eq!(world.vercel.heard().len(), 1);
 }
 
-/// E4: never known: 404, whatever is sent along, and nothing is stored.
+/// E4: an installation that was never known is 404, with any parameters, and nothing is stored.
 #[tokio::test]
 async fn an_unknown_configuration_is_not_found() {
     let world = World::announcing().await;
@@ -310,7 +310,7 @@ async fn many_at_once_have_one_effect() {
     }
 }
 
-/// F5: who is late finds another's fencing token, changes nothing, and answers what is true.
+/// F5: a late request finds a newer fence, changes nothing, and answers what is true.
 #[tokio::test]
 async fn who_lost_the_lease_changes_nothing() {
     for late in [204, 403, 500] {

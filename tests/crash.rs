@@ -19,7 +19,7 @@ use crate::support::world::{CRON_SECRET, INSTALLATION, RESOURCE, World, id, user
 
 const CONFIGURATION: &str = "/v1/integrations/configuration/icfg_1?slug=my-team";
 
-/// What is killed.
+/// An operation to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     DeleteResource,
@@ -32,7 +32,7 @@ enum Operation {
     },
     /// The installation was uninstalled 25 h ago, and its invoices are open.
     DeleteConfigurationLate,
-    /// What an answer is followed up by: an announcement.
+    /// The job that the function tries after its answer: an announcement.
     FollowUp,
     /// The sweep after an uninstall that was settled since: it announces, purges and finalizes.
     SweepUninstall,
@@ -52,7 +52,7 @@ enum Vercel {
     Broken,
 }
 
-/// What comes after the crash.
+/// The way on after the crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recovery {
     /// The same request again, as soon as a lease can be over.
@@ -149,10 +149,10 @@ impl Operation {
         }
     }
 
-    /// Brings it to its end, whatever became of it.
+    /// Brings it to its end, from any step.
     async fn recover(self, world: &World, recovery: Recovery) {
         world.steps.begin();
-        // What ailed Vercel has passed.
+        // Vercel has recovered.
         world.vercel.forget_script();
         // Longer than any lease.
         world.clock.advance(Duration::from_mins(3));
@@ -173,7 +173,7 @@ impl Operation {
     }
 }
 
-/// What has to be the same in the end, whenever it took place.
+/// The end, which has to be the same at whichever call the operation was killed.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     table: BTreeMap<String, BTreeMap<String, Value>>,
@@ -228,7 +228,7 @@ async fn survives(operation: Operation) -> usize {
 
     let crashes = (0..steps).flat_map(|step| {
         [Moment::Before, Moment::After].into_iter().flat_map(move |moment| {
-            // What is no request is not retried.
+            // A sweep is not a request, and nobody repeats it.
             let retry = operation.request().map(|_| Recovery::Retry);
             retry.into_iter().chain([Recovery::Sweep]).map(move |recovery| (step, moment, recovery))
         })

@@ -33,7 +33,7 @@ fn stored() -> Signer {
 const STORED_KEYS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", "AKIASTORED"), ("AWS_SECRET_ACCESS_KEY", "stored-s3cret")];
 
-/// What Vercel puts into a function's environment by itself: keys that permit nothing.
+/// The keys that Vercel puts into a function's environment by itself, which permit nothing.
 const USELESS_KEYS: [(&str, &str); 3] = [
     ("AWS_ACCESS_KEY_ID", "ASIAUSELESS"),
     ("AWS_SECRET_ACCESS_KEY", "useless-s3cret"),
@@ -137,7 +137,7 @@ async fn a_role_is_taken_with_the_platforms_token() {
     scene.log();
 }
 
-/// A session is taken anew shortly before it ends, with the newest token.
+/// A session is renewed shortly before it ends, with the newest token.
 #[tokio::test]
 async fn a_session_is_renewed_before_it_ends() {
     let role = [("AWS_ROLE_ARN", ROLE), ("AWS_ROLE_SESSION_NAME", "mine")];
@@ -152,7 +152,7 @@ async fn a_session_is_renewed_before_it_ends() {
     scene.log();
 }
 
-/// F6: where a session cannot be taken anew, what is left of the old one is used, whether STS refuses
+/// F6: if a session cannot be renewed, what is left of the old one is used, whether STS refuses
 /// or says nothing, and STS is let alone for a while.
 #[tokio::test]
 async fn an_outage_of_sts_ends_no_session() {
@@ -173,7 +173,7 @@ async fn an_outage_of_sts_ends_no_session() {
     }
 }
 
-/// A session that is all but over is no credential any more.
+/// A session that is about to end is not used any more.
 #[tokio::test]
 async fn a_session_that_ends_now_is_not_used_again() {
     let ending = Answer::Session(Duration::from_secs(5));
@@ -184,8 +184,8 @@ async fn a_session_that_ends_now_is_not_used_again() {
     assert!(scene.world.is_live("icfg_1", "db_2").await);
 }
 
-/// B5, F6: what has to be mended is 500, what passes is 503; the log has the cause, and neither has a
-/// secret.
+/// B5, F6: a failure that somebody has to mend is 500, one that passes is 503; the log has the cause, and
+/// neither has a secret.
 #[tokio::test]
 async fn a_role_that_is_not_to_be_had_is_answered() {
     let scene = Scene::on_vercel(Answer::Refused, &[("AWS_ROLE_ARN", ROLE)]).await;

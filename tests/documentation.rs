@@ -1,4 +1,4 @@
-//! What the documentation says is what the code does.
+//! The documentation says what the code does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

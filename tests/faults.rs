@@ -11,7 +11,7 @@ use teardown::limits::Limits;
 use crate::support::dynamodb::Fault;
 use crate::support::world::{INSTALLATION, RESOURCE, World, limits};
 
-/// What can be deleted: every kind of transaction.
+/// Paths to delete: every kind of transaction.
 const PATHS: [&str; 5] = [
     RESOURCE,
     INSTALLATION,
@@ -76,7 +76,7 @@ async fn a_fault_at_any_write_is_overcome() {
     }
 }
 
-/// F6: a conflict is no reason to connect anew, which takes longer than to try again.
+/// F6: a conflict does not cost the connection: to connect anew takes longer than to try again.
 #[tokio::test]
 async fn a_conflict_keeps_the_connection() {
     let world = world().await;
@@ -98,8 +98,8 @@ async fn evidence_beats_a_conflict() {
     }
 }
 
-/// B6, F3, F6: what lasts is 503 with `Retry-After` once the time for DynamoDB is over, with nothing
-/// deleted; when it has passed, the same request succeeds.
+/// B6, F3, F6: a fault that lasts is 503 with `Retry-After` once the time for DynamoDB is over, with
+/// nothing deleted; when it has passed, the same request succeeds.
 #[tokio::test]
 async fn a_lasting_fault_is_503_and_deletes_nothing() {
     let faults = [
@@ -130,8 +130,8 @@ async fn a_lasting_fault_is_503_and_deletes_nothing() {
     .await;
 }
 
-/// F5: where DynamoDB commits and is not heard of again, the answer has to be 503; the retry finds
-/// what was done, and does nothing again.
+/// F5: if DynamoDB commits and no reply of it arrives, the answer has to be 503; the retry finds the
+/// deletion done, and does nothing again.
 #[tokio::test]
 async fn a_retry_finds_what_a_lost_answer_did() {
     join_all([Some("k1"), None].map(async |key| {

@@ -53,7 +53,7 @@ async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     assert_eq!(world.vercel.heard().len(), 1);
 }
 
-/// G3: what settling does to an installation that is active, or not there.
+/// G3: settling says that an installation is active, or that it is not there.
 #[tokio::test]
 async fn settling_says_what_it_did() {
     let world = World::new().await;
@@ -61,7 +61,7 @@ async fn settling_says_what_it_did() {
     assert!(world.all().await.is_empty());
     world.install("icfg_1", &[]).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
-    // What an active installation owes was written by somebody else, and is in nobody's way.
+    // A job of an active installation was written by somebody else, and is in nobody's way.
     world.put(json!({ "pk": "installation#icfg_1", "sk": "work#finalize" })).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
     assert_eq!(
@@ -103,9 +103,9 @@ async fn other_answers_are_tried_again() {
         world.vercel.lasting(Answer::Status(status));
         let mut attempts = 0;
         while attempts < 12 {
-            let [taken, _, put_off, _] = world.sweep().await;
-            assert_eq!(taken, put_off, "{status}");
-            attempts += taken;
+            let [claimed, _, retried, _] = world.sweep().await;
+            assert_eq!(claimed, retried, "{status}");
+            attempts += claimed;
             world.clock.advance(Duration::from_mins(10));
         }
         assert!(!is_finalized(&world).await);
@@ -142,7 +142,7 @@ async fn is_finalized_without_token(world: &World) -> bool {
     world.items("icfg_1").await["#installation"]["state"] == "finalized"
 }
 
-/// G4: what is settled while somebody finalizes it is not taken twice.
+/// G4: a finalization that is settled while a worker runs it is not claimed twice.
 #[tokio::test]
 async fn settling_takes_nothing_from_whoever_holds_it() {
     let world = world().await;
@@ -160,8 +160,8 @@ async fn settling_takes_nothing_from_whoever_holds_it() {
     assert!(is_finalized(&world).await);
 }
 
-/// F5: whoever lost the lease ends no finalization, though Vercel has said its word: it is its
-/// successor's, who asks again.
+/// F5: a worker that lost its lease ends no finalization, though Vercel has answered it: its successor
+/// calls Vercel again.
 #[tokio::test]
 async fn who_lost_the_lease_ends_nothing() {
     let world = world().await;

@@ -18,7 +18,7 @@ fn owned(variables: &[(&'static str, &str)]) -> Variables {
     variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
 }
 
-/// What a function in this world that listens on this port has in its environment.
+/// The environment of a function in this world that listens on this port.
 fn on_port(world: &World, port: u16) -> Variables {
     let mut variables = world.environment();
     variables.push(("VERCEL_DEV_PORT", port.to_string()));

@@ -1,4 +1,4 @@
-//! The seeds in `tools/fuzz/seeds` and mutations of them, against what must hold whatever is sent; and
+//! The seeds in `tools/fuzz/seeds` and mutations of them, against the rules that hold for every input; and
 //! inputs too large to keep.
 //!
 //! The mutations are the same in every run. `FUZZ_SECONDS=600` goes on for that long in each target,
@@ -50,7 +50,7 @@ enum Edit {
     Piece(usize, usize, usize),
 }
 
-/// What parsers trip over.
+/// Pieces that parsers trip over.
 const TOKENS: &[&[u8]] = &[
     b"\"",
     b"\\",
@@ -126,7 +126,7 @@ fn edit() -> impl Strategy<Value = Edit> {
 /// The longest input that is made: a little over the longest body.
 const MAX_INPUT: usize = 70 * 1024;
 
-/// What stands between separators.
+/// The pieces between separators.
 fn pieces(input: &[u8]) -> Vec<&[u8]> {
     input.split(|byte| b",{}/\n".contains(byte)).collect()
 }

@@ -37,7 +37,7 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|it| it.parse().unwrap())
 }
 
-/// What was seen in all histories.
+/// The results of all histories.
 #[derive(Default)]
 struct Seen {
     histories: u64,
@@ -64,7 +64,7 @@ async fn every_history_has_a_legal_order() {
     for (kind, times) in &seen.kinds {
         println!("{times:6} {kind}");
     }
-    // What is wrong is wrong in many of them.
+    // A fault shows in many of them.
     let failures = &seen.failures[..seen.failures.len().min(3)];
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     if histories >= HISTORIES as u64 {

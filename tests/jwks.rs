@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::support::waiting::{until, within};
 use crate::support::world::{ISSUER, RESOURCE, Reply, World, limits, serve, user};
 
-/// What the server of the keys does.
+/// The way in which the server of the keys answers.
 #[derive(Clone)]
 enum Mode {
     /// It serves this document.
@@ -303,8 +303,8 @@ async fn a_server_that_hangs_is_given_up() {
 }
 
 /// A7: whichever way a server hangs, those who wait for a key share one fetch and are told when to try
-/// again once it has had its time; who has a known key waits for none of it, and the server's keys are taken once
-/// it answers.
+/// again once it has had its time; a caller with a known key waits for none of it, and the server's keys
+/// are used once it answers.
 #[tokio::test]
 async fn who_needs_no_new_key_waits_for_no_server() {
     join_all([Mode::Hang, Mode::Stall, Mode::Trickle, Mode::Flood].map(|mode| async move {
@@ -347,7 +347,7 @@ async fn who_needs_no_new_key_waits_for_no_server() {
     .await;
 }
 
-/// A7: no redirects, no documents over 256 KiB, nothing that is no JWKS; and the keys that are held
+/// A7: a redirect, a document over 256 KiB and one that is not a JWKS are refused; the keys that are held
 /// stay.
 #[tokio::test]
 async fn a_bad_answer_is_no_answer() {

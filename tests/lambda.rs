@@ -54,7 +54,7 @@ async fn start(world: &World, binary: &str) -> Lambda {
     Lambda::start(binary, world.environment()).await
 }
 
-/// The code of an answer's error, which is no answer at all to Lambda.
+/// The code of the error in an answer.
 fn code(answer: &Value) -> String {
     let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
     body["error"]["code"].as_str().unwrap().to_owned()
@@ -133,7 +133,7 @@ async fn what_an_api_puts_before_the_path_is_no_part_of_it() {
     }
 }
 
-/// A1, B4, E1: what a REST API was sent twice is seen twice, and queries are read.
+/// A1, B4, E1: a header that a REST API was sent twice is seen twice, and queries are read.
 #[tokio::test]
 async fn what_is_sent_twice_to_a_rest_api_is_refused() {
     let world = World::announcing().await;
@@ -170,8 +170,8 @@ async fn what_is_sent_twice_to_a_rest_api_is_refused() {
     assert_eq!(lambda.invoke(odd).await["statusCode"], 204, "an odd query is one all the same");
 }
 
-/// B6: what is in no event that is read deletes nothing and is told so: an answer without a status
-/// would be a 200 to an HTTP API. No event but a schedule's to the sweep is anything else.
+/// B6: an event that cannot be read deletes nothing and is answered with an error: an answer without a
+/// status would be a 200 to an HTTP API. Of events that are not requests, only the schedule's sweeps.
 #[tokio::test]
 async fn a_request_in_another_event_is_refused() {
     let world = World::announcing().await;
@@ -232,7 +232,7 @@ async fn bytes_that_are_no_utf8_are_refused() {
     assert_eq!(lambda.invoke(named).await["statusCode"], 200);
 }
 
-/// S2: nor does any visible character in a path or a query.
+/// S2: no visible character in a path or a query makes a function error.
 #[tokio::test]
 async fn any_character_is_answered() {
     let world = World::new().await;

@@ -6,7 +6,7 @@
 #![expect(clippy::similar_names, reason = "a reply and its replay are alike")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-/// What tests stand in.
+/// The world that tests stand in.
 mod support;
 
 // A: who may delete.

@@ -79,7 +79,7 @@ fn each_condition_of_a_deletion_is_needed() {
     holds("without ReceiptAbsent", &report);
 }
 
-/// G1 to G4, D6, F5: three sweeps at once bring everything that is owed to its end.
+/// G1 to G4, D6, F5: three sweeps at once bring every job to its end.
 #[test]
 fn three_sweeps_at_once_bring_everything_to_its_end() {
     for scope in work::Scope::ALL {
@@ -93,16 +93,16 @@ fn each_condition_of_a_lease_is_needed() {
     use work::Flaw::*;
     use work::Scope::{Announcement, Finalization, Purge};
     for (flaw, scope, property) in [
-        (TakeDue, Finalization, "nothing is finalized before its time"),
-        (TakeNotParked, Announcement, "what is parked stays so until somebody says otherwise"),
-        (TakeNotLeased, Finalization, "nothing is done twice at a time"),
+        (ClaimDue, Finalization, "nothing is finalized before its time"),
+        (ClaimNotParked, Announcement, "what is parked stays so until somebody says otherwise"),
+        (ClaimNotLeased, Finalization, "nothing is done twice at a time"),
         (FinishFence, Announcement, "who lost a lease changes nothing"),
-        (PutOffFence, Announcement, "what is done is not owed again"),
+        (RetryFence, Announcement, "a job that is done does not come back"),
         (EndPurgeFence, Purge, "who lost a lease changes nothing"),
         (EndPurgeAsSeen, Finalization, ENDS_WELL),
         (EndFinalizationFence, Finalization, "who lost a lease changes nothing"),
         (EndFinalizationAsSeen, Finalization, ENDS_WELL),
-        (SwapThere, Purge, "what is done is not owed again"),
+        (SwapThere, Purge, "a job that is done does not come back"),
         (RetryParked, Announcement, "nothing is done twice at a time"),
         (SwapApart, Purge, "no lost announcement"),
         (TokenApart, Finalization, "the token is kept until it is finalized"),
@@ -156,14 +156,14 @@ fn each_condition_of_a_teardown_is_needed() {
     holds("without ClaimNotLeased", &report);
 }
 
-/// E2 to E5, F1, F4, F5: a request and a sweep, whatever Vercel does.
+/// E2 to E5, F1, F4, F5: a request and a sweep agree, with every answer that Vercel may give.
 #[test]
 fn a_request_and_a_sweep_agree_on_a_configuration() {
     let report = saga::Sagas::new(saga::Scope::Vercel, 2, None).check(All);
     holds("a configuration, two processes", &report);
 }
 
-/// E2 to E5, F1, F4, F5: so they do whatever happens meanwhile.
+/// E2 to E5, F1, F4, F5: they agree, too, with every change that may come in between.
 #[test]
 #[ignore = "15 s"]
 fn a_request_and_a_sweep_agree_whatever_happens_meanwhile() {
@@ -192,7 +192,7 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
         (CarryOnFence, Vercel, 2, "no lost deletion"),
         (MarkFence, Vercel, 2, "who lost a lease changes nothing"),
         (WithdrawFence, Vercel, 2, "no lost deletion"),
-        (PutOffFence, Vercel, 2, "no lost deletion"),
+        (RetryFence, Vercel, 2, "no lost deletion"),
         (AgainHeld, Vercel, 2, "what Vercel did is heard of, or asked again"),
         (AgainNotGone, Vercel, 2, ENDS_WELL),
         (NotOwedAgain, Vercel, 2, "what Vercel did is heard of, or asked again"),

@@ -180,8 +180,8 @@ async fn after_3_days_it_is_parked() {
     world.provider.lasting(Answer::Status(500));
     let mut attempts = 0;
     loop {
-        let [taken, _, _, parked] = world.sweep().await;
-        attempts += taken;
+        let [claimed, _, _, parked] = world.sweep().await;
+        attempts += claimed;
         if parked == 1 {
             break;
         }
@@ -207,7 +207,7 @@ async fn after_3_days_it_is_parked() {
     assert_eq!(world.provider.ids().into_values().next().unwrap().len(), 1);
 }
 
-/// G1: what was owed before its address was taken away is put off, and not lost.
+/// G1: an announcement that is due when `PROVIDER_URL` is unset is retried later, and not lost.
 #[tokio::test]
 async fn without_an_address_it_is_retried() {
     let world = World::new().await;
@@ -238,8 +238,8 @@ async fn another_deletion_has_another_id() {
     assert_eq!(ids.into_values().map(|ids| ids.len()).collect::<Vec<_>>(), [2]);
 }
 
-/// F5, G4: whoever is late with the announcement of a deletion does not end that of a later one of
-/// the same resource, which is owed under the same key.
+/// F5, G4: a worker that is late with the announcement of a deletion does not complete that of a later
+/// deletion of the same resource, whose job has the same key.
 #[tokio::test]
 async fn a_late_announcement_ends_no_other() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;

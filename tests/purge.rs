@@ -118,7 +118,7 @@ async fn an_installation_may_be_finalized_before_it_is_purged() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
-/// D5, G2: what was never known is purged and finalized too, without a call.
+/// D5, G2: an installation that was never known is purged and finalized too, without a call.
 #[tokio::test]
 async fn an_unknown_installation_is_finalized_without_a_call() {
     let world = World::new().await;

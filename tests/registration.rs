@@ -96,7 +96,7 @@ async fn a_resource_is_counted_once() {
     assert_eq!(world.items("icfg_1").await["#installation"]["resources"], 1);
 }
 
-/// D4: what belongs to an installation needs one that is registered.
+/// D4: a record that belongs to an installation needs one that is registered.
 #[tokio::test]
 async fn nothing_is_added_to_an_unknown_installation() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! What a request may look like (B).
+//! The form of a request (B).
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

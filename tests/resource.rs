@@ -374,8 +374,8 @@ async fn an_accounts_token_deletes_in_its_own_installations() {
     assert_eq!(*by, json!({ "kind": "system", "accountId": ACCOUNT }));
 }
 
-/// A6: what an installation's own token recorded is replayed to its account's token alone, even if
-/// the token that recorded it spoke of another account.
+/// A6: an outcome that an installation's own token recorded is replayed to its account's token alone, even
+/// if the token that recorded it named another account.
 #[tokio::test]
 async fn a_recorded_outcome_is_no_way_around_the_account() {
     let world = World::new().await;

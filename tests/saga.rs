@@ -32,12 +32,12 @@ fn a_second() -> Limits {
     Limits { dynamodb: Duration::from_secs(1), ..limits() }
 }
 
-/// A world with an intent that is put off: Vercel was busy, and has done nothing.
-async fn put_off() -> World {
-    put_off_within(limits()).await
+/// A world with an intent that waits for its retry: Vercel was busy, and has done nothing.
+async fn awaiting_retry() -> World {
+    awaiting_retry_within(limits()).await
 }
 
-async fn put_off_within(limits: Limits) -> World {
+async fn awaiting_retry_within(limits: Limits) -> World {
     let world = world_within(limits).await;
     world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
@@ -78,7 +78,7 @@ async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
     }
 }
 
-/// E2, E3: what was never asked is not unclear: the next refusal is one.
+/// E2, E3: a call that was never sent is not in doubt: the next refusal counts as one.
 #[tokio::test]
 async fn what_was_not_asked_is_not_in_doubt() {
     // The intent's answer is lost, and what comes after.
@@ -100,7 +100,7 @@ async fn what_was_not_asked_is_not_in_doubt() {
 
     // The sweep's lease: its answer is lost; or the table can't be read after it.
     for operation in ["UpdateItem", "TransactGetItems"] {
-        let world = put_off_within(a_second()).await;
+        let world = awaiting_retry_within(a_second()).await;
         let faults = if operation == "UpdateItem" { 1 } else { 100 };
         for _ in 0..faults {
             let fault =
@@ -118,7 +118,7 @@ async fn what_was_not_asked_is_not_in_doubt() {
     }
 }
 
-/// F5: what Vercel said is gone is committed by whoever heard it, also when somebody else had the
+/// F5: a request that Vercel told that the configuration is gone commits that, even if another had the
 /// lease meanwhile and was refused.
 #[tokio::test]
 async fn a_late_204_is_not_thrown_away() {
@@ -144,7 +144,7 @@ async fn a_late_204_is_not_thrown_away() {
 /// withdraws the intent; unless Vercel's side may be gone already.
 #[tokio::test]
 async fn invoices_that_are_opened_again_stand_in_the_way() {
-    let world = put_off().await;
+    let world = awaiting_retry().await;
     world.reopen("icfg_1").await;
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.error(), (409, "invoices_open"));
     let uninstall = world.delete(INSTALLATION).send().await;

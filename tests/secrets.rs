@@ -1,5 +1,5 @@
-//! Nothing secret in what the functions say, whatever is asked of them, whatever fails, and whatever
-//! `RUST_LOG` asks for.
+//! The functions tell no secret: in no answer and no log line, for no request, at no failure, and under no
+//! `RUST_LOG`.
 
 mod planted;
 mod scene;
@@ -78,7 +78,7 @@ async fn no_session(scene: &mut Scene, path: &str, token: &str) {
     scene.sts.now(sts::HOUR);
 }
 
-/// What is refused before the store is asked.
+/// Requests that are refused before the store is asked.
 async fn refusals(scene: &mut Scene, path: &str, good: &str) {
     let mut claims = user("icfg_1");
     let with = |name: &str, value: Value| {
@@ -151,7 +151,7 @@ async fn failures(scene: &mut Scene, path: &str, good: &str) {
         [Fault::Echo, Fault::Throttle, Fault::ServerError, Fault::Conflict, Fault::ResetAfter];
     for (number, fault) in faults.into_iter().enumerate() {
         let mut said = String::new();
-        // What an answer before has left to be done may come first, and have the fault for itself.
+        // A job of an earlier answer may come first, and meet the fault in place of this request.
         for attempt in 0..10 {
             // A resource or an installation that is there yet, since what is gone is gone.
             let id = format!("icfg_f{number}{attempt}");
@@ -188,7 +188,7 @@ async fn failures(scene: &mut Scene, path: &str, good: &str) {
     scene.world.vercel.lasting(Answer::Honest);
 }
 
-/// The sweep: whoever calls it, and whatever fails of what it does.
+/// The sweep, by every kind of caller and with every kind of failure.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_sweep_tells_a_secret() {
     join_all(HOSTS.map(|host| async move {
@@ -287,7 +287,7 @@ fn no_panic_tells_a_secret() {
     Planted::default().is_not_in(&said);
 }
 
-/// What holds a secret does not show it, should anybody log it one day.
+/// A value that holds a secret does not show it, should anybody log it one day.
 #[tokio::test]
 async fn no_debug_tells_a_secret() {
     let mut planted = Planted::default();
@@ -305,7 +305,7 @@ async fn no_debug_tells_a_secret() {
     assert!(shown.contains("[secret]") && format!("{jws:?}").contains(ISSUER.kid()), "{jws:?}");
 }
 
-/// What is secret is stored where it is needed, and nowhere else.
+/// Secrets are stored where they are needed, and nowhere else.
 #[tokio::test]
 async fn the_table_holds_the_access_token_alone() {
     let mut scene = Scene::start(DELETE_CONFIGURATION, Host::Port).await;

@@ -1,4 +1,4 @@
-//! What the tests stand in, and the servers beside it. No test is in here.
+//! The world that tests stand in, and the servers beside it. No test is in here.
 
 pub mod dynamodb;
 pub mod gate;

@@ -119,7 +119,7 @@ async fn malformed_work_holds_nothing_up() {
     assert_eq!(world.provider.heard().len(), 3);
 }
 
-/// E3, G1: an intent that does not say who asked is kept, and seen to: nothing that is owed is dropped.
+/// E3, G1: an intent that does not say who asked is kept, and retried: no job is dropped.
 #[tokio::test]
 async fn a_malformed_intent_is_kept() {
     let world = World::new().await;
@@ -136,7 +136,7 @@ async fn a_malformed_intent_is_kept() {
     assert!(world.vercel.heard().is_empty());
 }
 
-/// G2: what DynamoDB leaves undone of a batch is done again.
+/// G2: writes that DynamoDB leaves undone of a batch are sent again.
 #[tokio::test]
 async fn a_batch_that_is_left_undone_is_done_again() {
     let world = World::new().await;
@@ -164,7 +164,7 @@ async fn a_page_of_nonsense_holds_nothing_up() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// G4: what takes longer than the host's time is given up, and counts as a failure.
+/// G4: an attempt that takes longer than the host's time is given up, and counts as a failure.
 #[tokio::test]
 async fn no_attempt_outlives_the_sweep() {
     let world = world(1).await;
@@ -180,7 +180,7 @@ async fn no_attempt_outlives_the_sweep() {
     assert_eq!(work["failures"], 1);
 }
 
-/// G3, G4: what Vercel waits for comes before what a provider that hangs holds up.
+/// G3, G4: calls that Vercel waits for come before announcements that a hanging provider holds up.
 #[tokio::test]
 async fn a_finalization_waits_for_no_provider() {
     let world = world(40).await;
@@ -229,8 +229,8 @@ async fn finalized_within(time: Duration) -> Option<usize> {
     Some(world.vercel.heard().len())
 }
 
-/// G1, G4: however much is to be done at Vercel, and however slowly, it has half of the time: the rest
-/// is for what else is due.
+/// G1, G4: jobs that call Vercel have half of a sweep's time, even if many of them are due and Vercel is
+/// slow: the rest is for other jobs.
 #[tokio::test]
 async fn what_is_urgent_has_half_of_the_time() {
     let mut time = Duration::from_secs(1);
@@ -258,7 +258,7 @@ async fn a_fault_at_any_call_is_overcome() {
                 world.dynamodb.once(operation, fault);
             }
             world.sweep_all().await;
-            // What was taken by an answer that was lost comes due when its lease ends.
+            // A job whose claim was not acknowledged is due again when its lease ends.
             world.clock.advance(Duration::from_mins(3));
             world.sweep_all().await;
             let keys = ["#installation", "receipt#installation"];
@@ -292,7 +292,7 @@ async fn a_tombstone_without_finalized_is_purged() {
     assert_eq!(work["lastError"], "its installation is not deleted");
 }
 
-/// G6: work that is made due by a request whose answer is lost was made due.
+/// G6: a parked job that is made due by a write whose answer is lost counts as made due.
 #[tokio::test]
 async fn a_lost_answer_does_not_leave_work_parked() {
     let world = World::new().await;
@@ -311,8 +311,8 @@ async fn a_lost_answer_does_not_leave_work_parked() {
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
 }
 
-/// G1, G2: where the host goes on after an answer, what is due at once is tried once, at once: what
-/// fails is the sweep's.
+/// G1, G2: on a host that goes on after an answer, each job that is due is tried once, at once; the sweep
+/// runs those that fail.
 #[tokio::test]
 async fn an_answer_is_followed_up() {
     for fails in [false, true] {

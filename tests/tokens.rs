@@ -1,4 +1,4 @@
-//! Who may delete: tokens and what they stand for (A), and the order of the checks (A8).
+//! Tokens: who may delete (A), and the order of the checks (A8).
 
 use serde_json::{Value, json};
 use teardown_cli::issuer::Issuer;

@@ -59,7 +59,7 @@ fn run(arguments: &[&str]) -> Output {
     dev(arguments).output().unwrap()
 }
 
-/// What a shell prints that is given this script, in the folder of the project.
+/// The output of a shell that runs this script in the folder of the project.
 fn shell(script: &str) -> String {
     let mut sh = Command::new("sh");
     let output = sh.args(["-ec", script]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
@@ -74,7 +74,7 @@ fn text(bytes: &[u8]) -> &str {
 /// A `cargo dev` that runs until the test ends.
 struct Tool {
     child: Child,
-    /// What it says after its welcome, line by line.
+    /// The lines that it prints after its welcome.
     lines: Receiver<String>,
     url: String,
     welcome: String,
@@ -128,7 +128,7 @@ impl Tool {
         }
     }
 
-    /// What it shows of an installation, as soon as these are all in it.
+    /// The output of `show` for an installation, as soon as these texts are all in it.
     fn shows(&self, id: &str, parts: &[&str]) -> String {
         let end = Instant::now() + DEADLINE;
         loop {
@@ -315,7 +315,7 @@ async fn the_table_is_created_once() {
     }
 }
 
-/// What cannot be is one line that says why.
+/// A command that cannot succeed says why in one line.
 #[tokio::test]
 async fn what_cannot_be_is_one_line() {
     let tool = Tool::start(&[]);

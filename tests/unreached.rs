@@ -58,7 +58,7 @@ async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
     assert!(world.provider.heard().is_empty(), "{what}");
 }
 
-/// E2: whatever keeps a request from being sent, it leaves no doubt.
+/// E2: a request that could not be sent, for any reason, leaves no doubt.
 #[tokio::test]
 async fn what_was_not_sent_leaves_no_doubt() {
     // It speaks HTTP where TLS is to begin.
@@ -83,7 +83,7 @@ async fn what_was_not_sent_leaves_no_doubt() {
     .await;
 }
 
-/// E2: neither does a request that cannot be built, with a token that no header can carry.
+/// E2: a request that cannot be built, with a token that no header can carry, leaves no doubt.
 #[tokio::test]
 async fn what_cannot_be_built_leaves_no_doubt() {
     let world = world().await;
@@ -136,7 +136,7 @@ async fn who_dies_while_connecting_leaves_no_doubt() {
     }
 }
 
-/// E2: neither does a mark that was written, and whose answer was lost: nothing was sent after it.
+/// E2: a mark whose write was not acknowledged leaves no doubt: nothing was sent after it.
 #[tokio::test]
 async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
     let limits = Limits { dynamodb: Duration::from_secs(1), ..limits() };
@@ -150,7 +150,7 @@ async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
     is_refused_afterwards(&world, "the mark's answer was lost", false).await;
 }
 
-/// E2: nor one that was written while the sweep's time ended.
+/// E2: a mark that was written while the sweep's time ended leaves no doubt.
 #[tokio::test]
 async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     let world = world().await;

@@ -1,5 +1,5 @@
-//! What Vercel's answers to a configuration's deletion come to (E2, E3, E5), in a request and in the
-//! sweep that carries on.
+//! Vercel's answers to a configuration's deletion (E2, E3, E5), and what each leads to, in a request and
+//! in the sweep that resumes it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::configuration::{DAY, GONE, is_gone, world, world_within};
 use crate::support::outside::Answer;
 use crate::support::world::{CONFIGURATION, World, limits};
 
-/// What an answer of Vercel comes to: the status, and the error's code.
+/// The status and the error's code that answers of Vercel lead to.
 async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
     world.vercel.script(answers.iter().cloned());
     let reply = world.delete(CONFIGURATION).key("k1").send().await;
@@ -187,10 +187,10 @@ async fn the_sweep_carries_on() {
     let world = self::world().await;
     world.vercel.script([Answer::EffectThenReset, Answer::Reset, Answer::Reset]);
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
-    assert_eq!(world.sweep().await, [0; 4], "it is put off");
+    assert_eq!(world.sweep().await, [0; 4], "its retry is not due yet");
     world.clock.advance(Duration::from_secs(16));
-    let [taken, done, ..] = world.sweep().await;
-    assert!(taken >= 1 && done == taken, "{taken} {done}");
+    let [claimed, done, ..] = world.sweep().await;
+    assert!(claimed >= 1 && done == claimed, "{claimed} {done}");
     assert!(is_gone(&world).await);
     let receipt = &world.items("icfg_1").await["receipt#installation"];
     assert_eq!(receipt["deletedAt"], world.clock.timestamp().as_secs(), "when it was committed");
@@ -199,8 +199,8 @@ async fn the_sweep_carries_on() {
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
 }
 
-/// E3: what Vercel refuses to the sweep is withdrawn too; what fails for 3 days is parked, and a
-/// request takes it up again.
+/// E3: an intent that Vercel refuses to the sweep is withdrawn too; one that fails for 3 days is parked,
+/// and a request takes it up again.
 #[tokio::test]
 async fn the_sweep_withdraws_and_parks() {
     let world = world().await;

@@ -76,8 +76,8 @@ fn end(number: usize) -> Value {
     json!({ "type": "end", "payload": { "context": context, "error": null } })
 }
 
-/// G1: one process answers many requests at once, whatever they come to; each ends once, and no
-/// sooner than what it owes at once was tried.
+/// G1: one process answers many requests at once, refused ones too; each ends once, and not before the
+/// jobs that are due after it were tried.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_ends_when_its_work_has_ended() {
     let world = World::announcing().await;
@@ -131,7 +131,7 @@ async fn every_function_shakes_hands() {
         assert_eq!(deployed.send(0, method, path, &right).await, status, "{binary}");
         assert_eq!(deployed.message().await, end(0), "{binary}");
         let owed = world.sort_keys("icfg_1").await.into_iter().filter(|it| it.starts_with("work#"));
-        // What a purge owes in its turn is the sweep's.
+        // The sweep runs the jobs that a purge leaves.
         let later = |key: &String| key.starts_with("work#announce#resource#");
         assert_eq!(owed.filter(|key| !later(key)).count(), 0, "{binary}: it was carried out");
         let others = (1..10).map(|number| {

@@ -44,7 +44,7 @@ impl World {
         Err(reasons.iter().position(failed).unwrap_or_else(|| panic!("{answer}")))
     }
 
-    /// What is stored of the page's installation, without when.
+    /// The items of the page's installation, without their times.
     async fn timeless(&self) -> Value {
         let mut items = self.items("icfg_1").await;
         for item in items.values_mut() {
@@ -102,7 +102,7 @@ async fn the_page_is_refused_where_it_says_so() {
     assert_eq!(world.delete(path).send().await.error(), (409, "resource_busy"));
     assert_eq!(world.run("change-status").await, Ok(()));
     assert_eq!(world.delete(path).send().await.status, 204);
-    // The page's "now" is after this deletion, and before its receipt expires, or this is no test.
+    // The page's "now" is after this deletion, and before its receipt expires; else this tests nothing.
     let receipt = &world.items("icfg_1").await["receipt#resource#db_1"];
     assert!(receipt["expiresAt"].as_u64().unwrap() > 1_800_000_000, "{receipt}");
     assert_eq!(world.run("register-resource").await, Err(2), "it was deleted");

@@ -10,16 +10,16 @@ use crate::ids::{InstallationId, ResourceId};
 use crate::job::Report;
 use crate::telemetry;
 
-/// What the log line of a request tells. It is one event with all of its fields, and no span: most
-/// requests log nothing else, and what else is logged on their way names what it is about.
+/// The log line of a request. It is one event with all of its fields, and not a span: most requests log
+/// nothing else, and any other line on their way names its own subject.
 pub(super) struct RequestLog {
     began: Instant,
-    /// None where a schedule asks, or what came is no request that can be read.
+    /// None if a schedule asks, or if the request could not be read.
     method: Option<Method>,
     route: &'static str,
     /// The kind of an authenticated caller.
     caller: Option<&'static str>,
-    /// What an authenticated caller would have deleted.
+    /// The ids of the thing that an authenticated caller asks to delete.
     ids: Option<Ids>,
 }
 
@@ -30,7 +30,7 @@ impl RequestLog {
         Self { began, method, route: endpoint.pattern(), caller: None, ids: None }
     }
 
-    /// Has it tell who calls, and what is to be deleted.
+    /// Adds the kind of the caller, and the ids of the thing that it asks to delete.
     pub(super) fn authenticated(&mut self, caller: &'static str, ids: Option<&Ids>) {
         self.caller = Some(caller);
         self.ids = ids.cloned();

@@ -91,7 +91,7 @@ struct CachedKeys {
 /// A fetch under way; its output says whether it brought keys.
 type Fetch = Shared<BoxFuture<'static, bool>>;
 
-/// What a first look finds.
+/// The result of a first look at the cache.
 enum Lookup {
     Key(PublicKey),
     /// A known key, and a fetch that begins now since the keys are due.

@@ -1,4 +1,5 @@
-//! The JWS compact serialization (RFC 7515): RS256, with a key id, and nothing critical (A2).
+//! The JWS compact serialization (RFC 7515), signed with RS256, with a key id and without critical header
+//! parameters (A2).
 
 use std::fmt;
 
@@ -26,7 +27,7 @@ impl fmt::Debug for Jws<'_> {
     }
 }
 
-/// What is read of the header. `jku`, `x5u`, `jwk` and the rest are not: they decide nothing (A2).
+/// The header parameters that are read. `jku`, `x5u`, `jwk` and the rest are not: they decide nothing (A2).
 #[derive(Deserialize)]
 struct Header {
     alg: String,

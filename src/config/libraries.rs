@@ -104,7 +104,7 @@ fn is_region(text: &str) -> bool {
     text.len() <= 63 && text.bytes().all(permitted)
 }
 
-/// What a header can carry as it stands.
+/// Whether a header can carry this text as it stands.
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -30,7 +30,7 @@ use crate::config::{ConfigError, from_env, whole};
 use crate::error::BadRequest;
 use crate::http::Endpoint;
 
-/// What Lambda's runtime needs to send an answer on; half of the time where that is short.
+/// The time that Lambda's runtime needs to send an answer on. Of a shorter time it gets half.
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// Answers events until Lambda ends the process.
@@ -110,7 +110,7 @@ async fn into_lambdas(response: Response<Full<Bytes>>) -> Result<Response<Body>,
     Ok(Response::from_parts(head, Body::from(body.to_vec())))
 }
 
-/// What an event is that is not read as a request.
+/// An event that is not read as a request.
 #[derive(Debug, PartialEq, Eq)]
 enum NonHttpEvent {
     /// A schedule's. What comes past API Gateway was permitted by IAM.
@@ -177,8 +177,8 @@ async fn answer_other(
     }
 }
 
-/// What has to be encoded for an address to be one. An HTTP API decodes paths: what was `%3F` is no
-/// query's beginning.
+/// The characters that have to be encoded in an address. An HTTP API decodes paths: a `?` that was `%3F`
+/// does not begin a query.
 const IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 const IN_PATH: &AsciiSet = &IN_QUERY.add(b'?');
 
@@ -225,13 +225,13 @@ fn without_host(headers: &mut HeaderMap, domain_name: &mut Option<String>) {
     *domain_name = None;
 }
 
-/// Where an API found a request.
+/// The path of a request, and the parts that its API took it for.
 struct RoutedPath<'a> {
     path: &'a str,
     stage: Option<String>,
     /// The path that its route is for, such as `/v1/{proxy+}`; none for `$default`.
     route: Option<&'a str>,
-    /// What the route matched of the path.
+    /// The parts of the path that the route matched.
     parameters: &'a HashMap<String, String>,
 }
 
@@ -246,7 +246,8 @@ impl RoutedPath<'_> {
         utf8_percent_encode(path, IN_PATH).to_string()
     }
 
-    /// What the route matched is the rest. Where it says nothing, the stage's name alone is known.
+    /// The number of segments before the part that the route matched. If the route matched nothing, only the
+    /// stage's name is known.
     fn segments_before(&self) -> usize {
         // A plain parameter is one segment, but its value is decoded, and may hold what was `%2F`.
         let matched = |part: &str| match part.strip_prefix('{').and_then(|it| it.strip_suffix('}'))

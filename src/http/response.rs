@@ -30,12 +30,12 @@ struct UserMessage<'a> {
     url: Option<&'a str>,
 }
 
-/// What a request that succeeded is answered.
+/// The answer to a request that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// A deletion's answer.
     Deleted(Answer),
-    /// What a sweep did.
+    /// A sweep's report.
     Swept(Report),
 }
 

@@ -161,8 +161,8 @@ impl ClassifyRetry for RetryConflicts {
     }
 }
 
-/// What is of our own at each call: its attempts are counted, and it says who sends it in one header.
-/// The SDK's own four are long, made and signed for each attempt, and of no use to DynamoDB.
+/// Counts the attempts of each call, and names the sender in one header. The SDK's own four headers are
+/// long, made and signed for each attempt, and of no use to DynamoDB.
 #[derive(Debug)]
 struct CountCalls;
 
@@ -391,7 +391,7 @@ pub(super) async fn within<T>(
     })
 }
 
-/// What an error of the SDK means to a caller. The SDK has repeated what can be repeated by then.
+/// The answer to an error of the SDK, which has retried by then if a retry could help.
 pub(super) fn store_error<E>(error: SdkError<E>) -> Error
 where
     E: std::error::Error + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! What a failed condition returned, read as what it says of the store.
+//! Evidence: the items that failed conditions returned, read as beliefs about the store.
 
 use super::Malformed;
 use super::attr;

@@ -1,4 +1,4 @@
-//! What people do by hand: settle invoices, look at what is parked, and have it tried again (G3, G6).
+//! The acts of operators: settle invoices, list the parked jobs, and have them tried again (G3, G6).
 
 use super::attr::{self, s, time};
 use super::conditions::{absent, active, deleted};
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::ids::InstallationId;
 use crate::job::{Job, PARKED};
 
-/// What settling an installation's invoices did.
+/// The effect of settling an installation's invoices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// It is active: an uninstall will be answered `finalized: true`.
@@ -22,9 +22,9 @@ pub enum Settled {
     Finalized,
 }
 
-/// Work that is parked.
+/// A job that is parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedWork {
+pub struct ParkedJob {
     /// Its installation.
     pub installation: InstallationId,
     /// Its sort key, after `work#`.
@@ -61,7 +61,7 @@ impl Store {
         .await
     }
 
-    /// Settles an installation of which this is true, as far as a transaction can make it so.
+    /// Marks the invoices of an installation as settled, if it is in the state that `settled` names.
     async fn mark_settled(
         &self,
         id: &InstallationId,
@@ -90,18 +90,18 @@ impl Store {
             }
             // Uninstalled a moment ago, it may have a job by now.
             Settled::Finalized => transaction.check(Part::Other, finalization, absent()),
-            // What is active owes none.
+            // An active installation has no finalization.
             Settled::Active => {}
         }
         Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
     }
 
-    /// Lists what is parked, the oldest first, `limit` at most.
+    /// Lists the parked jobs, the oldest first, `limit` at most.
     ///
     /// # Errors
     ///
     /// [`Error::StoreUnavailable`] or [`Error::Internal`].
-    pub async fn parked(&self, limit: usize) -> Result<Vec<ParkedWork>, Error> {
+    pub async fn parked(&self, limit: usize) -> Result<Vec<ParkedJob>, Error> {
         let mut pages = self
             .client
             .query()
@@ -117,10 +117,10 @@ impl Store {
             let entry = entry.map_err(store_error)?;
             let key: Item =
                 entry.into_iter().filter(|(name, _)| name == "pk" || name == "sk").collect();
-            // The index may be behind: what is parked no more is no news.
+            // The index may be behind: a job that is not parked any more is left out.
             let item =
                 self.get(key).await?.filter(|item| attr::str(item, "dueShard") == Some(PARKED));
-            parked.extend(item.as_ref().and_then(ParkedWork::of));
+            parked.extend(item.as_ref().and_then(ParkedJob::of));
             if parked.len() >= limit {
                 break;
             }
@@ -128,31 +128,31 @@ impl Store {
         Ok(parked)
     }
 
-    /// Makes parked work due at once, with 3 days before it anew. `false` where it is not parked.
+    /// Makes a parked job due at once, with 3 days before it anew. `false` if it is not parked.
     ///
     /// # Errors
     ///
     /// [`Error::StoreUnavailable`] or [`Error::Internal`].
-    pub async fn retry_parked(&self, work: &ParkedWork) -> Result<bool, Error> {
-        let Some(job) = Job::parse(&format!("work#{}", work.what)) else { return Ok(false) };
+    pub async fn retry_parked(&self, parked: &ParkedJob) -> Result<bool, Error> {
+        let Some(job) = Job::parse(&format!("work#{}", parked.what)) else { return Ok(false) };
         let now = self.clock.timestamp();
         let change = Expression::new(
             "SET dueShard = :shard, dueAt = :now REMOVE failures, failingSince, leaseUntil",
         )
-        .value(":shard", s(job.shard(&work.installation)))
+        .value(":shard", s(job.shard(&parked.installation)))
         .value(":now", time(now));
         let condition = Expression::new("dueShard = :parked").value(":parked", s(PARKED));
-        if self.update_work(&work.installation, &job, change, condition).await?.is_some() {
+        if self.update_work(&parked.installation, &job, change, condition).await?.is_some() {
             return Ok(true);
         }
-        // Where the answer was lost and the SDK asked again, this is who made it due.
-        let item = self.get(work::key(&job, &work.installation)).await?;
+        // If the SDK repeated the write after a lost answer, its first attempt made the job due.
+        let item = self.get(work::key(&job, &parked.installation)).await?;
         let parked_since = item.as_ref().and_then(|item| attr::timestamp(item, "dueAt"));
         Ok(parked_since == Some(now))
     }
 }
 
-impl ParkedWork {
+impl ParkedJob {
     fn of(item: &Item) -> Option<Self> {
         let installation = attr::str(item, "installationId")?;
         Some(Self {

@@ -1,4 +1,4 @@
-//! What is recorded under an idempotency key (F1).
+//! The outcome that is recorded under an idempotency key (F1).
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) struct Outcome<'a> {
     pub(super) installation: &'a InstallationId,
     pub(super) operation: &'static str,
     pub(super) key: &'a IdempotencyKey,
-    /// What requests have in common that are the same (F2).
+    /// A hash of the request's parameters: two requests are the same if theirs are (F2).
     pub(super) fingerprint: String,
     /// The account, only where it is known to be the installation's stored one.
     pub(super) account: Option<&'a str>,

@@ -175,7 +175,7 @@ pub enum RegisterError {
     Store(#[from] Error),
 }
 
-/// What a registration's transaction has taught.
+/// The evidence of a registration's transaction.
 #[derive(Default)]
 struct Findings {
     installation: Option<Installation>,

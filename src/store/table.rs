@@ -32,7 +32,7 @@ pub enum Created {
 ///
 /// # Errors
 ///
-/// What DynamoDB says against it, or that a table of this name has other keys.
+/// DynamoDB's error, or that a table of this name has other keys.
 pub async fn create(client: &Client, table: &str) -> Result<Created, Cause> {
     let created = match create_table(client, table).await? {
         Ok(()) => Created::Now,
@@ -80,7 +80,7 @@ async fn create_table(
     Ok(sent.map(|_| ()))
 }
 
-/// A table of this name is there and is not ours.
+/// There is a table of this name, and it was not made for teardown.
 #[derive(Debug, thiserror::Error)]
 #[error("the table {0} is there, but has no keys pk and sk with an index due")]
 struct OtherTable(String);

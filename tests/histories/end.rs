@@ -1,4 +1,4 @@
-//! What is left once everything has come to its end.
+//! The end of a history: what is left when no job is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use teardown::ids::IdempotencyKey;
 use super::plan::{KEYS, RESOURCES};
 use crate::support::world::World;
 
-/// What is there at the end: in the table, at Vercel, and at the provider.
+/// The end: in the table, at Vercel, and at the provider.
 #[expect(clippy::struct_excessive_bools, reason = "an end is what is so and what is not")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct End {
@@ -33,7 +33,7 @@ pub struct End {
 }
 
 impl End {
-    /// What is left of an installation.
+    /// The end of one installation.
     pub async fn of(world: &World, id: &str) -> Self {
         let items = world.items(id).await;
         let mut end = Self::default();
@@ -50,7 +50,7 @@ impl End {
                 end.settled = (end.state == "active").then_some(item["billing"] == "settled");
                 end.finalized = item["finalized"] == true;
                 end.configuration_gone = item.get("configurationDeletedAt").is_some();
-                // What it says once it is deleted means nothing.
+                // Once it is deleted, this attribute means nothing.
                 let active = end.state == "active";
                 let resources = item["resources"].as_u64().filter(|_| active).unwrap_or_default();
                 end.resources = usize::try_from(resources).unwrap();

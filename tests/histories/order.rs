@@ -65,7 +65,7 @@ impl<'a> Search<'a> {
         if !self.seen.insert((done, state.clone())) {
             return false;
         }
-        // What has ended comes before what has not begun by then.
+        // An operation that has ended comes before one that has not begun by then.
         let first_end = left.iter().filter_map(|at| self.events[*at].until).min();
         for at in (0..self.events.len()).filter(open) {
             let event = &self.events[at];

@@ -1,4 +1,4 @@
-//! What clients do in a history, and what goes wrong meanwhile: all of it from the seed.
+//! The plan of a history: what clients do and what goes wrong meanwhile, all of it from the seed.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub const RESOURCES: u8 = 2;
 /// How many idempotency keys there are: few, so that they are used again.
 pub const KEYS: u8 = 2;
 
-/// What is asked for, of one installation.
+/// A request or a registration, for one installation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
     DeleteResource { resource: u8, key: Option<u8>, by: By },
@@ -25,7 +25,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// What an idempotency key belongs to (F1).
+    /// The operation that an idempotency key belongs to (F1).
     pub fn keyed(&self) -> Option<(&'static str, u8)> {
         match self {
             Self::DeleteResource { key, .. } => key.map(|key| ("delete_resource", key)),
@@ -50,7 +50,7 @@ impl Op {
         another
     }
 
-    /// Whether two requests are the same, whoever sent them (F2).
+    /// Whether two requests are the same, apart from their callers (F2).
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -92,7 +92,7 @@ pub enum Step {
     Ask(usize, Op),
     /// Sends a sweep.
     Sweep,
-    /// Moves the clock: what was put off is due, and leases end.
+    /// Moves the clock: retries are due, and leases end.
     Wait(Duration),
 }
 
@@ -113,11 +113,11 @@ pub enum At {
 #[derive(Clone, Debug)]
 pub struct Overtaken {
     pub at: At,
-    /// What passes meanwhile.
+    /// The time that passes meanwhile.
     pub time: Duration,
     /// Whether it lets go on first whom it has overtaken itself.
     pub lets_go: bool,
-    /// What is done meanwhile.
+    /// The steps that others take meanwhile.
     pub by: Vec<Turn>,
     /// Whether it does not go on after that, but has died there.
     pub dies: bool,
@@ -132,9 +132,9 @@ pub struct Turn {
     pub overtaken: Option<Overtaken>,
     /// When it hangs up; what it asked for dies where it is.
     pub hangs_up: Option<Duration>,
-    /// What happens to the next writes.
+    /// The faults of the next writes.
     pub writes: Vec<Fault>,
-    /// What happens to the next call of this kind.
+    /// The fault of the next call of this kind.
     pub call: Option<(&'static str, Fault)>,
     pub vercel: Vec<Answer>,
     pub provider: Vec<Answer>,
@@ -291,7 +291,7 @@ fn add_faults(turn: &mut Turn, rng: &mut Rng) {
         let faults = [
             Fault::Late,
             Fault::Late,
-            // What reads outside of a transaction meets none.
+            // A read outside of a transaction meets none.
             if ["GetItem", "Query"].contains(&call) { Fault::Late } else { Fault::Conflict },
             Fault::Throttle,
             Fault::ServerError,

@@ -12,17 +12,17 @@ use super::spec::Part;
 use super::turn::{Done, Scene, installation, resource};
 use crate::support::world::World;
 
-/// What was done in the installations of a plan.
+/// The steps that were taken in the installations of a plan.
 pub struct Played {
     ids: Vec<String>,
     done: Vec<Done>,
 }
 
-/// What was done to one installation, and what was left of it.
+/// The steps that were taken on one installation, and its end.
 pub struct History {
     pub events: Vec<Event>,
     pub end: End,
-    /// What was heard, by the kind of what was asked.
+    /// The kind of each request, with its answer.
     pub kinds: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ pub async fn bring_to_the_end(world: &World, played: &[Played]) {
 }
 
 impl Played {
-    /// What was done to each installation, once everything has come to its end.
+    /// The history of each installation, once no job is left.
     pub async fn histories(&self, world: &World) -> Vec<History> {
         let mut histories = Vec::new();
         for (number, id) in self.ids.iter().enumerate() {
@@ -83,7 +83,7 @@ impl Played {
     }
 }
 
-/// What was done to the installation of this number, in its parts.
+/// The history of the installation of this number, in its parts.
 fn history(number: usize, all: &[Done], end: End) -> History {
     let asked = |done: &Done| match &done.step {
         Step::Ask(at, op) if *at == number => Some(op.clone()),
@@ -121,7 +121,7 @@ fn history(number: usize, all: &[Done], end: End) -> History {
                 }
                 match heard {
                     Ok(answer) => {
-                        // By whoever has taken it over from this request.
+                        // The request or the sweep that has taken it over commits it.
                         if *answer == "409 request_in_progress" {
                             events.push(event(Part::Commits(op.clone()), None, false));
                         }
@@ -139,7 +139,7 @@ fn history(number: usize, all: &[Done], end: End) -> History {
         }
     }
     let from = all.iter().map(|done| done.until).max().unwrap_or_default() + 1;
-    // What was due by then may come before what a request has left open.
+    // A job that was due by then may come before one that a request has left open.
     let line = format!("[{from:3}       ] the sweeps after it");
     let part = Part::Finalizes;
     events.push(Event { part, from, until: None, certain: false, line });

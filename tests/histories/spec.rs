@@ -1,10 +1,10 @@
-//! What the requirements say of one installation, if everything is done one thing after the other.
+//! The requirements for one installation, if everything is done one thing after the other.
 //!
 //! It is written from the contract, and asks none of the code's own decisions: it would have their
 //! faults. What an operation does that is not atomic by design is in parts, each of them atomic:
 //!
 //! - Delete Configuration **asks** Vercel, once invoices allow it; from then on it is **committed**
-//!   by the request, by whoever takes it over, or by the sweep, or it is withdrawn, which nobody
+//!   by the request, by one that takes it over, or by the sweep, or it is withdrawn, which nobody
 //!   sees. So these two may come at any time after the request began. Its own answer is atomic again.
 //!   It may be `request_in_progress` for its own deletion, where its lease has ended and somebody has
 //!   taken it over.
@@ -75,7 +75,7 @@ pub struct State {
     gone_at_vercel: bool,
     /// Whether Vercel has to have been told that it is finalized; none where it may have been.
     finalized_at_vercel: Option<bool>,
-    /// What was asked under a key, and what was answered, for each operation.
+    /// The request under a key, and its answer, for each operation.
     outcomes: BTreeMap<(&'static str, u8), (Op, Answer)>,
 }
 
@@ -349,8 +349,8 @@ impl State {
         }
     }
 
-    /// What has to be there once nothing is owed any more, and whether Vercel has to have been told
-    /// that it is finalized.
+    /// The end that has to be there once no job is left, and whether Vercel has to have been told that
+    /// the installation is finalized.
     pub fn end(&self) -> (End, Option<bool>) {
         let deleted = matches!(self.life, Life::Deleted { .. });
         let announced = self.receipts.union(&self.taken).map(|it| (format!("r{it}"), 1));

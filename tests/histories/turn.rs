@@ -13,10 +13,10 @@ use crate::support::gate::Gate;
 use crate::support::outside;
 use crate::support::world::{ACCOUNT, CRON_SECRET, World, account, id, system, user};
 
-/// What was answered, or why nothing was that says whether it was done.
+/// The answer, or why none says whether the request took effect.
 pub type Heard = Result<Answer, String>;
 
-/// What a client did.
+/// A step that a client took.
 pub struct Done {
     pub client: usize,
     pub step: Step,
@@ -36,7 +36,7 @@ pub struct Scene<'a> {
     count: AtomicUsize,
 }
 
-/// Who is held up.
+/// The party that is held up.
 #[derive(Default)]
 pub struct Slow {
     /// Where.
@@ -50,7 +50,7 @@ impl<'a> Scene<'a> {
         Self { world, store, ids, done: Mutex::default(), count: AtomicUsize::default() }
     }
 
-    /// What was done.
+    /// The steps that were taken.
     pub fn done(self) -> Vec<Done> {
         self.done.into_inner().unwrap()
     }

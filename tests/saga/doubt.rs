@@ -1,5 +1,5 @@
-//! Who is late and does not know what became of its own attempt at Vercel: it is asked again, whatever
-//! another was told meanwhile.
+//! Late doubt: a worker that lost its lease and does not know how its own call to Vercel ended has Vercel
+//! called again. No answer that another got meanwhile says anything of that call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,18 @@ use futures_util::future::{Either, join, select};
 use teardown::app::SweepTime;
 use tokio::sync::Semaphore;
 
-use super::{CONFIGURATION, a_second, another_is_refused, put_off, put_off_within, state, world};
+use super::{
+    CONFIGURATION, a_second, another_is_refused, awaiting_retry, awaiting_retry_within, state,
+    world,
+};
 use crate::support::dynamodb::Fault;
 use crate::support::gate::Gate;
 use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::World;
 
-/// What is owed is carried out.
-async fn is_owed_and_done(world: &World) {
+/// A job is left, and sweeps bring it to its end.
+async fn is_scheduled_and_done(world: &World) {
     assert!(world.vercel.is_gone("icfg_1"));
     assert!(world.items("icfg_1").await.contains_key("work#configuration"));
     world.sweep_all().await;
@@ -51,7 +54,7 @@ async fn a_late_doubt_is_cleared_up() {
 /// E3, F5: where the late one is a sweep, the deletion is owed again, asked for by whom it was.
 #[tokio::test]
 async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
-    let world = put_off().await;
+    let world = awaiting_retry().await;
     let asked = world.items("icfg_1").await["work#configuration"].clone();
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 503), Answer::Status(409)]);
@@ -78,7 +81,7 @@ async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
 /// E3, F5: a refusal that was heard before a late attempt took effect does not end what is owed.
 #[tokio::test]
 async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
-    let world = put_off().await;
+    let world = awaiting_retry().await;
     let [late, refusal, withdrawal] = [(); 3].map(|()| Arc::new(Semaphore::new(0)));
     world.vercel.script([Answer::gated(&late, 503), Answer::gated(&refusal, 409)]);
     let sweep = async {
@@ -105,8 +108,8 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
     is_done(&world).await;
 }
 
-/// E3: who is late and has heard every answer to its own attempts owes nothing again, whatever another
-/// before it left in doubt: what was refused since stays so.
+/// E3: a late worker that heard a definite answer to each of its attempts schedules nothing, even if an
+/// earlier worker left a call in doubt: the refusal since then stands.
 #[tokio::test]
 async fn a_late_sweep_that_heard_all_owes_nothing_again() {
     let world = world().await;
@@ -126,7 +129,8 @@ async fn a_late_sweep_that_heard_all_owes_nothing_again() {
     assert_eq!(state(&world).await, "active");
 }
 
-/// F5: what a late worker heard is gone, and could not write down, is owed again.
+/// F5: a late worker that heard that the configuration is gone, and cannot commit it, schedules a call
+/// again.
 #[tokio::test]
 async fn a_late_204_that_cannot_be_committed_is_scheduled_again() {
     let world = world().await;
@@ -140,10 +144,10 @@ async fn a_late_204_that_cannot_be_committed_is_scheduled_again() {
     };
     let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(first.error(), (500, "internal_error"));
-    is_owed_and_done(&world).await;
+    is_scheduled_and_done(&world).await;
 }
 
-/// F5: so it is where the attempt could not be put off.
+/// F5: a late worker in doubt schedules a call again, too, if it cannot release its lease.
 #[tokio::test]
 async fn a_late_doubt_that_cannot_be_retried_is_scheduled_again() {
     let world = world().await;
@@ -157,13 +161,14 @@ async fn a_late_doubt_that_cannot_be_retried_is_scheduled_again() {
     };
     let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(first.error(), (500, "internal_error"));
-    is_owed_and_done(&world).await;
+    is_scheduled_and_done(&world).await;
 }
 
-/// F5: so it is where DynamoDB is out of reach for a sweep that heard 204, and for a while no more.
+/// F5: a late sweep that heard 204 while DynamoDB was out of reach schedules a call again once DynamoDB
+/// is back.
 #[tokio::test]
 async fn a_late_204_of_a_sweep_is_scheduled_again() {
-    let world = put_off_within(a_second()).await;
+    let world = awaiting_retry_within(a_second()).await;
     let gate = Arc::new(Semaphore::new(0));
     let honest = Answer::Held(gate.clone().into(), Box::new(Answer::Honest));
     world.vercel.script([honest, Answer::Status(409)]);
@@ -183,13 +188,13 @@ async fn a_late_204_of_a_sweep_is_scheduled_again() {
         again.open();
     };
     join(sweep, meanwhile).await;
-    is_owed_and_done(&world).await;
+    is_scheduled_and_done(&world).await;
 }
 
-/// G4: so it is where the host's time is over while Vercel is asked.
+/// G4: a late sweep whose time is over while it calls Vercel schedules a call again.
 #[tokio::test]
 async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
-    let world = put_off().await;
+    let world = awaiting_retry().await;
     let (arrives, never) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let takes_effect = Answer::EffectThenHeld(never.clone().into());
     world.vercel.script([
@@ -207,13 +212,13 @@ async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
         Either::Left(_) => panic!("it ended before Vercel could answer"),
         Either::Right(((), sweep)) => sweep.await,
     };
-    is_owed_and_done(&world).await;
+    is_scheduled_and_done(&world).await;
 }
 
-/// E4, F5: what is gone on both sides by then is not owed again.
+/// E4, F5: if both sides are gone by then, a late worker schedules nothing.
 #[tokio::test]
 async fn a_late_doubt_of_what_is_gone_is_none() {
-    let world = put_off().await;
+    let world = awaiting_retry().await;
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 503)]);
     let meanwhile = async {
@@ -228,10 +233,10 @@ async fn a_late_doubt_of_what_is_gone_is_none() {
     assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
 }
 
-/// E3, G6: what was parked meanwhile is due again.
+/// E3, G6: an intent that was parked meanwhile is due again.
 #[tokio::test]
 async fn a_late_doubt_is_not_left_parked() {
-    let world = put_off().await;
+    let world = awaiting_retry().await;
     let gate = Arc::new(Semaphore::new(0));
     let resets = || [Answer::Reset, Answer::Reset, Answer::Reset];
     world.vercel.script([Answer::gated(&gate, 503)]);

@@ -1,4 +1,4 @@
-//! Who is late, or is overtaken: what it changes, and what it leaves as it is.
+//! Workers that are late or overtaken: what they change, and what they leave as it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use futures_util::future::join;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::{CONFIGURATION, INSTALLATION, another_is_refused, put_off, world};
+use super::{CONFIGURATION, INSTALLATION, another_is_refused, awaiting_retry, world};
 use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::World;
@@ -57,7 +57,7 @@ async fn a_doubt_that_comes_between_is_not_overlooked() {
     assert_eq!(first.status, 204, "{:?}", first.error());
 }
 
-/// F5: whoever is late with an intent that was withdrawn does not withdraw a later one.
+/// F5: a worker that is late with an intent that was withdrawn does not withdraw a later one.
 #[tokio::test]
 async fn a_late_refusal_withdraws_no_other_intent() {
     let world = world().await;
@@ -66,8 +66,8 @@ async fn a_late_refusal_withdraws_no_other_intent() {
     let meanwhile = async {
         another_is_refused(&world, 1).await;
         world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
-        let put_off = world.delete(CONFIGURATION).key("k3").send().await;
-        assert_eq!(put_off.error(), (503, "upstream_unavailable"));
+        let awaiting_retry = world.delete(CONFIGURATION).key("k3").send().await;
+        assert_eq!(awaiting_retry.error(), (503, "upstream_unavailable"));
         gate.add_permits(1);
     };
     let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
@@ -127,7 +127,7 @@ async fn of_two_that_delete_our_side_alone_one_does() {
 /// F5: a sweep that is so late that its lease is over before it looks asks Vercel no more.
 #[tokio::test]
 async fn a_sweep_that_is_late_does_not_ask_under_anothers_mark() {
-    let world = put_off().await;
+    let world = awaiting_retry().await;
     let (look, answer) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     world.dynamodb.hold("TransactGetItems", look.clone());
     let busy = || Answer::Status(429);
@@ -155,7 +155,7 @@ async fn a_sweep_that_is_late_does_not_ask_under_anothers_mark() {
 /// overlooked: what Vercel refuses then is gone.
 #[tokio::test]
 async fn a_mark_that_comes_between_is_not_erased() {
-    let world = put_off().await;
+    let world = awaiting_retry().await;
     let gates = [(); 4].map(|()| Arc::new(Semaphore::new(0)));
     let [look, mark, begin, answer] = &gates;
     let calls = async |more: usize| {

@@ -16,7 +16,7 @@ pub const AWS_SECRET_KEY: &str = "aws/88d4+planted=f3b2a1";
 pub const AWS_SESSION_TOKEN: &str = "session/02ee+planted=5c7d90";
 /// In the query of the provider's address.
 pub const PROVIDER_KEY: &str = "hook-6d3a-planted-28f4c0";
-/// What STS gives; the session's number follows.
+/// The beginning of a session token of STS; the session's number follows.
 pub const STS_GIVES: [&str; 2] = ["s3cret-", "sess1on-"];
 /// Something of the user's in a token.
 pub const EMAIL: &str = "planted.somebody@example.com";
@@ -104,7 +104,7 @@ fn parts(form: &str) -> Vec<String> {
     starts.map(|at| form[at..at + LENGTH].to_owned()).to_vec()
 }
 
-/// What looks for secrets finds them.
+/// The search for secrets finds them.
 #[test]
 fn a_secret_is_found_in_every_form() {
     let mut planted = Planted(Vec::new());

@@ -17,11 +17,11 @@ use crate::support::sts::{self, Sts};
 use crate::support::waiting::listens;
 use crate::support::world::{ACCOUNT, ISSUER, World};
 
-/// What `RUST_LOG` asks for: everything, and once more by name what is kept back.
+/// A `RUST_LOG` that asks for everything, and once more by name for the libraries that are kept back.
 const RUST_LOG: &str = "trace,aws_sigv4=trace,aws_smithy_runtime=trace,aws_config=trace,\
     hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,lambda_runtime=trace,tower=trace";
 
-/// Who signs forged tokens.
+/// The stranger who signs forged tokens.
 static STRANGER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap());
 
 /// Where a function runs.

@@ -16,7 +16,7 @@ use crate::support::gate::Gate;
 use crate::support::steps::Steps;
 use crate::support::wire::listen;
 
-/// What happens to a call.
+/// A fault: what happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It goes through.
@@ -31,7 +31,7 @@ pub enum Fault {
     Echo,
     /// An item is throttled within it.
     ItemThrottled,
-    /// It takes effect or is refused, and where it is refused, what is no evidence conflicts.
+    /// It takes effect or is refused; if it is refused, its rows without evidence report a conflict.
     ConflictBesideEvidence,
     /// It takes effect or is refused, and where something else refuses it too, DynamoDB does not say
     /// what it found of the installation.
@@ -49,7 +49,7 @@ pub enum Fault {
 /// By how much a call is late: what others do in the meantime takes about as long.
 const LATE: Duration = Duration::from_millis(4);
 
-/// Who signed a call.
+/// The identity that signed a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
     pub access_key_id: String,
@@ -122,7 +122,7 @@ impl Proxy {
         self.0.told_tokens.load(Ordering::SeqCst)
     }
 
-    /// Who signed the calls.
+    /// The identities that signed the calls.
     pub fn signers(&self) -> Vec<Signer> {
         self.0.signers.lock().unwrap().clone()
     }
@@ -132,18 +132,17 @@ impl Proxy {
         self.0.connections.get().unwrap().load(Ordering::SeqCst)
     }
 
-    /// What happens to the next writes, one after the other; after that they go through.
+    /// Sets the faults of the next writes, one after the other; after that they go through.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.0.script.lock().unwrap().extend(faults);
     }
 
-    /// What happens to every write that no script is for.
+    /// Sets the fault of every write that no script is for.
     pub fn lasting(&self, fault: Fault) {
         *self.0.lasting.lock().unwrap() = fault;
     }
 
-    /// What happens to the next call of this operation, or with this text in it, that no fault is for
-    /// yet.
+    /// Sets the fault of the next call of this operation, or with this text in it, that has none yet.
     pub fn once(&self, operation: &'static str, fault: Fault) {
         self.0.operations.lock().unwrap().push_back((operation, fault));
     }

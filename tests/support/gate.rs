@@ -1,4 +1,4 @@
-//! A gate that holds up whoever comes to it, so that others overtake.
+//! A gate that holds up a request or a worker, so that others overtake it.
 
 use std::sync::Arc;
 

@@ -84,7 +84,7 @@ impl Script {
             let error = json!({ "error": { "code": "scripted", "message": "as\nscripted" } });
             let mut response = json(status, &error);
             if (300..400).contains(&status) {
-                // Whoever follows it is heard.
+                // A client that follows it is heard.
                 response.headers_mut().insert("location", "/elsewhere".parse().unwrap());
             }
             response
@@ -150,7 +150,7 @@ struct VercelInner {
     finalized: Mutex<BTreeSet<String>>,
     /// How often it has refused to delete a configuration that was there.
     refusals: Mutex<BTreeMap<String, usize>>,
-    /// What it has deleted though it refused to, since it was asked.
+    /// The configurations that it deleted after all, though it had refused to.
     contradicted: Mutex<BTreeSet<String>>,
     /// Where our endpoints are, if it calls Delete Installation back.
     calls_back: Mutex<Option<String>>,
@@ -188,7 +188,7 @@ impl VercelApi {
         *self.0.calls_back.lock().unwrap() = Some(url.to_owned());
     }
 
-    /// What was heard so far.
+    /// The requests that were heard so far.
     pub fn heard(&self) -> Vec<Heard> {
         self.0.heard.lock().unwrap().clone()
     }
@@ -325,12 +325,12 @@ impl ProviderEndpoint {
         *self.0.secrets.lock().unwrap() = secrets.to_vec();
     }
 
-    /// What was heard so far, whatever was answered.
+    /// The events that were heard so far, with any answer.
     pub fn heard(&self) -> Vec<Event> {
         self.0.heard.lock().unwrap().clone()
     }
 
-    /// What was heard so far: for each thing deleted, the ids under which it was announced.
+    /// The ids under which each deletion was announced so far.
     pub fn ids(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut ids = BTreeMap::<_, BTreeSet<_>>::new();
         for Event { id, body, .. } in self.heard() {

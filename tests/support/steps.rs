@@ -1,5 +1,5 @@
-//! What a process does outside of itself, counted: its calls to DynamoDB, to Vercel and to the
-//! provider, in their order. At any of them it can be killed.
+//! The steps of a process: its calls to DynamoDB, to Vercel and to the provider, counted in their order.
+//! It can be killed at each of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

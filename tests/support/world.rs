@@ -1,4 +1,4 @@
-//! What a test stands in: the endpoints on a port, a DynamoDB behind them, an issuer, a clock.
+//! The world that a test stands in: the endpoints on a port, a DynamoDB behind them, an issuer, a clock.
 
 mod call;
 mod database;
@@ -43,7 +43,7 @@ pub const INSTALLATION: &str = "/v1/installations/icfg_1";
 pub const CONFIGURATION: &str = "/v1/integrations/configuration/icfg_1";
 pub const RESOURCE: &str = "/v1/installations/icfg_1/resources/db_1";
 
-/// What the sweep's caller sends.
+/// The secret that the sweep's caller sends.
 pub const CRON_SECRET: &str = "cr0n-s3cret";
 
 /// An installation's id.
@@ -71,7 +71,7 @@ pub struct World {
     pub vercel: VercelApi,
     /// The provider's endpoint.
     pub provider: ProviderEndpoint,
-    /// What is called, in its order.
+    /// The calls of the endpoints, in their order.
     pub steps: Steps,
     /// The endpoints' configuration.
     pub config: Config,
@@ -289,7 +289,7 @@ impl World {
         serve(server::endpoints(app)).await
     }
 
-    /// Sends a sweep, and gives its report: taken, done, put off, parked.
+    /// Sends a sweep, and gives its report: claimed, done, retried, parked.
     pub async fn sweep(&self) -> [u64; 4] {
         let call = self.request("GET", "/api/sweep");
         let reply = call.header("authorization", &format!("Bearer {CRON_SECRET}")).send().await;
@@ -297,7 +297,7 @@ impl World {
         ["claimed", "done", "retried", "parked"].map(|name| reply.body[name].as_u64().unwrap())
     }
 
-    /// Sweeps until nothing is taken any more.
+    /// Sweeps until no job is claimed any more.
     pub async fn sweep_all(&self) {
         for _ in 0..50 {
             if self.sweep().await[0] == 0 {

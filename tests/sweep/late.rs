@@ -1,4 +1,4 @@
-//! Sweeps that are late: what they find done, or taken by others.
+//! Sweeps that are late: the jobs are done by then, or claimed by others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::world;
 use crate::support::outside::Answer;
 use crate::support::waiting::until;
 
-/// F5, G4: work whose worker died comes due again by itself when its lease ends; a worker that lost
-/// its lease overwrites nothing of its successor's.
+/// F5, G4: a job whose worker died is due again when its lease ends; a worker that lost its lease
+/// overwrites nothing of its successor's.
 #[tokio::test]
 async fn who_lost_the_lease_overwrites_nothing() {
     for late in [200, 500] {
@@ -40,7 +40,7 @@ async fn who_lost_the_lease_overwrites_nothing() {
     }
 }
 
-/// F5, G4: what another sweep did, since this one was late with it, is not counted as done twice.
+/// F5, G4: a late sweep does not count a job as done that another sweep has completed.
 #[tokio::test]
 async fn what_another_did_is_not_counted() {
     let world = world(1).await;
@@ -56,7 +56,7 @@ async fn what_another_did_is_not_counted() {
     assert_eq!(late, [1, 0, 0, 0]);
 }
 
-/// G4: what another sweep has put off since the index was read is not taken.
+/// G4: a sweep does not claim a job that another one has rescheduled since the index was read.
 #[tokio::test]
 async fn what_is_not_due_any_more_is_not_taken() {
     let world = world(1).await;
@@ -77,7 +77,7 @@ async fn what_is_not_due_any_more_is_not_taken() {
     assert_eq!(world.provider.heard().len(), 1);
 }
 
-/// G6: what another sweep has parked since the index was read is not taken.
+/// G6: a sweep does not claim a job that another one has parked since the index was read.
 #[tokio::test]
 async fn what_is_parked_meanwhile_is_not_taken() {
     let world = world(1).await;

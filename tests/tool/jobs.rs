@@ -6,8 +6,8 @@ use teardown_cli::embedded::local_client;
 use super::{Tool, text};
 use crate::support::world::http_client;
 
-/// What an uninstall owes is carried out by itself: the purge at once, the finalization at Vercel as
-/// soon as invoices are settled.
+/// The jobs of an uninstall run by themselves: the purge at once, the finalization at Vercel as soon as
+/// invoices are settled.
 #[tokio::test]
 async fn settling_invoices_finalizes_what_was_uninstalled() {
     let tool = Tool::start(&[]);
@@ -70,9 +70,9 @@ async fn a_configuration_is_deleted_on_both_sides() {
     }
 }
 
-/// What is parked is listed, and tried again when somebody says so; what is leased says until when.
+/// Parked jobs are listed, and tried again when somebody says so; a leased job says until when.
 #[tokio::test]
-async fn parked_work_is_listed_and_tried_again() {
+async fn parked_jobs_are_listed_and_tried_again() {
     let tool = Tool::start(&[]);
     assert_eq!(text(&tool.run(&["parked"]).stdout), "parked job: none\n");
     let client = local_client(&tool.url).await.unwrap();

@@ -28,7 +28,7 @@ impl World {
     }
 }
 
-/// What an endpoint answered.
+/// An endpoint's answer.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,

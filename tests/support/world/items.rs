@@ -1,4 +1,4 @@
-//! What is in a world's table, past the endpoints and the proxy.
+//! The items of a world's table, past the endpoints and the proxy.
 
 use std::collections::{BTreeMap, HashMap};
 

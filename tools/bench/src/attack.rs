@@ -39,7 +39,7 @@ impl Effort {
     pub(crate) const QUICK: Self = Self { rounds: 1, time: Duration::from_secs(1) };
 }
 
-/// What the honest client is beside.
+/// The attack beside the honest client.
 struct Side<'a> {
     name: &'static str,
     requests: &'a [String],

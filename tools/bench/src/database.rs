@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::requests::INSTALLATIONS;
 use crate::seed::{Resource, make_idempotency_table, seed};
 
-/// What an instant one agrees to: what the sides write with.
+/// The operations that an instant DynamoDB agrees to: those that the sides write with.
 const WRITES: [&str; 4] = ["TransactWriteItems", "PutItem", "DeleteItem", "UpdateItem"];
 
 /// The database. It ends when dropped.

@@ -101,7 +101,7 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// What was used since an earlier reading: in user mode, and in the kernel.
+    /// The CPU time since an earlier reading: in user mode, and in the kernel.
     pub(crate) fn since(self, before: Self) -> (Duration, Duration) {
         let tick = Duration::from_secs(1)
             / u32::try_from(rustix::param::clock_ticks_per_second())
@@ -161,7 +161,7 @@ impl Function {
         }
     }
 
-    /// What it has used of a CPU so far, in all of its threads.
+    /// Its CPU time so far, in all of its threads.
     pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
         let stat = self.proc("stat")?;
         // Fields count from 1; the second is the name, in parentheses.
@@ -173,7 +173,7 @@ impl Function {
         }
     }
 
-    /// What it holds of the memory now.
+    /// Its memory now.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         let rss = mib(&self.proc("status")?, "VmRSS:").context("/proc/…/status has no VmRSS")?;
         let pss = self.proc("smaps_rollup").ok().and_then(|text| mib(&text, "Pss:"));

@@ -58,7 +58,7 @@ fn status_of_whole(answer: &[u8]) -> anyhow::Result<Option<u16>> {
     Ok((answer.len() == head + body).then_some(status))
 }
 
-/// What is sent, and until when.
+/// The requests to send, and until when.
 pub(crate) struct Load<'a> {
     pub(crate) requests: &'a [String],
     /// Whether they start anew after the last one; else that ends the load.
@@ -69,7 +69,7 @@ pub(crate) struct Load<'a> {
     pub(crate) time: Duration,
 }
 
-/// How often requests are sent, whatever becomes of them.
+/// How often requests are sent, with any answers.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
     /// A second.
@@ -78,7 +78,7 @@ pub(crate) struct Pace {
     pub(crate) connections: usize,
 }
 
-/// What a load took.
+/// The measurements of a load.
 pub(crate) struct Run {
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,

@@ -17,7 +17,7 @@ const WARM_UP: usize = 500;
 /// First deletes of a load, at most.
 const DELETES: usize = 1500;
 
-/// What a load asks for.
+/// The kind of a load's requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     FirstDelete,
@@ -62,7 +62,7 @@ pub(crate) struct Side {
     pub(crate) database: Database,
 }
 
-/// What was measured of a side.
+/// The measurements of a side.
 #[derive(Clone)]
 pub(crate) struct Figures {
     /// From before the spawn until the first 204.
@@ -73,7 +73,7 @@ pub(crate) struct Figures {
     pub(crate) loads: Vec<Measured>,
 }
 
-/// What was measured of a load.
+/// The measurements of a load.
 #[derive(Clone, Copy)]
 pub(crate) struct Measured {
     pub(crate) kind: Kind,
@@ -234,7 +234,7 @@ impl Figures {
         quantile(&mut self.starts.clone(), 0.5)
     }
 
-    /// What was measured of such loads, round by round.
+    /// The measurements of such loads, round by round.
     fn of(&self, kind: Kind, connections: usize) -> impl Iterator<Item = &Measured> {
         let of_these = move |load: &&Measured| load.kind == kind && load.connections == connections;
         self.loads.iter().filter(of_these)

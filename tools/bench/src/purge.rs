@@ -25,7 +25,7 @@ use crate::seed::{installation, seed};
 /// The resources of an installation that is purged.
 const SIZES: [usize; 2] = [1_000, 10_000];
 
-/// What the sweep's caller sends.
+/// The secret that the sweep's caller sends.
 const CRON_SECRET: &str = "bench";
 
 /// How long a purge may take.
@@ -38,9 +38,9 @@ pub(crate) struct Purge {
     pub(crate) announced: bool,
     /// From the first sweep until nothing was due any more.
     pub(crate) elapsed: Duration,
-    /// What the function has used of a CPU.
+    /// The CPU time of the function.
     pub(crate) cpu: Duration,
-    /// What the function holds after it.
+    /// The function's memory after it.
     pub(crate) memory: Memory,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn measure(
     Ok(purges)
 }
 
-/// A provider that tears down whatever it is told to. Says its address.
+/// A provider that answers 204 to every announcement. Gives its address.
 async fn provider() -> anyhow::Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;

@@ -1,4 +1,4 @@
-//! What is printed: Markdown tables, with the goals where there are any.
+//! The report: Markdown tables, with the goals if there are any.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::size::Size;
 /// Connections at which the CPU per request is compared.
 const COMPARED: usize = 32;
 
-/// What the table is about.
+/// The subject of the table.
 pub(crate) struct Report<'a> {
     /// Of the function, and of the peer.
     pub(crate) figures: [&'a Figures; 2],

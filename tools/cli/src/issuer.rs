@@ -33,7 +33,7 @@ pub enum Subject {
     System,
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// `iss`.
@@ -85,8 +85,8 @@ impl Issuer {
         Ok(Self::with_key(key))
     }
 
-    /// The issuer whose key is in a file, which is made where there is none: readable by its owner
-    /// alone, and whole or not at all, whoever else makes it at the same time.
+    /// The issuer whose key is in a file. If there is no file, it is made: readable by its owner alone, and
+    /// whole or not at all, even if another process makes it at the same time.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl Issuer {
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
-            .expect("an RSA key signs whatever it is given");
+            .expect("an RSA key signs any message");
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }

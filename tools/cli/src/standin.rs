@@ -16,7 +16,8 @@ pub const VERCEL_PATH: &str = "/vercel";
 /// The path of the stand-in provider.
 pub const PROVIDER_PATH: &str = "/provider";
 
-/// Says a line, of what anybody may have sent. That nobody reads on is no reason to answer otherwise.
+/// Prints a line, made of what any client may have sent. A closed standard output does not change the
+/// answer.
 fn say(line: &str) {
     let _ = writeln!(anstream::stdout(), "{}", one_line(line));
 }

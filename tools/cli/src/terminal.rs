@@ -1,4 +1,4 @@
-//! What a terminal is shown: one line at a time, with nothing in it that steers the terminal.
+//! Output to a terminal: text without control characters, and its styles.
 
 use std::io::{self, Write as _};
 
@@ -23,8 +23,8 @@ pub(crate) fn one_line(message: &str) -> String {
     shown.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Writes to standard output, without colours where it is no terminal. That nobody reads on
-/// (`teardown show … | head -1`) is no error.
+/// Writes to standard output, without colours if it is not a terminal. A reader that has gone
+/// (`teardown show … | head -1`) is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,4 +1,4 @@
-//! What every answer has in common (B5).
+//! The rules for every answer (B5).
 
 use bytes::Bytes;
 use http::Response;

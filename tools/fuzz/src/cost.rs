@@ -1,4 +1,4 @@
-//! What an answer may cost.
+//! The limits of an answer's cost.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -20,8 +20,8 @@ pub(crate) const ANSWER: Most = Most { cpu: Duration::from_millis(100), bytes: 2
 pub(crate) fn bounded<T>(input: &[u8], most: &Most, work: impl FnOnce() -> T) -> T {
     let before = thread_cpu();
     let mut result = None;
-    // A panic that passed through the measurement would leave it open, and whoever catches it and
-    // goes on, as proptest does, would come to its deepest nesting.
+    // A panic that passed through the measurement would leave it open. A caller that catches the panic
+    // and goes on, as proptest does, would come to the deepest nesting.
     let memory = allocation_counter::measure(|| {
         result = Some(catch_unwind(AssertUnwindSafe(work)));
     });

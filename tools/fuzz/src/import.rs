@@ -9,7 +9,7 @@ use tokio::io::BufReader;
 use super::cost::{self, ANSWER, Most};
 use super::stand::{Items, NOWHERE, Stand};
 
-/// What the seeds have where a secret stands: no message repeats it.
+/// The text that the seeds have in place of a secret: no message repeats it.
 const SECRET: &str = "S3CRET-abcdefghijklmnopqrstuvwxyz";
 
 /// The most memory that an import may take at a time: a line has up to 1 MiB, and some thousand wait.
@@ -50,7 +50,7 @@ impl Stand {
         let refused = Arc::new(Mutex::new(BTreeMap::new()));
         let heard = Arc::clone(&refused);
         let hear = move |line, reason: &str| {
-            // What is kept of it is the test's own memory.
+            // The lines kept here count as the test's own memory.
             allocation_counter::opt_out(|| {
                 let before = heard.lock().unwrap().insert(line, reason.to_owned());
                 assert_eq!(before, None, "line {line} is refused twice");

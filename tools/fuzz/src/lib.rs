@@ -1,5 +1,5 @@
-//! What must hold whatever is sent: one function for each way in, from any bytes to a panic where it
-//! does not hold. A module's `target` is that function; its seeds are in the folder of its name.
+//! Rules that hold for every input: one function for each way in, from any bytes to a panic if a rule is
+//! broken. A module's `target` is that function; its seeds are in the folder of its name.
 //!
 //! `cargo test` drives them with the seeds and with mutations of those (`tests/fuzz.rs`), libFuzzer
 //! with what it finds out (`tools/fuzz/run`).

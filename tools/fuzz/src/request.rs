@@ -20,8 +20,8 @@ pub fn target(input: &[u8]) {
     answers(input);
 }
 
-/// What an input is answered, by the one endpoint whose path it has, or else by the last; nothing
-/// where no host hands such a request over.
+/// The status that an input is answered by the endpoint whose path it has, or else by the last one; none
+/// if no host hands such a request over.
 pub fn answers(input: &[u8]) -> Option<u16> {
     STAND.with(|(stand, proofs)| {
         let request = parse(input, proofs)?;
@@ -73,7 +73,7 @@ fn stand() -> (&'static Stand, Vec<(&'static str, String)>) {
         ("@account", sign(&claims(None, None))),
         ("@cron", CRON_SECRET.to_owned()),
     ];
-    // What is made when it is first needed is paid for here.
+    // Clients that are made when they are first needed are paid for here.
     for endpoint in Endpoint::ALL {
         let path = "/v1/installations/icfg_9/resources/db_9";
         let request =
@@ -84,7 +84,7 @@ fn stand() -> (&'static Stand, Vec<(&'static str, String)>) {
     (stand, proofs)
 }
 
-/// The request that an input describes: what is no header is passed over.
+/// The request that an input describes: lines that are not a header are passed over.
 fn parse(input: &[u8], proofs: &[(&str, String)]) -> Option<Request<Full<Bytes>>> {
     let (head, body) = cut(input, b"\n\n");
     let (line, headers) = cut(head, b"\n");

@@ -1,5 +1,5 @@
-//! What a target stands on: an issuer, a DynamoDB in a thread of its own, and the endpoints in the
-//! target's, so that its CPU time is theirs.
+//! The stand of a target: an issuer, a DynamoDB in a thread of its own, and the endpoints in the target's
+//! thread, so that its CPU time is theirs.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -52,7 +52,7 @@ pub(crate) struct Stand {
     pub(crate) app: App,
     pub(crate) store: Store,
     client: Client,
-    /// What the table holds before each case.
+    /// The table's items before each case.
     first: OnceCell<Items>,
 }
 
@@ -106,12 +106,12 @@ impl Stand {
         stand
     }
 
-    /// What the table holds before each case.
+    /// The table's items before each case.
     pub(crate) fn first(&self) -> &Items {
         self.first.get().unwrap()
     }
 
-    /// What the table holds.
+    /// The table's items.
     pub(crate) async fn items(&self) -> Items {
         let scan = self.client.scan().table_name(TABLE).consistent_read(true);
         let mut items = scan.into_paginator().items().send();

@@ -35,7 +35,7 @@ pub fn target(input: &[u8]) {
     });
 }
 
-/// Who calls with the token that an input becomes once it is signed.
+/// The caller with the token that an input becomes once it is signed.
 pub fn caller(input: &[u8]) -> Option<Caller> {
     STAND.with(|stand| stand.signed(input))
 }
@@ -80,7 +80,7 @@ impl Stand {
         stand
     }
 
-    /// What is said to a token; nothing where no header can hold it.
+    /// The answer to a token; none if no header can hold it.
     fn authenticate(&self, input: &[u8], token: &[u8]) -> Option<Result<Caller, AuthError>> {
         let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);

@@ -1,5 +1,5 @@
-//! What Vercel answers to a configuration's deletion: the status in the first line, headers up to an
-//! empty one, the body (E2, E3).
+//! Vercel's answer to a configuration's deletion: the status in the first line, headers up to an empty
+//! one, the body (E2, E3).
 //!
 //! The answer decides by its status alone; its words come out as one short line, or not at all.
 
@@ -26,7 +26,7 @@ const SECRET: &str = "S3CRET-of-icfg_1";
 /// The longest reason that is stored: as an answer's message.
 const MAX_REASON: usize = 700;
 
-/// What every attempt but the first is answered, so that nobody waits for a third.
+/// The answer to every attempt but the first, so that there is no third.
 const LATER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 86400\r\n\r\n";
 
 /// Takes an input for the target.
@@ -34,7 +34,7 @@ pub fn target(input: &[u8]) {
     answered(input);
 }
 
-/// What the caller is answered.
+/// The answer to the caller.
 pub fn answered(input: &[u8]) -> u16 {
     STAND.with(|stand| {
         let (head, body) = cut(input, b"\n\n");
@@ -59,7 +59,7 @@ thread_local! {
 
 struct Vercel {
     stand: &'static Stand,
-    /// What the next attempt is answered.
+    /// The answer to the next attempt.
     answer: Arc<Mutex<Vec<u8>>>,
     authorization: String,
 }
@@ -72,7 +72,7 @@ impl Vercel {
         let next = Arc::clone(&answer);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                // Whoever does not read an answer to its end breaks it off.
+                // A client that does not read an answer to its end breaks it off.
                 let _ = serve(stream.unwrap(), &next);
             }
         });
@@ -85,7 +85,7 @@ impl Vercel {
         let stand = Stand::new(&url, &lines);
         let authorization = format!("Bearer {}", sign(&claims(Some("icfg_1"), Some("ADMIN"))));
         let stand = Self { stand, answer, authorization };
-        // What is made when it is first needed is paid for here.
+        // Clients that are made when they are first needed are paid for here.
         stand.stand.runtime.block_on(async {
             drop(stand.stand.app.handle(Endpoint::DeleteConfiguration, stand.request()).await);
             stand.stand.reset(&stand.stand.items().await).await;

@@ -24,8 +24,8 @@ pub use self::state::State;
 use self::state::{At, Belief, Client, Installation, Refusal, Reply, Status};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// What can be broken: a condition of a transaction that is dropped, or a write that is done apart
-/// from the transaction that it belongs to.
+/// A flaw: a condition of a transaction that is dropped, or a write that is done apart from the
+/// transaction that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Any: no outcome stands under the key.
@@ -103,7 +103,7 @@ pub struct Deletions {
     ends: Ends,
 }
 
-/// What the program does next.
+/// The program's next step.
 #[derive(Clone, Copy, Debug)]
 enum Decision {
     /// It answers or refuses.
@@ -122,8 +122,7 @@ pub enum Action {
     /// A client's next transaction or read is sent. Of the conditions that fail, DynamoDB tells of
     /// these.
     Send(usize, u8),
-    /// What a client waits for dies, or its answer is lost, or it only wants to know again: it asks
-    /// anew.
+    /// A client asks anew: its request died, or the answer was lost, or it only wants to know again.
     Anew(usize),
     /// The installation is registered.
     Install,
@@ -161,8 +160,8 @@ impl Deletions {
         self.flaw == Some(flaw)
     }
 
-    /// What the program does next for a client that believes this. It is asked once for each belief:
-    /// it depends on nothing else.
+    /// The program's next step for a client that believes this. It is asked once for each belief: it
+    /// depends on nothing else.
     fn decide(&self, request: u8, belief: Belief) -> Decision {
         let Ok(mut decisions) = self.decisions.lock() else { return Decision::Look };
         *decisions.entry((request, belief)).or_insert_with(|| {
@@ -314,7 +313,7 @@ impl Protocol for Deletions {
                         ),
                     }
                 }
-                // Whoever was told that it is being provisioned asks again when it is ready.
+                // A client that was told that it is being provisioned asks again when it is ready.
                 At::Refused(Refusal::Busy) if !state.provisioning(self.request(client)) => {
                     actions.push(Action::Anew(index));
                 }

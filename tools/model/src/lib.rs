@@ -3,7 +3,7 @@
 //! | model | of |
 //! |---|---|
 //! | [`deletion`] | Delete Resource, Delete Installation and registrations, at once, with keys and without, repeated, killed anywhere |
-//! | [`work`] | what a deletion owes: sweeps that take, carry out and end it, lose leases and die |
+//! | [`work`] | the jobs of a deletion: sweeps that claim, run and complete them, lose leases and die |
 //! | [`teardown`] | a deletion's announcement in its two phases, and what an operator does meanwhile |
 //! | [`saga`] | Delete Configuration, with Vercel outside, and the sweep that carries on |
 //!
@@ -47,7 +47,7 @@ pub trait Protocol:
     /// Whether a state in which no such step is left is as it should be.
     fn is_well(&self, state: &Self::State) -> bool;
 
-    /// What is known of ends already.
+    /// The ends that are known already.
     fn ends(&self) -> &Ends;
 
     /// A step, for people.
@@ -117,7 +117,7 @@ fn bad_end<P: Protocol>(protocol: &P, state: &P::State) -> Vec<String> {
     steps
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug)]
 pub struct Report {
     /// How many states there are.
@@ -128,7 +128,7 @@ pub struct Report {
     pub time: Duration,
     /// The properties that do not hold, each with the steps to where it does not.
     pub violated: BTreeMap<&'static str, Vec<String>>,
-    /// What should be reachable and is not: a model that does nothing violates nothing.
+    /// The states that should be reachable and are not: a model that does nothing violates nothing.
     pub missing: Vec<&'static str>,
 }
 

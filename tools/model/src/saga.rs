@@ -1,9 +1,9 @@
 //! Delete Configuration, whose effect lies at Vercel too.
 //!
 //! Three processes: requests, which are repeated until they are answered and as often as anybody
-//! likes, and sweeps that carry on. Each may die at every step, an intent's lease may end at every
-//! step while its worker goes on, and what Vercel is asked for may be done now, later or never,
-//! whatever is heard of it. Meanwhile Vercel calls Delete Installation, invoices are settled or open
+//! likes, and sweeps that resume them. Each may die at every step, an intent's lease may end at every
+//! step while its worker goes on, and a call to Vercel may take effect now, later or never, with any
+//! answer or none. Meanwhile Vercel calls Delete Installation, invoices are settled or open
 //! again, the purge and the finalization end, a token is registered, and 24 hours pass.
 //!
 //! One thing is taken from the contract (E2): once an attempt is marked as unclear and was sent, Vercel
@@ -31,7 +31,7 @@ pub use self::steps::Answer;
 use self::table::{Seen, Stage};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// What happens beside the processes.
+/// The events beside the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Nothing: Vercel alone is in their way.
@@ -41,7 +41,7 @@ pub enum Scope {
     Meanwhile,
 }
 
-/// What can be broken.
+/// A flaw: a condition of the store that is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Begin: the installation is as it was seen.
@@ -68,9 +68,9 @@ pub enum Flaw {
     WithdrawFence,
     /// Withdraw in doubt: the installation is as it was seen.
     WithdrawAsSeen,
-    /// Put off: the fencing token is ours.
-    PutOffFence,
-    /// Owe again: whoever holds the intent by now loses it.
+    /// Retry: the fence is ours.
+    RetryFence,
+    /// Owe again: the worker that holds the intent by now loses it.
     AgainHeld,
     /// Owe again: there is no intent.
     AgainAbsent,
@@ -98,7 +98,7 @@ pub enum Flaw {
     UnreachedUnclear,
     /// A withdrawal in doubt is not kept in mind.
     DoubtForgotten,
-    /// What a late worker does not know is not owed again.
+    /// A late worker in doubt does not schedule a call again.
     NotOwedAgain,
     /// A new intent has the fencing token of one before it.
     FenceAgain,
@@ -135,7 +135,7 @@ pub enum Action {
     TimesUp(usize),
     /// The intent's lease ends.
     LeaseEnds,
-    /// What Vercel was asked for, and did not answer to, is done.
+    /// A call that Vercel did not answer takes effect.
     Arrives,
     /// It never will be.
     Vanishes,
@@ -298,7 +298,7 @@ impl Protocol for Sagas {
                         actions.push(Action::Take(index));
                     }
                 }
-                // Whoever is told to come again does so, once nobody is at it any more.
+                // A caller that is told to come again does so, once nobody is at it any more.
                 At::Ended(Ended::Later) => {
                     if !leased {
                         actions.push(Action::Anew(index));

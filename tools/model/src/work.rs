@@ -1,11 +1,11 @@
-//! What the deletion of an installation owes: the purge, the announcements, the finalization.
+//! The jobs of an installation's deletion: the purge, the announcements, the finalization.
 //!
-//! An installation was deleted; three workers take what is due, carry it out step by step, and end it.
-//! Each may die at every step, a lease may end at every step while its worker goes on, and whatever is
-//! asked of the provider or of Vercel may be done and not heard of. Meanwhile invoices are settled,
-//! work is parked and made due by hand, and the configuration is deleted. What is put off is due again
-//! at once: nothing here needs that it is not. Things owed that have nothing to do with each other
-//! are in [`Scope`]s of their own.
+//! An installation was deleted; three workers claim jobs that are due, run them step by step, and complete
+//! them. Each may die at every step, a lease may end at every step while its worker goes on, and a call to
+//! the provider or to Vercel may take effect although its answer is lost. Meanwhile invoices are settled,
+//! jobs are parked and made due by hand, and the configuration is deleted. A job that is to be retried is
+//! due again at once: no property depends on the wait. Jobs that have nothing to do with each other are in
+//! [`Scope`]s of their own.
 //!
 //! A fencing token is modelled as what it is compared for: whether the worker's is still the item's.
 
@@ -18,24 +18,24 @@ use stateright::{Model, Property};
 use self::steps::{EARLY, OVERWROTE, PARKED};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// What can be broken.
+/// A flaw: a condition of the store that is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Take: it is due.
-    TakeDue,
-    /// Take: it is not parked.
-    TakeNotParked,
-    /// Take: nobody has a lease of it.
-    TakeNotLeased,
-    /// Finish: the fencing token is ours.
+    /// Claim: it is due.
+    ClaimDue,
+    /// Claim: it is not parked.
+    ClaimNotParked,
+    /// Claim: nobody has a lease of it.
+    ClaimNotLeased,
+    /// Finish: the fence is ours.
     FinishFence,
-    /// Put off, park: the fencing token is ours.
-    PutOffFence,
-    /// The purge's end: the fencing token is ours.
+    /// Retry, park: the fence is ours.
+    RetryFence,
+    /// The purge's end: the fence is ours.
     EndPurgeFence,
     /// The purge's end: the tombstone is as it was seen.
     EndPurgeAsSeen,
-    /// The finalization's end: the fencing token is ours.
+    /// The finalization's end: the fence is ours.
     EndFinalizationFence,
     /// The finalization's end: the tombstone is as it was seen.
     EndFinalizationAsSeen,
@@ -51,7 +51,7 @@ pub enum Flaw {
     SettleEndsLease,
 }
 
-/// What is owed.
+/// The jobs that a model begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The installation's announcement.
@@ -73,9 +73,9 @@ const INSTALLATION: usize = 2;
 const PURGE: usize = 3;
 const FINALIZE: usize = 4;
 
-/// A thing owed.
+/// A job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Owed {
+struct Job {
     due: bool,
     leased: bool,
     parked: bool,
@@ -114,7 +114,7 @@ enum At {
 /// A worker that carries out something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Worker {
-    owed: usize,
+    job: usize,
     /// Whether its lease is not over yet.
     leased: bool,
     /// Whether its fencing token is the item's.
@@ -128,9 +128,9 @@ pub struct State {
     tombstone: Tombstone,
     token: bool,
     resources: [bool; 2],
-    owed: [Option<Owed>; 5],
+    jobs: [Option<Job>; 5],
     workers: [Option<Worker>; 3],
-    /// What the provider was told.
+    /// The announcements that the provider heard.
     told: [bool; 3],
     /// Whether Vercel has finalized, and whether it was time to.
     finalized: bool,
@@ -139,33 +139,33 @@ pub struct State {
     configuration_gone: bool,
     /// Whether there was a token to finalize with.
     had_token: bool,
-    /// What was brought to its end.
+    /// The jobs that were completed.
     done: [bool; 5],
-    /// What must never happen has.
+    /// The thing that must never happen and did.
     wrong: Option<&'static str>,
 }
 
 /// A step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A worker takes a thing owed.
-    Take(usize),
+    /// A worker claims a job.
+    Claim(usize),
     /// A worker goes on; what it asks for outside is done, and heard.
     Go(usize),
-    /// What a worker asks for outside is done, and not heard.
+    /// A worker's call takes effect, and its answer is lost.
     Unheard(usize),
-    /// A worker puts it off: what it asked for failed, or its time is over, or there is more to do.
-    PutOff(usize),
+    /// A worker schedules a retry: its call failed, or its time is over, or there is more to do.
+    RetryLater(usize),
     /// A worker parks it: it failed for too long.
     Park(usize),
     /// A worker dies.
     Die(usize),
     /// A lease ends.
     LeaseEnds(usize),
-    /// What is owed for later comes due.
+    /// A job that is due later comes due.
     ComesDue(usize),
-    /// What is parked is made due by hand.
-    Retry(usize),
+    /// A parked job is made due by hand.
+    RetryParked(usize),
     /// Invoices are settled.
     Settle,
     /// The configuration is deleted on both sides.
@@ -204,13 +204,13 @@ impl Model for Sweeps {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let now = Some(Owed { due: true, leased: false, parked: false });
-        let later = Some(Owed { due: false, leased: false, parked: false });
+        let now = Some(Job { due: true, leased: false, parked: false });
+        let later = Some(Job { due: false, leased: false, parked: false });
         let end = State {
             tombstone: Tombstone { stage: Stage::Finalized, finalized: true },
             token: false,
             resources: [false; 2],
-            owed: [None; 5],
+            jobs: [None; 5],
             workers: [None; 3],
             told: [true; 3],
             finalized: false,
@@ -225,14 +225,14 @@ impl Model for Sweeps {
         match self.scope {
             Scope::Announcement => {
                 let told = [true, true, false];
-                vec![State { owed: [None, None, now, None, None], told, ..end }]
+                vec![State { jobs: [None, None, now, None, None], told, ..end }]
             }
-            // The other resource may have been deleted by itself, and its announcement be owed.
+            // The other resource may have been deleted by itself, and its announcement be due.
             Scope::Purge => [true, false]
                 .map(|purged| State {
                     tombstone: Tombstone { stage, finalized: true },
                     resources: [true, purged],
-                    owed: [None, now.filter(|_| !purged), None, now, None],
+                    jobs: [None, now.filter(|_| !purged), None, now, None],
                     told: [false, false, true],
                     ..end.clone()
                 })
@@ -242,7 +242,7 @@ impl Model for Sweeps {
                     tombstone: Tombstone { stage, finalized: false },
                     token,
                     resources: [true, false],
-                    owed: [None, None, None, now, later],
+                    jobs: [None, None, None, now, later],
                     time: false,
                     settled: false,
                     configuration_gone: false,
@@ -258,21 +258,21 @@ impl Model for Sweeps {
         for (index, worker) in state.workers.iter().enumerate() {
             let Some(worker) = worker else { continue };
             actions.push(Action::Die(index));
-            actions.push(Action::PutOff(index));
-            if matches!(worker.owed, INSTALLATION | FINALIZE) {
+            actions.push(Action::RetryLater(index));
+            if matches!(worker.job, INSTALLATION | FINALIZE) {
                 actions.push(Action::Park(index));
             }
             if worker.asks_outside(state) {
                 actions.push(Action::Unheard(index));
             }
         }
-        for (index, owed) in state.owed.iter().enumerate() {
-            let Some(owed) = owed else { continue };
-            if owed.leased {
+        for (index, job) in state.jobs.iter().enumerate() {
+            let Some(job) = job else { continue };
+            if job.leased {
                 actions.push(Action::LeaseEnds(index));
             }
-            if self.has(Flaw::RetryParked) && !owed.parked {
-                actions.push(Action::Retry(index));
+            if self.has(Flaw::RetryParked) && !job.parked {
+                actions.push(Action::RetryParked(index));
             }
         }
         if !state.settled {
@@ -301,19 +301,19 @@ impl Protocol for Sweeps {
     fn fair(&self, state: &State, actions: &mut Vec<Action>) {
         let idle = state.workers.iter().take(self.workers).any(Option::is_none)
             && state.workers.iter().flatten().count() < self.workers;
-        for (index, owed) in state.owed.iter().enumerate() {
-            let Some(owed) = owed else { continue };
-            if idle && self.may_take(*owed) {
-                actions.push(Action::Take(index));
+        for (index, job) in state.jobs.iter().enumerate() {
+            let Some(job) = job else { continue };
+            if idle && self.may_claim(*job) {
+                actions.push(Action::Claim(index));
             }
-            let holder = |worker: &&Worker| worker.owed == index && worker.fence;
+            let holder = |worker: &&Worker| worker.job == index && worker.fence;
             // Nobody is left who would end it before.
-            if owed.leased && !state.workers.iter().flatten().any(|worker| holder(&worker)) {
+            if job.leased && !state.workers.iter().flatten().any(|worker| holder(&worker)) {
                 actions.push(Action::LeaseEnds(index));
             }
-            if owed.parked {
-                actions.push(Action::Retry(index));
-            } else if !owed.due && !owed.leased {
+            if job.parked {
+                actions.push(Action::RetryParked(index));
+            } else if !job.due && !job.leased {
                 actions.push(Action::ComesDue(index));
             }
         }
@@ -324,10 +324,10 @@ impl Protocol for Sweeps {
         }
     }
 
-    /// Nothing is owed, the provider knows of everything, and the tombstone has come to its end.
+    /// No job is left, the provider knows of everything, and the tombstone has come to its end.
     fn is_well(&self, state: &State) -> bool {
         let end = Tombstone { stage: Stage::Finalized, finalized: true };
-        state.owed == [None; 5]
+        state.jobs == [None; 5]
             && state.told == [true; 3]
             && state.tombstone == end
             && !state.token
@@ -342,7 +342,7 @@ impl Protocol for Sweeps {
         match action {
             Action::Go(index)
             | Action::Unheard(index)
-            | Action::PutOff(index)
+            | Action::RetryLater(index)
             | Action::Park(index)
             | Action::Die(index) => {
                 format!("{action:?} {:?}", state.workers[*index])

@@ -180,7 +180,7 @@ fn with_local_defaults(loader: ConfigLoader) -> ConfigLoader {
 fn is_there(error: SdkError<DescribeTableError>, place: &str) -> anyhow::Result<bool> {
     match error.code() {
         Some("ResourceNotFoundException") => Ok(false),
-        // Who may use a table need not be allowed to describe it.
+        // A role that may use a table need not be allowed to describe it.
         Some("AccessDeniedException") => Ok(true),
         Some(code) => {
             let message = error.message().unwrap_or_default();

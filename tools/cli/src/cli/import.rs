@@ -216,7 +216,7 @@ fn refusal(error: RegisterError) -> anyhow::Result<String> {
             let said = error.code().map(|code| format!("{code} {}", error.message().unwrap_or("")));
             Err(said.map_or_else(|| anyhow!(error), |said| anyhow!("DynamoDB refuses: {said}")))
         }
-        // What is stored of this installation is malformed.
+        // The stored item of this installation is malformed.
         Err(cause) => Ok(cause.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! Lines of a stream, each in bounded memory, whatever the stream holds.
+//! Lines of a stream, each in bounded memory, for any stream.
 
 use std::io;
 
@@ -20,7 +20,7 @@ pub(super) struct Line {
     pub number: u64,
     /// Its length in the stream, with its end.
     pub bytes: u64,
-    /// What is in it, if it can be a record.
+    /// Its text, if it can be a record.
     pub text: Result<String, &'static str>,
 }
 
@@ -39,7 +39,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             }
             let end = chunk.iter().position(|byte| *byte == b'\n');
             let read = end.map_or(chunk.len(), |end| end + 1);
-            // What is over the limit is read and forgotten.
+            // Bytes over the limit are read and forgotten.
             if line.len() <= MAX_LINE {
                 line.extend_from_slice(&chunk[..end.unwrap_or(chunk.len())]);
             }

@@ -45,7 +45,7 @@ impl<S: Subscriber> Filter<S> for NoIdleSweeps {
     }
 }
 
-/// What the log line of a sweep tells: one that a request asked for has its method.
+/// The log line of a sweep; one that a request asked for has its method.
 #[derive(Default)]
 struct Sweep {
     method: bool,

@@ -1,11 +1,11 @@
-//! `teardown parked`: what has failed for too long, and another try at it.
+//! `teardown parked`: the jobs that have failed for too long, and another try at them.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use teardown::store::Store;
-use teardown::store::operations::ParkedWork;
+use teardown::store::operations::ParkedJob;
 use tokio::time::timeout;
 
 use super::destination::Destination;
@@ -25,12 +25,13 @@ Examples:
   AWS_PROFILE=production teardown parked --retry"
 )]
 pub(super) struct Args {
-    /// Makes all of it due again, and says how many things that were
+    /// Makes all of them due again, and says how many they were
     #[arg(long)]
     retry: bool,
 }
 
-/// How many are read at a time: more than anybody reads, and they fit into memory whatever failed.
+/// How many jobs are read at a time: more than anybody reads, and few enough for memory with the longest
+/// errors.
 const PAGE: usize = 1000;
 
 /// How long reading a page may take: each of its items is read by itself.
@@ -63,23 +64,23 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     Ok(print(&format!("due again: {retried}\n"))?)
 }
 
-async fn retry(store: &Store, page: &[ParkedWork]) -> anyhow::Result<u64> {
+async fn retry(store: &Store, page: &[ParkedJob]) -> anyhow::Result<u64> {
     let mut due_again = 0;
-    for work in page {
-        let ParkedWork { installation, what, .. } = work;
-        let tried = store.retry_parked(work).await;
+    for job in page {
+        let ParkedJob { installation, what, .. } = job;
+        let tried = store.retry_parked(job).await;
         due_again += u64::from(tried.with_context(|| format!("{what} of {installation}"))?);
     }
     Ok(due_again)
 }
 
 /// A page of parked jobs as a table.
-fn listed(page: &[ParkedWork], on_terminal: bool) -> String {
+fn listed(page: &[ParkedJob], on_terminal: bool) -> String {
     if page.is_empty() {
         return "parked job: none\n".to_owned();
     }
-    let rows = page.iter().map(|work| {
-        let ParkedWork { installation, what, since, attempts, last_error } = work;
+    let rows = page.iter().map(|job| {
+        let ParkedJob { installation, what, since, attempts, last_error } = job;
         [
             installation.to_string(),
             what.clone(),
@@ -101,8 +102,8 @@ mod tests {
 
     use super::*;
 
-    fn work(n: u64) -> ParkedWork {
-        ParkedWork {
+    fn job(n: u64) -> ParkedJob {
+        ParkedJob {
             installation: InstallationId::parse(&format!("icfg_{n}")).unwrap(),
             what: "finalize".to_owned(),
             since: Timestamp::from_secs(1_763_769_600),
@@ -112,16 +113,16 @@ mod tests {
     }
 
     #[test]
-    fn parked_work_is_a_table_that_says_where_it_ends() {
+    fn parked_jobs_are_a_table_that_says_where_it_ends() {
         let listed =
-            |page: &[ParkedWork]| anstream::adapter::strip_str(&listed(page, false)).to_string();
+            |page: &[ParkedJob]| anstream::adapter::strip_str(&listed(page, false)).to_string();
         assert_eq!(listed(&[]), "parked job: none\n");
         let expected = "\
 installation  parked job  since                 attempts  last error
 icfg_7        finalize    2025-11-22T00:00:00Z  7         Vercel answered 500
 ";
-        assert_eq!(listed(&[work(7)]), expected);
-        let full: Vec<_> = (0..1000).map(work).collect();
+        assert_eq!(listed(&[job(7)]), expected);
+        let full: Vec<_> = (0..1000).map(job).collect();
         assert!(listed(&full).ends_with("There may be more: these are the oldest.\n"));
     }
 }

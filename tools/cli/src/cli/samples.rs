@@ -80,7 +80,7 @@ async fn live_installation(store: &Store, billing: &str) -> anyhow::Result<(Stri
         let items = store.items(&InstallationId::parse(&id)?).await?;
         let stored = items.iter().find(|item| named(item, "#installation").is_some());
         match stored.map(|item| text(item, "state")) {
-            // What was changed by hand since stays, but for what the sample is there for.
+            // Changes made by hand stay, but for the attributes that the sample is there for.
             Some(Some("active")) | None => {
                 let token = format!("sample-{billing}{n}");
                 register(

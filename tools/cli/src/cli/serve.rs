@@ -31,7 +31,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long the token of a call back is good: it is used at once.
 const CALL_BACK_EXPIRY: Duration = Duration::from_mins(1);
 
-/// What `teardown dev` itself is told.
+/// The options of `teardown dev` itself.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Keeps what is stored in this file
@@ -61,7 +61,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     Ok(print(&format!("\nteardown has stopped{kept}\n"))?)
 }
 
-/// What is ready to be served, and how to say so.
+/// Everything that is ready to be served, and how to say so.
 struct Ready {
     listener: TcpListener,
     app: App,
@@ -132,7 +132,7 @@ async fn serve(ready: Ready, stop: &mut Stop) -> anyhow::Result<()> {
     let sweeps = tokio::spawn(sweeps);
     stop.requested().await;
     drop(running);
-    // What takes longer is cut off: nothing is lost by it but an answer, and work comes due again.
+    // A request that takes longer is cut off: only its answer is lost, and its jobs are due again.
     let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(server, sweeps) }).await;
     Ok(())
 }

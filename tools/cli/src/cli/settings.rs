@@ -1,5 +1,5 @@
-//! What the commands are told: the functions' own configuration with defaults for one machine, and
-//! the issuer's key.
+//! The settings of the commands: the functions' own configuration with defaults for one machine, and the
+//! issuer's key.
 
 use std::path::{Path, PathBuf};
 

@@ -206,7 +206,7 @@ fn when(item: &Item, name: &str) -> String {
     time(item, name).map_or_else(|| "-".to_owned(), |at| at.to_string())
 }
 
-/// Who deleted.
+/// The actor of a deletion.
 fn actor(item: &Item) -> String {
     let Some(by) = map(item, "deletedBy") else { return "-".to_owned() };
     let account = text(by, "accountId").unwrap_or("-");

@@ -7,8 +7,8 @@ use teardown::app::SweepTime;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The time between sweeps: whoever has settled an invoice sees what comes of it while looking, and
-/// the eight questions of a sweep that finds nothing cost a machine nothing.
+/// The time between sweeps: a developer who has settled an invoice sees the result while looking, and the
+/// eight queries of a sweep that finds nothing cost a machine nothing.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// How long a sweep may take: what the last thing it takes may need, which leaves a quarter of it to

@@ -1,4 +1,4 @@
-//! What `teardown dev` says when it is up: where it listens, and lines to paste.
+//! The welcome of `teardown dev`: where it listens, and lines to paste.
 
 use std::net::SocketAddr;
 use std::path::Path;

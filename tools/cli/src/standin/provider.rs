@@ -40,7 +40,7 @@ async fn receive(
     StatusCode::OK
 }
 
-/// What was announced, in one line.
+/// An announcement, in one line.
 fn describe(body: &[u8], id: &str) -> String {
     let event: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |pointer| event.pointer(pointer).and_then(Value::as_str);

@@ -110,7 +110,7 @@ fn has_token(headers: &HeaderMap) -> bool {
 async fn delete_configuration(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
     let first = it.memory().gone.insert(id.clone());
     if first && let Some(call_back) = &it.call_back {
-        // The deletion stands, whatever becomes of the call.
+        // The deletion stands, even if the call fails.
         if let Err(cause) = call_back.call(&id).await {
             tracing::warn!(installation = id, %cause, "the stand-in for Vercel called back in vain");
         }

@@ -1,4 +1,4 @@
-//! What must be true of every state, and what must be possible.
+//! The properties: true of every state, or possible.
 
 use stateright::Property;
 
@@ -7,7 +7,7 @@ use super::requests::By;
 use super::state::{At, BILLED, BROKEN, INDEBTED, Installation, LATE, Refusal, TAKEN};
 use crate::Protocol as _;
 
-/// What must be true.
+/// The properties that must be true of every state.
 pub(super) fn properties() -> Vec<Property<Deletions>> {
     type P = Property<Deletions>;
     vec![
@@ -94,7 +94,7 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
     ]
 }
 
-/// What must be possible: a model that does nothing violates nothing.
+/// The properties that some state must have: a model that does nothing violates nothing.
 pub(super) fn possibilities() -> Vec<Property<Deletions>> {
     type P = Property<Deletions>;
     vec![

@@ -1,4 +1,4 @@
-//! What the clients ask for.
+//! The clients' requests.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use teardown::deletion::{Cascade, Deletion, OpenInvoices, Target};
 use teardown::grant::{Actor, Grant, Scope};
 use teardown::ids::{IdempotencyKey, InstallationId, ResourceId};
 
-/// What is asked for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The deletion of a resource.

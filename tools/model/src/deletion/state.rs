@@ -46,7 +46,7 @@ pub(super) enum Refusal {
     Else,
 }
 
-/// What is recorded under the key.
+/// The outcome that is recorded under the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Outcome {
     /// Which request it was, by its index.
@@ -56,7 +56,7 @@ pub(super) struct Outcome {
     pub(super) reply: Reply,
 }
 
-/// What is believed of a resource's item.
+/// A belief about a resource's item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Item {
     /// It is assumed to be ready.
@@ -65,19 +65,18 @@ pub(super) enum Item {
     Seen(Option<Status>),
 }
 
-/// What is believed: `teardown`'s `Belief`, in small.
+/// A belief: `teardown`'s `Belief`, in small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Belief {
     pub(super) recorded: Option<Outcome>,
     /// None where it is assumed.
     pub(super) installation: Option<Installation>,
-    /// What is seen of its item.
+    /// The belief about the resource's item.
     pub(super) resource: Item,
     pub(super) receipt: bool,
 }
 
-/// What is not written yet, of what belongs to a transaction that was committed. Only flaws leave
-/// any.
+/// A write that belongs to a committed transaction and is not done yet. Only flaws leave any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Pending {
     Outcome(Option<u8>),
@@ -153,7 +152,7 @@ pub struct State {
     pub(super) resources: [Option<Status>; 2],
     pub(super) receipts: [bool; 2],
     pub(super) installation_receipt: bool,
-    /// What is recorded under the key, for each operation.
+    /// The outcome that is recorded under the key, for each operation.
     pub(super) outcomes: [Option<Outcome>; 2],
     /// How often a resource's announcement was written.
     pub(super) announced: [u8; 2],
@@ -175,7 +174,7 @@ pub struct State {
     pub(super) away: bool,
     /// Whether its receipt is to be written yet. Only a flaw leaves it so.
     pub(super) moving: bool,
-    /// What must never happen has.
+    /// The thing that must never happen and did.
     pub(super) wrong: Option<&'static str>,
 }
 
@@ -334,7 +333,7 @@ impl State {
         }
     }
 
-    /// What a client was told with a 2xx is so.
+    /// Whether every 2xx that a client was answered is true.
     pub(super) fn holds(&self, planned: &Planned, reply: Reply) -> bool {
         match (planned.request.kind, reply) {
             (Kind::Register(_), _) => true,

@@ -16,7 +16,7 @@ const RESOURCE: u8 = 4;
 const RECEIPT: u8 = 8;
 
 impl Planned {
-    /// What the program records of it.
+    /// The outcome that the program records of it.
     pub(super) fn fingerprint(&self) -> String {
         self.deletion.as_ref().map(teardown::deletion::Deletion::fingerprint).unwrap_or_default()
     }

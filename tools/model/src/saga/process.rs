@@ -48,8 +48,8 @@ pub(super) enum At {
         /// Whether it does not know what became of its own attempt.
         in_doubt: bool,
     },
-    /// It has lost its lease, and does not know what became of its attempt: it takes the intent from
-    /// whoever holds it.
+    /// It has lost its lease, and does not know how its attempt ended: it takes the intent from the worker
+    /// that holds it.
     Doubting,
     /// There was none: it is owed again.
     OwingAgain,

@@ -1,4 +1,4 @@
-//! What must be true of every state, and what must be possible.
+//! The properties: true of every state, or possible.
 
 use stateright::Property;
 
@@ -8,7 +8,7 @@ use super::table::Stage;
 use super::{Sagas, Scope};
 use crate::Protocol as _;
 
-/// What must be true, and what must be possible.
+/// The properties that must be true of every state, and those that some state must have.
 pub(super) fn properties(scope: Scope) -> Vec<Property<Sagas>> {
     type P = Property<Sagas>;
     let mut properties = vec![

@@ -29,11 +29,11 @@ pub struct State {
     /// Whether nobody may hear of what Vercel did: its asker died, it came after the call, or Vercel
     /// refused somebody meanwhile.
     pub(super) untold: bool,
-    /// What must never happen has.
+    /// The thing that must never happen and did.
     pub(super) wrong: Option<&'static str>,
 }
 
-/// Who had lost its lease changed what another holds.
+/// A worker that had lost its lease changed an intent that another holds.
 pub(super) const OVERWROTE: &str = "overwrote";
 /// An intent was begun while invoices were open.
 pub(super) const INVOICES: &str = "invoices";
@@ -113,7 +113,7 @@ impl State {
         self.processes.iter().filter(|process| process.request != NOBODY)
     }
 
-    /// What a process sees.
+    /// The items that a process sees.
     pub(super) fn seen(&self, keyed: bool, own: Option<u8>) -> Seen {
         let recorded = self.outcome.filter(|_| keyed);
         let Self { installation, token, intent, .. } = *self;
@@ -132,8 +132,8 @@ impl State {
         fences
     }
 
-    /// What does not matter is always the same. Fencing tokens are only compared: they are numbered by
-    /// their order.
+    /// Sets attributes that do not matter to one value. Fences are only compared: they are numbered by their
+    /// order.
     pub(super) fn normalise(&mut self) {
         let fences = self.fences();
         let number = |fence: u8| {

@@ -1,4 +1,4 @@
-//! What a process does next, and what Vercel answers.
+//! A process's next step, and Vercel's answers.
 
 use teardown::deletion::configuration::{Verdict, verdict};
 use teardown::vercel::{CallResult, VercelAnswer};
@@ -8,7 +8,7 @@ use super::state::{OVERWROTE, State};
 use super::table::{Deletion, Intent, Stage};
 use super::{Action, Flaw, Sagas};
 
-/// What Vercel answers.
+/// An answer of Vercel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// 204: it is done.
@@ -105,7 +105,7 @@ impl Sagas {
         Some(())
     }
 
-    /// The fencing token of whoever takes the intent, or begins it.
+    /// The fence of the process that claims the intent, or begins it.
     pub(super) fn next_fence(&self, state: &State) -> u8 {
         let fences = state.fences();
         if state.intent.is_none() && self.has(Flaw::FenceAgain) {
@@ -164,7 +164,7 @@ impl Sagas {
                 }
             }
             At::PuttingOff { fence, unclear, in_doubt } => {
-                if self.held(state, fence, Flaw::PutOffFence) {
+                if self.held(state, fence, Flaw::RetryFence) {
                     let fence = state.intent.map_or(fence, |intent| intent.fence);
                     let stored = state.intent.is_some_and(|intent| intent.unclear);
                     let unclear = unclear.unwrap_or(stored);
@@ -289,7 +289,7 @@ impl Sagas {
                 At::Committing(seen, Some(fence))
             }
             Verdict::Refused => {
-                // What is on its way comes after that: Vercel contradicts itself.
+                // The call on its way takes effect after that: Vercel contradicts itself.
                 state.untold |= state.in_flight;
                 let unclear = unclear_before || unclear;
                 At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
@@ -301,8 +301,7 @@ impl Sagas {
         Some(())
     }
 
-    /// Whether the intent's fencing token is this one. Under a flaw it need not be: whoever changes
-    /// something then is noted.
+    /// Whether the intent's fence is this one. Under a flaw it need not be: a change without it is noted.
     pub(super) fn held(&self, state: &mut State, fence: u8, flaw: Flaw) -> bool {
         let held = state.intent.is_some_and(|intent| intent.fence == fence);
         if !held && self.has(flaw) {
@@ -313,8 +312,8 @@ impl Sagas {
 }
 
 impl Process {
-    /// What a sweep carried out it is rid of; only a request waits for an answer. What was heard
-    /// matters until it is committed.
+    /// A sweep that has ended is idle again; only a request waits for an answer. Vercel's answer matters
+    /// until it is committed.
     fn settle(&mut self) {
         if self.request == SWEEP && matches!(self.at, At::Ended(_) | At::Owing) {
             self.at = At::Idle;

@@ -45,7 +45,7 @@ pub(super) struct Intent {
     pub(super) own: bool,
 }
 
-/// What a process saw: `teardown`'s `Snapshot`, in small.
+/// The items that a process saw: `teardown`'s `Snapshot`, in small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Seen {
     /// Which request is recorded under the key.

@@ -10,7 +10,7 @@ impl Seen {
         self.installation.unclear || self.intent.is_some_and(|intent| intent.unclear)
     }
 
-    /// What of it matters from here on.
+    /// The part of it that matters from here on.
     pub(super) fn trim(mut self) -> Self {
         self.installation.unclear = self.is_unclear();
         (self.installation.settled, self.installation.over) = (true, false);

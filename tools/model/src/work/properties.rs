@@ -1,26 +1,26 @@
-//! What must be true of every state, and what must be possible.
+//! The properties: true of every state, or possible.
 
 use stateright::Property;
 
 use super::{EARLY, FINALIZE, OVERWROTE, PARKED, Scope, Stage, Sweeps, Worker};
 use crate::Protocol;
 
-/// What must be true, and what must be possible.
+/// The properties that must be true of every state, and those that some state must have.
 pub(super) fn properties(scope: Scope) -> Vec<Property<Sweeps>> {
     type P = Property<Sweeps>;
     let mut properties = vec![
         P::always("no lost announcement", |_, state| {
-            state.told.iter().zip(state.owed).enumerate().all(|(index, (told, owed))| {
-                *told || owed.is_some() || (index < 2 && state.resources[index])
+            state.told.iter().zip(state.jobs).enumerate().all(|(index, (told, job))| {
+                *told || job.is_some() || (index < 2 && state.resources[index])
             })
         }),
-        P::always("what is done is not owed again", |_, state| {
-            state.done.iter().zip(state.owed).all(|(done, owed)| !(*done && owed.is_some()))
+        P::always("a job that is done does not come back", |_, state| {
+            state.done.iter().zip(state.jobs).all(|(done, job)| !(*done && job.is_some()))
         }),
         P::always("nothing is done twice at a time", |_, state| {
-            (0..5).all(|owed| {
-                let holds = |worker: &&Worker| worker.owed == owed && worker.leased && worker.fence;
-                let by_time = |worker: &&Worker| worker.owed == owed && worker.leased;
+            (0..5).all(|job| {
+                let holds = |worker: &&Worker| worker.job == job && worker.leased && worker.fence;
+                let by_time = |worker: &&Worker| worker.job == job && worker.leased;
                 state.workers.iter().flatten().filter(holds).count() <= 1
                     && state.workers.iter().flatten().filter(by_time).count() <= 1
             })

@@ -1,13 +1,13 @@
-//! What a worker does next, and the store's transactions, condition by condition.
+//! A worker's next step, and the store's transactions, condition by condition.
 
 use super::{
-    Action, At, FINALIZE, Flaw, INSTALLATION, Owed, PURGE, Scope, Stage, State, Sweeps, Tombstone,
+    Action, At, FINALIZE, Flaw, INSTALLATION, Job, PURGE, Scope, Stage, State, Sweeps, Tombstone,
     Worker,
 };
 
 /// A worker that had lost its lease changed what another holds.
 pub(super) const OVERWROTE: &str = "overwrote";
-/// What is parked was taken.
+/// A parked job was claimed.
 pub(super) const PARKED: &str = "parked";
 /// Vercel was asked to finalize before it was time.
 pub(super) const EARLY: &str = "early";
@@ -15,7 +15,7 @@ pub(super) const EARLY: &str = "early";
 impl Worker {
     /// Whether its next step asks the provider or Vercel for something.
     pub(super) fn asks_outside(&self, state: &State) -> bool {
-        match (self.owed, self.at) {
+        match (self.job, self.at) {
             (0..=INSTALLATION, At::Taken) => true,
             (FINALIZE, At::Saw(tombstone)) => !tombstone.finalized && state.token,
             _ => false,
@@ -25,27 +25,27 @@ impl Worker {
 
 impl State {
     fn nobody_holds(&mut self, index: usize) {
-        for worker in self.workers.iter_mut().flatten().filter(|worker| worker.owed == index) {
+        for worker in self.workers.iter_mut().flatten().filter(|worker| worker.job == index) {
             worker.fence = false;
         }
     }
 
-    /// Deletes a thing owed: it is done.
+    /// Deletes a job: it is done.
     fn end(&mut self, index: usize) {
-        self.owed[index] = None;
+        self.jobs[index] = None;
         self.done[index] = true;
         self.nobody_holds(index);
     }
 
-    /// What the world does when a worker asks.
+    /// The answer of Vercel or the provider to a worker.
     fn outside(&mut self, worker: Worker) {
-        if worker.owed == FINALIZE {
+        if worker.job == FINALIZE {
             if !self.time {
                 self.wrong = Some(EARLY);
             }
             self.finalized = true;
         } else {
-            self.told[worker.owed] = true;
+            self.told[worker.job] = true;
         }
     }
 }
@@ -54,67 +54,67 @@ impl Sweeps {
     /// Writes a resource's announcement, which nobody holds then.
     fn owe(&self, state: &mut State, resource: usize) {
         if self.scope == Scope::Purge {
-            state.owed[resource] = Some(Owed { due: true, leased: false, parked: false });
+            state.jobs[resource] = Some(Job { due: true, leased: false, parked: false });
             state.nobody_holds(resource);
         }
     }
 
-    pub(super) fn may_take(&self, owed: Owed) -> bool {
-        (owed.due || self.has(Flaw::TakeDue))
-            && (!owed.parked || self.has(Flaw::TakeNotParked))
-            && (!owed.leased || self.has(Flaw::TakeNotLeased))
+    pub(super) fn may_claim(&self, job: Job) -> bool {
+        (job.due || self.has(Flaw::ClaimDue))
+            && (!job.parked || self.has(Flaw::ClaimNotParked))
+            && (!job.leased || self.has(Flaw::ClaimNotLeased))
     }
 
     /// The step, in the state; nothing where it cannot be.
     pub(super) fn step(&self, state: &mut State, action: Action) -> Option<()> {
         match action {
-            Action::Take(index) => {
-                let owed = state.owed[index].as_mut()?;
-                if owed.parked {
+            Action::Claim(index) => {
+                let job = state.jobs[index].as_mut()?;
+                if job.parked {
                     state.wrong = Some(PARKED);
                 }
-                *owed = Owed { due: false, leased: true, parked: false };
+                *job = Job { due: false, leased: true, parked: false };
                 state.nobody_holds(index);
-                let worker = Worker { owed: index, leased: true, fence: true, at: At::Taken };
+                let worker = Worker { job: index, leased: true, fence: true, at: At::Taken };
                 *state.workers.iter_mut().find(|worker| worker.is_none())? = Some(worker);
             }
             Action::Go(index) => self.go(state, index)?,
             // It is as if it had not asked.
             Action::Unheard(index) => state.outside(state.workers[index]?),
-            Action::PutOff(index) => {
-                self.put_off(state, index, Owed { due: true, leased: false, parked: false })?;
+            Action::RetryLater(index) => {
+                self.retry_later(state, index, Job { due: true, leased: false, parked: false })?;
             }
             Action::Park(index) => {
                 // `dueAt` is when it was parked.
-                self.put_off(state, index, Owed { due: true, leased: false, parked: true })?;
+                self.retry_later(state, index, Job { due: true, leased: false, parked: true })?;
             }
             Action::Die(index) => state.workers[index] = None,
             Action::LeaseEnds(index) => {
-                let owed = state.owed[index].as_mut()?;
-                (owed.leased, owed.due) = (false, true);
+                let job = state.jobs[index].as_mut()?;
+                (job.leased, job.due) = (false, true);
                 for worker in state.workers.iter_mut().flatten() {
-                    worker.leased &= worker.owed != index;
+                    worker.leased &= worker.job != index;
                 }
             }
             Action::ComesDue(index) => {
-                state.owed[index].as_mut()?.due = true;
+                state.jobs[index].as_mut()?.due = true;
                 state.time |= index == FINALIZE;
             }
-            Action::Retry(index) => {
-                state.owed[index] = Some(Owed { due: true, leased: false, parked: false });
+            Action::RetryParked(index) => {
+                state.jobs[index] = Some(Job { due: true, leased: false, parked: false });
             }
             Action::Settle => {
                 (state.time, state.settled) = (true, true);
-                if let Some(owed) = &mut state.owed[FINALIZE] {
-                    (owed.due, owed.parked) = (true, false);
-                    owed.leased &= !self.has(Flaw::SettleEndsLease);
+                if let Some(job) = &mut state.jobs[FINALIZE] {
+                    (job.due, job.parked) = (true, false);
+                    job.leased &= !self.has(Flaw::SettleEndsLease);
                 }
             }
             Action::DeleteConfiguration => {
                 state.configuration_gone = true;
                 state.token = false;
                 state.tombstone = state.tombstone.finalize();
-                state.owed[FINALIZE] = None;
+                state.jobs[FINALIZE] = None;
                 state.nobody_holds(FINALIZE);
             }
         }
@@ -123,7 +123,7 @@ impl Sweeps {
 
     fn go(&self, state: &mut State, index: usize) -> Option<()> {
         let worker = state.workers[index]?;
-        let next = match (worker.owed, worker.at) {
+        let next = match (worker.job, worker.at) {
             (PURGE, At::Taken) => At::Saw(state.tombstone),
             (FINALIZE, At::Taken) => {
                 state.token &= !self.has(Flaw::TokenApart);
@@ -160,10 +160,10 @@ impl Sweeps {
                     state.workers[index] = None;
                     return Some(());
                 }
-                // The purge is put off, and begins again; the finalization ends otherwise.
-                if worker.owed == PURGE {
-                    let again = Owed { due: true, leased: false, parked: false };
-                    return self.put_off(state, index, again);
+                // The purge is retried, and begins again; the finalization ends otherwise.
+                if worker.job == PURGE {
+                    let again = Job { due: true, leased: false, parked: false };
+                    return self.retry_later(state, index, again);
                 }
                 At::Done(Some(state.tombstone))
             }
@@ -190,28 +190,28 @@ impl Sweeps {
 
     fn finish(&self, state: &mut State, worker: Worker) {
         if worker.fence || self.has(Flaw::FinishFence) {
-            if !worker.fence && state.owed[worker.owed].is_some() {
+            if !worker.fence && state.jobs[worker.job].is_some() {
                 state.wrong = Some(OVERWROTE);
             }
-            state.end(worker.owed);
+            state.end(worker.job);
         }
     }
 
-    /// Ends a lease: it is owed still. Without a condition an update makes the item that it misses.
-    fn put_off(&self, state: &mut State, index: usize, owed: Owed) -> Option<()> {
+    /// Releases a lease; the job stays. Without a condition an update makes the item that it misses.
+    fn retry_later(&self, state: &mut State, index: usize, job: Job) -> Option<()> {
         let worker = state.workers[index].take()?;
-        if worker.fence || self.has(Flaw::PutOffFence) {
+        if worker.fence || self.has(Flaw::RetryFence) {
             if !worker.fence {
                 state.wrong = Some(OVERWROTE);
             }
-            state.owed[worker.owed] = Some(owed);
+            state.jobs[worker.job] = Some(job);
         }
         Some(())
     }
 
     /// Ends a purge or a finalization; `false` where the tombstone is another by now.
     fn end_step(&self, state: &mut State, worker: Worker, seen: Tombstone) -> bool {
-        let (as_seen, fence) = if worker.owed == PURGE {
+        let (as_seen, fence) = if worker.job == PURGE {
             (Flaw::EndPurgeAsSeen, Flaw::EndPurgeFence)
         } else {
             (Flaw::EndFinalizationAsSeen, Flaw::EndFinalizationFence)
@@ -223,11 +223,11 @@ impl Sweeps {
         if !worker.fence && !self.has(fence) {
             return true;
         }
-        if !worker.fence && state.owed[worker.owed].is_some() {
+        if !worker.fence && state.jobs[worker.job].is_some() {
             state.wrong = Some(OVERWROTE);
         }
-        // What an update does not name stays as it is.
-        if worker.owed == PURGE {
+        // Attributes that an update does not name stay as they are.
+        if worker.job == PURGE {
             state.tombstone.stage = if seen.finalized { Stage::Finalized } else { Stage::Purged };
         } else {
             state.tombstone.finalized = true;
@@ -236,7 +236,7 @@ impl Sweeps {
             }
             state.token = false;
         }
-        state.end(worker.owed);
+        state.end(worker.job);
         true
     }
 }
