@@ -8,7 +8,7 @@
 //! the job that only changes the table, and `retention` for how long receipts stay.
 //!
 //! No function calls the rest: [`registry`] registers what can be deleted, [`operations`], [`holds`],
-//! [`keep`] and [`moves`] are the acts of operators, for which [`standing`] says how far something is, [`table`] creates the table and checks it.
+//! [`keep`], [`moves`] and [`forget`] are the acts of operators, for which [`standing`] says how far something is, [`table`] creates the table and checks it.
 
 pub(crate) mod announcement;
 mod attr;
@@ -17,6 +17,7 @@ mod conditions;
 pub(crate) mod configuration;
 mod deletion;
 mod evidence;
+pub mod forget;
 pub mod holds;
 pub mod keep;
 pub(crate) mod keys;

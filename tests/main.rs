@@ -47,6 +47,7 @@ mod purge;
 mod sweep;
 
 // H: nothing is torn down by mistake.
+mod forget;
 mod grace;
 mod holds;
 mod keep;

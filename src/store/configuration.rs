@@ -21,6 +21,7 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
 
+use super::announcement::TeardownAt;
 use super::attr::{self, n, s, time};
 use super::conditions::{absent, absent_or_expired, held, of_account};
 use super::evidence::{billing, parse_recorded};
@@ -55,6 +56,13 @@ pub(crate) enum Asked<'a> {
     Now(Option<Recording<'a>>),
     /// A request that is gone, with the hash of its key, if it had one.
     Before { key_sha256: Option<&'a str> },
+    /// An operator, without asking Vercel (E6).
+    Operator {
+        /// The operator.
+        by: &'a str,
+        /// When what is deleted is announced for good; none where nothing is.
+        teardown_at: TeardownAt,
+    },
 }
 
 impl Holder {
@@ -221,12 +229,17 @@ impl Store {
         asked: Asked<'_>,
     ) -> Result<Held, Error> {
         let mut transaction = Transaction::on(&self.table);
-        let (recording, key) = match asked {
+        let mut teardown_at = self.teardown_at(provenance.at);
+        let (recording, key, operator) = match asked {
             Asked::Now(recording) => {
                 let key = recording.as_ref().map(|recording| recording.key.sha256());
-                (recording, key)
+                (recording, key, None)
             }
-            Asked::Before { key_sha256 } => (None, key_sha256),
+            Asked::Before { key_sha256 } => (None, key_sha256, None),
+            Asked::Operator { by, teardown_at: at } => {
+                teardown_at = at;
+                (None, None, Some(by))
+            }
         };
         if let Some(recording) = recording {
             let outcome = outcome_item(id, loaded.installation, recording, provenance.at);
@@ -240,9 +253,9 @@ impl Store {
         // With a token that came since, Vercel has to be called.
         let no_other = loaded.snapshot.token.is_none().then(absent);
         transaction.delete(Part::Other, keys::token(id), no_other);
-        let (tombstone, receipt) = match &loaded.installation.deletion {
+        let (tombstone, mut receipt) = match &loaded.installation.deletion {
             None => {
-                let (at, teardown_at) = (provenance.at, self.teardown_at(provenance.at));
+                let at = provenance.at;
                 self.put_uninstall_jobs(&mut transaction, id, provenance, teardown_at, None);
                 let mut receipt = self.receipt(keys::installation_receipt(id), provenance, key);
                 receipt.extend(self.schedule(at, teardown_at));
@@ -254,6 +267,10 @@ impl Store {
                 (finalized, self.receipt(keys::configuration_receipt(id), provenance, key))
             }
         };
+        if let Some(by) = operator {
+            receipt.insert("forgottenBy".to_owned(), s(by));
+            receipt.insert("vercelAsked".to_owned(), AttributeValue::Bool(false));
+        }
         let tombstone =
             tombstone.set("configurationDeletedAt = :gone").value(":gone", time(provenance.at));
         let unchanged = unchanged(loaded.installation);
@@ -381,12 +398,18 @@ fn unchanged(installation: &InstallationState) -> Expression {
 }
 
 fn set_uninstalled(provenance: &Provenance) -> Expression {
-    Expression::new("SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :true")
-        .name("#state", "state")
-        .value(":deleting", s(keys::state(Some(Stage::Deleting))))
-        .value(":at", time(provenance.at))
-        .value(":by", keys::actor(&provenance.by))
-        .value(":true", AttributeValue::Bool(true))
+    let uninstalled = Expression::new(
+        "SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :true",
+    )
+    .name("#state", "state")
+    .value(":deleting", s(keys::state(Some(Stage::Deleting))))
+    .value(":at", time(provenance.at))
+    .value(":by", keys::actor(&provenance.by))
+    .value(":true", AttributeValue::Bool(true));
+    match &provenance.reason {
+        Some(reason) => uninstalled.set("reason = :reason").value(":reason", s(reason)),
+        None => uninstalled,
+    }
 }
 
 fn parse_installation(item: &Item) -> Result<InstallationState, Error> {

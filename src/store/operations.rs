@@ -2,6 +2,7 @@
 
 use super::attr::{self, s, time};
 use super::conditions::{absent, active, deleted};
+use super::holds::Act;
 use super::keys::{self, Item};
 use super::table::DUE_INDEX;
 use super::transaction::{Committed, Expression, Part, Transaction};
@@ -45,12 +46,25 @@ impl Store {
     ///
     /// [`Error::StoreUnavailable`] or [`Error::Internal`].
     pub async fn settle_invoices(&self, id: &InstallationId) -> Result<Option<Settled>, Error> {
+        self.settle_invoices_by(id, None).await
+    }
+
+    /// [`Store::settle_invoices`], by an operator who says why: the installation keeps both (H5).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn settle_invoices_by(
+        &self,
+        id: &InstallationId,
+        act: Option<&Act>,
+    ) -> Result<Option<Settled>, Error> {
         let now = self.clock.timestamp();
         self.in_time(async {
             // Uninstalled or finalized in between, it is settled by the next transaction.
             loop {
                 for settled in [Settled::Active, Settled::Due, Settled::Finalized] {
-                    if self.mark_settled(id, now, settled).await? {
+                    if self.mark_settled(id, now, settled, act).await? {
                         return Ok(Some(settled));
                     }
                 }
@@ -67,10 +81,17 @@ impl Store {
         id: &InstallationId,
         now: Timestamp,
         settled: Settled,
+        act: Option<&Act>,
     ) -> Result<bool, Error> {
-        let change = Expression::new("SET billing = :settled, updatedAt = :now")
+        let mut change = Expression::new("SET billing = :settled, updatedAt = :now")
             .value(":settled", s("settled"))
             .value(":now", time(now));
+        if let Some(act) = act {
+            change = change
+                .set("settledBy = :by, settleReason = :why")
+                .value(":by", s(&act.by))
+                .value(":why", s(&act.reason));
+        }
         let condition = match settled {
             Settled::Active => active(),
             Settled::Due | Settled::Finalized => deleted(),
@@ -134,13 +155,31 @@ impl Store {
     ///
     /// [`Error::StoreUnavailable`] or [`Error::Internal`].
     pub async fn retry_parked(&self, parked: &ParkedJob) -> Result<bool, Error> {
+        self.retry_parked_by(parked, None).await
+    }
+
+    /// [`Store::retry_parked`], by an operator who says why: the job keeps both (H5).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn retry_parked_by(
+        &self,
+        parked: &ParkedJob,
+        act: Option<&Act>,
+    ) -> Result<bool, Error> {
         let Some(job) = Job::parse(&format!("work#{}", parked.what)) else { return Ok(false) };
         let now = self.clock.timestamp();
-        let change = Expression::new(
-            "SET dueShard = :shard, dueAt = :now REMOVE failures, failingSince, leaseUntil",
-        )
-        .value(":shard", s(job.shard(&parked.installation)))
-        .value(":now", time(now));
+        let mut change = Expression::new("SET dueShard = :shard, dueAt = :now")
+            .value(":shard", s(job.shard(&parked.installation)))
+            .value(":now", time(now));
+        if let Some(act) = act {
+            change = change
+                .set("retriedBy = :by, retryReason = :why")
+                .value(":by", s(&act.by))
+                .value(":why", s(&act.reason));
+        }
+        let change = change.remove("failures, failingSince, leaseUntil");
         let condition = Expression::new("dueShard = :parked").value(":parked", s(PARKED));
         if self.update_work(&parked.installation, &job, change, condition).await?.is_some() {
             return Ok(true);

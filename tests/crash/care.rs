@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use teardown::app::SweepTime;
 use teardown::ids::ResourceId;
 use teardown::store::Store;
+use teardown::store::forget::Announced;
 use teardown::store::holds::{Act, Subject};
 use teardown::store::keep::Kept;
 use teardown::store::moves::{Moved, Target};
@@ -26,6 +27,7 @@ enum Typed {
     /// The uninstall has not purged it yet.
     KeepUnpurged,
     Move,
+    Forget,
     /// A sweep that delivers the notices of an uninstall.
     Notices,
     /// A sweep that announces the deletions themselves, one of them held.
@@ -55,7 +57,7 @@ impl Typed {
         let path = if self == Self::KeepUnpurged { INSTALLATION } else { RESOURCE };
         if matches!(self, Self::Notices | Self::Teardowns) {
             assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
-        } else if self != Self::Move {
+        } else if !matches!(self, Self::Move | Self::Forget) {
             assert!(world.delete(path).send().await.status < 300);
         }
         let hold = async |resource| world.store.hold(&on(resource), &act(), None).await.unwrap();
@@ -104,6 +106,10 @@ impl Typed {
                 let target = Target::Installation(id("icfg_2"));
                 let moved = store.move_resource(&id("icfg_1"), &resource(), &target, &act()).await;
                 assert!(matches!(moved, Ok(Moved::Now | Moved::Before)), "{moved:?}");
+            }
+            Self::Forget => {
+                let announced = Announced::After(DAY);
+                store.forget(&id("icfg_1"), &act(), announced).await.unwrap();
             }
             Self::Notices | Self::Teardowns => {
                 drop(world.process().await.sweep(SweepTime::default()).await);
@@ -196,6 +202,7 @@ survives! {
     keeping_survives_a_crash_at_every_step: Typed::Keep;
     keeping_from_an_uninstall_survives_a_crash_at_every_step: Typed::KeepUnpurged;
     a_move_survives_a_crash_at_every_step: Typed::Move;
+    forgetting_survives_a_crash_at_every_step: Typed::Forget;
     notices_survive_a_crash_at_every_step: Typed::Notices;
     teardowns_survive_a_crash_at_every_step: Typed::Teardowns;
 }

@@ -44,7 +44,7 @@ async fn an_uninstall_by_mistake_is_stopped() {
     assert_eq!(tool.typed(&keep), again);
     tool.shows("icfg_open1", &["kept by ivan: they came back"]);
 
-    assert_eq!(tool.typed(&["settle", "icfg_open1"]).0, 0);
+    assert_eq!(tool.typed(&["settle", "icfg_open1", "--reason", "paid", "--by", "ivan"]).0, 0);
     let (status, said) = tool.typed(&["release", "icfg_open1", "--reason", "the rest may go"]);
     assert!(
         status == 0 && said.starts_with("icfg_open1 is released by olga; due again: "),
@@ -64,6 +64,26 @@ async fn an_uninstall_by_mistake_is_stopped() {
     assert!(said.contains("more of icfg_open1: too late, the provider was told"), "{said}");
     let (status, said) = tool.typed(&["keep", "icfg_open1", "db_2", "--reason", "x"]);
     assert!(status == 1 && said.lines().count() == 1, "{said}");
+}
+
+/// E6, H5: without a terminal, an installation is forgotten with --yes alone, and once.
+#[tokio::test]
+async fn an_installation_is_forgotten() {
+    let tool = Tool::start(&[]);
+    let forget = ["forget", "icfg_open1", "--reason", "access lost", "--by", "ivan"];
+    let (status, said) = tool.typed(&forget);
+    assert!(status == 2 && said.contains("--yes is needed"), "{said}");
+    tool.shows("icfg_open1", &["state           active"]);
+    let forget = [&forget[..], &["--grace", "0s", "--yes"]].concat();
+    let forgotten = "icfg_open1 is forgotten by ivan; Vercel was not asked\n".to_owned();
+    assert_eq!(tool.typed(&forget), (0, forgotten));
+    tool.says("provider  resource.deleted  icfg_open1");
+    let before = "icfg_open1 was gone before, with its configuration\n".to_owned();
+    assert_eq!(tool.typed(&forget), (0, before));
+    let (status, said) = tool.typed(&["forget", "icfg_x", "--reason", "x", "--yes"]);
+    assert!(status == 1 && said.contains("icfg_x is not known at"), "{said}");
+    let (status, _) = tool.typed(&["forget", "icfg_x", "--reason", "x", "--grace", "91d", "--yes"]);
+    assert_eq!(status, 2);
 }
 
 /// What `docs/mistakes.md` says is typed, in its order, and what it says is printed then.

@@ -116,7 +116,14 @@ installation  parked job              since                 attempts  last error
 icfg_parked   announce#resource#db_1  2025-11-25T00:00:00Z  90        the provider: answered 500
 ";
     assert_eq!(text(&listed.stdout), expected);
-    let retried = tool.run(&["parked", "--retry"]);
+    let listed = tool.run(&["parked", "--json"]);
+    let object: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let parked = serde_json::json!({
+        "installation": "icfg_parked", "job": "announce#resource#db_1",
+        "parkedAt": "2025-11-25T00:00:00Z", "attempts": 90, "lastError": error,
+    });
+    assert_eq!(object, parked);
+    let retried = tool.run(&["parked", "--retry", "--reason", "it is up again"]);
     assert_eq!(text(&retried.stdout), format!("{expected}due again: 1\n"));
     tool.says(
         "provider  resource.deleted  icfg_parked  db_1  msg_7d79e38f6d1dc094a3e87aa968bfd6ab",

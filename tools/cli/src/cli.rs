@@ -5,6 +5,7 @@
 
 mod attributes;
 mod destination;
+mod forget;
 mod held;
 mod hold;
 pub mod import;
@@ -103,6 +104,7 @@ enum Other {
     Held(held::Args),
     Keep(keep::Args),
     Move(moves::Args),
+    Forget(forget::Args),
 }
 
 /// A command of the tool as the reader types it: through cargo, if that has started this process.
@@ -156,6 +158,7 @@ impl Cli {
             Other::Held(args) => held::run(port, &args).await?,
             Other::Keep(args) => return keep::run(port, &args).await,
             Other::Move(args) => return moves::run(port, &args).await,
+            Other::Forget(args) => return forget::run(port, &args).await,
         }
         Ok(ExitCode::SUCCESS)
     }

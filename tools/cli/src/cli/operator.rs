@@ -28,6 +28,25 @@ pub(super) struct Args {
     by: Option<String>,
 }
 
+/// The same, for an act that needs no reason.
+#[derive(Debug, clap::Args)]
+pub(super) struct Maybe {
+    /// Why: it is kept, with who did it
+    #[arg(long, value_name = "TEXT", value_parser = words)]
+    reason: Option<String>,
+    /// Who does it, with a reason; else the AWS caller's ARN, or the user's name
+    #[arg(long, value_name = "WHO", value_parser = words, requires = "reason")]
+    by: Option<String>,
+}
+
+impl Maybe {
+    /// The act, if there is a reason to keep.
+    pub(super) async fn act(&self, destination: &Destination) -> anyhow::Result<Option<Act>> {
+        let Some(reason) = self.reason.clone() else { return Ok(None) };
+        Args { reason, by: self.by.clone() }.act(destination).await.map(Some)
+    }
+}
+
 /// An installation, and maybe a resource of it.
 #[derive(Debug, clap::Args)]
 pub(super) struct On {

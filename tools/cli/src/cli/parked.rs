@@ -4,11 +4,14 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use serde_json::json;
 use teardown::store::Store;
+use teardown::store::holds::Act;
 use teardown::store::operations::ParkedJob;
 use tokio::time::timeout;
 
 use super::destination::Destination;
+use super::operator;
 use super::sheet::Sheet;
 use crate::terminal::print;
 
@@ -28,6 +31,11 @@ pub(super) struct Args {
     /// Makes all of them due again, and says how many they were
     #[arg(long)]
     retry: bool,
+    /// Prints an object per job and line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    operator: operator::Maybe,
 }
 
 /// How many jobs are read at a time: more than anybody reads, and few enough for memory with the longest
@@ -47,13 +55,17 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
             .context("the parked jobs cannot be read")
     };
     let mut page = read().await?;
-    print(&listed(&page, io::stdout().is_terminal()))?;
+    let text = |page: &[ParkedJob]| {
+        if args.json { lines(page) } else { listed(page, io::stdout().is_terminal()) }
+    };
+    print(&text(&page))?;
     if !args.retry {
         return Ok(());
     }
+    let act = args.operator.act(&destination).await?;
     let mut retried = 0_u64;
     loop {
-        let due_again = retry(&store, &page).await?;
+        let due_again = retry(&store, &page, act.as_ref()).await?;
         retried += due_again;
         // Where none was, the next page would be the same one.
         if due_again == 0 || page.len() < PAGE {
@@ -61,14 +73,30 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
         }
         page = read().await?;
     }
+    if args.json {
+        return Ok(print(&format!("{}\n", json!({ "dueAgain": retried })))?);
+    }
     Ok(print(&format!("due again: {retried}\n"))?)
 }
 
-async fn retry(store: &Store, page: &[ParkedJob]) -> anyhow::Result<u64> {
+/// A page of parked jobs, an object per job and line.
+fn lines(page: &[ParkedJob]) -> String {
+    let line = |job: &ParkedJob| {
+        let object = json!({
+            "installation": job.installation.as_str(), "job": job.what,
+            "parkedAt": job.since.to_string(), "attempts": job.attempts,
+            "lastError": job.last_error,
+        });
+        format!("{object}\n")
+    };
+    page.iter().map(line).collect()
+}
+
+async fn retry(store: &Store, page: &[ParkedJob], act: Option<&Act>) -> anyhow::Result<u64> {
     let mut due_again = 0;
     for job in page {
         let ParkedJob { installation, what, .. } = job;
-        let tried = store.retry_parked(job).await;
+        let tried = store.retry_parked_by(job, act).await;
         due_again += u64::from(tried.with_context(|| format!("{what} of {installation}"))?);
     }
     Ok(due_again)

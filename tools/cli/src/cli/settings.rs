@@ -2,6 +2,7 @@
 //! issuer's key.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use teardown::config::{Config, ConfigError};
@@ -58,6 +59,16 @@ pub(super) fn of_tokens() -> Result<Config, ConfigError> {
 /// The configuration that the store goes by where nothing is deleted.
 pub(super) fn of_table() -> Result<Config, ConfigError> {
     only(&["TABLE_NAME"])
+}
+
+/// A grace period: this one, else the environment's, else that of the functions.
+pub(super) fn grace_period(text: Option<&str>) -> Result<Duration, ConfigError> {
+    let config = Config::from_variables(|name| match name {
+        "INTEGRATION_ID" => Some(INTEGRATION_ID.to_owned()),
+        "GRACE_PERIOD" => text.map(str::to_owned).or_else(|| variable(name)),
+        _ => None,
+    });
+    config.map(|config| config.grace_period)
 }
 
 /// Reads some variables alone: no command fails for what it does not need.

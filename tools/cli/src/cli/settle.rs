@@ -5,6 +5,7 @@ use teardown::ids::InstallationId;
 use teardown::store::operations::Settled;
 
 use super::destination::Destination;
+use super::operator;
 use crate::terminal::print;
 
 /// Marks an installation's invoices as settled
@@ -24,12 +25,16 @@ pub(super) struct Args {
     /// The installation
     #[arg(value_name = "ID")]
     id: String,
+    #[command(flatten)]
+    operator: operator::Maybe,
 }
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     let id = InstallationId::parse(&args.id).context("ID")?;
     let destination = Destination::find(port).await?;
-    let settled = destination.store()?.settle_invoices(&id).await;
+    let store = destination.store()?;
+    let act = args.operator.act(&destination).await?;
+    let settled = store.settle_invoices_by(&id, act.as_ref()).await;
     let outcome = match settled.context("the invoices were not settled")? {
         Some(Settled::Active) => "an uninstall will be final at once",
         Some(Settled::Due) => "its finalization at Vercel is due now",

@@ -1,0 +1,103 @@
+//! `forget`: our side alone, where Vercel's cannot be reached any more (E6, H5).
+
+use std::time::Duration;
+
+use serde_json::json;
+use teardown::store::forget::{Announced, Forgotten};
+use teardown::store::holds::Act;
+
+use crate::support::outside::Answer;
+use crate::support::world::{ACCOUNT, CONFIGURATION, INSTALLATION, World, id};
+
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+async fn forget(world: &World, announced: Announced) -> Forgotten {
+    let act = Act { by: "olga".to_owned(), reason: "access lost".to_owned() };
+    world.store.forget(&id("icfg_1"), &act, announced).await.unwrap()
+}
+
+/// E6, H5: our side goes alone, with open invoices too: the token is erased, no finalization is called,
+/// the resources are purged and announced, and the receipt says by whom, why, and that Vercel was not
+/// asked. Both calls agree afterwards, and a second time writes nothing.
+#[tokio::test]
+async fn our_side_goes_alone() {
+    let world = World::announcing().await;
+    world.install_whole("icfg_1", &["db_1"]).await;
+    world.reopen("icfg_1").await;
+    let at = world.clock.now().as_secs();
+    assert_eq!(forget(&world, Announced::After(WEEK)).await, Forgotten::Now);
+    let items = world.items("icfg_1").await;
+    assert!(!items.contains_key("#token") && !items.contains_key("work#finalize"));
+    assert_eq!(
+        items["receipt#installation"],
+        json!({
+            "pk": "installation#icfg_1", "sk": "receipt#installation", "deletedAt": at,
+            "deletedBy": { "kind": "system", "accountId": ACCOUNT }, "reason": "access lost",
+            "teardownAt": at + WEEK.as_secs(), "expiresAt": at + 90 * 24 * 3600,
+            "forgottenBy": "olga", "vercelAsked": false,
+        })
+    );
+    world.sweep_all().await;
+    world.clock.advance(WEEK);
+    world.sweep_all().await;
+    let heard = world.provider.heard();
+    assert_eq!(
+        heard.len(),
+        4,
+        "a notice and an announcement, of the resource and the installation"
+    );
+    assert!(heard.iter().all(|it| it.body["data"]["by"]["kind"] == "system"), "{heard:?}");
+
+    let before = world.all().await;
+    assert_eq!(forget(&world, Announced::After(WEEK)).await, Forgotten::Before);
+    assert_eq!(world.delete(CONFIGURATION).send().await.status, 204);
+    let uninstall = world.delete(INSTALLATION).send().await;
+    assert_eq!(uninstall.whole(), (200, json!({ "finalized": true })));
+    assert_eq!(world.all().await, before);
+    assert!(world.vercel.heard().is_empty(), "Vercel was never asked");
+}
+
+/// E6: the provider need not be told; a hold has nothing to hold then.
+#[tokio::test]
+async fn it_may_go_unannounced() {
+    let world = World::announcing().await;
+    world.install_whole("icfg_1", &["db_1"]).await;
+    assert_eq!(forget(&world, Announced::Never).await, Forgotten::Now);
+    world.sweep_all().await;
+    assert!(world.provider.heard().is_empty());
+    let keys = ["#installation", "receipt#installation"];
+    assert_eq!(world.sort_keys("icfg_1").await, keys);
+    assert_eq!(world.items("icfg_1").await["receipt#installation"]["unannounced"], true);
+}
+
+/// E6, E4, H1: after an uninstall it has a receipt of its own, ends the finalization, and leaves the
+/// time of the announcements; a deletion that was begun is over too.
+#[tokio::test]
+async fn it_ends_what_hangs() {
+    let world = World::announcing_with(&[("GRACE_PERIOD", "7d")]).await;
+    world.install_whole("icfg_1", &["db_1"]).await;
+    world.reopen("icfg_1").await;
+    let at = world.clock.now().as_secs();
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    world.clock.advance(Duration::from_hours(25));
+    world.vercel.lasting(Answer::Status(500));
+    assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
+    assert!(world.items("icfg_1").await.contains_key("work#configuration"));
+    assert_eq!(forget(&world, Announced::After(Duration::ZERO)).await, Forgotten::Now);
+    let items = world.items("icfg_1").await;
+    for gone in ["#token", "work#configuration", "work#finalize"] {
+        assert!(!items.contains_key(gone), "{gone}");
+    }
+    let receipt = &items["receipt#configuration"];
+    assert_eq!((&receipt["forgottenBy"], &receipt["vercelAsked"]), (&"olga".into(), &false.into()));
+    assert_eq!(items["receipt#installation"].get("forgottenBy"), None);
+    assert_eq!(items["work#announce#installation"]["teardownAt"], at + WEEK.as_secs());
+}
+
+/// E6: what was never known is left so.
+#[tokio::test]
+async fn what_was_never_known_is_not_forgotten() {
+    let world = World::announcing().await;
+    assert_eq!(forget(&world, Announced::Never).await, Forgotten::Unknown);
+    assert!(world.all().await.is_empty());
+}

@@ -1,0 +1,141 @@
+//! `teardown forget`: our side of an installation alone.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+use teardown::ids::InstallationId;
+use teardown::store::forget::{Announced, Forgotten};
+
+use super::attributes::{Item, named, number, text};
+use super::destination::Destination;
+use super::{Cli, operator, settings};
+use crate::terminal::print;
+
+/// Deletes our side of an installation, without asking Vercel
+///
+/// It is the way out where Vercel's side cannot be reached any more: access was lost, or the access
+/// token is dead. The installation, its resources and what else belongs to it are deleted here, and
+/// announced to the provider after the grace period. At Vercel, nothing changes. The access token is
+/// erased: no final invoice can be sent any more.
+///
+/// Exit status: 0 it is forgotten, or was gone before, 1 it is not, 2 wrong use.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown forget icfg_open1 --reason 'our access to Vercel was revoked'
+  teardown forget icfg_open1 --reason 'a test' --unannounced --yes"
+)]
+pub(super) struct Args {
+    /// The installation
+    #[arg(value_name = "ID", value_parser = operator::installation)]
+    id: InstallationId,
+    #[command(flatten)]
+    operator: operator::Args,
+    /// How long until the provider is told to tear it down; else `GRACE_PERIOD` of the environment,
+    /// else `7d`
+    #[arg(long, value_name = "DURATION", value_parser = grace, conflicts_with = "unannounced")]
+    grace: Option<Duration>,
+    /// Does not tell the provider at all
+    #[arg(long)]
+    unannounced: bool,
+    /// Does not ask back
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Reads a grace period as `GRACE_PERIOD` is read.
+fn grace(text: &str) -> Result<Duration, String> {
+    settings::grace_period(Some(text)).map_err(|error| error.problem)
+}
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
+    let Args { id, .. } = args;
+    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if !args.yes && !asks {
+        let unasked = "without a terminal to ask back on, --yes is needed";
+        Cli::command().error(ErrorKind::MissingRequiredArgument, unasked).exit();
+    }
+    let announced = match args.grace {
+        _ if args.unannounced => Announced::Never,
+        Some(grace) => Announced::After(grace),
+        None => Announced::After(settings::grace_period(None)?),
+    };
+    let destination = Destination::find(port).await?;
+    let store = destination.store()?;
+    let act = args.operator.act(&destination).await?;
+    if !args.yes {
+        let items = store.items(id).await.context("the installation cannot be read")?;
+        if !items.is_empty() && !agreed(&question(id, &items))? {
+            bail!("{id} is not forgotten");
+        }
+    }
+    let forgotten = store.forget(id, &act, announced).await;
+    match forgotten.with_context(|| format!("{id} may not be forgotten: repeat this"))? {
+        Forgotten::Now => {
+            print(&format!("{id} is forgotten by {}; Vercel was not asked\n", act.by))?;
+        }
+        Forgotten::Before => print(&format!("{id} was gone before, with its configuration\n"))?,
+        Forgotten::Unknown => bail!("{id} is not known at {}", destination.place()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is asked back, with what speaks against it.
+fn question(id: &InstallationId, items: &[Item]) -> String {
+    let find = |name: &str| items.iter().find(|item| named(item, name) == Some(""));
+    let installation = find("#installation");
+    let say = |name| installation.and_then(|item| text(item, name)).unwrap_or("unknown");
+    let live = installation.and_then(|item| number(item, "resources")).unwrap_or("0");
+    let open = if say("billing") == "settled" {
+        ""
+    } else {
+        " Its invoices are open: no final invoice can be sent after this."
+    };
+    format!(
+        "{id} is {} here, with {live} resources.{open}\n\
+         Forget it, without asking Vercel? Type its id to go on: ",
+        say("state")
+    )
+}
+
+/// Whether the reader types the id that the question names.
+fn agreed(question: &str) -> io::Result<bool> {
+    let mut err = io::stderr().lock();
+    err.write_all(question.as_bytes())?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let id = question.split_whitespace().next().unwrap_or_default();
+    Ok(answer.trim() == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+
+    use super::*;
+
+    /// E6: the question names open invoices.
+    #[test]
+    fn the_question_names_open_invoices() {
+        let id = InstallationId::parse("icfg_1").unwrap();
+        let item = |billing: &str| {
+            let attributes = [
+                ("sk", S("#installation".to_owned())),
+                ("state", S("active".to_owned())),
+                ("billing", S(billing.to_owned())),
+                ("resources", N("3".to_owned())),
+            ];
+            attributes.map(|(name, value)| (name.to_owned(), value)).into()
+        };
+        let open = question(&id, &[item("open")]);
+        assert!(open.starts_with("icfg_1 is active here, with 3 resources. Its invoices are open"));
+        assert!(!question(&id, &[item("settled")]).contains("invoices"));
+    }
+}
