@@ -1,8 +1,10 @@
 //! The configuration: every environment variable of ours once, parsed at the start or refused by name.
-//! `log` reads the filter of the logs, `libraries` checks the variables that libraries read.
+//! `log` reads the filter of the logs, `times` durations; `libraries` checks the variables that libraries
+//! read.
 
 mod libraries;
 mod log;
+mod times;
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use reqwest::Url;
 
 pub use self::log::{log_filter, log_filter_of_functions};
 use crate::auth::keys::KeySet;
-use crate::deletion::{FINALIZATION_PERIOD, OpenInvoices};
+use crate::deletion::OpenInvoices;
 use crate::ids::IntegrationIds;
 use crate::outbound::is_loopback;
 use crate::secret::Secret;
@@ -132,15 +134,17 @@ impl Config {
             role: role(read("AWS_ROLE_ARN")?, read("AWS_ROLE_SESSION_NAME")?)?,
             cron_secret: read("CRON_SECRET")?.map(cron_secret).transpose()?,
             support_url: read("SUPPORT_URL")?.map(|text| url("SUPPORT_URL", &text)).transpose()?,
-            grace_period: grace(&read("GRACE_PERIOD")?.unwrap_or_else(|| "7d".to_owned()))?,
-            provisioning_limit: provisioning_limit(
+            grace_period: times::grace(&read("GRACE_PERIOD")?.unwrap_or_else(|| "7d".to_owned()))?,
+            provisioning_limit: times::provisioning_limit(
                 &read("PROVISIONING_LIMIT")?.unwrap_or_else(|| "1h".to_owned()),
             )?,
             open_invoices: open_invoices(read("UNINSTALL_WITH_OPEN_INVOICES")?.as_deref())?,
-            receipt_retention: retention(
+            receipt_retention: times::retention(
                 &read("RECEIPT_RETENTION")?.unwrap_or_else(|| "90d".to_owned()),
             )?,
-            finalize_margin: margin(&read("FINALIZE_MARGIN")?.unwrap_or_else(|| "2h".to_owned()))?,
+            finalize_margin: times::margin(
+                &read("FINALIZE_MARGIN")?.unwrap_or_else(|| "2h".to_owned()),
+            )?,
         })
     }
 }
@@ -276,39 +280,6 @@ fn cron_secret(secret: String) -> Result<Secret, ConfigError> {
     }
 }
 
-/// The longest retention: longer ones are typing errors, as are those under 1 s and a margin of 24 h
-/// or more.
-const MAX_RETENTION: Duration = Duration::from_hours(100 * 366 * 24);
-
-fn retention(text: &str) -> Result<Duration, ConfigError> {
-    match humantime::parse_duration(text) {
-        Ok(time) if (Duration::from_secs(1)..=MAX_RETENTION).contains(&time) => Ok(time),
-        Ok(_) => Err(ConfigError::new("RECEIPT_RETENTION", "must be 1 second to 100 years")),
-        Err(_) => Err(ConfigError::new("RECEIPT_RETENTION", "is no time such as 90d or 36h")),
-    }
-}
-
-/// The longest grace period (H1): a database that is kept is paid for.
-const MAX_GRACE: Duration = Duration::from_hours(90 * 24);
-
-fn grace(text: &str) -> Result<Duration, ConfigError> {
-    match humantime::parse_duration(text) {
-        // A deletion is stored to the second: part of one would be lost.
-        Ok(time) if time <= MAX_GRACE && time.subsec_nanos() == 0 => Ok(time),
-        Ok(_) => Err(ConfigError::new("GRACE_PERIOD", "must be 0s to 90d, in whole seconds")),
-        Err(_) => Err(ConfigError::new("GRACE_PERIOD", "is no time such as 7d or 36h")),
-    }
-}
-
-fn provisioning_limit(text: &str) -> Result<Duration, ConfigError> {
-    match humantime::parse_duration(text) {
-        // A write is stored to the second, and part of one would count as `0s`.
-        Ok(time) if time.subsec_nanos() == 0 => Ok(time),
-        Ok(_) => Err(ConfigError::new("PROVISIONING_LIMIT", "must be in whole seconds")),
-        Err(_) => Err(ConfigError::new("PROVISIONING_LIMIT", "is no time such as 1h or 30m")),
-    }
-}
-
 fn open_invoices(text: Option<&str>) -> Result<OpenInvoices, ConfigError> {
     match text {
         None | Some("accept") => Ok(OpenInvoices::Accept),
@@ -316,14 +287,6 @@ fn open_invoices(text: Option<&str>) -> Result<OpenInvoices, ConfigError> {
         Some(_) => {
             Err(ConfigError::new("UNINSTALL_WITH_OPEN_INVOICES", "is neither accept nor refuse"))
         }
-    }
-}
-
-fn margin(text: &str) -> Result<Duration, ConfigError> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time < FINALIZATION_PERIOD => Ok(time),
-        Ok(_) => Err(ConfigError::new("FINALIZE_MARGIN", "must be under 24h")),
-        Err(_) => Err(ConfigError::new("FINALIZE_MARGIN", "is no time such as 2h or 90m")),
     }
 }
 

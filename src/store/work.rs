@@ -279,21 +279,7 @@ impl Store {
             }
             Retry::Park => {
                 self.retain_receipts(lease).await?;
-                let parked = failed(
-                    lease,
-                    &failure,
-                    since,
-                    if lease.teardown.is_some() {
-                        "dueShard = :parked, dueAt = :now, retains = :true"
-                    } else {
-                        "dueShard = :parked, dueAt = :now"
-                    },
-                );
-                let parked = parked.value(":parked", s(PARKED)).value(":now", time(now));
-                match lease.teardown {
-                    Some(_) => parked.value(":true", attr::truth(true)),
-                    None => parked,
-                }
+                parked(lease, &failure, since, now)
             }
             Retry::GoOn => {
                 tracing::error!(%installation, work, reason, %since, "a notice is dropped");
@@ -392,6 +378,17 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
         None => change,
     };
     change.remove("leaseUntil")
+}
+
+/// The change that parks a job. The receipts of an announcement wait for it then.
+fn parked(lease: &Lease, failure: &JobFailure, since: Timestamp, now: Timestamp) -> Expression {
+    let when = "dueShard = :parked, dueAt = :now";
+    let change = match lease.teardown {
+        Some(_) => failed(lease, failure, since, &format!("{when}, retains = :true"))
+            .value(":true", attr::truth(true)),
+        None => failed(lease, failure, since, when),
+    };
+    change.value(":parked", s(PARKED)).value(":now", time(now))
 }
 
 /// Tells the log of a finalization that fails, for any reason, when Vercel's 24 hours are ending (G3).
