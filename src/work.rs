@@ -88,7 +88,11 @@ impl Worker {
             Ok(Ok(attempt)) => attempt,
             // Retrying does not mend an internal error: it counts as a failure, so that the job backs
             // off, is parked and raises the alarm.
-            Ok(Err(Error::Internal(cause))) => failed(telemetry::chain(cause.as_ref()), None),
+            Ok(Err(Error::Internal(cause))) => {
+                let failure = JobFailure::new(telemetry::chain(cause.as_ref()), None);
+                // It may have come after the provider was told.
+                AttemptResult::Failed(failure.of_announcement(&lease))
+            }
             Ok(Err(error)) => {
                 let mut budget = self.store.time_budget();
                 self.delete_configuration.clean_up(&lease, &progress, &mut budget).await;

@@ -25,7 +25,8 @@ async fn our_side_goes_alone() {
     world.install_whole("icfg_1", &["db_1"]).await;
     world.reopen("icfg_1").await;
     let at = world.clock.now().as_secs();
-    assert_eq!(forget(&world, Announced::After(WEEK)).await, Forgotten::Now);
+    let forgotten = forget(&world, Announced::After(WEEK)).await;
+    assert_eq!(forgotten, Forgotten::Now { uninstalled: false });
     let items = world.items("icfg_1").await;
     assert!(!items.contains_key("#token") && !items.contains_key("work#finalize"));
     assert_eq!(
@@ -62,7 +63,8 @@ async fn our_side_goes_alone() {
 async fn it_may_go_unannounced() {
     let world = World::announcing().await;
     world.install_whole("icfg_1", &["db_1"]).await;
-    assert_eq!(forget(&world, Announced::Never).await, Forgotten::Now);
+    let forgotten = forget(&world, Announced::Never).await;
+    assert_eq!(forgotten, Forgotten::Now { uninstalled: false });
     world.sweep_all().await;
     assert!(world.provider.heard().is_empty());
     let keys = ["#installation", "receipt#installation"];
@@ -83,7 +85,8 @@ async fn it_ends_what_hangs() {
     world.vercel.lasting(Answer::Status(500));
     assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
     assert!(world.items("icfg_1").await.contains_key("work#configuration"));
-    assert_eq!(forget(&world, Announced::After(Duration::ZERO)).await, Forgotten::Now);
+    let forgotten = forget(&world, Announced::After(Duration::ZERO)).await;
+    assert_eq!(forgotten, Forgotten::Now { uninstalled: true });
     let items = world.items("icfg_1").await;
     for gone in ["#token", "work#configuration", "work#finalize"] {
         assert!(!items.contains_key(gone), "{gone}");

@@ -312,6 +312,9 @@ async fn nothing_stays_held_by_no_hold() {
     };
     tokio::join!(process.sweep(SweepTime::default()), meanwhile);
     assert_eq!(world.torn_down(), ["db_1"], "released, it is announced at once");
+    let receipt = &world.items("icfg_1").await["receipt#resource#db_1"];
+    let now = world.clock.now().as_secs();
+    assert_eq!(receipt["expiresAt"], now + 90 * 24 * 3600, "it waits for nothing any more");
 
     // As a release leaves it that died right after its first write.
     world.install("icfg_1", &["db_3"]).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use teardown::app::SweepTime;
 use teardown::ids::ResourceId;
-use teardown::store::holds::Act;
+use teardown::store::holds::{Act, Subject};
 use teardown::store::keep::Kept;
 use teardown::store::registry::RegisterError;
 use teardown::store::standing::Standing;
@@ -105,6 +105,30 @@ async fn a_resource_is_kept_from_an_uninstall() {
         let other = heard.iter().filter(|it| it.body["data"]["resourceId"] == "db_2");
         assert_eq!(other.count(), 2);
         assert_eq!(keep(&world, "db_2").await, Kept::No(Standing::Untold));
+    }
+}
+
+/// H1, H3: what waited for an announcement that is withdrawn expires in its time.
+#[tokio::test]
+async fn what_waited_for_a_kept_resource_expires() {
+    let world = world("1d").await;
+    world.settle("icfg_1").await;
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    let at = world.clock.now().as_secs();
+    let act = Act { by: "olga".to_owned(), reason: "ticket 42".to_owned() };
+    let resource = Some(ResourceId::parse("db_1").unwrap());
+    let subject = Subject { installation: id("icfg_1"), resource };
+    world.store.hold(&subject, &act, None).await.unwrap();
+    world.sweep_all().await;
+    world.clock.advance(DAY);
+    world.sweep_all().await;
+    let expiry = async |sk: &str| world.items("icfg_1").await[sk]["expiresAt"].as_u64().unwrap();
+    for sk in ["#installation", "receipt#installation"] {
+        assert!(expiry(sk).await > at + 1000 * DAY.as_secs(), "{sk}");
+    }
+    assert_eq!(keep(&world, "db_1").await, Kept::Now);
+    for sk in ["#installation", "receipt#installation"] {
+        assert_eq!(expiry(sk).await, at + 90 * DAY.as_secs(), "{sk}");
     }
 }
 

@@ -9,7 +9,7 @@
 //! A worker reads the holds after it took its lease; the command writes its hold before it reads the
 //! job. Whichever comes second sees the other.
 
-use aws_sdk_dynamodb::types::{Get, TransactGetItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
 
 use super::attr::{self, s, time};
 use super::conditions::held;
@@ -33,7 +33,7 @@ pub(crate) struct StandingHold {
     /// Its key.
     key: Item,
     /// What tells it from a hold before it; none where it was not written by the tool.
-    id: Option<String>,
+    id: Option<AttributeValue>,
     /// When it ends by itself.
     until: Option<Timestamp>,
 }
@@ -44,7 +44,7 @@ impl StandingHold {
         let item = item?;
         let until = attr::timestamp(item, "until");
         let over = item.contains_key("releasedAt") || until.is_some_and(|until| until <= now);
-        let id = attr::str(item, "id").map(str::to_owned);
+        let id = item.get("id").cloned();
         (!over).then_some(Self { key, id, until })
     }
 }
@@ -129,14 +129,21 @@ impl Store {
         let change = Expression::new("SET dueAt = :due, inDoubt = :true")
             .value(":due", time(due))
             .value(":true", attr::truth(true));
-        let deleted_at = lease.provenance.as_ref().map_or(due, |provenance| provenance.at);
-        let change = if self.expires_early(deleted_at, due) {
-            self.retain_receipts(lease).await?;
-            change.set("retains = :true")
-        } else {
-            change
-        };
+        if self.retain_for(lease, due).await? == Held::Lost {
+            return Ok(Held::Lost);
+        }
         self.end(lease, change.remove(ENDED)).await
+    }
+
+    /// Has the receipts of a deletion's announcement wait for it, if they could expire before it is over
+    /// that is due again then.
+    pub(super) async fn retain_for(&self, lease: &Lease, due: Timestamp) -> Result<Held, Error> {
+        let deleted_at = lease.provenance.as_ref().map_or(due, |provenance| provenance.at);
+        if self.expires_early(deleted_at, due) {
+            self.retain_receipts(lease).await
+        } else {
+            Ok(Held::Still)
+        }
     }
 
     /// The holds that stop an announcement: the first that stands at `now`, of the resource or of its
@@ -179,7 +186,9 @@ impl Store {
         lease: &Lease,
         hold: &StandingHold,
     ) -> Result<Option<JobResult>, Error> {
-        self.retain_receipts(lease).await?;
+        if self.retain_receipts(lease).await? == Held::Lost {
+            return Ok(Some(JobResult::Lost));
+        }
         let name = attr::str(&hold.key, "sk").unwrap_or_default();
         let change = match hold.until {
             Some(until) => {
@@ -189,10 +198,9 @@ impl Store {
                 .value(":at", time(lease.due))
                 .value(":shard", s(HELD)),
         };
-        let mut change = change.value(":hold", s(name)).set("retains = :true");
-        change = change.value(":true", attr::truth(true));
+        let mut change = change.value(":hold", s(name));
         if lease.teardown.is_some_and(|teardown| teardown.in_doubt) {
-            change = change.set("inDoubt = :true");
+            change = change.set("inDoubt = :true").value(":true", attr::truth(true));
         }
         let mut transaction = Transaction::on(&self.table);
         let job = work::key(&lease.job, &lease.installation);
@@ -200,7 +208,7 @@ impl Store {
         transaction.update(Part::Announcement, job, change, held(lease.fence));
         let stands = Expression::new("attribute_exists(pk) AND attribute_not_exists(releasedAt)");
         let stands = stands.and(match &hold.id {
-            Some(id) => Expression::new("id = :id").value(":id", s(id)),
+            Some(id) => Expression::new("id = :id").value(":id", id.clone()),
             None => Expression::new("attribute_not_exists(id)"),
         });
         transaction.check(Part::Other, hold.key.clone(), stands);

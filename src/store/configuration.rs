@@ -263,7 +263,9 @@ impl Store {
             }
             Some(deletion) => {
                 transaction.delete(Part::Other, work::key(&Job::Finalize, id), None);
-                let finalized = self.set_finalized(deletion.stage, deletion.at);
+                // A request may not query for what is left: it takes the longest that an announcement has.
+                let expiry = self.late_expiry(deletion.at, self.teardown_at(deletion.at));
+                let finalized = Self::set_finalized(deletion.stage, expiry);
                 (finalized, self.receipt(keys::configuration_receipt(id), provenance, key))
             }
         };

@@ -24,7 +24,10 @@ pub enum Announced {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgotten {
     /// Our side is deleted. Vercel was not asked.
-    Now,
+    Now {
+        /// Whether it was uninstalled before: what that announces stands, as it was decided then.
+        uninstalled: bool,
+    },
     /// It was gone before, with its configuration. Nothing was written.
     Before,
     /// It was never known. Nothing was written.
@@ -64,7 +67,8 @@ impl Store {
                 let holder = Holder::of(&snapshot);
                 let commit = self.commit_configuration(id, &provenance, loaded, holder, asked);
                 if commit.await? == Held::Still {
-                    return Ok(Forgotten::Now);
+                    let uninstalled = loaded.installation.deletion.is_some();
+                    return Ok(Forgotten::Now { uninstalled });
                 }
             }
         })

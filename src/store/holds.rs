@@ -98,6 +98,10 @@ impl Store {
         until: Option<Timestamp>,
     ) -> Result<(), Error> {
         let now = self.clock.timestamp();
+        if let Some(until) = until {
+            // Before too: should this be cut off after the hold is written, nothing stays held.
+            self.wake(subject, until).await?;
+        }
         let mut item = subject.key();
         item.extend([
             ("heldAt".to_owned(), time(now)),
@@ -137,7 +141,7 @@ impl Store {
         let Some(resource) = &subject.resource else {
             return Look::at_installation(&self.items(id).await?, now, under_way);
         };
-        let found = self.resource_state(id, resource).await?;
+        let found = self.resource_state(id, resource, now).await?;
         Ok(Look::at_resource(resource, found.standing(now)))
     }
 
@@ -162,7 +166,13 @@ impl Store {
              AND (attribute_not_exists(#until) OR #until > :now)",
         );
         let stands = stands.name("#until", "until");
-        let was_held = self.update_item(subject.key(), released, stands).await?.is_some();
+        let mut was_held = self.update_item(subject.key(), released, stands).await?.is_some();
+        if !was_held {
+            // If the SDK repeated the write after a lost answer, its first attempt released it.
+            let item = self.get(subject.key()).await?.unwrap_or_default();
+            let by = attr::str(&item, "releasedBy");
+            was_held = attr::timestamp(&item, "releasedAt") == Some(now) && by == Some(&act.by);
+        }
         let due_again = self.wake(subject, now).await?;
         Ok(Released { was_held, due_again })
     }

@@ -10,7 +10,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::attr::{self, s, time};
-use super::conditions::{absent, deleted, held};
+use super::conditions::{absent, absent_or_expired, deleted, held};
 use super::holds::Act;
 use super::keys::{self, Item};
 use super::standing::{Found, ResourceState, Standing};
@@ -50,7 +50,7 @@ impl Store {
             // Again where it was claimed, purged or deleted in between.
             loop {
                 let now = self.clock.timestamp();
-                let state = self.resource_state(id, resource).await?;
+                let state = self.resource_state(id, resource, now).await?;
                 let standing = match state.standing(now) {
                     Found::LeasedUntil(until) => return Ok(Kept::LeasedUntil(until)),
                     Found::Stands(standing) => standing,
@@ -70,6 +70,10 @@ impl Store {
                 }
                 let transaction = self.keeping(id, resource, act, &state, now).await?;
                 if let Committed::Yes = transaction.commit(&self.client).await? {
+                    if let Some(item) = &state.job {
+                        let job = Job::AnnounceResource(resource.clone());
+                        self.expire_receipts(id, &job, item).await?;
+                    }
                     return Ok(Kept::Now);
                 }
             }
@@ -116,7 +120,7 @@ impl Store {
             receipt.insert("kept".to_owned(), kept);
             // It is one of those that the uninstall took along.
             receipt.insert("underUninstall".to_owned(), attr::truth(true));
-            transaction.put(Part::Receipt, receipt, Some(absent()));
+            transaction.put(Part::Receipt, receipt, Some(absent_or_expired(now)));
         }
         Ok(transaction)
     }

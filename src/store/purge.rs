@@ -206,14 +206,24 @@ impl Store {
         tombstone: &Tombstone,
     ) -> Result<Advance, Error> {
         let change = if tombstone.finalized {
+            let expiry = self.expiry_of(&lease.installation, tombstone).await?;
             // Where it waits for an announcement, it has one that never comes.
             Expression::new("SET #state = :to, expiresAt = if_not_exists(expiresAt, :expiry)")
                 .value(":to", s(keys::state(Some(Stage::Finalized))))
-                .value(":expiry", time(self.expiry(tombstone.provenance.at)))
+                .value(":expiry", time(expiry))
         } else {
             Expression::new("SET #state = :to").value(":to", s(keys::state(Some(Stage::Purged))))
         };
         self.end_step(lease, tombstone, change, None).await
+    }
+
+    /// When a tombstone expires.
+    async fn expiry_of(
+        &self,
+        id: &InstallationId,
+        tombstone: &Tombstone,
+    ) -> Result<Timestamp, Error> {
+        self.tombstone_expiry(id, tombstone.provenance.at, tombstone.teardown_at).await
     }
 
     /// Ends the finalization: the token is erased, and `purged` becomes `finalized`.
@@ -222,13 +232,20 @@ impl Store {
         lease: &Lease,
         tombstone: &Tombstone,
     ) -> Result<Advance, Error> {
-        let change = self.set_finalized(tombstone.stage, tombstone.provenance.at);
+        let expiry = match tombstone.stage {
+            // The end of the purge says it.
+            Stage::Deleting => tombstone.provenance.at,
+            Stage::Purged | Stage::Finalized => {
+                self.expiry_of(&lease.installation, tombstone).await?
+            }
+        };
+        let change = Self::set_finalized(tombstone.stage, expiry);
         self.end_step(lease, tombstone, change, Some(keys::token(&lease.installation))).await
     }
 
     /// The change that finalizes a tombstone in this state. What is purged and finalized is kept for
     /// as long as receipts are (G2); before that, what hangs on it would be live again without it.
-    pub(super) fn set_finalized(&self, stage: Stage, deleted_at: Timestamp) -> Expression {
+    pub(super) fn set_finalized(stage: Stage, expiry: Timestamp) -> Expression {
         let finalized =
             Expression::new("SET finalized = :true").value(":true", AttributeValue::Bool(true));
         match stage {
@@ -237,7 +254,7 @@ impl Store {
                 .set("#state = :finalized, expiresAt = if_not_exists(expiresAt, :expiry)")
                 .name("#state", "state")
                 .value(":finalized", s(keys::state(Some(Stage::Finalized))))
-                .value(":expiry", time(self.expiry(deleted_at))),
+                .value(":expiry", time(expiry)),
         }
     }
 

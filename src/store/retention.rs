@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::announcement::TeardownAt;
@@ -15,7 +16,7 @@ use super::attr::{self, s, time};
 use super::conditions::deleted;
 use super::keys::{self, Item};
 use super::transaction::Expression;
-use super::work::Lease;
+use super::work::{Held, Lease};
 use super::{Store, store_error};
 use crate::clock::Timestamp;
 use crate::deletion::Stage;
@@ -78,10 +79,15 @@ impl Store {
         }
     }
 
-    /// Has the receipts and the tombstone of an announcement wait for its end.
-    pub(super) async fn retain_receipts(&self, lease: &Lease) -> Result<(), Error> {
+    /// Has the receipts and the tombstone of an announcement wait for its end. The job says so first:
+    /// whoever ends it sees it.
+    pub(super) async fn retain_receipts(&self, lease: &Lease) -> Result<Held, Error> {
         if lease.teardown.is_none_or(|teardown| teardown.retains) {
-            return Ok(());
+            return Ok(Held::Still);
+        }
+        let retains = Expression::new("SET retains = :true").value(":true", attr::truth(true));
+        if self.end(lease, retains).await? == Held::Lost {
+            return Ok(Held::Lost);
         }
         let never =
             || Expression::new("SET expiresAt = :never").value(":never", time(WHEN_ANNOUNCED));
@@ -95,55 +101,108 @@ impl Store {
         if self.update_item(keys::installation(id), never(), deleted()).await?.is_some() {
             self.update_item(keys::installation_receipt(id), never(), expires()).await?;
         }
-        Ok(())
+        Ok(Held::Still)
     }
 
-    /// Has what waited for an announcement expire, now that it is over. A worker that dies before this
-    /// leaves a receipt that never expires, and nothing worse.
-    pub(super) async fn expire_receipts(&self, lease: &Lease) -> Result<(), Error> {
-        if !lease.teardown.is_some_and(|teardown| teardown.retains) {
+    /// Has what waited for an announcement expire, now that its job is gone, whose item this was. A worker
+    /// that dies before this leaves a receipt that never expires, and nothing worse.
+    pub(super) async fn expire_receipts(
+        &self,
+        id: &InstallationId,
+        job: &Job,
+        item: &Item,
+    ) -> Result<(), Error> {
+        if !attr::bool(item, "retains") {
             return Ok(());
         }
         let now = self.clock.timestamp();
-        let deleted_at = lease.provenance.as_ref().map_or(now, |provenance| provenance.at);
+        let deleted_at = attr::timestamp(item, "deletedAt").unwrap_or(now);
         let end = self.expiry(deleted_at).max(now);
         let expires = || Expression::new("SET expiresAt = :expiry").value(":expiry", time(end));
         let waits = || Expression::new("expiresAt = :never").value(":never", time(WHEN_ANNOUNCED));
-        let id = &lease.installation;
-        if let Job::AnnounceResource(resource) = &lease.job {
+        if let Job::AnnounceResource(resource) = job {
             self.update_item(keys::resource_receipt(id, resource), expires(), waits()).await?;
         }
         if self.is_waited_for(id).await? {
             return Ok(());
         }
         self.update_item(keys::installation_receipt(id), expires(), waits()).await?;
-        let finalized = Expression::new("#state = :finalized")
-            .name("#state", "state")
-            .value(":finalized", s(keys::state(Some(Stage::Finalized))));
+        let in_state = |condition: &str| {
+            waits()
+                .and(Expression::new(condition).name("#state", "state"))
+                .value(":finalized", s(keys::state(Some(Stage::Finalized))))
+        };
         let tombstone = || keys::installation(id);
-        let finalized = waits().and(finalized);
-        if self.update_item(tombstone(), expires(), finalized).await?.is_none() {
+        // Once more, where it was finalized in between.
+        for _ in 0..2 {
+            let finalized = in_state("#state = :finalized");
+            if self.update_item(tombstone(), expires(), finalized).await?.is_some() {
+                return Ok(());
+            }
             // What finalizes it says when it expires.
             let later = Expression::removing("expiresAt");
-            self.update_item(tombstone(), later, waits()).await?;
+            let earlier = in_state("#state <> :finalized");
+            if self.update_item(tombstone(), later, earlier).await?.is_some() {
+                return Ok(());
+            }
         }
         Ok(())
     }
 
+    /// When a tombstone expires that is purged and finalized now: not before its announcements are over.
+    pub(super) async fn tombstone_expiry(
+        &self,
+        id: &InstallationId,
+        deleted_at: Timestamp,
+        at: TeardownAt,
+    ) -> Result<Timestamp, Error> {
+        let expiry = self.expiry(deleted_at);
+        let Some(at) = at.filter(|at| self.expires_early(deleted_at, *at)) else {
+            return Ok(expiry);
+        };
+        Ok(if self.is_waited_for(id).await? {
+            WHEN_ANNOUNCED
+        } else if self.is_owed(id).await? {
+            // They were written under a longer retention, and nobody says when they are over.
+            self.late_expiry(deleted_at, Some(at))
+        } else {
+            expiry
+        })
+    }
+
+    /// When a tombstone expires, if its announcements take as long as they may without being parked.
+    pub(super) fn late_expiry(&self, deleted_at: Timestamp, at: TeardownAt) -> Timestamp {
+        let over = at.map_or(deleted_at, |at| at + ANNOUNCING);
+        self.expiry(deleted_at).max(over)
+    }
+
     /// Whether an announcement of the installation is left that its receipts wait for.
     async fn is_waited_for(&self, id: &InstallationId) -> Result<bool, Error> {
-        let mut pages = self
-            .client
+        let owed = self
+            .owed(id)
+            .filter_expression("retains = :true")
+            .expression_attribute_values(":true", attr::truth(true));
+        self.finds_any(owed).await
+    }
+
+    /// Whether an announcement of the installation is left.
+    async fn is_owed(&self, id: &InstallationId) -> Result<bool, Error> {
+        self.finds_any(self.owed(id)).await
+    }
+
+    /// The announcements of an installation that are left.
+    fn owed(&self, id: &InstallationId) -> QueryFluentBuilder {
+        self.client
             .query()
             .table_name(&self.table)
             .key_condition_expression("pk = :pk AND begins_with(sk, :jobs)")
-            .filter_expression("retains = :true")
             .expression_attribute_values(":pk", s(keys::partition(id)))
             .expression_attribute_values(":jobs", s(keys::ANNOUNCEMENTS))
-            .expression_attribute_values(":true", attr::truth(true))
             .consistent_read(true)
-            .into_paginator()
-            .send();
+    }
+
+    async fn finds_any(&self, query: QueryFluentBuilder) -> Result<bool, Error> {
+        let mut pages = query.into_paginator().send();
         self.in_time(async {
             while let Some(page) = pages.next().await {
                 let items: Vec<Item> = page.map_err(store_error)?.items.unwrap_or_default();

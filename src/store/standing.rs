@@ -70,6 +70,16 @@ pub struct Look {
 }
 
 impl Look {
+    /// The resources whose deletion is announced, or may be: one of these that is announced by the next
+    /// look was announced meanwhile.
+    #[must_use]
+    pub fn owed(&self) -> BTreeSet<ResourceId> {
+        let is_owed =
+            |standing: &Standing| matches!(standing, Standing::Owed(_) | Standing::InDoubt);
+        let owed = self.resources.iter().filter(|(_, standing)| is_owed(standing));
+        owed.map(|(resource, _)| resource.clone()).chain(self.under_way.clone()).collect()
+    }
+
     /// Whether the hold stops everything that it is on.
     #[must_use]
     pub fn is_in_time(&self) -> bool {
@@ -84,6 +94,7 @@ impl Store {
         &self,
         id: &InstallationId,
         resource: &ResourceId,
+        now: Timestamp,
     ) -> Result<ResourceState, Error> {
         let keys = [
             work::key(&Job::AnnounceResource(resource.clone()), id),
@@ -93,12 +104,13 @@ impl Store {
         ];
         let mut found = self.read_together(&keys).await?.into_iter();
         let mut next = || found.next().flatten();
-        Ok(ResourceState {
+        let state = ResourceState {
             job: next(),
             receipt: next(),
             item: next(),
             installation: InstallationState::of(next().as_ref())?,
-        })
+        };
+        Ok(state.without_an_old_receipt(now))
     }
 }
 
@@ -139,6 +151,11 @@ pub(super) enum Found {
     LeasedUntil(Timestamp),
 }
 
+/// Whether a receipt has expired: by the clock, and not by when DynamoDB's TTL gets to it.
+fn is_over(receipt: &Item, now: Timestamp) -> bool {
+    attr::timestamp(receipt, "expiresAt").is_some_and(|expiry| expiry <= now)
+}
+
 /// How an announcement that is owed stands.
 fn owed(job: &Item, now: Timestamp) -> Found {
     let teardown = parse(job);
@@ -162,6 +179,16 @@ fn receipted(receipt: &Item) -> Standing {
 }
 
 impl ResourceState {
+    /// A receipt that has expired says nothing of what came after it: of a resource that was registered
+    /// again, or went with its installation.
+    fn without_an_old_receipt(mut self, now: Timestamp) -> Self {
+        let deleted = matches!(self.installation, InstallationState::Deleted { .. });
+        if self.job.is_some() || self.item.is_some() || deleted {
+            self.receipt = self.receipt.filter(|receipt| !is_over(receipt, now));
+        }
+        self
+    }
+
     /// How the resource stands at `now`.
     pub(super) fn standing(&self, now: Timestamp) -> Found {
         if let Some(job) = &self.job {
@@ -277,6 +304,7 @@ impl<'a> Partition<'a> {
                 item: parts.item.cloned(),
                 installation,
             };
+            let state = state.without_an_old_receipt(now);
             let found = match state.standing(now) {
                 // Deleted by itself, and announced before anybody asked for a hold.
                 Found::Stands(Standing::Announced) if !under_way.contains(resource) => {
@@ -286,16 +314,17 @@ impl<'a> Partition<'a> {
             };
             look.resource(resource, found);
         }
-        look.announced = self.announced(installation);
+        look.announced = self.announced(installation, now);
         Ok(look)
     }
 
     /// How many resources of an uninstall have left nothing: those that were live, less those that are
     /// to be purged, that are owed, and that are kept.
-    fn announced(&self, installation: InstallationState) -> u64 {
+    fn announced(&self, installation: InstallationState, now: Timestamp) -> u64 {
         let InstallationState::Deleted { teardown_at: Some(_) } = installation else { return 0 };
         let live = self.installation.and_then(|item| attr::i64(item, "resources")).unwrap_or(0);
-        let left = self.resources.values().filter(|parts| match parts.receipt {
+        let receipt = |parts: &Parts<'a>| parts.receipt.filter(|receipt| !is_over(receipt, now));
+        let left = self.resources.values().filter(|parts| match receipt(parts) {
             // One that was deleted by itself is not counted, unless it was kept from the uninstall.
             Some(receipt) => attr::bool(receipt, "underUninstall"),
             None => parts.item.is_some() || parts.job.is_some(),

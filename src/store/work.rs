@@ -240,11 +240,13 @@ impl Store {
             .delete_item()
             .table_name(&self.table)
             .set_key(Some(key(&lease.job, &lease.installation)))
-            .condition_expression(condition.text());
+            .condition_expression(condition.text())
+            .return_values(ReturnValue::AllOld);
         let delete = placeholders!(delete, condition);
         match self.in_time(async { Ok(delete.send().await) }).await? {
-            Ok(_) => {
-                self.expire_receipts(lease).await?;
+            Ok(deleted) => {
+                let item = deleted.attributes.unwrap_or_default();
+                self.expire_receipts(&lease.installation, &lease.job, &item).await?;
                 Ok(Held::Still)
             }
             Err(error) => match error.as_service_error() {
@@ -275,11 +277,18 @@ impl Store {
             (&lease.installation, lease.job.to_string(), failure.reason.as_str());
         let change = match next {
             Retry::Again(due) => {
+                if lease.teardown.is_some() && self.retain_for(lease, due).await? == Held::Lost {
+                    return Ok(JobResult::Lost);
+                }
                 failed(lease, &failure, since, "dueAt = :due").value(":due", time(due))
             }
             Retry::Park => {
-                self.retain_receipts(lease).await?;
-                parked(lease, &failure, since, now)
+                if self.retain_receipts(lease).await? == Held::Lost {
+                    return Ok(JobResult::Lost);
+                }
+                failed(lease, &failure, since, "dueShard = :parked, dueAt = :now")
+                    .value(":parked", s(PARKED))
+                    .value(":now", time(now))
             }
             Retry::GoOn => {
                 tracing::error!(%installation, work, reason, %since, "a notice is dropped");
@@ -378,17 +387,6 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
         None => change,
     };
     change.remove("leaseUntil")
-}
-
-/// The change that parks a job. The receipts of an announcement wait for it then.
-fn parked(lease: &Lease, failure: &JobFailure, since: Timestamp, now: Timestamp) -> Expression {
-    let when = "dueShard = :parked, dueAt = :now";
-    let change = match lease.teardown {
-        Some(_) => failed(lease, failure, since, &format!("{when}, retains = :true"))
-            .value(":true", attr::truth(true)),
-        None => failed(lease, failure, since, when),
-    };
-    change.value(":parked", s(PARKED)).value(":now", time(now))
 }
 
 /// Tells the log of a finalization that fails, for any reason, when Vercel's 24 hours are ending (G3).

@@ -15,12 +15,15 @@ use super::destination::Destination;
 use super::{Cli, operator, settings};
 use crate::terminal::print;
 
-/// Deletes our side of an installation, without asking Vercel
+/// Deletes an installation here, and has its data destroyed after the grace period; Vercel is not asked
 ///
 /// It is the way out where Vercel's side cannot be reached any more: access was lost, or the access
 /// token is dead. The installation, its resources and what else belongs to it are deleted here, and
-/// announced to the provider after the grace period. At Vercel, nothing changes. The access token is
-/// erased: no final invoice can be sent any more.
+/// your endpoint is told to destroy them after the grace period; a hold stops that. At Vercel, nothing
+/// changes. The access token is erased: no final invoice can be sent any more.
+///
+/// Where it was uninstalled before, what that announces stands, whatever --grace or --unannounced says:
+/// hold or keep it. A deployment without a `PROVIDER_URL` has nobody to tell: use --unannounced.
 ///
 /// Exit status: 0 it is forgotten, or was gone before, 1 it is not, 2 wrong use.
 #[derive(Debug, clap::Args)]
@@ -37,14 +40,14 @@ pub(super) struct Args {
     id: InstallationId,
     #[command(flatten)]
     operator: operator::Args,
-    /// How long until the provider is told to tear it down; else `GRACE_PERIOD` of the environment,
-    /// else `7d`
+    /// How long until your endpoint is told to destroy it; else the `GRACE_PERIOD` of this shell, else
+    /// `7d`
     #[arg(long, value_name = "DURATION", value_parser = grace, conflicts_with = "unannounced")]
     grace: Option<Duration>,
-    /// Does not tell the provider at all
+    /// Does not tell your endpoint at all: the data stays
     #[arg(long)]
     unannounced: bool,
-    /// Does not ask back
+    /// Does not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
@@ -77,8 +80,18 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     }
     let forgotten = store.forget(id, &act, announced).await;
     match forgotten.with_context(|| format!("{id} may not be forgotten: repeat this"))? {
-        Forgotten::Now => {
-            print(&format!("{id} is forgotten by {}; Vercel was not asked\n", act.by))?;
+        Forgotten::Now { uninstalled } => {
+            let then = match announced {
+                _ if uninstalled => "what its uninstall announces stands".to_owned(),
+                Announced::Never => "nothing is announced".to_owned(),
+                Announced::After(grace) => {
+                    format!("torn down in {}", humantime::format_duration(grace))
+                }
+            };
+            let (by, place) = (&act.by, destination.place());
+            print(&format!(
+                "{id} is forgotten by {by} at {place}; {then}; Vercel was not asked\n"
+            ))?;
         }
         Forgotten::Before => print(&format!("{id} was gone before, with its configuration\n"))?,
         Forgotten::Unknown => bail!("{id} is not known at {}", destination.place()),

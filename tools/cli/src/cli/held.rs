@@ -14,6 +14,10 @@ use super::sheet::Sheet;
 use crate::terminal::print;
 
 /// Lists the holds that stand, the oldest first, with what they hold up
+///
+/// "holds up" is how many announcements a hold stops, or will stop: one for each resource, and one for
+/// the installation. "teardown at" is when the first of them is due without it. A hold that was released
+/// or has ended is not listed.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -23,7 +27,7 @@ Examples:
   teardown held --json | jq .reason"
 )]
 pub(super) struct Args {
-    /// Prints an object per hold and line
+    /// Prints one JSON object per line
     #[arg(long)]
     json: bool,
 }

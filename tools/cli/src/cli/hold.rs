@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use teardown::clock::{Clock, Timestamp};
+use teardown::ids::ResourceId;
 use teardown::store::Store;
 use teardown::store::holds::Subject;
 use teardown::store::standing::{Look, Standing};
+
+use tokio::time::timeout;
 
 use super::destination::Destination;
 use super::operator::{self, On, name};
@@ -17,13 +20,14 @@ use crate::terminal::{note, print};
 
 /// Stops the teardown of a deleted installation or resource
 ///
-/// While a hold stands, its deletion is not announced to the provider as final; requests are answered
-/// as ever. It can be placed before a deletion, too. A hold on an installation is for all that was its.
-/// Where a worker may be announcing the deletion, this waits for the end of that worker's lease, up to
-/// 80 seconds.
+/// While a hold stands, your endpoint is not sent `resource.deleted` or `installation.deleted` for it.
+/// `….deletion_scheduled` is sent, and Vercel's requests are answered, as ever. A hold can be placed
+/// before a deletion, too. A hold on an installation is for everything that belonged to it. A second
+/// hold replaces the first, with its reason and its end. Where a worker may be announcing the deletion,
+/// this waits for the end of that worker's lease, up to 80 seconds.
 ///
-/// Exit status: 0 the hold is in time, 1 it is too late, or may be (the hold stands for the rest), 2
-/// wrong use.
+/// Exit status: 0 the hold is in time; 1 it is too late or may be (the hold stands for the rest), or the
+/// table cannot be reached; 2 wrong use. Read the lines, too: an id that is not known is a warning.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -38,13 +42,17 @@ pub(super) struct Args {
     on: On,
     #[command(flatten)]
     operator: operator::Args,
-    /// When it ends by itself: a duration from now (`30d`), or a time (`2027-01-31T00:00:00Z`)
+    /// When it ends by itself: a duration from now (`30d`), or a time (`2027-01-31T00:00:00Z`). What
+    /// is torn down later than that is not stopped
     #[arg(long, value_name = "WHEN", value_parser = until)]
     until: Option<Timestamp>,
 }
 
 /// How many ids are listed.
 const LISTED: usize = 10;
+
+/// How long looking may take, with the wait for leases.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How long after a lease's end a look is taken: clocks differ.
 const AFTER_LEASE: Duration = Duration::from_secs(1);
@@ -72,19 +80,30 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let destination = Destination::find(port).await?;
     let store = destination.store()?;
     let act = args.operator.act(&destination).await?;
-    store.hold(&subject, &act, args.until).await.context("the hold may not stand")?;
-    let looked = look(&store, &subject).await;
+    // What is owed now, and announced by the time that the hold is looked at, was announced meanwhile.
+    // If that cannot be read, the hold is placed all the same.
+    let before = store.look(&subject, &BTreeSet::new()).await.unwrap_or_default();
+    let held = store.hold(&subject, &act, args.until).await;
+    held.context("the hold may not stand: repeat this")?;
+    let looked = timeout(PATIENCE, look(&store, &subject, before.owed())).await;
+    let looked = looked.map_err(anyhow::Error::from).flatten();
     let look = looked.context("the hold stands; whether it is in time cannot be told")?;
     let until = args.until.map_or_else(String::new, |until| format!(" until {until}"));
-    let end = if look.is_in_time() { "" } else { ", too late for some of it" };
-    print(&format!("{} is held{until} by {}{end}\n", name(&subject), act.by))?;
-    print(&found(&subject, &look))?;
+    for warning in warnings(&subject, &look, args.until) {
+        print(&format!("WARNING: {warning}\n"))?;
+    }
+    let (what, place) = (name(&subject), destination.place());
+    print(&format!("{what} is held{until} by {} at {place}\n", act.by))?;
+    print(&found(&subject, &look, args.until))?;
     Ok(if look.is_in_time() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Looks at what the hold finds, and again when leases have ended.
-async fn look(store: &Store, subject: &Subject) -> anyhow::Result<Look> {
-    let mut under_way = BTreeSet::new();
+async fn look(
+    store: &Store,
+    subject: &Subject,
+    mut under_way: BTreeSet<ResourceId>,
+) -> anyhow::Result<Look> {
     loop {
         let look = store.look(subject, &under_way).await?;
         let Some(until) = look.leased_until else { return Ok(look) };
@@ -95,9 +114,40 @@ async fn look(store: &Store, subject: &Subject) -> anyhow::Result<Look> {
     }
 }
 
+/// What a reader must not miss.
+fn warnings(subject: &Subject, look: &Look, until: Option<Timestamp>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut standings: Vec<_> = look.installation.iter().chain(look.resources.values()).collect();
+    standings.dedup();
+    if standings == [&Standing::Unknown] {
+        let what = name(subject);
+        warnings.push(format!("{what} is not known here: check the id, and which table this is"));
+    }
+    if !look.is_in_time() {
+        warnings.push(
+            "it is too late, or may be, for some of it; the hold stands for the rest".to_owned(),
+        );
+    }
+    if standings.iter().any(|standing| ends_before(standing, until)) {
+        warnings.push("the hold ends before the teardown, and does not stop it".to_owned());
+    }
+    warnings
+}
+
+/// Whether a hold until then is over before something is torn down.
+fn ends_before(standing: &Standing, until: Option<Timestamp>) -> bool {
+    matches!((standing, until), (Standing::Owed(at), Some(until)) if until <= *at)
+}
+
 /// What a hold found, in lines.
-fn found(subject: &Subject, look: &Look) -> String {
+fn found(subject: &Subject, look: &Look, until: Option<Timestamp>) -> String {
     let mut text = String::new();
+    let describe = |standing: &Standing| match standing {
+        Standing::Owed(at) if ends_before(standing, until) => {
+            format!("deleted, to be torn down at {at}; the hold ends before that")
+        }
+        standing => describe(standing),
+    };
     if let Some(standing) = &look.installation {
         let _ = writeln!(text, "  the installation: {}", describe(standing));
     }
@@ -132,14 +182,14 @@ fn listed(ids: &[&str]) -> String {
 pub(super) fn describe(standing: &Standing) -> String {
     match standing {
         Standing::Live => "not deleted; a deletion to come is held".to_owned(),
-        Standing::Unknown => "not known here; a deletion to come is held".to_owned(),
+        Standing::Unknown => "not known here: check the id; a deletion to come is held".to_owned(),
         Standing::Owed(at) => format!("deleted, to be torn down at {at}; that is held"),
         Standing::Unannounced => "deleted, and the provider is not told of it".to_owned(),
         Standing::Moved(to) if to == "out" => "moved out of the marketplace".to_owned(),
         Standing::Moved(to) => format!("moved to {to}"),
         Standing::Kept => "kept".to_owned(),
         Standing::AnnouncedBefore => {
-            "deleted by itself before, and torn down: the provider was told".to_owned()
+            "deleted by itself before this, and torn down: the provider was told".to_owned()
         }
         Standing::InDoubt => "the provider may have heard it; held from now on".to_owned(),
         Standing::Announced => "too late, the provider was told to tear it down".to_owned(),

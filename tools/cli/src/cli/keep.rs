@@ -16,9 +16,11 @@ use crate::terminal::{note, print};
 
 /// Keeps a deleted resource for good
 ///
-/// Its deletion stands, and the provider is never told to tear it down: what is owed of it is
-/// withdrawn, the notice too. It may be registered under another installation. Where a worker may be
-/// announcing the deletion, this waits for the end of that worker's lease.
+/// Its deletion stands, and your endpoint is never told to destroy it: its announcements that are still to
+/// be sent are cancelled, a notice too. This cannot be undone, and it does not give back the access that
+/// the notice took. It works with or without a hold. The resource may be registered under another
+/// installation. Where a worker may be announcing the deletion, this waits for the end of that worker's
+/// lease, up to 80 seconds.
 ///
 /// Exit status: 0 it is kept, 1 it is not, 2 wrong use.
 #[derive(Debug, clap::Args)]
@@ -51,7 +53,9 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let done = loop {
         let kept = store.keep(installation, resource, &act).await;
         match kept.with_context(|| format!("{what} may not be kept"))? {
-            Kept::Now => break format!("{what} is kept by {}\n", act.by),
+            Kept::Now => {
+                break format!("{what} is kept by {} at {}\n", act.by, destination.place());
+            }
             Kept::Before => break format!("{what} was kept before, and that stands\n"),
             Kept::LeasedUntil(until) => {
                 let left = until.as_secs().saturating_sub(Clock::system().timestamp().as_secs());

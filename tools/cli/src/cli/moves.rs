@@ -14,8 +14,9 @@ use crate::terminal::print;
 
 /// Moves a live resource to another installation, or out of the marketplace
 ///
-/// From then on, deletions under the source do not touch it, and those under the target do. Both
-/// installations are active, and no hold stands. Moved out, nothing here tears it down any more.
+/// From then on, deletions under the source do not touch it, and those under the target do. Moved out,
+/// nothing here tears it down any more. At Vercel nothing changes by this. Both installations must be
+/// active, and no hold may stand on the source or the resource.
 ///
 /// Exit status: 0 it is moved, or was moved there before, 1 it is not, 2 wrong use.
 #[derive(Debug, clap::Args)]
@@ -33,7 +34,7 @@ pub(super) struct Args {
     /// The resource
     #[arg(value_name = "RESOURCE", value_parser = operator::resource)]
     resource: ResourceId,
-    /// The installation that it goes to
+    /// The installation that it goes to; or else --out
     #[arg(long, value_name = "TARGET", value_parser = operator::installation,
           required_unless_present = "out")]
     to: Option<InstallationId>,
@@ -61,7 +62,9 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
         Target::Out => "out of the marketplace".to_owned(),
     };
     match moved.with_context(|| format!("{what} may not be moved: repeat this"))? {
-        Moved::Now => print(&format!("{what} is moved {place} by {}\n", act.by))?,
+        Moved::Now => {
+            print(&format!("{what} is moved {place} by {} at {}\n", act.by, destination.place()))?;
+        }
         Moved::Before => print(&format!("{what} was moved {place} before\n"))?,
         Moved::No(obstacle) => bail!("{what} is not moved: {obstacle}"),
     }

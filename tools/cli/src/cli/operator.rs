@@ -20,10 +20,10 @@ const MAX_TEXT: usize = 1024;
 /// Why, and by whom.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Why: it is kept, with who did it
+    /// Why you do this: it is recorded with your name
     #[arg(long, value_name = "TEXT", value_parser = words)]
     reason: String,
-    /// Who does it; else the AWS caller's ARN, or the user's name
+    /// Your name for the record; else the AWS caller's ARN, or the user's name
     #[arg(long, value_name = "WHO", value_parser = words)]
     by: Option<String>,
 }
@@ -31,10 +31,10 @@ pub(super) struct Args {
 /// The same, for an act that needs no reason.
 #[derive(Debug, clap::Args)]
 pub(super) struct Maybe {
-    /// Why: it is kept, with who did it
+    /// Why you do this: it is recorded with your name
     #[arg(long, value_name = "TEXT", value_parser = words)]
     reason: Option<String>,
-    /// Who does it, with a reason; else the AWS caller's ARN, or the user's name
+    /// Your name for the record, with a reason; else the AWS caller's ARN, or the user's name
     #[arg(long, value_name = "WHO", value_parser = words, requires = "reason")]
     by: Option<String>,
 }

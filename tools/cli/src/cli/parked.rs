@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// Makes all of them due again, and says how many they were
     #[arg(long)]
     retry: bool,
-    /// Prints an object per job and line
+    /// Prints one JSON object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -6,13 +6,16 @@ use anyhow::{Context as _, bail};
 
 use super::destination::Destination;
 use super::operator::{self, On, name};
+use super::typed;
 use crate::terminal::print;
 
 /// Ends a hold
 ///
-/// What it held up is due at its `teardownAt`, or at once if that is over: the next sweep announces it.
-/// Where another hold stands, on the installation or on the resource, that goes on to hold it. If this
-/// was cut off, the same again does the rest.
+/// WARNING: what is past its `teardownAt` is announced, and torn down, with the next sweep. Anything else
+/// is torn down at its time. `keep` first what is to stay. A hold on the resource, or on its installation,
+/// that stands beside this one goes on to hold. If this was interrupted, run it again.
+///
+/// Exit status: 0 it is released, 1 there is no such hold or the table cannot be reached, 2 wrong use.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -36,12 +39,14 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let released = store.release_hold(&subject, &act).await;
     let released = released.context("the hold may stand: repeat this")?;
     if !released.was_held && released.due_again == 0 {
-        bail!("no hold stands on {} at {}", name(&subject), destination.place());
+        let (what, place) = (name(&subject), destination.place());
+        bail!("no hold stands on {what} at {place}: `{}` lists those that do", typed("held"));
     }
     let due = match released.due_again {
-        0 => "nothing was due meanwhile".to_owned(),
-        due => format!("due again: {due}"),
+        0 => "nothing was held up yet".to_owned(),
+        due => format!("held up until now: {due}"),
     };
-    print(&format!("{} is released by {}; {due}\n", name(&subject), act.by))?;
+    let (what, place) = (name(&subject), destination.place());
+    print(&format!("{what} is released by {} at {place}; {due}\n", act.by))?;
     Ok(ExitCode::SUCCESS)
 }

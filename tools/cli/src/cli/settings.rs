@@ -56,9 +56,9 @@ pub(super) fn of_tokens() -> Result<Config, ConfigError> {
     only(&["INTEGRATION_ID", "OIDC_ISSUER"])
 }
 
-/// The configuration that the store goes by where nothing is deleted.
+/// The configuration that the store of operators goes by.
 pub(super) fn of_table() -> Result<Config, ConfigError> {
-    only(&["TABLE_NAME"])
+    only(&["TABLE_NAME", "RECEIPT_RETENTION"])
 }
 
 /// A grace period: this one, else the environment's, else that of the functions.

@@ -81,7 +81,7 @@ fn installation(sheet: &mut Sheet, id: &InstallationId, items: &[Item]) {
         rows.push(["reason", reason].map(str::to_owned));
     }
     if let Some(at) = time(item, "teardownAt") {
-        rows.push(["torn down".to_owned(), at.to_string()]);
+        rows.push(["teardown at".to_owned(), at.to_string()]);
     }
     if let Some(at) = time(item, "configurationDeletedAt") {
         rows.push(["configuration deleted".to_owned(), at.to_string()]);
@@ -168,7 +168,10 @@ fn holds(sheet: &mut Sheet, items: &[Item]) {
         let what = named(item, "hold#")?.replacen('#', " ", 1);
         let or_dash = |name| text(item, name).unwrap_or("-").to_owned();
         let end = match (time(item, "releasedAt"), text(item, "releasedBy")) {
-            (Some(at), by) => format!("released {at} by {}", by.unwrap_or("-")),
+            (Some(at), by) => {
+                let (by, why) = (by.unwrap_or("-"), or_dash("releaseReason"));
+                format!("released {at} by {by}: {why}")
+            }
             (None, _) => when(item, "until"),
         };
         Some([what, when(item, "heldAt"), or_dash("heldBy"), or_dash("reason"), end])
@@ -186,7 +189,7 @@ fn receipts(sheet: &mut Sheet, items: &[Item]) {
         }
         Some([what, when(item, "deletedAt"), actor(item), reason, teardown(item)])
     });
-    sheet.table(["receipt", "at", "by", "reason", "torn down"], rows);
+    sheet.table(["receipt", "at", "by", "reason", "teardown at"], rows);
 }
 
 /// When what a receipt is of is torn down, if ever.
