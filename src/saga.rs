@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!   load → plan → begin (intent, under a lease) → connect → mark → call Vercel → commit | withdraw | retry
+//!                                                                     404 or 410 ↓
+//!                                                   ask where it is → move to that team → call Vercel there
 //! ```
 //!
 //! - `load` reads all that the decision needs in one `TransactGetItems`, and `plan` decides.
@@ -14,6 +16,8 @@
 //! - `verdict` says what Vercel's answer means. *Gone* commits the tombstone, the receipt, the
 //!   outcome and the jobs in one transaction. *Refused* withdraws the intent. Any other answer, or
 //!   none, schedules a retry as for any job.
+//! - *Not there*, a 404 or 410, is confirmed before it is believed: the configuration may have moved to
+//!   another team. If it lives on, its team is stored, and Vercel is asked to delete it there, once.
 //! - The sweep takes the same steps (`resume`), and the receipt names the caller who had asked.
 //!
 //! Nothing is deleted in the table before Vercel's side is known to be gone, or there is no token
@@ -24,16 +28,16 @@
 //! exceptions. If it knows that the configuration is gone at Vercel it commits that, because it stays
 //! true. If it cannot tell how its own call ended it schedules another: [`doubt`] says why.
 
+mod attempt;
 mod doubt;
 
 use std::time::Duration;
 
+use self::attempt::Attempt;
 pub(crate) use self::doubt::Progress;
 use crate::clock::Clock;
 use crate::deletion::Answer;
-use crate::deletion::configuration::{
-    ConfigurationDeletion, Loaded, Next, Recording, Snapshot, Verdict, plan, verdict,
-};
+use crate::deletion::configuration::{ConfigurationDeletion, Loaded, Next, Recording, plan};
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::job::JobResult;
@@ -59,17 +63,6 @@ pub(crate) struct DeleteConfiguration {
     clock: Clock,
 }
 
-/// An attempt: under which lease, and for whom.
-struct Attempt<'a> {
-    lease: &'a Lease,
-    /// How far its call to Vercel is.
-    progress: &'a Progress,
-    /// By whom and when the deletion is, if it comes to one.
-    provenance: &'a Provenance,
-    /// The request that waits for it; none where the sweep resumes.
-    request: Option<&'a ConfigurationDeletion>,
-}
-
 /// The time for DynamoDB that an attempt has: before Vercel is called, and after. What Vercel answered
 /// has to be recorded, however long it took to get there.
 struct Time {
@@ -89,19 +82,6 @@ pub(crate) enum SagaResult {
     Open(JobFailure),
     /// Another worker has the lease by now, or the installation changed.
     Lost,
-}
-
-/// Why Vercel was not called, though a connection to it is up.
-enum NotSent {
-    LeaseLost,
-    /// It could not be recorded that Vercel is about to be called.
-    Error(Error),
-}
-
-impl From<Error> for NotSent {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
 }
 
 impl DeleteConfiguration {
@@ -241,91 +221,5 @@ impl DeleteConfiguration {
         }
         let attempt = Attempt { lease, progress, provenance: &provenance, request: None };
         self.attempt(&attempt, loaded, token, &mut time).await
-    }
-
-    /// Calls Vercel, and brings our store to what it answered.
-    async fn attempt(
-        &self,
-        attempt: &Attempt<'_>,
-        loaded: Loaded<'_>,
-        token: &Secret,
-        time: &mut Time,
-    ) -> Result<SagaResult, Error> {
-        let &Attempt { lease, progress, .. } = attempt;
-        let in_doubt_before = loaded.snapshot.is_in_doubt();
-        let mark = async {
-            if !in_doubt_before {
-                progress.marking();
-                if time.before.run(self.store.mark_in_doubt(lease)).await? == Held::Lost {
-                    return Err(NotSent::LeaseLost);
-                }
-            }
-            progress.asked();
-            Ok(())
-        };
-        let (id, team) = (&lease.installation, loaded.installation.team.id.as_deref());
-        let reply = match self.vercel.delete_configuration(id, team, token, mark).await {
-            Ok(reply) => reply,
-            Err(NotSent::LeaseLost) => return Ok(SagaResult::Lost),
-            Err(NotSent::Error(error)) => return Err(error),
-        };
-        match verdict(&reply, in_doubt_before) {
-            // Nobody else knows until it is committed: the doubt stays until then.
-            Verdict::Gone => self.commit(attempt, loaded.snapshot, &mut time.after).await,
-            Verdict::Refused => {
-                // Vercel's definite answer to this call (E3).
-                progress.answered();
-                let in_doubt = in_doubt_before || reply.in_doubt;
-                let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt });
-                Ok(match time.after.run(withdraw).await? {
-                    Held::Still => SagaResult::Refused(reply.heard.said().unwrap_or_default()),
-                    // Another worker holds the lease, and may have deleted it.
-                    Held::Lost => SagaResult::Lost,
-                })
-            }
-            Verdict::Open { in_doubt } => {
-                if !reply.in_doubt {
-                    progress.answered();
-                }
-                Ok(SagaResult::Open(JobFailure {
-                    reason: reply.heard.to_string(),
-                    retry_after: reply.heard.retry_after(),
-                    doubt: Doubt::Known { in_doubt },
-                }))
-            }
-        }
-    }
-
-    /// Commits that the configuration is gone at Vercel, with or without the lease. Reads the
-    /// installation again on a conflict. No later answer can make it untrue.
-    async fn commit(
-        &self,
-        &Attempt { lease, provenance, request, .. }: &Attempt<'_>,
-        snapshot: &Snapshot,
-        budget: &mut TimeBudget,
-    ) -> Result<SagaResult, Error> {
-        let id = &lease.installation;
-        let mut holder = Holder::Fence(lease.fence);
-        let mut snapshot = snapshot.clone();
-        while let Some(loaded) = snapshot.loaded() {
-            if loaded.installation.is_gone_on_both_sides() {
-                break;
-            }
-            // A key that stands for another request by now does not hold the commit up.
-            let asked = match request.filter(|_| snapshot.recorded.is_none()) {
-                Some(request) => Asked::Now(Recording::of(request)),
-                None => Asked::Before { key_sha256: lease.key_sha256.as_deref() },
-            };
-            let commit = self.store.commit_configuration(id, provenance, loaded, holder, asked);
-            if budget.run(commit).await? == Held::Still {
-                let ours = snapshot.recorded.is_none();
-                return Ok(if ours { SagaResult::Gone } else { SagaResult::Lost });
-            }
-            let key = request.and_then(|request| request.key.as_ref());
-            let now = self.clock.timestamp();
-            snapshot = budget.run(self.store.load(id, key, now)).await?;
-            holder = Holder::of(&snapshot);
-        }
-        Ok(SagaResult::Lost)
     }
 }

@@ -9,10 +9,11 @@ use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use crate::ids::InstallationId;
+use crate::ids::{AttachmentId, InstallationId};
 use crate::json;
 use crate::limits::Limits;
 use crate::outbound::{self, CONNECT_TIMEOUT, HeldBack, Outbound, jitter};
@@ -47,6 +48,24 @@ pub struct CallResult {
     pub heard: VercelAnswer,
     /// Whether an attempt that was sent got no definite answer: it may have taken effect (E2).
     pub in_doubt: bool,
+}
+
+/// What was heard of a configuration that Vercel was asked for (E7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupResult {
+    /// The last answer.
+    pub heard: VercelAnswer,
+    /// The configuration, if the answer has one that can be understood.
+    pub configuration: Option<VercelConfiguration>,
+}
+
+/// A configuration as Vercel has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VercelConfiguration {
+    /// `teamId`.
+    pub team: Option<String>,
+    /// Whether it has a `deletedAt`.
+    pub is_deleted: bool,
 }
 
 /// An answer, or what came instead.
@@ -90,12 +109,50 @@ impl std::fmt::Display for VercelError {
 }
 
 impl CallResult {
+    /// Nothing was sent.
+    fn unreached(why: String) -> Self {
+        Self { heard: VercelAnswer::Unreached(why), in_doubt: false }
+    }
+
     /// Nothing was sent, since the request could not be built.
-    fn unreached(error: reqwest::Error) -> Self {
-        Self {
-            heard: VercelAnswer::Unreached(telemetry::chain(&error.without_url())),
-            in_doubt: false,
-        }
+    fn unbuilt(error: reqwest::Error) -> Self {
+        Self::unreached(telemetry::chain(&error.without_url()))
+    }
+}
+
+impl VercelConfiguration {
+    /// Reads an answer's body; none where it is not an object, or its team is not an id.
+    fn parse(body: &[u8]) -> Option<Self> {
+        let fields: Map<String, Value> = json::from_slice(body).ok()?;
+        let team = match fields.get("teamId") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(id)) => Some(AttachmentId::parse(id).ok()?.to_string()),
+            Some(_) => return None,
+        };
+        let is_deleted = fields.get("deletedAt").is_some_and(|at| !at.is_null());
+        Some(Self { team, is_deleted })
+    }
+}
+
+/// The time that one worker's calls to Vercel have together.
+#[derive(Debug)]
+pub(crate) struct CallTime {
+    end: Instant,
+}
+
+impl CallTime {
+    /// Does something between two calls that does not count as their time.
+    pub(crate) async fn apart<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = work.await;
+        self.end += began.elapsed();
+        done
+    }
+
+    /// Whether a connection can come up in time after this wait. What has no time to connect could not be
+    /// told from what was sent.
+    fn is_left_after(&self, wait: Duration) -> bool {
+        Instant::now() + wait + CONNECT_TIMEOUT < self.end
     }
 }
 
@@ -152,6 +209,11 @@ impl Vercel {
         Self { api, outbound, limits }
     }
 
+    /// The time for calls that begin now.
+    pub(crate) fn call_time(&self) -> CallTime {
+        CallTime { end: Instant::now() + self.limits.vercel_call }
+    }
+
     /// `DELETE /v1/integrations/configuration/{id}` (E2). Once a connection is up, and before anything
     /// is sent, `before_sending` is done.
     ///
@@ -163,39 +225,59 @@ impl Vercel {
         id: &InstallationId,
         team: Option<&str>,
         token: &Secret,
+        time: &mut CallTime,
         before_sending: impl Future<Output = Result<(), E>> + Send,
     ) -> Result<CallResult, E> {
-        let mut url = self.at(&["v1", "integrations", "configuration", id.as_str()]);
-        if let Some(team) = team {
-            url.query_pairs_mut().append_pair("teamId", team);
-        }
+        let url = self.configuration(id, team);
         let held_back = match HeldBack::new(&url) {
             Ok(held_back) => held_back,
-            Err(error) => return Ok(CallResult::unreached(error)),
+            Err(error) => return Ok(CallResult::unbuilt(error)),
         };
         let client = held_back.client();
         let request = match client.delete(url).bearer_auth(token.expose()).build() {
             Ok(request) => request,
-            Err(error) => return Ok(CallResult::unreached(error)),
+            Err(error) => return Ok(CallResult::unbuilt(error)),
         };
         let mut first = Some((&held_back, Box::pin(before_sending)));
-        self.call(token, (client, &request), &mut first).await
+        let (result, _) = self.call(token, (client, &request), &mut first, time).await?;
+        Ok(result)
+    }
+
+    /// `DELETE /v1/integrations/configuration/{id}` once more, in the team that Vercel has it in (E7).
+    pub(crate) async fn delete_configuration_there(
+        &self,
+        id: &InstallationId,
+        team: Option<&str>,
+        token: &Secret,
+        time: &mut CallTime,
+    ) -> CallResult {
+        self.send(Method::DELETE, self.configuration(id, team), token, time).await.0
+    }
+
+    /// `GET /v1/integrations/configuration/{id}`, in whichever team it is (E7).
+    pub(crate) async fn look_up_configuration(
+        &self,
+        id: &InstallationId,
+        token: &Secret,
+        time: &mut CallTime,
+    ) -> LookupResult {
+        let (result, body) =
+            self.send(Method::GET, self.configuration(id, None), token, time).await;
+        LookupResult { heard: result.heard, configuration: VercelConfiguration::parse(&body) }
     }
 
     /// `POST /v1/installations/{id}/billing/finalize` (G3).
     pub(crate) async fn finalize(&self, id: &InstallationId, token: &Secret) -> CallResult {
         let url = self.at(&["v1", "installations", id.as_str(), "billing", "finalize"]);
-        let client = match self.outbound.client(&url) {
-            Ok(client) => client,
-            Err(error) => return CallResult::unreached(error),
-        };
-        let request = match client.post(url).bearer_auth(token.expose()).build() {
-            Ok(request) => request,
-            Err(error) => return CallResult::unreached(error),
-        };
-        let sent = (client, &request);
-        let reply = self.call::<Ready<Result<(), Infallible>>, _>(token, sent, &mut None).await;
-        reply.unwrap_or_else(|never| match never {})
+        self.send(Method::POST, url, token, &mut self.call_time()).await.0
+    }
+
+    fn configuration(&self, id: &InstallationId, team: Option<&str>) -> Url {
+        let mut url = self.at(&["v1", "integrations", "configuration", id.as_str()]);
+        if let Some(team) = team {
+            url.query_pairs_mut().append_pair("teamId", team);
+        }
+        url
     }
 
     fn at(&self, path: &[&str]) -> Url {
@@ -207,6 +289,30 @@ impl Vercel {
         url
     }
 
+    /// Calls with a request that has no body; what was heard, and the last answer's body.
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        token: &Secret,
+        time: &mut CallTime,
+    ) -> (CallResult, Vec<u8>) {
+        if !time.is_left_after(Duration::ZERO) {
+            return (CallResult::unreached("no time is left for it".to_owned()), Vec::new());
+        }
+        let client = match self.outbound.client(&url) {
+            Ok(client) => client,
+            Err(error) => return (CallResult::unbuilt(error), Vec::new()),
+        };
+        let request = match client.request(method, url).bearer_auth(token.expose()).build() {
+            Ok(request) => request,
+            Err(error) => return (CallResult::unbuilt(error), Vec::new()),
+        };
+        let mut nothing: BeforeSending<'_, Ready<Result<(), Infallible>>> = None;
+        let heard = self.call(token, (client, &request), &mut nothing, time).await;
+        heard.unwrap_or_else(|never| match never {})
+    }
+
     /// Sends a request until it is answered for good, the attempts are over or the time is. What is
     /// done before the first one is sent is not counted as this call's time.
     async fn call<F, E>(
@@ -214,20 +320,19 @@ impl Vercel {
         token: &Secret,
         request: Request<'_>,
         before_sending: &mut BeforeSending<'_, F>,
-    ) -> Result<CallResult, E>
+        time: &mut CallTime,
+    ) -> Result<(CallResult, Vec<u8>), E>
     where
         F: Future<Output = Result<(), E>> + Send,
     {
-        let mut end = Instant::now() + self.limits.vercel_call;
         let (mut in_doubt, mut backoff) = (false, self.limits.vercel_backoff);
         for attempt in 1.. {
-            let heard = self.attempt_once(token, request, before_sending, &mut end).await?;
+            let (heard, body) = self.attempt_once(token, request, before_sending, time).await?;
             in_doubt |= heard.is_in_doubt();
             let wait = jitter(backoff).max(heard.retry_after().unwrap_or_default());
             let again = heard.may_pass() && attempt < ATTEMPTS;
-            // What has no time to connect could not be told from what was sent.
-            if !again || Instant::now() + wait + CONNECT_TIMEOUT >= end {
-                return Ok(CallResult { heard, in_doubt });
+            if !again || !time.is_left_after(wait) {
+                return Ok((CallResult { heard, in_doubt }, body));
             }
             tokio::time::sleep(wait).await;
             backoff *= 2;
@@ -235,19 +340,21 @@ impl Vercel {
         unreachable!("attempts are counted")
     }
 
+    /// Sends a request once; returns Vercel's answer and its body, which is empty if it did not come whole.
     async fn attempt_once<F, E>(
         &self,
         token: &Secret,
         (client, request): Request<'_>,
         before_sending: &mut BeforeSending<'_, F>,
-        end: &mut Instant,
-    ) -> Result<VercelAnswer, E>
+        time: &mut CallTime,
+    ) -> Result<(VercelAnswer, Vec<u8>), E>
     where
         F: Future<Output = Result<(), E>> + Send,
     {
+        let unheard = |why: VercelAnswer| Ok((why, Vec::new()));
         // A body that is a stream could not be sent again: there is none.
         let Some(request) = request.try_clone() else {
-            return Ok(VercelAnswer::Unreached("the request cannot be repeated".to_owned()));
+            return unheard(VercelAnswer::Unreached("the request cannot be repeated".to_owned()));
         };
         let mut sending = pin!(client.execute(request));
         if let Some((held_back, before)) = before_sending {
@@ -255,33 +362,31 @@ impl Vercel {
             if let Either::Left((Err(error), _)) =
                 select(sending.as_mut(), pin!(held_back.connected())).await
             {
-                return Ok(silence(error));
+                return unheard(silence(error));
             }
             let began = Instant::now();
-            before.await?;
-            let took = began.elapsed();
-            *end += took;
+            time.apart(before).await?;
             held_back.let_go();
             *before_sending = None;
-            if took > FRESH {
+            if began.elapsed() > FRESH {
                 // The other end may have closed it by now, which could not be told from a lost answer.
-                return Ok(VercelAnswer::Unreached(
-                    "the connection was up for too long".to_owned(),
-                ));
+                let why = "the connection was up for too long".to_owned();
+                return unheard(VercelAnswer::Unreached(why));
             }
         }
-        let left = end.saturating_duration_since(Instant::now()).min(self.limits.vercel_attempt);
-        let over = Instant::now() + left;
+        let left = time.end.saturating_duration_since(Instant::now());
+        let over = Instant::now() + left.min(self.limits.vercel_attempt);
         let response = match tokio::time::timeout_at(over.into(), sending).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Ok(silence(error)),
-            Err(_) => return Ok(VercelAnswer::Nothing("it took too long".to_owned())),
+            Ok(Err(error)) => return unheard(silence(error)),
+            Err(_) => return unheard(VercelAnswer::Nothing("it took too long".to_owned())),
         };
         let status = response.status().as_u16();
         let retry_after = outbound::retry_after(response.headers());
-        // The status alone decides: words that do not come are none.
-        let said = tokio::time::timeout_at(over.into(), said(response, token)).await;
-        Ok(VercelAnswer::Answer { status, said: said.ok().flatten(), retry_after })
+        // Of a deletion the status alone decides: words that do not come are none.
+        let body = tokio::time::timeout_at(over.into(), body(response)).await.unwrap_or_default();
+        let said = said(&body, token);
+        Ok((VercelAnswer::Answer { status, said, retry_after }, body))
     }
 }
 
@@ -298,6 +403,14 @@ fn silence(error: reqwest::Error) -> VercelAnswer {
     if was_not_sent { VercelAnswer::Unreached(why) } else { VercelAnswer::Nothing(why) }
 }
 
+/// An answer's body; empty where it does not come whole, or is too long.
+async fn body(response: reqwest::Response) -> Vec<u8> {
+    if response.status() == StatusCode::NO_CONTENT {
+        return Vec::new();
+    }
+    outbound::read(response, MAX_ANSWER).await.unwrap_or_default()
+}
+
 #[derive(Deserialize)]
 struct VercelErrorBody {
     error: VercelError,
@@ -305,12 +418,8 @@ struct VercelErrorBody {
 
 /// The words of an error, if they can be understood: the status alone decides what it means. If Vercel
 /// repeats the token, it is taken out: the text goes into an answer, a log and the table.
-async fn said(response: reqwest::Response, token: &Secret) -> Option<VercelError> {
-    if response.status() == StatusCode::NO_CONTENT {
-        return None;
-    }
-    let body = outbound::read(response, MAX_ANSWER).await.ok()?;
-    let body = String::from_utf8_lossy(&body);
+fn said(body: &[u8], token: &Secret) -> Option<VercelError> {
+    let body = String::from_utf8_lossy(body);
     let VercelError { code, message } =
         json::from_slice::<VercelErrorBody>(body.as_bytes()).ok()?.error;
     let shown = |text: &str| shown(&token.redact(text));
@@ -321,4 +430,42 @@ async fn said(response: reqwest::Response, token: &Secret) -> Option<VercelError
 fn shown(text: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(shown).take(MAX_MESSAGE).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// E7: a configuration is read where its answer is an object with the id of a team, or without one.
+    #[test]
+    fn a_configuration_is_read() {
+        let read = |body: &str| {
+            let read = VercelConfiguration::parse(body.as_bytes());
+            read.map(|it| (it.team, it.is_deleted))
+        };
+        let team = Some("team_2".to_owned());
+        for body in [
+            r#"{"id":"icfg_1","teamId":"team_2"}"#,
+            r#"{"teamId":"team_2","deletedAt":null,"name":"\ud83d"}"#,
+        ] {
+            assert_eq!(read(body), Some((team.clone(), false)), "{body}");
+        }
+        let deleted = r#"{"teamId":"team_2","deletedAt":1763769600000}"#;
+        assert_eq!(read(deleted), Some((team, true)));
+        for body in ["{}", r#"{"teamId":null}"#] {
+            assert_eq!(read(body), Some((None, false)), "{body}");
+        }
+        for body in [
+            "",
+            "[]",
+            "null",
+            "<html>",
+            r#"{"teamId":1}"#,
+            r#"{"teamId":""}"#,
+            r#"{"teamId":"a b"}"#,
+            r#"{"teamId":"team_2""#,
+        ] {
+            assert_eq!(read(body), None, "{body}");
+        }
+    }
 }

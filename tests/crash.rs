@@ -32,12 +32,16 @@ enum Operation {
     },
     /// The installation was uninstalled 25 h ago, and its invoices are open.
     DeleteConfigurationLate,
+    /// The configuration has moved to another team.
+    DeleteConfigurationMoved,
     /// The job that the function tries after its answer: an announcement.
     FollowUp,
     /// The sweep after an uninstall that was settled since: it announces, purges and finalizes.
     SweepUninstall,
     /// The sweep after a configuration's deletion that got no definite answer.
     SweepConfiguration,
+    /// So it is, and the configuration has moved to another team.
+    SweepConfigurationMoved,
 }
 
 /// How Vercel answers a configuration's deletion.
@@ -64,8 +68,8 @@ enum Recovery {
 impl Operation {
     async fn arrange(self) -> World {
         let world = World::announcing().await;
-        let resources: &[_] =
-            if self == Self::SweepConfiguration { &[] } else { &["db_1", "db_2"] };
+        let sweeps = [Self::SweepConfiguration, Self::SweepConfigurationMoved].contains(&self);
+        let resources: &[_] = if sweeps { &[] } else { &["db_1", "db_2"] };
         world.install_whole("icfg_1", resources).await;
         match self {
             Self::DeleteResource | Self::DeleteUnknownResource | Self::FollowUp => {}
@@ -91,6 +95,14 @@ impl Operation {
                 assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
                 world.remove("installation#icfg_1", "work#announce#installation").await;
                 world.clock.advance(Duration::from_hours(25));
+            }
+            Self::DeleteConfigurationMoved => world.vercel.moves("icfg_1", Some("team_2")),
+            Self::SweepConfigurationMoved => {
+                let busy = || Answer::Status(429);
+                world.vercel.script([busy(), busy(), busy()]);
+                assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
+                world.vercel.moves("icfg_1", Some("team_2"));
+                world.clock.advance(Duration::from_secs(16));
             }
             Self::SweepUninstall => {
                 world.reopen("icfg_1").await;
@@ -118,7 +130,11 @@ impl Operation {
             Self::DeleteConfiguration { .. } | Self::DeleteConfigurationLate => {
                 Some((Endpoint::DeleteConfiguration, CONFIGURATION))
             }
-            Self::SweepUninstall | Self::SweepConfiguration => None,
+            // Its slug is not known any more, once it is found in another team.
+            Self::DeleteConfigurationMoved => {
+                Some((Endpoint::DeleteConfiguration, crate::support::world::CONFIGURATION))
+            }
+            Self::SweepUninstall | Self::SweepConfiguration | Self::SweepConfigurationMoved => None,
         }
     }
 
@@ -280,7 +296,11 @@ survives! {
         Operation::DeleteConfiguration { answer: Vercel::Broken };
     delete_configuration_after_an_uninstall_survives_a_crash_at_every_step:
         Operation::DeleteConfigurationLate;
+    delete_configuration_that_moved_survives_a_crash_at_every_step:
+        Operation::DeleteConfigurationMoved;
     a_follow_up_survives_a_crash_at_every_step: Operation::FollowUp;
     the_sweep_of_an_uninstall_survives_a_crash_at_every_step: Operation::SweepUninstall;
     the_sweep_of_a_configuration_survives_a_crash_at_every_step: Operation::SweepConfiguration;
+    the_sweep_of_a_configuration_that_moved_survives_a_crash_at_every_step:
+        Operation::SweepConfigurationMoved;
 }

@@ -27,6 +27,7 @@ mod writing_the_table;
 
 // E: Delete Configuration.
 mod configuration;
+mod confirmation;
 mod saga;
 mod unreached;
 mod vercel_answers;

@@ -163,6 +163,14 @@ fn a_request_and_a_sweep_agree_on_a_configuration() {
     holds("a configuration, two processes", &report);
 }
 
+/// E2 to E5, E7, F1, F4, F5: they agree, too, on a configuration that moves to another team, before or
+/// meanwhile.
+#[test]
+fn a_request_and_a_sweep_agree_on_a_configuration_that_moves() {
+    let report = saga::Sagas::new(saga::Scope::Moves, 2, None).check(All);
+    holds("a configuration that moves, two processes", &report);
+}
+
 /// E2 to E5, F1, F4, F5: they agree, too, with every change that may come in between.
 #[test]
 #[ignore = "15 s"]
@@ -182,7 +190,7 @@ fn three_processes_agree_on_a_configuration() {
 #[test]
 fn each_condition_of_a_configurations_deletion_is_needed() {
     use saga::Flaw::*;
-    use saga::Scope::{Meanwhile, Vercel};
+    use saga::Scope::{Meanwhile, Moves, Vercel};
     for (flaw, scope, processes, property) in [
         (BeginDoubtAsSeen, Vercel, 3, "no doubt is forgotten"),
         (BeginSettled, Meanwhile, 2, "Vercel is not asked while invoices are open"),
@@ -207,8 +215,12 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
         (FenceAgain, Vercel, 2, "one at a time"),
         (OutcomeApart, Vercel, 2, "no effect without its outcome"),
         (CommittedFirst, Vercel, 2, "our side goes alone only without a token"),
+        (MoveFence, Moves, 2, "who lost a lease changes nothing"),
+        (MoveAsSeen, Moves, 2, "what Vercel did is heard of, or asked again"),
+        (BelievedAtOnce, Moves, 2, "our side stays until Vercel's is gone"),
+        (NamedDoubtIgnored, Moves, 2, "no lost deletion"),
     ] {
-        let report = saga::Sagas::new(scope, processes, Some(flaw)).check(Nearest);
+        let report = saga::Sagas::new(scope, processes, Some(flaw)).check(For(property));
         is_caught(&format!("{flaw:?}"), property, &report);
     }
     // It takes many steps to where these two are missed, and two requests under one key to miss the

@@ -1,5 +1,5 @@
 //! What to do for a configuration's deletion, given what is stored and what Vercel said: decisions
-//! alone, without I/O (E1 to E5).
+//! alone, without I/O (E1 to E5, E7).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::grant::{Grant, Provenance};
 use crate::ids::{IdempotencyKey, sha256_hex};
 use crate::secret::Secret;
-use crate::vercel::{CallResult, VercelAnswer};
+use crate::vercel::{CallResult, LookupResult, VercelAnswer};
 
 /// The deletion of a configuration, permitted by the caller's token. The stored account and team are
 /// compared later.
@@ -40,6 +40,13 @@ impl Team {
         let same =
             |said: &Option<String>, stored: &Option<String>| said.is_none() || said == stored;
         same(&self.id, &stored.id) && same(&self.slug, &stored.slug)
+    }
+
+    /// What is known of the team once Vercel has named its id: another team's slug is not known (E7).
+    #[must_use]
+    pub fn named(&self, id: Option<String>) -> Self {
+        let slug = self.slug.clone().filter(|_| id == self.id);
+        Self { id, slug }
     }
 }
 
@@ -166,15 +173,16 @@ pub fn plan<'a>(
     if !account_is_the_callers(&request.grant, snapshot) {
         return Next::Refuse(Error::OtherInstallation);
     }
+    // The team may have been stored since (E7): a replay comes first.
+    let recorded = snapshot.recorded.as_ref();
+    if let Some(recorded) = recorded.filter(|it| it.fingerprint == request.fingerprint()) {
+        return Next::Answer(recorded.answer);
+    }
     if snapshot.installation.as_ref().is_some_and(|it| !request.team.matches(&it.team)) {
         return Next::Refuse(Error::OtherTeam);
     }
-    if let Some(recorded) = &snapshot.recorded {
-        return if recorded.fingerprint == request.fingerprint() {
-            Next::Answer(recorded.answer)
-        } else {
-            Next::Refuse(Error::IdempotencyKeyReused)
-        };
+    if recorded.is_some() {
+        return Next::Refuse(Error::IdempotencyKeyReused);
     }
     let Some(loaded) = snapshot.loaded() else {
         return Next::Refuse(Error::ConfigurationUnknown);
@@ -257,11 +265,14 @@ impl Intent {
     }
 }
 
-/// What Vercel's answer means for the deletion (E2, E3).
+/// What Vercel's answer to a `DELETE` means for the deletion (E2, E3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The configuration is gone at Vercel.
     Gone,
+    /// Vercel has none in the team that it was asked in. It may be gone, or have moved to another team:
+    /// Vercel is asked where it is (E7).
+    NotThere,
     /// Vercel refuses, and nothing was done there.
     Refused,
     /// It is not known: Vercel is called again.
@@ -271,38 +282,88 @@ pub enum Verdict {
     },
 }
 
-/// Says what a reply means. `in_doubt_before` says whether an attempt before it got no definite
-/// answer: the token dies with the configuration, so that 401 and 403 mean gone then.
+/// The team in which Vercel is asked to delete a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The stored one, in which it need not be any more.
+    Stored,
+    /// The one that Vercel has just named (E7).
+    Named,
+}
+
+/// Says what a reply to a `DELETE` means. `in_doubt_before` says whether an attempt before it got no
+/// definite answer: the token dies with the configuration, so that 401 and 403 mean gone then.
+///
+/// Where Vercel has just named the place, the token was good and the configuration there: whatever is
+/// said against that is a refusal, unless an attempt of this very `DELETE` may have taken effect.
 #[must_use]
-pub fn verdict(reply: &CallResult, in_doubt_before: bool) -> Verdict {
+pub fn verdict(reply: &CallResult, in_doubt_before: bool, place: Place) -> Verdict {
     let in_doubt = in_doubt_before || reply.in_doubt;
-    match reply.heard {
-        VercelAnswer::Answer { status: 200 | 204 | 404 | 410, .. } => Verdict::Gone,
-        VercelAnswer::Answer { status: 401 | 403, .. } if in_doubt => Verdict::Gone,
-        VercelAnswer::Answer { status: 400 | 401 | 403 | 409, .. } => Verdict::Refused,
-        VercelAnswer::Answer { .. } | VercelAnswer::Nothing(_) | VercelAnswer::Unreached(_) => {
-            Verdict::Open { in_doubt }
-        }
+    let status = match reply.heard {
+        VercelAnswer::Answer { status, .. } => status,
+        VercelAnswer::Nothing(_) | VercelAnswer::Unreached(_) => return Verdict::Open { in_doubt },
+    };
+    match (status, place) {
+        (200 | 204, _) => Verdict::Gone,
+        (404 | 410, Place::Stored) => Verdict::NotThere,
+        (401 | 403, Place::Stored) if in_doubt => Verdict::Gone,
+        (401 | 403 | 404 | 410, Place::Named) if reply.in_doubt => Verdict::Open { in_doubt },
+        (400 | 401 | 403 | 404 | 409 | 410, _) => Verdict::Refused,
+        _ => Verdict::Open { in_doubt },
+    }
+}
+
+/// Where a configuration is, as Vercel says (E7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// Nowhere any more.
+    Gone,
+    /// In this team; none where it belongs to no team.
+    LivesIn(Option<String>),
+    /// It is not known.
+    Unknown,
+}
+
+/// Says what Vercel's answer means, asked where a configuration is that it did not find. The token dies
+/// with the configuration, so that 401 and 403 mean gone. What is no definite answer leaves no doubt
+/// about the `DELETE` before it.
+#[must_use]
+pub fn whereabouts(reply: &LookupResult) -> Whereabouts {
+    let VercelAnswer::Answer { status, .. } = reply.heard else { return Whereabouts::Unknown };
+    match (status, &reply.configuration) {
+        (401 | 403 | 404 | 410, _) => Whereabouts::Gone,
+        (200, Some(configuration)) if configuration.is_deleted => Whereabouts::Gone,
+        (200, Some(configuration)) => Whereabouts::LivesIn(configuration.team.clone()),
+        _ => Whereabouts::Unknown,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vercel::VercelConfiguration;
 
-    fn reply(status: u16, in_doubt: bool) -> CallResult {
-        CallResult {
-            heard: VercelAnswer::Answer { status, said: None, retry_after: None },
-            in_doubt,
-        }
+    fn answer(status: u16) -> VercelAnswer {
+        VercelAnswer::Answer { status, said: None, retry_after: None }
     }
 
-    /// E2, E3: 204, 200, 404 and 410 mean gone; 401 and 403 only after an attempt without a definite
-    /// answer; what is neither this nor a refusal stays open.
+    fn reply(status: u16, in_doubt: bool) -> CallResult {
+        CallResult { heard: answer(status), in_doubt }
+    }
+
+    /// E2, E3, E7: 204 and 200 mean gone, 404 and 410 are to be confirmed; 401 and 403 mean gone only
+    /// after an attempt without a definite answer; what is neither this nor a refusal stays open.
     #[test]
     fn what_vercel_says() {
-        for status in [200, 204, 404, 410] {
-            assert_eq!(verdict(&reply(status, false), false), Verdict::Gone, "{status}");
+        let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Stored);
+        for in_doubt in [false, true] {
+            for status in [200, 204] {
+                assert_eq!(verdict(&reply(status, in_doubt), false), Verdict::Gone, "{status}");
+            }
+            for status in [404, 410] {
+                assert_eq!(verdict(&reply(status, in_doubt), false), Verdict::NotThere, "{status}");
+                assert_eq!(verdict(&reply(status, false), in_doubt), Verdict::NotThere, "{status}");
+            }
         }
         for status in [400, 401, 403, 409] {
             assert_eq!(verdict(&reply(status, false), false), Verdict::Refused, "{status}");
@@ -328,5 +389,74 @@ mod tests {
         for in_doubt in [false, true] {
             assert_eq!(verdict(&unreached, in_doubt), Verdict::Open { in_doubt });
         }
+    }
+
+    /// E7: in the team that Vercel has just named, 404 and 410 are refusals like 401 and 403, whatever
+    /// was in doubt before; but nothing is a refusal that a `DELETE` in doubt may have brought about.
+    #[test]
+    fn what_vercel_says_in_the_team_that_it_named() {
+        let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Named);
+        for before in [false, true] {
+            for status in [200, 204] {
+                assert_eq!(verdict(&reply(status, true), before), Verdict::Gone, "{status}");
+            }
+            for status in [400, 401, 403, 404, 409, 410] {
+                assert_eq!(verdict(&reply(status, false), before), Verdict::Refused, "{status}");
+            }
+            for status in [401, 403, 404, 410] {
+                let open = Verdict::Open { in_doubt: true };
+                assert_eq!(verdict(&reply(status, true), before), open, "{status}");
+            }
+            for status in [400, 409] {
+                assert_eq!(verdict(&reply(status, true), before), Verdict::Refused, "{status}");
+            }
+            for status in [302, 422, 429] {
+                let open = Verdict::Open { in_doubt: before };
+                assert_eq!(verdict(&reply(status, false), before), open, "{status}");
+            }
+        }
+    }
+
+    /// E7: what Vercel says of a configuration that it was asked for.
+    #[test]
+    fn where_a_configuration_is() {
+        let at = |team: Option<&str>, is_deleted| {
+            Some(VercelConfiguration { team: team.map(str::to_owned), is_deleted })
+        };
+        let lookup = |status, configuration| {
+            whereabouts(&LookupResult { heard: answer(status), configuration })
+        };
+        for status in [401, 403, 404, 410] {
+            assert_eq!(lookup(status, None), Whereabouts::Gone, "{status}");
+            assert_eq!(lookup(status, at(None, false)), Whereabouts::Gone, "{status}");
+        }
+        assert_eq!(lookup(200, at(Some("team_2"), true)), Whereabouts::Gone);
+        let team = Some("team_2".to_owned());
+        assert_eq!(lookup(200, at(Some("team_2"), false)), Whereabouts::LivesIn(team));
+        assert_eq!(lookup(200, at(None, false)), Whereabouts::LivesIn(None));
+        assert_eq!(lookup(200, None), Whereabouts::Unknown, "without JSON");
+        for status in [202, 204, 302, 400, 409, 429, 500, 503] {
+            assert_eq!(lookup(status, at(None, true)), Whereabouts::Unknown, "{status}");
+        }
+        for heard in [VercelAnswer::Nothing(String::new()), VercelAnswer::Unreached(String::new())]
+        {
+            let lookup = LookupResult { heard, configuration: None };
+            assert_eq!(whereabouts(&lookup), Whereabouts::Unknown);
+        }
+    }
+
+    /// E7: another team has another slug, which is not known.
+    #[test]
+    fn a_named_team_keeps_its_own_slug_alone() {
+        let team = |id: Option<&str>, slug: Option<&str>| Team {
+            id: id.map(str::to_owned),
+            slug: slug.map(str::to_owned),
+        };
+        let named = |stored: Team, id: Option<&str>| stored.named(id.map(str::to_owned));
+        let stored = || team(Some("team_1"), Some("my-team"));
+        assert_eq!(named(stored(), Some("team_1")), stored());
+        assert_eq!(named(stored(), Some("team_2")), team(Some("team_2"), None));
+        assert_eq!(named(stored(), None), team(None, None));
+        assert_eq!(named(team(None, None), Some("team_2")), team(Some("team_2"), None));
     }
 }

@@ -38,6 +38,9 @@ enum Phase {
     Clear,
     /// It is being recorded that Vercel is about to be called, and nothing was sent yet.
     Marking,
+    /// That is recorded still, though Vercel gave a definite answer, and no other call is in doubt: Vercel
+    /// is asked where the configuration is (E7).
+    Confirming,
     /// Vercel was called, and the worker does not know how that ended.
     InDoubt,
 }
@@ -53,6 +56,10 @@ impl Progress {
 
     pub(super) fn answered(&self) {
         self.set(Phase::Clear);
+    }
+
+    pub(super) fn confirming(&self) {
+        self.set(Phase::Confirming);
     }
 
     fn phase(&self) -> Phase {
@@ -75,8 +82,9 @@ impl DeleteConfiguration {
         budget: &mut TimeBudget,
     ) -> Result<JobResult, Error> {
         let failure = match (failure.doubt, progress.phase()) {
-            // The host's time was over while the mark was written: nothing was sent.
-            (Doubt::AsStored, Phase::Marking) => {
+            // The host's time was over while the mark was written, and nothing was sent; or while Vercel was
+            // asked where the configuration is, and no deletion was under way.
+            (Doubt::AsStored, Phase::Marking | Phase::Confirming) => {
                 JobFailure { doubt: Doubt::Known { in_doubt: false }, ..failure }
             }
             _ => failure,
@@ -96,7 +104,7 @@ impl DeleteConfiguration {
     }
 
     /// Cleans up after an attempt that broke off: if Vercel may have acted, schedules another call; if
-    /// it was not called, takes a mark back that may stand. If that write fails too, the lease ends as
+    /// it was not called, or has said that it did nothing, takes a mark back that may stand. If that write fails too, the lease ends as
     /// after a crash.
     pub(crate) async fn clean_up(
         &self,
@@ -107,7 +115,7 @@ impl DeleteConfiguration {
         let cleaned = match progress.phase() {
             Phase::Clear => Ok(()),
             Phase::InDoubt => budget.run(self.store.schedule_again(lease)).await,
-            Phase::Marking => {
+            Phase::Marking | Phase::Confirming => {
                 let reason = "DynamoDB did not answer before Vercel was called";
                 let not_called = JobFailure {
                     doubt: Doubt::Known { in_doubt: false },

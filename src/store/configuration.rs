@@ -6,6 +6,9 @@
 //!            Update  work#configuration   if nobody holds it, and it is as much in doubt as it was read
 //!                                                                     intent, lease, new fence
 //!   mark     Update  work#configuration   if the fence is ours       inDoubt, until Vercel's answer is here
+//!   move     Update  work#configuration   if the fence is ours       inDoubt, as for a mark
+//!            Update  #installation        if its team is as it was read, and its configuration not gone
+//!                                                                     teamId; no teamSlug
 //!   withdraw Delete  work#configuration   if the fence is ours
 //!            Update  #installation        in doubt: if it is as it was read   configurationInDoubt
 //!   again    Update  work#configuration   if it is there             new fence
@@ -157,6 +160,26 @@ impl Store {
         let held = held(lease.fence);
         let marked = self.update_work(&lease.installation, &lease.job, change, held).await?;
         Ok(Held::when(marked.is_some()))
+    }
+
+    /// Stores the team that Vercel has a configuration in, and records that Vercel is about to be called
+    /// there (E7). [`Held::Lost`] where the lease was lost, or the installation changed.
+    pub(crate) async fn move_to_team(
+        &self,
+        lease: &Lease,
+        from: &Team,
+        to: &Team,
+    ) -> Result<Held, Error> {
+        let id = &lease.installation;
+        let mut transaction = Transaction::on(&self.table);
+        let mark = Expression::new("SET inDoubt = :true");
+        let mark = mark.value(":true", AttributeValue::Bool(true));
+        transaction.update(Part::Other, work::key(&lease.job, id), mark, held(lease.fence));
+        if from != to {
+            let key = keys::installation(id);
+            transaction.update(Part::Installation, key, set_team(to), still_in_team(from));
+        }
+        self.held(transaction).await
     }
 
     /// Withdraws an intent. Where an attempt was in doubt, the installation keeps that in mind: its token
@@ -397,6 +420,23 @@ fn unchanged(installation: &InstallationState) -> Expression {
         Some(account) => state.and(of_account(account)),
         None => state,
     }
+}
+
+/// The change that stores another team; its slug is not known.
+fn set_team(team: &Team) -> Expression {
+    match &team.id {
+        Some(id) => Expression::new("SET teamId = :team").value(":team", s(id)).remove("teamSlug"),
+        None => Expression::removing("teamId, teamSlug"),
+    }
+}
+
+/// Condition: the installation's team is as it was read, and its configuration is not deleted.
+fn still_in_team(team: &Team) -> Expression {
+    let there = "attribute_exists(pk) AND attribute_not_exists(configurationDeletedAt)";
+    Expression::new(there).and(match &team.id {
+        Some(id) => Expression::new("teamId = :was").value(":was", s(id)),
+        None => Expression::new("attribute_not_exists(teamId)"),
+    })
 }
 
 fn set_uninstalled(provenance: &Provenance) -> Expression {

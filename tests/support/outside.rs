@@ -27,6 +27,9 @@ pub enum Answer {
     /// With this status and without an effect, while the configuration is there; then as it should be,
     /// since the token is dead.
     Refusal(u16),
+    /// With 404 and without an effect where a configuration is to be deleted, as if it were in another team
+    /// or gone; else as it should be.
+    NotFound,
     /// With this status and this `Retry-After`, and without an effect.
     RetryAfter(u16, &'static str),
     /// It takes effect, and is answered with this status.
@@ -73,10 +76,11 @@ impl Script {
     }
 
     /// Answers as the script says; `effect` does it, and says the honest answer. `credentials` are the
-    /// asker's.
+    /// asker's; `deletes` says whether a configuration is to be deleted.
     async fn answer(
         &self,
         credentials: &str,
+        deletes: bool,
         gone: bool,
         effect: impl Future<Output = Response<Full<Bytes>>>,
     ) -> io::Result<Response<Full<Bytes>>> {
@@ -96,7 +100,8 @@ impl Script {
         }
         match next {
             Answer::Held(..) => unreachable!("it was let through"),
-            Answer::Honest => Ok(effect.await),
+            Answer::NotFound if deletes => Ok(refused(404)),
+            Answer::Honest | Answer::NotFound => Ok(effect.await),
             Answer::EffectThenHeld(gate) => {
                 let answer = effect.await;
                 gate.pass().await;
@@ -147,6 +152,10 @@ struct VercelInner {
     script: Script,
     heard: Mutex<Vec<Heard>>,
     gone: Mutex<BTreeSet<String>>,
+    /// Where configurations are that moved: the team's id, if it is one's.
+    moved: Mutex<BTreeMap<String, Option<String>>>,
+    /// In which team each was to be deleted last: it is there, if it has not moved.
+    asked_in: Mutex<BTreeMap<String, Option<String>>>,
     finalized: Mutex<BTreeSet<String>>,
     /// How often it has refused to delete a configuration that was there.
     refusals: Mutex<BTreeMap<String, usize>>,
@@ -188,6 +197,11 @@ impl VercelApi {
         *self.0.calls_back.lock().unwrap() = Some(url.to_owned());
     }
 
+    /// A configuration moves to this team, or out of all: it is not found in another from now on.
+    pub fn moves(&self, id: &str, team: Option<&str>) {
+        self.0.moved.lock().unwrap().insert(id.to_owned(), team.map(str::to_owned));
+    }
+
     /// The requests that were heard so far.
     pub fn heard(&self) -> Vec<Heard> {
         self.0.heard.lock().unwrap().clone()
@@ -217,17 +231,24 @@ impl VercelApi {
         let line = format!("{} {}", request.method(), request.uri().path_and_query().unwrap());
         self.0.heard.lock().unwrap().push(Heard { line, authorization: authorization.clone() });
         let path = request.uri().path().to_owned();
+        let deletes = request.method() == hyper::Method::DELETE;
+        let query = request.uri().query().unwrap_or_default();
+        let team = query.strip_prefix("teamId=").map(str::to_owned);
         let id = path.strip_prefix("/v1/integrations/configuration/").unwrap_or_default();
         let gone = path.split('/').any(|segment| self.is_gone(segment));
+        if deletes {
+            self.0.asked_in.lock().unwrap().insert(id.to_owned(), team.clone());
+        }
         let refusals = self.refusals(id);
         let act = async {
-            if !self.is_gone(id) && self.refusals(id) > refusals {
+            if deletes && !self.is_gone(id) && self.refusals(id) > refusals {
                 self.0.contradicted.lock().unwrap().insert(id.to_owned());
             }
-            self.act(&path, &authorization).await
+            self.act(request.method(), &path, team.as_deref(), &authorization).await
         };
-        let answer = self.0.script.answer(&authorization, gone, act).await?;
-        if !self.is_gone(id) && [400, 401, 403, 409].contains(&answer.status().as_u16()) {
+        let answer = self.0.script.answer(&authorization, deletes, gone, act).await?;
+        if deletes && !self.is_gone(id) && [400, 401, 403, 409].contains(&answer.status().as_u16())
+        {
             *self.0.refusals.lock().unwrap().entry(id.to_owned()).or_default() += 1;
         }
         Ok(answer)
@@ -237,7 +258,13 @@ impl VercelApi {
         self.0.refusals.lock().unwrap().get(id).copied().unwrap_or_default()
     }
 
-    async fn act(&self, path: &str, authorization: &str) -> Response<Full<Bytes>> {
+    async fn act(
+        &self,
+        method: &hyper::Method,
+        path: &str,
+        team: Option<&str>,
+        authorization: &str,
+    ) -> Response<Full<Bytes>> {
         let error = |status, code| {
             json(status, &json!({ "error": { "code": code, "message": "not authorized" } }))
         };
@@ -254,6 +281,14 @@ impl VercelApi {
         if path.ends_with("/finalize") {
             let new = self.0.finalized.lock().unwrap().insert(id.to_owned());
             return if new { empty(204) } else { error(404, "not_found") };
+        }
+        let moved = self.0.moved.lock().unwrap().get(id).cloned();
+        if method == hyper::Method::GET {
+            let asked_in = self.0.asked_in.lock().unwrap().get(id).cloned();
+            return json(200, &json!({ "id": id, "teamId": moved.or(asked_in).flatten() }));
+        }
+        if moved.is_some_and(|there| there.as_deref() != team) {
+            return error(404, "not_found");
         }
         self.0.gone.lock().unwrap().insert(id.to_owned());
         let back = self.0.calls_back.lock().unwrap().clone();
@@ -358,6 +393,6 @@ impl ProviderEndpoint {
         assert_eq!(header("webhook-signature"), signature);
         let body = serde_json::from_slice(&body).unwrap();
         self.0.heard.lock().unwrap().push(Event { id, timestamp, body });
-        self.0.script.answer(&signature, false, async { empty(200) }).await
+        self.0.script.answer(&signature, false, false, async { empty(200) }).await
     }
 }

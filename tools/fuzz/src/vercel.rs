@@ -1,5 +1,6 @@
 //! Vercel's answer to a configuration's deletion: the status in the first line, headers up to an empty
-//! one, the body (E2, E3).
+//! one, the body (E2, E3). After a line `GET` comes its answer to the question where the configuration is,
+//! in the same form; without one, it is 404 (E7).
 //!
 //! The answer decides by its status alone; its words come out as one short line, or not at all.
 
@@ -13,6 +14,7 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use teardown::Endpoint;
+use teardown::ids::AttachmentId;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::answer::Answer;
@@ -37,20 +39,35 @@ pub fn target(input: &[u8]) {
 /// The answer to the caller.
 pub fn answered(input: &[u8]) -> u16 {
     STAND.with(|stand| {
-        let (head, body) = cut(input, b"\n\n");
-        let (status, headers) = cut(head, b"\n");
-        // A connection that is used again could be lost in between.
-        let status_line = [b"HTTP/1.1 ", status].concat();
-        let lines = [&status_line[..]]
-            .into_iter()
-            .chain(headers.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()))
-            .chain([&b"connection: close"[..], b"", body]);
-        let raw = lines.collect::<Vec<_>>().join(&b"\r\n"[..]);
-        *stand.answer.lock().unwrap() = raw;
+        let (delete, lookup) = cut(input, b"\nGET\n");
+        let lookup = if lookup.is_empty() { b"404 Not Found" } else { lookup };
+        *stand.answers.lock().unwrap() = Answers { delete: raw(delete), lookup: raw(lookup) };
+        let (status, _) = cut(delete, b"\n");
         let status =
             std::str::from_utf8(status).ok().and_then(|status| status.get(..3)?.parse().ok());
         stand.case(input, status)
     })
+}
+
+/// An answer as it is sent.
+fn raw(answer: &[u8]) -> Vec<u8> {
+    let (head, body) = cut(answer, b"\n\n");
+    let (status, headers) = cut(head, b"\n");
+    // A connection that is used again could be lost in between.
+    let status_line = [b"HTTP/1.1 ", status].concat();
+    let lines = [&status_line[..]]
+        .into_iter()
+        .chain(headers.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()))
+        .chain([&b"connection: close"[..], b"", body]);
+    lines.collect::<Vec<_>>().join(&b"\r\n"[..])
+}
+
+/// What Vercel is to answer next.
+struct Answers {
+    /// To a `DELETE`.
+    delete: Vec<u8>,
+    /// To a `GET`.
+    lookup: Vec<u8>,
 }
 
 thread_local! {
@@ -59,8 +76,7 @@ thread_local! {
 
 struct Vercel {
     stand: &'static Stand,
-    /// The answer to the next attempt.
-    answer: Arc<Mutex<Vec<u8>>>,
+    answers: Arc<Mutex<Answers>>,
     authorization: String,
 }
 
@@ -68,8 +84,9 @@ impl Vercel {
     fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let answer = Arc::new(Mutex::new(LATER.to_vec()));
-        let next = Arc::clone(&answer);
+        let answers = Answers { delete: LATER.to_vec(), lookup: LATER.to_vec() };
+        let answers = Arc::new(Mutex::new(answers));
+        let next = Arc::clone(&answers);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 // A client that does not read an answer to its end breaks it off.
@@ -84,7 +101,7 @@ impl Vercel {
         ];
         let stand = Stand::new(&url, &lines);
         let authorization = format!("Bearer {}", sign(&claims(Some("icfg_1"), Some("ADMIN"))));
-        let stand = Self { stand, answer, authorization };
+        let stand = Self { stand, answers, authorization };
         // Clients that are made when they are first needed are paid for here.
         stand.stand.runtime.block_on(async {
             drop(stand.stand.app.handle(Endpoint::DeleteConfiguration, stand.request()).await);
@@ -139,13 +156,19 @@ impl Vercel {
         if status == 204 {
             assert!(!items.contains_key(&key("#token")));
         } else {
+            // Where Vercel has named another team, that is stored.
+            let installation = items.get_mut(&key("#installation")).unwrap();
+            if let Some(team) = installation.remove("teamId") {
+                assert_eq!(status, 503);
+                assert!(AttachmentId::parse(team.as_s().unwrap()).is_ok(), "{team:?}");
+            }
             assert_eq!(items, *self.stand.first());
         }
     }
 }
 
-/// Reads a request, and answers it: the first with what is to be said, others with [`LATER`].
-fn serve(mut stream: TcpStream, answer: &Mutex<Vec<u8>>) -> io::Result<()> {
+/// Reads a request, and answers it: the first `DELETE` with what is to be said, others with [`LATER`].
+fn serve(mut stream: TcpStream, answers: &Mutex<Answers>) -> io::Result<()> {
     let (mut head, mut chunk) = (Vec::new(), [0; 4096]);
     while !head.ends_with(b"\r\n\r\n") {
         let read = stream.read(&mut chunk)?;
@@ -154,7 +177,14 @@ fn serve(mut stream: TcpStream, answer: &Mutex<Vec<u8>>) -> io::Result<()> {
         }
         head.extend_from_slice(&chunk[..read]);
     }
-    let answer = std::mem::replace(&mut *answer.lock().unwrap(), LATER.to_vec());
+    let answer = {
+        let mut answers = answers.lock().unwrap();
+        if head.starts_with(b"GET ") {
+            answers.lookup.clone()
+        } else {
+            std::mem::replace(&mut answers.delete, LATER.to_vec())
+        }
+    };
     stream.write_all(&answer)
 }
 

@@ -8,7 +8,8 @@
 //! | [`saga`] | Delete Configuration, with Vercel outside, and the sweep that carries on |
 //!
 //! A model decides nothing by itself: what a request does next is asked of `teardown`'s own
-//! `deletion::plan`, `configuration::plan`, `verdict`, `Teardown::turn` and `Teardown::timing`, with the model's state as their
+//! `deletion::plan`, `configuration::plan`, `verdict`, `whereabouts`, `Teardown::turn` and
+//! `Teardown::timing`, with the model's state as their
 //! input. What a model has of its own are the transactions of the store, each of their conditions
 //! under a name, so that a test can drop one and see what goes wrong.
 //!

@@ -4,13 +4,15 @@
 //! likes, and sweeps that resume them. Each may die at every step, an intent's lease may end at every
 //! step while its worker goes on, and a call to Vercel may take effect now, later or never, with any
 //! answer or none. Meanwhile Vercel calls Delete Installation, invoices are settled or open
-//! again, the purge and the finalization end, a token is registered, and 24 hours pass.
+//! again, the purge and the finalization end, a token is registered, and 24 hours pass; or the
+//! configuration moves to another team.
 //!
 //! One thing is taken from the contract (E2): once an attempt is marked as unclear and was sent, Vercel
 //! answers 401 or 403 only because the token died with its configuration. Without it, a worker that
 //! dies after its mark, or is late with what it heard, and a refusal by 403 after that, end with our
 //! side alone deleted: nobody can tell that from a call that was carried out. Of a mark that stands
-//! although nothing was sent it is not taken: there Vercel may refuse.
+//! although nothing was sent it is not taken: there Vercel may refuse. Of what Vercel says where it is asked
+//! where a configuration is (E7), it is taken that it is true.
 
 mod process;
 mod properties;
@@ -39,6 +41,9 @@ pub enum Scope {
     /// Vercel calls Delete Installation, the purge and the finalization end, invoices are settled and
     /// open again, a token is registered, and 24 hours pass.
     Meanwhile,
+    /// The configuration moves to another team, once: a `DELETE` in the team before finds nothing, though
+    /// it lives on (E7).
+    Moves,
 }
 
 /// A flaw: a condition of the store that is dropped.
@@ -106,6 +111,15 @@ pub enum Flaw {
     OutcomeApart,
     /// Our side is deleted before Vercel is asked.
     CommittedFirst,
+    /// Move: the fencing token is ours.
+    MoveFence,
+    /// Move: the team is as it was seen, and the configuration not gone.
+    MoveAsSeen,
+    /// A 404 is believed at once: nobody asks where the configuration is.
+    BelievedAtOnce,
+    /// A 404 in the team that Vercel has just named is a refusal, though an attempt of this very `DELETE`
+    /// may have taken effect.
+    NamedDoubtIgnored,
 }
 
 /// The model.
@@ -153,6 +167,8 @@ pub enum Action {
     DayEnds,
     /// The installation is registered again, with a token.
     RegisterToken,
+    /// The configuration moves to another team.
+    Moves,
 }
 
 impl Sagas {
@@ -210,6 +226,10 @@ impl Model for Sagas {
 
     fn init_states(&self) -> Vec<State> {
         let mut states = State::all(self.processes);
+        if self.scope == Scope::Moves {
+            // What tells requests apart here is whether they name the team.
+            states.retain(|state| state.processes().all(|process| process.request != 0));
+        }
         if self.under_one_key {
             let requests = |state: &State| state.processes.map(|process| process.request);
             states.retain(|state| requests(state) == [0, 1, SWEEP]);
@@ -225,13 +245,22 @@ impl Model for Sagas {
             }
             let attempting = matches!(
                 process.at,
-                At::Taken(_) | At::Marking(..) | At::Asking { .. } | At::Withdrawing { .. }
+                At::Taken(_)
+                    | At::Marking(..)
+                    | At::Asking { .. }
+                    | At::Confirming { .. }
+                    | At::Moving { .. }
+                    | At::AskingThere { .. }
+                    | At::Withdrawing { .. }
             );
             if process.is_sweep() && attempting {
                 actions.push(Action::TimesUp(index));
             }
-            if let At::Asking { .. } = process.at {
+            if let At::Asking { .. } | At::AskingThere { .. } = process.at {
                 actions.extend(Answer::ALL.map(|answer| Action::Answer(index, answer)));
+            }
+            if let At::Confirming { .. } = process.at {
+                actions.extend(Answer::TO_A_LOOK.map(|answer| Action::Answer(index, answer)));
             }
             if let At::Marking(..) = process.at {
                 actions.push(Action::Answer(index, Answer::Unreached));
@@ -244,8 +273,15 @@ impl Model for Sagas {
         if state.in_flight {
             actions.push(Action::Vanishes);
         }
-        if self.scope == Scope::Vercel {
-            return;
+        match self.scope {
+            Scope::Vercel => return,
+            Scope::Moves => {
+                if state.exists && state.team_at_vercel == 0 {
+                    actions.push(Action::Moves);
+                }
+                return;
+            }
+            Scope::Meanwhile => {}
         }
         match installation.deletion {
             None => {
@@ -305,9 +341,17 @@ impl Protocol for Sagas {
                     }
                 }
                 At::Ended(_) => {}
-                At::Asking { .. } => actions.push(Action::Answer(
+                At::Asking { seen, .. } => actions.push(Action::Answer(
+                    index,
+                    if state.is_in(seen.team) { Answer::Done } else { Answer::Gone },
+                )),
+                At::AskingThere { .. } => actions.push(Action::Answer(
                     index,
                     if state.exists { Answer::Done } else { Answer::Gone },
+                )),
+                At::Confirming { .. } => actions.push(Action::Answer(
+                    index,
+                    if state.exists { Answer::Found } else { Answer::Gone },
                 )),
                 _ => actions.push(Action::Go(index)),
             }
@@ -329,6 +373,8 @@ impl Protocol for Sagas {
                 At::Idle => process.is_sweep(),
                 At::Ended(Ended::InvoicesOpen | Ended::Refused | Ended::Gone) => true,
                 At::Ended(Ended::KeyReused) => process.is_keyed(),
+                // It named the team that the configuration has moved from (E1).
+                At::Ended(Ended::OtherTeam) => process.names_the_first_team() && state.team == 1,
                 _ => false,
             })
     }

@@ -84,7 +84,10 @@ impl StandIn {
 pub fn router(call_back: Option<CallBack>) -> Router {
     let stand_in = StandIn { memory: Mutex::default(), call_back };
     Router::new()
-        .route("/v1/integrations/configuration/{id}", delete(delete_configuration))
+        .route(
+            "/v1/integrations/configuration/{id}",
+            delete(delete_configuration).get(configuration),
+        )
         .route("/v1/installations/{id}/billing/finalize", post(finalize))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -117,6 +120,17 @@ async fn delete_configuration(State(it): State<Arc<StandIn>>, Path(id): Path<Str
     }
     let response = if first { StatusCode::NO_CONTENT.into_response() } else { forbidden() };
     said(&response, &format!("delete the configuration {id}"));
+    response
+}
+
+/// Says where a configuration is: it belongs to no team here.
+async fn configuration(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
+    let response = if it.memory().gone.contains(&id) {
+        error(StatusCode::NOT_FOUND, "not_found", "The configuration was not found.")
+    } else {
+        Json(json!({ "id": id, "source": "marketplace" })).into_response()
+    };
+    said(&response, &format!("look for the configuration {id}"));
     response
 }
 
@@ -196,8 +210,23 @@ mod tests {
         }
         assert_eq!(code(finalize("icfg_1").bearer_auth("t")).await, said(403, "forbidden"));
         assert_eq!(code(delete("icfg_2").bearer_auth("u")).await, said(204, ""));
-        let elsewhere = http.get(format!("{url}/v1/integrations/configuration/icfg_3"));
+        let elsewhere = http.get(format!("{url}/v1/integrations/configurations"));
         assert_eq!(code(elsewhere.bearer_auth("t")).await, said(404, "not_found"));
+    }
+
+    /// E7: it says truly whether a configuration is there.
+    #[tokio::test]
+    async fn a_configuration_is_there_until_it_is_deleted() {
+        let (url, http) = (serve(router(None)).await, client());
+        let url = format!("{url}/v1/integrations/configuration/icfg_1");
+        assert_eq!(code(http.get(&url)).await, (401, "unauthorized".to_owned()));
+        let there = http.get(&url).bearer_auth("t").send().await.unwrap();
+        assert_eq!(there.status(), 200);
+        let there: Value = serde_json::from_slice(&there.bytes().await.unwrap()).unwrap();
+        assert_eq!((&there["id"], there.get("deletedAt")), (&json!("icfg_1"), None));
+        assert_eq!(code(http.delete(&url).bearer_auth("t")).await.0, 204);
+        let gone = code(http.get(&url).bearer_auth("t")).await;
+        assert_eq!(gone, (404, "not_found".to_owned()));
     }
 
     #[tokio::test]

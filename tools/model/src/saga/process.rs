@@ -11,6 +11,7 @@ pub(super) enum Ended {
     Refused,
     InvoicesOpen,
     KeyReused,
+    OtherTeam,
     /// It is to come again.
     Later,
     Else,
@@ -30,6 +31,27 @@ pub(super) enum At {
         seen: Seen,
         fence: u8,
         lost: bool,
+    },
+    /// Vercel found nothing in the stored team, and is asked where it is. What was in doubt by then is
+    /// seen so.
+    Confirming {
+        seen: Seen,
+        fence: u8,
+        /// Whether an attempt of its own is in doubt.
+        own: bool,
+    },
+    /// It lives in another team, which is to be stored.
+    Moving {
+        seen: Seen,
+        fence: u8,
+        own: bool,
+    },
+    /// Vercel is asked in the team that it has named. It may have been asked there in vain.
+    AskingThere {
+        seen: Seen,
+        fence: u8,
+        lost: bool,
+        own: bool,
     },
     /// It heard that it is gone, or there is nothing to ask: it commits under this fencing token.
     Committing(Seen, Option<u8>),
@@ -84,6 +106,7 @@ impl Ended {
         match error {
             Error::InvoicesOpen => Self::InvoicesOpen,
             Error::IdempotencyKeyReused => Self::KeyReused,
+            Error::OtherTeam => Self::OtherTeam,
             Error::RequestInProgress { .. } => Self::Later,
             _ => Self::Else,
         }
@@ -99,6 +122,11 @@ impl Process {
         self.request < 2
     }
 
+    /// Whether its request is on behalf of the team that the configuration is in at first.
+    pub(super) fn names_the_first_team(&self) -> bool {
+        self.request == 1
+    }
+
     /// Whether it is at something.
     pub(super) fn is_busy(&self) -> bool {
         !matches!(self.at, At::Idle | At::Ended(_))
@@ -109,6 +137,10 @@ impl Process {
         matches!(
             self.at,
             At::Asking { lost: true, .. }
+                | At::AskingThere { lost: true, .. }
+                | At::Confirming { own: true, .. }
+                | At::Moving { own: true, .. }
+                | At::AskingThere { own: true, .. }
                 | At::PuttingOff { in_doubt: true, .. }
                 | At::Doubting
                 | At::OwingAgain
@@ -121,6 +153,9 @@ impl Process {
             At::Beginning(seen)
             | At::Marking(seen, _)
             | At::Asking { seen, .. }
+            | At::Confirming { seen, .. }
+            | At::Moving { seen, .. }
+            | At::AskingThere { seen, .. }
             | At::Committing(seen, _) => seen.is_unclear(),
             At::Withdrawing { unclear, .. } => unclear,
             At::PuttingOff { unclear, .. } => unclear != Some(false),
@@ -134,6 +169,9 @@ impl Process {
             At::Taken(fence)
             | At::Marking(_, fence)
             | At::Asking { fence, .. }
+            | At::Confirming { fence, .. }
+            | At::Moving { fence, .. }
+            | At::AskingThere { fence, .. }
             | At::Withdrawing { fence, .. }
             | At::PuttingOff { fence, .. } => Some(fence),
             At::Committing(_, fence) => fence,
@@ -154,6 +192,9 @@ impl Process {
             At::Taken(fence) | At::PuttingOff { fence, .. } => *fence = number(*fence),
             At::Marking(seen, fence)
             | At::Asking { seen, fence, .. }
+            | At::Confirming { seen, fence, .. }
+            | At::Moving { seen, fence, .. }
+            | At::AskingThere { seen, fence, .. }
             | At::Withdrawing { seen, fence, .. } => {
                 of(seen);
                 *fence = number(*fence);

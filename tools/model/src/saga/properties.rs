@@ -79,6 +79,14 @@ pub(super) fn properties(scope: Scope) -> Vec<Property<Sagas>> {
             state.installation.unclear && state.intent.is_none() && !state.is_gone()
         }),
     ];
+    if scope == Scope::Moves {
+        properties.push(P::sometimes("it moved, and is gone", |model, state| {
+            state.team == 1 && state.commits == 1 && !state.exists && model.is_well(state)
+        }));
+        properties.push(P::sometimes("a request names the team before", |_, state| {
+            state.processes().any(|process| process.at == At::Ended(Ended::OtherTeam))
+        }));
+    }
     if scope == Scope::Meanwhile {
         properties.push(P::sometimes(
             "it was uninstalled meanwhile, and is gone",

@@ -5,12 +5,16 @@ use teardown::grant::{Actor, Grant, Scope};
 use teardown::ids::{IdempotencyKey, InstallationId};
 
 use super::process::{At, NOBODY, Process, SWEEP};
-use super::table::{Installation, Intent, Seen, Stage, now};
+use super::table::{Installation, Intent, Seen, Stage, TEAMS, now};
 
 /// The table, Vercel and the processes; and what only the properties look at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(super) installation: Installation,
+    /// The stored team, by its number.
+    pub(super) team: u8,
+    /// The team that Vercel has the configuration in.
+    pub(super) team_at_vercel: u8,
     pub(super) token: bool,
     pub(super) intent: Option<Intent>,
     pub(super) outcome: Option<u8>,
@@ -42,7 +46,7 @@ pub(super) const UNASKED: &str = "unasked";
 
 /// The requests: two under one key that differ, and one without a key.
 pub(super) fn requests() -> Vec<ConfigurationDeletion> {
-    [(true, None), (true, Some("team_1".to_owned())), (false, None)]
+    [(true, None), (true, Some(TEAMS[0].to_owned())), (false, None)]
         .map(|(keyed, id)| ConfigurationDeletion {
             grant: Grant {
                 installation: InstallationId::parse("icfg_1").expect("an id"),
@@ -86,6 +90,8 @@ impl State {
                     over: false,
                     unclear: false,
                 },
+                team: 0,
+                team_at_vercel: 0,
                 token,
                 intent: None,
                 outcome: None,
@@ -116,9 +122,9 @@ impl State {
     /// The items that a process sees.
     pub(super) fn seen(&self, keyed: bool, own: Option<u8>) -> Seen {
         let recorded = self.outcome.filter(|_| keyed);
-        let Self { installation, token, intent, .. } = *self;
+        let Self { installation, team, token, intent, .. } = *self;
         let intent = intent.map(|intent| Intent { own: own == Some(intent.fence), ..intent });
-        Seen { recorded, installation, token, intent }
+        Seen { recorded, installation, team, token, intent }
     }
 
     /// Every fencing token that is known to anybody.
@@ -156,5 +162,10 @@ impl State {
 
     pub(super) fn is_gone(&self) -> bool {
         self.installation.deletion.is_some_and(|deletion| deletion.gone)
+    }
+
+    /// Whether Vercel has the configuration in this team.
+    pub(super) fn is_in(&self, team: u8) -> bool {
+        self.exists && self.team_at_vercel == team
     }
 }

@@ -1,11 +1,11 @@
 //! A process's next step, and Vercel's answers.
 
-use teardown::deletion::configuration::{Verdict, verdict};
-use teardown::vercel::{CallResult, VercelAnswer};
+use teardown::deletion::configuration::{Place, Verdict, Whereabouts, verdict, whereabouts};
+use teardown::vercel::{CallResult, LookupResult, VercelAnswer, VercelConfiguration};
 
 use super::process::{At, Ended, Process, SWEEP};
 use super::state::{OVERWROTE, State};
-use super::table::{Deletion, Intent, Stage};
+use super::table::{Deletion, Intent, Seen, Stage, TEAMS};
 use super::{Action, Flaw, Sagas};
 
 /// An answer of Vercel.
@@ -13,8 +13,10 @@ use super::{Action, Flaw, Sagas};
 pub enum Answer {
     /// 204: it is done.
     Done,
-    /// 404: it is not there.
+    /// 404: it is not there, in the team that Vercel was asked in, if it was in one.
     Gone,
+    /// 200: it lives in this team. To the question where it is, alone.
+    Found,
     /// 403: the token is dead; or, where no attempt before is marked as unclear, it refuses.
     Forbidden,
     /// 409: it refuses.
@@ -30,6 +32,11 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// All that it may say where it is asked where a configuration is. What is no definite answer comes to
+    /// the same.
+    pub(super) const TO_A_LOOK: [Self; 4] =
+        [Self::Gone, Self::Forbidden, Self::Found, Self::Unavailable];
+
     /// All that Vercel may say, whether it is true or not.
     pub(super) const ALL: [Self; 8] = [
         Self::Done,
@@ -66,11 +73,24 @@ impl Sagas {
                 state.processes[index].at = At::Taken(fence);
             }
             Action::TimesUp(index) => {
-                let process = &mut state.processes[index];
-                let fence = process.fence()?;
-                let in_doubt = matches!(process.at, At::Asking { .. });
-                state.in_flight |= in_doubt && state.exists;
-                process.at = At::PuttingOff { fence, unclear: None, in_doubt };
+                let at = state.processes[index].at;
+                let fence = state.processes[index].fence()?;
+                let (unclear, in_doubt) = match at {
+                    At::Asking { seen, .. } => {
+                        state.in_flight |= state.is_in(seen.team);
+                        (None, true)
+                    }
+                    At::AskingThere { .. } => {
+                        state.in_flight |= state.exists;
+                        (None, true)
+                    }
+                    // What was asked was answered: the mark is taken back.
+                    At::Confirming { seen, own, .. } | At::Moving { seen, own, .. } => {
+                        (Some(false).filter(|_| !seen.is_unclear()), own)
+                    }
+                    _ => (None, false),
+                };
+                state.processes[index].at = At::PuttingOff { fence, unclear, in_doubt };
             }
             Action::LeaseEnds => state.intent.as_mut()?.leased = false,
             Action::Arrives => {
@@ -101,6 +121,8 @@ impl Sagas {
             }
             Action::DayEnds => installation.over = true,
             Action::RegisterToken => state.token = true,
+            // What is on its way names the team before: it will find nothing.
+            Action::Moves => (state.team_at_vercel, state.in_flight) = (1, false),
         }
         Some(())
     }
@@ -144,7 +166,10 @@ impl Sagas {
                 state.sent |= !self.has(Flaw::MarkedFirst);
                 At::Asking { seen, fence, lost: false }
             }
-            At::Asking { .. } | At::Ended(_) => return None,
+            At::Asking { .. } | At::Confirming { .. } | At::AskingThere { .. } | At::Ended(_) => {
+                return None;
+            }
+            At::Moving { seen, fence, own } => self.move_to_team(state, seen, fence, own),
             At::Committing(seen, hold) => {
                 if self.commit(state, index, &seen, hold) {
                     self.committed(state, index, &seen)
@@ -239,29 +264,38 @@ impl Sagas {
 
     /// Vercel answers, or cannot be asked.
     fn answered(&self, state: &mut State, index: usize, answer: Answer) -> Option<()> {
-        let (seen, fence, lost) = match state.processes[index].at {
-            At::Asking { seen, fence, lost } => (seen, fence, lost),
+        let (seen, fence, lost, named) = match state.processes[index].at {
+            At::Asking { seen, fence, lost } => (seen, fence, lost, None),
+            At::AskingThere { seen, fence, lost, own } => (seen, fence, lost, Some(own)),
+            At::Confirming { seen, fence, own } => {
+                return found(state, index, answer, (seen, fence, own));
+            }
             // Before the mark.
-            At::Marking(seen, fence) if answer == Answer::Unreached => (seen, fence, false),
+            At::Marking(seen, fence) if answer == Answer::Unreached => (seen, fence, false, None),
             _ => return None,
         };
+        // Vercel names the team that it has it in.
+        let there = if named.is_some() { state.exists } else { state.is_in(seen.team) };
         let status = match answer {
-            Answer::Done if state.exists => {
+            Answer::Done if there => {
                 state.exists = false;
                 Some(204)
             }
-            Answer::Gone if !state.exists => Some(404),
+            Answer::Gone if !there => Some(404),
             Answer::Forbidden if !(state.exists && (lost || (seen.is_unclear() && state.sent))) => {
                 Some(403)
             }
-            Answer::Conflict if state.exists => Some(409),
+            Answer::Conflict if there => Some(409),
             Answer::TooMany => Some(429),
             Answer::Unavailable => Some(503),
             Answer::Silence => {
                 if !lost {
-                    state.in_flight |= state.exists;
+                    state.in_flight |= there;
                     state.sent = true;
-                    state.processes[index].at = At::Asking { seen, fence, lost: true };
+                    state.processes[index].at = match named {
+                        None => At::Asking { seen, fence, lost: true },
+                        Some(own) => At::AskingThere { seen, fence, lost: true, own },
+                    };
                     return Some(());
                 }
                 None
@@ -281,21 +315,32 @@ impl Sagas {
             _ => false,
         };
         let unclear = lost || is_unclear;
-        let unclear_before = seen.is_unclear();
+        let own = unclear || named == Some(true);
+        let in_doubt = unclear && !(named.is_some() && self.has(Flaw::NamedDoubtIgnored));
+        let place = if named.is_some() { Place::Named } else { Place::Stored };
+        let verdict = match verdict(&CallResult { heard, in_doubt }, seen.is_unclear(), place) {
+            Verdict::NotThere if self.has(Flaw::BelievedAtOnce) => Verdict::Gone,
+            verdict => verdict,
+        };
         let process = &mut state.processes[index];
-        process.at = match verdict(&CallResult { heard, in_doubt: unclear }, unclear_before) {
+        process.at = match verdict {
             Verdict::Gone => {
                 process.heard = true;
                 At::Committing(seen, Some(fence))
             }
+            Verdict::NotThere => {
+                let mut seen = seen;
+                seen.installation.unclear |= unclear;
+                At::Confirming { seen, fence, own }
+            }
             Verdict::Refused => {
                 // The call on its way takes effect after that: Vercel contradicts itself.
                 state.untold |= state.in_flight;
-                let unclear = unclear_before || unclear;
+                let unclear = seen.is_unclear() || in_doubt;
                 At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
             }
             Verdict::Open { in_doubt: stored } => {
-                At::PuttingOff { fence, unclear: Some(stored), in_doubt: unclear }
+                At::PuttingOff { fence, unclear: Some(stored), in_doubt: own }
             }
         };
         Some(())
@@ -309,6 +354,37 @@ impl Sagas {
         }
         held || self.has(flaw)
     }
+}
+
+/// Vercel says where the configuration is, or does not.
+fn found(
+    state: &mut State,
+    index: usize,
+    answer: Answer,
+    (seen, fence, own): (Seen, u8, bool),
+) -> Option<()> {
+    let team = TEAMS[usize::from(state.team_at_vercel)];
+    let lives = VercelConfiguration { team: Some(team.to_owned()), is_deleted: false };
+    let (status, configuration) = match answer {
+        Answer::Gone if !state.exists => (404, None),
+        Answer::Forbidden if !state.exists => (403, None),
+        Answer::Found if state.exists => (200, Some(lives)),
+        Answer::Unavailable => (503, None),
+        _ => return None,
+    };
+    let heard = VercelAnswer::Answer { status, said: None, retry_after: None };
+    let process = &mut state.processes[index];
+    process.at = match whereabouts(&LookupResult { heard, configuration }) {
+        Whereabouts::Gone => {
+            process.heard = true;
+            At::Committing(seen, Some(fence))
+        }
+        Whereabouts::LivesIn(_) => At::Moving { seen, fence, own },
+        Whereabouts::Unknown => {
+            At::PuttingOff { fence, unclear: Some(seen.is_unclear()), in_doubt: own }
+        }
+    };
+    Some(())
 }
 
 impl Process {

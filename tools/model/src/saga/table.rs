@@ -51,9 +51,14 @@ pub(super) struct Seen {
     /// Which request is recorded under the key.
     pub(super) recorded: Option<u8>,
     pub(super) installation: Installation,
+    /// The stored team, by its number.
+    pub(super) team: u8,
     pub(super) token: bool,
     pub(super) intent: Option<Intent>,
 }
+
+/// The teams, by their numbers.
+pub(super) const TEAMS: [&str; 2] = ["team_1", "team_2"];
 
 pub(super) fn now() -> Timestamp {
     Timestamp::from_secs(NOW)
@@ -73,7 +78,7 @@ impl Seen {
         });
         let installation = real::InstallationState {
             account: Some("acc_1".to_owned()),
-            team: Team { id: Some("team_1".to_owned()), slug: None },
+            team: Team { id: Some(TEAMS[usize::from(self.team)].to_owned()), slug: None },
             billing: if settled { Billing::Settled } else { Billing::Open },
             in_doubt: unclear,
             deletion: deletion.map(|deleted| real::Deleted {

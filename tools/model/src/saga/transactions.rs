@@ -68,6 +68,20 @@ impl Sagas {
         Some(fence)
     }
 
+    /// Stores the team that Vercel has the configuration in, which is always the second: it moves once.
+    /// Where the process is then.
+    pub(super) fn move_to_team(&self, state: &mut State, seen: Seen, fence: u8, own: bool) -> At {
+        let as_seen = state.team == seen.team && !state.is_gone();
+        if !(as_seen || self.has(Flaw::MoveAsSeen)) || !self.held(state, fence, Flaw::MoveFence) {
+            return At::PuttingOff { fence, unclear: Some(seen.is_unclear()), in_doubt: own };
+        }
+        if let Some(intent) = &mut state.intent {
+            intent.unclear = true;
+        }
+        state.team = 1;
+        At::AskingThere { seen, fence, lost: false, own }
+    }
+
     pub(super) fn withdraw(
         &self,
         state: &mut State,

@@ -1,0 +1,232 @@
+//! One attempt of a configuration's deletion, under its lease: the calls to Vercel, and what they come to
+//! in our store (E2, E3, E7).
+//!
+//! A 404 or 410 does not prove that a configuration is gone. It may have moved to another team, and the
+//! stored one is wrong then. So Vercel is asked where it is. If it lives on, the team that Vercel names is
+//! stored, and Vercel is asked to delete it there, once.
+
+use std::time::Duration;
+
+use super::{DeleteConfiguration, Progress, SagaResult, Time};
+use crate::deletion::configuration::{
+    ConfigurationDeletion, Loaded, Place, Recording, Snapshot, Verdict, Whereabouts, verdict,
+    whereabouts,
+};
+use crate::error::Error;
+use crate::grant::Provenance;
+use crate::secret::Secret;
+use crate::store::TimeBudget;
+use crate::store::configuration::{Asked, Holder};
+use crate::store::work::{Doubt, Held, JobFailure, Lease};
+use crate::vercel::{CallResult, CallTime};
+
+/// An attempt: under which lease, and for whom.
+pub(super) struct Attempt<'a> {
+    pub(super) lease: &'a Lease,
+    /// How far its call to Vercel is.
+    pub(super) progress: &'a Progress,
+    /// By whom and when the deletion is, if it comes to one.
+    pub(super) provenance: &'a Provenance,
+    /// The request that waits for it; none where the sweep resumes.
+    pub(super) request: Option<&'a ConfigurationDeletion>,
+}
+
+/// What came of asking Vercel where a configuration is.
+enum Confirmed {
+    /// It is gone.
+    Gone,
+    /// It is not known.
+    Open(JobFailure),
+    /// It lives on, and Vercel was asked to delete it there.
+    Asked(CallResult),
+}
+
+/// Why Vercel was not called, though a connection to it is up.
+enum NotSent {
+    LeaseLost,
+    /// It could not be recorded that Vercel is about to be called.
+    Error(Error),
+}
+
+impl From<Error> for NotSent {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl DeleteConfiguration {
+    /// Calls Vercel, and brings our store to what it answered.
+    pub(super) async fn attempt(
+        &self,
+        attempt: &Attempt<'_>,
+        loaded: Loaded<'_>,
+        token: &Secret,
+        time: &mut Time,
+    ) -> Result<SagaResult, Error> {
+        let in_doubt_before = loaded.snapshot.is_in_doubt();
+        let mut calls = self.vercel.call_time();
+        let asked = self.ask_where_stored(attempt, loaded, token, &mut time.before, &mut calls);
+        let mut reply = match asked.await {
+            Ok(reply) => reply,
+            Err(NotSent::LeaseLost) => return Ok(SagaResult::Lost),
+            Err(NotSent::Error(error)) => return Err(error),
+        };
+        let (mut place, mut own_doubt) = (Place::Stored, false);
+        loop {
+            own_doubt |= reply.in_doubt;
+            let in_doubt = in_doubt_before || own_doubt;
+            match verdict(&reply, in_doubt, place) {
+                // Nobody else knows until it is committed: the doubt stays until then.
+                Verdict::Gone => {
+                    return self.commit(attempt, loaded.snapshot, &mut time.after).await;
+                }
+                Verdict::Refused => {
+                    return self.withdraw(attempt, loaded, reply, in_doubt, &mut time.after).await;
+                }
+                Verdict::Open { in_doubt } => {
+                    if !own_doubt {
+                        attempt.progress.answered();
+                    }
+                    let reason = reply.heard.to_string();
+                    return Ok(open(reason, reply.heard.retry_after(), in_doubt));
+                }
+                Verdict::NotThere => {}
+            }
+            if !in_doubt {
+                attempt.progress.confirming();
+            } else if !own_doubt {
+                attempt.progress.answered();
+            }
+            let before = &mut time.before;
+            match self.confirm(attempt, loaded, token, in_doubt, before, &mut calls).await? {
+                Confirmed::Gone => {
+                    // Nobody else knows it.
+                    attempt.progress.asked();
+                    return self.commit(attempt, loaded.snapshot, &mut time.after).await;
+                }
+                Confirmed::Open(failure) => return Ok(SagaResult::Open(failure)),
+                Confirmed::Asked(again) => (reply, place) = (again, Place::Named),
+            }
+        }
+    }
+
+    /// Asks Vercel to delete the configuration in the stored team, once it is recorded that it is about to
+    /// be asked.
+    async fn ask_where_stored(
+        &self,
+        &Attempt { lease, progress, .. }: &Attempt<'_>,
+        loaded: Loaded<'_>,
+        token: &Secret,
+        before: &mut TimeBudget,
+        calls: &mut CallTime,
+    ) -> Result<CallResult, NotSent> {
+        let mark = async {
+            if !loaded.snapshot.is_in_doubt() {
+                progress.marking();
+                if before.run(self.store.mark_in_doubt(lease)).await? == Held::Lost {
+                    return Err(NotSent::LeaseLost);
+                }
+            }
+            progress.asked();
+            Ok(())
+        };
+        let (id, team) = (&lease.installation, loaded.installation.team.id.as_deref());
+        self.vercel.delete_configuration(id, team, token, calls, mark).await
+    }
+
+    /// Asks Vercel where the configuration is that it did not find in the stored team. If it has moved,
+    /// stores its team and asks Vercel to delete it there (E7).
+    async fn confirm(
+        &self,
+        &Attempt { lease, progress, .. }: &Attempt<'_>,
+        loaded: Loaded<'_>,
+        token: &Secret,
+        in_doubt: bool,
+        before: &mut TimeBudget,
+        calls: &mut CallTime,
+    ) -> Result<Confirmed, Error> {
+        let (id, stored) = (&lease.installation, &loaded.installation.team);
+        let found = self.vercel.look_up_configuration(id, token, calls).await;
+        let team = match whereabouts(&found) {
+            Whereabouts::Gone => return Ok(Confirmed::Gone),
+            Whereabouts::LivesIn(team) => stored.named(team),
+            Whereabouts::Unknown => {
+                let reason = format!("Vercel did not confirm that it is gone: {}", found.heard);
+                let retry_after = found.heard.retry_after();
+                return Ok(Confirmed::Open(failure(reason, retry_after, in_doubt)));
+            }
+        };
+        let store = before.run(self.store.move_to_team(lease, stored, &team));
+        if calls.apart(store).await? == Held::Lost {
+            let reason = "the installation has changed while Vercel was asked where it is";
+            return Ok(Confirmed::Open(failure(reason.to_owned(), None, in_doubt)));
+        }
+        let named = team.id.as_deref().unwrap_or("none");
+        tracing::info!(installation = %id, team = named, "Vercel has a configuration in this team");
+        progress.asked();
+        let team = team.id.as_deref();
+        let reply = self.vercel.delete_configuration_there(id, team, token, calls).await;
+        Ok(Confirmed::Asked(reply))
+    }
+
+    /// Withdraws the intent, since Vercel refuses.
+    async fn withdraw(
+        &self,
+        &Attempt { lease, progress, .. }: &Attempt<'_>,
+        loaded: Loaded<'_>,
+        reply: CallResult,
+        in_doubt: bool,
+        after: &mut TimeBudget,
+    ) -> Result<SagaResult, Error> {
+        // Vercel's definite answer to this call (E3).
+        progress.answered();
+        let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt });
+        Ok(match after.run(withdraw).await? {
+            Held::Still => SagaResult::Refused(reply.heard.said().unwrap_or_default()),
+            // Another worker holds the lease, and may have deleted it.
+            Held::Lost => SagaResult::Lost,
+        })
+    }
+
+    /// Commits that the configuration is gone at Vercel, with or without the lease. Reads the
+    /// installation again on a conflict. No later answer can make it untrue.
+    async fn commit(
+        &self,
+        &Attempt { lease, provenance, request, .. }: &Attempt<'_>,
+        snapshot: &Snapshot,
+        budget: &mut TimeBudget,
+    ) -> Result<SagaResult, Error> {
+        let id = &lease.installation;
+        let mut holder = Holder::Fence(lease.fence);
+        let mut snapshot = snapshot.clone();
+        while let Some(loaded) = snapshot.loaded() {
+            if loaded.installation.is_gone_on_both_sides() {
+                break;
+            }
+            // A key that stands for another request by now does not hold the commit up.
+            let asked = match request.filter(|_| snapshot.recorded.is_none()) {
+                Some(request) => Asked::Now(Recording::of(request)),
+                None => Asked::Before { key_sha256: lease.key_sha256.as_deref() },
+            };
+            let commit = self.store.commit_configuration(id, provenance, loaded, holder, asked);
+            if budget.run(commit).await? == Held::Still {
+                let ours = snapshot.recorded.is_none();
+                return Ok(if ours { SagaResult::Gone } else { SagaResult::Lost });
+            }
+            let key = request.and_then(|request| request.key.as_ref());
+            let now = self.clock.timestamp();
+            snapshot = budget.run(self.store.load(id, key, now)).await?;
+            holder = Holder::of(&snapshot);
+        }
+        Ok(SagaResult::Lost)
+    }
+}
+
+/// Vercel's side is not known to be gone: it is tried again.
+fn open(reason: String, retry_after: Option<Duration>, in_doubt: bool) -> SagaResult {
+    SagaResult::Open(failure(reason, retry_after, in_doubt))
+}
+
+fn failure(reason: String, retry_after: Option<Duration>, in_doubt: bool) -> JobFailure {
+    JobFailure { reason, retry_after, doubt: Doubt::Known { in_doubt } }
+}

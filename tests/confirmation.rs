@@ -1,0 +1,465 @@
+//! A 404 or 410 of Vercel's is confirmed before it is believed: the configuration may have moved to another
+//! team, and then the stored one is wrong (E7).
+
+use std::time::Duration;
+
+use futures_util::future::join;
+use serde_json::{Value, json};
+use teardown::app::SweepTime;
+use teardown::limits::Limits;
+
+use crate::configuration::{GONE, is_gone, world, world_within};
+use crate::support::dynamodb::Fault;
+use crate::support::gate::Gate;
+use crate::support::outside::Answer;
+use crate::support::waiting::until;
+use crate::support::world::{ACCOUNT, CONFIGURATION, World, limits};
+
+/// What Vercel says of a configuration that is in another team.
+const IN_TEAM_2: &str = r#"{"id":"icfg_1","teamId":"team_2","ownerId":"u","scopes":[]}"#;
+
+fn found() -> Answer {
+    Answer::Words(200, IN_TEAM_2)
+}
+
+/// Who brings a deletion on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Request,
+    /// The sweep, which resumes what a request left when Vercel was busy.
+    Sweep,
+}
+
+impl Who {
+    const ALL: [Self; 2] = [Self::Request, Self::Sweep];
+
+    /// A world in which this is about to call Vercel, and has not called it in vain.
+    async fn world(self) -> World {
+        let world = world().await;
+        if self == Self::Sweep {
+            let busy = || Answer::Status(429);
+            world.vercel.script([busy(), busy(), busy()]);
+            assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
+            world.clock.advance(Duration::from_secs(16));
+        }
+        world
+    }
+
+    /// Brings it on while Vercel answers so; what Vercel was asked. 204 where it is done, 409 where it is
+    /// withdrawn, 503 where it is open.
+    async fn goes_on(self, world: &World, answers: &[Answer]) -> (u16, Vec<String>) {
+        let before = world.vercel.lines().len();
+        world.vercel.script(answers.iter().cloned());
+        let status = if self == Self::Request {
+            let reply = world.delete(CONFIGURATION).key("k1").send().await;
+            let expected = match reply.status {
+                204 => None,
+                409 => Some("upstream_refused"),
+                _ => Some("upstream_unavailable"),
+            };
+            assert_eq!(reply.body["error"]["code"].as_str(), expected);
+            reply.status
+        } else {
+            let intended = |keys: &[String]| keys.iter().any(|key| key == "work#configuration");
+            let report = world.sweep().await;
+            let is_gone = is_gone(world).await;
+            let open = intended(&world.sort_keys("icfg_1").await);
+            assert_eq!(report[2], u64::from(open), "{report:?}");
+            match (is_gone, open) {
+                (true, _) => 204,
+                (false, false) => 409,
+                (false, true) => 503,
+            }
+        };
+        (status, world.vercel.lines().split_off(before))
+    }
+}
+
+/// The lines of a `DELETE` in team 1, of the question where it is, and of a `DELETE` in team 2.
+fn lines() -> [String; 3] {
+    [
+        format!("DELETE {CONFIGURATION}?teamId=team_1"),
+        format!("GET {CONFIGURATION}"),
+        format!("DELETE {CONFIGURATION}?teamId=team_2"),
+    ]
+}
+
+async fn installation(world: &World) -> Value {
+    world.items("icfg_1").await["#installation"].clone()
+}
+
+/// E7, E2: 404 and 410 mean gone once Vercel says the same where it is asked for the configuration, with
+/// the same token and in no team: 404, 410, 401, 403, or a `deletedAt`. It costs no call to DynamoDB.
+#[tokio::test]
+async fn what_is_not_there_is_gone_once_it_is_confirmed() {
+    let deleted = r#"{"id":"icfg_1","teamId":"team_2","deletedAt":1763769600000}"#;
+    for who in Who::ALL {
+        for status in [404, 410] {
+            for confirmation in [
+                Answer::Status(404),
+                Answer::Status(410),
+                Answer::Status(401),
+                Answer::Status(403),
+                Answer::Words(200, deleted),
+            ] {
+                let world = who.world().await;
+                let before = world.dynamodb.calls();
+                let answers = [Answer::EffectThen(status), confirmation.clone()];
+                let (done, asked) = who.goes_on(&world, &answers).await;
+                assert_eq!((done, &asked[..]), (204, &lines()[..2]), "{who:?} {confirmation:?}");
+                if who == Who::Request {
+                    assert_eq!(world.dynamodb.calls() - before, 4, "as without a confirmation");
+                }
+                assert!(is_gone(&world).await);
+                let tokens = world.vercel.heard().into_iter().map(|heard| heard.authorization);
+                assert!(tokens.into_iter().all(|token| token == "Bearer token-of-icfg_1"));
+                assert_eq!(installation(&world).await["teamId"], "team_1");
+            }
+        }
+    }
+}
+
+/// E7: it lives on in another team: that is stored, and Vercel is asked to delete it there, once. What it
+/// answers there is as ever, but that 404 and 410 are refusals: nothing of ours is deleted then.
+#[tokio::test]
+async fn a_configuration_that_moved_is_deleted_where_it_is() {
+    for who in Who::ALL {
+        for (answer, expected) in [
+            (Answer::EffectThen(204), 204),
+            (Answer::EffectThen(200), 204),
+            (Answer::Status(404), 409),
+            (Answer::Status(410), 409),
+            (Answer::Status(400), 409),
+            (Answer::Status(401), 409),
+            (Answer::Status(403), 409),
+            (Answer::Status(409), 409),
+            (Answer::RetryAfter(429, "3600"), 503),
+            (Answer::RetryAfter(503, "3600"), 503),
+            (Answer::Status(302), 503),
+            (Answer::Reset, 503),
+        ] {
+            let world = who.world().await;
+            let (before, calls) = (world.items("icfg_1").await, world.dynamodb.calls());
+            if matches!(answer, Answer::Reset) {
+                world.vercel.lasting(answer.clone());
+            }
+            let answers = [Answer::Status(404), found(), answer.clone()];
+            let (status, asked) = who.goes_on(&world, &answers).await;
+            let what = format!("{who:?} {answer:?}");
+            let tries = if matches!(answer, Answer::Reset) { 3 } else { 1 };
+            assert_eq!((status, asked[..3].to_vec()), (expected, lines().to_vec()), "{what}");
+            assert_eq!(asked.len(), 2 + tries, "{what}");
+            let calls = world.dynamodb.calls() - calls;
+            assert!(who == Who::Sweep || calls == 5, "{what}: {calls} calls");
+
+            let mut items = world.items("icfg_1").await;
+            let stored = &items["#installation"];
+            let team = (&stored["teamId"], stored.get("teamSlug"));
+            assert_eq!(team, (&json!("team_2"), None), "{what}");
+            if expected == 204 {
+                assert!(is_gone(&world).await, "{what}");
+                continue;
+            }
+            // Nothing of ours is deleted, and but for the team nothing is changed.
+            let intent = items.remove("work#configuration");
+            assert_eq!(intent.is_some(), expected == 503, "{what}");
+            let in_doubt = matches!(answer, Answer::Reset | Answer::RetryAfter(503, _));
+            assert!(intent.is_none_or(|intent| intent["inDoubt"] == in_doubt), "{what}");
+            let mut expected_items = before;
+            expected_items.remove("work#configuration");
+            let moved = expected_items["#installation"].as_object().unwrap().clone();
+            let mut moved = Value::Object(moved);
+            moved["teamId"] = json!("team_2");
+            moved.as_object_mut().unwrap().remove("teamSlug");
+            expected_items.insert("#installation".to_owned(), moved);
+            assert_eq!(items, expected_items, "{what}");
+        }
+    }
+}
+
+/// E7: the team is stored before Vercel is asked in it, and the call is in doubt until it is answered.
+#[tokio::test]
+async fn the_team_is_stored_before_it_is_asked_in() {
+    let world = world().await;
+    let gate = Gate::default();
+    let second = Answer::Held(gate.clone(), Box::new(Answer::EffectThen(204)));
+    world.vercel.script([Answer::Status(404), found(), second]);
+    let look = async {
+        assert!(gate.reached().await);
+        let items = world.items("icfg_1").await;
+        gate.open();
+        items
+    };
+    let (reply, items) = join(world.delete(CONFIGURATION).key("k1").send(), look).await;
+    assert_eq!(reply.whole(), GONE);
+    assert_eq!(items["#installation"]["teamId"], "team_2");
+    assert_eq!(items["#installation"].get("teamSlug"), None);
+    assert_eq!(items["#installation"]["state"], "active");
+    assert_eq!(items["work#configuration"]["inDoubt"], true);
+}
+
+/// E7: an answer without a team removes the stored one and its slug; a team that is the stored one keeps
+/// its slug; and where none was stored, the one that Vercel names is.
+#[tokio::test]
+async fn what_is_stored_is_what_vercel_names() {
+    for (words, query, team, slug) in [
+        (r#"{"id":"icfg_1"}"#, "", None, None),
+        (r#"{"id":"icfg_1","teamId":null,"deletedAt":null}"#, "", None, None),
+        (r#"{"teamId":"team_1"}"#, "?teamId=team_1", Some("team_1"), Some("my-team")),
+    ] {
+        let world = world().await;
+        let answers = [Answer::Status(404), Answer::Words(200, words), Answer::Status(409)];
+        let (status, asked) = Who::Request.goes_on(&world, &answers).await;
+        assert_eq!((status, &asked[2]), (409, &format!("DELETE {CONFIGURATION}{query}")));
+        let stored = installation(&world).await;
+        let field = |name: &str| stored.get(name).and_then(Value::as_str);
+        assert_eq!((field("teamId"), field("teamSlug")), (team, slug), "{words}");
+    }
+    let world = World::new().await;
+    world
+        .register(json!({ "installation": {
+            "id": "icfg_1", "accountId": ACCOUNT, "accessToken": "token", "billing": "settled",
+        } }))
+        .await;
+    world.vercel.moves("icfg_1", Some("team_2"));
+    let (status, asked) = Who::Request.goes_on(&world, &[]).await;
+    let [_, look, there] = lines();
+    assert_eq!((status, asked), (204, vec![format!("DELETE {CONFIGURATION}"), look, there]));
+    assert_eq!(installation(&world).await["teamId"], "team_2");
+}
+
+/// E7, E3: no definite answer where it is: 503, nothing of ours is deleted, and no doubt is left about the
+/// `DELETE` before it, which was answered: what Vercel refuses then is refused.
+#[tokio::test]
+async fn without_a_confirmation_it_stays_open_and_clear() {
+    for who in Who::ALL {
+        for (answer, says) in [
+            (Answer::Words(200, "<html>"), "Vercel answered 200"),
+            (Answer::Words(200, "[]"), "Vercel answered 200"),
+            (Answer::Words(200, r#"{"teamId":7}"#), "Vercel answered 200"),
+            (Answer::Status(204), "Vercel answered 204"),
+            (Answer::Status(302), "Vercel answered 302: as scripted (scripted)"),
+            (Answer::Status(400), "Vercel answered 400: as scripted (scripted)"),
+            (Answer::Status(409), "Vercel answered 409: as scripted (scripted)"),
+            (Answer::Status(429), "Vercel answered 429: as scripted (scripted)"),
+            (Answer::Status(500), "Vercel answered 500: as scripted (scripted)"),
+            (Answer::Reset, "Vercel did not answer: "),
+        ] {
+            let what = format!("{who:?} {answer:?}");
+            let world = who.world().await;
+            let before = installation(&world).await;
+            world.vercel.lasting(answer);
+            let (status, asked) = who.goes_on(&world, &[Answer::Status(404)]).await;
+            assert_eq!(status, 503, "{what}");
+            let [delete, look, _] = lines();
+            assert_eq!(asked[0], delete, "{what}");
+            assert!(asked[1..].iter().all(|line| *line == look), "{what}: {asked:?}");
+            assert!(asked.len() > 1, "{what}");
+            let items = world.items("icfg_1").await;
+            assert_eq!(items["#installation"], before, "{what}");
+            let intent = &items["work#configuration"];
+            assert_eq!(intent["inDoubt"], false, "{what}");
+            let reason = intent["lastError"].as_str().unwrap();
+            let expected = format!("Vercel did not confirm that it is gone: {says}");
+            assert!(reason.starts_with(&expected), "{what}: {reason}");
+            assert!(world.is_live("icfg_1", "db_1").await, "{what}");
+
+            world.vercel.lasting(Answer::Honest);
+            world.vercel.script([Answer::Status(403)]);
+            let refused = world.delete(CONFIGURATION).key("k2").send().await;
+            assert_eq!(refused.error(), (409, "upstream_refused"), "{what}");
+        }
+    }
+}
+
+/// E7, E2: an attempt that was in doubt before the 404 stays so, whatever the confirmation comes to.
+#[tokio::test]
+async fn a_doubt_from_before_stays() {
+    for who in Who::ALL {
+        let world = who.world().await;
+        let answers = [Answer::Reset, Answer::Status(404), Answer::Status(400)];
+        assert_eq!(who.goes_on(&world, &answers).await.0, 503);
+        assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
+        assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
+
+        // Refused where it is, it is kept in mind: what Vercel refuses then is gone.
+        let world = who.world().await;
+        let answers = [Answer::Reset, Answer::Status(404), found(), Answer::Status(403)];
+        assert_eq!(who.goes_on(&world, &answers).await.0, 409);
+        assert_eq!(installation(&world).await["configurationInDoubt"], true);
+        world.vercel.script([Answer::EffectThen(403)]);
+        assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
+    }
+}
+
+/// E7, E2: where an attempt of the second `DELETE` got no definite answer, what is said to the next one is
+/// no refusal: it may have taken effect. It stays open and in doubt, and the next request finds out.
+#[tokio::test]
+async fn a_second_delete_in_doubt_is_never_refused() {
+    for who in Who::ALL {
+        for status in [404, 410, 401, 403] {
+            let world = who.world().await;
+            let answers =
+                [Answer::Status(404), found(), Answer::EffectThenReset, Answer::Status(status)];
+            let what = format!("{who:?} {status}");
+            assert_eq!(who.goes_on(&world, &answers).await.0, 503, "{what}");
+            let items = world.items("icfg_1").await;
+            assert_eq!(items["work#configuration"]["inDoubt"], true, "{what}");
+            assert_eq!(items["#installation"]["state"], "active", "{what}");
+            assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE, "{what}");
+            assert!(is_gone(&world).await, "{what}");
+        }
+        let world = who.world().await;
+        let answers = [Answer::Status(404), found(), Answer::Reset, Answer::Status(409)];
+        assert_eq!(who.goes_on(&world, &answers).await.0, 409, "{who:?}: Vercel's word");
+        assert_eq!(installation(&world).await["configurationInDoubt"], true);
+    }
+}
+
+/// E1, E7: after a move the new team is the stored one, and the slug is not known; what was answered under
+/// a key before is answered again (F1).
+#[tokio::test]
+async fn the_new_team_is_compared_from_then_on() {
+    let world = world().await;
+    world.vercel.moves("icfg_1", Some("team_2"));
+    world.vercel.script([Answer::Honest, Answer::Honest, Answer::Status(409)]);
+    let first = format!("{CONFIGURATION}?teamId=team_1&slug=my-team");
+    let refused = world.delete(&first).key("k1").send().await;
+    assert_eq!(refused.error(), (409, "upstream_refused"));
+    for query in ["teamId=team_1", "slug=my-team", "teamId=team_2&slug=my-team"] {
+        let other = world.delete(&format!("{CONFIGURATION}?{query}")).key("k1").send().await;
+        assert_eq!(other.error(), (403, "forbidden"), "{query}");
+    }
+    let right = format!("{CONFIGURATION}?teamId=team_2");
+    assert_eq!(world.delete(&right).key("k2").send().await.whole(), GONE);
+    assert_eq!(world.vercel.lines()[3], lines()[2], "it is asked there at once");
+
+    let world = self::world().await;
+    world.vercel.moves("icfg_1", Some("team_2"));
+    assert_eq!(world.delete(&first).key("k1").send().await.whole(), GONE);
+    let asked = world.vercel.heard().len();
+    let replay = world.delete(&first).key("k1").send().await;
+    assert_eq!((replay.whole(), replay.calls), (GONE, 1), "a replay");
+    assert_eq!(world.delete(&first).key("k2").send().await.error(), (403, "forbidden"));
+    let reused = world.delete(&right).key("k1").send().await;
+    assert_eq!(reused.error(), (409, "idempotency_key_reused"));
+    assert_eq!(world.vercel.heard().len(), asked);
+}
+
+/// E7, F5: who has lost its lease while it asked stores no team, and asks Vercel for nothing more.
+#[tokio::test]
+async fn who_lost_the_lease_stores_no_team() {
+    let world = world().await;
+    let gate = Gate::default();
+    let late = Answer::Held(gate.clone(), Box::new(found()));
+    world.vercel.script([Answer::Status(404), late, Answer::Status(400)]);
+    let meanwhile = async {
+        assert!(gate.reached().await);
+        world.clock.advance(Duration::from_secs(31));
+        let second = world.delete(CONFIGURATION).key("k2").send().await;
+        let table = world.all().await;
+        gate.open();
+        (second, table)
+    };
+    let (first, (second, table)) =
+        join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
+    assert_eq!(second.error(), (409, "upstream_refused"));
+    assert_eq!(first.error(), (503, "upstream_unavailable"));
+    assert_eq!(world.all().await, table);
+    assert_eq!(world.vercel.heard().len(), 3);
+}
+
+/// E7, I3: a team that is registered while Vercel is asked is not overwritten; the next request asks in it,
+/// and no doubt is left.
+#[tokio::test]
+async fn a_team_that_is_registered_meanwhile_stands() {
+    let world = world().await;
+    let gate = Gate::default();
+    let late = Answer::Held(gate.clone(), Box::new(found()));
+    world.vercel.script([Answer::Status(404), late]);
+    let meanwhile = async {
+        assert!(gate.reached().await);
+        let line = json!({ "id": "icfg_1", "accountId": ACCOUNT, "teamId": "team_3" });
+        world.register(json!({ "installation": line })).await;
+        gate.open();
+    };
+    let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
+    assert_eq!(first.error(), (503, "upstream_unavailable"));
+    let items = world.items("icfg_1").await;
+    assert_eq!(items["#installation"]["teamId"], "team_3");
+    assert_eq!(items["work#configuration"]["inDoubt"], false);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
+    assert_eq!(world.vercel.lines()[2], format!("DELETE {CONFIGURATION}?teamId=team_3"));
+}
+
+/// E7, G4: a sweep whose time ends while it asks where a configuration is leaves no doubt.
+#[tokio::test]
+async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
+    let world = Who::Sweep.world().await;
+    world.vercel.script([Answer::Status(404), Answer::Silence]);
+    world.process().await.sweep(SweepTime(Duration::from_secs(3))).await;
+    let intent = &world.items("icfg_1").await["work#configuration"];
+    assert_eq!((&intent["inDoubt"], &intent["failures"]), (&json!(false), &json!(2)));
+}
+
+/// E7, F6: DynamoDB that is out of reach when the team is to be stored: nothing is asked there, nothing of
+/// ours is deleted, and no doubt is left. A fault, or a lost answer, is overcome.
+#[tokio::test]
+async fn a_team_that_cannot_be_stored_is_not_asked_in() {
+    let a_second = Limits { dynamodb: Duration::from_secs(1), ..limits() };
+    let world = world_within(a_second).await;
+    for _ in 0..100 {
+        world.dynamodb.once("SET teamId", Fault::ResetBefore);
+    }
+    world.vercel.script([Answer::Status(404), found()]);
+    let reply = world.delete(CONFIGURATION).key("k1").send().await;
+    assert_eq!(reply.error(), (503, "store_unavailable"));
+    world.dynamodb.forget();
+    assert_eq!(world.vercel.lines(), lines()[..2]);
+    let items = world.items("icfg_1").await;
+    assert_eq!(items["#installation"]["teamId"], "team_1");
+    assert_eq!(items["work#configuration"]["inDoubt"], false);
+
+    for fault in [Fault::Throttle, Fault::Conflict, Fault::ResetBefore, Fault::ResetAfter] {
+        let world = self::world().await;
+        world.dynamodb.once("SET teamId", fault);
+        world.vercel.moves("icfg_1", Some("team_2"));
+        let reply = world.delete(CONFIGURATION).key("k1").send().await;
+        assert_eq!((reply.whole(), reply.calls), (GONE, 6), "{fault:?}");
+        assert_eq!(world.vercel.lines(), lines(), "{fault:?}");
+    }
+}
+
+/// E7, E3: all calls of an attempt together have the time of one (12 s by default).
+#[tokio::test]
+async fn all_calls_together_have_the_time_of_one() {
+    let time = Limits {
+        vercel_attempt: Duration::from_secs(1),
+        vercel_call: Duration::from_millis(4900),
+        ..limits()
+    };
+    let world = world_within(time).await;
+    world.vercel.script([Answer::Silence, Answer::Status(404)]);
+    world.vercel.lasting(Answer::Silence);
+    let reply = world.delete(CONFIGURATION).key("k1").send().await;
+    assert_eq!(reply.error(), (503, "upstream_unavailable"));
+    let [delete, look, _] = lines();
+    let asked = [delete.clone(), delete, look];
+    assert_eq!(world.vercel.lines(), asked, "no time is left for another connection");
+    assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
+}
+
+/// E7, E5: Vercel calls our Delete Installation while it deletes where the configuration is.
+#[tokio::test]
+async fn vercel_calls_back_from_where_it_is() {
+    let world = world().await;
+    world.vercel.moves("icfg_1", Some("team_2"));
+    world.vercel.calls_back(&world.url);
+    assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
+    assert!(is_gone(&world).await);
+    until(|| world.vercel.is_gone("icfg_1")).await;
+    world.sweep_all().await;
+    let keys = ["#installation", "receipt#configuration", "receipt#installation"];
+    assert_eq!(world.sort_keys("icfg_1").await, keys);
+    assert_eq!(installation(&world).await["teamId"], "team_2");
+}
