@@ -187,6 +187,14 @@ fn three_processes_agree_on_a_configuration() {
     holds("a configuration, three processes", &report);
 }
 
+/// E2 to E5, E7, F1, F4, F5: so do three processes on a configuration that moves to another team.
+#[test]
+#[ignore = "2 min"]
+fn three_processes_agree_on_a_configuration_that_moves() {
+    let report = saga::Sagas::new(saga::Scope::Moves, 3, None).check(All);
+    holds("a configuration that moves, three processes", &report);
+}
+
 #[test]
 fn each_condition_of_a_configurations_deletion_is_needed() {
     use saga::Flaw::*;

@@ -161,8 +161,10 @@ impl DeleteConfiguration {
             let reason = "the installation has changed while Vercel was asked where it is";
             return Ok(Confirmed::Open(failure(reason.to_owned(), None, in_doubt)));
         }
-        let named = team.id.as_deref().unwrap_or("none");
-        tracing::info!(installation = %id, team = named, "Vercel has a configuration in this team");
+        if team != *stored {
+            let team = team.id.as_deref().unwrap_or("none");
+            tracing::info!(installation = %id, team, "a configuration has moved to another team");
+        }
         progress.asked();
         let team = team.id.as_deref();
         let reply = self.vercel.delete_configuration_there(id, team, token, calls).await;
