@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use http_body_util::Empty;
+use hyper::body::Bytes;
 use serde_json::{Value, json};
-use teardown::app::SweepTime;
+use teardown::Endpoint;
 use teardown::ids::ResourceId;
 use teardown::store::Store;
 use teardown::store::forget::Announced;
@@ -14,7 +16,7 @@ use teardown::store::keep::Kept;
 use teardown::store::moves::{Moved, Target};
 
 use crate::support::steps::Moment;
-use crate::support::world::{INSTALLATION, RESOURCE, World, id};
+use crate::support::world::{INSTALLATION, RESOURCE, World, id, user};
 
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +30,10 @@ enum Typed {
     KeepUnpurged,
     Move,
     Forget,
-    /// A sweep that delivers the notices of an uninstall.
-    Notices,
-    /// A sweep that announces the deletions themselves, one of them held.
-    Teardowns,
+    /// A deletion, and the notice that follows its answer.
+    Notice,
+    /// A deletion without a grace period, whose announcement a hold stops after the answer.
+    Held,
 }
 
 fn act() -> Act {
@@ -50,14 +52,13 @@ const DAY: Duration = Duration::from_hours(24);
 
 impl Typed {
     async fn arrange(self) -> World {
-        let world = World::announcing_with(&[("GRACE_PERIOD", "1d")]).await;
+        let grace = if self == Self::Held { "0s" } else { "1d" };
+        let world = World::announcing_with(&[("GRACE_PERIOD", grace)]).await;
         world.install("icfg_1", &["db_1", "db_2"]).await;
         world.settle("icfg_1").await;
         world.install("icfg_2", &[]).await;
         let path = if self == Self::KeepUnpurged { INSTALLATION } else { RESOURCE };
-        if matches!(self, Self::Notices | Self::Teardowns) {
-            assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
-        } else if !matches!(self, Self::Move | Self::Forget) {
+        if !matches!(self, Self::Move | Self::Forget | Self::Notice | Self::Held) {
             assert!(world.delete(path).send().await.status < 300);
         }
         let hold = async |resource| world.store.hold(&on(resource), &act(), None).await.unwrap();
@@ -71,11 +72,7 @@ impl Typed {
                     world.items("icfg_1").await.values().any(|item| item["dueShard"] == "held")
                 );
             }
-            Self::Teardowns => {
-                world.sweep_all().await;
-                hold(Some(resource())).await;
-                world.clock.advance(DAY);
-            }
+            Self::Held => hold(Some(resource())).await,
             _ => {}
         }
         world
@@ -111,8 +108,17 @@ impl Typed {
                 let announced = Announced::After(DAY);
                 store.forget(&id("icfg_1"), &act(), announced).await.unwrap();
             }
-            Self::Notices | Self::Teardowns => {
-                drop(world.process().await.sweep(SweepTime::default()).await);
+            Self::Notice | Self::Held => {
+                let request = http::Request::delete(RESOURCE)
+                    .header("authorization", format!("Bearer {}", world.token(&user("icfg_1"))))
+                    .body(Empty::<Bytes>::new());
+                let process = world.process().await;
+                let deleted =
+                    process.handle_and_follow_up(Endpoint::DeleteResource, request.unwrap());
+                let (_, follow_up) = deleted.await;
+                if let Some(follow_up) = follow_up {
+                    follow_up.run().await;
+                }
             }
         }
     }
@@ -122,8 +128,11 @@ impl Typed {
         world.steps.begin();
         // Longer than any lease.
         world.clock.advance(Duration::from_mins(3));
-        if !matches!(self, Self::Notices | Self::Teardowns) {
-            self.act(world, &world.store).await;
+        Box::pin(self.act(world, &world.store)).await;
+        if self == Self::Held {
+            world.sweep_all().await;
+            assert!(world.provider.heard().is_empty(), "it is held, wherever it was killed");
+            world.store.release_hold(&on(Some(resource())), &act()).await.unwrap();
         }
         for _ in 0..3 {
             world.sweep_all().await;
@@ -167,7 +176,7 @@ impl End {
 async fn survives(typed: Typed) {
     let smooth = typed.arrange().await;
     smooth.steps.begin();
-    assert!(typed.run(&smooth).await);
+    assert!(Box::pin(typed.run(&smooth)).await);
     let steps = smooth.steps.count();
     typed.recover(&smooth).await;
     let expected = End::of(&smooth).await;
@@ -176,7 +185,7 @@ async fn survives(typed: Typed) {
         for moment in [Moment::Before, Moment::After] {
             let world = typed.arrange().await;
             world.steps.kill_at(step, moment);
-            typed.run(&world).await;
+            Box::pin(typed.run(&world)).await;
             typed.recover(&world).await;
             assert_eq!(End::of(&world).await, expected, "{typed:?} killed {moment:?} call {step}");
         }
@@ -203,6 +212,6 @@ survives! {
     keeping_from_an_uninstall_survives_a_crash_at_every_step: Typed::KeepUnpurged;
     a_move_survives_a_crash_at_every_step: Typed::Move;
     forgetting_survives_a_crash_at_every_step: Typed::Forget;
-    notices_survive_a_crash_at_every_step: Typed::Notices;
-    teardowns_survive_a_crash_at_every_step: Typed::Teardowns;
+    a_notice_survives_a_crash_at_every_step: Typed::Notice;
+    what_is_held_survives_a_crash_at_every_step: Typed::Held;
 }
