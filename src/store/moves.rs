@@ -12,6 +12,7 @@
 //!   Check   work#announce#… of both       nothing is owed under this id
 //! ```
 
+use super::announcement::StandingHold;
 use super::attr::{self, n, s, time};
 use super::conditions::{absent, active};
 use super::holds::Act;
@@ -226,7 +227,11 @@ impl Snapshot {
         if !is_active(self.source.as_ref())? {
             return no(Obstacle::SourceNotActive);
         }
-        if self.holds.iter().flatten().any(|hold| stands(hold, now)) {
+        if self
+            .holds
+            .iter()
+            .any(|hold| StandingHold::read(Item::new(), hold.as_ref(), now).is_some())
+        {
             return no(Obstacle::Held);
         }
         // Beside a live resource it was left by a writer that broke the rules.
@@ -254,12 +259,6 @@ impl Snapshot {
 
 fn is_active(installation: Option<&Item>) -> Result<bool, Error> {
     installation.map_or(Ok(false), |item| Ok(keys::stage(item)?.is_none()))
-}
-
-/// Whether a hold stands.
-fn stands(hold: &Item, now: Timestamp) -> bool {
-    let over = attr::timestamp(hold, "until").is_some_and(|until| until <= now);
-    !over && !hold.contains_key("releasedAt")
 }
 
 /// Whether a receipt gives way to a move: that of another move does, and one that has expired.
