@@ -36,6 +36,8 @@ pub(crate) mod work;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{Get, TransactGetItem};
 
 pub use self::client::Aws;
 use self::client::{store_error, within};
@@ -112,6 +114,22 @@ impl Store {
             Ok(get.consistent_read(true).send().await.map_err(store_error)?.item)
         })
         .await
+    }
+
+    /// Reads items at one moment, consistently.
+    async fn read_together(&self, keys: &[keys::Item]) -> Result<Vec<Option<keys::Item>>, Error> {
+        if let [key] = keys {
+            return Ok(vec![self.get(key.clone()).await?]);
+        }
+        let gets = keys.iter().map(|key| {
+            let get = Get::builder().table_name(&self.table).set_key(Some(key.clone())).build()?;
+            Ok(TransactGetItem::builder().get(get).build())
+        });
+        let gets = gets.collect::<Result<Vec<_>, BuildError>>();
+        let gets = gets.map_err(|error| Error::Internal(error.into()))?;
+        let read = self.client.transact_get_items().set_transact_items(Some(gets));
+        let read = self.in_time(async { read.send().await.map_err(store_error) }).await?;
+        Ok(read.responses.unwrap_or_default().into_iter().map(|response| response.item).collect())
     }
 }
 

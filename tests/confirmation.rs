@@ -272,7 +272,7 @@ async fn without_a_confirmation_it_stays_open_and_clear() {
     }
 }
 
-/// E7, E2: an attempt that was in doubt before the 404 stays so, whatever the confirmation comes to.
+/// E7, E2: an attempt that was in doubt before the 404 stays so, with every answer to the confirmation.
 #[tokio::test]
 async fn a_doubt_from_before_stays() {
     for who in Who::ALL {

@@ -258,8 +258,8 @@ async fn the_period_is_decided_at_the_deletion() {
     assert_eq!(world.items("icfg_1").await[WORK]["dueAt"], at + DAY);
 }
 
-/// H1: a receipt and a tombstone stay until their announcement is over, whatever `RECEIPT_RETENTION`
-/// says; then they expire at its time, or at once.
+/// H1: a receipt and a tombstone stay until their announcement is over, however short
+/// `RECEIPT_RETENTION` is; then they expire at its time, or at once.
 #[tokio::test]
 async fn a_receipt_waits_for_its_announcement() {
     let world = world_with(&[("RECEIPT_RETENTION", "1h")]).await;

@@ -168,7 +168,7 @@ async fn a_late_hold_stands_for_the_rest() {
     assert_eq!(world.torn_down(), ["", "db_1"]);
 }
 
-/// H2: a worker that may be announcing is waited for; whatever comes of it, the hold says so.
+/// H2: the command waits for a worker that may be announcing, and then says what came of it.
 #[tokio::test]
 async fn a_worker_under_way_is_waited_for() {
     for (answer, standing) in

@@ -68,7 +68,7 @@ async fn a_move_is_one_transaction() {
     assert_eq!(world.all().await, before);
 }
 
-/// I2: at the source the resource is gone without an announcement, whatever is deleted there; at the
+/// I2: at the source the resource is gone without an announcement, also if the source is deleted; at the
 /// target it is deleted and announced under the target.
 #[tokio::test]
 async fn deletions_follow_the_move() {

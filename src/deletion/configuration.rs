@@ -294,8 +294,8 @@ pub enum Place {
 /// Says what a reply to a `DELETE` means. `in_doubt_before` says whether an attempt before it got no
 /// definite answer: the token dies with the configuration, so that 401 and 403 mean gone then.
 ///
-/// Where Vercel has just named the place, the token was good and the configuration there: whatever is
-/// said against that is a refusal, unless an attempt of this very `DELETE` may have taken effect.
+/// If Vercel has just named the place, the token was good and the configuration there: an answer that
+/// denies this is a refusal, unless an attempt of this very `DELETE` may have taken effect.
 #[must_use]
 pub fn verdict(reply: &CallResult, in_doubt_before: bool, place: Place) -> Verdict {
     let in_doubt = in_doubt_before || reply.in_doubt;
@@ -391,8 +391,8 @@ mod tests {
         }
     }
 
-    /// E7: in the team that Vercel has just named, 404 and 410 are refusals like 401 and 403, whatever
-    /// was in doubt before; but nothing is a refusal that a `DELETE` in doubt may have brought about.
+    /// E7: in the team that Vercel has just named, 404 and 410 are refusals like 401 and 403, also
+    /// after an earlier doubt; but nothing is a refusal that a `DELETE` in doubt may have caused.
     #[test]
     fn what_vercel_says_in_the_team_that_it_named() {
         let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Named);

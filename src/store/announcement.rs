@@ -9,14 +9,14 @@
 //! A worker reads the holds after it took its lease; the command writes its hold before it reads the
 //! job. Whichever comes second sees the other.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
+use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::Store;
 use super::attr::{self, s, time};
 use super::conditions::held;
 use super::keys::{self, Item};
 use super::transaction::{Committed, Expression, Part, Transaction};
 use super::work::{self, ENDED, Held, Lease};
-use super::{Store, store_error};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::grant::Provenance;
@@ -161,22 +161,6 @@ impl Store {
         let found = self.read_together(&keys).await?;
         let mut holds = keys.into_iter().zip(found);
         Ok(holds.find_map(|(key, item)| StandingHold::read(key, item.as_ref(), now)))
-    }
-
-    /// Reads items at one moment, consistently.
-    pub(super) async fn read_together(&self, keys: &[Item]) -> Result<Vec<Option<Item>>, Error> {
-        if let [key] = keys {
-            return Ok(vec![self.get(key.clone()).await?]);
-        }
-        let gets = keys.iter().map(|key| {
-            let get = Get::builder().table_name(&self.table).set_key(Some(key.clone())).build()?;
-            Ok(TransactGetItem::builder().get(get).build())
-        });
-        let gets = gets.collect::<Result<Vec<_>, aws_sdk_dynamodb::error::BuildError>>();
-        let gets = gets.map_err(|error| Error::Internal(error.into()))?;
-        let read = self.client.transact_get_items().set_transact_items(Some(gets));
-        let read = self.in_time(async { read.send().await.map_err(store_error) }).await?;
-        Ok(read.responses.unwrap_or_default().into_iter().map(|response| response.item).collect())
     }
 
     /// Ends a lease: a hold stops the announcement until it ends. None where the hold is not as it was

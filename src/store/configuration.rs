@@ -22,7 +22,7 @@
 //!            Delete  work#finalize; and #token, if one was read or there is none
 //! ```
 
-use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
+use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::announcement::TeardownAt;
 use super::attr::{self, n, s, time};
@@ -32,7 +32,7 @@ use super::keys::{self, Item};
 use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Part, Transaction};
 use super::work::{self, Doubt, Held, Lease};
-use super::{Done, Malformed, Store, store_error};
+use super::{Done, Malformed, Store};
 use crate::clock::Timestamp;
 use crate::deletion::configuration::{
     ConfigurationDeletion, Deleted, InstallationState, Intent, Loaded, Recording, Snapshot, Team,
@@ -93,15 +93,8 @@ impl Store {
         let outcome = key.map(|key| keys::outcome(id, ConfigurationDeletion::OPERATION, key));
         let intent = work::key(&Job::Configuration, id);
         let keys = [keys::installation(id), keys::token(id), intent];
-        let gets = keys.into_iter().chain(outcome).map(|key| {
-            let get = Get::builder().table_name(&self.table).set_key(Some(key)).build()?;
-            Ok(TransactGetItem::builder().get(get).build())
-        });
-        let gets = gets.collect::<Result<_, aws_sdk_dynamodb::error::BuildError>>();
-        let gets = gets.map_err(|error| Error::Internal(error.into()))?;
-        let read = self.client.transact_get_items().set_transact_items(Some(gets)).send().await;
-        let found = read.map_err(store_error)?.responses.unwrap_or_default();
-        let mut found = found.into_iter().map(|response| response.item);
+        let keys: Vec<_> = keys.into_iter().chain(outcome).collect();
+        let mut found = self.read_together(&keys).await?.into_iter();
         let mut next = || found.next().flatten();
         let installation = next().as_ref().map(parse_installation).transpose()?;
         let token = next().as_ref().map(parse_token).transpose()?;

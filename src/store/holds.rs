@@ -200,16 +200,7 @@ impl Store {
 
     /// The announcements that are owed of an installation.
     async fn announcements(&self, id: &InstallationId) -> Result<Vec<Item>, Error> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("pk = :pk AND begins_with(sk, :announcements)")
-            .expression_attribute_values(":pk", s(keys::partition(id)))
-            .expression_attribute_values(":announcements", s(keys::ANNOUNCEMENTS))
-            .consistent_read(true)
-            .into_paginator()
-            .send();
+        let mut pages = self.owed(id).into_paginator().send();
         let mut items = Vec::new();
         while let Some(page) = self.in_time(async { Ok(pages.next().await) }).await? {
             items.extend(page.map_err(store_error)?.items.unwrap_or_default());

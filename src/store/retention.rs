@@ -191,7 +191,7 @@ impl Store {
     }
 
     /// The announcements of an installation that are left.
-    fn owed(&self, id: &InstallationId) -> QueryFluentBuilder {
+    pub(super) fn owed(&self, id: &InstallationId) -> QueryFluentBuilder {
         self.client
             .query()
             .table_name(&self.table)
