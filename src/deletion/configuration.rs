@@ -421,7 +421,8 @@ mod tests {
     #[test]
     fn where_a_configuration_is() {
         let at = |team: Option<&str>, is_deleted| {
-            Some(VercelConfiguration { team: team.map(str::to_owned), is_deleted })
+            let team = team.map(str::to_owned);
+            Some(VercelConfiguration { team, is_deleted, ..VercelConfiguration::default() })
         };
         let lookup = |status, configuration| {
             whereabouts(&LookupResult { heard: answer(status), configuration })

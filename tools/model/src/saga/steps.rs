@@ -364,7 +364,8 @@ fn found(
     (seen, fence, own): (Seen, u8, bool),
 ) -> Option<()> {
     let team = TEAMS[usize::from(state.team_at_vercel)];
-    let lives = VercelConfiguration { team: Some(team.to_owned()), is_deleted: false };
+    let team = Some(team.to_owned());
+    let lives = VercelConfiguration { team, ..VercelConfiguration::default() };
     let (status, configuration) = match answer {
         Answer::Gone if !state.exists => (404, None),
         Answer::Forbidden if !state.exists => (403, None),

@@ -1,0 +1,215 @@
+//! How a call is sent: attempted until it is answered for good, within the time that the caller has.
+
+use std::convert::Infallible;
+use std::future::Ready;
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select};
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+
+use super::{CallResult, Vercel, VercelAnswer, VercelError};
+use crate::json;
+use crate::outbound::{self, CONNECT_TIMEOUT, HeldBack, jitter};
+use crate::secret::Secret;
+use crate::telemetry;
+
+/// How long a connection may have waited for leave to send: servers close one on which no request comes.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How often a call is attempted. What fails longer is taken up again by the sweep.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// The longest answer that is read where nothing long is asked for, in bytes: errors are under 1 KiB.
+pub(super) const SHORT_ANSWER: usize = 64 * 1024;
+
+/// The longest list that is read, in bytes: thousands of resources.
+pub(super) const LONG_ANSWER: usize = 8 * 1024 * 1024;
+
+/// How much of Vercel's message is passed on, in characters: it goes into an answer, a log and the
+/// table.
+const MAX_MESSAGE: usize = 300;
+
+/// The time that one worker's calls to Vercel have together.
+#[derive(Debug)]
+pub struct CallTime {
+    end: Instant,
+}
+
+impl CallTime {
+    /// Does something between two calls that does not count as their time.
+    pub(crate) async fn apart<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = work.await;
+        self.end += began.elapsed();
+        done
+    }
+
+    /// Whether a connection can come up in time after this wait. What has no time to connect could not be
+    /// told from what was sent.
+    fn is_left_after(&self, wait: Duration) -> bool {
+        Instant::now() + wait + CONNECT_TIMEOUT < self.end
+    }
+}
+
+impl Vercel {
+    /// The time for calls that begin now.
+    #[must_use]
+    pub fn call_time(&self) -> CallTime {
+        CallTime { end: Instant::now() + self.limits.vercel_call }
+    }
+
+    /// Calls with a request that has no body; what was heard, and the last answer's body, of at most `most`
+    /// bytes.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        token: &Secret,
+        time: &mut CallTime,
+        most: usize,
+    ) -> (CallResult, Vec<u8>) {
+        if !time.is_left_after(Duration::ZERO) {
+            return (CallResult::unreached("no time is left for it".to_owned()), Vec::new());
+        }
+        let client = match self.outbound.client(&url) {
+            Ok(client) => client,
+            Err(error) => return (CallResult::unbuilt(error), Vec::new()),
+        };
+        let request = match client.request(method, url).bearer_auth(token.expose()).build() {
+            Ok(request) => request,
+            Err(error) => return (CallResult::unbuilt(error), Vec::new()),
+        };
+        let mut nothing: BeforeSending<'_, Ready<Result<(), Infallible>>> = None;
+        let request = Request { client, inner: &request, most };
+        let heard = self.call(token, request, &mut nothing, time).await;
+        heard.unwrap_or_else(|never| match never {})
+    }
+
+    /// Sends a request until it is answered for good, the attempts are over or the time is. What is
+    /// done before the first one is sent is not counted as this call's time.
+    pub(super) async fn call<F, E>(
+        &self,
+        token: &Secret,
+        request: Request<'_>,
+        before_sending: &mut BeforeSending<'_, F>,
+        time: &mut CallTime,
+    ) -> Result<(CallResult, Vec<u8>), E>
+    where
+        F: Future<Output = Result<(), E>> + Send,
+    {
+        let (mut in_doubt, mut backoff) = (false, self.limits.vercel_backoff);
+        for attempt in 1.. {
+            let (heard, body) = self.attempt_once(token, request, before_sending, time).await?;
+            in_doubt |= heard.is_in_doubt();
+            let wait = jitter(backoff).max(heard.retry_after().unwrap_or_default());
+            let again = heard.may_pass() && attempt < self.attempts;
+            if !again || !time.is_left_after(wait) {
+                return Ok((CallResult { heard, in_doubt }, body));
+            }
+            tokio::time::sleep(wait).await;
+            backoff *= 2;
+        }
+        unreachable!("attempts are counted")
+    }
+
+    /// Sends a request once; returns Vercel's answer and its body, which is empty if it did not come whole.
+    async fn attempt_once<F, E>(
+        &self,
+        token: &Secret,
+        Request { client, inner, most }: Request<'_>,
+        before_sending: &mut BeforeSending<'_, F>,
+        time: &mut CallTime,
+    ) -> Result<(VercelAnswer, Vec<u8>), E>
+    where
+        F: Future<Output = Result<(), E>> + Send,
+    {
+        let unheard = |why: VercelAnswer| Ok((why, Vec::new()));
+        // A body that is a stream could not be sent again: there is none.
+        let Some(request) = inner.try_clone() else {
+            return unheard(VercelAnswer::Unreached("the request cannot be repeated".to_owned()));
+        };
+        let mut sending = pin!(client.execute(request));
+        if let Some((held_back, before)) = before_sending {
+            // It ends before it is connected only where it cannot be.
+            if let Either::Left((Err(error), _)) =
+                select(sending.as_mut(), pin!(held_back.connected())).await
+            {
+                return unheard(silence(error));
+            }
+            let began = Instant::now();
+            time.apart(before).await?;
+            held_back.let_go();
+            *before_sending = None;
+            if began.elapsed() > FRESH {
+                // The other end may have closed it by now, which could not be told from a lost answer.
+                let why = "the connection was up for too long".to_owned();
+                return unheard(VercelAnswer::Unreached(why));
+            }
+        }
+        let left = time.end.saturating_duration_since(Instant::now());
+        let over = Instant::now() + left.min(self.limits.vercel_attempt);
+        let response = match tokio::time::timeout_at(over.into(), sending).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return unheard(silence(error)),
+            Err(_) => return unheard(VercelAnswer::Nothing("it took too long".to_owned())),
+        };
+        let status = response.status().as_u16();
+        let retry_after = outbound::retry_after(response.headers());
+        // Of a deletion the status alone decides: words that do not come are none.
+        let body =
+            tokio::time::timeout_at(over.into(), body(response, most)).await.unwrap_or_default();
+        let said = said(&body, token);
+        Ok((VercelAnswer::Answer { status, said, retry_after }, body))
+    }
+}
+
+/// A request that can be sent again.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    /// The client to send it with.
+    pub(super) client: &'a reqwest::Client,
+    pub(super) inner: &'a reqwest::Request,
+    /// How much of its answer is read, in bytes.
+    pub(super) most: usize,
+}
+
+/// The future to await once a connection is up, and before a request is sent over it; none once it has
+/// ended.
+pub(super) type BeforeSending<'a, F> = Option<(&'a HeldBack, Pin<Box<F>>)>;
+
+fn silence(error: reqwest::Error) -> VercelAnswer {
+    let was_not_sent = outbound::was_not_sent(&error);
+    let why = telemetry::chain(&error.without_url());
+    if was_not_sent { VercelAnswer::Unreached(why) } else { VercelAnswer::Nothing(why) }
+}
+
+/// An answer's body; empty where it does not come whole, or is too long.
+async fn body(response: reqwest::Response, most: usize) -> Vec<u8> {
+    if response.status() == StatusCode::NO_CONTENT {
+        return Vec::new();
+    }
+    outbound::read(response, most).await.unwrap_or_default()
+}
+
+#[derive(Deserialize)]
+struct VercelErrorBody {
+    error: VercelError,
+}
+
+/// The words of an error, if they can be understood: the status alone decides what it means. If Vercel
+/// repeats the token, it is taken out: the text goes into an answer, a log and the table.
+fn said(body: &[u8], token: &Secret) -> Option<VercelError> {
+    let body = String::from_utf8_lossy(body);
+    let VercelError { code, message } =
+        json::from_slice::<VercelErrorBody>(body.as_bytes()).ok()?.error;
+    let shown = |text: &str| shown(&token.redact(text));
+    Some(VercelError { code: shown(&code), message: shown(&message) })
+}
+
+/// A line of bounded length.
+pub(super) fn shown(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(shown).take(MAX_MESSAGE).collect::<String>().trim().to_owned()
+}
