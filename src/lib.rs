@@ -14,6 +14,7 @@
 //! | [`credentials`] | AWS credentials on Vercel without stored keys |
 //! | [`config`] | the environment |
 //! | [`job`] | which jobs there are, and when one is tried again: decisions without I/O |
+//! | [`reconcile`] | what is stored beside what Vercel has: decisions without I/O |
 //! | [`deletion`] | what to do for a deletion: decisions without I/O |
 //! | [`grant`] | what a caller may delete, as far as the token tells |
 //! | [`error`] | every way to fail, and the table of answers |
@@ -43,6 +44,7 @@ pub mod json;
 pub mod limits;
 pub mod outbound;
 pub mod provider;
+pub mod reconcile;
 mod saga;
 pub mod secret;
 pub mod store;

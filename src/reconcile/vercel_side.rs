@@ -1,0 +1,108 @@
+//! What Vercel's answers say of its side.
+
+use crate::vercel::{ListResult, LookupResult, ResourceList, VercelAnswer, VercelConfiguration};
+
+/// What is known of Vercel's side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VercelSide {
+    /// No access token is stored to ask with.
+    NoToken,
+    /// The configuration is there.
+    There(VercelConfiguration, Listing),
+    /// The configuration is gone.
+    Removed,
+    /// Vercel does not take the token.
+    DeadToken,
+    /// It is not known, for this reason.
+    Unreachable(String),
+}
+
+/// What is known of the resources that Vercel has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// These.
+    Known(ResourceList),
+    /// Vercel was not asked: they are not compared.
+    NotAsked,
+    /// Vercel does not take the token.
+    DeadToken,
+    /// They are not known, for this reason.
+    Unreachable(String),
+}
+
+impl VercelSide {
+    /// What Vercel's answer says, asked for the configuration. 401 and 403 are a dead token and never a
+    /// removal: a token dies for other reasons, too.
+    #[must_use]
+    pub fn of(reply: LookupResult) -> Self {
+        let VercelAnswer::Answer { status, .. } = reply.heard else {
+            return Self::Unreachable(reply.heard.to_string());
+        };
+        match (status, reply.configuration) {
+            (200, Some(configuration)) if configuration.is_deleted => Self::Removed,
+            (200, Some(configuration)) => Self::There(configuration, Listing::NotAsked),
+            (200, None) => Self::Unreachable("Vercel's answer cannot be read".to_owned()),
+            (404 | 410, _) => Self::Removed,
+            (401 | 403, _) => Self::DeadToken,
+            _ => Self::Unreachable(reply.heard.to_string()),
+        }
+    }
+}
+
+impl Listing {
+    /// What Vercel's answer says, asked for the resources.
+    #[must_use]
+    pub fn of(reply: ListResult) -> Self {
+        match (reply.resources, &reply.heard) {
+            (Some(resources), _) => Self::Known(resources),
+            (None, VercelAnswer::Answer { status: 401 | 403, .. }) => Self::DeadToken,
+            (None, VercelAnswer::Answer { status: 200, .. }) => {
+                Self::Unreachable("Vercel's list of resources cannot be read".to_owned())
+            }
+            (None, heard) => Self::Unreachable(heard.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// L1: 401 and 403 are a dead token whatever is said beside them, 404, 410 and `deletedAt` a removal,
+    /// and all else tells nothing.
+    #[test]
+    fn an_answer_is_read_by_its_status() {
+        let heard = |status| VercelAnswer::Answer { status, said: None, retry_after: None };
+        let side = |status, is_deleted| {
+            let configuration =
+                Some(VercelConfiguration { is_deleted, ..VercelConfiguration::default() });
+            VercelSide::of(LookupResult { heard: heard(status), configuration })
+        };
+        for is_deleted in [false, true] {
+            assert_eq!(
+                [401, 403].map(|it| side(it, is_deleted)),
+                [const { VercelSide::DeadToken }; 2]
+            );
+            assert_eq!(
+                [404, 410].map(|it| side(it, is_deleted)),
+                [const { VercelSide::Removed }; 2]
+            );
+            for status in [201, 204, 302, 400, 409, 429, 500, 503] {
+                assert!(matches!(side(status, is_deleted), VercelSide::Unreachable(_)), "{status}");
+            }
+        }
+        assert_eq!(side(200, true), VercelSide::Removed);
+        assert_eq!(
+            side(200, false),
+            VercelSide::There(VercelConfiguration::default(), Listing::NotAsked)
+        );
+        let unread = LookupResult { heard: heard(200), configuration: None };
+        assert!(matches!(VercelSide::of(unread), VercelSide::Unreachable(_)));
+
+        let listing = |status| Listing::of(ListResult { heard: heard(status), resources: None });
+        assert_eq!([401, 403].map(listing), [const { Listing::DeadToken }; 2]);
+        for status in [200, 429, 500] {
+            assert!(matches!(listing(status), Listing::Unreachable(_)), "{status}");
+        }
+    }
+}
