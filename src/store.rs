@@ -9,16 +9,20 @@
 //!
 //! No function calls the rest: [`registry`] registers what can be deleted, [`operations`], [`holds`],
 //! [`keep`], [`moves`] and [`forget`] are the acts of operators, for which [`standing`] says how far something is, [`table`] creates the table and checks it.
+//! [`comparison`] reads and mends what is compared with Vercel, for the tool and for a sweep, and
+//! [`installations`] lists all there are.
 
 pub(crate) mod announcement;
 mod attr;
 mod client;
+pub mod comparison;
 mod conditions;
 pub(crate) mod configuration;
 mod deletion;
 mod evidence;
 pub mod forget;
 pub mod holds;
+pub mod installations;
 pub mod keep;
 pub(crate) mod keys;
 pub mod moves;

@@ -50,6 +50,7 @@ async fn a_move_is_one_transaction() {
     assert_eq!(moved(&world, "icfg_1", Some("icfg_2")).await, Moved::Now);
     let (source, target) = (world.items("icfg_1").await, world.items("icfg_2").await);
     item["pk"] = json!("installation#icfg_2");
+    item["registeredAt"] = json!(world.clock.timestamp().as_secs());
     assert_eq!(target["resource#db_1"], item, "what is being provisioned may be moved");
     assert_eq!((resources(&source), resources(&target)), (1, 1));
     assert_eq!(

@@ -208,7 +208,10 @@ ACTIONS = {
     "transact_write_items": None,
 }
 # What people and backends do, with rights of their own.
-BY_HAND = {"forget.rs", "holds.rs", "keep.rs", "moves.rs", "operations.rs", "registry.rs", "standing.rs", "table.rs"}
+BY_HAND = {
+    "forget.rs", "holds.rs", "installations.rs", "keep.rs", "moves.rs", "operations.rs", "registry.rs",
+    "standing.rs", "table.rs",
+}
 
 
 def allowed(policy, where):

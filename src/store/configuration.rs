@@ -84,7 +84,11 @@ impl Store {
     }
 
     /// Reads all that a configuration's deletion goes by, at one moment.
-    pub(crate) async fn load(
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn load(
         &self,
         id: &InstallationId,
         key: Option<&IdempotencyKey>,
@@ -312,7 +316,7 @@ impl Store {
     }
 
     /// Commits a transaction whose conditions hold or do not, whichever fails.
-    async fn held(&self, transaction: Transaction<'_>) -> Result<Held, Error> {
+    pub(super) async fn held(&self, transaction: Transaction<'_>) -> Result<Held, Error> {
         Ok(Held::when(matches!(transaction.commit(&self.client).await?, Committed::Yes)))
     }
 }
@@ -416,7 +420,7 @@ fn unchanged(installation: &InstallationState) -> Expression {
 }
 
 /// The change that stores another team; its slug is not known.
-fn set_team(team: &Team) -> Expression {
+pub(super) fn set_team(team: &Team) -> Expression {
     match &team.id {
         Some(id) => Expression::new("SET teamId = :team").value(":team", s(id)).remove("teamSlug"),
         None => Expression::removing("teamId, teamSlug"),
@@ -424,7 +428,7 @@ fn set_team(team: &Team) -> Expression {
 }
 
 /// Condition: the installation's team is as it was read, and its configuration is not deleted.
-fn still_in_team(team: &Team) -> Expression {
+pub(super) fn still_in_team(team: &Team) -> Expression {
     let there = "attribute_exists(pk) AND attribute_not_exists(configurationDeletedAt)";
     Expression::new(there).and(match &team.id {
         Some(id) => Expression::new("teamId = :was").value(":was", s(id)),
@@ -447,7 +451,7 @@ fn set_uninstalled(provenance: &Provenance) -> Expression {
     }
 }
 
-fn parse_installation(item: &Item) -> Result<InstallationState, Error> {
+pub(super) fn parse_installation(item: &Item) -> Result<InstallationState, Error> {
     let text = |name| attr::str(item, name).map(str::to_owned);
     let deletion = keys::stage(item)?.map(|stage| {
         let at = attr::timestamp(item, "deletedAt");

@@ -201,6 +201,7 @@ impl Store {
             let mut moved = item.clone();
             // With its `updatedAt`: a move does not renew the time that provisioning has (C2).
             moved.extend(keys::resource(target, resource));
+            moved.insert("registeredAt".to_owned(), time(now));
             transaction.put(Part::Other, moved, Some(absent()));
             let receipt = keys::resource_receipt(target, resource);
             transaction.delete(Part::Other, receipt, Some(may_give_way(now)));

@@ -59,9 +59,20 @@ impl Provisioning {
     }
 }
 
-/// When an item was last written. Backends write it: it may have a fraction.
+/// When an item was last written.
 fn last_write(item: &Item) -> Option<f64> {
-    match item.get("updatedAt") {
+    number(item, "updatedAt")
+}
+
+/// A time of an item, in whole seconds: the fraction that a backend may have written is left out.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the ends saturate")]
+pub(super) fn written(item: &Item, name: &str) -> Option<Timestamp> {
+    number(item, name).map(|seconds| Timestamp::from_secs(seconds as u64))
+}
+
+/// A number of an item. Backends write it: it may have a fraction.
+fn number(item: &Item, name: &str) -> Option<f64> {
+    match item.get(name) {
         Some(AttributeValue::N(number)) => number.parse().ok(),
         _ => None,
     }

@@ -7,7 +7,8 @@
 //! pending announcement as it is. Backends in other languages write the same transactions:
 //! `docs/writing-the-table.md` has them.
 
-use serde::de::Error as _;
+use serde::de::value::{Error as NoSuchWord, StrDeserializer};
+use serde::de::{Error as _, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 
 use super::attr::{n, s, time};
@@ -121,6 +122,14 @@ pub enum StatusRecord {
     Error,
 }
 
+impl StatusRecord {
+    /// The status that Vercel words so.
+    pub(super) fn of_vercel(word: &str) -> Option<Self> {
+        let word: StrDeserializer<'_, NoSuchWord> = word.into_deserializer();
+        Self::deserialize(word).ok().filter(|it| *it != Self::Provisioning)
+    }
+}
+
 /// A webhook or a log drain.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -177,7 +186,7 @@ pub enum RegisterError {
 
 /// The evidence of a registration's transaction.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     installation: Option<Installation>,
     resource_is_there: bool,
     receipt_stands: bool,
@@ -279,7 +288,8 @@ impl Store {
         .await?
     }
 
-    fn add_resource(&self, record: &ResourceRecord) -> Transaction<'_> {
+    /// The transaction that adds a resource.
+    pub(super) fn add_resource(&self, record: &ResourceRecord) -> Transaction<'_> {
         let (id, now) = (&record.installation_id, self.clock.timestamp());
         let mut item = keys::resource(id, &record.id);
         let optional = |value: &Option<String>| value.as_ref().map(s);
@@ -287,6 +297,7 @@ impl Store {
             ("status", Some(s(status(record.status.unwrap_or(StatusRecord::Ready))))),
             ("name", optional(&record.name)),
             ("productId", optional(&record.product_id)),
+            ("registeredAt", Some(time(now))),
             ("updatedAt", Some(time(now))),
         ];
         for (name, value) in values {
@@ -380,7 +391,7 @@ fn status(status: StatusRecord) -> &'static str {
 }
 
 impl Findings {
-    fn read(evidence: Vec<(Part, Option<Item>)>) -> Result<Self, Error> {
+    pub(super) fn read(evidence: Vec<(Part, Option<Item>)>) -> Result<Self, Error> {
         let mut findings = Self::default();
         for (row, item) in evidence {
             match (row, item) {
@@ -398,7 +409,7 @@ impl Findings {
     }
 
     /// Refuses what no other transaction can register.
-    fn refuse(&self) -> Result<(), RegisterError> {
+    pub(super) fn refuse(&self) -> Result<(), RegisterError> {
         match self.installation {
             Some(Installation::Unknown) => Err(RegisterError::InstallationUnknown),
             Some(Installation::Deleted { .. }) => Err(RegisterError::InstallationDeleted),
