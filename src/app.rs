@@ -10,7 +10,7 @@ use aws_config::profile::region::ProfileFileRegionProvider;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture, join};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 
 mod line;
@@ -26,8 +26,8 @@ use crate::deletion::{Deletion, OpenInvoices, Target};
 use crate::error::Error;
 use crate::grant::Grant;
 use crate::http::{
-    Endpoint, Ids, Reply, Route, Uninstall, authorize_sweep, idempotency_key, read_body, respond,
-    team,
+    Endpoint, Ids, MAX_BODY, Reply, Route, Uninstall, authorize_sweep, idempotency_key, read_body,
+    respond, team,
 };
 use crate::ids::InstallationId;
 use crate::job::Job;
@@ -37,6 +37,7 @@ use crate::secret::Secret;
 use crate::store::{Aws, Done, Store};
 use crate::telemetry;
 use crate::vercel::Vercel;
+use crate::webhook::{self, Signature};
 use crate::work::Worker;
 
 /// Everything an endpoint needs. Clones share it.
@@ -49,6 +50,7 @@ pub struct App {
     worker: Worker,
     open_invoices: OpenInvoices,
     cron_secret: Option<Secret>,
+    client_secret: Option<Secret>,
     body_timeout: Duration,
     support_url: Option<String>,
 }
@@ -178,6 +180,7 @@ impl App {
             worker,
             open_invoices: config.open_invoices,
             cron_secret: config.cron_secret.clone(),
+            client_secret: config.client_secret.clone(),
             body_timeout: limits.body,
             support_url: config.support_url.as_ref().map(ToString::to_string),
         }
@@ -251,6 +254,7 @@ impl App {
                 let time = head.extensions.get().copied().unwrap_or_default();
                 return self.swept(time).await;
             }
+            Route::Webhook => return self.received(&head.headers, body).await,
         };
         let caller = self.verifier.authenticate(&head.headers).await?;
         let ids = ids.parse();
@@ -262,18 +266,18 @@ impl App {
         let target = match ids {
             Ids::Configuration(_) => {
                 let team = team(head.uri.query())?;
-                read_body(body, self.body_timeout).await?;
+                read_body(body, MAX_BODY, self.body_timeout).await?;
                 let request = ConfigurationDeletion { grant, team, key, at };
                 let done = Box::pin(self.delete_configuration.delete(&request)).await?;
                 return Ok(self.deleted(request.grant.installation, done));
             }
             Ids::Resource(_, resource) => {
-                read_body(body, self.body_timeout).await?;
+                read_body(body, MAX_BODY, self.body_timeout).await?;
                 Target::Resource(resource)
             }
             Ids::Installation(_) => {
                 let Uninstall { cascade, reason } =
-                    Uninstall::parse(&read_body(body, self.body_timeout).await?)?;
+                    Uninstall::parse(&read_body(body, MAX_BODY, self.body_timeout).await?)?;
                 Target::Installation { cascade, reason, open_invoices: self.open_invoices }
             }
         };
@@ -287,6 +291,18 @@ impl App {
         let jobs =
             (!due.is_empty()).then(|| Jobs { worker: self.worker.clone(), installation, due });
         Handled { reply: Reply::Deleted(answer), jobs }
+    }
+
+    /// Receives a webhook of Vercel's (K1).
+    async fn received<B>(&self, headers: &HeaderMap, body: B) -> Result<Handled, Error>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let signature = Signature::of(headers)?;
+        let body = read_body(body, webhook::MAX_BODY, self.body_timeout).await?;
+        signature.verify(&body, self.client_secret.as_ref())?;
+        Ok(Handled { reply: Reply::Received, jobs: None })
     }
 
     async fn swept(&self, SweepTime(time): SweepTime) -> Result<Handled, Error> {

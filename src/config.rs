@@ -41,6 +41,8 @@ pub struct Config {
     pub role: Option<AwsRole>,
     /// `CRON_SECRET`: what the sweep's caller must send.
     pub cron_secret: Option<Secret>,
+    /// `CLIENT_SECRET`: what Vercel signs webhooks with.
+    pub client_secret: Option<Secret>,
     /// `SUPPORT_URL`: `error.user.url`.
     pub support_url: Option<Url>,
     /// `GRACE_PERIOD`: how long after a deletion it is announced for good, in whole seconds (H1).
@@ -133,6 +135,7 @@ impl Config {
             provider: provider(read("PROVIDER_URL")?, read("PROVIDER_SECRET")?)?,
             role: role(read("AWS_ROLE_ARN")?, read("AWS_ROLE_SESSION_NAME")?)?,
             cron_secret: read("CRON_SECRET")?.map(cron_secret).transpose()?,
+            client_secret: read("CLIENT_SECRET")?.map(Secret::new),
             support_url: read("SUPPORT_URL")?.map(|text| url("SUPPORT_URL", &text)).transpose()?,
             grace_period: times::grace(&read("GRACE_PERIOD")?.unwrap_or_else(|| "7d".to_owned()))?,
             provisioning_limit: times::provisioning_limit(
@@ -177,6 +180,15 @@ impl Config {
     /// [`ConfigError`] where `CRON_SECRET` is missing.
     pub fn require_cron_secret(&self) -> Result<&Secret, ConfigError> {
         self.cron_secret.as_ref().ok_or_else(|| missing("CRON_SECRET"))
+    }
+
+    /// The secret that the receiver of webhooks cannot do without.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where `CLIENT_SECRET` is missing.
+    pub fn require_client_secret(&self) -> Result<&Secret, ConfigError> {
+        self.client_secret.as_ref().ok_or_else(|| missing("CLIENT_SECRET"))
     }
 }
 
@@ -325,6 +337,8 @@ mod tests {
             config.require_cron_secret().unwrap_err().to_string(),
             "CRON_SECRET: is required"
         );
+        let without = config.require_client_secret().unwrap_err();
+        assert_eq!(without.to_string(), "CLIENT_SECRET: is required");
     }
 
     /// A3: one id, or several with commas and blanks between; an empty entry stops the start.
@@ -451,6 +465,7 @@ mod tests {
             ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/teardown"),
             ("AWS_ROLE_SESSION_NAME", "teardown"),
             ("CRON_SECRET", "cr0n"),
+            ("CLIENT_SECRET", "cl1ent"),
             ("SUPPORT_URL", "https://s.example"),
             ("GRACE_PERIOD", "7d"),
             ("PROVISIONING_LIMIT", "1h"),
@@ -475,9 +490,10 @@ mod tests {
             ("PROVIDER_URL", "https://p.example"),
             ("PROVIDER_SECRET", WHSEC),
             ("CRON_SECRET", "cr0n"),
+            ("CLIENT_SECRET", "cl1ent"),
         ]);
         let shown = format!("{config:?}");
         assert!(shown.contains("[secret]"), "{shown}");
-        assert!(!shown.contains("MfKQ9r8") && !shown.contains("cr0n"), "{shown}");
+        assert!(!["MfKQ9r8", "cr0n", "cl1ent"].iter().any(|it| shown.contains(it)), "{shown}");
     }
 }

@@ -28,13 +28,14 @@ pub struct Row {
 }
 
 /// Makes [`Error`], [`TABLE`] and [`Error::row`] of one entry for each error: the variant, the status,
-/// the code, the message, the customer's message if there is one, and when it happens.
+/// the code, the message with its argument if it needs one, the customer's message if there is one, and
+/// when it happens.
 macro_rules! errors {
     ($(
         #[doc = $doc:literal]
         $name:ident $(($($tuple:tt)*))? $({$($fields:tt)*})? =
             $status:literal $code:literal
-            $message:literal
+            $message:literal $([$argument:expr])?
             $(user $user:literal)?
             when $when:literal;
     )*) => {
@@ -44,7 +45,7 @@ macro_rules! errors {
         #[derive(Debug, thiserror::Error)]
         pub enum Error {$(
             #[doc = $doc]
-            #[error($message)]
+            #[error($message $(, $argument)?)]
             $name $(($($tuple)*))? $({$($fields)*})?,
         )*}
 
@@ -97,6 +98,10 @@ errors! {
     InvalidCronSecret = 403 "invalid_token"
         "exactly one `Authorization: Bearer <CRON_SECRET>` header is required"
         when "The sweep's caller did not send `CRON_SECRET`.";
+    /// A webhook is not signed as Vercel signs it (K1).
+    InvalidSignature = 403 "invalid_signature"
+        "exactly one `x-vercel-signature` header is required, the body's HMAC-SHA1 in lower-case hex"
+        when "A webhook is not signed with `CLIENT_SECRET`.";
     /// No endpoint of this function is at this path (B1).
     NotFound = 404 "not_found"
         "there is nothing at this path"
@@ -150,10 +155,13 @@ errors! {
         "Vercel refuses to delete the configuration: {0}"
         user "Vercel did not permit this deletion."
         when "Vercel refuses to delete the configuration; the message has its words.";
-    /// The body is over 64 KiB (B3).
-    PayloadTooLarge = 413 "payload_too_large"
-        "the body is over 64 KiB"
-        when "The body is over 64 KiB.";
+    /// The body is larger than the endpoint takes (B3, K1).
+    PayloadTooLarge {
+        /// The longest body that it takes, in bytes.
+        limit: u64,
+    } = 413 "payload_too_large"
+        "the body is over {size}" [size = size(*limit)]
+        when "The body is larger than the endpoint takes; the message has the limit.";
     /// A fault of ours or of our configuration.
     Internal(#[source] Cause) = 500 "internal_error"
         "internal error"
@@ -176,6 +184,17 @@ errors! {
     } = 503 "upstream_unavailable"
         "Vercel's API is not available"
         when "Vercel's API is out of reach; the deletion goes on by itself, or by a request after `Retry-After` seconds.";
+}
+
+/// A limit of so many bytes, for people.
+fn size(bytes: u64) -> String {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    if bytes.is_multiple_of(MIB) {
+        format!("{} MiB", bytes / MIB)
+    } else {
+        format!("{} KiB", bytes / KIB)
+    }
 }
 
 /// What is wrong with a request.

@@ -67,8 +67,10 @@ pub fn serve(endpoint: Endpoint) -> ExitCode {
 fn run(endpoint: Endpoint) -> Result<(), Failure> {
     telemetry::init_json(config::log_filter_of_functions()?);
     let config = Config::from_env()?;
-    if endpoint == Endpoint::Sweep {
-        config.require_cron_secret()?;
+    match endpoint {
+        Endpoint::Sweep => drop(config.require_cron_secret()?),
+        Endpoint::Webhook => drop(config.require_client_secret()?),
+        _ => {}
     }
     // One thread: a function has one core or a share of one, and a request computes for 0.1 ms.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

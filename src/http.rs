@@ -31,6 +31,8 @@ pub enum Endpoint {
     DeleteConfiguration,
     /// `GET /api/sweep`
     Sweep,
+    /// `POST /api/webhook`
+    Webhook,
 }
 
 /// The ids of a path as they stand there, percent-encoded and unchecked: who calls is asked first
@@ -52,6 +54,8 @@ pub enum Route<'a> {
     Delete(RawIds<'a>),
     /// A sweep.
     Sweep,
+    /// A webhook of Vercel's.
+    Webhook,
 }
 
 /// The ids of a path.
@@ -88,8 +92,13 @@ impl Ids {
 
 impl Endpoint {
     /// All of them. Their paths have nothing in common.
-    pub const ALL: [Self; 4] =
-        [Self::DeleteResource, Self::DeleteInstallation, Self::DeleteConfiguration, Self::Sweep];
+    pub const ALL: [Self; 5] = [
+        Self::DeleteResource,
+        Self::DeleteInstallation,
+        Self::DeleteConfiguration,
+        Self::Sweep,
+        Self::Webhook,
+    ];
 
     /// The name of its function: of the binary, and of the file in `api/`.
     #[must_use]
@@ -99,6 +108,7 @@ impl Endpoint {
             Self::DeleteInstallation => "delete_installation",
             Self::DeleteConfiguration => "delete_configuration",
             Self::Sweep => "sweep",
+            Self::Webhook => "webhook",
         }
     }
 
@@ -110,6 +120,7 @@ impl Endpoint {
                 Method::DELETE
             }
             Self::Sweep => Method::GET,
+            Self::Webhook => Method::POST,
         }
     }
 
@@ -121,6 +132,7 @@ impl Endpoint {
             Self::DeleteInstallation => "/v1/installations/{installationId}",
             Self::DeleteConfiguration => "/v1/integrations/configuration/{id}",
             Self::Sweep => "/api/sweep",
+            Self::Webhook => "/api/webhook",
         }
     }
 
@@ -130,6 +142,7 @@ impl Endpoint {
     pub fn route(self, path: &str) -> Option<Route<'_>> {
         let ids = match self {
             Self::Sweep => return (path == self.pattern()).then_some(Route::Sweep),
+            Self::Webhook => return (path == self.pattern()).then_some(Route::Webhook),
             Self::DeleteConfiguration => {
                 RawIds::Configuration(path.strip_prefix("/v1/integrations/configuration/")?)
             }
@@ -209,26 +222,26 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, In
     }
 }
 
-/// The longest body, in bytes (B3).
-const MAX_BODY: u64 = 64 * 1024;
+/// The longest body of a deletion, in bytes (B3).
+pub const MAX_BODY: u64 = 64 * 1024;
 
-/// Reads a body that arrives within `time` (B3).
+/// Reads a body of at most `limit` bytes that arrives within `time` (B3).
 ///
 /// # Errors
 ///
 /// [`Error::PayloadTooLarge`] or [`BadRequest::BodyIncomplete`].
-pub async fn read_body<B>(body: B, time: Duration) -> Result<Bytes, Error>
+pub async fn read_body<B>(body: B, limit: u64, time: Duration) -> Result<Bytes, Error>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if body.size_hint().lower() > MAX_BODY {
-        return Err(Error::PayloadTooLarge);
+    if body.size_hint().lower() > limit {
+        return Err(Error::PayloadTooLarge { limit });
     }
-    let limit = usize::try_from(MAX_BODY).unwrap_or(usize::MAX);
-    match tokio::time::timeout(time, Limited::new(body, limit).collect()).await {
+    let bytes = usize::try_from(limit).unwrap_or(usize::MAX);
+    match tokio::time::timeout(time, Limited::new(body, bytes).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::PayloadTooLarge),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::PayloadTooLarge { limit }),
         Ok(Err(_)) | Err(_) => Err(BadRequest::BodyIncomplete.into()),
     }
 }
@@ -246,17 +259,18 @@ mod tests {
         let delete = |ids| Some(Route::Delete(ids));
         assert_eq!(
             routes("/v1/installations/i1/resources/r1"),
-            [delete(RawIds::Resource("i1", "r1")), None, None, None]
+            [delete(RawIds::Resource("i1", "r1")), None, None, None, None]
         );
         assert_eq!(
             routes("/v1/installations/i1"),
-            [None, delete(RawIds::Installation("i1")), None, None]
+            [None, delete(RawIds::Installation("i1")), None, None, None]
         );
         assert_eq!(
             routes("/v1/integrations/configuration/i1"),
-            [None, None, delete(RawIds::Configuration("i1")), None]
+            [None, None, delete(RawIds::Configuration("i1")), None, None]
         );
-        assert_eq!(routes("/api/sweep"), [None, None, None, Some(Route::Sweep)]);
+        assert_eq!(routes("/api/sweep"), [None, None, None, Some(Route::Sweep), None]);
+        assert_eq!(routes("/api/webhook"), [None, None, None, None, Some(Route::Webhook)]);
         for path in [
             "/",
             "",
@@ -278,8 +292,9 @@ mod tests {
             "/api/delete_installation",
             "/api/sweep/",
             "/api/sweep/i1",
+            "/api/webhook/",
         ] {
-            assert_eq!(routes(path), [None; 4], "{path}");
+            assert_eq!(routes(path), [None; 5], "{path}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! | `saga` | Delete Configuration, whose effect lies at Vercel too: intent, call, commit |
 //! | [`store`] | DynamoDB: keys, conditions, transactions |
 //! | [`http`] | requests in, responses out |
+//! | [`webhook`] | Vercel's webhooks: what they say, and whether Vercel says it |
 //! | [`provider`] | the provider's endpoint |
 //! | [`credentials`] | AWS credentials on Vercel without stored keys |
 //! | [`config`] | the environment |
@@ -50,6 +51,7 @@ pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod vercel;
+pub mod webhook;
 mod work;
 
 pub use crate::app::App;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::outside::PROVIDER_SECRET;
 use crate::support::process::{
-    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP, Variables,
+    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP, Variables, WEBHOOK,
     free_port, run, run_into, start, start_into,
 };
 use crate::support::world::{CRON_SECRET, INTEGRATION, World, serve, user};
@@ -97,6 +97,8 @@ fn a_bad_environment_stops_the_start_with_one_line() {
     }
     let output = run(SWEEP, owned(&[region, id]));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "teardown: CRON_SECRET: is required\n");
+    let output = run(WEBHOOK, owned(&[region, id]));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "teardown: CLIENT_SECRET: is required\n");
 }
 
 /// A log line without its times, which differ from run to run.

@@ -54,6 +54,9 @@ mod holds;
 mod keep;
 mod moves;
 
+// K: Vercel's webhooks.
+mod webhook;
+
 // S: start and hosts.
 mod credentials;
 mod functions;

@@ -41,6 +41,7 @@ fn dev(arguments: &[&str]) -> Command {
             "FINALIZE_MARGIN",
             "USER",
             "CRON_SECRET",
+            "CLIENT_SECRET",
             "VERCEL_API_URL",
         ];
         if name.starts_with("AWS_")

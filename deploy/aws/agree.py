@@ -150,14 +150,19 @@ def the_routes():
 
 def the_variables():
     known, required = (set(FACTS["variables"][key]) for key in ("read", "required"))
-    required -= {"CRON_SECRET"}
+    # Required by one function alone.
+    of_one = {"CRON_SECRET": "Sweep", "CLIENT_SECRET": "Webhook"}
+    must(of_one.keys() <= required, f"not required: {sorted(of_one.keys() - required)}")
+    required -= of_one.keys()
     common = LAMBDA["Globals"]["Function"]["Environment"]["Variables"]
     for name, function in FUNCTIONS.items():
         own = function["Properties"].get("Environment", {}).get("Variables", {})
         given = set(common) | set(own)
         must(given <= known, f"{name}: no code reads {sorted(given - known)}")
-        needed = required | {"TABLE_NAME"} | ({"CRON_SECRET"} if name == "Sweep" else set())
+        needed = required | {"TABLE_NAME"} | {it for it, only in of_one.items() if only == name}
         must(needed <= given, f"{name}: {sorted(needed - given)} is missing")
+        spare = {it for it, only in of_one.items() if only != name} & given
+        must(not spare, f"{name}: {sorted(spare)} is another function's")
     must({"PROVIDER_URL", "PROVIDER_SECRET"} <= set(common), "the provider is not told of by all")
 
 

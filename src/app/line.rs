@@ -81,7 +81,7 @@ impl RequestLog {
                     "swept"
                 );
             }
-            Ok(Reply::Deleted(_)) => answered!(info),
+            Ok(Reply::Deleted(_) | Reply::Received) => answered!(info),
             Err(Error::Internal(error) | Error::StoreUnavailable(error)) => {
                 cause = Some(telemetry::chain(error.as_ref()));
                 answered!(error);

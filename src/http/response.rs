@@ -37,6 +37,8 @@ pub enum Reply {
     Deleted(Answer),
     /// A sweep's report.
     Swept(Report),
+    /// A webhook was received.
+    Received,
 }
 
 impl Reply {
@@ -45,7 +47,7 @@ impl Reply {
     pub fn status(&self) -> u16 {
         match self {
             Self::Deleted(answer) => answer.response().0,
-            Self::Swept(_) => 200,
+            Self::Swept(_) | Self::Received => 200,
         }
     }
 }
@@ -61,6 +63,7 @@ pub fn respond(result: &Result<Reply, Error>, support_url: Option<&str>) -> Resp
         Ok(reply @ Reply::Swept(report)) => {
             json(reply.status(), serde_json::to_vec(report).ok().map(Bytes::from))
         }
+        Ok(reply @ Reply::Received) => json(reply.status(), None),
         Err(error) => {
             let row = error.row();
             let user = row.user_message.map(|message| UserMessage { message, url: support_url });
@@ -142,6 +145,7 @@ mod tests {
             Error::OtherInstallation,
             Error::OtherTeam,
             Error::InvalidCronSecret,
+            Error::InvalidSignature,
             Error::NotFound,
             Error::ConfigurationUnknown,
             Error::MethodNotAllowed { allowed: Method::DELETE },
@@ -152,7 +156,9 @@ mod tests {
             Error::RequestInProgress { retry_after },
             Error::InvoicesOpen,
             Error::UpstreamRefused(VercelError::default()),
-            Error::PayloadTooLarge,
+            Error::PayloadTooLarge { limit: 64 << 10 },
+            Error::PayloadTooLarge { limit: 256 << 10 },
+            Error::PayloadTooLarge { limit: 4 << 20 },
             Error::Internal("a secret".into()),
             Error::KeysUnavailable { retry_after },
             Error::StoreUnavailable("a secret".into()),
@@ -210,6 +216,7 @@ mod tests {
         403 {"error":{"code":"forbidden","message":"the token does not stand for this installation","user":{"message":"You do not have access to this installation."}}}
         403 {"error":{"code":"forbidden","message":"teamId and slug do not stand for this installation's team","user":{"message":"You do not have access to this team."}}}
         403 {"error":{"code":"invalid_token","message":"exactly one `Authorization: Bearer <CRON_SECRET>` header is required"}}
+        403 {"error":{"code":"invalid_signature","message":"exactly one `x-vercel-signature` header is required, the body's HMAC-SHA1 in lower-case hex"}}
         404 {"error":{"code":"not_found","message":"there is nothing at this path"}}
         404 {"error":{"code":"not_found","message":"there is no such configuration"}}
         405 allow: DELETE {"error":{"code":"method_not_allowed","message":"this path answers DELETE only"}}
@@ -221,6 +228,8 @@ mod tests {
         409 {"error":{"code":"invoices_open","message":"the installation's invoices are not settled","user":{"message":"Final invoices are still open. Try again when they are settled, or a day after the uninstall."}}}
         409 {"error":{"code":"upstream_refused","message":"Vercel refuses to delete the configuration: it gives no reason","user":{"message":"Vercel did not permit this deletion."}}}
         413 {"error":{"code":"payload_too_large","message":"the body is over 64 KiB"}}
+        413 {"error":{"code":"payload_too_large","message":"the body is over 256 KiB"}}
+        413 {"error":{"code":"payload_too_large","message":"the body is over 4 MiB"}}
         500 {"error":{"code":"internal_error","message":"internal error"}}
         503 retry-after: 3 {"error":{"code":"keys_unavailable","message":"the keys that verify tokens are not available"}}
         503 retry-after: 2 {"error":{"code":"store_unavailable","message":"the store is not available"}}

@@ -43,6 +43,9 @@ pub const INSTALLATION: &str = "/v1/installations/icfg_1";
 pub const CONFIGURATION: &str = "/v1/integrations/configuration/icfg_1";
 pub const RESOURCE: &str = "/v1/installations/icfg_1/resources/db_1";
 
+/// The secret that Vercel signs webhooks with.
+pub const CLIENT_SECRET: &str = "cl1ent-s3cret";
+
 /// The secret that the sweep's caller sends.
 pub const CRON_SECRET: &str = "cr0n-s3cret";
 
@@ -88,6 +91,7 @@ pub fn config(variables: &[(&str, &str)]) -> Config {
         ("INTEGRATION_ID", INTEGRATION),
         ("OIDC_JWKS", &jwks),
         ("CRON_SECRET", CRON_SECRET),
+        ("CLIENT_SECRET", CLIENT_SECRET),
         // Where a test is not about the grace period, there is none.
         ("GRACE_PERIOD", "0s"),
     ];
@@ -258,6 +262,7 @@ impl World {
             ("OIDC_JWKS", ISSUER.jwks().to_string()),
             ("VERCEL_API_URL", self.config.vercel_api_url.to_string()),
             ("CRON_SECRET", CRON_SECRET.to_owned()),
+            ("CLIENT_SECRET", CLIENT_SECRET.to_owned()),
             ("GRACE_PERIOD", format!("{}s", self.config.grace_period.as_secs())),
             ("TABLE_NAME", self.config.table_name.clone()),
             ("AWS_REGION", "us-east-1".to_owned()),

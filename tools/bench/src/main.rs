@@ -149,7 +149,7 @@ fn environment(issuer: &Issuer, dynamodb: String) -> Vec<(&'static str, String)>
 
 /// The sizes of a function and of those beside it, by name.
 fn sizes(binary: &Path) -> anyhow::Result<Vec<(String, Size)>> {
-    let others = ["delete_installation", "delete_configuration", "sweep"];
+    let others = ["delete_installation", "delete_configuration", "sweep", "webhook"];
     let others = others.map(|name| binary.with_file_name(name));
     let functions = std::iter::once(binary).chain(others.iter().map(PathBuf::as_path));
     let sizes = functions.filter(|path| path.exists()).map(|path| {

@@ -49,8 +49,10 @@ fn variables() -> anyhow::Result<Value> {
             required.insert(*name);
         }
     }
-    if let Err(error) = config.require_cron_secret() {
-        required.insert(error.variable);
+    for secret in [config.require_cron_secret(), config.require_client_secret()] {
+        if let Err(error) = secret {
+            required.insert(error.variable);
+        }
     }
     config::log_filter(None)?;
     read.borrow_mut().insert("RUST_LOG");

@@ -74,8 +74,8 @@ enum Command {
 /// configured. What is stored is forgotten at the end, unless --data names a file for it. A sweep
 /// runs every few seconds. The variables that the functions read (`INTEGRATION_ID`, `OIDC_ISSUER`,
 /// `TABLE_NAME`, …) count here too. Where they are not set, `INTEGRATION_ID` is `oac_local`,
-/// `VERCEL_API_URL` and `PROVIDER_URL` are the stand-ins, and `PROVIDER_SECRET` and `CRON_SECRET`
-/// local secrets.
+/// `VERCEL_API_URL` and `PROVIDER_URL` are the stand-ins, and `PROVIDER_SECRET`, `CRON_SECRET`
+/// and `CLIENT_SECRET` local secrets.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = DEV_EXAMPLES)]
 struct Dev {

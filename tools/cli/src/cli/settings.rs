@@ -17,6 +17,9 @@ const INTEGRATION_ID: &str = "oac_local";
 /// The secret of the sweep where the environment has none.
 const CRON_SECRET: &str = "local";
 
+/// The secret that signs webhooks where the environment has none.
+const CLIENT_SECRET: &str = "local";
+
 /// The secret that signs announcements to the stand-in provider.
 const PROVIDER_SECRET: &str = "whsec_YSBzZWNyZXQgb2YgdGhpcyBtYWNoaW5l";
 
@@ -33,6 +36,7 @@ pub(super) fn of_endpoints(issuer: &Issuer, port: u16) -> Result<Config, ConfigE
         "OIDC_JWKS_URL" => Some(format!("{url}{JWKS_PATH}")),
         "VERCEL_API_URL" => variable(name).or_else(|| Some(format!("{url}{VERCEL_PATH}"))),
         "CRON_SECRET" => variable(name).or_else(|| Some(CRON_SECRET.to_owned())),
+        "CLIENT_SECRET" => variable(name).or_else(|| Some(CLIENT_SECRET.to_owned())),
         "GRACE_PERIOD" => variable(name).or_else(|| Some(GRACE_PERIOD.to_owned())),
         // One of the two alone is a mistake, and to be named as such.
         "PROVIDER_URL" if !provider => Some(format!("{url}{PROVIDER_PATH}")),
