@@ -1,7 +1,7 @@
 //! The one way a request goes, from the host's request to its response.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::BehaviorVersion;
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -10,27 +10,30 @@ use aws_config::profile::region::ProfileFileRegionProvider;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture, join};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response, request};
 use http_body_util::Full;
 
 mod line;
 
 use self::line::RequestLog;
-use crate::auth::Verifier;
 use crate::auth::jwks::{AfterAnswer, Jwks};
+use crate::auth::{AuthError, Verifier};
+use crate::backend::{Backend, MAX_PASSING};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{self, WebIdentity};
 use crate::deletion::configuration::ConfigurationDeletion;
 use crate::deletion::{Deletion, OpenInvoices, Target};
 use crate::error::Error;
-use crate::grant::Grant;
+use crate::front::{Call, Front, Operation};
+use crate::grant::{Grant, Membership};
 use crate::http::{
     Endpoint, Ids, MAX_BODY, Reply, Route, Uninstall, authorize_sweep, idempotency_key, read_body,
     respond, team,
 };
-use crate::ids::InstallationId;
+use crate::ids::{InstallationId, InvalidId};
 use crate::job::Job;
+use crate::limits::Limits;
 use crate::outbound::Outbound;
 use crate::saga::DeleteConfiguration;
 use crate::secret::Secret;
@@ -45,22 +48,24 @@ use crate::work::Worker;
 pub struct App {
     verifier: Verifier,
     store: Store,
+    front: Option<Front>,
     clock: Clock,
     delete_configuration: DeleteConfiguration,
     worker: Worker,
     open_invoices: OpenInvoices,
     cron_secret: Option<Secret>,
+    limits: Limits,
     client_secret: Option<Secret>,
-    body_timeout: Duration,
     support_url: Option<String>,
 }
 
-/// How long a sweep may take, where its host does not say: what `vercel.json` grants it (60 s),
-/// less what its answer needs. A host says otherwise by adding this to a request's extensions.
+/// How long a sweep, or the backend of a call that passes through, may take, where its host does not say:
+/// what `vercel.json` grants a sweep (60 s), less what its answer needs. A host says otherwise by adding this
+/// to a request's extensions.
 #[derive(Clone, Copy, Debug)]
-pub struct SweepTime(pub Duration);
+pub struct HostTime(pub Duration);
 
-impl Default for SweepTime {
+impl Default for HostTime {
     fn default() -> Self {
         Self(Duration::from_secs(50))
     }
@@ -109,6 +114,11 @@ struct Ended {
     result: Result<Handled, Error>,
     dynamodb_calls: u32,
 }
+
+/// Nothing can be passed on.
+#[derive(Debug, thiserror::Error)]
+#[error("BACKEND_URL is not set")]
+struct NoBackend;
 
 /// A handler panicked. Where it did is in the log.
 #[derive(Debug, thiserror::Error)]
@@ -174,16 +184,32 @@ impl App {
         let audiences = config.integration_ids.clone();
         Self {
             verifier: Verifier::new(issuer, audiences, jwks, clock.clone()),
+            front: config
+                .backend_url
+                .clone()
+                .map(|url| Front::new(store.clone(), Backend::new(url))),
             store,
             clock,
             delete_configuration,
             worker,
             open_invoices: config.open_invoices,
             cron_secret: config.cron_secret.clone(),
+            limits,
             client_secret: config.client_secret.clone(),
-            body_timeout: limits.body,
             support_url: config.support_url.as_ref().map(ToString::to_string),
         }
+    }
+
+    /// What says who calls.
+    #[must_use]
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// Whether calls pass through to a backend.
+    #[must_use]
+    pub fn has_backend(&self) -> bool {
+        self.front.is_some()
     }
 
     /// Answers a request. A panic is answered too: hosts close the connection on one, or worse.
@@ -211,7 +237,7 @@ impl App {
     }
 
     /// Sweeps for a scheduler that its host vouches for, such as a schedule of Lambda's.
-    pub async fn sweep(&self, time: SweepTime) -> Response<Full<Bytes>> {
+    pub async fn sweep(&self, time: HostTime) -> Response<Full<Bytes>> {
         let line = RequestLog::new(None, Endpoint::Sweep);
         self.finish(ended(Box::pin(self.swept(time))).await, line).0
     }
@@ -233,7 +259,7 @@ impl App {
         let fetch = self.verifier.under_way().map(FutureExt::boxed);
         let follow_up = FollowUp { jobs, fetch };
         let follow_up = (!follow_up.is_empty()).then_some(follow_up);
-        (respond(&result, self.support_url.as_deref()), follow_up)
+        (respond(result, self.support_url.as_deref()), follow_up)
     }
 
     async fn answer<B>(
@@ -247,8 +273,14 @@ impl App {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        let ids = match endpoint.route_request(&head.method, head.uri.path())? {
+        let route = endpoint.route_request(&head.method, head.uri.path())?;
+        line.routed(route);
+        let ids = match route {
             Route::Delete(ids) => ids,
+            Route::Front(ids) => {
+                let ids = ids.parse().ok();
+                return Box::pin(self.pass(ids, head, body, line)).await;
+            }
             Route::Sweep => {
                 authorize_sweep(&head.headers, self.cron_secret.as_ref())?;
                 let time = head.extensions.get().copied().unwrap_or_default();
@@ -266,24 +298,95 @@ impl App {
         let target = match ids {
             Ids::Configuration(_) => {
                 let team = team(head.uri.query())?;
-                read_body(body, MAX_BODY, self.body_timeout).await?;
+                read_body(body, MAX_BODY, self.limits.body).await?;
                 let request = ConfigurationDeletion { grant, team, key, at };
                 let done = Box::pin(self.delete_configuration.delete(&request)).await?;
                 return Ok(self.deleted(request.grant.installation, done));
             }
             Ids::Resource(_, resource) => {
-                read_body(body, MAX_BODY, self.body_timeout).await?;
+                read_body(body, MAX_BODY, self.limits.body).await?;
                 Target::Resource(resource)
             }
             Ids::Installation(_) => {
                 let Uninstall { cascade, reason } =
-                    Uninstall::parse(&read_body(body, MAX_BODY, self.body_timeout).await?)?;
+                    Uninstall::parse(&read_body(body, MAX_BODY, self.limits.body).await?)?;
                 Target::Installation { cascade, reason, open_invoices: self.open_invoices }
             }
         };
         let deletion = Deletion { grant, target, key, at };
         let done = self.store.delete(&deletion).await?;
         Ok(self.deleted(deletion.grant.installation, done))
+    }
+
+    /// Passes a call on to the provider's backend. A caller that hangs up changes nothing: the call is carried
+    /// to its end (J4).
+    async fn pass<B>(
+        &self,
+        ids: Option<Ids>,
+        head: request::Parts,
+        body: B,
+        line: &mut RequestLog,
+    ) -> Result<Handled, Error>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let front = self.front.clone().ok_or_else(|| Error::Internal(NoBackend.into()))?;
+        let recorded = self.recorded(ids, &head, line).await?;
+        let body = read_body(body, MAX_PASSING, self.limits.passing_body).await?;
+        let host_ends = head.extensions.get().map(|HostTime(time)| Instant::now() + *time);
+        let call = Call { head, body, recorded, host_ends };
+        let passing = async move { front.pass(call).await };
+        let passed = tokio::spawn(telemetry::counting_dynamodb_calls(passing)).await;
+        let (answer, dynamodb_calls) = passed.map_err(|_| Error::Internal(Panicked.into()))?;
+        telemetry::add_dynamodb_calls(dynamodb_calls);
+        Ok(Handled { reply: Reply::Passed(answer?), jobs: None })
+    }
+
+    /// What is to be recorded of a call that passes through: what a verified token of its installation
+    /// permits (J2).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeysUnavailable`] for what creates something: it can be sent again, and is not to be missed.
+    async fn recorded(
+        &self,
+        ids: Option<Ids>,
+        head: &request::Parts,
+        line: &mut RequestLog,
+    ) -> Result<Option<(Membership, Operation)>, Error> {
+        let route = line.route();
+        let creates = [Method::PUT, Method::POST].contains(&head.method);
+        let caller = match self.verifier.authenticate(&head.headers).await {
+            Ok(caller) => caller,
+            Err(error @ AuthError::KeysUnavailable { .. }) if creates => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(route, reason = %error, "passed on, not recorded");
+                return Ok(None);
+            }
+        };
+        line.authenticated(caller.kind(), ids.as_ref());
+        let Some(ids) = ids else {
+            tracing::warn!(route, reason = %InvalidId::Id, "passed on, not recorded");
+            return Ok(None);
+        };
+        let operation = match &ids {
+            Ids::Resource(_, resource) => Operation::Resource(resource.clone()),
+            Ids::Installation(_) | Ids::Configuration(_) if head.method == Method::PUT => {
+                Operation::Upsert
+            }
+            Ids::Installation(_) | Ids::Configuration(_) if head.method == Method::POST => {
+                // A malformed key is the backend's to judge, and is none here.
+                Operation::Provision(idempotency_key(&head.headers).unwrap_or_default())
+            }
+            Ids::Installation(_) | Ids::Configuration(_) => Operation::UpdateInstallation,
+        };
+        let membership = Membership::of(caller, ids.installation().clone());
+        if membership.is_none() {
+            let reason = Error::OtherInstallation;
+            tracing::warn!(route, %reason, "passed on, not recorded");
+        }
+        Ok(membership.map(|membership| (membership, operation)))
     }
 
     fn deleted(&self, installation: InstallationId, done: Done) -> Handled {
@@ -300,12 +403,12 @@ impl App {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let signature = Signature::of(headers)?;
-        let body = read_body(body, webhook::MAX_BODY, self.body_timeout).await?;
+        let body = read_body(body, webhook::MAX_BODY, self.limits.body).await?;
         signature.verify(&body, self.client_secret.as_ref())?;
         Ok(Handled { reply: Reply::Received, jobs: None })
     }
 
-    async fn swept(&self, SweepTime(time): SweepTime) -> Result<Handled, Error> {
+    async fn swept(&self, HostTime(time): HostTime) -> Result<Handled, Error> {
         let reply = Reply::Swept(self.worker.sweep(time).await?);
         Ok(Handled { reply, jobs: None })
     }

@@ -37,6 +37,8 @@ pub struct Config {
     pub vercel_api_url: Url,
     /// `PROVIDER_URL` and `PROVIDER_SECRET`: where deletions are announced.
     pub provider: Option<ProviderConfig>,
+    /// `BACKEND_URL`: the provider's backend, which `front` passes calls on to.
+    pub backend_url: Option<Url>,
     /// `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME`: the role to take on Vercel.
     pub role: Option<AwsRole>,
     /// `CRON_SECRET`: what the sweep's caller must send.
@@ -133,6 +135,7 @@ impl Config {
                 &read("VERCEL_API_URL")?.unwrap_or_else(|| "https://api.vercel.com".to_owned()),
             )?,
             provider: provider(read("PROVIDER_URL")?, read("PROVIDER_SECRET")?)?,
+            backend_url: read("BACKEND_URL")?.map(|text| backend(&text)).transpose()?,
             role: role(read("AWS_ROLE_ARN")?, read("AWS_ROLE_SESSION_NAME")?)?,
             cron_secret: read("CRON_SECRET")?.map(cron_secret).transpose()?,
             client_secret: read("CLIENT_SECRET")?.map(Secret::new),
@@ -182,6 +185,15 @@ impl Config {
         self.cron_secret.as_ref().ok_or_else(|| missing("CRON_SECRET"))
     }
 
+    /// The backend that `front` cannot do without.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where `BACKEND_URL` is missing.
+    pub fn require_backend_url(&self) -> Result<&Url, ConfigError> {
+        self.backend_url.as_ref().ok_or_else(|| missing("BACKEND_URL"))
+    }
+
     /// The secret that the receiver of webhooks cannot do without.
     ///
     /// # Errors
@@ -228,6 +240,19 @@ fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
         "http" if is_loopback(&url) => Ok(url),
         _ => Err(ConfigError::new(variable, "must be https, or http on loopback")),
     }
+}
+
+/// An address that paths and queries are appended to: it may have a path, but neither a query nor
+/// credentials, which no call of Vercel's would have.
+fn backend(text: &str) -> Result<Url, ConfigError> {
+    let url = url("BACKEND_URL", text)?;
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    if url.query().is_some() || url.fragment().is_some() || has_credentials {
+        let rule =
+            "has a query, a fragment or credentials; it is a scheme, a host and maybe a path";
+        return Err(ConfigError::new("BACKEND_URL", rule));
+    }
+    Ok(url)
 }
 
 fn provider(

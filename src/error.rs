@@ -112,11 +112,16 @@ errors! {
         when "No configuration of this id was ever known.";
     /// The path has an endpoint, but not for this method (B1).
     MethodNotAllowed {
-        /// The method that the `Allow` header names.
-        allowed: Method,
+        /// The methods that the `Allow` header names.
+        allowed: Methods,
     } = 405 "method_not_allowed"
         "this path answers {allowed} only"
         when "The endpoint takes another method; `Allow` names it.";
+    /// The installation was deleted, and nothing is made in it any more (J4).
+    InstallationDeleted = 409 "installation_deleted"
+        "the installation was deleted"
+        user "This installation was removed. Install the integration again to create resources."
+        when "A resource is to be made in a deleted installation. Nothing is made; what the backend had made by then is announced as deleted.";
     /// The resource is still being provisioned (C2).
     ResourceBusy = 409 "resource_busy"
         "the resource is still being provisioned"
@@ -166,6 +171,10 @@ errors! {
     Internal(#[source] Cause) = 500 "internal_error"
         "internal error"
         when "A fault of the deployment; its log has the cause.";
+    /// The provider's backend gave no answer that can be passed on (J6).
+    BackendUnavailable(#[source] Cause) = 502 "backend_unavailable"
+        "the provider's backend did not answer"
+        when "The provider's backend did not answer in time, broke off, or answered over 4 MiB.";
     /// The token's key could not be looked up (A7).
     KeysUnavailable {
         /// When a lookup is possible again.
@@ -184,6 +193,17 @@ errors! {
     } = 503 "upstream_unavailable"
         "Vercel's API is not available"
         when "Vercel's API is out of reach; the deletion goes on by itself, or by a request after `Retry-After` seconds.";
+}
+
+/// The methods of a path, as `Allow` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Methods(pub &'static [Method]);
+
+impl std::fmt::Display for Methods {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let methods: Vec<_> = self.0.iter().map(Method::as_str).collect();
+        f.write_str(&methods.join(", "))
+    }
 }
 
 /// A limit of so many bytes, for people.

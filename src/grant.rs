@@ -1,5 +1,5 @@
-//! Grants: what a caller may delete, as far as the token tells, and as whom it is recorded. Decisions alone,
-//! without I/O (A5, A6).
+//! Grants: what a caller may delete, as far as the token tells, and as whom it is recorded; and what a token
+//! vouches for, where a call passes through. Decisions alone, without I/O (A5, A6, J2).
 
 use crate::auth::{Caller, Role};
 use crate::clock::Timestamp;
@@ -71,6 +71,35 @@ pub struct Provenance {
     pub at: Timestamp,
     /// Why, in the caller's words.
     pub reason: Option<String>,
+}
+
+/// What a verified token vouches for, where nothing is to be deleted: the installation, and its account
+/// (J2). The role does not matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The installation.
+    pub installation: InstallationId,
+    /// The token's `account_id`.
+    pub account: String,
+    /// Whether the account has to be checked against the store yet.
+    pub scope: Scope,
+}
+
+impl Membership {
+    /// What a caller's token says of an installation; none where it is another one's.
+    #[must_use]
+    pub fn of(caller: Caller, installation: InstallationId) -> Option<Self> {
+        let (named, account) = match caller {
+            Caller::User { installation, account, .. } => (Some(installation), account),
+            Caller::System { installation, account } => (installation, account),
+        };
+        let scope = match named {
+            None => Scope::Account,
+            Some(named) if named == installation.as_str() => Scope::Installation,
+            Some(_) => return None,
+        };
+        Some(Self { installation, account, scope })
+    }
 }
 
 impl Grant {

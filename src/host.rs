@@ -72,6 +72,9 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
         Endpoint::Webhook => drop(config.require_client_secret()?),
         _ => {}
     }
+    if endpoint == Endpoint::Front {
+        config.require_backend_url()?;
+    }
     // One thread: a function has one core or a share of one, and a request computes for 0.1 ms.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

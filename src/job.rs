@@ -1,4 +1,5 @@
-//! Jobs: what is left to do after a deletion's own transaction. Decisions alone, without I/O.
+//! Jobs: what is left to do after a deletion's own transaction, or after a call that passed through.
+//! Decisions alone, without I/O.
 //!
 //! A deletion writes its jobs in its transaction. A worker claims each under a lease, after the answer
 //! or at a sweep. `retry` says when a job that failed is tried again, `teardown` how an announcement
@@ -14,7 +15,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
-use crate::ids::{InstallationId, ResourceId, sha256_hex};
+use crate::ids::{IdempotencyKey, InstallationId, ResourceId, sha256_hex};
 use crate::job::teardown::Phase;
 
 /// The number of values that `dueShard` has. Sweeps that run at once read them in random order, so that
@@ -47,6 +48,31 @@ pub(crate) enum Job {
     Finalize,
     /// The deletion of a configuration, which was begun and has not ended (E3).
     Configuration,
+    /// A Provision that was passed on and of which nobody recorded the end (J4): the installation is
+    /// compared with Vercel.
+    Provision(IntentId),
+}
+
+/// What tells a Provision's intent from the others of its installation: the SHA-256 of its idempotency key, or
+/// of something random, in lower-case hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IntentId(String);
+
+impl IntentId {
+    /// The intent of the requests with this key.
+    pub(crate) fn of(key: &IdempotencyKey) -> Self {
+        Self(key.sha256().to_owned())
+    }
+
+    /// The intent of a request without a key.
+    pub(crate) fn random() -> Self {
+        Self(sha256_hex(&fastrand::u128(..).to_be_bytes()))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == 64 && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+    }
 }
 
 /// The sort key of its item, after `work#`.
@@ -58,6 +84,7 @@ impl fmt::Display for Job {
             Self::Purge => f.write_str("purge"),
             Self::Finalize => f.write_str("finalize"),
             Self::Configuration => f.write_str("configuration"),
+            Self::Provision(IntentId(id)) => write!(f, "provision#{id}"),
         }
     }
 }
@@ -70,10 +97,13 @@ impl Job {
             "purge" => Some(Self::Purge),
             "finalize" => Some(Self::Finalize),
             "configuration" => Some(Self::Configuration),
-            other => {
-                let resource = other.strip_prefix("announce#resource#")?;
-                ResourceId::parse(resource).ok().map(Self::AnnounceResource)
-            }
+            other => match other.strip_prefix("provision#") {
+                Some(id) => IntentId::parse(id).map(Self::Provision),
+                None => {
+                    let resource = other.strip_prefix("announce#resource#")?;
+                    ResourceId::parse(resource).ok().map(Self::AnnounceResource)
+                }
+            },
         }
     }
 
@@ -84,13 +114,14 @@ impl Job {
             Self::Purge => "purge",
             Self::Finalize => "finalize",
             Self::Configuration => "configuration",
+            Self::Provision(_) => "provision",
         }
     }
 
     /// The shard that the job is due under: always the same for the same job.
     pub(crate) fn shard(&self, installation: &InstallationId) -> String {
         let shard = match self {
-            Self::Finalize | Self::Configuration => URGENT,
+            Self::Finalize | Self::Configuration | Self::Provision(_) => URGENT,
             Self::AnnounceResource(_) | Self::AnnounceInstallation | Self::Purge => {
                 let digest = Sha256::digest(format!("{installation}#{self}"));
                 URGENT + 1 + digest[0] % (SHARDS - 1)
@@ -111,7 +142,9 @@ impl Job {
             (Self::AnnounceResource(_), Phase::Deleted) => "resource.deleted",
             (Self::AnnounceInstallation, Phase::Scheduled) => "installation.deletion_scheduled",
             (Self::AnnounceInstallation, Phase::Deleted) => "installation.deleted",
-            (Self::Purge | Self::Finalize | Self::Configuration, _) => return None,
+            (Self::Purge | Self::Finalize | Self::Configuration | Self::Provision(_), _) => {
+                return None;
+            }
         })
     }
 
@@ -218,13 +251,21 @@ mod tests {
             Job::Purge,
             Job::Finalize,
             Job::Configuration,
+            Job::Provision(IntentId::random()),
         ] {
             assert_eq!(Job::parse(&format!("work#{job}")), Some(job.clone()));
             assert!(Job::shards().any(|shard| shard == job.shard(&installation)));
         }
-        for other in
-            ["work#", "work#other", "purge", "work#announce#resource#", "receipt#resource#x"]
-        {
+        assert_eq!(Job::parse(&format!("work#provision#{}", "A".repeat(64))), None);
+        for other in [
+            "work#",
+            "work#provision#",
+            "work#provision#abc",
+            "work#other",
+            "purge",
+            "work#announce#resource#",
+            "receipt#resource#x",
+        ] {
             assert_eq!(Job::parse(other), None, "{other}");
         }
     }

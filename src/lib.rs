@@ -6,15 +6,18 @@
 //! |---|---|
 //! | [`host`] | Vercel's and Lambda's runtimes: the only place that knows them |
 //! | [`app`] | the way of a request, from top to bottom |
+//! | `front` | calls that pass through to the provider's backend, and what is recorded of them |
 //! | `work` | jobs, run: claimed, tried, retried, parked |
 //! | `saga` | Delete Configuration, whose effect lies at Vercel too: intent, call, commit |
 //! | [`store`] | DynamoDB: keys, conditions, transactions |
 //! | [`http`] | requests in, responses out |
 //! | [`webhook`] | Vercel's webhooks: what they say, and whether Vercel says it |
 //! | [`provider`] | the provider's endpoint |
+//! | [`backend`] | the provider's backend |
 //! | [`credentials`] | AWS credentials on Vercel without stored keys |
 //! | [`config`] | the environment |
 //! | [`job`] | which jobs there are, and when one is tried again: decisions without I/O |
+//! | [`provision`] | what to record of a Provision that passes through: decisions without I/O |
 //! | [`reconcile`] | what is stored beside what Vercel has: decisions without I/O |
 //! | [`deletion`] | what to do for a deletion: decisions without I/O |
 //! | [`grant`] | what a caller may delete, as far as the token tells |
@@ -31,11 +34,13 @@
 
 pub mod app;
 pub mod auth;
+pub mod backend;
 pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod deletion;
 pub mod error;
+mod front;
 pub mod grant;
 pub mod host;
 pub mod http;
@@ -45,6 +50,7 @@ pub mod json;
 pub mod limits;
 pub mod outbound;
 pub mod provider;
+pub mod provision;
 pub mod reconcile;
 mod saga;
 pub mod secret;

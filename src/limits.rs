@@ -1,4 +1,4 @@
-//! How long teardown waits for DynamoDB, Vercel, the issuer and a caller's body.
+//! How long teardown waits for DynamoDB, Vercel, the issuer, the provider's backend and a caller's body.
 //!
 //! Functions have the defaults: nothing in the environment changes them. A test hands in shorter ones,
 //! as it hands in a clock, and so waits no real time-out out.
@@ -26,6 +26,12 @@ pub struct Limits {
     /// How long a body may take to arrive (B3): hosts hand it over whole, so this is only for a caller
     /// that holds the connection. 5 s.
     pub body: Duration,
+    /// How long a body may take to arrive that passes through to the provider's backend: it may have
+    /// 4 MiB (J6). 10 s.
+    pub passing_body: Duration,
+    /// How long the provider's backend may take to answer, unless its host's time ends before (J6).
+    /// Vercel waits for the whole of it. 50 s.
+    pub backend: Duration,
 }
 
 impl Default for Limits {
@@ -37,6 +43,8 @@ impl Default for Limits {
             vercel_backoff: Duration::from_millis(200),
             keys: Duration::from_secs(3),
             body: Duration::from_secs(5),
+            passing_body: Duration::from_secs(10),
+            backend: Duration::from_secs(50),
         }
     }
 }

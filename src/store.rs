@@ -5,9 +5,10 @@
 //! `evidence` to read what a failed condition returned, `provisioning` for what is too new to be
 //! deleted, `outcome` for what an idempotency key finds,
 //! `work` for jobs and their leases, `announcement` for their phases and the holds on them, `purge` for
-//! the job that only changes the table, and `retention` for how long receipts stay.
+//! the job that only changes the table, `retention` for how long receipts stay, `front` and `provision` for what passes
+//! through to the backend, and [`registry`] for the registration of a resource.
 //!
-//! No function calls the rest: [`registry`] registers what can be deleted, [`operations`], [`holds`],
+//! No function calls the rest: [`operations`], [`holds`],
 //! [`keep`], [`moves`] and [`forget`] are the acts of operators, for which [`standing`] says how far something is, [`table`] creates the table and checks it.
 //! [`comparison`] reads and mends what is compared with Vercel, for the tool and for a sweep, and
 //! [`installations`] lists all there are.
@@ -21,6 +22,7 @@ pub(crate) mod configuration;
 mod deletion;
 mod evidence;
 pub mod forget;
+pub(crate) mod front;
 pub mod holds;
 pub mod installations;
 pub mod keep;
@@ -28,6 +30,7 @@ pub(crate) mod keys;
 pub mod moves;
 pub mod operations;
 mod outcome;
+pub(crate) mod provision;
 mod provisioning;
 pub(crate) mod purge;
 pub mod registry;

@@ -26,6 +26,11 @@ pub(crate) fn count_dynamodb_call() {
     let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
+/// Counts the calls of a part of a request that ran in a task of its own.
+pub(crate) fn add_dynamodb_calls(more: u32) {
+    let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + more));
+}
+
 /// Formats an error and its causes in one line. It uses `Display` alone, since `Debug` may hold whole
 /// answers, and of each text the first line: if AWS refuses a signature, the lines after it are the request
 /// as it should have been signed, with the session's token in it.

@@ -4,6 +4,7 @@
 //! Here is how a worker runs each kind under a lease. A worker that loses its lease does not complete
 //! the job. What it did until then may be done twice: a page purged, a deletion announced.
 
+mod reconcile;
 mod sweep;
 
 use std::time::{Duration, Instant};
@@ -143,6 +144,7 @@ impl Worker {
             Job::Purge => self.purge(lease, end).await,
             Job::Finalize => self.finalize(lease).await,
             Job::Configuration => self.delete_configuration(lease, progress).await,
+            Job::Provision(_) => self.reconcile(lease).await,
         }
     }
 

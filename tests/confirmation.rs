@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use serde_json::{Value, json};
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 use teardown::limits::Limits;
 
 use crate::configuration::{GONE, is_gone, world, world_within};
@@ -397,7 +397,7 @@ async fn a_team_that_is_registered_meanwhile_stands() {
 async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
     let world = Who::Sweep.world().await;
     world.vercel.script([Answer::Status(404), Answer::Silence]);
-    world.process().await.sweep(SweepTime(Duration::from_secs(3))).await;
+    world.process().await.sweep(HostTime(Duration::from_secs(3))).await;
     let intent = &world.items("icfg_1").await["work#configuration"];
     assert_eq!((&intent["inDoubt"], &intent["failures"]), (&json!(false), &json!(2)));
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 use teardown::store::operations::Settled;
 use tokio::sync::Semaphore;
 
@@ -180,7 +180,7 @@ async fn who_lost_the_lease_ends_nothing() {
         gate.add_permits(1);
         before
     };
-    let (_, before) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    let (_, before) = tokio::join!(process.sweep(HostTime::default()), meanwhile);
     assert_eq!(world.items("icfg_1").await, before);
     assert!(!is_finalized(&world).await);
     world.clock.advance(HOUR);

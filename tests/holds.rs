@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 use teardown::ids::ResourceId;
 use teardown::store::holds::{Act, Released, Subject};
 use teardown::store::standing::{Look, Standing};
@@ -189,7 +189,7 @@ async fn a_worker_under_way_is_waited_for() {
                 gate.add_permits(1);
                 look.under_way
             };
-            let (_, under_way) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+            let (_, under_way) = tokio::join!(process.sweep(HostTime::default()), meanwhile);
             let look = world.store.look(&subject, &under_way).await.unwrap();
             assert_eq!(look.leased_until, None);
             assert_eq!(look.resources[&resource("db_1")], standing, "{answer}");
@@ -216,7 +216,7 @@ async fn a_worker_that_looks_after_the_hold_sees_it() {
         gate.add_permits(1);
         look
     };
-    let (_, look) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    let (_, look) = tokio::join!(process.sweep(HostTime::default()), meanwhile);
     assert!(look.leased_until.is_some(), "{look:?}");
     assert!(world.look(&on(Some("db_1"))).await.is_in_time());
     assert!(world.provider.heard().is_empty());
@@ -231,7 +231,7 @@ async fn a_dead_worker_may_have_announced_it() {
     world.provider.script([Answer::Silence]);
     let process = world.process().await;
     {
-        let sweep = process.sweep(SweepTime::default());
+        let sweep = process.sweep(HostTime::default());
         tokio::pin!(sweep);
         tokio::select! {
             _ = &mut sweep => panic!("nobody answered it"),
@@ -261,7 +261,7 @@ async fn a_worker_that_lost_its_lease_announces_nothing() {
         world.clock.advance(Duration::from_mins(3));
         gate.add_permits(1);
     };
-    tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    tokio::join!(process.sweep(HostTime::default()), meanwhile);
     assert!(world.provider.heard().is_empty());
     let look = world.hold(&on(Some("db_1"))).await;
     assert!(!look.is_in_time(), "that its worker was stopped cannot be known");
@@ -310,7 +310,7 @@ async fn nothing_stays_held_by_no_hold() {
         assert_eq!(released, Released { was_held: true, due_again: 0 });
         gate.add_permits(1);
     };
-    tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    tokio::join!(process.sweep(HostTime::default()), meanwhile);
     assert_eq!(world.torn_down(), ["db_1"], "released, it is announced at once");
     let receipt = &world.items("icfg_1").await["receipt#resource#db_1"];
     let now = world.clock.now().as_secs();

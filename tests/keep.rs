@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 use teardown::ids::ResourceId;
 use teardown::store::holds::{Act, Subject};
 use teardown::store::keep::Kept;
@@ -171,7 +171,7 @@ async fn a_worker_under_way_is_waited_for() {
         );
         gate.add_permits(1);
     };
-    tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    tokio::join!(process.sweep(HostTime::default()), meanwhile);
     assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::Announced));
 }
 
@@ -188,7 +188,7 @@ async fn a_notice_under_way_does_not_stand_in_the_way() {
         assert_eq!(keep(&world, "db_1").await, Kept::Now);
         gate.add_permits(1);
     };
-    tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    tokio::join!(process.sweep(HostTime::default()), meanwhile);
     assert_eq!(world.items("icfg_1").await.get(WORK), None);
     world.clock.advance(2 * DAY);
     assert_eq!(world.sweep().await, [0; 4]);

@@ -57,6 +57,9 @@ mod moves;
 // K: Vercel's webhooks.
 mod webhook;
 
+// J: in front of a backend.
+mod front;
+
 // S: start and hosts.
 mod credentials;
 mod functions;

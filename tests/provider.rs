@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 use teardown::store::registry::RegisterError;
 use tokio::sync::Semaphore;
 
@@ -263,7 +263,7 @@ async fn a_late_announcement_ends_no_other() {
         gate.add_permits(1);
         before
     };
-    let (_, before) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    let (_, before) = tokio::join!(process.sweep(HostTime::default()), meanwhile);
     assert_eq!(world.items("icfg_1").await, before);
     world.clock.advance(Duration::from_secs(16));
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 
 use crate::support::outside::Answer;
 use crate::support::steps::Moment;
@@ -155,7 +155,7 @@ async fn ten_thousand_resources_are_purged_by_repeated_sweeps() {
         world.steps.kill_at(100, Moment::Before);
         let process = world.process().await;
         tokio::select! {
-            response = process.sweep(SweepTime::default()) => {
+            response = process.sweep(HostTime::default()) => {
                 assert_eq!(response.status(), 200);
                 break;
             }

@@ -1,5 +1,6 @@
 //! The world that tests stand in, and the servers beside it. No test is in here.
 
+pub mod backend;
 pub mod dynamodb;
 pub mod gate;
 pub mod log;

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use teardown::Endpoint;
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 use tokio::sync::Semaphore;
 
 use crate::support::dynamodb::Fault;
@@ -76,7 +76,7 @@ async fn only_the_scheduler_sweeps() {
 async fn many_sweeps_share_what_is_due() {
     let world = world(60).await;
     let processes = join_all((0..4).map(|_| world.process())).await;
-    let time = SweepTime(Duration::from_secs(50));
+    let time = HostTime(Duration::from_secs(50));
     let responses = join_all(processes.iter().map(|process| process.sweep(time))).await;
     let mut sum = [0; 4];
     for response in responses {
@@ -94,7 +94,7 @@ async fn many_sweeps_share_what_is_due() {
 #[tokio::test]
 async fn a_sweep_ends_in_time() {
     let world = world(3).await;
-    let response = world.process().await.sweep(SweepTime(Duration::ZERO)).await;
+    let response = world.process().await.sweep(HostTime(Duration::ZERO)).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], br#"{"claimed":0,"done":0,"retried":0,"parked":0}"#);
     assert_eq!(world.sweep().await, [3, 3, 0, 0]);
@@ -171,7 +171,7 @@ async fn no_attempt_outlives_the_sweep() {
     world.provider.lasting(Answer::Silence);
     let began = Instant::now();
     // Time enough to get to the attempt on a busy machine, and less than the attempt would take.
-    let response = world.process().await.sweep(SweepTime(Duration::from_secs(2))).await;
+    let response = world.process().await.sweep(HostTime(Duration::from_secs(2))).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], br#"{"claimed":1,"done":0,"retried":1,"parked":0}"#);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -189,7 +189,7 @@ async fn a_finalization_waits_for_no_provider() {
     assert_eq!(world.delete("/v1/installations/icfg_2").send().await.status, 200);
     world.provider.lasting(Answer::Silence);
     world.clock.advance(Duration::from_hours(23));
-    let response = world.process().await.sweep(SweepTime(Duration::from_secs(1))).await;
+    let response = world.process().await.sweep(HostTime(Duration::from_secs(1))).await;
     assert_eq!(response.status(), 200);
     assert!(world.vercel.is_finalized("icfg_2"));
 }
@@ -213,7 +213,7 @@ async fn finalized_within(time: Duration) -> Option<usize> {
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.lasting(Answer::gated(&gate, 204));
     let process = world.process().await;
-    let mut sweep = pin!(process.sweep(SweepTime(time)));
+    let mut sweep = pin!(process.sweep(HostTime(time)));
     tokio::select! {
         _ = &mut sweep => return None,
         () = until(|| !world.vercel.heard().is_empty()) => {}

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use reqwest::Url;
 use serde_json::{Value, json};
-use teardown::app::{App, SweepTime};
+use teardown::app::{App, HostTime};
 use teardown::config::Config;
 use teardown::limits::Limits;
 use teardown_cli::server;
@@ -161,7 +161,7 @@ async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     for _ in 0..100 {
         world.dynamodb.once("SET inDoubt = :true", Fault::ResetAfter);
     }
-    world.process().await.sweep(SweepTime(Duration::from_secs(1))).await;
+    world.process().await.sweep(HostTime(Duration::from_secs(1))).await;
     world.dynamodb.forget();
     let asked = world.vercel.heard().len();
     world.clock.advance(Duration::from_mins(1));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::Method;
 
 use crate::error::Error;
-use crate::http::{Endpoint, Ids, Reply};
+use crate::http::{Endpoint, Ids, Reply, Route};
 use crate::ids::{InstallationId, ResourceId};
 use crate::job::Report;
 use crate::telemetry;
@@ -27,7 +27,18 @@ impl RequestLog {
     /// Begins with the request.
     pub(super) fn new(method: Option<Method>, endpoint: Endpoint) -> Self {
         let began = Instant::now();
-        Self { began, method, route: endpoint.pattern(), caller: None, ids: None }
+        let route = endpoint.patterns().first().map_or("", |(_, path)| path);
+        Self { began, method, route, caller: None, ids: None }
+    }
+
+    /// Adds the route, once it is known.
+    pub(super) fn routed(&mut self, route: Route<'_>) {
+        self.route = route.pattern();
+    }
+
+    /// The path that the request is for.
+    pub(super) fn route(&self) -> &'static str {
+        self.route
     }
 
     /// Adds the kind of the caller, and the ids of the thing that it asks to delete.
@@ -45,6 +56,7 @@ impl RequestLog {
         let installation = ids.map(Ids::installation).map(InstallationId::as_str);
         let resource = ids.and_then(Ids::resource).map(ResourceId::as_str);
         let (status, outcome) = match result {
+            Ok(reply @ Reply::Passed(_)) => (reply.status(), "passed"),
             Ok(reply) => (reply.status(), "done"),
             Err(error) => (error.row().status, error.row().code),
         };
@@ -81,7 +93,12 @@ impl RequestLog {
                     "swept"
                 );
             }
-            Ok(Reply::Deleted(_) | Reply::Received) => answered!(info),
+            Ok(Reply::Deleted(_) | Reply::Passed(_) | Reply::Received) => answered!(info),
+            // The provider's to mend.
+            Err(Error::BackendUnavailable(error)) => {
+                cause = Some(telemetry::chain(error.as_ref()));
+                answered!(warn);
+            }
             Err(Error::Internal(error) | Error::StoreUnavailable(error)) => {
                 cause = Some(telemetry::chain(error.as_ref()));
                 answered!(error);

@@ -25,7 +25,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::Failure;
-use crate::app::{App, SweepTime};
+use crate::app::{App, HostTime};
 use crate::config::{ConfigError, from_env, whole};
 use crate::error::BadRequest;
 use crate::http::Endpoint;
@@ -96,12 +96,12 @@ fn readable(event: Bytes) -> Bytes {
 }
 
 /// How long a sweep may take: until the deadline of its invocation, and no longer than elsewhere.
-fn sweep_time(request: &Request) -> SweepTime {
+fn sweep_time(request: &Request) -> HostTime {
     let deadline = Duration::from_millis(request.lambda_context().deadline);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let SweepTime(most) = SweepTime::default();
+    let HostTime(most) = HostTime::default();
     let left = deadline.saturating_sub(now);
-    SweepTime(left.saturating_sub(MARGIN).max(left / 2).min(most))
+    HostTime(left.saturating_sub(MARGIN).max(left / 2).min(most))
 }
 
 async fn into_lambdas(response: Response<Full<Bytes>>) -> Result<Response<Body>, Failure> {
@@ -146,7 +146,7 @@ impl NonHttpEvent {
 async fn answer_other(
     app: &App,
     endpoint: Endpoint,
-    time: SweepTime,
+    time: HostTime,
     event: &[u8],
 ) -> Result<Response<Body>, Failure> {
     match NonHttpEvent::of(event) {

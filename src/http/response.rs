@@ -31,12 +31,14 @@ struct UserMessage<'a> {
 }
 
 /// The answer to a request that succeeded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Reply {
     /// A deletion's answer.
     Deleted(Answer),
     /// A sweep's report.
     Swept(Report),
+    /// The backend's answer to a call that passed through.
+    Passed(Response<Bytes>),
     /// A webhook was received.
     Received,
 }
@@ -47,6 +49,7 @@ impl Reply {
     pub fn status(&self) -> u16 {
         match self {
             Self::Deleted(answer) => answer.response().0,
+            Self::Passed(answer) => answer.status().as_u16(),
             Self::Swept(_) | Self::Received => 200,
         }
     }
@@ -54,16 +57,15 @@ impl Reply {
 
 /// Makes the response for a result (B5). `support_url` becomes `error.user.url`.
 #[must_use]
-pub fn respond(result: &Result<Reply, Error>, support_url: Option<&str>) -> Response<Full<Bytes>> {
+pub fn respond(result: Result<Reply, Error>, support_url: Option<&str>) -> Response<Full<Bytes>> {
     match result {
         Ok(Reply::Deleted(answer)) => {
             let (status, body) = answer.response();
             json(status, body.map(|body| Bytes::from_static(body.as_bytes())))
         }
-        Ok(reply @ Reply::Swept(report)) => {
-            json(reply.status(), serde_json::to_vec(report).ok().map(Bytes::from))
-        }
-        Ok(reply @ Reply::Received) => json(reply.status(), None),
+        Ok(Reply::Swept(report)) => json(200, serde_json::to_vec(&report).ok().map(Bytes::from)),
+        Ok(Reply::Passed(answer)) => answer.map(Full::new),
+        Ok(Reply::Received) => json(200, None),
         Err(error) => {
             let row = error.row();
             let user = row.user_message.map(|message| UserMessage { message, url: support_url });
@@ -72,8 +74,8 @@ pub fn respond(result: &Result<Reply, Error>, support_url: Option<&str>) -> Resp
             };
             let mut response = json(row.status, serde_json::to_vec(&body).ok().map(Bytes::from));
             let headers = response.headers_mut();
-            if let Error::MethodNotAllowed { allowed } = error
-                && let Ok(allowed) = HeaderValue::from_str(allowed.as_str())
+            if let Error::MethodNotAllowed { allowed } = &error
+                && let Ok(allowed) = HeaderValue::from_str(&allowed.to_string())
             {
                 headers.insert(ALLOW, allowed);
             }
@@ -106,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::auth::TokenError;
-    use crate::error::{BadRequest, TABLE};
+    use crate::error::{BadRequest, Methods, TABLE};
     use crate::ids::InvalidId;
     use crate::vercel::VercelError;
 
@@ -148,7 +150,8 @@ mod tests {
             Error::InvalidSignature,
             Error::NotFound,
             Error::ConfigurationUnknown,
-            Error::MethodNotAllowed { allowed: Method::DELETE },
+            Error::MethodNotAllowed { allowed: Methods(&[Method::DELETE]) },
+            Error::InstallationDeleted,
             Error::ResourceBusy,
             Error::ResourcesRemain(2),
             Error::UninstallWithOpenInvoices,
@@ -160,6 +163,7 @@ mod tests {
             Error::PayloadTooLarge { limit: 256 << 10 },
             Error::PayloadTooLarge { limit: 4 << 20 },
             Error::Internal("a secret".into()),
+            Error::BackendUnavailable("a secret".into()),
             Error::KeysUnavailable { retry_after },
             Error::StoreUnavailable("a secret".into()),
             Error::UpstreamUnavailable { retry_after },
@@ -176,7 +180,7 @@ mod tests {
         assert!(TABLE.iter().all(|row| rows.contains(row)), "an error is not in the list above");
         let mut answers = String::new();
         for error in errors {
-            let (head, body) = respond(&Err(error), None).into_parts();
+            let (head, body) = respond(Err(error), None).into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             let header = |name| head.headers.get(name).map(|value| value.to_str().unwrap());
             assert_eq!(header(CONTENT_TYPE), Some("application/json"));

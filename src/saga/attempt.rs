@@ -230,5 +230,5 @@ fn open(reason: String, retry_after: Option<Duration>, in_doubt: bool) -> SagaRe
 }
 
 fn failure(reason: String, retry_after: Option<Duration>, in_doubt: bool) -> JobFailure {
-    JobFailure { reason, retry_after, doubt: Doubt::Known { in_doubt } }
+    JobFailure { doubt: Doubt::Known { in_doubt }, ..JobFailure::new(reason, retry_after) }
 }

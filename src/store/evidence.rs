@@ -25,7 +25,8 @@ pub(super) fn learn(
                 if provisioning.is_of(&item) { Resource::Provisioning } else { Resource::Ready };
         }
         (Part::Receipt, Some(_)) => belief.receipt = Receipt::Stands,
-        (Part::Outcome | Part::Receipt, None) | (Part::Announcement | Part::Other, _) => {}
+        (Part::Outcome | Part::Receipt, None)
+        | (Part::Announcement | Part::Intent | Part::Other, _) => {}
     }
     Ok(())
 }

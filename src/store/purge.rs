@@ -59,7 +59,7 @@ pub(crate) struct Tombstone {
     pub(crate) finalized: bool,
     pub(crate) provenance: Provenance,
     /// When what is purged is announced for good; none where nothing is.
-    teardown_at: TeardownAt,
+    pub(super) teardown_at: TeardownAt,
 }
 
 /// What became of a tombstone's next state.

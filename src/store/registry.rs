@@ -290,6 +290,21 @@ impl Store {
 
     /// The transaction that adds a resource.
     pub(super) fn add_resource(&self, record: &ResourceRecord) -> Transaction<'_> {
+        let mut transaction = Transaction::on(&self.table);
+        let count = Expression::new("ADD resources :one").value(":one", n(1));
+        let installation = keys::installation(&record.installation_id);
+        transaction.update(Part::Installation, installation, count, active());
+        self.put_new_resource(&mut transaction, record);
+        transaction
+    }
+
+    /// Adds a resource that is counted by the same transaction, where neither it nor a receipt nor an
+    /// announcement of it is there (C4, D4, G1).
+    pub(super) fn put_new_resource(
+        &self,
+        transaction: &mut Transaction<'_>,
+        record: &ResourceRecord,
+    ) {
         let (id, now) = (&record.installation_id, self.clock.timestamp());
         let mut item = keys::resource(id, &record.id);
         let optional = |value: &Option<String>| value.as_ref().map(s);
@@ -303,19 +318,28 @@ impl Store {
         for (name, value) in values {
             item.extend(value.map(|value| (name.to_owned(), value)));
         }
-        let mut transaction = Transaction::on(&self.table);
-        let count = Expression::new("ADD resources :one").value(":one", n(1));
-        transaction.update(Part::Installation, keys::installation(id), count, active());
         transaction.put(Part::Resource, item, Some(absent()));
         let receipt = keys::resource_receipt(id, &record.id);
         transaction.check(Part::Receipt, receipt, absent_or_expired(now));
         // It may outlive the receipt, where the provider is out of reach or still at it.
         let announcement = work::key(&Job::AnnounceResource(record.id.clone()), id);
         transaction.check(Part::Announcement, announcement, absent());
-        transaction
     }
 
     fn update_resource(&self, record: &ResourceRecord) -> Transaction<'_> {
+        let id = &record.installation_id;
+        let mut transaction = Transaction::on(&self.table);
+        transaction.check(Part::Installation, keys::installation(id), active());
+        self.update_known_resource(&mut transaction, record);
+        transaction
+    }
+
+    /// Updates a resource that is there, with what the record says of it.
+    pub(super) fn update_known_resource(
+        &self,
+        transaction: &mut Transaction<'_>,
+        record: &ResourceRecord,
+    ) {
         let id = &record.installation_id;
         let mut change =
             Expression::new("SET updatedAt = :now").value(":now", time(self.clock.timestamp()));
@@ -329,11 +353,8 @@ impl Store {
         if let Some(product) = &record.product_id {
             change = change.set("productId = :product").value(":product", s(product));
         }
-        let mut transaction = Transaction::on(&self.table);
-        transaction.check(Part::Installation, keys::installation(id), active());
         let there = Expression::new("attribute_exists(pk)");
         transaction.update(Part::Resource, keys::resource(id, &record.id), change, there);
-        transaction
     }
 
     async fn register_belonging(
@@ -377,7 +398,8 @@ impl Store {
     }
 }
 
-fn status(status: StatusRecord) -> &'static str {
+/// A resource's status as its item has it.
+pub(super) fn status(status: StatusRecord) -> &'static str {
     match status {
         StatusRecord::Provisioning => "provisioning",
         StatusRecord::Pending => "pending",
@@ -402,7 +424,7 @@ impl Findings {
                 (Part::Resource, item) => findings.resource_is_there = item.is_some(),
                 (Part::Receipt, item) => findings.receipt_stands = item.is_some(),
                 (Part::Announcement, item) => findings.announcement_is_pending = item.is_some(),
-                (Part::Outcome | Part::Other, _) => {}
+                (Part::Outcome | Part::Intent | Part::Other, _) => {}
             }
         }
         Ok(findings)

@@ -269,7 +269,7 @@ impl<'a> Partition<'a> {
                     Job::AnnounceResource(resource) => {
                         partition.resources.entry(resource).or_default().job = Some(item);
                     }
-                    Job::Purge | Job::Finalize | Job::Configuration => {}
+                    Job::Purge | Job::Finalize | Job::Configuration | Job::Provision(_) => {}
                 }
             } else if let Some(resource) = named(keys::RESOURCES) {
                 partition.resources.entry(resource).or_default().item = Some(item);

@@ -27,6 +27,8 @@ pub(crate) enum Part {
     Receipt,
     /// The announcement of a resource's deletion, until the provider has it.
     Announcement,
+    /// The intent of a Provision (J4).
+    Intent,
     /// Written without a condition, or with one that is no evidence. DynamoDB does not return its item:
     /// it may be the access token (D6).
     Other,
@@ -41,7 +43,8 @@ impl Part {
             | Self::Installation
             | Self::Resource
             | Self::Receipt
-            | Self::Announcement => OnFailure::AllOld,
+            | Self::Announcement
+            | Self::Intent => OnFailure::AllOld,
         }
     }
 }
@@ -168,6 +171,16 @@ impl<'a> Transaction<'a> {
             .condition_expression(&condition.text)
             .return_values_on_condition_check_failure(row.on_failure());
         let update = placeholders!(update, change, condition);
+        self.push(row, update.build().map(|update| TransactWriteItem::builder().update(update)));
+    }
+
+    /// Changes an item, or makes it, however it is.
+    pub(crate) fn update_any(&mut self, row: Part, key: Item, change: Expression) {
+        let update = Update::builder()
+            .table_name(self.table)
+            .set_key(Some(key))
+            .update_expression(&change.text);
+        let update = placeholders!(update, change);
         self.push(row, update.build().map(|update| TransactWriteItem::builder().update(update)));
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct JobFailure {
     /// How long the other side wants to be left alone.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) doubt: Doubt,
+    /// Whether no later attempt can succeed.
+    pub(crate) is_for_good: bool,
 }
 
 /// What a failed attempt says about the calls that cannot be undone, its own and earlier ones: to Vercel
@@ -94,7 +96,12 @@ pub(crate) enum Doubt {
 
 impl JobFailure {
     pub(crate) fn new(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
-        Self { reason: reason.into(), retry_after, doubt: Doubt::AsStored }
+        Self { reason: reason.into(), retry_after, doubt: Doubt::AsStored, is_for_good: false }
+    }
+
+    /// The same, where no later attempt can succeed: the job is parked at once.
+    pub(crate) fn for_good(self) -> Self {
+        Self { is_for_good: true, ..self }
     }
 
     /// The host's time was over, maybe after the other side was reached.
@@ -273,6 +280,7 @@ impl Store {
         let notice_ends = lease.teardown.and_then(|teardown| teardown.notice_ends());
         let (since, next) =
             retry::after_failure(&lease.job, lease.tries, now, failure.retry_after, notice_ends);
+        let next = if failure.is_for_good { Retry::Park } else { next };
         let (installation, work, reason) =
             (&lease.installation, lease.job.to_string(), failure.reason.as_str());
         let change = match next {

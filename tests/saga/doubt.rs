@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, join, select};
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -207,7 +207,7 @@ async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
     };
     let process = world.process().await;
     // Less than an attempt at Vercel may take; an eighth of it is for taking what is due.
-    let sweep = std::pin::pin!(process.sweep(SweepTime(Duration::from_secs(4))));
+    let sweep = std::pin::pin!(process.sweep(HostTime(Duration::from_secs(4))));
     match select(sweep, std::pin::pin!(meanwhile)).await {
         Either::Left(_) => panic!("it ended before Vercel could answer"),
         Either::Right(((), sweep)) => sweep.await,

@@ -21,6 +21,7 @@ pub const DELETE_RESOURCE: &str = env!("CARGO_BIN_EXE_delete_resource");
 pub const DELETE_INSTALLATION: &str = env!("CARGO_BIN_EXE_delete_installation");
 pub const DELETE_CONFIGURATION: &str = env!("CARGO_BIN_EXE_delete_configuration");
 pub const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
+pub const FRONT: &str = env!("CARGO_BIN_EXE_front");
 pub const WEBHOOK: &str = env!("CARGO_BIN_EXE_webhook");
 
 /// An environment; of a name that stands twice, the last one counts.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use serde_json::json;
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 use tokio::sync::Semaphore;
 
 use super::world;
@@ -63,7 +63,7 @@ async fn what_is_not_due_any_more_is_not_taken() {
     let gate = Arc::new(Semaphore::new(0));
     world.dynamodb.hold("UpdateItem", gate.clone());
     let process = world.process().await;
-    let late = process.sweep(SweepTime(Duration::from_secs(50)));
+    let late = process.sweep(HostTime(Duration::from_secs(50)));
     let meanwhile = async {
         // Until the first sweep has read what is due, and asks for it.
         until(|| world.dynamodb.is_holding()).await;
@@ -92,7 +92,7 @@ async fn what_is_parked_meanwhile_is_not_taken() {
         assert_eq!(world.sweep().await, [1, 0, 0, 1]);
         gate.add_permits(1);
     };
-    let (response, ()) = tokio::join!(process.sweep(SweepTime::default()), meanwhile);
+    let (response, ()) = tokio::join!(process.sweep(HostTime::default()), meanwhile);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], br#"{"claimed":0,"done":0,"retried":0,"parked":0}"#);
     assert_eq!(world.provider.heard().len(), 2);

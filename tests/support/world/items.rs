@@ -132,6 +132,7 @@ fn plain(item: &HashMap<String, AttributeValue>) -> Value {
         AttributeValue::N(number) => serde_json::from_str(number).unwrap(),
         AttributeValue::Bool(flag) => json!(flag),
         AttributeValue::M(map) => plain(map),
+        AttributeValue::Ss(texts) => json!(texts),
         other => panic!("no plain attribute: {other:?}"),
     };
     let sorted: BTreeMap<_, _> = item.iter().map(|(name, it)| (name.clone(), value(it))).collect();

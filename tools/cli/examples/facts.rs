@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use teardown::Endpoint;
 use teardown::config::{self, Config};
 use teardown::error::TABLE;
+use teardown::http::Pattern;
 use teardown::store::table;
 use teardown_cli::embedded::{Embedded, local_client};
 
@@ -29,9 +30,13 @@ fn endpoint(endpoint: Endpoint) -> Value {
     json!({
         "name": format!("{endpoint:?}"),
         "function": endpoint.function(),
-        "method": endpoint.method().as_str(),
-        "path": endpoint.pattern(),
+        "routes": routes(endpoint),
     })
+}
+
+fn routes(endpoint: Endpoint) -> Vec<Value> {
+    let route = |(method, path): &Pattern| json!({ "method": method.as_str(), "path": path });
+    endpoint.patterns().iter().map(route).collect()
 }
 
 /// The variables that the configuration asks for, those without which it is refused, and the default

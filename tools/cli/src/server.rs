@@ -1,6 +1,8 @@
 //! All endpoints on one port, at the contract's paths, as the hosts' routes send them; beside them
 //! the issuer's JWKS document, the embedded DynamoDB, and the stand-ins.
 
+use std::time::{Duration, Instant};
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -8,6 +10,7 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use serde_json::Value;
+use teardown::backend::{Backend, MAX_PASSING};
 use teardown::{App, Endpoint};
 
 /// The path of the issuer's JWKS document.
@@ -20,8 +23,14 @@ pub fn endpoints(app: App) -> Router {
 
 /// Serves the endpoints, which go on after their answers as on Vercel, the issuer's keys, the
 /// stand-ins, and the DynamoDB at `dynamodb_url` as `POST /`, so that one address is all there is to
-/// know.
-pub fn everything(app: App, jwks: Value, stand_ins: Router, dynamodb_url: String) -> Router {
+/// know. All else goes to the backend, if there is one, as `deploy/vercel/in-front/vercel.json` has it.
+pub fn everything(
+    app: App,
+    backend: Option<Backend>,
+    jwks: Value,
+    stand_ins: Router,
+    dynamodb_url: String,
+) -> Router {
     // A proxy that the environment names does not know this machine's ports.
     let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
     let dynamodb = move |request| forward(http.clone(), dynamodb_url.clone(), request);
@@ -30,28 +39,60 @@ pub fn everything(app: App, jwks: Value, stand_ins: Router, dynamodb_url: String
         .route("/", post(dynamodb))
         .method_not_allowed_fallback(answer_and_follow_up)
         .fallback(answer_and_follow_up)
-        .with_state(app)
+        .with_state((app, backend))
         .merge(stand_ins)
 }
 
 async fn answer(State(app): State<App>, request: Request) -> Response<Body> {
-    app.handle(endpoint(&request), request).await.map(Body::new)
+    let endpoint = endpoint(&app, &request);
+    app.handle(endpoint, request).await.map(Body::new)
 }
 
-async fn answer_and_follow_up(State(app): State<App>, request: Request) -> Response<Body> {
-    let (response, follow_up) = app.handle_and_follow_up(endpoint(&request), request).await;
+async fn answer_and_follow_up(
+    State((app, backend)): State<(App, Option<Backend>)>,
+    request: Request,
+) -> Response<Body> {
+    let path = request.uri().path();
+    let is_ours = Endpoint::ALL.into_iter().any(|endpoint| endpoint.route(path).is_some());
+    if let Some(backend) = backend.filter(|_| !is_ours) {
+        return pass(&backend, request).await;
+    }
+    let endpoint = endpoint(&app, &request);
+    let (response, follow_up) = app.handle_and_follow_up(endpoint, request).await;
     if let Some(follow_up) = follow_up {
         tokio::spawn(follow_up.run());
     }
     response.map(Body::new)
 }
 
-fn endpoint(request: &Request) -> Endpoint {
-    Endpoint::ALL
-        .into_iter()
-        .find(|endpoint| endpoint.route(request.uri().path()).is_some())
+/// The endpoint that a host's routes would send a request to: by its path and its method, else by its path
+/// alone. Without a backend, nothing passes through to one.
+fn endpoint(app: &App, request: &Request) -> Endpoint {
+    let (method, path) = (request.method(), request.uri().path());
+    let served = || {
+        let is_served = |it: &Endpoint| *it != Endpoint::Front || app.has_backend();
+        Endpoint::ALL.into_iter().filter(is_served)
+    };
+    served()
+        .find(|endpoint| endpoint.route_request(method, path).is_ok())
+        .or_else(|| served().find(|endpoint| endpoint.route(path).is_some()))
         // Every endpoint answers another path alike.
         .unwrap_or(Endpoint::DeleteInstallation)
+}
+
+/// How long a call may take that only passes through.
+const PASSING: Duration = Duration::from_mins(1);
+
+async fn pass(backend: &Backend, request: Request) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let most = usize::try_from(MAX_PASSING).unwrap_or(usize::MAX);
+    let Ok(body) = axum::body::to_bytes(body, most).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    match backend.ask(&head, body, Instant::now() + PASSING).await {
+        Ok(answer) => answer.map(Body::from),
+        Err(error) => (StatusCode::BAD_GATEWAY, format!("{error}\n")).into_response(),
+    }
 }
 
 /// The longest request that DynamoDB takes, in bytes.

@@ -113,7 +113,7 @@ fn parse(input: &[u8], proofs: &[(&str, String)]) -> Option<Request<Full<Bytes>>
 /// (B2).
 fn ids_stay_the_same(path: &str) {
     for endpoint in Endpoint::ALL {
-        let Some(Route::Delete(raw)) = endpoint.route(path) else { continue };
+        let Some(Route::Delete(raw) | Route::Front(raw)) = endpoint.route(path) else { continue };
         let Ok(ids) = raw.parse() else { continue };
         let (first, second) = match &ids {
             Ids::Resource(installation, resource) => (installation, resource.as_str()),
@@ -121,7 +121,9 @@ fn ids_stay_the_same(path: &str) {
         };
         let (first_raw, second_raw) = match raw {
             RawIds::Resource(installation, resource) => (installation, resource),
-            RawIds::Installation(id) | RawIds::Configuration(id) => (id, ""),
+            RawIds::Installation(id) | RawIds::Resources(id) | RawIds::Configuration(id) => {
+                (id, "")
+            }
         };
         assert!(percent_decode_str(first_raw).eq(first.as_str().bytes()), "{path}");
         assert!(percent_decode_str(second_raw).eq(second.bytes()), "{path}");
@@ -131,7 +133,7 @@ fn ids_stay_the_same(path: &str) {
         for [first, second] in [&plain, &encoded] {
             let raw = match raw {
                 RawIds::Resource(..) => RawIds::Resource(first, second),
-                RawIds::Installation(_) => RawIds::Installation(first),
+                RawIds::Installation(_) | RawIds::Resources(_) => RawIds::Installation(first),
                 RawIds::Configuration(_) => RawIds::Configuration(first),
             };
             assert_eq!(raw.parse().as_ref(), Ok(&ids));

@@ -87,7 +87,7 @@ impl Stand {
         let authenticate = self.verifier.authenticate(&headers);
         let caller = cost::bounded(input, &ANSWER, || self.runtime.block_on(authenticate));
         if let Err(error) = &caller {
-            let response = respond(&Err((*error).into()), None);
+            let response = respond(Err((*error).into()), None);
             let answer = self.runtime.block_on(Answer::check(response));
             let documented = [(403, "invalid_token"), (503, "keys_unavailable")];
             assert!(documented.contains(&(answer.status, &answer.code)), "{answer:?}");

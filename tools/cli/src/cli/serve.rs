@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use axum::Router;
 use teardown::App;
+use teardown::backend;
 use teardown::clock::Clock;
 use teardown::config::Config;
 use teardown::store::{Store, table};
@@ -17,11 +18,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::samples::{ACCOUNT, Samples};
-use super::settings::{issuer, of_endpoints};
+use super::settings::{issuer, of_endpoints, sample_backend};
 use super::{logs, sweeps, welcome};
 use crate::embedded::{Embedded, local_client};
 use crate::issuer::{Issuer, Subject, Token};
 use crate::server::everything;
+use crate::standin::backend::Backend as SampleBackend;
 use crate::standin::{VERCEL_PATH, provider, vercel};
 use crate::terminal::print;
 
@@ -40,13 +42,17 @@ pub(super) struct Args {
     /// Has Vercel's stand-in call Delete Installation when a configuration is deleted there
     #[arg(long)]
     call_back: bool,
+    /// Passes Vercel's other calls on to this backend, and records what it accepts [default: a sample of one]
+    #[arg(long, value_name = "URL")]
+    backend: Option<String>,
 }
 
 impl Args {
     /// The first option that is given, as it is typed.
     pub(super) fn given(&self) -> Option<&'static str> {
         let data = self.data.as_ref().map(|_| "--data");
-        data.or_else(|| self.call_back.then_some("--call-back"))
+        let backend = self.backend.as_ref().map(|_| "--backend");
+        data.or(backend).or_else(|| self.call_back.then_some("--call-back"))
     }
 }
 
@@ -75,7 +81,7 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
     let address = listener.local_addr()?;
     logs::to_stderr()?;
     let issuer = Arc::new(issuer()?);
-    let config = of_endpoints(&issuer, address.port())?;
+    let config = of_endpoints(&issuer, address.port(), args.backend.as_deref())?;
     let dynamodb = start_dynamodb(data).await?;
     let client = local_client(&dynamodb.url()).await?;
     table::create(&client, &config.table_name)
@@ -89,16 +95,28 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
     let app = App::with_store(&config, store, clock);
     let call_back =
         args.call_back.then(|| call_back(&config, &issuer, format!("http://{address}")));
-    let stand_ins = stand_ins(&config, call_back.transpose()?)?;
-    let router = everything(app.clone(), issuer.jwks(), stand_ins, dynamodb.url());
+    let stand_ins = stand_ins(&config, address.port(), &app, call_back.transpose()?)?;
+    let backend = config.backend_url.clone().map(backend::Backend::new);
+    let router = everything(app.clone(), backend, issuer.jwks(), stand_ins, dynamodb.url());
     Ok(Ready { listener, app, router, welcome })
 }
 
 /// The stand-ins, each at its path.
-fn stand_ins(config: &Config, call_back: Option<vercel::CallBack>) -> anyhow::Result<Router> {
-    let router = Router::new().nest(VERCEL_PATH, vercel::router(call_back));
+fn stand_ins(
+    config: &Config,
+    port: u16,
+    app: &App,
+    call_back: Option<vercel::CallBack>,
+) -> anyhow::Result<Router> {
+    let mut router = Router::new().nest(VERCEL_PATH, vercel::router(call_back));
+    let sample = sample_backend(port);
+    let is_sample = config.backend_url.as_ref().is_some_and(|url| url.as_str() == sample);
+    let backend = is_sample.then(|| SampleBackend::new(app.verifier().clone()));
+    if let Some(backend) = &backend {
+        router = router.merge(backend.clone().router());
+    }
     Ok(match &config.provider {
-        Some(it) => router.merge(provider::router(&it.secrets)?),
+        Some(it) => router.merge(provider::router(&it.secrets, backend)?),
         None => router,
     })
 }

@@ -9,7 +9,7 @@ use teardown::config::{Config, ConfigError};
 
 use crate::issuer::Issuer;
 use crate::server::JWKS_PATH;
-use crate::standin::{PROVIDER_PATH, VERCEL_PATH};
+use crate::standin::{BACKEND_PATH, PROVIDER_PATH, VERCEL_PATH};
 
 /// The integration's id where the environment has none.
 const INTEGRATION_ID: &str = "oac_local";
@@ -27,8 +27,13 @@ const PROVIDER_SECRET: &str = "whsec_YSBzZWNyZXQgb2YgdGhpcyBtYWNoaW5l";
 const GRACE_PERIOD: &str = "30s";
 
 /// The configuration of the endpoints on `port`. Tokens are the local issuer's, and nobody else's;
-/// for Vercel and the provider there are the stand-ins, unless the environment names others.
-pub(super) fn of_endpoints(issuer: &Issuer, port: u16) -> Result<Config, ConfigError> {
+/// for Vercel, the provider and its backend there are the stand-ins, unless `backend` or the environment
+/// names others.
+pub(super) fn of_endpoints(
+    issuer: &Issuer,
+    port: u16,
+    backend: Option<&str>,
+) -> Result<Config, ConfigError> {
     let url = format!("http://127.0.0.1:{port}");
     let provider = ["PROVIDER_URL", "PROVIDER_SECRET"].into_iter().any(|it| variable(it).is_some());
     Config::from_variables(|name| match name {
@@ -37,12 +42,21 @@ pub(super) fn of_endpoints(issuer: &Issuer, port: u16) -> Result<Config, ConfigE
         "VERCEL_API_URL" => variable(name).or_else(|| Some(format!("{url}{VERCEL_PATH}"))),
         "CRON_SECRET" => variable(name).or_else(|| Some(CRON_SECRET.to_owned())),
         "CLIENT_SECRET" => variable(name).or_else(|| Some(CLIENT_SECRET.to_owned())),
+        "BACKEND_URL" => {
+            let named = backend.map(str::to_owned).or_else(|| variable(name));
+            named.or_else(|| Some(sample_backend(port)))
+        }
         "GRACE_PERIOD" => variable(name).or_else(|| Some(GRACE_PERIOD.to_owned())),
         // One of the two alone is a mistake, and to be named as such.
         "PROVIDER_URL" if !provider => Some(format!("{url}{PROVIDER_PATH}")),
         "PROVIDER_SECRET" if !provider => Some(PROVIDER_SECRET.to_owned()),
         name => or_local(name),
     })
+}
+
+/// The address of the sample backend.
+pub(super) fn sample_backend(port: u16) -> String {
+    format!("http://127.0.0.1:{port}{BACKEND_PATH}")
 }
 
 /// The header of the sweep's caller, to be pasted: a secret of the environment's stays there.

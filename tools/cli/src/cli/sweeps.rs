@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use teardown::App;
-use teardown::app::SweepTime;
+use teardown::app::HostTime;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -13,7 +13,7 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// How long a sweep may take: what the last thing it takes may need, which leaves a quarter of it to
 /// take. Leases last a little longer, and what a killed tool was at is due again after that.
-const TIME: SweepTime = SweepTime(Duration::from_secs(20));
+const TIME: HostTime = HostTime(Duration::from_secs(20));
 
 /// Sweeps again and again, one sweep at a time, until `ended` has no sender any more.
 pub(super) async fn run(app: App, mut ended: watch::Receiver<()>) {

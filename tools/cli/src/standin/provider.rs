@@ -12,37 +12,43 @@ use serde_json::Value;
 use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook};
 use teardown::secret::Secret;
 
+use super::backend::Backend;
 use super::{PROVIDER_PATH, say};
 
-/// The endpoint, at its path, for announcements that are signed with the first of these `whsec_…`.
+/// The endpoint, at its path, for announcements that are signed with the first of these `whsec_…`. The sample
+/// backend hears of them, if there is one.
 ///
 /// # Errors
 ///
 /// Where the secret is none, or there is none.
-pub fn router(secrets: &[Secret]) -> anyhow::Result<Router> {
+pub fn router(secrets: &[Secret], backend: Option<Backend>) -> anyhow::Result<Router> {
     let secret = secrets.first().context("PROVIDER_SECRET is missing")?;
     // Its words may tell of the secret.
     let webhook = Webhook::new(secret.expose()).ok().context("PROVIDER_SECRET verifies nothing")?;
-    Ok(Router::new().route(PROVIDER_PATH, post(receive)).with_state(Arc::new(webhook)))
+    Ok(Router::new().route(PROVIDER_PATH, post(receive)).with_state(Arc::new((webhook, backend))))
 }
 
 async fn receive(
-    State(webhook): State<Arc<Webhook>>,
+    State(endpoint): State<Arc<(Webhook, Option<Backend>)>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
+    let (webhook, backend) = endpoint.as_ref();
     if let Err(error) = webhook.verify(&body, &headers) {
         say(&format!("provider  refused: {error}"));
         return StatusCode::UNAUTHORIZED;
     }
     let id = headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    say(&format!("provider  {}", describe(&body, id)));
+    let event: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if let Some(backend) = backend {
+        backend.hear(&event);
+    }
+    say(&format!("provider  {}", describe(&event, id)));
     StatusCode::OK
 }
 
 /// An announcement, in one line.
-fn describe(body: &[u8], id: &str) -> String {
-    let event: Value = serde_json::from_slice(body).unwrap_or_default();
+fn describe(event: &Value, id: &str) -> String {
     let text = |pointer| event.pointer(pointer).and_then(Value::as_str);
     let at = text("/data/teardownAt").map(|at| format!("torn down at {at}"));
     let parts = [
@@ -61,6 +67,10 @@ mod tests {
 
     #[test]
     fn an_announcement_is_one_line() {
+        let describe = |body: &[u8], id| {
+            let event = serde_json::from_slice(body).unwrap_or_default();
+            describe(&event, id)
+        };
         let resource =
             br#"{"type":"resource.deleted","data":{"installationId":"i","resourceId":"r"}}"#;
         assert_eq!(describe(resource, "msg_1"), "resource.deleted  i  r  msg_1");

@@ -1,0 +1,275 @@
+//! The provider's backend: calls are passed on to it, and its answers back, byte for byte (J1).
+//!
+//! The client adds `Host` and what frames a body, and nothing else. It follows no redirect, unpacks nothing
+//! and sends each call once.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Response, Uri, request};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::Url;
+
+use crate::outbound::{CONNECT_TIMEOUT, is_loopback};
+
+/// The longest body that passes through to the backend or back, in bytes (J6).
+pub const MAX_PASSING: u64 = 4 * 1024 * 1024;
+
+/// The backend. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Backend(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    url: Url,
+    client: OnceLock<Client>,
+}
+
+/// Connections to the backend: on this machine, by TLS, or by TLS through the proxy that the environment
+/// names (S3).
+#[derive(Debug)]
+enum Client {
+    Plain(Connections<HttpConnector>),
+    Tls(Connections<HttpsConnector<HttpConnector>>),
+    Tunnelled(Connections<HttpsConnector<Tunnel<HttpConnector>>>),
+}
+
+type Connections<C> = legacy::Client<C, Full<Bytes>>;
+
+/// Why there is no answer that can be passed on.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// The call has no address.
+    #[error("the call's path cannot be appended to BACKEND_URL")]
+    Address(#[source] http::Error),
+    /// The machine's root certificates cannot be read.
+    #[error("the root certificates cannot be read")]
+    Certificates(#[source] std::io::Error),
+    /// No connection came up, or it broke off before the answer began.
+    #[error("the backend did not answer")]
+    Broken(#[from] legacy::Error),
+    /// The time was over.
+    #[error("the backend took too long")]
+    TooLong,
+    /// The answer broke off, or is over 4 MiB.
+    #[error("the backend's answer cannot be passed on whole")]
+    Cut(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Backend {
+    /// The backend at this address, which may have a path.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self(Arc::new(Inner { url, client: OnceLock::new() }))
+    }
+
+    /// Sends a call once, and gives the whole answer, if it comes until then.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`]: the backend may have carried the call out all the same.
+    pub async fn ask(
+        &self,
+        call: &request::Parts,
+        body: Bytes,
+        until: Instant,
+    ) -> Result<Response<Bytes>, NoAnswer> {
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(self.uri(call.uri.path_and_query()))
+            .body(Full::new(body))
+            .map_err(NoAnswer::Address)?;
+        *request.headers_mut() = end_to_end(&call.headers, is_the_platforms);
+        let answer = async {
+            let (head, body) = self.client()?.send(request).await?.into_parts();
+            let most = usize::try_from(MAX_PASSING).unwrap_or(usize::MAX);
+            let body = Limited::new(body, most).collect().await.map_err(NoAnswer::Cut)?;
+            let mut answer = Response::new(body.to_bytes());
+            *answer.status_mut() = head.status;
+            *answer.headers_mut() = end_to_end(&head.headers, |_| false);
+            Ok(answer)
+        };
+        tokio::time::timeout_at(until.into(), answer).await.unwrap_or(Err(NoAnswer::TooLong))
+    }
+
+    /// Where a call goes: its path and query as they came, after the backend's own path.
+    fn uri(&self, call: Option<&PathAndQuery>) -> String {
+        let base = self.0.url.as_str().trim_end_matches('/');
+        format!("{base}{}", call.map_or("/", PathAndQuery::as_str))
+    }
+
+    /// The client, which is made when it is first needed: root certificates take milliseconds to read.
+    fn client(&self) -> Result<&Client, NoAnswer> {
+        if let Some(client) = self.0.client.get() {
+            return Ok(client);
+        }
+        let client = Client::new(&self.0.url).map_err(NoAnswer::Certificates)?;
+        Ok(self.0.client.get_or_init(|| client))
+    }
+}
+
+impl Client {
+    fn new(url: &Url) -> std::io::Result<Self> {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let connections = || {
+            let mut builder = legacy::Client::builder(TokioExecutor::new());
+            builder.pool_timer(TokioTimer::new()).set_host(true).clone()
+        };
+        if url.scheme() == "http" {
+            return Ok(Self::Plain(connections().build(connector)));
+        }
+        connector.enforce_http(false);
+        let tls = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_http1();
+        let destination: Option<Uri> = url.as_str().parse().ok();
+        let proxy = destination
+            .filter(|_| !is_loopback(url))
+            .and_then(|destination| Matcher::from_env().intercept(&destination));
+        Ok(match proxy {
+            None => Self::Tls(connections().build(tls.wrap_connector(connector))),
+            Some(proxy) => {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
+                if let Some(auth) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(auth.clone());
+                }
+                Self::Tunnelled(connections().build(tls.wrap_connector(tunnel)))
+            }
+        })
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<hyper::body::Incoming>, legacy::Error> {
+        match self {
+            Self::Plain(connections) => connections.request(request).await,
+            Self::Tls(connections) => connections.request(request).await,
+            Self::Tunnelled(connections) => connections.request(request).await,
+        }
+    }
+}
+
+/// What is meant for one connection alone (RFC 9110, section 7.6.1), and what frames a body.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Whether a header is of Vercel's platform or of AWS's, and not of the caller (J1).
+fn is_the_platforms(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    *name == *HOST.as_str()
+        || name == "x-vercel-oidc-token"
+        || ["x-vercel-internal-", "x-vercel-proxy-signature", "x-amzn-"]
+            .into_iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+/// The headers that go from end to end, in their order, but for those that `dropped` names.
+fn end_to_end(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let named: Vec<_> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect();
+    let is_for_a_hop = |name: &HeaderName| {
+        HOP_BY_HOP.contains(name) || named.iter().any(|named| named == name.as_str())
+    };
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        if !is_for_a_hop(name) && !dropped(name) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    /// J1: what is of a connection or of the platform stays here; everything else goes on, repeated lines
+    /// too.
+    #[test]
+    fn headers_go_from_end_to_end() {
+        let sent = headers(&[
+            ("host", "teardown.example"),
+            ("authorization", "Bearer x"),
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "2"),
+            ("content-encoding", "gzip"),
+            ("x-vercel-oidc-token", "secret"),
+            ("x-vercel-internal-invocation-id", "1"),
+            ("x-vercel-proxy-signature-ts", "1"),
+            ("x-amzn-trace-id", "Root=1"),
+            ("x-vercel-auth", "user"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("via", "1.1 a"),
+            ("via", "1.1 b"),
+        ]);
+        let kept = end_to_end(&sent, is_the_platforms);
+        let kept: Vec<_> = kept.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let expected = [
+            ("authorization", "Bearer x"),
+            ("content-encoding", "gzip"),
+            ("x-vercel-auth", "user"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("via", "1.1 a"),
+            ("via", "1.1 b"),
+        ];
+        let expected = expected.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        assert_eq!(kept, expected.iter().map(|(name, it)| (*name, it)).collect::<Vec<_>>());
+        let answered =
+            headers(&[("x-amzn-requestid", "1"), ("connection", "x-hop"), ("x-hop", "1")]);
+        assert_eq!(end_to_end(&answered, |_| false).len(), 1);
+    }
+
+    /// J1: path and query are appended as they came.
+    #[test]
+    fn an_address_is_the_backends_and_the_calls() {
+        let uri = |backend: &str, call: &'static str| {
+            let call = PathAndQuery::from_static(call);
+            Backend::new(Url::parse(backend).unwrap()).uri(Some(&call))
+        };
+        let call = "/v1/installations/a%2e%2Eb/resources?x=1&x=%20+";
+        assert_eq!(uri("https://api.example", call), format!("https://api.example{call}"));
+        assert_eq!(uri("https://api.example/", call), format!("https://api.example{call}"));
+        assert_eq!(uri("https://api.example/a/b/", call), format!("https://api.example/a/b{call}"));
+    }
+}

@@ -1,0 +1,191 @@
+//! What is recorded of a Provision that passes through: decisions alone, without I/O (J2, J4).
+//!
+//! The mirror of a deletion. [`begin`] decides before the backend is asked, [`end`] after it made a
+//! resource; each given what is believed of the store. They begin with the common case, commit under the
+//! conditions that make the belief true, and where one fails, decide again from what that taught.
+//!
+//! An intent counts the attempts under it that have no definite answer: each has an id of its own, and takes
+//! it out when it ends. So no attempt ends the intent of another.
+
+use std::time::Duration;
+
+use crate::deletion::{Installation, Presence, Receipt};
+use crate::grant::{Membership, Scope};
+
+/// How long after its last attempt an intent is due: nobody came back to it (J4).
+pub const RECONCILED_AFTER: Duration = Duration::from_mins(15);
+
+/// What to do before the backend is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Write the intent, and the installation with it where it is not there.
+    Write(Presence),
+    /// Ask the backend, and record nothing: the token does not vouch for this installation.
+    PassAlone,
+    /// Refuse: the installation is deleted.
+    Refuse,
+}
+
+/// Says what to do before the backend is asked, given what is believed of the installation. The write's
+/// conditions are that it is active, and of the token's account where the token names no installation; or
+/// that it is absent.
+#[must_use]
+pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
+    let is_anothers = |account: &Option<String>| {
+        membership.scope == Scope::Account && account.as_ref() != Some(&membership.account)
+    };
+    match installation {
+        Installation::Active { account, .. } | Installation::Deleted { account, .. }
+            if is_anothers(account) =>
+        {
+            Begin::PassAlone
+        }
+        Installation::Assumed | Installation::Active { .. } => Begin::Write(Presence::Present),
+        Installation::Unknown if membership.scope == Scope::Installation => {
+            Begin::Write(Presence::Absent)
+        }
+        Installation::Unknown => Begin::PassAlone,
+        Installation::Deleted { .. } => Begin::Refuse,
+    }
+}
+
+/// What is believed of an attempt's intent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intent {
+    /// It has this attempt and no other.
+    #[default]
+    Sole,
+    /// It has others besides.
+    Shared,
+    /// It is gone, or of others alone: a sweep has ended this attempt's.
+    Gone,
+}
+
+/// What is believed of the store once the backend has made a resource. Until something is read, the common
+/// case is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Belief {
+    /// The installation.
+    pub installation: Installation,
+    /// Whether the resource's item is there.
+    pub is_registered: bool,
+    /// The resource's receipt, or the announcement of its deletion.
+    pub receipt: Receipt,
+    /// The attempt's intent.
+    pub intent: Intent,
+}
+
+/// What to commit once the backend has made a resource. Each also ends the attempt, as its intent is
+/// believed to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Add the resource, and the installation with it where it is not there.
+    Register(Presence),
+    /// Update the resource, which is there: the backend answers a retry.
+    Update,
+    /// Announce the resource's deletion: its installation was deleted meanwhile (J4).
+    Announce,
+    /// Record nothing: the resource was deleted before, and the backend has said again what it said then.
+    DeletedBefore {
+        /// Whether it went with its installation, which is deleted too.
+        with_installation: bool,
+    },
+}
+
+/// Says what to commit once the backend has made a resource, given what is believed of the store. Nothing
+/// depends on whether the intent is there.
+#[must_use]
+pub fn end(belief: &Belief) -> End {
+    match (&belief.installation, belief.receipt) {
+        (Installation::Deleted { .. }, Receipt::Stands) => {
+            End::DeletedBefore { with_installation: true }
+        }
+        (Installation::Deleted { .. }, Receipt::None) => End::Announce,
+        // A receipt beside a resource was left by a writer that broke the rules.
+        (Installation::Assumed | Installation::Active { .. }, _) if belief.is_registered => {
+            End::Update
+        }
+        (_, Receipt::Stands) => End::DeletedBefore { with_installation: false },
+        (Installation::Assumed | Installation::Active { .. }, Receipt::None) => {
+            End::Register(Presence::Present)
+        }
+        (Installation::Unknown, Receipt::None) => End::Register(Presence::Absent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deletion::Billing;
+    use crate::ids::InstallationId;
+
+    const MINE: &str = "acc_1";
+
+    fn membership(scope: Scope) -> Membership {
+        let installation = InstallationId::parse("icfg_1").unwrap();
+        Membership { installation, account: MINE.to_owned(), scope }
+    }
+
+    fn active(account: Option<&str>) -> Installation {
+        let account = account.map(str::to_owned);
+        Installation::Active { account, billing: Billing::Open, resources: 0 }
+    }
+
+    fn deleted(account: Option<&str>) -> Installation {
+        Installation::Deleted { account: account.map(str::to_owned), finalized: false }
+    }
+
+    /// J2, J4: a token of one installation vouches for it, known or not; a token of an account for those
+    /// that are known as the account's.
+    #[test]
+    fn an_intent_is_written_where_the_token_permits_it() {
+        let named = membership(Scope::Installation);
+        for (installation, expected) in [
+            (Installation::Assumed, Begin::Write(Presence::Present)),
+            (active(Some("acc_2")), Begin::Write(Presence::Present)),
+            (Installation::Unknown, Begin::Write(Presence::Absent)),
+            (deleted(Some("acc_2")), Begin::Refuse),
+        ] {
+            assert_eq!(begin(&named, &installation), expected, "{installation:?}");
+        }
+        let of_account = membership(Scope::Account);
+        for (installation, expected) in [
+            (Installation::Assumed, Begin::Write(Presence::Present)),
+            (active(Some(MINE)), Begin::Write(Presence::Present)),
+            (active(Some("acc_2")), Begin::PassAlone),
+            (active(None), Begin::PassAlone),
+            (Installation::Unknown, Begin::PassAlone),
+            (deleted(Some(MINE)), Begin::Refuse),
+            (deleted(Some("acc_2")), Begin::PassAlone),
+        ] {
+            assert_eq!(begin(&of_account, &installation), expected, "{installation:?}");
+        }
+    }
+
+    /// J4: what is made is registered or announced, unless it was deleted before; whether the intent is
+    /// there changes nothing.
+    #[test]
+    fn what_is_made_is_registered_or_announced() {
+        let at = |installation: &Installation, is_registered, receipt, intent| {
+            end(&Belief { installation: installation.clone(), is_registered, receipt, intent })
+        };
+        for intent in [Intent::Sole, Intent::Shared, Intent::Gone] {
+            for installation in [Installation::Assumed, active(None)] {
+                let at = |there, receipt| at(&installation, there, receipt, intent);
+                assert_eq!(at(false, Receipt::None), End::Register(Presence::Present));
+                assert_eq!(at(true, Receipt::None), End::Update);
+                assert_eq!(at(true, Receipt::Stands), End::Update);
+                let before = End::DeletedBefore { with_installation: false };
+                assert_eq!(at(false, Receipt::Stands), before);
+            }
+            for there in [false, true] {
+                let at = |installation, receipt| at(installation, there, receipt, intent);
+                let (unknown, deleted) = (Installation::Unknown, deleted(None));
+                assert_eq!(at(&unknown, Receipt::None), End::Register(Presence::Absent));
+                assert_eq!(at(&deleted, Receipt::None), End::Announce);
+                let before = End::DeletedBefore { with_installation: true };
+                assert_eq!(at(&deleted, Receipt::Stands), before);
+            }
+        }
+    }
+}

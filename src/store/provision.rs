@@ -1,0 +1,370 @@
+//! A Provision that passes through: its intent, and what it made (J4).
+//!
+//! ```text
+//!   begin      Check   #installation      if it is active; or Put, if it is absent
+//!              Update  work#provision#…   openAttempts + ours, fence + 1, dueAt := in 15 min, no lease
+//!   registered Update  #installation      if it is active             a resource more; or Put, if it is absent
+//!              Put     resource#…         if it is absent
+//!              Check   receipt#…, work#announce#…   if they are absent
+//!              end of the attempt
+//!   updated    Check   #installation      if it is active
+//!              Update  resource#…         if it is there
+//!              end of the attempt
+//!   announced  Check   #installation      if it is deleted
+//!              Check   receipt#…          if it is absent
+//!              Delete  resource#…
+//!              Put     work#announce#…    where none is
+//!              end of the attempt
+//!
+//!   end of the attempt:  Delete  work#provision#…   if ours is the only one open
+//!                        Update  work#provision#…   openAttempts - ours, if there are others
+//! ```
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::Store;
+use super::attr::{n, s, time};
+use super::conditions::{absent, absent_or_expired, active, deleted};
+use super::evidence::parse_installation;
+use super::front::vouched;
+use super::keys::{self, Item};
+use super::registry::ResourceRecord;
+use super::transaction::{Committed, Expression, Part, Transaction};
+use super::work;
+use crate::deletion::{Installation, Presence, Receipt};
+use crate::error::Error;
+use crate::grant::Membership;
+use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
+use crate::job::{IntentId, Job};
+use crate::provision::{Begin, Belief, End, Intent, RECONCILED_AFTER, begin, end};
+
+/// One attempt at a Provision, whose intent is written.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) membership: Membership,
+    job: Job,
+    /// What tells it from the other attempts under its intent.
+    id: String,
+}
+
+/// What became of a resource that the backend has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provisioned {
+    /// It is registered.
+    Registered,
+    /// It was deleted before, and the backend has repeated its answer.
+    DeletedBefore,
+    /// Its installation was deleted meanwhile.
+    Uninstalled {
+        /// Whether its deletion is announced, or was.
+        announced: bool,
+    },
+}
+
+/// A condition failed, but the returned items taught nothing new: the same transaction would be decided on
+/// again.
+#[derive(Debug, thiserror::Error)]
+#[error("the store's evidence contradicts its refusal: {0}")]
+struct Contradiction(String);
+
+impl Contradiction {
+    fn error(belief: impl std::fmt::Debug) -> Error {
+        Error::Internal(Self(format!("{belief:?}")).into())
+    }
+}
+
+impl Store {
+    /// Writes a Provision's intent, before the backend is asked. None where nothing is to be recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InstallationDeleted`], [`Error::StoreUnavailable`] or [`Error::Internal`]: the backend is not
+    /// to be asked.
+    pub(crate) async fn begin_provision(
+        &self,
+        membership: Membership,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Option<Attempt>, Error> {
+        let job = Job::Provision(key.map_or_else(IntentId::random, IntentId::of));
+        let attempt = Attempt { membership, job, id: format!("{:016x}", fastrand::u64(..)) };
+        let written = self
+            .in_time(async {
+                let mut installation = Installation::Assumed;
+                loop {
+                    let presence = match begin(&attempt.membership, &installation) {
+                        Begin::Write(presence) => presence,
+                        Begin::PassAlone => return Ok(false),
+                        Begin::Refuse => return Err(Error::InstallationDeleted),
+                    };
+                    let transaction = self.intent(&attempt, presence);
+                    let Committed::No(evidence) = transaction.commit(&self.client).await? else {
+                        return Ok(true);
+                    };
+                    let before = installation.clone();
+                    for (_, item) in evidence {
+                        installation = read_installation(item)?;
+                    }
+                    if installation == before {
+                        return Err(Contradiction::error(installation));
+                    }
+                }
+            })
+            .await?;
+        Ok(written.then_some(attempt))
+    }
+
+    fn intent(&self, attempt: &Attempt, installation: Presence) -> Transaction<'_> {
+        let membership = &attempt.membership;
+        let id = &membership.installation;
+        let mut transaction = Transaction::on(&self.table);
+        match installation {
+            Presence::Present => {
+                let key = keys::installation(id);
+                transaction.check(Part::Installation, key, vouched(membership));
+            }
+            Presence::Absent => {
+                let item = self.new_installation(membership, 0);
+                transaction.put(Part::Installation, item, Some(absent()));
+            }
+        }
+        let now = self.clock.timestamp();
+        let millis = n(i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX));
+        // Under a new fence a sweep that is at the intent neither ends it nor puts it off.
+        let change = Expression::new(
+            "SET #kind = :kind, installationId = :installation, dueShard = :shard, dueAt = :due, \
+             fence = if_not_exists(fence, :millis) + :one, \
+             attempts = if_not_exists(attempts, :zero), \
+             begunAt = if_not_exists(begunAt, :now) \
+             REMOVE leaseUntil, failures, failingSince, lastError ADD openAttempts :attempt",
+        )
+        .name("#kind", "kind")
+        .value(":kind", s(attempt.job.kind()))
+        .value(":installation", s(id.as_str()))
+        .value(":shard", s(attempt.job.shard(id)))
+        .value(":due", time(now + RECONCILED_AFTER))
+        .value(":millis", millis)
+        .value(":one", n(1))
+        .value(":zero", n(0))
+        .value(":now", time(now))
+        .value(":attempt", attempt.as_set());
+        transaction.update_any(Part::Other, work::key(&attempt.job, id), change);
+        transaction
+    }
+
+    /// Records what the backend has made, and ends the attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The intent stays, as far as is known.
+    pub(crate) async fn provisioned(
+        &self,
+        attempt: &Attempt,
+        resource: &ResourceRecord,
+    ) -> Result<Provisioned, Error> {
+        self.in_time(async {
+            let mut belief = Belief::default();
+            loop {
+                let step = end(&belief);
+                let (transaction, done) =
+                    self.end_of_provision(attempt, resource, step, belief.intent).await?;
+                let Some(transaction) = transaction else { return Ok(done) };
+                let Committed::No(evidence) = transaction.commit(&self.client).await? else {
+                    return Ok(done);
+                };
+                let before = belief.clone();
+                for (part, item) in evidence {
+                    learn(&mut belief, attempt, part, item)?;
+                }
+                if belief == before {
+                    return Err(Contradiction::error(belief));
+                }
+            }
+        })
+        .await
+    }
+
+    /// The transaction of a step, and what is done once it went through; none where nothing is to be written.
+    async fn end_of_provision(
+        &self,
+        attempt: &Attempt,
+        resource: &ResourceRecord,
+        step: End,
+        intent: Intent,
+    ) -> Result<(Option<Transaction<'_>>, Provisioned), Error> {
+        let membership = &attempt.membership;
+        let id = &membership.installation;
+        let mut transaction = Transaction::on(&self.table);
+        let done = match step {
+            End::Register(installation) => {
+                self.count_new_resource(&mut transaction, membership, installation);
+                self.put_new_resource(&mut transaction, resource);
+                Provisioned::Registered
+            }
+            End::Update => {
+                transaction.check(Part::Installation, keys::installation(id), active());
+                self.update_known_resource(&mut transaction, resource);
+                Provisioned::Registered
+            }
+            End::Announce => {
+                let announced = self.announce_late(&mut transaction, id, &resource.id).await?;
+                Provisioned::Uninstalled { announced }
+            }
+            End::DeletedBefore { with_installation } => {
+                if intent == Intent::Gone {
+                    return Ok((None, deleted_before(with_installation)));
+                }
+                deleted_before(with_installation)
+            }
+        };
+        attempt.put_end(&mut transaction, intent);
+        Ok((Some(transaction), done))
+    }
+
+    fn count_new_resource(
+        &self,
+        transaction: &mut Transaction<'_>,
+        membership: &Membership,
+        installation: Presence,
+    ) {
+        let key = keys::installation(&membership.installation);
+        match installation {
+            Presence::Present => {
+                let count = Expression::new("ADD resources :one").value(":one", n(1));
+                transaction.update(Part::Installation, key, count, active());
+            }
+            Presence::Absent => {
+                let item = self.new_installation(membership, 1);
+                transaction.put(Part::Installation, item, Some(absent()));
+            }
+        }
+    }
+
+    /// Announces a resource of a deleted installation, as if it had been purged with it: under the
+    /// uninstall, and after its grace period. Whether it is announced.
+    async fn announce_late(
+        &self,
+        transaction: &mut Transaction<'_>,
+        id: &InstallationId,
+        resource: &ResourceId,
+    ) -> Result<bool, Error> {
+        let tombstone = self.tombstone(id).await?;
+        transaction.check(Part::Installation, keys::installation(id), deleted());
+        let receipt = keys::resource_receipt(id, resource);
+        let now = self.clock.timestamp();
+        transaction.check(Part::Receipt, receipt, absent_or_expired(now));
+        // The purge swaps it for an announcement; this is the swap.
+        transaction.delete(Part::Other, keys::resource(id, resource), None);
+        let scheduled = tombstone.and_then(|it| Some((it.provenance, it.teardown_at?)));
+        let Some((provenance, teardown_at)) = scheduled else { return Ok(false) };
+        let job = Job::AnnounceResource(resource.clone());
+        let mut item = self.announcement(&job, id, &provenance, teardown_at, None);
+        // An earlier announcement may be over, whose worker may still be running.
+        let millis = i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX);
+        item.insert("fence".to_owned(), n(millis));
+        transaction.put_where_none_is(Part::Announcement, item);
+        Ok(true)
+    }
+
+    /// Announces a resource that Vercel still has of a deleted installation (J4). Whether it is announced
+    /// now: not where it has a receipt of its own.
+    pub(crate) async fn announce_listed(
+        &self,
+        id: &InstallationId,
+        resource: &ResourceId,
+    ) -> Result<bool, Error> {
+        let mut transaction = Transaction::on(&self.table);
+        let announced = self.announce_late(&mut transaction, id, resource).await?;
+        let committed = self.in_time(transaction.commit(&self.client)).await?;
+        Ok(announced && matches!(committed, Committed::Yes))
+    }
+
+    /// Ends an attempt that made nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The intent stays, as far as is known.
+    pub(crate) async fn refused(&self, attempt: &Attempt) -> Result<(), Error> {
+        self.in_time(async {
+            for intent in [Intent::Sole, Intent::Shared] {
+                let mut transaction = Transaction::on(&self.table);
+                attempt.put_end(&mut transaction, intent);
+                if let Committed::Yes = transaction.commit(&self.client).await? {
+                    break;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Attempt {
+    fn as_set(&self) -> AttributeValue {
+        AttributeValue::Ss(vec![self.id.clone()])
+    }
+
+    /// Ends this attempt: its intent goes, unless it has others.
+    fn put_end(&self, transaction: &mut Transaction<'_>, intent: Intent) {
+        let key = work::key(&self.job, &self.membership.installation);
+        let condition = |others: &str| {
+            Expression::new(format!(
+                "contains(openAttempts, :mine) AND size(openAttempts) {others}"
+            ))
+            .value(":mine", s(&self.id))
+            .value(":one", n(1))
+        };
+        match intent {
+            Intent::Sole => transaction.delete(Part::Intent, key, Some(condition("= :one"))),
+            Intent::Shared => {
+                let change = Expression::new("DELETE openAttempts :attempt")
+                    .value(":attempt", self.as_set());
+                transaction.update(Part::Intent, key, change, condition("> :one"));
+            }
+            Intent::Gone => {}
+        }
+    }
+
+    /// What an item says of this attempt's intent.
+    fn intent(&self, item: Option<&Item>) -> Intent {
+        let open = item.and_then(|item| item.get("openAttempts")?.as_ss().ok());
+        let open = open.map(Vec::as_slice).unwrap_or_default();
+        match (open.contains(&self.id), open.len()) {
+            (false, _) => Intent::Gone,
+            (true, 1) => Intent::Sole,
+            (true, _) => Intent::Shared,
+        }
+    }
+}
+
+fn deleted_before(with_installation: bool) -> Provisioned {
+    if with_installation {
+        Provisioned::Uninstalled { announced: true }
+    } else {
+        Provisioned::DeletedBefore
+    }
+}
+
+/// Replaces a belief by evidence.
+fn learn(
+    belief: &mut Belief,
+    attempt: &Attempt,
+    part: Part,
+    item: Option<Item>,
+) -> Result<(), Error> {
+    match part {
+        Part::Installation => belief.installation = read_installation(item)?,
+        Part::Resource => belief.is_registered = item.is_some(),
+        Part::Receipt | Part::Announcement => {
+            if item.is_some() {
+                belief.receipt = Receipt::Stands;
+            }
+        }
+        Part::Intent => belief.intent = attempt.intent(item.as_ref()),
+        Part::Outcome | Part::Other => {}
+    }
+    Ok(())
+}
+
+fn read_installation(item: Option<Item>) -> Result<Installation, Error> {
+    item.map_or(Ok(Installation::Unknown), |item| parse_installation(&item))
+}

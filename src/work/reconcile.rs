@@ -1,0 +1,81 @@
+//! A Provision of which nobody recorded the end (J4): the installation is compared with Vercel, and what
+//! Vercel has is registered; or announced, where the installation is deleted.
+
+use super::{AttemptResult, Worker, failed};
+use crate::error::Error;
+use crate::ids::InstallationId;
+use crate::job::JobResult;
+use crate::reconcile::{Listing, missing_here};
+use crate::store::registry::RegisterError;
+use crate::store::work::{Held, JobFailure, Lease};
+use crate::vercel::ListedResource;
+
+impl Worker {
+    /// Ends an intent, unless an attempt came to it meanwhile: that one has taken the fence.
+    pub(super) async fn reconcile(&self, lease: &Lease) -> Result<AttemptResult, Error> {
+        let id = &lease.installation;
+        let Some(stored) = self.store.stored(id).await? else {
+            return Ok(failed("its installation is not known", None));
+        };
+        let is_active = stored.installation.deletion.is_none();
+        let Some(token) = self.store.token(id).await? else {
+            let failure = JobFailure::new("no access token is stored to ask Vercel with", None);
+            // The token of a deleted installation is erased for good: no later attempt has one.
+            let failure = if is_active { failure } else { failure.for_good() };
+            return Ok(AttemptResult::Failed(failure));
+        };
+        let reply = self.vercel.list_resources(id, &token, &mut self.vercel.call_time()).await;
+        let (heard, retry_after) = (reply.heard.to_string(), reply.heard.retry_after());
+        let Listing::Known(list) = Listing::of(reply) else {
+            return Ok(failed(heard, retry_after));
+        };
+        let found = if is_active {
+            self.register_listed(id, missing_here(&stored, &list).cloned().collect()).await?
+        } else {
+            let missing = |resource: &&_| {
+                !stored.resources.contains_key(*resource) && !stored.deleted.contains(*resource)
+            };
+            let missing: Vec<_> = list.resources.keys().filter(missing).collect();
+            let mut announced = 0_usize;
+            for resource in missing {
+                announced += usize::from(self.store.announce_listed(id, resource).await?);
+            }
+            Some(announced)
+        };
+        let Some(found) = found else {
+            return Ok(failed("the installation was deleted meanwhile", None));
+        };
+        if found == 0 {
+            tracing::warn!(
+                installation = %id,
+                "a Provision without an end: Vercel lists nothing that is not known"
+            );
+        }
+        Ok(AttemptResult::Ended(match self.store.complete(lease).await? {
+            Held::Still => JobResult::Done,
+            Held::Lost => JobResult::Lost,
+        }))
+    }
+
+    /// Registers what Vercel has and the table does not. How many are registered; none where the
+    /// installation was deleted meanwhile.
+    async fn register_listed(
+        &self,
+        id: &InstallationId,
+        missing: Vec<ListedResource>,
+    ) -> Result<Option<usize>, Error> {
+        let mut registered = 0;
+        for listed in missing {
+            match self.store.add_listed_resource(id, &listed).await {
+                Ok(_) => registered += 1,
+                // Deleted since it was read: its own receipt speaks for it.
+                Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {}
+                Err(RegisterError::InstallationDeleted | RegisterError::InstallationUnknown) => {
+                    return Ok(None);
+                }
+                Err(RegisterError::Store(error)) => return Err(error),
+            }
+        }
+        Ok(Some(registered))
+    }
+}

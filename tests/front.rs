@@ -1,0 +1,40 @@
+//! The front: what passes through to the provider's backend, and what is recorded of it (J).
+
+mod passing;
+mod provision;
+mod reconciled;
+mod recording;
+
+use serde_json::{Value, json};
+
+use crate::support::world::{Call, INSTALLATION, World, user};
+
+const RESOURCES: &str = "/v1/installations/icfg_1/resources";
+
+/// A call to the installation `icfg_1`, by its `ADMIN`.
+fn call<'a>(world: &'a World, method: &str, path: &str) -> Call<'a> {
+    call_as(world, method, path, &user("icfg_1"))
+}
+
+fn call_as<'a>(world: &'a World, method: &str, path: &str, claims: &Value) -> Call<'a> {
+    let token = world.token(claims);
+    world.request(method, path).header("authorization", &format!("Bearer {token}"))
+}
+
+/// Upsert Installation, with an access token.
+fn upsert(world: &World) -> Call<'_> {
+    let credentials = json!({ "access_token": "t0ken-of-icfg_1", "token_type": "Bearer" });
+    call(world, "PUT", INSTALLATION).json(&json!({ "scopes": [], "credentials": credentials }))
+}
+
+/// Provision Resource, under this key.
+fn provision<'a>(world: &'a World, key: &str) -> Call<'a> {
+    let wanted = json!({ "productId": "prod_1", "name": "my db", "metadata": {} });
+    call(world, "POST", RESOURCES).key(key).json(&wanted)
+}
+
+/// The sort keys of the intents of `icfg_1`.
+async fn intents(world: &World) -> Vec<String> {
+    let keys = world.sort_keys("icfg_1").await;
+    keys.into_iter().filter(|key| key.starts_with("work#provision#")).collect()
+}

@@ -1,0 +1,245 @@
+//! Provision: intent, call, commit (J4).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{RESOURCES, call, call_as, intents, provision, upsert};
+use crate::support::backend::{Answer, Backend};
+use crate::support::dynamodb::Fault;
+use crate::support::gate::Gate;
+use crate::support::waiting::within;
+use crate::support::world::{INSTALLATION, RESOURCE, World, user};
+
+async fn resources(world: &World) -> (Value, Vec<String>) {
+    let items = world.items("icfg_1").await;
+    let names = items.keys().filter_map(|key| key.strip_prefix("resource#"));
+    (items["#installation"]["resources"].clone(), names.map(str::to_owned).collect())
+}
+
+/// J4: a Provision takes two calls to DynamoDB: its intent before the backend is asked, and after it the
+/// resource and the end of the intent together.
+#[tokio::test]
+async fn a_provision_registers_what_the_backend_made() {
+    let (world, backend) = Backend::behind().await;
+    upsert(&world).send().await;
+    let gate = Gate::default();
+    backend.script([Answer::Held(gate.clone(), Box::new(Answer::Honest))]);
+    let sent = provision(&world, "k1").send();
+    let (reply, ()) = tokio::join!(sent, async {
+        gate.reached().await;
+        let [intent] = &intents(&world).await[..] else { panic!("one intent") };
+        let item = world.item("installation#icfg_1", intent).await.unwrap();
+        assert_eq!(
+            (&item["kind"], &item["installationId"]),
+            (&json!("provision"), &json!("icfg_1"))
+        );
+        let due = (world.clock.now() + Duration::from_mins(15)).as_secs();
+        assert_eq!(item["dueAt"], due);
+        assert_eq!(resources(&world).await, (json!(0), vec![]));
+        gate.open();
+    });
+    assert_eq!((reply.status, reply.calls), (200, 2));
+    assert_eq!(reply.body["secrets"][0]["value"], "s3cret");
+    assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
+    let item = world.item("installation#icfg_1", "resource#db_1").await.unwrap();
+    assert_eq!((&item["name"], &item["productId"]), (&json!("my db"), &json!("prod_1")));
+    assert_eq!(intents(&world).await, [""; 0]);
+    // What is registered is deleted like any other.
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    assert_eq!(resources(&world).await, (json!(0), vec![]));
+}
+
+/// J2, J4: the intent registers an installation that is not known; it stays where the backend refuses.
+#[tokio::test]
+async fn a_provision_registers_an_unknown_installation() {
+    let (world, backend) = Backend::behind().await;
+    backend.script([Answer::words(400, "{}")]);
+    assert_eq!(provision(&world, "k1").send().await.status, 400);
+    assert_eq!(world.sort_keys("icfg_1").await, ["#installation"]);
+    let reply = provision(&world, "k2").send().await;
+    assert_eq!((reply.status, reply.calls), (200, 2));
+    assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
+}
+
+/// J4: a 4xx ends the intent; a 3xx, a 5xx and silence leave it, and the same key takes it over.
+#[tokio::test]
+async fn an_intent_stays_without_a_definite_answer() {
+    let (world, backend) = Backend::behind().await;
+    upsert(&world).send().await;
+    for status in [400, 403, 409, 422, 429] {
+        backend.script([Answer::words(status, "{}")]);
+        let reply = provision(&world, "k1").send().await;
+        assert_eq!((reply.status, reply.calls), (status, 2));
+        assert_eq!(intents(&world).await, [""; 0], "{status}");
+    }
+    for answer in [
+        Answer::words(302, ""),
+        Answer::words(500, "{}"),
+        Answer::Reset,
+        Answer::EffectThenReset,
+        Answer::words(200, r#"{"id":"a/b"}"#),
+        Answer::words(200, ""),
+    ] {
+        backend.script([answer.clone()]);
+        let status = provision(&world, "k1").send().await.status;
+        let passed = match &answer {
+            Answer::Whole(status, ..) => *status,
+            _ => 502,
+        };
+        assert_eq!(status, passed, "{answer:?}");
+        assert_eq!(intents(&world).await.len(), 1, "{answer:?}");
+    }
+    // A refusal of one attempt says nothing of the others.
+    backend.script([Answer::words(409, "{}")]);
+    assert_eq!(provision(&world, "k1").send().await.status, 409);
+    assert_eq!(intents(&world).await.len(), 1);
+    // The answer of one attempt neither.
+    assert_eq!(provision(&world, "k1").send().await.status, 200);
+    assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
+    assert_eq!(intents(&world).await.len(), 1, "others may have made something else");
+    // Each without a key has an intent of its own.
+    for _ in 0..2 {
+        backend.script([Answer::words(500, "{}")]);
+        call(&world, "POST", RESOURCES).json(&json!({})).send().await;
+    }
+    assert_eq!(intents(&world).await.len(), 3);
+}
+
+/// J4: the backend repeats its answer to a retry, and the resource is registered once.
+#[tokio::test]
+async fn a_retry_is_the_backends_to_judge() {
+    let (world, backend) = Backend::behind().await;
+    upsert(&world).send().await;
+    for _ in 0..2 {
+        assert_eq!(provision(&world, "k1").send().await.body["id"], "db_1");
+        assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
+        assert_eq!(intents(&world).await, [""; 0]);
+    }
+    // Deleted meanwhile: its receipt stands, and it is not registered again.
+    assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+    assert_eq!(provision(&world, "k1").send().await.status, 200);
+    assert_eq!(resources(&world).await, (json!(0), vec![]));
+    assert_eq!((intents(&world).await, backend.heard().len()), (vec![], 4));
+}
+
+/// J4: in a deleted installation nothing is made, and the backend is not asked.
+#[tokio::test]
+async fn nothing_is_provisioned_in_a_deleted_installation() {
+    let (world, backend) = Backend::behind().await;
+    world.install("icfg_1", &[]).await;
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    let before = world.items("icfg_1").await;
+    let reply = provision(&world, "k1").send().await;
+    assert_eq!(reply.error(), (409, "installation_deleted"));
+    assert!(reply.body["error"]["user"]["message"].is_string());
+    assert!(backend.heard().is_empty());
+    assert_eq!(world.items("icfg_1").await, before);
+}
+
+/// J4, G1: what is made while its installation is deleted is announced as a resource of that uninstall, once.
+#[tokio::test]
+async fn what_is_made_meanwhile_is_announced() {
+    for is_registered in [false, true] {
+        let (world, backend) = Backend::behind().await;
+        upsert(&world).send().await;
+        if is_registered {
+            assert_eq!(provision(&world, "k1").send().await.status, 200);
+        }
+        let gate = Gate::default();
+        backend.script([Answer::Held(gate.clone(), Box::new(Answer::Honest))]);
+        let sent = provision(&world, "k1").send();
+        let (reply, ()) = tokio::join!(sent, async {
+            gate.reached().await;
+            assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+            gate.open();
+        });
+        assert_eq!(reply.error(), (409, "installation_deleted"), "{is_registered}");
+        assert!(reply.body["error"]["user"]["message"].is_string());
+        assert_eq!(intents(&world).await, [""; 0]);
+        world.sweep_all().await;
+        let ids = world.provider.ids();
+        let announced = "\"resource.deleted\" \"icfg_1\" \"db_1\"";
+        assert_eq!(ids[announced].len(), 1, "{ids:?}");
+        let tombstone = world.item("installation#icfg_1", "#installation").await.unwrap();
+        let heard = world.provider.heard();
+        let of_resource = heard.iter().find(|event| event.body["type"] == "resource.deleted");
+        let data = &of_resource.unwrap().body["data"];
+        assert_eq!(data["by"]["userId"], tombstone["deletedBy"]["userId"]);
+        let keys = world.sort_keys("icfg_1").await;
+        assert!(!keys.iter().any(|key| key.starts_with("resource#") || key.starts_with("work#")));
+    }
+}
+
+/// J4: without a provider's address it is 409 all the same.
+#[tokio::test]
+async fn what_is_made_meanwhile_is_refused_without_a_provider() {
+    let (backend, url) = Backend::start().await;
+    let world = World::with(&[("BACKEND_URL", &url)]).await;
+    upsert(&world).send().await;
+    let gate = Gate::default();
+    backend.script([Answer::Held(gate.clone(), Box::new(Answer::Honest))]);
+    let sent = provision(&world, "k1").send();
+    let (reply, ()) = tokio::join!(sent, async {
+        gate.reached().await;
+        assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+        gate.open();
+    });
+    assert_eq!(reply.error(), (409, "installation_deleted"));
+    assert_eq!(intents(&world).await, [""; 0]);
+}
+
+/// J6: without a store nothing is made; with one that fails after the backend has made something, its
+/// answer passes, and the intent stays.
+#[tokio::test]
+async fn a_store_that_fails_loses_nothing() {
+    let limits = teardown::limits::Limits {
+        dynamodb: Duration::from_millis(150),
+        ..crate::support::world::limits()
+    };
+    let (backend, url) = Backend::start().await;
+    let world = World::with_within(&[("BACKEND_URL", &url)], limits).await;
+    upsert(&world).send().await;
+    world.dynamodb.lasting(Fault::Throttle);
+    assert_eq!(provision(&world, "k1").send().await.error(), (503, "store_unavailable"));
+    assert!(backend.made().is_empty());
+    world.dynamodb.heal();
+    world.dynamodb.script([Fault::None]);
+    world.dynamodb.lasting(Fault::Throttle);
+    let reply = provision(&world, "k1").send().await;
+    assert_eq!((reply.status, &reply.body["id"]), (200, &json!("db_1")));
+    world.dynamodb.heal();
+    assert_eq!(intents(&world).await.len(), 1);
+    assert_eq!(resources(&world).await, (json!(0), vec![]));
+    assert_eq!(provision(&world, "k1").send().await.body["id"], "db_1");
+    assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
+}
+
+/// J4: a caller that hangs up changes nothing.
+#[tokio::test]
+async fn a_caller_that_hangs_up_changes_nothing() {
+    let (world, backend) = Backend::behind().await;
+    upsert(&world).send().await;
+    let gate = Gate::default();
+    backend.script([Answer::Held(gate.clone(), Box::new(Answer::Honest))]);
+    tokio::select! {
+        reply = provision(&world, "k1").send() => panic!("answered: {reply:?}"),
+        _ = gate.reached() => {}
+    }
+    gate.open();
+    within(async { while !world.is_live("icfg_1", "db_1").await {} }).await;
+    assert_eq!(intents(&world).await, [""; 0]);
+}
+
+/// J4: a malformed key passes as it came, and is none.
+#[tokio::test]
+async fn a_malformed_key_is_none() {
+    let (world, backend) = Backend::behind().await;
+    let call = call_as(&world, "POST", RESOURCES, &user("icfg_1"));
+    let reply = call.header("idempotency-key", "a").header("idempotency-key", "b");
+    assert_eq!(reply.json(&json!({ "name": "n" })).send().await.status, 200);
+    let heard = backend.heard();
+    let keys: Vec<_> = heard[0].headers.get_all("idempotency-key").iter().collect();
+    assert_eq!(keys, ["a", "b"]);
+    assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
+}

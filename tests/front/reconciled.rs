@@ -1,0 +1,155 @@
+//! A Provision whose end nobody recorded: the sweep compares the installation with Vercel (J4).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{intents, provision, upsert};
+use crate::support::backend::{Answer, Backend};
+use crate::support::gate::Gate;
+use crate::support::outside;
+use crate::support::world::{INSTALLATION, RESOURCE, World};
+
+/// An installation with an intent that is due: the backend has made `db_1`, and its answer was lost.
+async fn lost() -> (World, Backend) {
+    let (world, backend) = Backend::behind().await;
+    assert_eq!(upsert(&world).send().await.status, 200);
+    backend.script([Answer::EffectThenReset]);
+    assert_eq!(provision(&world, "k1").send().await.status, 502);
+    world.clock.advance(Duration::from_mins(15));
+    (world, backend)
+}
+
+/// What Vercel lists.
+fn lists(world: &World, resources: &[&str]) {
+    let entry = |id: &&str| json!({ "partnerId": id, "internalId": "store_1", "name": "n", "status": "ready" });
+    let body = json!({ "resources": resources.iter().map(entry).collect::<Vec<_>>() });
+    let body: &'static str = Box::leak(body.to_string().into_boxed_str());
+    world.vercel.script([outside::Answer::Words(200, body)]);
+}
+
+async fn keys(world: &World, prefix: &str) -> Vec<String> {
+    let keys = world.sort_keys("icfg_1").await;
+    keys.into_iter().filter(|key| key.starts_with(prefix)).collect()
+}
+
+/// J4: after 15 minutes, counted from the last attempt, what Vercel lists is registered, and the intent
+/// ends.
+#[tokio::test]
+async fn what_vercel_lists_is_registered() {
+    let (world, backend) = lost().await;
+    backend.script([Answer::words(503, "{}")]);
+    assert_eq!(provision(&world, "k1").send().await.status, 503);
+    assert_eq!(world.sweep().await, [0; 4], "the last attempt is the one that counts");
+    world.clock.advance(Duration::from_mins(15));
+    lists(&world, &["db_1", "db_2"]);
+    assert_eq!(world.sweep().await, [1, 1, 0, 0]);
+    assert_eq!(world.vercel.lines(), ["GET /v1/installations/icfg_1/resources"]);
+    assert_eq!(world.vercel.heard()[0].authorization, "Bearer t0ken-of-icfg_1");
+    assert_eq!(keys(&world, "resource#").await, ["resource#db_1", "resource#db_2"]);
+    let installation = world.item("installation#icfg_1", "#installation").await.unwrap();
+    assert_eq!(installation["resources"], 2);
+    assert_eq!(intents(&world).await, [""; 0]);
+    assert_eq!(backend.heard().len(), 3, "it is not asked again");
+}
+
+/// J4: what Vercel does not list is not registered; nor is what has a receipt here. The intent ends.
+#[tokio::test]
+async fn what_vercel_does_not_list_is_not_registered() {
+    for (listed, deleted) in [(vec![], false), (vec!["db_1"], true)] {
+        let (world, _backend) = lost().await;
+        if deleted {
+            assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+        }
+        lists(&world, &listed);
+        world.sweep_all().await;
+        assert_eq!(keys(&world, "resource#").await, [""; 0], "{listed:?}");
+        assert_eq!(intents(&world).await, [""; 0], "{listed:?}");
+    }
+    // Vercel does not know the installation.
+    let (world, _backend) = lost().await;
+    world.vercel.script([outside::Answer::Status(404)]);
+    world.sweep_all().await;
+    assert_eq!(intents(&world).await, [""; 0]);
+}
+
+/// J4, G1: while Vercel does not say, the intent is tried again, and parked after 3 days; it is never
+/// dropped.
+#[tokio::test]
+async fn an_intent_that_cannot_be_reconciled_is_parked() {
+    for answer in [403, 401, 500, 429] {
+        let (world, _backend) = lost().await;
+        world.vercel.lasting(outside::Answer::Status(answer));
+        assert_eq!(world.sweep().await, [1, 0, 1, 0], "{answer}");
+        world.clock.advance(Duration::from_hours(73));
+        assert_eq!(world.sweep().await, [1, 0, 0, 1], "{answer}");
+        let [intent] = &intents(&world).await[..] else { panic!("it is dropped") };
+        let item = world.item("installation#icfg_1", intent).await.unwrap();
+        assert_eq!(item["dueShard"], "parked");
+        // The same key takes it over, parked or not.
+        world.vercel.forget_script();
+        world.vercel.lasting(outside::Answer::Honest);
+        assert_eq!(provision(&world, "k1").send().await.status, 200);
+        assert_eq!(keys(&world, "resource#").await, ["resource#db_1"]);
+    }
+}
+
+/// J4: an attempt that comes while a sweep is at the intent is passed on, and the sweep does not end the
+/// intent then.
+#[tokio::test]
+async fn a_sweep_does_not_end_the_intent_of_a_later_attempt() {
+    let (world, backend) = lost().await;
+    let at_vercel = Gate::default();
+    let nothing = outside::Answer::Words(200, r#"{"resources":[]}"#);
+    world.vercel.script([outside::Answer::Held(at_vercel.clone(), Box::new(nothing))]);
+    let (report, ()) = tokio::join!(world.sweep(), async {
+        at_vercel.reached().await;
+        backend.script([Answer::words(500, "{}")]);
+        assert_eq!(provision(&world, "k1").send().await.status, 500);
+        at_vercel.open();
+    });
+    assert_eq!(report[..2], [1, 0]);
+    let [intent] = &intents(&world).await[..] else { panic!("the attempt's intent is gone") };
+    let item = world.item("installation#icfg_1", intent).await.unwrap();
+    assert_eq!(item["dueAt"], (world.clock.now() + Duration::from_mins(15)).as_secs());
+    assert_eq!(item["openAttempts"].as_array().unwrap().len(), 2);
+}
+
+/// J4: in a deleted installation what Vercel still lists is announced, unless it has a receipt of its own.
+#[tokio::test]
+async fn in_a_deleted_installation_it_is_announced() {
+    let (world, _backend) = lost().await;
+    world
+        .register(json!({ "installation": {
+        "id": "icfg_1", "accountId": "acc_test", "billing": "open",
+    } }))
+        .await;
+    world.install("icfg_1", &["db_2"]).await;
+    let deleted = format!("{INSTALLATION}/resources/db_2");
+    assert_eq!(world.delete(&deleted).send().await.status, 204);
+    assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+    lists(&world, &["db_1", "db_2"]);
+    world.sweep_all().await;
+    assert_eq!(intents(&world).await, [""; 0]);
+    let announced: Vec<_> = world.provider.heard().into_iter().map(|event| event.body).collect();
+    let of = |id: &str| {
+        let named = announced.iter().filter(|body| body["data"]["resourceId"] == id);
+        named.map(|body| body["data"]["deletedAt"].clone()).collect::<Vec<Value>>()
+    };
+    let uninstall = announced.iter().find(|body| body["type"] == "installation.deleted").unwrap();
+    assert_eq!(of("db_1"), [uninstall["data"]["deletedAt"].clone()]);
+    assert_eq!(of("db_2").len(), 1);
+}
+
+/// J4, L3: where the token is gone with a settled uninstall, nothing can be asked any more: the intent is
+/// parked at once.
+#[tokio::test]
+async fn without_a_token_for_good_it_is_parked() {
+    let (world, _backend) = lost().await;
+    assert_eq!(world.delete(INSTALLATION).send().await.body["finalized"], true);
+    world.sweep_all().await;
+    let [intent] = &intents(&world).await[..] else { panic!("it is dropped") };
+    let item = world.item("installation#icfg_1", intent).await.unwrap();
+    assert_eq!(item["dueShard"], "parked");
+    assert!(world.vercel.lines().is_empty());
+}

@@ -1,0 +1,178 @@
+//! A provider's backend, which serves what Vercel requires unless it is told otherwise.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{HeaderMap, Method, Request, Response};
+use serde_json::{Value, json};
+
+use crate::support::gate::Gate;
+use crate::support::steps::Steps;
+use crate::support::wire::{json, listen};
+use crate::support::world::World;
+
+/// How a call is answered.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// As it should be.
+    Honest,
+    /// So, and without an effect.
+    Whole(u16, HeaderMap, Bytes),
+    /// It takes effect, and the connection breaks.
+    EffectThenReset,
+    /// The connection breaks.
+    Reset,
+    /// Never.
+    Silence,
+    /// Once the gate is opened, and then so.
+    Held(Gate, Box<Self>),
+}
+
+impl Answer {
+    /// With this status and this body, and without an effect.
+    pub fn words(status: u16, body: impl Into<Bytes>) -> Self {
+        Self::Whole(status, HeaderMap::new(), body.into())
+    }
+}
+
+/// A call as it came.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    pub method: Method,
+    /// The path and the query.
+    pub target: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// The backend. Clones share it.
+#[derive(Clone, Default)]
+pub struct Backend(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    script: Mutex<VecDeque<Answer>>,
+    heard: Mutex<Vec<Heard>>,
+    /// What was made: the resource by its id.
+    made: Mutex<Vec<(String, Value)>>,
+    /// What was made under a key.
+    by_key: Mutex<HashMap<String, Value>>,
+    steps: Mutex<Option<Steps>>,
+}
+
+impl Backend {
+    /// A world whose calls pass through to a backend, and whose deletions are announced.
+    pub async fn behind() -> (World, Self) {
+        Self::behind_with(&[]).await
+    }
+
+    /// The same, with these variables in the endpoints' environment.
+    pub async fn behind_with(variables: &[(&str, &str)]) -> (World, Self) {
+        let (backend, url) = Self::start().await;
+        let variables = [variables, &[("BACKEND_URL", url.as_str())]].concat();
+        let world = World::announcing_with(&variables).await;
+        *backend.0.steps.lock().unwrap() = Some(world.steps.clone());
+        (world, backend)
+    }
+
+    /// Starts a backend, and says its address.
+    pub async fn start() -> (Self, String) {
+        let backend = Self::default();
+        let handler = backend.clone();
+        let (url, _) = listen(move |request| {
+            let backend = handler.clone();
+            async move {
+                let steps = backend.0.steps.lock().unwrap().clone();
+                match steps {
+                    Some(steps) => steps.call(backend.hear(request)).await,
+                    None => backend.hear(request).await,
+                }
+            }
+        })
+        .await;
+        (backend, url)
+    }
+
+    /// How the next calls are answered, one after the other; the ones after that are honestly.
+    pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.0.script.lock().unwrap().extend(answers);
+    }
+
+    /// The calls that were heard so far.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.0.heard.lock().unwrap().clone()
+    }
+
+    /// The ids of what was made, in the order of its making.
+    pub fn made(&self) -> Vec<String> {
+        self.0.made.lock().unwrap().iter().map(|(id, _)| id.clone()).collect()
+    }
+
+    async fn hear(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let target = head.uri.path_and_query().unwrap().to_string();
+        let heard = Heard { method: head.method, target, headers: head.headers, body };
+        self.0.heard.lock().unwrap().push(heard.clone());
+        let mut next = self.0.script.lock().unwrap().pop_front().unwrap_or(Answer::Honest);
+        while let Answer::Held(gate, then) = next {
+            gate.pass().await;
+            next = *then;
+        }
+        match next {
+            Answer::Held(..) => unreachable!("it was let through"),
+            Answer::Honest => Ok(self.act(&heard)),
+            Answer::Whole(status, headers, body) => {
+                let mut response = Response::new(Full::new(body));
+                *response.status_mut() = status.try_into().unwrap();
+                *response.headers_mut() = headers;
+                Ok(response)
+            }
+            Answer::EffectThenReset => {
+                self.act(&heard);
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+            Answer::Reset => Err(io::ErrorKind::ConnectionReset.into()),
+            Answer::Silence => std::future::pending().await,
+        }
+    }
+
+    fn act(&self, heard: &Heard) -> Response<Full<Bytes>> {
+        let path = heard.target.split('?').next().unwrap_or_default();
+        let segments: Vec<_> = path.split('/').skip(3).collect();
+        let free = json!({ "billingPlan": { "id": "free", "paymentMethodRequired": false } });
+        match segments[..] {
+            [_] => json(200, &free),
+            [_, "resources"] => json(200, &self.make(heard)),
+            [_, "resources", id] => {
+                let made = self.0.made.lock().unwrap();
+                let found = made.iter().find(|(made, _)| made == id);
+                found.map_or_else(|| json(404, &json!({})), |(_, resource)| json(200, resource))
+            }
+            _ => json(404, &json!({})),
+        }
+    }
+
+    /// Makes a resource; for a key that was used before, what was made then.
+    fn make(&self, heard: &Heard) -> Value {
+        let key = heard.headers.get("idempotency-key");
+        let key = key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
+        let mut by_key = self.0.by_key.lock().unwrap();
+        if let Some(made) = key.as_ref().and_then(|key| by_key.get(key)) {
+            return made.clone();
+        }
+        let mut made = self.0.made.lock().unwrap();
+        let id = format!("db_{}", made.len() + 1);
+        let wanted: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+        let resource = json!({
+            "id": id, "name": wanted["name"], "productId": wanted["productId"],
+            "status": "ready", "secrets": [{ "name": "URL", "value": "s3cret" }],
+        });
+        made.push((id, resource.clone()));
+        by_key.extend(key.map(|key| (key, resource.clone())));
+        resource
+    }
+}

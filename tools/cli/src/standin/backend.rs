@@ -1,0 +1,167 @@
+//! A small backend of a provider, for `teardown dev` without one: what Vercel requires beside the deletions,
+//! in memory. It checks tokens as `teardown` does, and hears from the stand-in provider what was deleted.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use teardown::auth::{Caller, Role, Verifier};
+
+use super::{BACKEND_PATH, say};
+
+/// The backend. Clones share its memory.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    verifier: Verifier,
+    memory: Arc<Mutex<Memory>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// What was made, by its installation and its id.
+    resources: HashMap<(String, String), Value>,
+    /// The id of what was made under a key, by its installation and the key.
+    by_key: HashMap<(String, String), String>,
+    /// Installations that are deleted, or will be: nothing is made in them any more.
+    deleted: HashSet<String>,
+    made: u64,
+}
+
+/// The one billing plan. It is free, so an uninstall is final at once.
+fn plan() -> Value {
+    json!({
+        "id": "free", "type": "subscription", "scope": "resource", "name": "Free",
+        "description": "For trying it out", "paymentMethodRequired": false,
+    })
+}
+
+type Answer = Result<Json<Value>, Response>;
+
+impl Backend {
+    /// An empty backend, which takes the tokens that this verifier takes.
+    #[must_use]
+    pub fn new(verifier: Verifier) -> Self {
+        Self { verifier, memory: Arc::default() }
+    }
+
+    /// What Vercel requires, under the backend's path.
+    pub fn router(self) -> Router {
+        let plans = || get(async || Json(json!({ "plans": [plan()] })));
+        let backend = Router::new()
+            .route("/v1/installations/{id}", put(upsert).patch(installation).get(installation))
+            .route("/v1/installations/{id}/resources", post(provision))
+            .route("/v1/installations/{id}/resources/{resource}", get(resource).patch(resource))
+            .route("/v1/products/{slug}/plans", plans())
+            .route("/v1/installations/{id}/plans", plans())
+            .route("/v1/installations/{id}/resources/{resource}/plans", plans())
+            .with_state(self);
+        Router::new().nest(BACKEND_PATH, backend)
+    }
+
+    /// Hears that something is deleted, or will be: it is not served any more from the first event on.
+    pub(super) fn hear(&self, event: &Value) {
+        let text = |name: &str| event["data"][name].as_str().unwrap_or_default().to_owned();
+        let (kind, id) = (event["type"].as_str().unwrap_or_default(), text("installationId"));
+        let mut memory = self.memory();
+        if kind.starts_with("resource.delet") {
+            memory.resources.remove(&(id, text("resourceId")));
+        } else if kind.starts_with("installation.delet") {
+            memory.resources.retain(|(installation, _), _| *installation != id);
+            memory.deleted.insert(id);
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets through who may do this in an installation: a reader, or an `ADMIN` or the system to change it.
+    async fn check(&self, headers: &HeaderMap, id: &str, changes: bool) -> Result<(), Response> {
+        let refused = |message: String| error(StatusCode::FORBIDDEN, "forbidden", &message);
+        let caller = self.verifier.authenticate(headers).await;
+        let caller = caller.map_err(|error| refused(error.to_string()))?;
+        let (named, may_change) = match &caller {
+            Caller::User { installation, role, .. } => (installation, *role == Role::Admin),
+            Caller::System { installation: Some(installation), .. } => (installation, true),
+            Caller::System { installation: None, .. } => return Ok(()),
+        };
+        if named != id || (changes && !may_change) {
+            return Err(refused("the token does not permit this".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response()
+}
+
+async fn upsert(State(it): State<Backend>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+    it.check(&headers, &id, true).await?;
+    if it.memory().deleted.contains(&id) {
+        return Err(error(StatusCode::CONFLICT, "conflict", "the installation was deleted"));
+    }
+    say(&format!("backend   installed {id}"));
+    Ok(Json(json!({ "billingPlan": plan() })))
+}
+
+async fn installation(
+    State(it): State<Backend>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    it.check(&headers, &id, false).await?;
+    Ok(Json(json!({ "billingPlan": plan() })))
+}
+
+/// Makes a resource; for a key that was used before, it is the one that was made then.
+async fn provision(
+    State(it): State<Backend>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(wanted): Json<Value>,
+) -> Answer {
+    it.check(&headers, &id, true).await?;
+    let mut memory = it.memory();
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let key = key.map(|key| (id.clone(), key.to_owned()));
+    let made = key.as_ref().and_then(|key| memory.by_key.get(key).cloned());
+    let made = made.unwrap_or_else(|| {
+        memory.made += 1;
+        format!("db_made{}", memory.made)
+    });
+    let resource = json!({
+        "id": made, "productId": wanted["productId"], "name": wanted["name"],
+        "metadata": wanted["metadata"], "status": "ready", "billingPlan": plan(),
+    });
+    memory.resources.insert((id.clone(), made.clone()), resource.clone());
+    memory.by_key.extend(key.map(|key| (key, made.clone())));
+    say(&format!("backend   made {made} in {id}"));
+    let secret = json!({ "name": "DATABASE_URL", "value": format!("postgres://local/{made}") });
+    let mut answer = resource;
+    answer["secrets"] = json!([secret]);
+    Ok(Json(answer))
+}
+
+/// Shows a resource, with the name that an update brings.
+async fn resource(
+    State(it): State<Backend>,
+    Path((id, resource)): Path<(String, String)>,
+    headers: HeaderMap,
+    update: Option<Json<Value>>,
+) -> Answer {
+    it.check(&headers, &id, update.is_some()).await?;
+    let mut memory = it.memory();
+    let Some(found) = memory.resources.get_mut(&(id, resource)) else {
+        return Err(error(StatusCode::NOT_FOUND, "not_found", "there is no such resource"));
+    };
+    if let Some(name) = update.and_then(|Json(update)| update.get("name").cloned()) {
+        found["name"] = name;
+    }
+    Ok(Json(found.clone()))
+}
