@@ -1,7 +1,7 @@
 //! The one way a request goes, from the host's request to its response.
 
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -10,28 +10,30 @@ use aws_config::profile::region::ProfileFileRegionProvider;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture, join};
-use http::{HeaderMap, Method, Request, Response, request};
+use http::{Request, Response};
 use http_body_util::Full;
 
+mod front;
 mod line;
+mod webhook;
 
 use self::line::RequestLog;
+use crate::auth::Verifier;
 use crate::auth::jwks::{AfterAnswer, Jwks};
-use crate::auth::{AuthError, Verifier};
-use crate::backend::{Backend, MAX_PASSING};
+use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{self, WebIdentity};
 use crate::deletion::configuration::ConfigurationDeletion;
 use crate::deletion::{Deletion, OpenInvoices, Target};
 use crate::error::Error;
-use crate::front::{Call, Front, Operation};
-use crate::grant::{Grant, Membership};
+use crate::front::Front;
+use crate::grant::Grant;
 use crate::http::{
     Endpoint, Ids, MAX_BODY, Reply, Route, Uninstall, authorize_sweep, idempotency_key, read_body,
     respond, team,
 };
-use crate::ids::{InstallationId, InvalidId};
+use crate::ids::InstallationId;
 use crate::job::Job;
 use crate::limits::Limits;
 use crate::outbound::Outbound;
@@ -40,7 +42,6 @@ use crate::secret::Secret;
 use crate::store::{Aws, Done, Store};
 use crate::telemetry;
 use crate::vercel::Vercel;
-use crate::webhook::{self, Signature};
 use crate::work::Worker;
 
 /// Everything an endpoint needs. Clones share it.
@@ -114,11 +115,6 @@ struct Ended {
     result: Result<Handled, Error>,
     dynamodb_calls: u32,
 }
-
-/// Nothing can be passed on.
-#[derive(Debug, thiserror::Error)]
-#[error("BACKEND_URL is not set")]
-struct NoBackend;
 
 /// A handler panicked. Where it did is in the log.
 #[derive(Debug, thiserror::Error)]
@@ -286,7 +282,7 @@ impl App {
                 let time = head.extensions.get().copied().unwrap_or_default();
                 return self.swept(time).await;
             }
-            Route::Webhook => return self.received(&head.headers, body).await,
+            Route::Webhook => return self.receive(&head.headers, body, line).await,
         };
         let caller = self.verifier.authenticate(&head.headers).await?;
         let ids = ids.parse();
@@ -318,94 +314,14 @@ impl App {
         Ok(self.deleted(deletion.grant.installation, done))
     }
 
-    /// Passes a call on to the provider's backend. A caller that hangs up changes nothing: the call is carried
-    /// to its end (J4).
-    async fn pass<B>(
-        &self,
-        ids: Option<Ids>,
-        head: request::Parts,
-        body: B,
-        line: &mut RequestLog,
-    ) -> Result<Handled, Error>
-    where
-        B: http_body::Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let front = self.front.clone().ok_or_else(|| Error::Internal(NoBackend.into()))?;
-        let recorded = self.recorded(ids, &head, line).await?;
-        let body = read_body(body, MAX_PASSING, self.limits.passing_body).await?;
-        let host_ends = head.extensions.get().map(|HostTime(time)| Instant::now() + *time);
-        let call = Call { head, body, recorded, host_ends };
-        let passing = async move { front.pass(call).await };
-        let passed = tokio::spawn(telemetry::counting_dynamodb_calls(passing)).await;
-        let (answer, dynamodb_calls) = passed.map_err(|_| Error::Internal(Panicked.into()))?;
-        telemetry::add_dynamodb_calls(dynamodb_calls);
-        Ok(Handled { reply: Reply::Passed(answer?), jobs: None })
-    }
-
-    /// What is to be recorded of a call that passes through: what a verified token of its installation
-    /// permits (J2).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::KeysUnavailable`] for what creates something: it can be sent again, and is not to be missed.
-    async fn recorded(
-        &self,
-        ids: Option<Ids>,
-        head: &request::Parts,
-        line: &mut RequestLog,
-    ) -> Result<Option<(Membership, Operation)>, Error> {
-        let route = line.route();
-        let creates = [Method::PUT, Method::POST].contains(&head.method);
-        let caller = match self.verifier.authenticate(&head.headers).await {
-            Ok(caller) => caller,
-            Err(error @ AuthError::KeysUnavailable { .. }) if creates => return Err(error.into()),
-            Err(error) => {
-                tracing::warn!(route, reason = %error, "passed on, not recorded");
-                return Ok(None);
-            }
-        };
-        line.authenticated(caller.kind(), ids.as_ref());
-        let Some(ids) = ids else {
-            tracing::warn!(route, reason = %InvalidId::Id, "passed on, not recorded");
-            return Ok(None);
-        };
-        let operation = match &ids {
-            Ids::Resource(_, resource) => Operation::Resource(resource.clone()),
-            Ids::Installation(_) | Ids::Configuration(_) if head.method == Method::PUT => {
-                Operation::Upsert
-            }
-            Ids::Installation(_) | Ids::Configuration(_) if head.method == Method::POST => {
-                // A malformed key is the backend's to judge, and is none here.
-                Operation::Provision(idempotency_key(&head.headers).unwrap_or_default())
-            }
-            Ids::Installation(_) | Ids::Configuration(_) => Operation::UpdateInstallation,
-        };
-        let membership = Membership::of(caller, ids.installation().clone());
-        if membership.is_none() {
-            let reason = Error::OtherInstallation;
-            tracing::warn!(route, %reason, "passed on, not recorded");
-        }
-        Ok(membership.map(|membership| (membership, operation)))
-    }
-
     fn deleted(&self, installation: InstallationId, done: Done) -> Handled {
         let Done { answer, due } = done;
-        let jobs =
-            (!due.is_empty()).then(|| Jobs { worker: self.worker.clone(), installation, due });
-        Handled { reply: Reply::Deleted(answer), jobs }
+        Handled { reply: Reply::Deleted(answer), jobs: self.jobs(installation, due) }
     }
 
-    /// Receives a webhook of Vercel's (K1).
-    async fn received<B>(&self, headers: &HeaderMap, body: B) -> Result<Handled, Error>
-    where
-        B: http_body::Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let signature = Signature::of(headers)?;
-        let body = read_body(body, webhook::MAX_BODY, self.limits.body).await?;
-        signature.verify(&body, self.client_secret.as_ref())?;
-        Ok(Handled { reply: Reply::Received, jobs: None })
+    /// The jobs of an installation that are due at once, if there are any.
+    fn jobs(&self, installation: InstallationId, due: Vec<Job>) -> Option<Jobs> {
+        (!due.is_empty()).then(|| Jobs { worker: self.worker.clone(), installation, due })
     }
 
     async fn swept(&self, HostTime(time): HostTime) -> Result<Handled, Error> {

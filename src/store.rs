@@ -4,6 +4,7 @@
 //! send one `TransactWriteItems`, `deletion` and `configuration` to turn a decision into one,
 //! `evidence` to read what a failed condition returned, `provisioning` for what is too new to be
 //! deleted, `outcome` for what an idempotency key finds,
+//! `webhook` for what Vercel's webhooks change,
 //! `work` for jobs and their leases, `announcement` for their phases and the holds on them, `purge` for
 //! the job that only changes the table, `retention` for how long receipts stay, `front` and `provision` for what passes
 //! through to the backend, and [`registry`] for the registration of a resource.
@@ -38,6 +39,7 @@ mod retention;
 pub mod standing;
 pub mod table;
 mod transaction;
+mod webhook;
 pub(crate) mod work;
 
 use std::time::{Duration, Instant};

@@ -1,11 +1,16 @@
-//! Vercel's webhooks: the signature of a body, without I/O (K1).
+//! Vercel's webhooks: whether Vercel sent one, what it says, and what that asks for. Decisions alone,
+//! without I/O (K).
 
 use aws_lc_rs::hmac;
 use http::HeaderMap;
+use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
-use crate::error::Error;
-use crate::ids::hex;
+use crate::clock::Timestamp;
+use crate::deletion::{Cascade, Deletion, OpenInvoices, Target};
+use crate::error::{BadRequest, Error};
+use crate::grant::{Actor, Grant, Scope};
+use crate::ids::{InstallationId, hex};
 use crate::secret::Secret;
 
 /// The longest body of a webhook, in bytes (K1).
@@ -52,5 +57,147 @@ impl<'a> Signature<'a> {
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose().as_bytes());
         let expected = hex(hmac::sign(&key, body).as_ref());
         if expected.as_bytes().ct_eq(self.0).into() { Ok(()) } else { Err(Error::InvalidSignature) }
+    }
+}
+
+/// A webhook that Vercel sent.
+#[derive(Debug)]
+pub struct Webhook {
+    kind: String,
+    body: Value,
+}
+
+/// What a webhook says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An installation has moved to another account (K2).
+    Transferred(Transfer),
+    /// A configuration was removed at Vercel (K3).
+    Removed(Removal),
+    /// Nothing that teardown acts on.
+    Other,
+}
+
+/// The move of an installation to another account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// The installation.
+    pub installation: InstallationId,
+    /// The account that it belongs to now.
+    pub account: String,
+    /// The team that it belongs to now, if it is one's.
+    pub team: Option<String>,
+    /// When Vercel wrote that, in milliseconds since the Unix epoch.
+    pub as_of: i64,
+}
+
+/// The removal of a configuration at Vercel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The installation.
+    pub installation: InstallationId,
+    /// The team that it belonged to, if Vercel names one.
+    pub team: Option<String>,
+}
+
+impl Webhook {
+    /// Reads a body whose signature was verified.
+    ///
+    /// # Errors
+    ///
+    /// [`BadRequest`] where it is no JSON object with a `type`.
+    pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
+        let body: Value = crate::json::from_slice(body).map_err(|_| BadRequest::Body)?;
+        if !body.is_object() {
+            return Err(BadRequest::Body);
+        }
+        let kind = text(&body, "type", "/type")?.to_owned();
+        Ok(Self { kind, body })
+    }
+
+    /// The event's type, in Vercel's words.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// What it says. The installation is `configuration.id`: samples of Vercel's have the integration's
+    /// id as `installationId`.
+    ///
+    /// # Errors
+    ///
+    /// [`BadRequest`] where an event that teardown acts on lacks what that needs.
+    pub fn event(&self) -> Result<Event, BadRequest> {
+        let body = &self.body;
+        let installation = || {
+            let id = "/payload/configuration/id";
+            Ok::<_, BadRequest>(InstallationId::parse(text(body, "payload.configuration.id", id)?)?)
+        };
+        match self.kind.as_str() {
+            "integration-configuration.transferred" => Ok(Event::Transferred(Transfer {
+                installation: installation()?,
+                account: text(body, "payload.newAccountId", "/payload/newAccountId")?.to_owned(),
+                team: optional(body, "payload.newTeamId", "/payload/newTeamId")?,
+                as_of: body["createdAt"].as_i64().ok_or(BadRequest::FieldType {
+                    name: "createdAt",
+                    expected: "number of milliseconds",
+                })?,
+            })),
+            "integration-configuration.removed" => Ok(Event::Removed(Removal {
+                installation: installation()?,
+                team: optional(body, "payload.team.id", "/payload/team/id")?,
+            })),
+            _ => Ok(Event::Other),
+        }
+    }
+}
+
+impl Event {
+    /// The installation that it is about, if teardown acts on it.
+    #[must_use]
+    pub fn installation(&self) -> Option<&InstallationId> {
+        match self {
+            Self::Transferred(transfer) => Some(&transfer.installation),
+            Self::Removed(removal) => Some(&removal.installation),
+            Self::Other => None,
+        }
+    }
+}
+
+impl Removal {
+    /// The uninstall that it asks for: by the system, and without a question that Vercel would not hear
+    /// the answer to. The account is the stored one, where the installation is known (K3).
+    #[must_use]
+    pub fn uninstall(&self, stored: Option<&str>, at: Timestamp) -> Deletion {
+        let account = stored.or(self.team.as_deref()).unwrap_or(self.installation.as_str());
+        Deletion {
+            grant: Grant {
+                installation: self.installation.clone(),
+                by: Actor::System { account: account.to_owned() },
+                // Vercel's signature is the proof.
+                scope: Scope::Installation,
+            },
+            target: Target::Installation {
+                cascade: Cascade::Yes,
+                reason: Some("removed at Vercel".to_owned()),
+                open_invoices: OpenInvoices::Accept,
+            },
+            key: None,
+            at,
+        }
+    }
+}
+
+/// The text at a place that has to have one.
+fn text<'a>(body: &'a Value, name: &'static str, place: &str) -> Result<&'a str, BadRequest> {
+    let text = body.pointer(place).and_then(Value::as_str);
+    text.ok_or(BadRequest::FieldType { name, expected: "string" })
+}
+
+/// The text at a place that may have one.
+fn optional(body: &Value, name: &'static str, place: &str) -> Result<Option<String>, BadRequest> {
+    match body.pointer(place) {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => text(body, name, place).map(|text| Some(text.to_owned())),
     }
 }

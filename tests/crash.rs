@@ -15,7 +15,9 @@ use teardown::Endpoint;
 
 use crate::support::outside::Answer;
 use crate::support::steps::Moment;
-use crate::support::world::{CRON_SECRET, INSTALLATION, RESOURCE, World, id, user};
+use crate::support::world::{
+    CLIENT_SECRET, CRON_SECRET, INSTALLATION, RESOURCE, World, id, signature, user,
+};
 
 const CONFIGURATION: &str = "/v1/integrations/configuration/icfg_1?slug=my-team";
 
@@ -34,6 +36,12 @@ enum Operation {
     DeleteConfigurationLate,
     /// The configuration has moved to another team.
     DeleteConfigurationMoved,
+    /// Vercel tells by a webhook that it has removed the configuration.
+    Removed {
+        settled: bool,
+    },
+    /// Vercel tells by a webhook that the installation has moved to another team.
+    Transferred,
     /// The job that the function tries after its answer: an announcement.
     FollowUp,
     /// The sweep after an uninstall that was settled since: it announces, purges and finalizes.
@@ -72,8 +80,11 @@ impl Operation {
         let resources: &[_] = if sweeps { &[] } else { &["db_1", "db_2"] };
         world.install_whole("icfg_1", resources).await;
         match self {
-            Self::DeleteResource | Self::DeleteUnknownResource | Self::FollowUp => {}
-            Self::DeleteInstallation { settled } => {
+            Self::DeleteResource
+            | Self::DeleteUnknownResource
+            | Self::Transferred
+            | Self::FollowUp => {}
+            Self::DeleteInstallation { settled } | Self::Removed { settled } => {
                 if !settled {
                     world.reopen("icfg_1").await;
                 }
@@ -119,7 +130,25 @@ impl Operation {
         world
     }
 
-    /// The endpoint and the path of the request; none where it is a sweep.
+    /// The body of the webhook; none where it is none.
+    fn webhook(self) -> Option<&'static str> {
+        match self {
+            Self::Removed { .. } => Some(
+                r#"{"type":"integration-configuration.removed","payload":{"configuration":{"id":"icfg_1"}}}"#,
+            ),
+            Self::Transferred => Some(
+                r#"{"type":"integration-configuration.transferred","createdAt":10,"payload":{"configuration":{"id":"icfg_1"},"newAccountId":"acc_2","newTeamId":"team_1"}}"#,
+            ),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one that is asked again: all but a sweep.
+    fn is_repeated(self) -> bool {
+        self.request().is_some() || self.webhook().is_some()
+    }
+
+    /// The endpoint and the path of the deletion; none where it is a sweep or a webhook.
     fn request(self) -> Option<(Endpoint, &'static str)> {
         match self {
             Self::DeleteResource | Self::FollowUp => Some((Endpoint::DeleteResource, RESOURCE)),
@@ -134,7 +163,11 @@ impl Operation {
             Self::DeleteConfigurationMoved => {
                 Some((Endpoint::DeleteConfiguration, crate::support::world::CONFIGURATION))
             }
-            Self::SweepUninstall | Self::SweepConfiguration | Self::SweepConfigurationMoved => None,
+            Self::Removed { .. }
+            | Self::Transferred
+            | Self::SweepUninstall
+            | Self::SweepConfiguration
+            | Self::SweepConfigurationMoved => None,
         }
     }
 
@@ -142,6 +175,13 @@ impl Operation {
     async fn run(self, world: &World) -> Option<u16> {
         let process = world.process().await;
         let run = async {
+            if let Some(body) = self.webhook() {
+                let request = http::Request::post("/api/webhook")
+                    .header("x-vercel-signature", signature(CLIENT_SECRET, body))
+                    .body(body.to_owned());
+                let answered = process.handle(Endpoint::Webhook, request.unwrap()).await;
+                return answered.status().as_u16();
+            }
             let Some((endpoint, path)) = self.request() else {
                 let request = http::Request::get("/api/sweep")
                     .header("authorization", format!("Bearer {CRON_SECRET}"))
@@ -175,7 +215,10 @@ impl Operation {
         if recovery == Recovery::Sweep {
             world.sweep_all().await;
         }
-        // Vercel's callers ask until they are answered.
+        // Vercel's callers ask until they are answered, and its webhooks come until then.
+        if let Some(body) = self.webhook() {
+            assert_eq!(world.webhook(body).send().await.status, 200);
+        }
         if let Some((_, path)) = self.request() {
             let reply = world.delete(path).key("k1").send().await;
             assert!([200, 204].contains(&reply.status), "{reply:?}");
@@ -245,7 +288,7 @@ async fn survives(operation: Operation) -> usize {
     let crashes = (0..steps).flat_map(|step| {
         [Moment::Before, Moment::After].into_iter().flat_map(move |moment| {
             // A sweep is not a request, and nobody repeats it.
-            let retry = operation.request().map(|_| Recovery::Retry);
+            let retry = operation.is_repeated().then_some(Recovery::Retry);
             retry.into_iter().chain([Recovery::Sweep]).map(move |recovery| (step, moment, recovery))
         })
     });
@@ -254,7 +297,7 @@ async fn survives(operation: Operation) -> usize {
         world.steps.kill_at(step, moment);
         let killed = operation.run(&world).await.is_none();
         // A sweep takes its shards in any order, and may need a call less.
-        assert!(killed || operation.request().is_none(), "{operation:?} {moment:?} {step}");
+        assert!(killed || !operation.is_repeated(), "{operation:?} {moment:?} {step}");
         operation.recover(&world, recovery).await;
         let end = End::of(operation, &world).await;
         assert_eq!(end, expected, "{operation:?} killed {moment:?} call {step}, {recovery:?}");
@@ -298,6 +341,9 @@ survives! {
         Operation::DeleteConfigurationLate;
     delete_configuration_that_moved_survives_a_crash_at_every_step:
         Operation::DeleteConfigurationMoved;
+    a_removal_survives_a_crash_at_every_step: Operation::Removed { settled: true };
+    an_open_removal_survives_a_crash_at_every_step: Operation::Removed { settled: false };
+    a_transfer_survives_a_crash_at_every_step: Operation::Transferred;
     a_follow_up_survives_a_crash_at_every_step: Operation::FollowUp;
     the_sweep_of_an_uninstall_survives_a_crash_at_every_step: Operation::SweepUninstall;
     the_sweep_of_a_configuration_survives_a_crash_at_every_step: Operation::SweepConfiguration;

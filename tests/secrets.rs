@@ -10,15 +10,15 @@ use teardown::auth::jws::Jws;
 use teardown::ids::IdempotencyKey;
 use teardown::store::registry::Record;
 
-use self::planted::{ACCESS_TOKEN, CRON_SECRET, IDEMPOTENCY_KEY, Planted};
+use self::planted::{ACCESS_TOKEN, CLIENT_SECRET, CRON_SECRET, IDEMPOTENCY_KEY, Planted};
 use self::scene::{Asked, Host, Scene};
 use crate::support::dynamodb::Fault;
 use crate::support::outside::Answer;
 use crate::support::process::{
-    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, SWEEP, run,
+    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, SWEEP, WEBHOOK, run,
 };
 use crate::support::sts;
-use crate::support::world::{ISSUER, World, user};
+use crate::support::world::{ISSUER, World, signature, user};
 
 const HOSTS: [Host; 3] = [Host::Vercel, Host::Port, Host::Lambda];
 
@@ -228,6 +228,48 @@ async fn no_sweep_tells_a_secret() {
     .await;
 }
 
+/// K1: a webhook, forged, failing and done, tells neither the secret nor its signature, which could be sent
+/// again.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_webhook_tells_a_secret() {
+    join_all(HOSTS.map(|host| async move {
+        let mut scene = Scene::start(WEBHOOK, host).await;
+        scene.sts.now(sts::HOUR);
+        let moved = |id: &str| {
+            let id = json!({ "configuration": { "id": id }, "newAccountId": "acc_2" });
+            json!({
+                "type": "integration-configuration.transferred", "createdAt": 1, "payload": id,
+            })
+        };
+        let removed = json!({
+            "type": "integration-configuration.removed",
+            "payload": { "configuration": { "id": "icfg_1" } },
+        });
+        let bad = json!({ "type": "integration-configuration.removed" });
+        for (body, secret, fault, status) in [
+            (&moved("icfg_1"), "another", Fault::None, "403"),
+            (&moved("icfg_1"), &CLIENT_SECRET[1..], Fault::None, "403"),
+            (&bad, CLIENT_SECRET, Fault::None, "400"),
+            (&moved("icfg_1"), CLIENT_SECRET, Fault::Echo, "500"),
+            (&moved("icfg_1"), CLIENT_SECRET, Fault::None, "200"),
+            (&removed, CLIENT_SECRET, Fault::Echo, "500"),
+            (&removed, CLIENT_SECRET, Fault::None, "200"),
+        ] {
+            let body = body.to_string();
+            let signature = signature(secret, &body);
+            scene.planted.text(&signature);
+            scene.world.dynamodb.script([fault]);
+            let asked = Asked { method: "POST", ..Asked::delete("/api/webhook", "nobody's") };
+            let asked = asked.header("x-vercel-signature", &signature).body(&body);
+            let said = scene.ask(asked).await;
+            assert!(said.starts_with(status), "{said}");
+            scene.world.dynamodb.heal();
+        }
+        scene.end(&["invalid_signature", "bad_request", "internal_error", "\"status\":200"]).await;
+    }))
+    .await;
+}
+
 /// A start that fails names the variable and not what it holds.
 #[test]
 fn no_start_tells_a_secret() {
@@ -292,7 +334,10 @@ fn no_panic_tells_a_secret() {
 async fn no_debug_tells_a_secret() {
     let mut planted = Planted::default();
     let variables = [("CRON_SECRET", CRON_SECRET), ("PROVIDER_URL", "https://provider.example")];
-    let secret = [("PROVIDER_SECRET", crate::support::outside::PROVIDER_SECRET)];
+    let secret = [
+        ("CLIENT_SECRET", CLIENT_SECRET),
+        ("PROVIDER_SECRET", crate::support::outside::PROVIDER_SECRET),
+    ];
     let world = World::with(&[&variables[..], &secret].concat()).await;
     let token = world.token(&user("icfg_1"));
     planted.token(&token);

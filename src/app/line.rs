@@ -21,14 +21,19 @@ pub(super) struct RequestLog {
     caller: Option<&'static str>,
     /// The ids of the thing that an authenticated caller asks to delete.
     ids: Option<Ids>,
+    /// The type of a webhook that Vercel sent.
+    event: Option<String>,
 }
+
+/// How much of a webhook's type is logged, in characters: Vercel's types are shorter.
+const LONGEST_TYPE: usize = 64;
 
 impl RequestLog {
     /// Begins with the request.
     pub(super) fn new(method: Option<Method>, endpoint: Endpoint) -> Self {
         let began = Instant::now();
         let route = endpoint.patterns().first().map_or("", |(_, path)| path);
-        Self { began, method, route, caller: None, ids: None }
+        Self { began, method, route, caller: None, ids: None, event: None }
     }
 
     /// Adds the route, once it is known.
@@ -47,6 +52,16 @@ impl RequestLog {
         self.ids = ids.cloned();
     }
 
+    /// Adds the type of a webhook that Vercel sent.
+    pub(super) fn webhook(&mut self, kind: &str) {
+        self.event = Some(kind.chars().take(LONGEST_TYPE).collect());
+    }
+
+    /// Adds the installation that a webhook is about.
+    pub(super) fn installation(&mut self, installation: Option<&InstallationId>) {
+        self.ids = installation.cloned().map(Ids::Installation);
+    }
+
     /// Logs how the request ended: a failure of ours as an error with its cause, once.
     pub(super) fn write(self, result: &Result<Reply, Error>, dynamodb_calls: u32) {
         let ms = self.began.elapsed().as_secs_f64() * 1000.0;
@@ -55,6 +70,7 @@ impl RequestLog {
         let ids = self.ids.as_ref();
         let installation = ids.map(Ids::installation).map(InstallationId::as_str);
         let resource = ids.and_then(Ids::resource).map(ResourceId::as_str);
+        let event = self.event.as_deref();
         let (status, outcome) = match result {
             Ok(reply @ Reply::Passed(_)) => (reply.status(), "passed"),
             Ok(reply) => (reply.status(), "done"),
@@ -69,6 +85,7 @@ impl RequestLog {
                     installation,
                     resource,
                     caller,
+                    event,
                     status,
                     outcome,
                     reason,

@@ -43,12 +43,15 @@ impl Store {
     ///
     /// The [`Error`] that answers the request; nothing was deleted then, as far as is known (B6).
     pub(crate) async fn delete(&self, deletion: &Deletion) -> Result<Done, Error> {
-        self.in_time(self.plan_and_commit(deletion)).await
+        self.in_time(self.plan_and_commit(deletion, Belief::default())).await
     }
 
     /// Plans, commits, and plans again with what a failed condition returned, until there is an answer.
-    async fn plan_and_commit(&self, deletion: &Deletion) -> Result<Done, Error> {
-        let mut belief = Belief::default();
+    pub(super) async fn plan_and_commit(
+        &self,
+        deletion: &Deletion,
+        mut belief: Belief,
+    ) -> Result<Done, Error> {
         loop {
             let commit = match plan(deletion, &belief) {
                 Step::Answer(answer) => return Ok(Done::before(answer)),
@@ -94,7 +97,7 @@ impl Store {
     }
 
     /// Reads an installation, consistently.
-    async fn installation(&self, id: &InstallationId) -> Result<Installation, Error> {
+    pub(super) async fn installation(&self, id: &InstallationId) -> Result<Installation, Error> {
         let item = self.get(keys::installation(id)).await?;
         item.map_or(Ok(Installation::Unknown), |item| parse_installation(&item))
     }

@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::support::outside::PROVIDER_SECRET;
 
 pub const CRON_SECRET: &str = "cron/3f0c+planted=95d1b7";
+pub const CLIENT_SECRET: &str = "client/e21d+planted=7b03c8";
 pub const ACCESS_TOKEN: &str = "access/51aa+planted=0be772";
 pub const IDEMPOTENCY_KEY: &str = "key/77c2+planted=40efd3";
 pub const OIDC_TOKEN: &str = "oidc/19b8+planted=a6c5e4.cGxhbnRlZA.c2lnbmF0dXJl";
@@ -29,6 +30,7 @@ impl Default for Planted {
         let mut planted = Self(Vec::new());
         for secret in [
             CRON_SECRET,
+            CLIENT_SECRET,
             ACCESS_TOKEN,
             IDEMPOTENCY_KEY,
             OIDC_TOKEN,

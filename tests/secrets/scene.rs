@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 use super::planted::{
-    ACCESS_TOKEN, AWS_SECRET_KEY, AWS_SESSION_TOKEN, CRON_SECRET, EMAIL, IDEMPOTENCY_KEY,
-    OIDC_TOKEN, PROVIDER_KEY, Planted,
+    ACCESS_TOKEN, AWS_SECRET_KEY, AWS_SESSION_TOKEN, CLIENT_SECRET, CRON_SECRET, EMAIL,
+    IDEMPOTENCY_KEY, OIDC_TOKEN, PROVIDER_KEY, Planted,
 };
 use crate::support::process::{Lambda, Recorded, Variables, free_port, record};
 use crate::support::sts::{self, Sts};
@@ -95,6 +95,7 @@ impl Scene {
         variables.extend([
             ("PROVIDER_URL", format!("{}?key={PROVIDER_KEY}", world.provider_url())),
             ("CRON_SECRET", CRON_SECRET.to_owned()),
+            ("CLIENT_SECRET", CLIENT_SECRET.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", AWS_SECRET_KEY.to_owned()),
             ("AWS_SESSION_TOKEN", AWS_SESSION_TOKEN.to_owned()),
             ("AWS_ENDPOINT_URL_STS", sts_url),

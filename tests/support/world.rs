@@ -20,7 +20,7 @@ use teardown_cli::issuer::Issuer;
 use teardown_cli::server;
 use tokio::net::TcpListener;
 
-pub use self::call::{Call, Reply};
+pub use self::call::{Call, Reply, signature};
 use self::database::Database;
 pub use self::database::sized;
 use crate::support::dynamodb::Proxy;

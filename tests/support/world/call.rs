@@ -1,9 +1,12 @@
 //! A request to a world's endpoints, and what they answered.
 
+use std::fmt::Write as _;
+
+use aws_lc_rs::hmac;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::{World, user};
+use super::{CLIENT_SECRET, World, user};
 
 impl World {
     /// A request to delete what is at this path, by the installation's `ADMIN`.
@@ -21,11 +24,27 @@ impl World {
         Call { world: self, request }
     }
 
+    /// A webhook of Vercel's with this body, signed.
+    pub fn webhook(&self, body: &str) -> Call<'_> {
+        let call = self.request("POST", "/api/webhook").body(body.to_owned());
+        call.header("x-vercel-signature", &signature(CLIENT_SECRET, body))
+    }
+
     /// Any request, without a token.
     pub fn request(&self, method: &str, path: &str) -> Call<'_> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         Call { world: self, request: self.http.request(method, format!("{}{path}", self.url)) }
     }
+}
+
+/// The signature of a webhook's body.
+pub fn signature(secret: &str, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+    let signature = hmac::sign(&key, body.as_bytes());
+    signature.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
 }
 
 /// An endpoint's answer.

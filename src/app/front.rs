@@ -1,0 +1,95 @@
+//! The way of a call that passes through: verified, if it can be, and passed on (J).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Method, request};
+
+use super::line::RequestLog;
+use super::{App, Handled, HostTime, Panicked};
+use crate::auth::AuthError;
+use crate::backend::MAX_PASSING;
+use crate::error::Error;
+use crate::front::{Call, Operation};
+use crate::grant::Membership;
+use crate::http::{Ids, Reply, idempotency_key, read_body};
+use crate::ids::InvalidId;
+use crate::telemetry;
+
+/// Nothing can be passed on.
+#[derive(Debug, thiserror::Error)]
+#[error("BACKEND_URL is not set")]
+struct NoBackend;
+
+impl App {
+    /// Passes a call on to the provider's backend. A caller that hangs up changes nothing: the call is carried
+    /// to its end (J4).
+    pub(super) async fn pass<B>(
+        &self,
+        ids: Option<Ids>,
+        head: request::Parts,
+        body: B,
+        line: &mut RequestLog,
+    ) -> Result<Handled, Error>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let front = self.front.clone().ok_or_else(|| Error::Internal(NoBackend.into()))?;
+        let recorded = self.recorded(ids, &head, line).await?;
+        let body = read_body(body, MAX_PASSING, self.limits.passing_body).await?;
+        let host_ends = head.extensions.get().map(|HostTime(time)| Instant::now() + *time);
+        let call = Call { head, body, recorded, host_ends };
+        let passing = async move { front.pass(call).await };
+        let passed = tokio::spawn(telemetry::counting_dynamodb_calls(passing)).await;
+        let (answer, dynamodb_calls) = passed.map_err(|_| Error::Internal(Panicked.into()))?;
+        telemetry::add_dynamodb_calls(dynamodb_calls);
+        Ok(Handled { reply: Reply::Passed(answer?), jobs: None })
+    }
+
+    /// What is to be recorded of a call that passes through: what a verified token of its installation
+    /// permits (J2).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeysUnavailable`] for what creates something: it can be sent again, and is not to be missed.
+    async fn recorded(
+        &self,
+        ids: Option<Ids>,
+        head: &request::Parts,
+        line: &mut RequestLog,
+    ) -> Result<Option<(Membership, Operation)>, Error> {
+        let route = line.route();
+        let creates = [Method::PUT, Method::POST].contains(&head.method);
+        let caller = match self.verifier.authenticate(&head.headers).await {
+            Ok(caller) => caller,
+            Err(error @ AuthError::KeysUnavailable { .. }) if creates => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(route, reason = %error, "passed on, not recorded");
+                return Ok(None);
+            }
+        };
+        line.authenticated(caller.kind(), ids.as_ref());
+        let Some(ids) = ids else {
+            tracing::warn!(route, reason = %InvalidId::Id, "passed on, not recorded");
+            return Ok(None);
+        };
+        let operation = match &ids {
+            Ids::Resource(_, resource) => Operation::Resource(resource.clone()),
+            Ids::Installation(_) | Ids::Configuration(_) if head.method == Method::PUT => {
+                Operation::Upsert
+            }
+            Ids::Installation(_) | Ids::Configuration(_) if head.method == Method::POST => {
+                // A malformed key is the backend's to judge, and is none here.
+                Operation::Provision(idempotency_key(&head.headers).unwrap_or_default())
+            }
+            Ids::Installation(_) | Ids::Configuration(_) => Operation::UpdateInstallation,
+        };
+        let membership = Membership::of(caller, ids.installation().clone());
+        if membership.is_none() {
+            let reason = Error::OtherInstallation;
+            tracing::warn!(route, %reason, "passed on, not recorded");
+        }
+        Ok(membership.map(|membership| (membership, operation)))
+    }
+}

@@ -1,0 +1,116 @@
+//! What Vercel's webhooks change: the account of an installation, and its uninstall (K2, K3).
+//!
+//! A transfer is one update, whose condition says whether the team changes. In the common case it does:
+//!
+//! ```text
+//!   Update  #installation   if it is active, what is stored is older, and its team is another
+//!                           else: unknown, deleted, or newer: nothing; or the same team, which keeps its slug
+//! ```
+
+use super::attr::{self, n, s};
+use super::conditions::active;
+use super::keys::{self, Item};
+use super::transaction::{Committed, Expression, Part, Transaction};
+use super::{Done, Malformed, Store};
+use crate::clock::Timestamp;
+use crate::deletion::{Belief, Installation};
+use crate::error::Error;
+use crate::webhook::{Removal, Transfer};
+
+/// The attribute of an installation with the time at which Vercel said what account and team it has, in
+/// milliseconds since the Unix epoch.
+const AS_OF: &str = "accountAsOf";
+
+/// What a transfer does to the team.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TeamChange {
+    /// It becomes another, whose slug is not known.
+    Changes,
+    /// It is the one that is stored.
+    Stays,
+}
+
+impl Store {
+    /// Replaces the account and the team of an active installation, if what is stored is older.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub(crate) async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
+        self.in_time(async {
+            let mut team = TeamChange::Changes;
+            loop {
+                let mut transaction = Transaction::on(&self.table);
+                let (change, condition) = update(transfer, team);
+                let key = keys::installation(&transfer.installation);
+                transaction.update(Part::Installation, key, change, condition);
+                let evidence = match transaction.commit(&self.client).await? {
+                    Committed::Yes => return Ok(()),
+                    Committed::No(evidence) => evidence,
+                };
+                let stored = evidence.into_iter().next().and_then(|(_, item)| item);
+                match stored {
+                    Some(item) if is_older(&item, transfer)? => {
+                        let same = attr::str(&item, "teamId") == transfer.team.as_deref();
+                        team = if same { TeamChange::Stays } else { TeamChange::Changes };
+                    }
+                    // It is unknown, deleted, or newer.
+                    _ => return Ok(()),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Uninstalls what was removed at Vercel, as [`Store::delete`] does. It reads the installation first:
+    /// the receipt names the stored account.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::delete`].
+    pub(crate) async fn uninstall(&self, removal: &Removal, at: Timestamp) -> Result<Done, Error> {
+        self.in_time(async {
+            let installation = self.installation(&removal.installation).await?;
+            let account = match &installation {
+                Installation::Active { account, .. } | Installation::Deleted { account, .. } => {
+                    account.clone()
+                }
+                Installation::Assumed | Installation::Unknown => None,
+            };
+            let deletion = removal.uninstall(account.as_deref(), at);
+            let belief = Belief { installation, ..Belief::default() };
+            self.plan_and_commit(&deletion, belief).await
+        })
+        .await
+    }
+}
+
+/// The change of a transfer, and its condition.
+fn update(transfer: &Transfer, team: TeamChange) -> (Expression, Expression) {
+    let mut change = Expression::new("SET accountId = :account, accountAsOf = :asOf")
+        .value(":account", s(&transfer.account))
+        .value(":asOf", n(transfer.as_of));
+    let older = Expression::new("attribute_not_exists(accountAsOf) OR accountAsOf < :asOf");
+    let in_team = match (team, &transfer.team) {
+        (TeamChange::Changes, Some(id)) => {
+            change = change.set("teamId = :team").value(":team", s(id)).remove("teamSlug");
+            Expression::new("attribute_not_exists(teamId) OR teamId <> :team")
+        }
+        (TeamChange::Changes, None) => {
+            change = change.remove("teamId, teamSlug");
+            Expression::new("attribute_exists(teamId)")
+        }
+        (TeamChange::Stays, Some(id)) => Expression::new("teamId = :team").value(":team", s(id)),
+        (TeamChange::Stays, None) => Expression::new("attribute_not_exists(teamId)"),
+    };
+    (change, active().and(older).and(in_team))
+}
+
+/// Whether an installation is active, and what is stored of its account older than a transfer.
+fn is_older(item: &Item, transfer: &Transfer) -> Result<bool, Error> {
+    let malformed = || Malformed::error(item, "`accountAsOf` is no whole number");
+    let as_of = item.contains_key(AS_OF).then(|| attr::i64(item, AS_OF).ok_or_else(malformed));
+    let as_of = as_of.transpose()?;
+    let is_active = keys::stage(item)?.is_none();
+    Ok(is_active && as_of.is_none_or(|as_of| as_of < transfer.as_of))
+}
