@@ -171,6 +171,8 @@ def the_commands():
                 hold(path.name, filled(words, variables), variables, True)
                 tool = " ".join(words[:2]) if words[0] == "cargo" else words[0]
                 counted[tool] = counted.get(tool, 0) + 1
+            if asked := re.match(r"read -rs (\w+)$", line):
+                known.add(asked[1])
             if assigned := re.match(r"(export )?(\w+)=(\S*)$", re.sub(r"\$\([^()]*\)", "x", line)):
                 known.add(assigned[2])
                 if assigned[1] and assigned[2].startswith("AWS_"):

@@ -3,6 +3,8 @@ requests by the contract's paths, and the events of deploy/lambda/events, are an
 be and delete what they are asked to."""
 
 import base64
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -152,12 +154,23 @@ def load_balancer(method, path, token):
     return event
 
 
+def signed(secret, body):
+    """A webhook of Vercel's: its header."""
+    return {"x-vercel-signature": hmac.new(secret.encode(), body.encode(), hashlib.sha1).hexdigest()}
+
+
+def removed(installation):
+    """The body of the webhook that tells of a removal."""
+    payload = {"team": {"id": "team_local"}, "configuration": {"id": installation}}
+    return json.dumps({"type": "integration-configuration.removed", "createdAt": 1, "payload": payload})
+
+
 def with_body(event, body):
     encoded = base64.b64encode(json.dumps(body).encode()).decode()
     return event | {"body": encoded, "isBase64Encoded": True}
 
 
-def check_requests(dev, base, secret):
+def check_requests(dev, base, secret, client_secret):
     """By the contract's paths, through the router of Cargo.toml."""
     def answers(method, path, token, expected):
         headers = {"Authorization": f"Bearer {token}"}
@@ -182,10 +195,15 @@ def check_requests(dev, base, secret):
     same("GET /api/sweep", (status, sorted(json.loads(body))), (200, ["claimed", "done", "parked", "retried"]))
     status, _ = ask("GET", f"{base}/api/sweep", {"Authorization": "Bearer another"})
     same("GET /api/sweep, a stranger", status, 403)
+    body = removed("icfg_webhook1")
+    for key, expected in [("another", 403), (client_secret, 200)]:
+        status, _ = ask("POST", f"{base}/api/webhook", signed(key, body), body.encode())
+        same("POST /api/webhook", status, expected)
+    dev.shows("icfg_webhook1", r"^state +(deleting|purged)")
     same("DELETE elsewhere", ask("DELETE", f"{base}/v1/installations")[0], 404)
 
 
-def check_events(dev, base, secret):
+def check_events(dev, base, secret, client_secret):
     """As API Gateway, EventBridge and a load balancer invoke a function."""
     def invoke(function, event):
         url = f"{base}/2015-03-31/functions/{function}/invocations"
@@ -243,6 +261,18 @@ def check_events(dev, base, secret):
     answers("DELETE a configuration", "delete_configuration", configuration, 204, "", many)
     dev.shows("icfg_settled1", r"^configuration deleted +2")
 
+    body = removed("icfg_webhook2")
+    webhook = http_api("POST", "/api/webhook", "nobody's") | {"body": body, "isBase64Encoded": False}
+    answers("a forged webhook", "webhook", webhook, 403, "invalid_signature")
+    webhook["headers"] |= signed(client_secret, body)
+    answers("a webhook", "webhook", webhook, 200, "")
+    dev.shows("icfg_webhook2", r"^state +(deleting|purged)")
+    encoded = with_body(rest_api("POST", "/api/webhook", "nobody's"), {"type": "hello"})
+    encoded["multiValueHeaders"] |= {
+        name: [value] for name, value in signed(client_secret, json.dumps({"type": "hello"})).items()
+    }
+    answers("a webhook in base64", "webhook", encoded, 200, "", many)
+
     for source in ["aws.events", "aws.scheduler"]:
         status, report = invoke("sweep", recorded("schedule") | {"source": source})
         same(f"a schedule of {source}", (status, sorted(report)), (200, ["claimed", "done", "parked", "retried"]))
@@ -265,9 +295,12 @@ def check(services):
         ))
         services[-1].wait_for("starting Runtime server")
         base = f"http://127.0.0.1:{port}"
-        secret = re.search("^CRON_SECRET=(.*)$", environment_file(local), re.MULTILINE)[1]
-        check_requests(Dev(local), base, secret)
-        check_events(Dev(local), base, secret)
+        secrets = [
+            re.search(f"^{name}=(.*)$", environment_file(local), re.MULTILINE)[1]
+            for name in ("CRON_SECRET", "CLIENT_SECRET")
+        ]
+        check_requests(Dev(local), base, *secrets)
+        check_events(Dev(local), base, *secrets)
 
 
 def main():
