@@ -238,6 +238,20 @@ impl App {
         self.finish(ended(Box::pin(self.swept(time))).await, line).0
     }
 
+    /// Runs the jobs that the table's stream names as new, where its host vouches for it (L2).
+    pub(crate) async fn run_new_jobs(
+        &self,
+        jobs: Vec<(InstallationId, Job)>,
+        HostTime(time): HostTime,
+    ) {
+        let line = RequestLog::new(None, Endpoint::Sweep);
+        let run = async {
+            let reply = Reply::Ran(self.worker.run_new(jobs, time).await);
+            Ok(Handled { reply, jobs: None })
+        };
+        drop(self.finish(ended(Box::pin(run)).await, line));
+    }
+
     /// Answers, and logs, a request that the host could not read: on Lambda, a malformed event.
     #[must_use]
     pub fn refuse(&self, endpoint: Endpoint, error: Error) -> Response<Full<Bytes>> {

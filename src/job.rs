@@ -118,6 +118,15 @@ impl Job {
         }
     }
 
+    /// Whether it is due as soon as it is there. The others wait: a finalization for the invoices, a
+    /// configuration's deletion for its request, which holds its lease, a Provision for its backend.
+    pub(crate) fn is_due_at_once(&self) -> bool {
+        match self {
+            Self::AnnounceResource(_) | Self::AnnounceInstallation | Self::Purge => true,
+            Self::Finalize | Self::Configuration | Self::Provision(_) => false,
+        }
+    }
+
     /// The shard that the job is due under: always the same for the same job.
     pub(crate) fn shard(&self, installation: &InstallationId) -> String {
         let shard = match self {

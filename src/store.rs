@@ -50,6 +50,7 @@ use aws_sdk_dynamodb::types::{Get, TransactGetItem};
 
 pub use self::client::Aws;
 use self::client::{store_error, within};
+pub(crate) use self::work::job_at;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deletion::Answer;

@@ -1,5 +1,7 @@
 //! The function binaries on Lambda, by the events that AWS sends: `deploy/lambda/events`.
 
+mod stream;
+
 use serde_json::{Value, json};
 
 use crate::support::process::{
@@ -190,7 +192,10 @@ async fn a_request_in_another_event_is_refused() {
     }
     for event in [schedule(), json!({}), json!([])] {
         let answer = lambda.invoke(event).await;
-        assert_eq!(answer["errorMessage"], "the event is neither a request nor a schedule's");
+        assert_eq!(
+            answer["errorMessage"],
+            "the event is neither a request nor one that this function takes"
+        );
     }
     assert!(!world.items("icfg_1").await.contains_key("receipt#installation"));
 }

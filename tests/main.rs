@@ -60,7 +60,7 @@ mod webhook;
 // J: in front of a backend.
 mod front;
 
-// S: start and hosts.
+// S, L2: start and hosts.
 mod credentials;
 mod functions;
 mod lambda;

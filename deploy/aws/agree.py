@@ -95,10 +95,13 @@ def the_table():
     for name, of in (("template.yaml", LAMBDA), ("vercel.yaml", VERCEL)):
         tables = of_type(of["Resources"], "AWS::DynamoDB::Table")
         equal(f"{name}: tables", sorted(tables), ["Table"])
+        # A stream is the Lambda template's alone: nothing else reads one, so `teardown table` makes none.
+        stream = {"StreamSpecification": {"StreamViewType": "KEYS_ONLY"}} if of is LAMBDA else {}
+        expected = made | stream
         for table in tables.values():
             properties = table["Properties"]
-            for key in sorted(made.keys() | properties.keys()):
-                equal(f"{name}: the table's {key}", properties.get(key), made.get(key))
+            for key in sorted(expected.keys() | properties.keys()):
+                equal(f"{name}: the table's {key}", properties.get(key), expected.get(key))
             for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
                 must(table.get(policy) == "Retain", f"{name}: the table's {policy} is not Retain")
         equal(f"{name}: TABLE_NAME", of["Parameters"]["TableName"]["Default"], default)
@@ -125,11 +128,14 @@ def the_routes():
                 equal(f"{name}: payload format", properties.get("PayloadFormatVersion"), "2.0")
                 equal(f"{name}: API", properties.get("ApiId"), {"Ref": "Api"})
             else:
-                must(name == "Sweep" and event["Type"] == "Schedule", f"{name}: a {event['Type']}")
+                must(name == "Sweep" and event["Type"] in ("Schedule", "DynamoDB"), f"{name}: a {event['Type']}")
                 must("Input" not in properties, "Sweep: the schedule's own event is what it takes")
         if name == "Sweep":
-            schedules = [event["Properties"]["Schedule"] for event in events]
-            equal("Sweep: schedules", schedules, ["rate(5 minutes)"])
+            of_kind = {kind: [it["Properties"] for it in events if it["Type"] == kind] for kind in ("Schedule", "DynamoDB")}
+            equal("Sweep: schedules", [it["Schedule"] for it in of_kind["Schedule"]], ["rate(5 minutes)"])
+            equal("Sweep: streams", len(of_kind["DynamoDB"]), 1)
+            for stream in of_kind["DynamoDB"]:
+                the_stream(stream)
     equal("routes", routes, expected)
     others = [name for name in RESOURCES if RESOURCES[name]["Type"].startswith("AWS::ApiGateway")]
     equal("routes beside the functions' own", others, [])
@@ -146,6 +152,17 @@ def the_routes():
         own = {"Runtime", "Architectures", "Handler"} & function["Properties"].keys()
         must(not own, f"{name}: {sorted(own)} of its own")
         must(f"/{binary(name)}/" in function["Properties"]["CodeUri"], f"{name}: another's CodeUri")
+
+
+def the_stream(properties):
+    """What src/host/lambda/stream.rs takes, and that what fails is left to the schedule."""
+    equal("the stream", properties["Stream"], {"GetAtt": "Table.StreamArn"})
+    filters = [json.loads(it["Pattern"]) for it in properties["FilterCriteria"]["Filters"]]
+    new = {"eventName": ["INSERT"], "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "work#"}]}}}}
+    equal("the stream's filter", filters, [new])
+    equal("the stream's repetitions", properties["MaximumRetryAttempts"], 0)
+    equal("the stream's wait for a batch", properties["MaximumBatchingWindowInSeconds"], 0)
+    equal("the stream's answers", properties["FunctionResponseTypes"], ["ReportBatchItemFailures"])
 
 
 def the_variables():
@@ -212,6 +229,8 @@ ACTIONS = {
     "ConditionCheck::builder": "ConditionCheckItem",
     "transact_write_items": None,
 }
+# What Lambda itself does with the stream, by the sweep's role. A stream has no Scan and no writes.
+STREAM = {(action, "Table.StreamArn") for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")}
 # What people and backends do, with rights of their own.
 BY_HAND = {
     "forget.rs", "holds.rs", "installations.rs", "keep.rs", "moves.rs", "operations.rs", "registry.rs",
@@ -267,7 +286,9 @@ def the_policies():
         of_each[name] = set()
         for policy in role["Policies"]:
             of_each[name] |= allowed(policy["PolicyDocument"], name)
-    equal("all that the functions may", sorted(set().union(*of_each.values())), sorted(used))
+    equal("all that the functions may", sorted(set().union(*of_each.values())), sorted(used | STREAM))
+    of_stream = [name for name, pairs in of_each.items() if pairs & STREAM]
+    equal("who may read the stream", of_stream, ["Sweep"])
     of_index = [name for name, pairs in of_each.items() if any("index" in on for _, on in pairs)]
     equal("who may read the index", of_index, ["Sweep"])
     # An uninstall alone checks nothing that it does not write. The sweep does where it carries on with a
@@ -290,6 +311,7 @@ def the_page_says(of_each):
     for row in rows.splitlines():
         actions, on, *answers = [cell.strip() for cell in row.strip("| ").split("|")]
         target = "${Table.Arn}/index/due" if "index/due" in on else "Table.Arn"
+        target = "Table.StreamArn" if "stream" in on else target
         for name, answer in zip(functions, answers, strict=True):
             must(answer in ("yes", "on Vercel", "–"), f"docs/deploy-lambda.md: {answer} is not an answer")
             if answer == "yes":

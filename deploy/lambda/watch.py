@@ -278,6 +278,19 @@ def check_events(dev, base, secret, client_secret):
         same(f"a schedule of {source}", (status, sorted(report)), (200, ["claimed", "done", "parked", "retried"]))
     status, error = invoke("sweep", recorded("schedule") | {"source": "mine"})
     same("a schedule of another source", (status, "errorMessage" in error), (500, True))
+    dev("import", "-", said="\n".join(json.dumps(line) for line in [
+        {"installation": {"id": "icfg_stream1", "accountId": "acc_local"}},
+        {"resource": {"installationId": "icfg_stream1", "id": "db_1"}},
+    ]))
+    gone = http_api("DELETE", "/v1/installations/icfg_stream1", dev.token("icfg_stream1"))
+    answers("an uninstall", "delete_installation", gone, 200, '{"finalized":false}')
+    event = recorded("stream")
+    event["Records"][0]["dynamodb"]["Keys"] = {"pk": {"S": "installation#icfg_stream1"}, "sk": {"S": "work#purge"}}
+    same("a stream's event", invoke("sweep", event), (200, {"batchItemFailures": []}))
+    dev.shows("icfg_stream1", r"^state +purged")
+    event["Records"][0]["eventSource"] = "aws:sqs"
+    status, error = invoke("sweep", event)
+    same("a queue's event", (status, "errorMessage" in error), (500, True))
     swept = load_balancer("GET", "/api/sweep", secret) | {"source": "aws.events"}
     answers("a sweep by a load balancer", "sweep", swept, 400, "bad_request")
 

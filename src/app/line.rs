@@ -96,8 +96,9 @@ impl RequestLog {
                 )
             };
         }
-        match result {
-            Ok(Reply::Swept(Report { claimed, done, retried, parked, .. })) => {
+        macro_rules! counted {
+            ($report:ident, $message:literal) => {{
+                let Report { claimed, done, retried, parked, .. } = $report;
                 tracing::info!(
                     method,
                     route,
@@ -107,9 +108,14 @@ impl RequestLog {
                     parked,
                     ms,
                     dynamodb_calls,
-                    "swept"
+                    $message
                 );
-            }
+            }};
+        }
+        match result {
+            Ok(Reply::Swept(report)) => counted!(report, "swept"),
+            // It is not called a sweep: an alarm rings where sweeps are missing.
+            Ok(Reply::Ran(report)) => counted!(report, "ran new jobs"),
             Ok(Reply::Deleted(_) | Reply::Passed(_) | Reply::Received) => answered!(info),
             // The provider's to mend.
             Err(Error::BackendUnavailable(error)) => {

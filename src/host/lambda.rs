@@ -1,9 +1,12 @@
 //! AWS Lambda: requests in the events of API Gateway's HTTP APIs (payload 2.0 and 1.0, which function
-//! URLs and REST APIs send too), and a schedule's event, which sweeps.
+//! URLs and REST APIs send too), a schedule's event, which sweeps, and the event of the table's stream,
+//! which runs the jobs that are new.
 //!
-//! An event with a `requestContext` is a request, and nothing in a request makes it a schedule's
-//! event. Its answer has a status in the gateways' form: to an HTTP API, an answer without one is a
+//! An event with a `requestContext` is a request, and nothing in a request makes it another event. Its
+//! answer has a status in the gateways' form: to an HTTP API, an answer without one is a
 //! 200.
+
+mod stream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ use crate::app::{App, HostTime};
 use crate::config::{ConfigError, from_env, whole};
 use crate::error::BadRequest;
 use crate::http::Endpoint;
+use crate::ids::InstallationId;
+use crate::job::Job;
 
 /// The time that Lambda's runtime needs to send an answer on. Of a shorter time it gets half.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -91,7 +96,7 @@ fn readable(event: Bytes) -> Bytes {
         NonHttpEvent::Request => {
             Bytes::from_static(br#"{"requestContext":"of an event that is not UTF-8"}"#)
         }
-        NonHttpEvent::Schedule | NonHttpEvent::Unknown => event,
+        NonHttpEvent::Schedule | NonHttpEvent::Stream(_) | NonHttpEvent::Unknown => event,
     }
 }
 
@@ -115,6 +120,8 @@ async fn into_lambdas(response: Response<Full<Bytes>>) -> Result<Response<Body>,
 enum NonHttpEvent {
     /// A schedule's. What comes past API Gateway was permitted by IAM.
     Schedule,
+    /// That of the table's stream, with the jobs that are new.
+    Stream(Vec<(InstallationId, Job)>),
     /// A request's all the same, with a caller's words in it: a load balancer's, or a malformed one.
     Request,
     /// Anything else.
@@ -138,6 +145,9 @@ impl NonHttpEvent {
             {
                 Self::Schedule
             }
+            Ok(Event { source: None, .. }) => {
+                stream::new_jobs(event).map_or(Self::Unknown, Self::Stream)
+            }
             _ => Self::Unknown,
         }
     }
@@ -158,6 +168,12 @@ async fn answer_other(
             }
             into_lambdas(response).await
         }
+        NonHttpEvent::Stream(jobs) if endpoint == Endpoint::Sweep => {
+            app.run_new_jobs(jobs, time).await;
+            // What failed is the schedule's: sent again, the whole batch would hold up what is newer.
+            let answer = json!({ "batchItemFailures": [] });
+            Ok(Response::new(Body::from(answer.to_string())))
+        }
         NonHttpEvent::Request => {
             let (head, body) = app.refuse(endpoint, BadRequest::Event.into()).into_parts();
             let body = body.collect().await?.to_bytes();
@@ -171,8 +187,8 @@ async fn answer_other(
             let response = Response::builder().header(CONTENT_TYPE, "application/json");
             Ok(response.body(Body::from(answer.to_string()))?)
         }
-        NonHttpEvent::Schedule | NonHttpEvent::Unknown => {
-            Err("the event is neither a request nor a schedule's".into())
+        NonHttpEvent::Schedule | NonHttpEvent::Stream(_) | NonHttpEvent::Unknown => {
+            Err("the event is neither a request nor one that this function takes".into())
         }
     }
 }
@@ -293,6 +309,14 @@ mod tests {
                 NonHttpEvent::Unknown,
             ),
             (r#"{"source":"aws.events","requestContext":{"stage":"prod"}}"#, NonHttpEvent::Request),
+            (
+                r#"{"Records":[{"eventSource":"aws:dynamodb","eventName":"INSERT","dynamodb":{"Keys":{"pk":{"S":"installation#i"},"sk":{"S":"work#purge"}}}}]}"#,
+                NonHttpEvent::Stream(vec![(InstallationId::parse("i").unwrap(), Job::Purge)]),
+            ),
+            (
+                r#"{"requestContext":{},"Records":[{"eventSource":"aws:dynamodb","eventName":"INSERT","dynamodb":{"Keys":{"pk":{"S":"installation#i"},"sk":{"S":"work#purge"}}}}]}"#,
+                NonHttpEvent::Request,
+            ),
             (r#"{"httpMethod":"GET","requestContext":{"elb":{}}}"#, NonHttpEvent::Request),
         ] {
             assert_eq!(NonHttpEvent::of(event.as_bytes()), other, "{event}");

@@ -39,6 +39,8 @@ pub enum Reply {
     Swept(Report),
     /// The backend's answer to a call that passed through.
     Passed(Response<Bytes>),
+    /// The report of the jobs that a stream named.
+    Ran(Report),
     /// A webhook was received.
     Received,
 }
@@ -50,7 +52,7 @@ impl Reply {
         match self {
             Self::Deleted(answer) => answer.response().0,
             Self::Passed(answer) => answer.status().as_u16(),
-            Self::Swept(_) | Self::Received => 200,
+            Self::Swept(_) | Self::Ran(_) | Self::Received => 200,
         }
     }
 }
@@ -63,7 +65,9 @@ pub fn respond(result: Result<Reply, Error>, support_url: Option<&str>) -> Respo
             let (status, body) = answer.response();
             json(status, body.map(|body| Bytes::from_static(body.as_bytes())))
         }
-        Ok(Reply::Swept(report)) => json(200, serde_json::to_vec(&report).ok().map(Bytes::from)),
+        Ok(Reply::Swept(report) | Reply::Ran(report)) => {
+            json(200, serde_json::to_vec(&report).ok().map(Bytes::from))
+        }
         Ok(Reply::Passed(answer)) => answer.map(Full::new),
         Ok(Reply::Received) => json(200, None),
         Err(error) => {

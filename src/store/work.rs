@@ -413,7 +413,11 @@ fn warn_of_deadline(lease: &Lease, reason: &str, now: Timestamp) {
 
 /// The job that an entry of the index is of.
 fn parse_key(item: &Item) -> Option<(InstallationId, Job)> {
-    let installation = attr::str(item, "pk")?.strip_prefix("installation#")?;
-    let job = Job::parse(attr::str(item, "sk")?)?;
-    Some((InstallationId::parse(installation).ok()?, job))
+    job_at(attr::str(item, "pk")?, attr::str(item, "sk")?)
+}
+
+/// The job whose item has these keys; none where it is another's.
+pub(crate) fn job_at(pk: &str, sk: &str) -> Option<(InstallationId, Job)> {
+    let installation = pk.strip_prefix("installation#")?;
+    Some((InstallationId::parse(installation).ok()?, Job::parse(sk)?))
 }

@@ -1,4 +1,5 @@
-//! The sweep: finds the jobs that are due, and runs them, beside other sweeps (G4).
+//! The sweep: finds the jobs that are due, and runs them, beside other sweeps (G4). Those that a stream
+//! names need not be found (L2).
 
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,12 @@ const LAG: Duration = Duration::from_millis(100);
 /// the rest.
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
+/// For how much of its time a sweep claims jobs: so that they can be carried out, and a quarter of the
+/// time at least, however short it is.
+fn claiming(time: Duration) -> Duration {
+    time.saturating_sub(LAST).max(time / 4)
+}
+
 impl Worker {
     /// Runs the jobs that are due, for `time` at most. Other sweeps may run at the same time.
     ///
@@ -44,8 +51,7 @@ impl Worker {
     /// failure of a single job is logged, and the job comes due again.
     pub(crate) async fn sweep(&self, time: Duration) -> Result<Report, Error> {
         let began = Instant::now();
-        // Taken in time to be carried out; a quarter of the time at least, however short it is.
-        let taking = time.saturating_sub(LAST).max(time / 4);
+        let taking = claiming(time);
         let end = began + time;
         // What comes due meanwhile is the next sweep's: this one ends.
         let now = self.clock.timestamp();
@@ -87,21 +93,41 @@ impl Worker {
             let page = self.store.due(shard, now, PAGE, from).await?;
             let mut due = page.due;
             fastrand::shuffle(&mut due);
-            let runs = stream::iter(due)
-                .take_while(|_| std::future::ready(Instant::now() < taking_until))
-                .map(|(installation, job)| self.count(installation, job, now, end))
-                .buffer_unordered(AT_A_TIME);
-            let counted = runs.fold(Report::default(), |mut sum, one| {
-                sum += one;
-                std::future::ready(sum)
-            });
-            report += counted.await;
+            report += self.run_all(due, now, taking_until, end).await;
             from = page.next;
             if from.is_none() {
                 break;
             }
         }
         Ok(report)
+    }
+
+    /// Runs the jobs that are new, and due at once, for `time` at most. What fails, or has no time left, is
+    /// the next sweep's (L2).
+    pub(crate) async fn run_new(&self, jobs: Vec<(InstallationId, Job)>, time: Duration) -> Report {
+        let began = Instant::now();
+        let due = jobs.into_iter().filter(|(_, job)| job.is_due_at_once()).collect();
+        let now = self.clock.timestamp();
+        self.run_all(due, now, began + claiming(time), began + time).await
+    }
+
+    /// Runs jobs side by side: those that are claimed until then.
+    async fn run_all(
+        &self,
+        jobs: Vec<(InstallationId, Job)>,
+        now: Timestamp,
+        taking_until: Instant,
+        end: Instant,
+    ) -> Report {
+        let runs = stream::iter(jobs)
+            .take_while(|_| std::future::ready(Instant::now() < taking_until))
+            .map(|(installation, job)| self.count(installation, job, now, end))
+            .buffer_unordered(AT_A_TIME);
+        let counted = runs.fold(Report::default(), |mut sum, one| {
+            sum += one;
+            std::future::ready(sum)
+        });
+        counted.await
     }
 
     async fn count(
