@@ -15,6 +15,7 @@ mod logs;
 mod moves;
 mod operator;
 mod parked;
+mod reconcile;
 mod release;
 mod samples;
 mod serve;
@@ -59,6 +60,7 @@ Examples:
   teardown show icfg_open1                        what is stored of an installation
   teardown settle icfg_open1                      nothing is left to invoice
   teardown hold icfg_open1 --reason 'ticket 42'   nothing of it is torn down
+  teardown reconcile                              does Vercel have what is stored?
   AWS_PROFILE=production teardown table           the table, on AWS";
 
 #[derive(Debug, Subcommand)]
@@ -105,6 +107,7 @@ enum Other {
     Keep(keep::Args),
     Move(moves::Args),
     Forget(forget::Args),
+    Reconcile(reconcile::Args),
 }
 
 /// A command of the tool as the reader types it: through cargo, if that has started this process.
@@ -159,6 +162,7 @@ impl Cli {
             Other::Keep(args) => return keep::run(port, &args).await,
             Other::Move(args) => return moves::run(port, &args).await,
             Other::Forget(args) => return forget::run(port, &args).await,
+            Other::Reconcile(args) => return reconcile::run(port, &args).await,
         }
         Ok(ExitCode::SUCCESS)
     }

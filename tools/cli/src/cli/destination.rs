@@ -58,9 +58,17 @@ pub(super) struct Destination {
 impl Destination {
     /// Finds the DynamoDB and asks it for the table. `port` is that of the `teardown dev` to talk to.
     pub(super) async fn find(port: u16) -> anyhow::Result<Self> {
-        let config = of_table()?;
-        let (endpoint, aws, client) = if NAMES_ONE.into_iter().any(|name| variable(name).is_some())
-        {
+        Box::pin(Self::find_with(port, of_table()?)).await
+    }
+
+    /// Whether the environment names a DynamoDB: else it is that of a `teardown dev`.
+    pub(super) fn is_named() -> bool {
+        NAMES_ONE.into_iter().any(|name| variable(name).is_some())
+    }
+
+    /// [`Self::find`] for a store with this configuration.
+    pub(super) async fn find_with(port: u16, config: Config) -> anyhow::Result<Self> {
+        let (endpoint, aws, client) = if Self::is_named() {
             let endpoint = endpoint()?;
             let aws = named(endpoint.as_ref()).await?;
             let client = aws.dynamodb();

@@ -1,6 +1,6 @@
 //! `teardown forget`: our side of an installation alone.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(super) struct Args {
     operator: operator::Args,
     /// How long until your endpoint is told to destroy it; else the `GRACE_PERIOD` of this shell, else
     /// `7d`
-    #[arg(long, value_name = "DURATION", value_parser = grace, conflicts_with = "unannounced")]
+    #[arg(long, value_name = "DURATION", value_parser = settings::grace, conflicts_with = "unannounced")]
     grace: Option<Duration>,
     /// Does not tell your endpoint at all: the data stays
     #[arg(long)]
@@ -50,11 +50,6 @@ pub(super) struct Args {
     /// Does not ask for confirmation
     #[arg(long)]
     yes: bool,
-}
-
-/// Reads a grace period as `GRACE_PERIOD` is read.
-fn grace(text: &str) -> Result<Duration, String> {
-    settings::grace_period(Some(text)).map_err(|error| error.problem)
 }
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
@@ -74,7 +69,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let act = args.operator.act(&destination).await?;
     if !args.yes {
         let items = store.items(id).await.context("the installation cannot be read")?;
-        if !items.is_empty() && !agreed(&question(id, &items))? {
+        if !items.is_empty() && !operator::agreed(&question(id, &items), id.as_str())? {
             bail!("{id} is not forgotten");
         }
     }
@@ -115,17 +110,6 @@ fn question(id: &InstallationId, items: &[Item]) -> String {
          Forget it, without asking Vercel? Type its id to go on: ",
         say("state")
     )
-}
-
-/// Whether the reader types the id that the question names.
-fn agreed(question: &str) -> io::Result<bool> {
-    let mut err = io::stderr().lock();
-    err.write_all(question.as_bytes())?;
-    err.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    let id = question.split_whitespace().next().unwrap_or_default();
-    Ok(answer.trim() == id)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Operators' acts: what they are on, who does them, and why.
 
+use std::io::{self, BufRead as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -40,6 +41,11 @@ pub(super) struct Maybe {
 }
 
 impl Maybe {
+    /// Whether there is a reason to keep.
+    pub(super) fn is_given(&self) -> bool {
+        self.reason.is_some()
+    }
+
     /// The act, if there is a reason to keep.
     pub(super) async fn act(&self, destination: &Destination) -> anyhow::Result<Option<Act>> {
         let Some(reason) = self.reason.clone() else { return Ok(None) };
@@ -114,6 +120,16 @@ fn user() -> Option<String> {
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
     let entry = users.lines().find(|entry| entry.split(':').nth(2) == Some(id))?;
     entry.split(':').next().map(str::to_owned)
+}
+
+/// Whether the reader types this id, asked back on the terminal.
+pub(super) fn agreed(question: &str, id: &str) -> io::Result<bool> {
+    let mut err = io::stderr().lock();
+    err.write_all(question.as_bytes())?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == id)
 }
 
 /// What an act is on, in words.

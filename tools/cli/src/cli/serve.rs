@@ -92,10 +92,10 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
     let store = Store::new(client, &config, clock.clone());
     let samples = Samples::register(&store).await?;
     let welcome = welcome::text(address, data, &config, &samples);
-    let app = App::with_store(&config, store, clock);
+    let app = App::with_store(&config, store.clone(), clock);
     let call_back =
         args.call_back.then(|| call_back(&config, &issuer, format!("http://{address}")));
-    let stand_ins = stand_ins(&config, address.port(), &app, call_back.transpose()?)?;
+    let stand_ins = stand_ins(&config, address.port(), &app, call_back.transpose()?, store)?;
     let backend = config.backend_url.clone().map(backend::Backend::new);
     let router = everything(app.clone(), backend, issuer.jwks(), stand_ins, dynamodb.url());
     Ok(Ready { listener, app, router, welcome })
@@ -107,8 +107,9 @@ fn stand_ins(
     port: u16,
     app: &App,
     call_back: Option<vercel::CallBack>,
+    store: Store,
 ) -> anyhow::Result<Router> {
-    let mut router = Router::new().nest(VERCEL_PATH, vercel::router(call_back));
+    let mut router = Router::new().nest(VERCEL_PATH, vercel::router(call_back, Some(store)));
     let sample = sample_backend(port);
     let is_sample = config.backend_url.as_ref().is_some_and(|url| url.as_str() == sample);
     let backend = is_sample.then(|| SampleBackend::new(app.verifier().clone()));

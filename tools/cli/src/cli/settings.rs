@@ -89,6 +89,24 @@ pub(super) fn grace_period(text: Option<&str>) -> Result<Duration, ConfigError> 
     config.map(|config| config.grace_period)
 }
 
+/// Reads a grace period that is typed, as `GRACE_PERIOD` is read.
+pub(super) fn grace(text: &str) -> Result<Duration, String> {
+    grace_period(Some(text)).map_err(|error| error.problem)
+}
+
+/// The configuration that the comparison with Vercel goes by. If no DynamoDB is named, it is that of the
+/// `teardown dev` on `port`, and so is Vercel's stand-in.
+pub(super) fn of_comparison(port: u16, is_named: bool) -> Result<Config, ConfigError> {
+    Config::from_variables(|name| match name {
+        "VERCEL_API_URL" if !is_named => {
+            variable(name).or_else(|| Some(format!("http://127.0.0.1:{port}{VERCEL_PATH}")))
+        }
+        "TABLE_NAME" | "RECEIPT_RETENTION" | "PROVISIONING_LIMIT" | "FINALIZE_MARGIN"
+        | "VERCEL_API_URL" | "INTEGRATION_ID" => or_local(name),
+        _ => None,
+    })
+}
+
 /// Reads some variables alone: no command fails for what it does not need.
 fn only(names: &[&str]) -> Result<Config, ConfigError> {
     Config::from_variables(|name| {

@@ -1,7 +1,10 @@
-//! A stand-in for Vercel's REST API, as far as a deletion needs it. It knows no configuration until
-//! one is deleted, so every id is that of one until then.
+//! A stand-in for Vercel's REST API, as far as a deletion and the comparison with Vercel need it.
+//!
+//! It knows no configuration until one is deleted, so every id is that of one until then. It has what the
+//! table has: the team, and the live resources. What `PUT` and `DELETE` of a resource change here is a
+//! difference, for `teardown reconcile` to find.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +13,12 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
-use serde_json::json;
-use teardown::ids::InstallationId;
+use serde_json::{Value, json};
+use teardown::ids::{InstallationId, ResourceId};
+use teardown::reconcile::{Life, Stored};
+use teardown::store::Store;
 
 use super::say;
 use crate::issuer::{Issuer, Token};
@@ -63,6 +68,8 @@ impl CallBack {
 struct StandIn {
     memory: Mutex<Memory>,
     call_back: Option<CallBack>,
+    /// What is stored; without it, nothing is known of any installation.
+    store: Option<Store>,
 }
 
 #[derive(Debug, Default)]
@@ -71,24 +78,39 @@ struct Memory {
     gone: HashSet<String>,
     /// Installations that were finalized.
     finalized: HashSet<String>,
+    /// Resources that were made here, by installation and id.
+    made: BTreeMap<(String, String), Value>,
+    /// Resources that were deleted here.
+    deleted: BTreeSet<(String, String)>,
 }
 
 impl StandIn {
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // One set at a time changes, and whole.
+        // Nothing waits while it is held.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is stored of an installation, if it can be read.
+    async fn stored(&self, id: &str) -> Option<Stored> {
+        let id = InstallationId::parse(id).ok()?;
+        self.store.as_ref()?.stored(&id).await.ok()?
     }
 }
 
-/// The API, with a memory of its own.
-pub fn router(call_back: Option<CallBack>) -> Router {
-    let stand_in = StandIn { memory: Mutex::default(), call_back };
+/// The API, with a memory of its own, beside what is stored.
+pub fn router(call_back: Option<CallBack>, store: Option<Store>) -> Router {
+    let stand_in = StandIn { memory: Mutex::default(), call_back, store };
     Router::new()
         .route(
             "/v1/integrations/configuration/{id}",
             delete(delete_configuration).get(configuration),
         )
         .route("/v1/installations/{id}/billing/finalize", post(finalize))
+        .route("/v1/installations/{id}/resources", get(resources))
+        .route(
+            "/v1/installations/{id}/resources/{resource}",
+            put(make_resource).delete(delete_resource),
+        )
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(from_fn(with_token))
@@ -123,12 +145,20 @@ async fn delete_configuration(State(it): State<Arc<StandIn>>, Path(id): Path<Str
     response
 }
 
-/// Says where a configuration is: it belongs to no team here.
+/// Says where a configuration is: in the team that is stored for it.
 async fn configuration(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
+    let stored = it.stored(&id).await;
     let response = if it.memory().gone.contains(&id) {
         error(StatusCode::NOT_FOUND, "not_found", "The configuration was not found.")
     } else {
-        Json(json!({ "id": id, "source": "marketplace" })).into_response()
+        let mut configuration = json!({ "id": id, "source": "marketplace" });
+        if let Some(Stored { installation, .. }) = stored {
+            configuration["teamId"] = installation.team.id.into();
+            configuration["ownerId"] = installation.account.into();
+            let requested = installation.deletion.map(|deletion| deletion.at.as_secs() * 1000);
+            configuration["deleteRequestedAt"] = requested.into();
+        }
+        Json(configuration).into_response()
     };
     said(&response, &format!("look for the configuration {id}"));
     response
@@ -146,6 +176,76 @@ async fn finalize(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Res
         }
     };
     said(&response, &format!("finalize {id}"));
+    response
+}
+
+/// Lists the resources of an installation: those that are live in the table, and those that were made here
+/// and not deleted there since, without those that were deleted here.
+async fn resources(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
+    let stored = it.stored(&id).await;
+    let response = {
+        let memory = it.memory();
+        if memory.gone.contains(&id) {
+            forbidden()
+        } else {
+            let mut list = BTreeMap::new();
+            if let Some(stored) =
+                stored.as_ref().filter(|it| Life::of(&it.installation) == Life::Active)
+            {
+                let live = stored.resources.keys().map(ResourceId::to_string);
+                list.extend(live.map(|name| (name.clone(), resource(&name, &Value::Null))));
+            }
+            let was_deleted = |name: &str| {
+                let deleted = stored.as_ref().map(|it| &it.deleted);
+                ResourceId::parse(name).is_ok_and(|it| deleted.is_some_and(|all| all.contains(&it)))
+            };
+            let made = memory.made.iter().filter(|((of, name), _)| *of == id && !was_deleted(name));
+            list.extend(made.map(|((_, name), body)| (name.clone(), resource(name, body))));
+            list.retain(|name, _| !memory.deleted.contains(&(id.clone(), name.clone())));
+            Json(json!({ "resources": list.into_values().collect::<Vec<_>>() })).into_response()
+        }
+    };
+    said(&response, &format!("list the resources of {id}"));
+    response
+}
+
+/// A resource as Vercel shows it.
+fn resource(name: &str, body: &Value) -> Value {
+    let text = |field: &str, default: &str| body[field].as_str().unwrap_or(default).to_owned();
+    json!({
+        "partnerId": name, "internalId": format!("store_{name}"), "name": text("name", name),
+        "status": text("status", "ready"), "productId": text("productId", "iap_local"),
+    })
+}
+
+/// Import Resource: Vercel has it from now on.
+async fn make_resource(
+    State(it): State<Arc<StandIn>>,
+    Path((id, name)): Path<(String, String)>,
+    Json(body): Json<Value>,
+) -> Response {
+    let response = Json(resource(&name, &body)).into_response();
+    let asked = format!("import {name} of {id}");
+    let mut memory = it.memory();
+    memory.deleted.remove(&(id.clone(), name.clone()));
+    memory.made.insert((id, name), body);
+    drop(memory);
+    said(&response, &asked);
+    response
+}
+
+/// Delete Integration Resource: Vercel does not have it from now on, and the endpoints are not told.
+async fn delete_resource(
+    State(it): State<Arc<StandIn>>,
+    Path((id, name)): Path<(String, String)>,
+) -> Response {
+    let asked = format!("delete {name} of {id}");
+    let mut memory = it.memory();
+    memory.made.remove(&(id.clone(), name.clone()));
+    memory.deleted.insert((id, name));
+    drop(memory);
+    let response = StatusCode::NO_CONTENT.into_response();
+    said(&response, &asked);
     response
 }
 
@@ -195,7 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_configuration_goes_once_and_takes_its_token_along() {
-        let (url, http) = (serve(router(None)).await, client());
+        let (url, http) = (serve(router(None, None)).await, client());
         let delete = |id: &str| http.delete(format!("{url}/v1/integrations/configuration/{id}"));
         let finalize =
             |id: &str| http.post(format!("{url}/v1/installations/{id}/billing/finalize"));
@@ -217,7 +317,7 @@ mod tests {
     /// E7: it says truly whether a configuration is there.
     #[tokio::test]
     async fn a_configuration_is_there_until_it_is_deleted() {
-        let (url, http) = (serve(router(None)).await, client());
+        let (url, http) = (serve(router(None, None)).await, client());
         let url = format!("{url}/v1/integrations/configuration/icfg_1");
         assert_eq!(code(http.get(&url)).await, (401, "unauthorized".to_owned()));
         let there = http.get(&url).bearer_auth("t").send().await.unwrap();
@@ -249,7 +349,7 @@ mod tests {
         };
         let issuer = Arc::new(Issuer::generate().unwrap());
         let call_back = CallBack::new(serve(endpoints).await, issuer, token).unwrap();
-        let url = serve(router(Some(call_back))).await;
+        let url = serve(router(Some(call_back), None)).await;
         for status in [204, 403] {
             let request = client().delete(format!("{url}/v1/integrations/configuration/icfg_1"));
             assert_eq!(code(request.bearer_auth("t")).await.0, status);

@@ -1,0 +1,265 @@
+//! `teardown reconcile`: what is stored beside what Vercel has (L1).
+//!
+//! Some installations are compared at a time, and told in their order, so that memory does not grow with
+//! their number. `asker` asks Vercel, `fix` changes the table, `report` tells.
+
+mod asker;
+mod fix;
+mod report;
+
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+use teardown::clock::Clock;
+use teardown::config::ConfigError;
+use teardown::error::Error;
+use teardown::ids::InstallationId;
+use teardown::reconcile::{Problem, Stored, compare};
+use teardown::store::Store;
+use teardown::store::forget::Announced;
+use teardown::store::installations::Installations;
+use tokio::task::JoinHandle;
+
+use self::asker::Asker;
+use self::fix::Fixer;
+use self::report::{Exit, Finding, Report};
+use super::destination::Destination;
+use super::{Cli, operator, settings};
+use crate::terminal::note;
+
+/// Compares what is stored with what Vercel has
+///
+/// Vercel is asked for each installation's configuration and resources. Without an ID these are all active
+/// installations, and those that are uninstalled and not finalized. Without --fix nothing is changed.
+///
+/// --fix registers resources that Vercel has, stores the team that Vercel names, and uninstalls what Vercel
+/// removed: its data is destroyed after the grace period, unless you hold it. A resource that Vercel does
+/// not list is only deleted with --delete-missing, which asks back.
+///
+/// Exit status: 0 all agree, with --fix: afterwards; 1 the table or Vercel was out of reach for some, or an
+/// ID is not known; 2 differences are left, or wrong use.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown reconcile
+  teardown reconcile icfg_open1 --json
+  teardown reconcile --fix
+  teardown reconcile icfg_open1 --fix --delete-missing --reason 'ticket 42'"
+)]
+pub(super) struct Args {
+    /// The installations; without one, all that are not over
+    #[arg(value_name = "ID", value_parser = operator::installation)]
+    ids: Vec<InstallationId>,
+    #[command(flatten)]
+    fixing: Fixing,
+    /// Prints one JSON object per installation and line
+    #[arg(long)]
+    json: bool,
+    /// How many requests a second Vercel is sent at most
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+}
+
+/// What is fixed.
+#[derive(Debug, clap::Args)]
+struct Fixing {
+    /// Registers what is missing here, stores the team, and uninstalls what Vercel removed
+    #[arg(long)]
+    fix: bool,
+    /// Deletes here the resources that Vercel does not list; needs --fix and --reason
+    #[arg(long, requires_all = ["fix", "reason"])]
+    delete_missing: bool,
+    #[command(flatten)]
+    operator: operator::Maybe,
+    /// Does not ask for confirmation
+    #[arg(long, requires = "delete_missing")]
+    yes: bool,
+    #[command(flatten)]
+    announcing: Announcing,
+}
+
+/// How what is deleted is announced.
+#[derive(Debug, clap::Args)]
+struct Announcing {
+    /// How long until your endpoint is told to destroy what is deleted; else the `GRACE_PERIOD` of this
+    /// shell, else `7d`
+    #[arg(long, value_name = "DURATION", value_parser = settings::grace, requires = "fix")]
+    #[arg(conflicts_with = "unannounced")]
+    grace: Option<Duration>,
+    /// Does not tell your endpoint of what is deleted: the data stays
+    #[arg(long, requires = "fix")]
+    unannounced: bool,
+}
+
+/// How many installations are compared at a time. It is more than requests are sent at a time, so that one
+/// whose answer is slow does not hold up those after it.
+const WINDOW: usize = 32;
+
+/// The installations to compare.
+enum Queue<'a> {
+    Named(std::vec::IntoIter<InstallationId>),
+    Stored { pages: Installations<'a>, page: std::vec::IntoIter<InstallationId> },
+}
+
+impl Queue<'_> {
+    async fn next(&mut self) -> Result<Option<InstallationId>, Error> {
+        match self {
+            Self::Named(ids) => Ok(ids.next()),
+            Self::Stored { pages, page } => loop {
+                if let Some(id) = page.next() {
+                    return Ok(Some(id));
+                }
+                let Some(next) = pages.next_page().await? else { return Ok(None) };
+                *page = next.into_iter();
+            },
+        }
+    }
+}
+
+/// How an installation is compared.
+#[derive(Clone)]
+struct Comparer {
+    store: Store,
+    asker: Arc<Asker>,
+    /// Fixes what it can, if that is asked for.
+    fixer: Option<Fixer>,
+}
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
+    let fixing = &args.fixing;
+    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if fixing.delete_missing && !fixing.yes && !asks {
+        refuse("without a terminal to ask back on, --delete-missing needs --yes");
+    }
+    if fixing.operator.is_given() && !fixing.delete_missing {
+        refuse("--reason is for --delete-missing");
+    }
+    let announced = fixing.announcing.announced()?;
+    let config = settings::of_comparison(port, Destination::is_named())?;
+    let destination = Box::pin(Destination::find_with(port, config.clone())).await?;
+    let store = destination.store()?;
+    let act = fixing.operator.act(&destination).await?;
+    let fixer = fixing.fix.then(|| Fixer::new(store.clone(), announced, act));
+    let asker = Arc::new(Asker::new(config.vercel_api_url.clone(), args.rate));
+    let comparer = Comparer { store: store.clone(), asker, fixer: fixer.clone() };
+    let queue = if args.ids.is_empty() {
+        Queue::Stored { pages: store.installations(), page: Vec::new().into_iter() }
+    } else {
+        Queue::Named(args.ids.clone().into_iter())
+    };
+    let api = config.vercel_api_url.as_str().trim_end_matches('/');
+    let mut report = Report::new(args.json, fixing.fix, destination.place(), api);
+    let deleting = fixer.filter(|_| fixing.delete_missing);
+    let told = compare_all(queue, &comparer, deleting.as_ref(), fixing.yes, &mut report).await;
+    let exit = report.finish()?;
+    if let Err(error) = told {
+        // What was told before stands.
+        if exit != Exit::Differs {
+            return Err(error);
+        }
+        note(&format!("error: {error:#}"));
+    }
+    Ok(ExitCode::from(exit.status()))
+}
+
+/// Wrong use, which ends the process with exit status 2.
+fn refuse(why: &str) -> ! {
+    Cli::command().error(ErrorKind::MissingRequiredArgument, why).exit()
+}
+
+/// Compares the installations of a queue, and tells them in its order.
+async fn compare_all(
+    mut queue: Queue<'_>,
+    comparer: &Comparer,
+    deleting: Option<&Fixer>,
+    yes: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut running: VecDeque<(InstallationId, JoinHandle<Option<Finding>>)> = VecDeque::new();
+    let mut failed = None;
+    loop {
+        while failed.is_none() && running.len() < WINDOW {
+            match queue.next().await {
+                Ok(Some(id)) => {
+                    let (comparer, of) = (comparer.clone(), id.clone());
+                    running.push_back((id, tokio::spawn(async move { comparer.run(&of).await })));
+                }
+                Ok(None) => break,
+                // Those that are under way are told all the same.
+                Err(error) => failed = Some(error),
+            }
+        }
+        let Some((id, task)) = running.pop_front() else { break };
+        match task.await? {
+            None => report.unknown(&id),
+            Some(mut finding) => {
+                if let Some(fixer) = deleting {
+                    fixer.delete_missing(&mut finding, yes, report).await?;
+                }
+                report.tell(&finding)?;
+            }
+        }
+    }
+    match failed {
+        Some(error) => Err(error).context("the installations cannot be listed"),
+        None => Ok(()),
+    }
+}
+
+impl Announcing {
+    fn announced(&self) -> Result<Announced, ConfigError> {
+        Ok(match self.grace {
+            _ if self.unannounced => Announced::Never,
+            Some(grace) => Announced::After(grace),
+            None => Announced::After(settings::grace_period(None)?),
+        })
+    }
+}
+
+impl Comparer {
+    /// Compares an installation, and fixes what it may; none where it is not known.
+    async fn run(&self, id: &InstallationId) -> Option<Finding> {
+        let (stored, problems) = match self.compare(id).await {
+            Ok(compared) => compared?,
+            Err(error) => {
+                let why = format!("the table: {}", causes(&error));
+                return Some(Finding::of(id, None, vec![Problem::Unreachable(why)]));
+            }
+        };
+        let mut finding = Finding::of(id, Some(stored), problems);
+        if let Some(fixer) = &self.fixer {
+            fixer.fix(&mut finding).await;
+        }
+        Some(finding)
+    }
+
+    async fn compare(&self, id: &InstallationId) -> Result<Option<(Stored, Vec<Problem>)>, Error> {
+        let clock = Clock::system();
+        let snapshot = self.store.load(id, None, clock.timestamp()).await?;
+        let Some(loaded) = snapshot.loaded() else { return Ok(None) };
+        // Vercel first: what is provisioned in between is stored then, and young.
+        let vercel = self.asker.ask(id, loaded).await;
+        let Some(stored) = self.store.stored(id).await? else { return Ok(None) };
+        let problems = compare(&stored, &vercel, clock.timestamp());
+        Ok(Some((stored, problems)))
+    }
+}
+
+/// An error with its causes, for the one who looks after the table.
+fn causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
