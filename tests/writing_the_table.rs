@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use teardown::ids::ResourceId;
 use teardown::store::holds::Act;
 use teardown::store::moves::{Moved, Target};
+use teardown::store::registry::RegisterError;
 
 use crate::support::world::{World, id};
 
@@ -73,8 +74,12 @@ async fn the_page_writes_what_the_library_writes() {
             "accessToken": "the-access-token-that-Vercel-sent", "billing": billing,
         } })
     };
+    let token = json!({ "accessToken": {
+        "installationId": "icfg_1", "accessToken": "the-access-token-that-Vercel-sent",
+    } });
     for (name, line) in [
         ("register-installation", installation(None)),
+        ("replace-token", token.clone()),
         ("register-resource", line("provisioning")),
         ("change-status", line("ready")),
         ("settle", installation(Some("settled"))),
@@ -94,6 +99,7 @@ async fn the_page_is_refused_where_it_says_so() {
     assert_eq!(world.run("change-status").await, Err(0));
     assert_eq!(world.run("settle").await, Err(0));
     assert_eq!(world.run("settle-uninstalled").await, Err(0));
+    assert_eq!(world.run("replace-token").await, Err(0));
     assert_eq!(world.run("register-installation").await, Ok(()));
     assert_eq!(world.run("change-status").await, Err(1), "the resource is unknown");
     assert_eq!(world.run("settle-uninstalled").await, Err(0), "it is active");
@@ -123,6 +129,28 @@ async fn the_page_is_refused_where_it_says_so() {
     let items = world.items("icfg_1").await;
     assert_eq!(items["#installation"]["billing"], "settled");
     assert_eq!(items["work#finalize"]["dueAt"], 1_800_000_000);
+}
+
+/// D6, G3: the access token can be replaced for as long as it is needed, also after an uninstall.
+#[tokio::test]
+async fn the_token_is_replaced_until_it_is_finalized() {
+    let world = World::new().await;
+    let line = |token: &str| json!({ "accessToken": { "installationId": "icfg_1", "accessToken": token } });
+    let unknown = world.try_register(line("t0")).await;
+    assert!(matches!(unknown, Err(RegisterError::InstallationUnknown)), "{unknown:?}");
+    world.install("icfg_1", &[]).await;
+    world.register(line("t1")).await;
+    assert_eq!(world.delete("/v1/installations/icfg_1").send().await.body["finalized"], false);
+    world.register(line("t2")).await;
+    assert_eq!(world.items("icfg_1").await["#token"]["accessToken"], "t2");
+    assert_eq!(world.run("replace-token").await, Ok(()));
+    world.clock.advance(std::time::Duration::from_hours(24));
+    world.sweep_all().await;
+    assert!(world.vercel.is_finalized("icfg_1"));
+    let refused = world.try_register(line("t3")).await;
+    assert!(matches!(refused, Err(RegisterError::InstallationFinalized)), "{refused:?}");
+    assert_eq!(world.run("replace-token").await, Err(0));
+    assert!(!world.items("icfg_1").await.contains_key("#token"));
 }
 
 /// I1: the page's request moves a resource as the library does, and is refused where it says so.

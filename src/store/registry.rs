@@ -11,7 +11,7 @@ use serde::de::value::{Error as NoSuchWord, StrDeserializer};
 use serde::de::{Error as _, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 
-use super::attr::{n, s, time};
+use super::attr::{n, s, time, truth};
 use super::conditions::{absent, absent_or_expired, active};
 use super::evidence::parse_installation;
 use super::keys::Attachment::{EnvVar, LogDrain, Webhook};
@@ -39,6 +39,8 @@ pub enum Record {
     LogDrain(BelongingRecord),
     /// A project's environment variable of an installation.
     EnvVar(EnvVarRecord),
+    /// An installation's access token, in place of the one before.
+    AccessToken(AccessTokenRecord),
 }
 
 impl Record {
@@ -50,6 +52,7 @@ impl Record {
             Self::Resource(record) => &record.installation_id,
             Self::Webhook(record) | Self::LogDrain(record) => &record.installation_id,
             Self::EnvVar(record) => &record.installation_id,
+            Self::AccessToken(record) => &record.installation_id,
         }
     }
 }
@@ -154,6 +157,23 @@ pub struct EnvVarRecord {
     pub key: String,
 }
 
+/// An access token that takes the place of another, also after an uninstall: final invoices and the
+/// finalization need it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AccessTokenRecord {
+    /// The installation that it is for.
+    pub installation_id: InstallationId,
+    /// The token that Vercel's API takes for it.
+    #[serde(deserialize_with = "visible_ascii")]
+    pub access_token: Secret,
+}
+
+/// Reads a token that a header can carry, and that has to be there.
+fn visible_ascii<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    access_token(deserializer)?.ok_or_else(|| D::Error::custom("an access token is missing"))
+}
+
 /// Reads a token that a header can carry. The error does not repeat it.
 fn access_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     let Some(token) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
@@ -169,6 +189,9 @@ pub enum RegisterError {
     /// The installation was deleted; a re-install has a new id (D5).
     #[error("the installation was deleted")]
     InstallationDeleted,
+    /// The installation is finalized, and needs no access token any more (D6).
+    #[error("the installation is finalized, and its access token is erased for good")]
+    InstallationFinalized,
     /// The installation was never registered.
     #[error("the installation is not registered")]
     InstallationUnknown,
@@ -211,12 +234,34 @@ impl Store {
                 let item = keys::belonging(&record.installation_id, LogDrain, &record.id);
                 self.register_belonging(&record.installation_id, item).await
             }
+            Record::AccessToken(record) => self.replace_token(record).await,
             Record::EnvVar(record) => {
                 let mut item = keys::belonging(&record.installation_id, EnvVar, &record.id);
                 item.insert("projectId".to_owned(), s(&record.project_id));
                 item.insert("key".to_owned(), s(&record.key));
                 self.register_belonging(&record.installation_id, item).await
             }
+        }
+    }
+
+    /// Replaces an installation's access token, as long as one is needed.
+    async fn replace_token(&self, record: &AccessTokenRecord) -> Result<(), RegisterError> {
+        let id = &record.installation_id;
+        let needed = Expression::new("#state = :active OR finalized = :false")
+            .name("#state", "state")
+            .value(":active", s(keys::state(None)))
+            .value(":false", truth(false));
+        let mut item = keys::token(id);
+        item.insert("accessToken".to_owned(), s(record.access_token.expose()));
+        let mut transaction = Transaction::on(&self.table);
+        transaction.check(Part::Installation, keys::installation(id), needed);
+        transaction.put(Part::Other, item, None);
+        match self.in_time(transaction.commit(&self.client)).await? {
+            Committed::Yes => Ok(()),
+            Committed::No(evidence) => match Findings::read(evidence)?.installation {
+                Some(Installation::Deleted { .. }) => Err(RegisterError::InstallationFinalized),
+                _ => Err(RegisterError::InstallationUnknown),
+            },
         }
     }
 

@@ -70,9 +70,11 @@ impl Worker {
                 Ok(_) => registered += 1,
                 // Deleted since it was read: its own receipt speaks for it.
                 Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {}
-                Err(RegisterError::InstallationDeleted | RegisterError::InstallationUnknown) => {
-                    return Ok(None);
-                }
+                Err(
+                    RegisterError::InstallationDeleted
+                    | RegisterError::InstallationFinalized
+                    | RegisterError::InstallationUnknown,
+                ) => return Ok(None),
                 Err(RegisterError::Store(error)) => return Err(error),
             }
         }
