@@ -1,24 +1,37 @@
 import { Webhook } from "standardwebhooks";
 
-interface Announcement {
-  type:
-    | "resource.deletion_scheduled"
-    | "resource.deleted"
-    | "installation.deletion_scheduled"
-    | "installation.deleted";
+interface ResourceDeletion {
+  type: "resource.deletion_scheduled" | "resource.deleted";
   timestamp: string;
-  data: {
-    installationId: string;
-    resourceId?: string;
-    deletedAt: string;
-    /** Of a scheduled deletion: when it will be announced as deleted, unless it is stopped. */
-    teardownAt?: string;
-    /** Of an installation with open invoices: until when the final one can be sent. */
+  data: DeletionData & { resourceId: string };
+}
+
+interface InstallationDeletion {
+  type: "installation.deletion_scheduled" | "installation.deleted";
+  timestamp: string;
+  data: DeletionData & {
+    /** With open invoices: until when the final one can be sent. */
     finalizesAt?: string;
-    reason?: string;
-    by: { kind: "user" | "system"; accountId: string; userId?: string; role?: "ADMIN" };
   };
 }
+
+interface DeletionData {
+  installationId: string;
+  deletedAt: string;
+  /** Of a scheduled deletion: when it will be announced as deleted, unless it is stopped. */
+  teardownAt?: string;
+  reason?: string;
+  by: { kind: "user" | "system"; accountId: string; userId?: string; role?: "ADMIN" };
+}
+
+/** Nothing is deleted by it: teardown could not do something, and a person has to see to it. */
+interface Incident {
+  type: "operation.work_parked" | "operation.finalization_late";
+  timestamp: string;
+  data: { installationId: string; reason: string };
+}
+
+type Announcement = ResourceDeletion | InstallationDeletion | Incident;
 
 /** Yours: revokes access and stops billing, and keeps the data. It may be called more than once. */
 declare function suspend(resourceId: string): Promise<void>;
@@ -30,7 +43,10 @@ declare function suspend(resourceId: string): Promise<void>;
 declare function destroyOnce(id: string, resourceId: string): Promise<{ done: boolean }>;
 
 /** Yours: notes that an installation is deleted, and sends its final invoice. */
-declare function closeAccount(event: Announcement): Promise<void>;
+declare function closeAccount(event: InstallationDeletion): Promise<void>;
+
+/** Yours: tells the engineer on call. */
+declare function alertOperator(event: Incident): Promise<void>;
 
 // One secret is enough: during a rotation, each announcement is signed by the old and the new one.
 const webhook = new Webhook(process.env.PROVIDER_SECRET!);
@@ -48,17 +64,27 @@ export async function POST(request: Request): Promise<Response> {
   } catch {
     return new Response(null, { status: 401 });
   }
-  const { resourceId } = event.data;
-  if (resourceId === undefined) {
-    // An installation: nothing is destroyed by it, since some of its resources may be kept.
-    await closeAccount(event);
-  } else if (event.type === "resource.deletion_scheduled") {
-    await suspend(resourceId);
-  } else {
-    const job = await destroyOnce(id, resourceId);
-    if (!job.done) {
-      return new Response(null, { status: 202, headers: { "retry-after": "60" } });
+  switch (event.type) {
+    case "resource.deletion_scheduled":
+      await suspend(event.data.resourceId);
+      break;
+    case "resource.deleted": {
+      const job = await destroyOnce(id, event.data.resourceId);
+      if (!job.done) {
+        return new Response(null, { status: 202, headers: { "retry-after": "60" } });
+      }
+      break;
     }
+    case "installation.deletion_scheduled":
+    case "installation.deleted":
+      // Nothing is destroyed by it, since some of its resources may be kept.
+      await closeAccount(event);
+      break;
+    case "operation.work_parked":
+    case "operation.finalization_late":
+      await alertOperator(event);
+      break;
+    // A type that is newer than this code: it is taken, and nothing is done.
   }
   return new Response(null, { status: 204 });
 }

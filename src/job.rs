@@ -3,8 +3,9 @@
 //!
 //! A deletion writes its jobs in its transaction. A worker claims each under a lease, after the answer
 //! or at a sweep. `retry` says when a job that failed is tried again, `teardown` how an announcement
-//! goes through its two phases, and what a hold does to it.
+//! goes through its two phases, and what a hold does to it, `incident` what the provider is told of.
 
+pub(crate) mod incident;
 pub(crate) mod retry;
 pub mod teardown;
 
@@ -171,11 +172,16 @@ impl Job {
             Self::AnnounceResource(resource) => resource.as_str(),
             _ => "",
         };
-        let deleted = [event, installation.as_str(), resource].map(serde_json::Value::from);
-        let deleted = [&deleted[..], &[deleted_at.as_secs().into()]].concat();
-        let digest = sha256_hex(serde_json::Value::from(deleted).to_string().as_bytes());
-        Some(format!("msg_{}", &digest[..32]))
+        Some(message_id(event, installation, resource, deleted_at))
     }
+}
+
+/// The `webhook-id` of an event about something of an installation, at some time.
+fn message_id(event: &str, installation: &InstallationId, of: &str, at: Timestamp) -> String {
+    let parts = [event, installation.as_str(), of].map(serde_json::Value::from);
+    let parts = [&parts[..], &[at.as_secs().into()]].concat();
+    let digest = sha256_hex(serde_json::Value::from(parts).to_string().as_bytes());
+    format!("msg_{}", &digest[..32])
 }
 
 /// How the attempts at a job went so far.

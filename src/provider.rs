@@ -1,5 +1,5 @@
 //! The provider's own endpoint, which tears the real thing down: announcements as Standard Webhooks
-//! has them (G1).
+//! has them (G1), and what its operators have to see to (L3).
 
 use std::fmt;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use crate::clock::Timestamp;
 use crate::config;
 use crate::grant::{Actor, Provenance};
 use crate::ids::{InstallationId, ResourceId};
+use crate::job::Job;
+use crate::job::incident::Incident;
 use crate::outbound::{self, Outbound};
 use crate::secret::Secret;
 use crate::telemetry;
@@ -60,6 +62,20 @@ pub(crate) struct Announcement {
     pub(crate) finalizes_at: Option<Timestamp>,
 }
 
+/// What is told of an incident (L3).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) incident: Incident,
+    pub(crate) installation: &'a InstallationId,
+    pub(crate) job: &'a Job,
+    /// The resource that the job is about; none where it is about the installation.
+    pub(crate) resource: Option<&'a ResourceId>,
+    /// What went wrong, for people.
+    pub(crate) reason: &'a str,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
 /// What the provider said to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
@@ -72,10 +88,10 @@ pub(crate) enum Delivery {
 }
 
 #[derive(Serialize)]
-struct WebhookEvent<'a> {
+struct WebhookEvent<T> {
     r#type: &'static str,
     timestamp: String,
-    data: Data<'a>,
+    data: T,
 }
 
 #[derive(Serialize)]
@@ -103,6 +119,49 @@ struct By<'a> {
     user_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct IncidentData<'a> {
+    installation_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    work: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked_at: Option<String>,
+}
+
+impl Report<'_> {
+    fn body(&self) -> String {
+        let mut data = IncidentData {
+            installation_id: self.installation.as_str(),
+            resource_id: None,
+            work: None,
+            until: None,
+            reason: self.reason,
+            failing_since: None,
+            parked_at: None,
+        };
+        match self.incident {
+            Incident::WorkParked { failing_since } => {
+                data.resource_id = self.resource.map(ResourceId::as_str);
+                data.work = Some(self.job.to_string());
+                data.failing_since = Some(failing_since.to_string());
+                data.parked_at = Some(self.at.to_string());
+            }
+            Incident::FinalizationLate { until } => data.until = Some(until.to_string()),
+        }
+        let (r#type, timestamp) = (self.incident.event(), self.at.to_string());
+        // Strings alone: they always serialize.
+        serde_json::to_string(&WebhookEvent { r#type, timestamp, data }).unwrap_or_default()
+    }
 }
 
 impl Announcement {
@@ -141,9 +200,22 @@ impl Provider {
 
     /// Announces a deletion, once.
     pub(crate) async fn announce(&self, announcement: &Announcement, now: Timestamp) -> Delivery {
-        match self.post(announcement, now).await {
+        match self.post(&announcement.id, announcement.body(), now).await {
             Ok(response) => heard(&response),
             Err(reason) => Delivery::Failed(reason, None),
+        }
+    }
+
+    /// Tells of an incident, once. Any 2xx will do: it is not sent again for a 202.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not told.
+    pub(crate) async fn tell(&self, report: &Report<'_>, now: Timestamp) -> Result<(), String> {
+        let id = report.incident.webhook_id(report.installation, report.job);
+        match heard(&self.post(&id, report.body(), now).await?) {
+            Delivery::Done | Delivery::StillAtIt(_) => Ok(()),
+            Delivery::Failed(reason, _) => Err(reason),
         }
     }
 
@@ -158,19 +230,19 @@ impl Provider {
 
     async fn post(
         &self,
-        announcement: &Announcement,
+        id: &str,
+        body: String,
         now: Timestamp,
     ) -> Result<reqwest::Response, String> {
-        let body = announcement.body();
         let sent_at = now.as_secs().cast_signed();
-        let signature = self.sign(&announcement.id, sent_at, body.as_bytes())?;
+        let signature = self.sign(id, sent_at, body.as_bytes())?;
         let silence = |error: reqwest::Error| {
             format!("no answer: {}", telemetry::chain(&error.without_url()))
         };
         let request = self.outbound.client(&self.url).map_err(silence)?.post(self.url.clone());
         request
             .header(CONTENT_TYPE, "application/json")
-            .header(HEADER_WEBHOOK_ID, &announcement.id)
+            .header(HEADER_WEBHOOK_ID, id)
             .header(HEADER_WEBHOOK_TIMESTAMP, sent_at)
             .header(HEADER_WEBHOOK_SIGNATURE, signature)
             .timeout(ATTEMPT_TIMEOUT)
@@ -220,6 +292,24 @@ mod tests {
         let system = Actor::System { account: "acc_1".to_owned() };
         insta::assert_snapshot!(announcement(Some("db_1"), None, user).body(), @r#"{"type":"resource.deleted","timestamp":"2025-11-22T00:00:00Z","data":{"installationId":"icfg_1","resourceId":"db_1","deletedAt":"2025-11-22T00:00:00Z","by":{"kind":"user","accountId":"acc_1","userId":"user_1","role":"ADMIN"}}}"#);
         insta::assert_snapshot!(announcement(None, Some("too \"dear\""), system).body(), @r#"{"type":"installation.deleted","timestamp":"2025-11-22T00:00:00Z","data":{"installationId":"icfg_1","deletedAt":"2025-11-22T00:00:00Z","reason":"too \"dear\"","by":{"kind":"system","accountId":"acc_1"}}}"#);
+    }
+
+    /// L3: what is told of each incident, whole.
+    #[test]
+    fn an_incident_says_what_fails_and_since_when() {
+        let installation = InstallationId::parse("icfg_1").unwrap();
+        let resource = ResourceId::parse("db_1").unwrap();
+        let body = |job: &Job, incident| {
+            let resource = Some(&resource).filter(|_| *job != Job::Finalize);
+            let at = Timestamp::from_secs(1_763_852_400);
+            let reason = "Vercel answered 500";
+            Report { incident, installation: &installation, job, resource, reason, at }.body()
+        };
+        let time = Timestamp::from_secs(1_763_769_600);
+        let announcement = Job::AnnounceResource(resource.clone());
+        insta::assert_snapshot!(body(&announcement, Incident::WorkParked { failing_since: time }), @r#"{"type":"operation.work_parked","timestamp":"2025-11-22T23:00:00Z","data":{"installationId":"icfg_1","resourceId":"db_1","work":"announce#resource#db_1","reason":"Vercel answered 500","failingSince":"2025-11-22T00:00:00Z","parkedAt":"2025-11-22T23:00:00Z"}}"#);
+        insta::assert_snapshot!(body(&Job::Finalize, Incident::WorkParked { failing_since: time }), @r#"{"type":"operation.work_parked","timestamp":"2025-11-22T23:00:00Z","data":{"installationId":"icfg_1","work":"finalize","reason":"Vercel answered 500","failingSince":"2025-11-22T00:00:00Z","parkedAt":"2025-11-22T23:00:00Z"}}"#);
+        insta::assert_snapshot!(body(&Job::Finalize, Incident::FinalizationLate { until: time }), @r#"{"type":"operation.finalization_late","timestamp":"2025-11-22T23:00:00Z","data":{"installationId":"icfg_1","until":"2025-11-22T00:00:00Z","reason":"Vercel answered 500"}}"#);
     }
 
     /// H1, H4: a notice says when the deletion itself comes, and both say when invoices end.

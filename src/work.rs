@@ -1,9 +1,10 @@
 //! Jobs, run: claimed, tried, retried, parked (G).
 //!
 //! [`crate::job`] says which jobs there are and when one is tried again; `sweep` finds those that are due.
-//! Here is how a worker runs each kind under a lease. A worker that loses its lease does not complete
+//! `incident` tells the provider of what fails for good. Here is how a worker runs each kind under a lease. A worker that loses its lease does not complete
 //! the job. What it did until then may be done twice: a page purged, a deletion announced.
 
+mod incident;
 mod reconcile;
 mod sweep;
 
@@ -95,13 +96,17 @@ impl Worker {
                 AttemptResult::Failed(failure.of_announcement(&lease))
             }
             Ok(Err(error)) => {
+                let now = self.clock.timestamp();
                 let mut budget = self.store.time_budget();
-                self.delete_configuration.clean_up(&lease, &progress, &mut budget).await;
+                let clean_up = self.delete_configuration.clean_up(&lease, &progress, &mut budget);
+                if let Some((reason, result)) = clean_up.await {
+                    self.tell(&lease, reason, result, now, end).await;
+                }
                 return Err(error);
             }
             Err(_) => AttemptResult::Failed(JobFailure::cut_off(&lease)),
         };
-        self.end(&lease, &progress, attempt).await.map(Some)
+        self.end(&lease, &progress, attempt, end).await.map(Some)
     }
 
     /// Ends the lease of an attempt.
@@ -110,6 +115,7 @@ impl Worker {
         lease: &Lease,
         progress: &Progress,
         attempt: AttemptResult,
+        end: Instant,
     ) -> Result<JobResult, Error> {
         let now = self.clock.timestamp();
         let (held, result) = match attempt {
@@ -120,14 +126,17 @@ impl Worker {
             AttemptResult::StillAtIt(wait) => {
                 (self.store.ask_again(lease, now + wait).await?, JobResult::Retried)
             }
-            AttemptResult::Failed(failure) if lease.job == Job::Configuration => {
-                let mut budget = self.store.time_budget();
-                let retry =
-                    self.delete_configuration.retry_later(lease, progress, failure, &mut budget);
-                return retry.await;
-            }
             AttemptResult::Failed(failure) => {
-                return self.store.retry_later(lease, failure, now).await;
+                let reason = failure.reason.clone();
+                let result = if lease.job == Job::Configuration {
+                    let mut budget = self.store.time_budget();
+                    let saga = &self.delete_configuration;
+                    saga.retry_later(lease, progress, failure, &mut budget).await?
+                } else {
+                    self.store.retry_later(lease, failure, now).await?
+                };
+                self.tell(lease, &reason, result, now, end).await;
+                return Ok(result);
             }
         };
         Ok(if held == Held::Still { result } else { JobResult::Lost })

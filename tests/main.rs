@@ -60,6 +60,9 @@ mod webhook;
 // J: in front of a backend.
 mod front;
 
+// L: looking after it.
+mod incidents;
+
 // S, L2: start and hosts.
 mod credentials;
 mod functions;

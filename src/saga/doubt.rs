@@ -96,25 +96,26 @@ impl DeleteConfiguration {
                 Ok(JobResult::Lost)
             }
             Ok(ended) => Ok(ended),
-            Err(error) => {
-                self.clean_up(lease, progress, budget).await;
-                Err(error)
-            }
+            Err(error) => match self.clean_up(lease, progress, budget).await {
+                Some((_, JobResult::Parked)) => Ok(JobResult::Parked),
+                _ => Err(error),
+            },
         }
     }
 
     /// Cleans up after an attempt that broke off: if Vercel may have acted, schedules another call; if
-    /// it was not called, or has said that it did nothing, takes a mark back that may stand. If that write fails too, the lease ends as
-    /// after a crash.
+    /// it was not called, or has said that it did nothing, takes a mark back that may stand, which ends the
+    /// lease: then it gives the failure that is recorded, and how the lease ended. If that write fails too,
+    /// the lease ends as after a crash.
     pub(crate) async fn clean_up(
         &self,
         lease: &Lease,
         progress: &Progress,
         budget: &mut TimeBudget,
-    ) {
+    ) -> Option<(&'static str, JobResult)> {
         let cleaned = match progress.phase() {
-            Phase::Clear => Ok(()),
-            Phase::InDoubt => budget.run(self.store.schedule_again(lease)).await,
+            Phase::Clear => Ok(None),
+            Phase::InDoubt => budget.run(self.store.schedule_again(lease)).await.map(|()| None),
             Phase::Marking | Phase::Confirming => {
                 let reason = "DynamoDB did not answer before Vercel was called";
                 let not_called = JobFailure {
@@ -123,12 +124,13 @@ impl DeleteConfiguration {
                 };
                 let now = self.clock.timestamp();
                 let retry = self.store.retry_later(lease, not_called, now);
-                budget.run(retry).await.map(drop)
+                budget.run(retry).await.map(|ended| Some((reason, ended)))
             }
         };
-        if let Err(error) = cleaned {
+        cleaned.unwrap_or_else(|error| {
             let (installation, cause) = (&lease.installation, telemetry::chain(&error));
             tracing::warn!(%installation, cause, "outcome of a call to Vercel is unknown");
-        }
+            None
+        })
     }
 }

@@ -25,16 +25,13 @@ use super::table::DUE_INDEX;
 use super::transaction::{Expression, placeholders};
 use super::{Malformed, Store, announcement, store_error};
 use crate::clock::Timestamp;
-use crate::deletion::FINALIZATION_PERIOD;
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::InstallationId;
+use crate::job::incident::finalization_ends;
 use crate::job::retry::{self, Retry};
 use crate::job::teardown::{Phase, Teardown};
 use crate::job::{HELD, Job, JobResult, PARKED, Tries};
-
-/// From when on a finalization that fails is an error: so long before Vercel's 24 hours are over.
-const ALARM: Duration = Duration::from_hours(1);
 
 /// A job that a worker has claimed, until the lease ends.
 #[derive(Debug)]
@@ -399,11 +396,8 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
 
 /// Tells the log of a finalization that fails, for any reason, when Vercel's 24 hours are ending (G3).
 fn warn_of_deadline(lease: &Lease, reason: &str, now: Timestamp) {
-    let uninstalled = lease.provenance.as_ref().filter(|_| lease.job == Job::Finalize);
-    let Some(over) = uninstalled.map(|uninstalled| uninstalled.at + FINALIZATION_PERIOD) else {
-        return;
-    };
-    if over <= now + ALARM {
+    let uninstalled_at = lease.provenance.as_ref().map(|provenance| provenance.at);
+    if let Some(over) = finalization_ends(&lease.job, uninstalled_at, now) {
         tracing::error!(
             installation = %lease.installation, until = %over, reason,
             "an installation is not finalized, and Vercel's 24 hours are ending"

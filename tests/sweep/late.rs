@@ -95,6 +95,6 @@ async fn what_is_parked_meanwhile_is_not_taken() {
     let (response, ()) = tokio::join!(process.sweep(HostTime::default()), meanwhile);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], br#"{"claimed":0,"done":0,"retried":0,"parked":0}"#);
-    assert_eq!(world.provider.heard().len(), 2);
+    assert_eq!(world.provider.heard().len(), 3, "two attempts, and that it is parked");
     assert_eq!(world.store.parked(10).await.unwrap().len(), 1);
 }

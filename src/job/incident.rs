@@ -1,0 +1,124 @@
+//! What a person has to see to, beside the log: which failures are told to the provider (L3). Decisions
+//! alone.
+
+use std::time::Duration;
+
+use super::{Job, JobResult, Tries, message_id};
+use crate::clock::Timestamp;
+use crate::deletion::FINALIZATION_PERIOD;
+use crate::ids::InstallationId;
+
+/// How long before the end of Vercel's 24 hours a finalization that fails is an error in the log: time
+/// enough to see to it.
+const ALARM: Duration = Duration::from_hours(1);
+
+/// Something that does not mend itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Incident {
+    /// A job was parked: it is tried no more.
+    WorkParked {
+        /// Since when it had failed.
+        failing_since: Timestamp,
+    },
+    /// A finalization fails while Vercel's 24 hours are ending, or are over.
+    FinalizationLate {
+        /// When they are over.
+        until: Timestamp,
+    },
+}
+
+/// The end of Vercel's 24 hours, if a failure of this job at `now` is near it, or later (G3).
+pub(crate) fn finalization_ends(
+    job: &Job,
+    uninstalled_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let until = uninstalled_at.filter(|_| *job == Job::Finalize)? + FINALIZATION_PERIOD;
+    (until <= now + ALARM).then_some(until)
+}
+
+/// The incidents of an attempt that failed at `now` and ended so. If the lease was lost, its new holder
+/// has them.
+pub(crate) fn incidents(
+    job: &Job,
+    tries: Tries,
+    uninstalled_at: Option<Timestamp>,
+    result: JobResult,
+    now: Timestamp,
+) -> impl Iterator<Item = Incident> + use<> {
+    let parked = (result == JobResult::Parked)
+        .then(|| Incident::WorkParked { failing_since: tries.failing_since.unwrap_or(now) });
+    let until = finalization_ends(job, uninstalled_at, now);
+    let late = until.filter(|_| matches!(result, JobResult::Retried | JobResult::Parked));
+    parked.into_iter().chain(late.map(|until| Incident::FinalizationLate { until }))
+}
+
+impl Incident {
+    /// The event that tells of it.
+    pub(crate) fn event(self) -> &'static str {
+        match self {
+            Self::WorkParked { .. } => "operation.work_parked",
+            Self::FinalizationLate { .. } => "operation.finalization_late",
+        }
+    }
+
+    /// The `webhook-id` of the event: the same each time that this incident is told.
+    pub(crate) fn webhook_id(self, installation: &InstallationId, job: &Job) -> String {
+        let (Self::WorkParked { failing_since: time } | Self::FinalizationLate { until: time }) =
+            self;
+        message_id(self.event(), installation, &job.to_string(), time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNINSTALLED: u64 = 1_763_769_600;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_secs(UNINSTALLED + seconds)
+    }
+
+    /// L3, G3: a job that is parked is told, and a finalization that fails in the last of the 24 hours, or
+    /// later; not one that another worker holds by now.
+    #[test]
+    fn what_is_told() {
+        let told = |job: &Job, result, now| {
+            let tries = Tries { failures: 3, failing_since: Some(at(5)) };
+            incidents(job, tries, Some(at(0)), result, at(now)).collect::<Vec<_>>()
+        };
+        let hour = 3600;
+        let parked = Incident::WorkParked { failing_since: at(5) };
+        let late = Incident::FinalizationLate { until: at(24 * hour) };
+        for (job, result, now, expected) in [
+            (Job::Purge, JobResult::Retried, 30 * hour, vec![]),
+            (Job::Purge, JobResult::Parked, 80 * hour, vec![parked]),
+            (Job::Finalize, JobResult::Retried, 23 * hour - 1, vec![]),
+            (Job::Finalize, JobResult::Retried, 23 * hour, vec![late]),
+            (Job::Finalize, JobResult::Lost, 30 * hour, vec![]),
+            (Job::Finalize, JobResult::Done, 30 * hour, vec![]),
+            (Job::Finalize, JobResult::Parked, 95 * hour, vec![parked, late]),
+        ] {
+            assert_eq!(told(&job, result, now), expected, "{job} {result:?} {now}");
+        }
+    }
+
+    /// L3: the `webhook-id` is of the job and of when it began to fail, or of when the 24 hours end.
+    #[test]
+    fn an_incident_has_one_id() {
+        let installation = InstallationId::parse("icfg_1").unwrap();
+        let id = |incident: Incident, job: &Job| incident.webhook_id(&installation, job);
+        let parked = |seconds| Incident::WorkParked { failing_since: at(seconds) };
+        let ids = [
+            id(parked(1), &Job::Purge),
+            id(parked(2), &Job::Purge),
+            id(parked(1), &Job::Finalize),
+            id(Incident::FinalizationLate { until: at(1) }, &Job::Finalize),
+        ];
+        let different: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(different.len(), ids.len(), "{ids:?}");
+        assert_eq!(ids[0], id(parked(1), &Job::Purge));
+        assert!(ids.iter().all(|id| id.starts_with("msg_") && id.len() == 36), "{ids:?}");
+    }
+}

@@ -1,0 +1,42 @@
+//! Incidents, told to the provider: what fails for good, beside the log (L3).
+
+use std::time::Instant;
+
+use super::Worker;
+use crate::clock::Timestamp;
+use crate::job::incident::incidents;
+use crate::job::{Job, JobResult};
+use crate::provider::Report;
+use crate::store::work::Lease;
+
+impl Worker {
+    /// Tells the provider of the incidents of an attempt that failed at `now` and ended so, until `end` at
+    /// most. Best effort: what cannot be told is a warning, and changes nothing. The table has it all.
+    pub(super) async fn tell(
+        &self,
+        lease: &Lease,
+        reason: &str,
+        result: JobResult,
+        now: Timestamp,
+        end: Instant,
+    ) {
+        let Some(provider) = &self.provider else { return };
+        let Lease { installation, job, .. } = lease;
+        let deleted_at = lease.provenance.as_ref().map(|provenance| provenance.at);
+        let resource = match job {
+            Job::AnnounceResource(resource) => Some(resource),
+            _ => None,
+        };
+        for incident in incidents(job, lease.tries, deleted_at, result, now) {
+            let report = Report { incident, installation, job, resource, reason, at: now };
+            let told = provider.tell(&report, self.clock.timestamp());
+            let cause = match tokio::time::timeout_at(end.into(), told).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(cause)) => cause,
+                Err(_) => "the host's time was over".to_owned(),
+            };
+            let (work, event) = (job.to_string(), incident.event());
+            tracing::warn!(%installation, work, event, cause, "the provider was not told");
+        }
+    }
+}

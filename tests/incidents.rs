@@ -1,0 +1,147 @@
+//! What fails for good is told to the provider (L3).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use teardown::app::HostTime;
+
+use crate::support::log::Log;
+use crate::support::outside::{Answer, Event};
+use crate::support::world::{CONFIGURATION, INSTALLATION, RESOURCE, World};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// What the provider was told beside the announcements.
+fn told(world: &World) -> Vec<Event> {
+    let is_told = |event: &Event| event.body["type"].as_str().unwrap().starts_with("operation.");
+    world.provider.heard().into_iter().filter(is_told).collect()
+}
+
+/// A time in the form that events have it.
+fn time(world: &World) -> Value {
+    json!(world.clock.timestamp().to_string())
+}
+
+/// L3, G1, G6: a job that is parked is told, whole: which, why, and since when. If the provider is out of
+/// reach, as it has been for the announcement, that is a warning, and the job is parked all the same.
+#[tokio::test]
+async fn a_parked_job_is_told() {
+    for reached in [true, false] {
+        let world = World::announcing().await;
+        world.install("icfg_1", &["db_1"]).await;
+        assert_eq!(world.delete(RESOURCE).send().await.status, 204);
+        world.provider.lasting(Answer::Status(500));
+        assert_eq!(world.sweep().await, [1, 0, 1, 0]);
+        assert!(told(&world).is_empty());
+        let since = time(&world);
+        world.clock.advance(73 * HOUR);
+        if reached {
+            world.provider.script([Answer::Status(500)]);
+            world.provider.lasting(Answer::Honest);
+        }
+        let log = Log::start();
+        assert_eq!(world.sweep().await, [1, 0, 0, 1]);
+        let warnings = log.take("WARN");
+        assert_eq!(warnings.is_empty(), reached, "{warnings:?}");
+        let [event] = &told(&world)[..] else { panic!("it is told once") };
+        let expected = json!({
+            "type": "operation.work_parked", "timestamp": time(&world), "data": {
+                "installationId": "icfg_1", "resourceId": "db_1", "work": "announce#resource#db_1",
+                "reason": "the provider: answered 500", "failingSince": since,
+                "parkedAt": time(&world),
+            },
+        });
+        assert_eq!(event.body, expected);
+        let announced: Vec<_> = world.provider.heard().iter().map(|it| it.id.clone()).collect();
+        assert_eq!(announced.iter().filter(|id| **id == event.id).count(), 1);
+        assert_eq!(world.sweep().await, [0; 4]);
+        assert_eq!(told(&world).len(), 1, "it is told no more");
+        let parked = world.store.parked(10).await.unwrap();
+        assert_eq!(parked.len(), 1);
+    }
+}
+
+/// L3, G3: a finalization that fails in the last of Vercel's 24 hours, or later, is told at each attempt
+/// under one `webhook-id`; when it is parked, that is told too. No call to DynamoDB is made for it, and no
+/// secret is in it.
+#[tokio::test]
+async fn a_late_finalization_is_told() {
+    let [announcing, silent] = [true, false].map(async |announces| {
+        let world = if announces { World::announcing().await } else { World::new().await };
+        world.install_whole("icfg_1", &[]).await;
+        world.reopen("icfg_1").await;
+        assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
+        let until = (world.clock.timestamp() + 24 * HOUR).to_string();
+        world.sweep_all().await;
+        world.vercel.lasting(Answer::Echo(500));
+        let (mut calls, mut counts) = (Vec::new(), Vec::new());
+        for after in [22 * HOUR, HOUR + HOUR / 6, HOUR / 3, 80 * HOUR] {
+            world.clock.advance(after);
+            let before = world.dynamodb.calls();
+            world.sweep().await;
+            calls.push(world.dynamodb.calls() - before);
+            counts.push(told(&world).len());
+        }
+        (world, until, calls, counts)
+    });
+    let (world, until, calls, counts) = announcing.await;
+    assert_eq!(counts, [0, 1, 2, 4]);
+    let (_, _, calls_in_silence, counts) = silent.await;
+    assert_eq!((calls, counts), (calls_in_silence, vec![0; 4]));
+    let told = told(&world);
+    let kinds: Vec<_> = told.iter().map(|it| it.body["type"].as_str().unwrap()).collect();
+    let (late, parked) = ("operation.finalization_late", "operation.work_parked");
+    assert_eq!(kinds, [late, late, parked, late]);
+    assert_eq!([&told[0].id, &told[0].id], [&told[1].id, &told[3].id]);
+    assert_ne!(told[0].id, told[2].id);
+    let data = &told[0].body["data"];
+    assert_eq!((&data["installationId"], &data["until"]), (&json!("icfg_1"), &json!(until)));
+    let reason = data["reason"].as_str().unwrap();
+    assert!(reason.starts_with("Vercel answered 500"), "{reason}");
+    assert!(!format!("{told:?}").contains("token-of-icfg_1"), "{told:?}");
+    assert_eq!(told[2].body["data"]["work"], "finalize");
+}
+
+/// L3, E3: a configuration's deletion that is parked is told, too.
+#[tokio::test]
+async fn a_parked_configuration_is_told() {
+    let world = World::announcing().await;
+    world.install_whole("icfg_1", &[]).await;
+    world.vercel.lasting(Answer::Status(500));
+    assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
+    for _ in 0..2 {
+        world.clock.advance(73 * HOUR);
+        world.sweep().await;
+    }
+    let [event] = &told(&world)[..] else { panic!("it is told once") };
+    let data = &event.body["data"];
+    assert_eq!((&data["work"], &data["resourceId"]), (&json!("configuration"), &Value::Null));
+    assert_eq!(world.items("icfg_1").await["#installation"]["state"], "active");
+}
+
+/// L3, G4: a provider that hangs takes no more than what is left of the worker's time.
+#[tokio::test]
+async fn a_provider_that_hangs_is_not_waited_for() {
+    let world = World::announcing().await;
+    // Its installation is not deleted, so that it fails at once.
+    world.install("icfg_1", &[]).await;
+    let since = world.clock.timestamp().as_secs();
+    world
+        .put(json!({
+            "pk": "installation#icfg_1", "sk": "work#purge", "dueShard": "1", "dueAt": since,
+            "attempts": 1, "fence": 1, "failures": 1, "failingSince": since - 4 * 86_400,
+            "installationId": "icfg_1",
+        }))
+        .await;
+    world.provider.lasting(Answer::Silence);
+    let log = Log::start();
+    let sweep = world.process().await;
+    let answer = sweep.sweep(HostTime(Duration::from_secs(1))).await;
+    assert_eq!(answer.status(), 200);
+    let warning = &log.lines().into_iter().find(|line| line["level"] == "WARN").unwrap();
+    assert_eq!(warning["message"], "the provider was not told");
+    assert_eq!(warning["event"], "operation.work_parked");
+    assert_eq!(warning["cause"], "the host's time was over");
+    assert_eq!(world.items("icfg_1").await["work#purge"]["dueShard"], "parked");
+    assert_eq!(told(&world).len(), 1);
+}
