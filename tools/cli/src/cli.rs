@@ -3,7 +3,6 @@
 //! Each command is a file of its own. Standard output has what was asked for and nothing else;
 //! progress, logs and the one line of an error go to standard error.
 
-mod attributes;
 mod destination;
 mod forget;
 mod held;
@@ -150,7 +149,7 @@ impl Cli {
             }
         };
         match other {
-            Other::Token(args) => token::run(&args)?,
+            Other::Token(args) => token::run(port, &args).await?,
             Other::Table(_) => table::run(port).await?,
             Other::Import(args) => return import::run(port, &args).await,
             Other::Show(args) => show::run(port, &args).await?,

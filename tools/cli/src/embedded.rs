@@ -34,14 +34,21 @@ impl Embedded {
     ///
     /// Where the file is no database.
     pub fn serve(file: Option<&Path>, listener: TcpListener) -> anyhow::Result<Self> {
-        let database = match file {
-            None => Database::memory(),
-            Some(path) => Database::new(&path.to_string_lossy()),
-        };
-        let database = database.map_err(|error| match file {
-            None => anyhow!("{error}"),
-            Some(path) => anyhow!("{}: {error}", path.display()),
-        })?;
+        Self::listening(open(file)?, listener)
+    }
+
+    /// One whose database is at hand in this process, too.
+    ///
+    /// # Errors
+    ///
+    /// Where the file is no database, or no port is free.
+    pub(crate) async fn at_hand(file: Option<&Path>) -> anyhow::Result<(Self, Database)> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
+        let database = open(file)?;
+        Ok((Self::listening(database.clone(), listener)?, database))
+    }
+
+    fn listening(database: Database, listener: TcpListener) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         tokio::spawn(dynoxide::server::serve_on(listener, database));
         Ok(Self { address })
@@ -52,6 +59,17 @@ impl Embedded {
     pub fn url(self) -> String {
         format!("http://{}", self.address)
     }
+}
+
+fn open(file: Option<&Path>) -> anyhow::Result<Database> {
+    let database = match file {
+        None => Database::memory(),
+        Some(path) => Database::new(&path.to_string_lossy()),
+    };
+    database.map_err(|error| match file {
+        None => anyhow!("{error}"),
+        Some(path) => anyhow!("{}: {error}", path.display()),
+    })
 }
 
 /// A client with the functions' own time-outs and retries, for an emulator at `url`: it takes any

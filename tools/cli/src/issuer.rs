@@ -54,7 +54,13 @@ impl Token {
     /// The claims, issued now.
     #[must_use]
     pub fn claims(&self) -> Value {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.claims_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// The claims, issued at a time since the Unix epoch.
+    #[must_use]
+    pub fn claims_at(&self, now: Duration) -> Value {
+        let now = now.as_secs();
         let mut claims = json!({
             "iss": self.issuer,
             "aud": self.audience,

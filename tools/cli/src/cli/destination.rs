@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use super::settings::{of_table, variable};
 use super::typed;
 use crate::embedded::local_client;
+use crate::page::CLOCK_PATH;
 
 /// Any of these names a DynamoDB; without them it is that of a `teardown dev`.
 const NAMES_ONE: [&str; 6] = [
@@ -51,6 +52,8 @@ pub(super) struct Destination {
     aws: Option<Aws>,
     /// What to call it.
     place: String,
+    /// That of a `teardown dev`, which may have been moved on; else the system's.
+    clock: Clock,
     /// Whether the table is there.
     has_table: bool,
 }
@@ -68,7 +71,8 @@ impl Destination {
 
     /// [`Self::find`] for a store with this configuration.
     pub(super) async fn find_with(port: u16, config: Config) -> anyhow::Result<Self> {
-        let (endpoint, aws, client) = if Self::is_named() {
+        let named_one = Self::is_named();
+        let (endpoint, aws, client) = if named_one {
             let endpoint = endpoint()?;
             let aws = named(endpoint.as_ref()).await?;
             let client = aws.dynamodb();
@@ -93,13 +97,14 @@ impl Destination {
             Err(error) => is_there(error, &place)?,
         };
         let aws = aws.filter(|_| local.is_none());
-        Ok(Self { client, config, aws, place, has_table })
+        let clock = if named_one { Clock::system() } else { clock_of(port).await };
+        Ok(Self { client, config, aws, place, clock, has_table })
     }
 
     /// The store, where the table is there.
     pub(super) fn store(&self) -> anyhow::Result<Store> {
         if self.has_table {
-            Ok(Store::new(self.client.clone(), &self.config, Clock::system()))
+            Ok(Store::new(self.client.clone(), &self.config, self.clock.clone()))
         } else {
             bail!(
                 "there is no table {} at {}: `{}` creates it",
@@ -119,6 +124,11 @@ impl Destination {
         &self.client
     }
 
+    /// The clock that the table's times go by.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(super) fn table(&self) -> &str {
         &self.config.table_name
     }
@@ -126,6 +136,21 @@ impl Destination {
     pub(super) fn place(&self) -> &str {
         &self.place
     }
+}
+
+/// The clock of the `teardown dev` on a port, else the system's.
+pub(super) async fn clock_of(port: u16) -> Clock {
+    let clock = Clock::system();
+    clock.advance(Duration::from_millis(moved_ms(port).await.unwrap_or_default()));
+    clock
+}
+
+async fn moved_ms(port: u16) -> Option<u64> {
+    // A proxy that the environment names does not know this machine's ports.
+    let http = reqwest::Client::builder().no_proxy().timeout(CONNECT_TIMEOUT).build().ok()?;
+    let answer = http.get(format!("http://127.0.0.1:{port}{CLOCK_PATH}")).send().await.ok()?;
+    let said: serde_json::Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+    said["movedMs"].as_u64()
 }
 
 fn nothing_answers(place: &str) -> anyhow::Error {

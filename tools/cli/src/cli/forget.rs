@@ -10,9 +10,9 @@ use clap::error::ErrorKind;
 use teardown::ids::InstallationId;
 use teardown::store::forget::{Announced, Forgotten};
 
-use super::attributes::{Item, named, number, text};
 use super::destination::Destination;
 use super::{Cli, operator, settings};
+use crate::attributes::{Item, named, number, text};
 use crate::terminal::print;
 
 /// Deletes an installation here, and has its data destroyed after the grace period; Vercel is not asked

@@ -11,12 +11,12 @@ use teardown::ids::ResourceId;
 use teardown::store::Store;
 use teardown::store::holds::Subject;
 use teardown::store::standing::{Look, Standing};
-
 use tokio::time::timeout;
 
 use super::destination::Destination;
-use super::operator::{self, On, name};
+use super::operator::{self, On};
 use crate::terminal::{note, print};
+use crate::words::{standing as describe, subject as name};
 
 /// Stops the teardown of a deleted installation or resource
 ///
@@ -85,7 +85,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let before = store.look(&subject, &BTreeSet::new()).await.unwrap_or_default();
     let held = store.hold(&subject, &act, args.until).await;
     held.context("the hold may not stand: repeat this")?;
-    let looked = timeout(PATIENCE, look(&store, &subject, before.owed())).await;
+    let looked =
+        timeout(PATIENCE, look(&store, destination.clock(), &subject, before.owed())).await;
     let looked = looked.map_err(anyhow::Error::from).flatten();
     let look = looked.context("the hold stands; whether it is in time cannot be told")?;
     let until = args.until.map_or_else(String::new, |until| format!(" until {until}"));
@@ -101,6 +102,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
 /// Looks at what the hold finds, and again when leases have ended.
 async fn look(
     store: &Store,
+    clock: &Clock,
     subject: &Subject,
     mut under_way: BTreeSet<ResourceId>,
 ) -> anyhow::Result<Look> {
@@ -108,7 +110,7 @@ async fn look(
         let look = store.look(subject, &under_way).await?;
         let Some(until) = look.leased_until else { return Ok(look) };
         under_way.extend(look.under_way);
-        let left = until.as_secs().saturating_sub(Clock::system().timestamp().as_secs());
+        let left = until.as_secs().saturating_sub(clock.timestamp().as_secs());
         note(&format!("a worker may be announcing it: looking again in {left} s"));
         tokio::time::sleep(Duration::from_secs(left) + AFTER_LEASE).await;
     }
@@ -175,24 +177,5 @@ fn listed(ids: &[&str]) -> String {
     match ids.len().saturating_sub(LISTED) {
         0 => shown,
         more => format!("{shown} and {more} more"),
-    }
-}
-
-/// How something stands, in words.
-pub(super) fn describe(standing: &Standing) -> String {
-    match standing {
-        Standing::Live => "not deleted; a deletion to come is held".to_owned(),
-        Standing::Unknown => "not known here: check the id; a deletion to come is held".to_owned(),
-        Standing::Owed(at) => format!("deleted, to be torn down at {at}; that is held"),
-        Standing::Unannounced => "deleted, and the provider is not told of it".to_owned(),
-        Standing::Moved(to) if to == "out" => "moved out of the marketplace".to_owned(),
-        Standing::Moved(to) => format!("moved to {to}"),
-        Standing::Kept => "kept".to_owned(),
-        Standing::AnnouncedBefore => {
-            "deleted by itself before this, and torn down: the provider was told".to_owned()
-        }
-        Standing::InDoubt => "the provider may have heard it; held from now on".to_owned(),
-        Standing::Announced => "too late, the provider was told to tear it down".to_owned(),
-        Standing::Untold => "nothing is left that says whether the provider was told".to_owned(),
     }
 }

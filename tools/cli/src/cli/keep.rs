@@ -4,15 +4,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use teardown::clock::Clock;
 use teardown::ids::{InstallationId, ResourceId};
 use teardown::store::keep::Kept;
 use teardown::store::standing::Standing;
 
 use super::destination::Destination;
-use super::hold::describe;
 use super::operator;
 use crate::terminal::{note, print};
+use crate::words::standing as describe;
 
 /// Keeps a deleted resource for good
 ///
@@ -58,7 +57,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
             }
             Kept::Before => break format!("{what} was kept before, and that stands\n"),
             Kept::LeasedUntil(until) => {
-                let left = until.as_secs().saturating_sub(Clock::system().timestamp().as_secs());
+                let now = destination.clock().timestamp();
+                let left = until.as_secs().saturating_sub(now.as_secs());
                 note(&format!("a worker may be announcing it: trying again in {left} s"));
                 tokio::time::sleep(Duration::from_secs(left) + AFTER_LEASE).await;
             }

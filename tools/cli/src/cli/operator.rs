@@ -131,11 +131,3 @@ pub(super) fn agreed(question: &str, id: &str) -> io::Result<bool> {
     io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim() == id)
 }
-
-/// What an act is on, in words.
-pub(super) fn name(subject: &Subject) -> String {
-    match &subject.resource {
-        None => subject.installation.to_string(),
-        Some(resource) => format!("{resource} of {}", subject.installation),
-    }
-}

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::destination::Destination;
-use super::operator::{self, On, name};
+use super::operator::{self, On};
 use super::typed;
 use crate::terminal::print;
+use crate::words::subject as name;
 
 /// Ends a hold
 ///

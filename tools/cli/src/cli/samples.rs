@@ -3,13 +3,12 @@
 //! They are numbered: with `--data`, those that were deleted stay deleted, and the next number takes
 //! their place, so that what the welcome prints always works.
 
+use crate::attributes::{Item, named, text};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use teardown::ids::InstallationId;
 use teardown::store::Store;
 use teardown::store::registry::{Record, RegisterError};
-
-use super::attributes::{Item, named, text};
 
 /// The account of all samples.
 pub(super) const ACCOUNT: &str = "acc_local";

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use axum::Router;
+use dynoxide::Database;
 use teardown::App;
 use teardown::backend;
 use teardown::clock::Clock;
@@ -18,10 +19,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::samples::{ACCOUNT, Samples};
-use super::settings::{issuer, of_endpoints, sample_backend};
+use super::settings::{issuer, of_endpoints, sample_backend, variable};
 use super::{logs, sweeps, welcome};
 use crate::embedded::{Embedded, local_client};
 use crate::issuer::{Issuer, Subject, Token};
+use crate::page::{self, DevPage, Journal, open_door};
 use crate::server::everything;
 use crate::standin::backend::Backend as SampleBackend;
 use crate::standin::{VERCEL_PATH, provider, vercel};
@@ -82,22 +84,41 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
     logs::to_stderr()?;
     let issuer = Arc::new(issuer()?);
     let config = of_endpoints(&issuer, address.port(), args.backend.as_deref())?;
-    let dynamodb = start_dynamodb(data).await?;
-    let client = local_client(&dynamodb.url()).await?;
+    let (dynamodb, database) = start_dynamodb(data).await?;
+    let clock = Clock::system();
+    let journal = Journal::new(clock.clone());
+    let table = config.table_name.clone();
+    let door = open_door(database, dynamodb.url(), table, journal.clone()).await?;
+    let client = local_client(&door.endpoints).await?;
     table::create(&client, &config.table_name)
         .await
         .map_err(anyhow::Error::from_boxed)
         .context("the table")?;
-    let clock = Clock::system();
-    let store = Store::new(client, &config, clock.clone());
+    let store = Store::new(client.clone(), &config, clock.clone());
     let samples = Samples::register(&store).await?;
     let welcome = welcome::text(address, data, &config, &samples);
-    let app = App::with_store(&config, store.clone(), clock);
-    let call_back =
-        args.call_back.then(|| call_back(&config, &issuer, format!("http://{address}")));
-    let stand_ins = stand_ins(&config, address.port(), &app, call_back.transpose()?, store)?;
+    let app = App::with_store(&config, store.clone(), clock.clone());
+    let call_back = args
+        .call_back
+        .then(|| call_back(&config, &issuer, format!("http://{address}"), clock.clone()));
+    let stand_ins =
+        stand_ins(&config, address.port(), &app, call_back.transpose()?, store.clone())?;
     let backend = config.backend_url.clone().map(backend::Backend::new);
-    let router = everything(app.clone(), backend, issuer.jwks(), stand_ins, dynamodb.url());
+    let router = everything(app.clone(), backend, issuer.jwks(), stand_ins, door.others);
+    let parts = page::Parts {
+        app: &app,
+        store: &store,
+        client: &client,
+        config: &config,
+        clock: &clock,
+        issuer: &issuer,
+        journal: &journal,
+        account: ACCOUNT,
+        by: variable("USER").unwrap_or_else(|| "local".to_owned()),
+    };
+    let page = DevPage::new(address, parts);
+    let router = page.around(router);
+    tokio::spawn(page.begin());
     Ok(Ready { listener, app, router, welcome })
 }
 
@@ -126,6 +147,7 @@ fn call_back(
     config: &Config,
     issuer: &Arc<Issuer>,
     endpoints: String,
+    clock: Clock,
 ) -> reqwest::Result<vercel::CallBack> {
     let token = Token {
         issuer: config.oidc_issuer.clone(),
@@ -135,7 +157,7 @@ fn call_back(
         subject: Subject::System,
         expires: CALL_BACK_EXPIRY,
     };
-    vercel::CallBack::new(endpoints, Arc::clone(issuer), token)
+    vercel::CallBack::new(endpoints, Arc::clone(issuer), token, clock)
 }
 
 async fn serve(ready: Ready, stop: &mut Stop) -> anyhow::Result<()> {
@@ -164,7 +186,7 @@ async fn bind(port: u16) -> anyhow::Result<TcpListener> {
     })
 }
 
-async fn start_dynamodb(data: Option<&Path>) -> anyhow::Result<Embedded> {
+async fn start_dynamodb(data: Option<&Path>) -> anyhow::Result<(Embedded, Database)> {
     if let Some(file) = data {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
@@ -174,7 +196,7 @@ async fn start_dynamodb(data: Option<&Path>) -> anyhow::Result<Embedded> {
             bail!("--data: {} is a folder", file.display());
         }
     }
-    Embedded::start(data).await.context(if data.is_some() { "--data" } else { "the DynamoDB" })
+    Embedded::at_hand(data).await.context(if data.is_some() { "--data" } else { "the DynamoDB" })
 }
 
 /// The signals that end the tool. They are caught from the start on, so that it always ends alike.

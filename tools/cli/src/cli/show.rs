@@ -4,13 +4,13 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use teardown::clock::{Clock, Timestamp};
+use teardown::clock::Timestamp;
 use teardown::ids::InstallationId;
 use tokio::time::timeout;
 
-use super::attributes::{Item, map, named, number, text, time, truth};
 use super::destination::Destination;
 use super::sheet::Sheet;
+use crate::attributes::{Item, map, named, number, text, time, truth};
 use crate::terminal::print;
 
 /// Shows what is stored of an installation
@@ -49,7 +49,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     installation(&mut sheet, &id, &items);
     resources(&mut sheet, &items);
     belongings(&mut sheet, &items);
-    work(&mut sheet, &items, Clock::system().timestamp());
+    work(&mut sheet, &items, destination.clock().timestamp());
     holds(&mut sheet, &items);
     receipts(&mut sheet, &items);
     Ok(print(&sheet.finish())?)

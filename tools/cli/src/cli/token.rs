@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use teardown::ids::InstallationId;
 
+use super::destination::clock_of;
 use super::samples::ACCOUNT;
 use super::settings;
 use crate::issuer::{Subject, Token};
@@ -63,7 +64,7 @@ fn expiry(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     let config = settings::of_tokens()?;
     let account = match (&args.account, &args.installation) {
         (Some(account), _) => account.as_str(),
@@ -86,6 +87,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         },
         expires: args.expires,
     };
-    let signed = settings::issuer()?.sign(&token.claims());
+    // The clock of a `teardown dev` may have been moved on: to it, the token is new as well.
+    let now = clock_of(port).await.now();
+    let signed = settings::issuer()?.sign(&token.claims_at(now));
     Ok(print(&format!("{signed}\n"))?)
 }

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use teardown::clock::Clock;
 use teardown::ids::{InstallationId, ResourceId};
 use teardown::reconcile::{Life, Stored};
 use teardown::store::Store;
@@ -34,18 +35,25 @@ pub struct CallBack {
     endpoints: String,
     issuer: Arc<Issuer>,
     token: Token,
+    clock: Clock,
 }
 
 impl CallBack {
-    /// One to the endpoints at this address, with tokens like this one for each installation.
+    /// One to the endpoints at this address, with tokens like this one for each installation, issued by
+    /// this clock.
     ///
     /// # Errors
     ///
     /// Where no client can be made.
-    pub fn new(endpoints: String, issuer: Arc<Issuer>, token: Token) -> reqwest::Result<Self> {
+    pub fn new(
+        endpoints: String,
+        issuer: Arc<Issuer>,
+        token: Token,
+        clock: Clock,
+    ) -> reqwest::Result<Self> {
         // A proxy that the environment names does not know this machine's ports.
         let http = reqwest::Client::builder().no_proxy().timeout(CALL_BACK_TIMEOUT).build()?;
-        Ok(Self { http, endpoints, issuer, token })
+        Ok(Self { http, endpoints, issuer, token, clock })
     }
 
     async fn call(&self, installation: &str) -> anyhow::Result<()> {
@@ -54,7 +62,7 @@ impl CallBack {
         let request =
             self.http.delete(format!("{}/v1/installations/{installation}", self.endpoints));
         let request = request
-            .bearer_auth(self.issuer.sign(&token.claims()))
+            .bearer_auth(self.issuer.sign(&token.claims_at(self.clock.now())))
             .header("X-Vercel-Auth", "system")
             .body(json!({ "cascadeResourceDeletion": true }).to_string());
         let status = request.send().await?.status();
@@ -348,7 +356,8 @@ mod tests {
             expires: Duration::from_mins(1),
         };
         let issuer = Arc::new(Issuer::generate().unwrap());
-        let call_back = CallBack::new(serve(endpoints).await, issuer, token).unwrap();
+        let call_back =
+            CallBack::new(serve(endpoints).await, issuer, token, Clock::system()).unwrap();
         let url = serve(router(Some(call_back), None)).await;
         for status in [204, 403] {
             let request = client().delete(format!("{url}/v1/integrations/configuration/icfg_1"));

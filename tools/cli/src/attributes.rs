@@ -6,34 +6,34 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use teardown::clock::Timestamp;
 
 /// An item, or a map in one.
-pub(super) type Item = HashMap<String, AttributeValue>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The text of an attribute.
-pub(super) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
 /// The number of an attribute, as it is stored.
-pub(super) fn number<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+pub(crate) fn number<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_n().ok().map(String::as_str)
 }
 
 /// The moment of an attribute.
-pub(super) fn time(item: &Item, name: &str) -> Option<Timestamp> {
+pub(crate) fn time(item: &Item, name: &str) -> Option<Timestamp> {
     number(item, name)?.parse().ok().map(Timestamp::from_secs)
 }
 
 /// The truth value of an attribute.
-pub(super) fn truth(item: &Item, name: &str) -> Option<bool> {
+pub(crate) fn truth(item: &Item, name: &str) -> Option<bool> {
     item.get(name)?.as_bool().ok().copied()
 }
 
 /// The map of an attribute.
-pub(super) fn map<'a>(item: &'a Item, name: &str) -> Option<&'a Item> {
+pub(crate) fn map<'a>(item: &'a Item, name: &str) -> Option<&'a Item> {
     item.get(name)?.as_m().ok()
 }
 
 /// What follows `prefix` in an item's sort key, if it is of that kind.
-pub(super) fn named<'a>(item: &'a Item, prefix: &str) -> Option<&'a str> {
+pub(crate) fn named<'a>(item: &'a Item, prefix: &str) -> Option<&'a str> {
     text(item, "sk")?.strip_prefix(prefix)
 }

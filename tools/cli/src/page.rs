@@ -1,0 +1,297 @@
+//! The page of `teardown dev`, at `/`: a simulated Vercel, and everything that happens behind it, live.
+//!
+//! `door` sees each write to the table, with the items before and after; `watch` sees each request to the
+//! endpoints and to the stand-ins; `journal` keeps both in their order and tells the open pages, through
+//! `events`. `act` makes requests as Vercel would, over the wire. Nothing here is known to the functions.
+
+mod act;
+mod answers;
+mod door;
+mod events;
+mod journal;
+mod make;
+mod news;
+mod time;
+mod watch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template;
+use aws_sdk_dynamodb::Client;
+use axum::Router;
+use axum::extract::{Form, Query, State};
+use axum::middleware::from_fn_with_state;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use teardown::App;
+use teardown::clock::Clock;
+use teardown::config::Config;
+use teardown::store::Store;
+
+use self::act::Caller;
+use self::answers::Answers;
+pub(crate) use self::door::open as open_door;
+pub(crate) use self::journal::Journal;
+use crate::issuer::Issuer;
+use crate::web::guard::{Here, no_other_site, own_pages};
+use crate::web::operate::{Operator, Order};
+use crate::web::sections::{Asked, Frame, Sections};
+use crate::web::table::Table;
+use crate::web::{assets, duration, failed, html};
+
+/// What the page's addresses begin with, but for the page itself.
+const BASE: &str = "/page";
+
+/// Where the clock says by how much it was moved on.
+pub(crate) const CLOCK_PATH: &str = "/page/clock.json";
+
+/// How many installations are listed at a time.
+const LISTED: usize = 50;
+
+/// What the page is made of: parts of the `teardown dev` that it belongs to.
+pub(crate) struct Parts<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) store: &'a Store,
+    pub(crate) client: &'a Client,
+    pub(crate) config: &'a Config,
+    pub(crate) clock: &'a Clock,
+    pub(crate) issuer: &'a Arc<Issuer>,
+    pub(crate) journal: &'a Journal,
+    /// The account of installations that are made here.
+    pub(crate) account: &'static str,
+    /// In whose name acts of operators are recorded.
+    pub(crate) by: String,
+}
+
+/// The page. Clones share it.
+#[derive(Clone)]
+pub(crate) struct DevPage {
+    here: Here,
+    app: App,
+    clock: Clock,
+    journal: Journal,
+    answers: Answers,
+    caller: Caller,
+    sections: Sections,
+    operator: Operator,
+    grace: Duration,
+}
+
+impl DevPage {
+    pub(crate) fn new(address: SocketAddr, parts: Parts<'_>) -> Self {
+        let table = Table::new(parts.client.clone(), parts.config.table_name.clone());
+        let frame = Frame { base: BASE.to_owned(), again: "here from:#live", as_vercel: true };
+        Self {
+            here: Here { port: address.port() },
+            app: parts.app.clone(),
+            clock: parts.clock.clone(),
+            journal: parts.journal.clone(),
+            answers: Answers::default(),
+            caller: Caller::new(address, &parts),
+            sections: Sections { table, frame },
+            operator: Operator { store: parts.store.clone(), by: parts.by },
+            grace: parts.config.grace_period,
+        }
+    }
+
+    /// Everything that `teardown dev` serves, watched, with the page beside it.
+    pub(crate) fn around(&self, everything: Router) -> Router {
+        let watched = everything
+            .layer(from_fn_with_state(self.clone(), watch::requests))
+            .layer(from_fn_with_state(self.here, no_other_site));
+        watched.merge(self.router())
+    }
+
+    /// Lists the installations that are in the table already.
+    pub(crate) async fn begin(self) {
+        match self.sections.table.installations().await {
+            Ok(items) => self.journal.known(&items),
+            Err(error) => tracing::warn!(%error, "the page does not list what is stored"),
+        }
+    }
+
+    fn router(&self) -> Router {
+        let own = Router::new()
+            .route("/installations", get(installations))
+            .route("/facts", get(facts))
+            .route("/resources", get(resources))
+            .route("/jobs", get(jobs))
+            .route("/holds", get(holds))
+            .route("/receipts", get(receipts))
+            .route("/news", get(news::fragment))
+            .route("/clock", get(time::fragment))
+            .route("/clock.json", get(time::offset))
+            .route("/clock/{how}", post(time::advance))
+            .route("/answers", get(answers::fragment).post(answers::set))
+            .route("/events", get(events::stream))
+            .route("/act", post(act::run))
+            .route("/make", post(make::run))
+            .route("/operate", post(operate))
+            .merge(assets::router());
+        Router::new()
+            .route("/", get(whole))
+            .nest(BASE, own)
+            .layer(from_fn_with_state(self.here, own_pages))
+            .with_state(self.clone())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "page/page.html")]
+struct Whole {
+    installation: Option<String>,
+    version: u64,
+    run: u64,
+    list: String,
+    news: String,
+    time: String,
+    answers: String,
+    facts: String,
+    resources: String,
+    jobs: String,
+    holds: String,
+    receipts: String,
+    grace: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Selected {
+    #[serde(default)]
+    installation: String,
+    #[serde(default)]
+    after: String,
+}
+
+/// The page itself, with all of its sections.
+async fn whole(State(page): State<DevPage>, Query(selected): Query<Selected>) -> Response {
+    match Box::pin(page.whole(selected)).await {
+        Ok(response) => response,
+        Err(error) => failed(&error),
+    }
+}
+
+impl DevPage {
+    async fn whole(&self, selected: Selected) -> anyhow::Result<Response> {
+        // Before anything is read: what comes later is told as news.
+        let version = self.journal.version();
+        let installation = match selected.installation.as_str() {
+            "" => self.journal.first_installation(),
+            id => Some(id.to_owned()),
+        };
+        let asked =
+            Asked { installation: installation.clone().unwrap_or_default(), after: String::new() };
+        let now = self.clock.timestamp();
+        let (sections, known) = (&self.sections, installation.is_some());
+        let [facts, resources, jobs, holds, receipts] = if known {
+            let (facts, resources, jobs, holds, receipts) = tokio::try_join!(
+                sections.facts(&asked),
+                sections.resources(&asked),
+                sections.jobs(&asked, now),
+                sections.holds(&asked),
+                sections.receipts(&asked),
+            )?;
+            [
+                text(facts).await,
+                text(resources).await,
+                text(jobs).await,
+                text(holds).await,
+                text(receipts).await,
+            ]
+        } else {
+            Default::default()
+        };
+        Ok(html(&Whole {
+            version,
+            run: self.journal.run(),
+            list: self.list(installation.as_deref().unwrap_or_default(), "").render()?,
+            news: news::News::of(self, installation.as_deref().unwrap_or_default(), None)
+                .render()?,
+            time: time::Time::of(self).await?.render()?,
+            answers: answers::Shown::of(&self.answers).render()?,
+            facts,
+            resources,
+            jobs,
+            holds,
+            receipts,
+            grace: duration(self.grace.as_secs()),
+            installation,
+        }))
+    }
+
+    fn list(&self, selected: &str, after: &str) -> Installations {
+        let (rows, next) = self.journal.installations(after, LISTED);
+        Installations { rows, next, after: after.to_owned(), selected: selected.to_owned() }
+    }
+}
+
+/// The text of a fragment.
+async fn text(response: Response) -> String {
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[derive(Template)]
+#[template(path = "page/installations.html")]
+struct Installations {
+    rows: Vec<journal::Known>,
+    next: Option<String>,
+    after: String,
+    selected: String,
+}
+
+async fn installations(State(page): State<DevPage>, Query(selected): Query<Selected>) -> Response {
+    html(&page.list(&selected.installation, &selected.after))
+}
+
+async fn facts(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
+    page.sections.facts(&asked).await.unwrap_or_else(|error| failed(&error))
+}
+
+async fn resources(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
+    page.sections.resources(&asked).await.unwrap_or_else(|error| failed(&error))
+}
+
+async fn jobs(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
+    let now = page.clock.timestamp();
+    page.sections.jobs(&asked, now).await.unwrap_or_else(|error| failed(&error))
+}
+
+async fn holds(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
+    page.sections.holds(&asked).await.unwrap_or_else(|error| failed(&error))
+}
+
+async fn receipts(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
+    page.sections.receipts(&asked).await.unwrap_or_else(|error| failed(&error))
+}
+
+/// An operator's act, by a button.
+async fn operate(State(page): State<DevPage>, Form(order): Form<Order>) -> Response {
+    let result = page.operator.run(&order).await;
+    // What is due now need not wait for the next sweep.
+    page.sweep();
+    said(&result.unwrap_or_else(|error| format!("{error:#}")))
+}
+
+impl DevPage {
+    /// Has a sweep run now, beside those that are due by themselves.
+    fn sweep(&self) {
+        let app = self.app.clone();
+        tokio::spawn(async move { app.sweep(time::SWEEP).await });
+    }
+}
+
+#[derive(Template)]
+#[template(source = "<p>{{ words }}</p>", ext = "html")]
+struct Said<'a> {
+    words: &'a str,
+}
+
+/// A sentence for the line that says what a button did.
+fn said(words: &str) -> Response {
+    Said { words }
+        .render()
+        .map_or_else(|error| failed(&error.into()), |it| Html(it).into_response())
+}

@@ -1,0 +1,144 @@
+//! The door to the embedded DynamoDB: every request goes through it, from the endpoints and from other
+//! programs, and each write is seen with the items before and after.
+//!
+//! The database is in this process, so the items are read where they are. Writes take turns here, as
+//! they do in the database: what is between two reads is one write's.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Response, StatusCode};
+use axum::response::IntoResponse as _;
+use dynoxide::Database;
+use dynoxide::actions::get_item::GetItemRequest;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+
+use super::journal::{Journal, Writer};
+use crate::attributes::Item;
+use crate::web::items::{ItemChange, of_json};
+
+/// The path for other programs: commands of the tool, and backends that write the table.
+const OTHERS: &str = "/others";
+
+/// The longest request that DynamoDB takes, in bytes.
+const MAX_REQUEST: usize = 16 * 1024 * 1024;
+
+/// Where the door is.
+pub(crate) struct Addresses {
+    /// For the endpoints.
+    pub(crate) endpoints: String,
+    /// For other programs.
+    pub(crate) others: String,
+}
+
+struct Door {
+    database: Database,
+    /// Where the database listens.
+    url: String,
+    http: reqwest::Client,
+    table: String,
+    journal: Journal,
+    turn: Mutex<()>,
+}
+
+/// Opens a door to a database that listens at `url`.
+pub(crate) async fn open(
+    database: Database,
+    url: String,
+    table: String,
+    journal: Journal,
+) -> anyhow::Result<Addresses> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
+    let door = format!("http://{}", listener.local_addr()?);
+    // A proxy that the environment names does not know this machine's ports.
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let state = Arc::new(Door { database, url, http, table, journal, turn: Mutex::new(()) });
+    let router = Router::new().fallback(pass).with_state(state);
+    tokio::spawn(async { axum::serve(listener, router).await });
+    Ok(Addresses { others: format!("{door}{OTHERS}"), endpoints: door })
+}
+
+async fn pass(State(door): State<Arc<Door>>, request: Request) -> Response<Body> {
+    let writer = if request.uri().path() == OTHERS { Writer::Others } else { Writer::Endpoints };
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MAX_REQUEST).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let Some(keys) = door.written(&head.headers, &body) else {
+        return door.forward(head.headers, body).await;
+    };
+    let turn = door.turn.lock().await;
+    let before = door.read(&keys);
+    let answer = door.forward(head.headers, body).await;
+    let after = door.read(&keys);
+    let pairs = keys.into_iter().zip(before.into_iter().zip(after));
+    let changes = pairs.filter_map(|((pk, sk), (before, after))| {
+        ItemChange::between(pk, sk, before.as_ref(), after.as_ref()).map(|change| (change, after))
+    });
+    door.journal.written(writer, changes.collect());
+    drop(turn);
+    answer
+}
+
+impl Door {
+    async fn forward(&self, headers: HeaderMap, body: Bytes) -> Response<Body> {
+        let sent = self.http.post(&self.url).headers(headers).body(body).send().await;
+        let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let Ok(body) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
+        (status, headers, body).into_response()
+    }
+
+    /// The keys of the items that a request may write; none if it only reads.
+    fn written(&self, headers: &HeaderMap, body: &[u8]) -> Option<Vec<(String, String)>> {
+        let target = headers.get("x-amz-target")?.to_str().ok()?;
+        let operation = target.rsplit('.').next()?;
+        let writes =
+            ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"];
+        if !writes.contains(&operation) {
+            return None;
+        }
+        let request: Value = serde_json::from_slice(body).ok()?;
+        let parts: Vec<&Value> = match operation {
+            "TransactWriteItems" => request["TransactItems"].as_array()?.iter().collect(),
+            "BatchWriteItem" => request["RequestItems"][&self.table].as_array()?.iter().collect(),
+            _ => vec![&request],
+        };
+        Some(parts.into_iter().filter_map(|part| self.key(part)).collect())
+    }
+
+    /// The key of the item that a part of a request writes, if it is in our table.
+    fn key(&self, part: &Value) -> Option<(String, String)> {
+        // A part of a transaction or a batch names what it does.
+        let write = match part.as_object()?.iter().next() {
+            Some((name, inner)) if part.as_object()?.len() == 1 => match name.as_str() {
+                "ConditionCheck" => return None,
+                _ => inner,
+            },
+            _ => part,
+        };
+        let table = write["TableName"].as_str().unwrap_or(&self.table);
+        let key = write.get("Item").or_else(|| write.get("Key"))?;
+        let text = |name: &str| key[name]["S"].as_str().map(str::to_owned);
+        if table == self.table { Some((text("pk")?, text("sk")?)) } else { None }
+    }
+
+    /// Reads items where they are.
+    fn read(&self, keys: &[(String, String)]) -> Vec<Option<Item>> {
+        let read = |(pk, sk): &(String, String)| {
+            let request = json!({
+                "TableName": self.table, "Key": { "pk": { "S": pk }, "sk": { "S": sk } },
+                "ConsistentRead": true,
+            });
+            let request: GetItemRequest = serde_json::from_value(request).ok()?;
+            let item = self.database.get_item(request).ok()?.item?;
+            of_json(&serde_json::to_value(item).ok()?)
+        };
+        keys.iter().map(read).collect()
+    }
+}

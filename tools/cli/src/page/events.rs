@@ -1,0 +1,110 @@
+//! The stream of server-sent events that keeps an open page up to date. An event names what has news, and
+//! the page asks for that section again. The first of a kind is sent at once; those that follow are one
+//! event per tenth of a second.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Query, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::{Stream, stream};
+use serde::Deserialize;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::DevPage;
+use super::journal::Topic;
+
+/// The shortest time between two events of a kind.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Seen {
+    #[serde(default)]
+    installation: String,
+    /// The run and the version of the journal that the page was made from.
+    run: u64,
+    version: u64,
+}
+
+/// What a page asks for again.
+const KINDS: [&str; 5] = ["list", "here", "news", "clock", "answers"];
+
+struct Listener {
+    installation: String,
+    topics: Receiver<Topic>,
+    /// When each kind was last sent.
+    sent: HashMap<&'static str, Instant>,
+    /// The kinds to be sent, and when.
+    waiting: Vec<(&'static str, Instant)>,
+}
+
+pub(super) async fn stream(
+    State(page): State<DevPage>,
+    Query(seen): Query<Seen>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let topics = page.journal.listen();
+    let stale = page.journal.run() != seen.run || page.journal.version() != seen.version;
+    let now = Instant::now();
+    // A page that comes back has missed everything.
+    let waiting = KINDS.into_iter().filter(|_| stale).map(|kind| (kind, now)).collect();
+    let listener =
+        Listener { installation: seen.installation, topics, sent: HashMap::new(), waiting };
+    let events = stream::unfold(listener, |mut listener| async move {
+        let kind = listener.next().await?;
+        Some((Ok(Event::default().event(kind).data("")), listener))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(20)))
+}
+
+impl Listener {
+    /// The next kind to be sent; none when the journal has ended.
+    async fn next(&mut self) -> Option<&'static str> {
+        loop {
+            let first = self.waiting.iter().enumerate().min_by_key(|(_, (_, at))| *at);
+            let first = first.map(|(index, (_, at))| (index, *at));
+            let topic = match first {
+                None => self.topics.recv().await,
+                Some((index, at)) if at <= Instant::now() => {
+                    let (kind, _) = self.waiting.swap_remove(index);
+                    self.sent.insert(kind, Instant::now());
+                    return Some(kind);
+                }
+                Some((_, at)) => tokio::select! {
+                    topic = self.topics.recv() => topic,
+                    () = tokio::time::sleep_until(at.into()) => continue,
+                },
+            };
+            match topic {
+                Ok(topic) => self.kinds(&topic).into_iter().for_each(|kind| self.add(kind)),
+                Err(RecvError::Lagged(_)) => KINDS.into_iter().for_each(|kind| self.add(kind)),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    fn add(&mut self, kind: &'static str) {
+        if self.waiting.iter().all(|(waiting, _)| *waiting != kind) {
+            let now = Instant::now();
+            let at = self.sent.get(kind).map_or(now, |sent| (*sent + PAUSE).max(now));
+            self.waiting.push((kind, at));
+        }
+    }
+
+    /// What a page like this one asks for again.
+    fn kinds(&self, topic: &Topic) -> Vec<&'static str> {
+        match topic {
+            Topic::List => vec!["list"],
+            // The next job that is due may be another now.
+            Topic::Stored(id) if *id == self.installation => vec!["here", "clock"],
+            Topic::Stored(_) => vec!["clock"],
+            Topic::News(about) if about.as_ref().is_none_or(|id| *id == self.installation) => {
+                vec!["news"]
+            }
+            Topic::News(_) => Vec::new(),
+            Topic::Clock => vec!["clock", "here", "news"],
+            Topic::Answers => vec!["answers"],
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! What happened, in its order: requests with their answers, writes, what the stand-ins were sent. It
+//! remembers the last of them, and tells the open pages what has news.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use teardown::clock::{Clock, Timestamp};
+use tokio::sync::broadcast;
+
+use crate::attributes::{Item, number, text};
+use crate::web::items::ItemChange;
+use crate::web::sections::in_words;
+
+/// How many entries of each kind are remembered.
+const REMEMBERED: usize = 200;
+
+/// How many changed items an entry shows.
+pub(super) const SHOWN_CHANGES: usize = 40;
+
+/// How many signals a page may be behind before it asks for everything again.
+const SIGNALS: usize = 1024;
+
+/// Who wrote to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// An endpoint, or a worker after an answer or in a sweep; or an operator's act on the page.
+    Endpoints,
+    /// Another program: a command of the tool, or a backend.
+    Others,
+}
+
+/// What has news.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Topic {
+    /// The list of installations.
+    List,
+    /// What is stored of an installation.
+    Stored(String),
+    /// What happened; of an installation, or of all.
+    News(Option<String>),
+    /// The clock was moved.
+    Clock,
+    /// The answers of the stand-ins were set.
+    Answers,
+}
+
+/// The sides that are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The endpoints, by Vercel or by somebody in its place.
+    Endpoints,
+    Vercel,
+    Provider,
+}
+
+/// A request as it went over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// The method and the path.
+    pub(super) line: String,
+    /// All of it, with tokens shortened.
+    pub(super) text: String,
+    /// What its token says.
+    pub(super) token: Option<String>,
+}
+
+/// An answer as it went over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: String,
+    pub(super) text: String,
+}
+
+/// Equal requests that were under way together, with the answers so far.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) side: Side,
+    pub(super) request: Request,
+    pub(super) sent: usize,
+    pub(super) under_way: usize,
+    /// Each answer, and how often it came.
+    pub(super) answers: Vec<(Answer, usize)>,
+    /// How many callers went before they got one.
+    pub(super) gone: usize,
+    /// What was written while they were under way.
+    pub(super) changes: Changes,
+    began: Instant,
+    pub(super) took_ms: u128,
+}
+
+/// The items that were changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changes {
+    /// The first of them.
+    pub(super) shown: Vec<ItemChange>,
+    pub(super) count: usize,
+}
+
+impl Changes {
+    fn add(&mut self, changes: Vec<ItemChange>) {
+        self.count += changes.len();
+        let room = SHOWN_CHANGES.saturating_sub(self.shown.len());
+        self.shown.extend(changes.into_iter().take(room));
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Call(Call),
+    Written(Writer, Changes),
+    /// The clock was moved on by so much.
+    Moved(String),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) number: u64,
+    pub(super) at: Timestamp,
+    /// The installation that it is about; without one, it is about all.
+    pub(super) installation: Option<String>,
+    pub(super) what: What,
+}
+
+/// An installation, as the list has it.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) id: String,
+    pub(super) state: String,
+    pub(super) billing: String,
+    pub(super) resources: String,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    last: u64,
+    calls: VecDeque<Entry>,
+    writes: VecDeque<Entry>,
+    told: VecDeque<Entry>,
+    installations: BTreeMap<String, Known>,
+}
+
+/// The journal. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    memory: Arc<Mutex<Memory>>,
+    signals: broadcast::Sender<Topic>,
+    clock: Clock,
+    run: u64,
+}
+
+impl Journal {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        Self {
+            memory: Arc::default(),
+            signals: broadcast::channel(SIGNALS).0,
+            clock,
+            run: u64::try_from(run).unwrap_or_default(),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // What is remembered is only shown.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tell(&self, topic: Topic) {
+        // Without an open page nobody listens.
+        let _ = self.signals.send(topic);
+    }
+
+    pub(super) fn listen(&self) -> broadcast::Receiver<Topic> {
+        self.signals.subscribe()
+    }
+
+    /// The number of the last entry: what a page has seen.
+    pub(super) fn version(&self) -> u64 {
+        self.memory().last
+    }
+
+    /// Tells this process's journal from another's.
+    pub(super) fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// A write's changes, each with the item after it.
+    pub(super) fn written(&self, writer: Writer, changes: Vec<(ItemChange, Option<Item>)>) {
+        let mut by_installation: BTreeMap<String, Vec<ItemChange>> = BTreeMap::new();
+        for (change, after) in changes {
+            let Some(id) = change.installation().map(str::to_owned) else { continue };
+            if change.sk == "#installation" {
+                let known = after.as_ref().and_then(Known::of);
+                let mut memory = self.memory();
+                match known {
+                    Some(known) => drop(memory.installations.insert(id.clone(), known)),
+                    None => drop(memory.installations.remove(&id)),
+                }
+                drop(memory);
+                self.tell(Topic::List);
+            }
+            by_installation.entry(id).or_default().push(change);
+        }
+        for (id, changes) in by_installation {
+            self.remember_write(writer, &id, changes);
+            self.tell(Topic::Stored(id.clone()));
+            self.tell(Topic::News(Some(id)));
+        }
+    }
+
+    fn remember_write(&self, writer: Writer, id: &str, changes: Vec<ItemChange>) {
+        let mut memory = self.memory();
+        memory.last += 1;
+        if writer == Writer::Endpoints {
+            let calls = memory.calls.iter_mut().rev();
+            let open = calls.filter(|entry| entry.installation.as_deref() == Some(id));
+            for entry in open {
+                if let What::Call(call) = &mut entry.what
+                    && call.under_way > 0
+                {
+                    call.changes.add(changes);
+                    return;
+                }
+            }
+        }
+        let mut all = Changes::default();
+        all.add(changes);
+        let what = What::Written(writer, all);
+        let entry = Entry {
+            number: memory.last,
+            at: self.clock.timestamp(),
+            installation: Some(id.to_owned()),
+            what,
+        };
+        remember(&mut memory.writes, entry);
+    }
+
+    /// Something that happened at once.
+    pub(super) fn add(&self, installation: Option<String>, what: What) {
+        let mut memory = self.memory();
+        memory.last += 1;
+        let (number, at) = (memory.last, self.clock.timestamp());
+        let entry = Entry { number, at, installation: installation.clone(), what };
+        remember(&mut memory.calls, entry);
+        drop(memory);
+        self.tell(Topic::News(installation));
+    }
+
+    /// A request that begins. Equal ones that are under way together are one entry.
+    pub(super) fn begin(
+        &self,
+        side: Side,
+        installation: Option<String>,
+        request: Request,
+    ) -> UnderWay {
+        let mut memory = self.memory();
+        memory.last += 1;
+        let (number, at) = (memory.last, self.clock.timestamp());
+        let entries = if side == Side::Endpoints { &mut memory.calls } else { &mut memory.told };
+        let equal = entries.iter_mut().rev().find_map(|entry| match &mut entry.what {
+            What::Call(call)
+                if call.under_way > 0 && call.side == side && call.request == request =>
+            {
+                call.sent += 1;
+                call.under_way += 1;
+                Some(entry.number)
+            }
+            _ => None,
+        });
+        let number = equal.unwrap_or_else(|| {
+            let call = Call {
+                side,
+                request,
+                sent: 1,
+                under_way: 1,
+                answers: Vec::new(),
+                gone: 0,
+                changes: Changes::default(),
+                began: Instant::now(),
+                took_ms: 0,
+            };
+            let what = What::Call(call);
+            remember(entries, Entry { number, at, installation: installation.clone(), what });
+            number
+        });
+        drop(memory);
+        self.tell(Topic::News(installation.clone()));
+        UnderWay { journal: self.clone(), number, side, installation, answer: None }
+    }
+
+    fn end(&self, ended: &mut UnderWay) {
+        let mut memory = self.memory();
+        memory.last += 1;
+        let side = ended.side;
+        let entries = if side == Side::Endpoints { &mut memory.calls } else { &mut memory.told };
+        let entry = entries.iter_mut().rev().find(|entry| entry.number == ended.number);
+        if let Some(Entry { what: What::Call(call), .. }) = entry {
+            call.under_way -= 1;
+            call.took_ms = call.began.elapsed().as_millis();
+            match ended.answer.take() {
+                None => call.gone += 1,
+                Some(answer) => match call.answers.iter_mut().find(|(it, _)| *it == answer) {
+                    Some((_, count)) => *count += 1,
+                    None => call.answers.push((answer, 1)),
+                },
+            }
+        }
+        drop(memory);
+        self.tell(Topic::News(ended.installation.clone()));
+    }
+
+    /// The last entries about an installation, the newest first, and whether there are older ones.
+    pub(super) fn entries(
+        &self,
+        installation: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> (Vec<Entry>, bool) {
+        let memory = self.memory();
+        let all = memory.calls.iter().chain(&memory.writes).chain(&memory.told);
+        let is_here = |entry: &&Entry| {
+            entry.installation.as_deref().is_none_or(|id| id == installation)
+                && before.is_none_or(|before| entry.number < before)
+        };
+        let mut found: Vec<&Entry> = all.filter(is_here).collect();
+        found.sort_by_key(|entry| std::cmp::Reverse(entry.number));
+        let older = found.len() > limit;
+        (found.into_iter().take(limit).cloned().collect(), older)
+    }
+
+    /// Installations that were in the table before.
+    pub(super) fn known(&self, items: &[Item]) {
+        let mut memory = self.memory();
+        for known in items.iter().filter_map(Known::of) {
+            memory.installations.entry(known.id.clone()).or_insert(known);
+        }
+        drop(memory);
+        self.tell(Topic::List);
+    }
+
+    /// Some installations, and the id to go on after.
+    pub(super) fn installations(&self, after: &str, limit: usize) -> (Vec<Known>, Option<String>) {
+        let memory = self.memory();
+        let from = (std::ops::Bound::Excluded(after.to_owned()), std::ops::Bound::Unbounded);
+        let mut found = memory.installations.range(from).map(|(_, known)| known.clone());
+        let rows: Vec<_> = found.by_ref().take(limit).collect();
+        let next = found.next().and(rows.last().map(|known| known.id.clone()));
+        (rows, next)
+    }
+
+    /// The first live installation, else the first.
+    pub(super) fn first_installation(&self) -> Option<String> {
+        let memory = self.memory();
+        let live = memory.installations.values().find(|known| known.state == "active");
+        live.or_else(|| memory.installations.values().next()).map(|known| known.id.clone())
+    }
+}
+
+fn remember(entries: &mut VecDeque<Entry>, entry: Entry) {
+    if entries.len() == REMEMBERED {
+        entries.pop_front();
+    }
+    entries.push_back(entry);
+}
+
+impl Known {
+    fn of(item: &Item) -> Option<Self> {
+        let id = text(item, "pk")?.strip_prefix("installation#")?.to_owned();
+        let state = text(item, "state").unwrap_or("unknown").to_owned();
+        let live = state == "active";
+        Some(Self {
+            id,
+            billing: text(item, "billing").unwrap_or("open").to_owned(),
+            resources: if live { number(item, "resources").unwrap_or("0") } else { "0" }.to_owned(),
+            state,
+        })
+    }
+
+    /// Its state in words.
+    pub(super) fn words(&self) -> &str {
+        in_words(&self.state)
+    }
+}
+
+/// A request that is under way. Dropped without an answer, its caller has gone.
+pub(super) struct UnderWay {
+    journal: Journal,
+    number: u64,
+    side: Side,
+    installation: Option<String>,
+    answer: Option<Answer>,
+}
+
+impl UnderWay {
+    pub(super) fn answered(mut self, answer: Answer) {
+        self.answer = Some(answer);
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let journal = self.journal.clone();
+        journal.end(self);
+    }
+}

@@ -1,0 +1,124 @@
+//! What happened, the newest first: requests with their answers and what they changed, writes of workers
+//! and of other programs, and what the stand-ins were sent.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::DevPage;
+use super::journal::{Call, Changes, Entry, SHOWN_CHANGES, Side, What, Writer};
+use crate::web::html;
+use crate::web::items::Change;
+
+/// How many entries are shown at a time.
+const SHOWN: usize = 30;
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    installation: String,
+    /// The number of an entry: older ones are asked for.
+    before: Option<u64>,
+}
+
+#[derive(Template)]
+#[template(path = "page/news.html")]
+pub(super) struct News {
+    installation: String,
+    before: Option<u64>,
+    /// The number to go on before, if there are older entries.
+    older: Option<u64>,
+    entries: Vec<Entry>,
+    /// The newest one is open.
+    newest: Option<u64>,
+}
+
+impl News {
+    pub(super) fn of(page: &DevPage, installation: &str, before: Option<u64>) -> Self {
+        let (entries, older) = page.journal.entries(installation, before, SHOWN);
+        let last = entries.last().map(|entry| entry.number);
+        let newest = entries
+            .iter()
+            .find(|entry| matches!(&entry.what, What::Call(call) if call.side == Side::Endpoints));
+        Self {
+            installation: installation.to_owned(),
+            before,
+            older: last.filter(|_| older),
+            newest: newest.map(|entry| entry.number).filter(|_| before.is_none()),
+            entries,
+        }
+    }
+
+    fn is_newest(&self, entry: &Entry) -> bool {
+        self.newest == Some(entry.number)
+    }
+}
+
+pub(super) async fn fragment(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
+    html(&News::of(&page, &asked.installation, asked.before))
+}
+
+impl Call {
+    /// The answers in a line: `204 No Content`, `64 × 204 No Content`, `no answer yet`.
+    fn outcome(&self) -> String {
+        let times = |count: usize, said: &str| {
+            if self.sent == 1 { said.to_owned() } else { format!("{count} × {said}") }
+        };
+        let mut parts: Vec<_> =
+            self.answers.iter().map(|(answer, count)| times(*count, &answer.status)).collect();
+        if self.gone > 0 {
+            parts.push(times(self.gone, "no answer: the caller went"));
+        }
+        if self.under_way > 0 {
+            parts.push(times(self.under_way, "no answer yet"));
+        }
+        parts.join(", ")
+    }
+
+    fn direction(&self) -> &'static str {
+        match self.side {
+            Side::Endpoints => "request",
+            Side::Vercel => "to Vercel",
+            Side::Provider => "to the provider",
+        }
+    }
+
+    /// The event of an announcement, or nothing.
+    fn event(&self) -> Option<&str> {
+        let (_, body) = self.request.text.split_once("\n\n")?;
+        let (_, rest) = body.split_once("\"type\":\"")?;
+        rest.split('"').next()
+    }
+}
+
+impl Changes {
+    fn hidden(&self) -> usize {
+        self.count.saturating_sub(SHOWN_CHANGES)
+    }
+
+    fn words(&self) -> String {
+        if self.count == 1 {
+            "1 item changed".to_owned()
+        } else {
+            format!("{} items changed", self.count)
+        }
+    }
+}
+
+impl Writer {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Endpoints => "by teardown",
+            Self::Others => "by another program",
+        }
+    }
+}
+
+impl Entry {
+    /// The day's time: `19:25:05`.
+    fn time(&self) -> String {
+        let text = self.at.to_string();
+        text.get(11..19).unwrap_or(&text).to_owned()
+    }
+}

@@ -1,0 +1,96 @@
+//! The clock of `teardown dev`, which goes, and can be moved on: an hour, a day, or to the next job that
+//! is due. A sweep runs at once then.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use teardown::app::HostTime;
+use teardown::clock::{Clock, Timestamp};
+
+use super::journal::{Topic, What};
+use super::{DevPage, said};
+use crate::web::{duration, failed, html};
+
+/// How long a sweep that is run by a button may take, as those that run by themselves.
+pub(super) const SWEEP: HostTime = HostTime(Duration::from_secs(20));
+
+/// How many of the jobs that are due first are looked at, of each shard.
+const FIRST: i32 = 1;
+
+#[derive(Template)]
+#[template(path = "page/clock.html")]
+pub(super) struct Time {
+    now_ms: u128,
+    now: Timestamp,
+    moved: Option<String>,
+    next: Option<Next>,
+}
+
+struct Next {
+    what: String,
+    installation: String,
+    at: Timestamp,
+}
+
+impl Time {
+    pub(super) async fn of(page: &DevPage) -> anyhow::Result<Self> {
+        let due = page.sections.table.due(None, FIRST).await?.into_iter().next();
+        let moved = moved(&page.clock).as_secs();
+        Ok(Self {
+            now_ms: page.clock.now().as_millis(),
+            now: page.clock.timestamp(),
+            moved: (moved > 0).then(|| duration(moved)),
+            next: due.map(|due| Next {
+                what: due.sk.trim_start_matches("work#").to_owned(),
+                installation: due.installation,
+                at: due.at,
+            }),
+        })
+    }
+}
+
+/// By how much a clock was moved on.
+fn moved(clock: &Clock) -> Duration {
+    clock.now().saturating_sub(Clock::system().now())
+}
+
+pub(super) async fn fragment(State(page): State<DevPage>) -> Response {
+    Time::of(&page).await.map_or_else(|error| failed(&error), |time| html(&time))
+}
+
+/// By how much the clock was moved on, for the commands in another terminal.
+pub(super) async fn offset(State(page): State<DevPage>) -> Json<Value> {
+    let moved = u64::try_from(moved(&page.clock).as_millis()).unwrap_or_default();
+    // What the two readings are apart is no move.
+    Json(json!({ "movedMs": if moved < 500 { 0 } else { moved } }))
+}
+
+pub(super) async fn advance(State(page): State<DevPage>, Path(how): Path<String>) -> Response {
+    let by = match how.as_str() {
+        "hour" => Duration::from_hours(1),
+        "day" => Duration::from_hours(24),
+        "next" => {
+            let due = page.sections.table.due(None, FIRST).await;
+            match due.map(|due| due.into_iter().next()) {
+                Err(error) => return failed(&error),
+                Ok(None) => return said("No job is left: nothing is due, ever."),
+                Ok(Some(due)) => {
+                    Duration::from_secs(due.at.as_secs()).saturating_sub(page.clock.now())
+                }
+            }
+        }
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    if !by.is_zero() {
+        page.clock.advance(by);
+        page.journal.add(None, What::Moved(duration(by.as_secs().max(1))));
+        page.journal.tell(Topic::Clock);
+    }
+    page.sweep();
+    said(&format!("The clock was moved on by {}, and a sweep runs.", duration(by.as_secs())))
+}

@@ -1,0 +1,35 @@
+//! The files of the pages. They are in the program: nothing is loaded from elsewhere.
+
+use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+
+/// htmx and its extension for server-sent events, unchanged from npm's `htmx.org` 4.0.1. Their licence
+/// is beside them.
+const HTMX: &str = include_str!("../../assets/htmx/htmx.min.js");
+const SSE: &str = include_str!("../../assets/htmx/hx-sse.min.js");
+const SCRIPT: &str = include_str!("../../assets/page.js");
+const STYLE: &str = include_str!("../../assets/page.css");
+const ICON: &str = include_str!("../../assets/icon.svg");
+
+/// The files, each at its name.
+pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let file = |kind: &'static str, text: &'static str| {
+        get(move || async move {
+            let headers = [
+                (CONTENT_TYPE, HeaderValue::from_static(kind)),
+                // Another version of the tool may be at the same address soon.
+                (CACHE_CONTROL, HeaderValue::from_static("max-age=60")),
+            ];
+            (headers, text).into_response()
+        })
+    };
+    Router::new()
+        .route("/htmx.js", file("text/javascript; charset=utf-8", HTMX))
+        .route("/sse.js", file("text/javascript; charset=utf-8", SSE))
+        .route("/page.js", file("text/javascript; charset=utf-8", SCRIPT))
+        .route("/page.css", file("text/css; charset=utf-8", STYLE))
+        .route("/icon.svg", file("image/svg+xml", ICON))
+}
