@@ -180,6 +180,11 @@ impl Function {
         Ok(Memory { rss, pss })
     }
 
+    /// The most memory that was resident so far, in MiB.
+    pub(crate) fn peak(&self) -> anyhow::Result<f64> {
+        mib(&self.proc("status")?, "VmHWM:").context("/proc/…/status has no VmHWM")
+    }
+
     fn proc(&self, file: &str) -> anyhow::Result<String> {
         let path = format!("/proc/{}/{file}", self.process.id());
         fs::read_to_string(&path).context(path)

@@ -1,8 +1,9 @@
-//! Measures the functions `delete_resource` and `sweep` as whole processes, the first beside a peer in
-//! Node.js. `tools/bench/run` says what and how.
+//! Measures the functions `delete_resource`, `sweep` and `front` as whole processes, the first beside a peer
+//! in Node.js. `tools/bench/run` says what and how.
 
 mod attack;
 mod database;
+mod front;
 mod function;
 mod lambda;
 mod load;
@@ -37,7 +38,8 @@ use crate::seed::{IDEMPOTENCY_TABLE, TABLE};
 use crate::size::Size;
 
 const USAGE: &str = "usage: teardown-bench [--quick] NODE SERVER DELETE_RESOURCE [SWEEP]\n       \
-    teardown-bench [--quick] --attack DELETE_RESOURCE";
+    teardown-bench [--quick] --attack DELETE_RESOURCE\n       \
+    teardown-bench [--quick] --front FRONT";
 
 fn main() -> anyhow::Result<()> {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -56,6 +58,12 @@ fn main() -> anyhow::Result<()> {
             let effort = if is_quick { attack::Effort::QUICK } else { attack::Effort::FULL };
             print_title(binary, &machine);
             attack::run(binary, &runtime, cores, effort)
+        }
+        [flag, binary] if flag.as_os_str() == "--front" => {
+            let effort = if is_quick { front::Effort::QUICK } else { front::Effort::FULL };
+            print_title(binary, &machine);
+            let _awake = Awake::keep(cores)?;
+            front::run(binary, &runtime, cores, effort)
         }
         [node, server, binary, sweep @ ..] if sweep.len() <= 1 => {
             let effort = if is_quick { Effort::QUICK } else { Effort::FULL };
