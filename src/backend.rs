@@ -4,9 +4,12 @@
 //! and sends each call once.
 
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::TryFutureExt as _;
+use futures_util::future::BoxFuture;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -19,8 +22,11 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use reqwest::Url;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tower::{BoxError, Service};
 
 use crate::outbound::{CONNECT_TIMEOUT, is_loopback};
 
@@ -37,16 +43,36 @@ struct Inner {
     client: OnceLock<Client>,
 }
 
-/// Connections to the backend: on this machine, by TLS, or by TLS through the proxy that the environment
-/// names (S3).
-#[derive(Debug)]
-enum Client {
-    Plain(Connections<HttpConnector>),
-    Tls(Connections<HttpsConnector<HttpConnector>>),
-    Tunnelled(Connections<HttpsConnector<Tunnel<HttpConnector>>>),
+/// Connections to the backend. They are of one type, whichever way they go: each type of connection has all
+/// of the client's code once more.
+type Client = legacy::Client<HttpsConnector<Way>, Full<Bytes>>;
+
+/// The way to the backend: directly, or through the proxy that the environment names (S3).
+#[derive(Clone, Debug)]
+enum Way {
+    Direct(HttpConnector),
+    Tunnel(Tunnel<HttpConnector>),
 }
 
-type Connections<C> = legacy::Client<C, Full<Bytes>>;
+impl Service<Uri> for Way {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        match self {
+            Self::Direct(connector) => connector.poll_ready(context).map_err(Into::into),
+            Self::Tunnel(tunnel) => tunnel.poll_ready(context).map_err(Into::into),
+        }
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        match self {
+            Self::Direct(connector) => Box::pin(connector.call(to).err_into()),
+            Self::Tunnel(tunnel) => Box::pin(tunnel.call(to).err_into()),
+        }
+    }
+}
 
 /// Why there is no answer that can be passed on.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +119,7 @@ impl Backend {
             .map_err(NoAnswer::Address)?;
         *request.headers_mut() = end_to_end(&call.headers, is_the_platforms);
         let answer = async {
-            let (head, body) = self.client()?.send(request).await?.into_parts();
+            let (head, body) = self.client()?.request(request).await?.into_parts();
             let most = usize::try_from(MAX_PASSING).unwrap_or(usize::MAX);
             let body = Limited::new(body, most).collect().await.map_err(NoAnswer::Cut)?;
             let mut answer = Response::new(body.to_bytes());
@@ -115,51 +141,44 @@ impl Backend {
         if let Some(client) = self.0.client.get() {
             return Ok(client);
         }
-        let client = Client::new(&self.0.url).map_err(NoAnswer::Certificates)?;
+        let client = client(&self.0.url).map_err(NoAnswer::Certificates)?;
         Ok(self.0.client.get_or_init(|| client))
     }
 }
 
-impl Client {
-    fn new(url: &Url) -> std::io::Result<Self> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let connections = || {
-            let mut builder = legacy::Client::builder(TokioExecutor::new());
-            builder.pool_timer(TokioTimer::new()).set_host(true).clone()
-        };
-        if url.scheme() == "http" {
-            return Ok(Self::Plain(connections().build(connector)));
+/// Makes a client for an address. Without TLS no root certificates are needed, which take milliseconds to
+/// read.
+fn client(url: &Url) -> std::io::Result<Client> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_nodelay(true);
+    connector.enforce_http(false);
+    let destination: Option<Uri> = url.as_str().parse().ok();
+    let proxy = destination
+        .filter(|_| !is_loopback(url))
+        .and_then(|destination| Matcher::from_env().intercept(&destination));
+    let way = match proxy {
+        None => Way::Direct(connector),
+        Some(proxy) => {
+            let tunnel = Tunnel::new(proxy.uri().clone(), connector);
+            Way::Tunnel(match proxy.basic_auth() {
+                Some(auth) => tunnel.with_auth(auth.clone()),
+                None => tunnel,
+            })
         }
-        connector.enforce_http(false);
-        let tls = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_http1();
-        let destination: Option<Uri> = url.as_str().parse().ok();
-        let proxy = destination
-            .filter(|_| !is_loopback(url))
-            .and_then(|destination| Matcher::from_env().intercept(&destination));
-        Ok(match proxy {
-            None => Self::Tls(connections().build(tls.wrap_connector(connector))),
-            Some(proxy) => {
-                let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
-                if let Some(auth) = proxy.basic_auth() {
-                    tunnel = tunnel.with_auth(auth.clone());
-                }
-                Self::Tunnelled(connections().build(tls.wrap_connector(tunnel)))
-            }
-        })
-    }
-
-    async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<hyper::body::Incoming>, legacy::Error> {
-        match self {
-            Self::Plain(connections) => connections.request(request).await,
-            Self::Tls(connections) => connections.request(request).await,
-            Self::Tunnelled(connections) => connections.request(request).await,
-        }
-    }
+    };
+    let tls = HttpsConnectorBuilder::new();
+    let tls = if url.scheme() == "http" {
+        let nobody = RootCertStore::empty();
+        tls.with_tls_config(
+            ClientConfig::builder().with_root_certificates(nobody).with_no_client_auth(),
+        )
+    } else {
+        tls.with_native_roots()?
+    };
+    let connector = tls.https_or_http().enable_http1().wrap_connector(way);
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    Ok(builder.pool_timer(TokioTimer::new()).build(connector))
 }
 
 /// What is meant for one connection alone (RFC 9110, section 7.6.1), and what frames a body.
