@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{self, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -155,9 +155,14 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// How long an invocation may take, and its event.
+type Invocation = (Duration, Vec<u8>);
+
 /// A function on Lambda.
 pub struct Lambda<F = Function> {
-    events: mpsc::UnboundedSender<Vec<u8>>,
+    /// How long an invocation may take; an hour where nothing is set.
+    pub time: Duration,
+    events: mpsc::UnboundedSender<Invocation>,
     answers: mpsc::UnboundedReceiver<Value>,
     _function: F,
 }
@@ -193,7 +198,7 @@ impl<F> Lambda<F> {
         ] {
             variables.push((name, value.to_owned()));
         }
-        Self { events, answers, _function: start(variables) }
+        Self { time: Duration::from_hours(1), events, answers, _function: start(variables) }
     }
 
     /// Sends an event, and gives the answer, or the error.
@@ -203,7 +208,7 @@ impl<F> Lambda<F> {
 
     /// Sends an event that need not be JSON.
     pub async fn invoke_raw(&mut self, event: Vec<u8>) -> Value {
-        self.events.send(event).unwrap();
+        self.events.send((self.time, event)).unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(30), self.answers.recv()).await;
         answer.expect("the function answers each event").unwrap()
     }
@@ -212,19 +217,20 @@ impl<F> Lambda<F> {
 /// Lambda's runtime API, as far as a function needs it.
 #[derive(Clone)]
 struct RuntimeApi {
-    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<u8>>>>,
+    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>>,
     answers: mpsc::UnboundedSender<Value>,
 }
 
 impl RuntimeApi {
     async fn next(State(lambda): State<Self>) -> Response {
-        let Some(event) = lambda.events.lock().await.recv().await else {
+        let Some((time, event)) = lambda.events.lock().await.recv().await else {
             return StatusCode::GONE.into_response();
         };
+        let deadline = (SystemTime::now() + time).duration_since(UNIX_EPOCH).unwrap();
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("lambda-runtime-aws-request-id", "request-1"),
-            ("lambda-runtime-deadline-ms", "9999999999999"),
+            ("lambda-runtime-deadline-ms", &deadline.as_millis().to_string()),
             ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:1:function:f"),
             ("lambda-runtime-trace-id", "trace"),
         ] {
@@ -238,7 +244,8 @@ impl RuntimeApi {
         _: extract::Path<String>,
         request: Request,
     ) -> StatusCode {
-        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        // What Lambda takes.
+        let body = axum::body::to_bytes(request.into_body(), 6_000_000).await.unwrap();
         lambda.answers.send(serde_json::from_slice(&body).unwrap()).unwrap();
         StatusCode::ACCEPTED
     }

@@ -274,6 +274,8 @@ impl World {
             environment.push(("PROVIDER_URL", self.provider_url.clone()));
             environment.push(("PROVIDER_SECRET", PROVIDER_SECRET.to_owned()));
         }
+        let backend = self.config.backend_url.as_ref();
+        environment.extend(backend.map(|url| ("BACKEND_URL", url.to_string())));
         environment
     }
 

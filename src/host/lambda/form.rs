@@ -1,0 +1,180 @@
+//! A response in the form that its gateway takes, byte for byte as far as JSON can hold it (J1).
+//!
+//! An HTTP API takes one value for each name of a header, and cookies apart; a REST API, and an HTTP API
+//! with payload 1.0, take lists.
+
+use bytes::Bytes;
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use lambda_http::Body;
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayV2httpResponse};
+use lambda_http::request::RequestOrigin;
+use serde::Serialize;
+use serde_json::Value;
+
+/// How long a text may get once JSON's escapes are in it. An answer of Lambda's has 6 MB, headers
+/// included; a body of 4 MiB has 5.6 MB in base64.
+const MOST_ESCAPED: usize = 5_000_000;
+
+/// What Lambda is answered.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Answer {
+    /// To an HTTP API or a function URL.
+    One(Box<ApiGatewayV2httpResponse>),
+    /// To a REST API, or to an HTTP API with payload 1.0.
+    Many(Box<ApiGatewayProxyResponse>),
+    /// To anything else: the body, which is JSON.
+    Other(Value),
+}
+
+impl Answer {
+    /// A response in a gateway's form.
+    pub(super) fn to(gateway: &RequestOrigin, response: Response<Body>) -> Self {
+        let (head, body) = response.into_parts();
+        let is_base64_encoded = matches!(body, Body::Binary(_));
+        let status_code = i64::from(head.status.as_u16());
+        match gateway {
+            RequestOrigin::ApiGatewayV2 => {
+                let mut answer = ApiGatewayV2httpResponse::default();
+                let cookies = head.headers.get_all(SET_COOKIE).iter().map(text);
+                answer.cookies = cookies.collect();
+                answer.headers = joined(&head.headers);
+                answer.status_code = status_code;
+                answer.is_base64_encoded = is_base64_encoded;
+                answer.body = Some(body);
+                Self::One(Box::new(answer))
+            }
+            RequestOrigin::ApiGatewayV1 => {
+                let mut answer = ApiGatewayProxyResponse::default();
+                let lines = head.headers.iter().map(|(name, value)| (name.clone(), utf8(value)));
+                // One value for a name that has a list would be sent beside it.
+                answer.multi_value_headers = lines.collect();
+                answer.status_code = status_code;
+                answer.is_base64_encoded = is_base64_encoded;
+                answer.body = Some(body);
+                Self::Many(Box::new(answer))
+            }
+            _ => Self::Other(serde_json::from_slice(&body).unwrap_or_default()),
+        }
+    }
+}
+
+/// A body as text, which every gateway sends as it is; in base64 where it is no UTF-8, or where JSON's
+/// escapes would make it longer than Lambda takes.
+pub(super) fn body(bytes: Bytes) -> Body {
+    let bytes = Vec::from(bytes);
+    if escaped_length(&bytes) > MOST_ESCAPED {
+        return Body::Binary(bytes);
+    }
+    String::from_utf8(bytes).map_or_else(|error| Body::Binary(error.into_bytes()), Body::Text)
+}
+
+fn escaped_length(bytes: &[u8]) -> usize {
+    let escaped = |byte: &u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    bytes.iter().map(escaped).sum()
+}
+
+/// Each name once, but for cookies, with its values joined as RFC 9110 (section 5.2) has it.
+fn joined(headers: &HeaderMap) -> HeaderMap {
+    let names = headers.keys().filter(|name| **name != SET_COOKIE);
+    let one = |name: &HeaderName| {
+        let mut lines = headers.get_all(name).iter();
+        let first = utf8(lines.next()?);
+        let all = lines.fold(first.as_bytes().to_vec(), |mut all, line| {
+            all.extend_from_slice(b", ");
+            all.extend_from_slice(utf8(line).as_bytes());
+            all
+        });
+        Some((name.clone(), HeaderValue::from_bytes(&all).unwrap_or(first)))
+    };
+    names.filter_map(one).collect()
+}
+
+/// A value that JSON can hold. Bytes that are no UTF-8 are those of ISO 8859-1, as they once were in
+/// headers.
+fn utf8(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_str(&text(value)).unwrap_or_else(|_| value.clone())
+}
+
+fn text(value: &HeaderValue) -> String {
+    let bytes = value.as_bytes();
+    let of_latin_1 = || bytes.iter().copied().map(char::from).collect();
+    str::from_utf8(bytes).map_or_else(|_| of_latin_1(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn response(headers: &[(&'static str, &'static [u8])], bytes: &'static [u8]) -> Response<Body> {
+        let mut response = Response::new(body(Bytes::from_static(bytes)));
+        for (name, value) in headers {
+            response.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        response
+    }
+
+    fn to(gateway: &RequestOrigin, response: Response<Body>) -> Value {
+        serde_json::to_value(Answer::to(gateway, response)).unwrap()
+    }
+
+    const HEADERS: [(&str, &[u8]); 7] = [
+        ("x-twice", b"a, b"),
+        ("x-twice", b"c"),
+        ("x-odd", b"caf\xc3\xa9"),
+        ("x-old", b"caf\xe9"),
+        ("set-cookie", b"a=\xc3\xa9; Expires=Sat, 01 Jan 2000 00:00:00 GMT"),
+        ("set-cookie", b"b=2"),
+        ("x-old", b"x"),
+    ];
+
+    /// J1: no line of a header is lost, and none makes the function fail.
+    #[test]
+    fn headers_are_in_the_gateways_form() {
+        let cookies = ["a=é; Expires=Sat, 01 Jan 2000 00:00:00 GMT", "b=2"];
+        let one = to(&RequestOrigin::ApiGatewayV2, response(&HEADERS, b""));
+        let expected = json!({ "x-twice": "a, b, c", "x-odd": "café", "x-old": "café, x" });
+        assert_eq!((&one["headers"], &one["cookies"]), (&expected, &json!(cookies)));
+        let many = to(&RequestOrigin::ApiGatewayV1, response(&HEADERS, b""));
+        let expected = json!({
+            "x-twice": ["a, b", "c"], "x-odd": ["café"], "x-old": ["café", "x"],
+            "set-cookie": cookies,
+        });
+        assert_eq!((&many["multiValueHeaders"], &many["headers"]), (&expected, &json!({})));
+    }
+
+    /// J1: a body is text where it is some, whatever its headers say of it, and base64 where it is none.
+    #[test]
+    fn a_body_is_text_or_base64() {
+        let said: [(&str, &[u8]); 2] =
+            [("content-type", b"text/plain; charset=iso-8859-1"), ("content-encoding", b"gzip")];
+        for gateway in [RequestOrigin::ApiGatewayV1, RequestOrigin::ApiGatewayV2] {
+            let form = |bytes| {
+                let answer = to(&gateway, response(&said, bytes));
+                (answer["body"].clone(), answer["isBase64Encoded"].clone())
+            };
+            assert_eq!(form(b""), (json!(""), json!(false)));
+            let text = "\u{feff}{\"a\":\"é\0\"}";
+            assert_eq!(form(text.as_bytes()), (json!(text), json!(false)));
+            assert_eq!(form(b"caf\xe9\xff"), (json!("Y2Fm6f8="), json!(true)));
+        }
+    }
+
+    /// J6: a body of 4 MiB fits into an answer of Lambda's, whatever is in it.
+    #[test]
+    fn a_longest_body_fits() {
+        for byte in [b'x', b'"', b'\n', 0, 0x7f, 0xff] {
+            let response = Response::new(body(vec![byte; 4 << 20].into()));
+            let answer = Answer::to(&RequestOrigin::ApiGatewayV2, response);
+            let length = serde_json::to_vec(&answer).unwrap().len();
+            assert!(length < 5_700_000, "{byte}: {length}");
+        }
+    }
+}
