@@ -34,8 +34,7 @@ pub(crate) struct Front {
     time: Duration,
 }
 
-/// A call to pass on.
-#[derive(Debug)]
+/// A call to pass on. It has no `Debug`: its token and its body are secrets.
 pub(crate) struct Call {
     pub(crate) head: request::Parts,
     pub(crate) body: Bytes,

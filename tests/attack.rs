@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Frame};
 use jsonwebtoken::crypto::sign;
@@ -22,8 +22,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Interval;
 
-use crate::support::process::{DELETE_INSTALLATION, Recorded, free_port, record};
-use crate::support::waiting::listens;
+use crate::support::backend::{Answer, Backend};
+use crate::support::gate::Gate;
+use crate::support::process::{DELETE_INSTALLATION, FRONT, Recorded, free_port, record};
+use crate::support::waiting::{listens, until, within};
 use crate::support::world::{
     CONFIGURATION, INSTALLATION, ISSUER, RESOURCE, World, http_client, limits, serve, user,
 };
@@ -106,6 +108,42 @@ async fn bodies_that_stop_hold_up_nobody() {
     }
     let more = held.max(port.function.memory()).saturating_sub(before);
     assert!(more <= 4 * 256 * BODY / 1024, "{more} KiB for 16 MiB");
+}
+
+/// J6: calls that pass through with 32 bodies of 1 MiB at once, and as many answers, take less than
+/// 128 MiB in all.
+#[tokio::test]
+async fn long_bodies_pass_in_little_memory() {
+    const LONG: usize = 1 << 20;
+    let (world, backend) = Backend::behind().await;
+    let (port, log) = (free_port(), NamedTempFile::new().unwrap());
+    let mut variables = world.environment();
+    variables.push(("VERCEL_DEV_PORT", port.to_string()));
+    let function = record(FRONT, variables, log.as_file());
+    listens(port).await;
+    let token = world.token(&user("icfg_1"));
+    let body = |before: &str| format!("{before}\"{}\"}}", "x".repeat(LONG));
+    let gate = Gate::default();
+    backend.script((0..32).map(|number| {
+        let made = Answer::words(201, body(&format!(r#"{{"id":"db_{number}","metadata":"#)));
+        Answer::Held(gate.clone(), Box::new(made))
+    }));
+    let sent = body(r#"{"name":"my db","metadata":"#);
+    let (http, url) = (http_client(), format!("http://127.0.0.1:{port}{INSTALLATION}/resources"));
+    let provision = async |number: usize| {
+        let call = http.post(&url).bearer_auth(&token).header("idempotency-key", number);
+        let answer = call.body(sent.clone()).send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap().len() > LONG)
+    };
+    let all_held = async {
+        until(|| backend.heard().len() == 32).await;
+        gate.open();
+    };
+    let (answers, ()) = within(join(join_all((0..32).map(provision)), all_held)).await;
+    assert_eq!(answers, [(201, true); 32]);
+    let memory = function.memory();
+    assert!(memory < 128 * 1024, "{memory} KiB");
+    assert_eq!(world.items("icfg_1").await["#installation"]["resources"], 32);
 }
 
 /// A8, B3: a caller that may not delete is refused before its body arrives, and its connection is closed.

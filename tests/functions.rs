@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::support::outside::PROVIDER_SECRET;
 use crate::support::process::{
-    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, Lambda, SWEEP, Variables, WEBHOOK,
-    free_port, run, run_into, start, start_into,
+    DELETE_CONFIGURATION, DELETE_INSTALLATION, DELETE_RESOURCE, FRONT, Lambda, SWEEP, Variables,
+    WEBHOOK, free_port, run, run_into, start, start_into,
 };
 use crate::support::world::{CRON_SECRET, INTEGRATION, World, serve, user};
 
@@ -99,6 +99,31 @@ fn a_bad_environment_stops_the_start_with_one_line() {
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "teardown: CRON_SECRET: is required\n");
     let output = run(WEBHOOK, owned(&[region, id]));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "teardown: CLIENT_SECRET: is required\n");
+}
+
+/// J6, S1: `front` does not start without a backend's address, nor with one that calls cannot be appended
+/// to or that they would leave unencrypted; the line does not repeat it.
+#[test]
+fn a_bad_backend_stops_the_start_with_one_line() {
+    let extra = "has a query, a fragment or credentials; it is a scheme, a host and maybe a path";
+    for (url, problem) in [
+        ("", "is required"),
+        ("backend.example", "is not a URL"),
+        ("http://backend.example", "must be https, or http on loopback"),
+        ("ftp://127.0.0.1", "must be https, or http on loopback"),
+        ("https://backend.example/a?key=s3cret", extra),
+        ("https://backend.example/#a", extra),
+        ("https://user@backend.example", extra),
+        ("https://user:s3cret@backend.example", extra),
+        ("https://backend.example\n", "has a blank or a line break at an end"),
+    ] {
+        let variables =
+            [("AWS_REGION", "us-east-1"), ("INTEGRATION_ID", INTEGRATION), ("BACKEND_URL", url)];
+        let output = run(FRONT, owned(&variables));
+        let line = format!("teardown: BACKEND_URL: {problem}\n");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), line, "{url:?}");
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    }
 }
 
 /// A log line without its times, which differ from run to run.

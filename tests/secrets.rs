@@ -1,6 +1,7 @@
 //! The functions tell no secret: in no answer and no log line, for no request, at no failure, and under no
 //! `RUST_LOG`.
 
+mod passing;
 mod planted;
 mod scene;
 

@@ -30,8 +30,8 @@ struct UserMessage<'a> {
     url: Option<&'a str>,
 }
 
-/// The answer to a request that succeeded.
-#[derive(Clone, Debug)]
+/// The answer to a request that succeeded. It has no `Debug`: what passes through may hold secrets.
+#[derive(Clone)]
 pub enum Reply {
     /// A deletion's answer.
     Deleted(Answer),

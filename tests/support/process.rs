@@ -164,7 +164,8 @@ pub struct Lambda<F = Function> {
     pub time: Duration,
     events: mpsc::UnboundedSender<Invocation>,
     answers: mpsc::UnboundedReceiver<Value>,
-    _function: F,
+    /// The function's process.
+    pub function: F,
 }
 
 impl Lambda {
@@ -198,7 +199,7 @@ impl<F> Lambda<F> {
         ] {
             variables.push((name, value.to_owned()));
         }
-        Self { time: Duration::from_hours(1), events, answers, _function: start(variables) }
+        Self { time: Duration::from_hours(1), events, answers, function: start(variables) }
     }
 
     /// Sends an event, and gives the answer, or the error.
