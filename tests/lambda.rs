@@ -1,5 +1,6 @@
 //! The function binaries on Lambda, by the events that AWS sends: `deploy/lambda/events`.
 
+mod front;
 mod stream;
 
 use serde_json::{Value, json};

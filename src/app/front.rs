@@ -36,9 +36,10 @@ impl App {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let front = self.front.clone().ok_or_else(|| Error::Internal(NoBackend.into()))?;
+        // The host counts from the call's beginning.
+        let host_ends = head.extensions.get().map(|HostTime(time)| Instant::now() + *time);
         let recorded = self.recorded(ids, &head, line).await?;
         let body = read_body(body, MAX_PASSING, self.limits.passing_body).await?;
-        let host_ends = head.extensions.get().map(|HostTime(time)| Instant::now() + *time);
         let call = Call { head, body, recorded, host_ends };
         let passing = async move { front.pass(call).await };
         let passed = tokio::spawn(telemetry::counting_dynamodb_calls(passing)).await;

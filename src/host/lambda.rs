@@ -3,9 +3,10 @@
 //! which runs the jobs that are new.
 //!
 //! An event with a `requestContext` is a request, and nothing in a request makes it another event. Its
-//! answer has a status in the gateways' form: to an HTTP API, an answer without one is a
+//! answer has a status in the gateways' form, as `form` makes it: to an HTTP API, an answer without one is a
 //! 200.
 
+mod form;
 mod stream;
 
 use std::collections::HashMap;
@@ -19,14 +20,14 @@ use http_body_util::{BodyExt as _, Full};
 use lambda_http::lambda_runtime::layers::TracingLayer;
 use lambda_http::lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime};
 use lambda_http::request::{LambdaRequest, RequestContext};
-use lambda_http::tower::ServiceBuilder;
 use lambda_http::tower::util::MapRequestLayer;
-use lambda_http::{Adapter, Body, Request, RequestExt as _, service_fn};
+use lambda_http::{Body, Request, RequestExt as _, service_fn};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
+use self::form::Answer;
 use super::Failure;
 use crate::app::{App, HostTime};
 use crate::config::{ConfigError, from_env, whole};
@@ -41,23 +42,26 @@ const MARGIN: Duration = Duration::from_secs(3);
 /// Answers events until Lambda ends the process.
 pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failure> {
     check_environment()?;
-    let handler = move |mut request: Request| {
+    let service = service_fn(move |event: LambdaEvent<LambdaRequest>| {
         let app = app.clone();
         async move {
-            let time = sweep_time(&request);
-            if let Some(RequestContext::PassThrough) = request.request_context_ref() {
-                return answer_other(&app, endpoint, time, request.body()).await;
-            }
-            request.extensions_mut().insert(time);
-            into_lambdas(app.handle(endpoint, request).await).await
-        }
-    };
-    let service = ServiceBuilder::new()
-        .map_request(move |event: LambdaEvent<LambdaRequest>| {
             let (event, context) = event.into_parts();
-            LambdaEvent::new(normalize(endpoint, event), context)
-        })
-        .service(Adapter::from(service_fn(handler)));
+            let event = normalize(endpoint, event);
+            let gateway = event.request_origin();
+            let mut request = Request::from(event).with_lambda_context(context);
+            let time = host_time(&request);
+            let answer = match request.request_context_ref() {
+                Some(RequestContext::PassThrough) => {
+                    answer_other(&app, endpoint, time, request.body()).await?
+                }
+                _ => {
+                    request.extensions_mut().insert(time);
+                    into_lambdas(app.handle(endpoint, request).await).await?
+                }
+            };
+            Ok::<_, Failure>(Answer::to(&gateway, answer))
+        }
+    });
     let readable = MapRequestLayer::new(|invocation: LambdaInvocation| LambdaInvocation {
         body: readable(invocation.body),
         ..invocation
@@ -100,8 +104,9 @@ fn readable(event: Bytes) -> Bytes {
     }
 }
 
-/// How long a sweep may take: until the deadline of its invocation, and no longer than elsewhere.
-fn sweep_time(request: &Request) -> HostTime {
+/// How long a sweep or a backend may take: until the deadline of its invocation, and no longer than
+/// elsewhere.
+fn host_time(request: &Request) -> HostTime {
     let deadline = Duration::from_millis(request.lambda_context().deadline);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let HostTime(most) = HostTime::default();
@@ -112,7 +117,7 @@ fn sweep_time(request: &Request) -> HostTime {
 async fn into_lambdas(response: Response<Full<Bytes>>) -> Result<Response<Body>, Failure> {
     let (head, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
-    Ok(Response::from_parts(head, Body::from(body.to_vec())))
+    Ok(Response::from_parts(head, form::body(body)))
 }
 
 /// An event that is not read as a request.
