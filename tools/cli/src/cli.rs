@@ -3,6 +3,7 @@
 //! Each command is a file of its own. Standard output has what was asked for and nothing else;
 //! progress, logs and the one line of an error go to standard error.
 
+mod console;
 mod destination;
 mod forget;
 mod held;
@@ -107,6 +108,7 @@ enum Other {
     Move(moves::Args),
     Forget(forget::Args),
     Reconcile(reconcile::Args),
+    Console(console::Args),
 }
 
 /// A command of the tool as the reader types it: through cargo, if that has started this process.
@@ -162,6 +164,7 @@ impl Cli {
             Other::Move(args) => return moves::run(port, &args).await,
             Other::Forget(args) => return forget::run(port, &args).await,
             Other::Reconcile(args) => return reconcile::run(port, &args).await,
+            Other::Console(args) => console::run(port, &args).await?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -4,6 +4,7 @@
 
 mod attributes;
 pub mod cli;
+mod console;
 pub mod embedded;
 pub mod issuer;
 mod page;

@@ -38,7 +38,7 @@ pub(crate) use self::journal::Journal;
 use crate::issuer::Issuer;
 use crate::web::guard::{Here, no_other_site, own_pages};
 use crate::web::operate::{Operator, Order};
-use crate::web::sections::{Asked, Frame, Sections};
+use crate::web::sections::{Again, Asked, Frame, Sections};
 use crate::web::table::Table;
 use crate::web::{assets, duration, failed, html};
 
@@ -55,7 +55,10 @@ const LISTED: usize = 50;
 pub(crate) struct Parts<'a> {
     pub(crate) app: &'a App,
     pub(crate) store: &'a Store,
+    /// By the door, where writes are seen.
     pub(crate) client: &'a Client,
+    /// To the database itself, to read.
+    pub(crate) reader: Client,
     pub(crate) config: &'a Config,
     pub(crate) clock: &'a Clock,
     pub(crate) issuer: &'a Arc<Issuer>,
@@ -75,6 +78,8 @@ pub(crate) struct DevPage {
     journal: Journal,
     answers: Answers,
     caller: Caller,
+    client: Client,
+    table_name: String,
     sections: Sections,
     operator: Operator,
     grace: Duration,
@@ -82,8 +87,8 @@ pub(crate) struct DevPage {
 
 impl DevPage {
     pub(crate) fn new(address: SocketAddr, parts: Parts<'_>) -> Self {
-        let table = Table::new(parts.client.clone(), parts.config.table_name.clone());
-        let frame = Frame { base: BASE.to_owned(), again: "here from:#live", as_vercel: true };
+        let table = Table::new(parts.reader.clone(), parts.config.table_name.clone());
+        let frame = Frame { base: BASE.to_owned(), again: Again::News, as_vercel: true };
         Self {
             here: Here { port: address.port() },
             app: parts.app.clone(),
@@ -91,6 +96,8 @@ impl DevPage {
             journal: parts.journal.clone(),
             answers: Answers::default(),
             caller: Caller::new(address, &parts),
+            client: parts.client.clone(),
+            table_name: parts.config.table_name.clone(),
             sections: Sections { table, frame },
             operator: Operator { store: parts.store.clone(), by: parts.by },
             grace: parts.config.grace_period,
@@ -121,7 +128,9 @@ impl DevPage {
             .route("/jobs", get(jobs))
             .route("/holds", get(holds))
             .route("/receipts", get(receipts))
+            .route("/last", get(news::last))
             .route("/news", get(news::fragment))
+            .route("/entry", get(news::entry))
             .route("/clock", get(time::fragment))
             .route("/clock.json", get(time::offset))
             .route("/clock/{how}", post(time::advance))
@@ -146,6 +155,7 @@ struct Whole {
     version: u64,
     run: u64,
     list: String,
+    last: String,
     news: String,
     time: String,
     answers: String,
@@ -185,7 +195,10 @@ impl DevPage {
             Asked { installation: installation.clone().unwrap_or_default(), after: String::new() };
         let now = self.clock.timestamp();
         let (sections, known) = (&self.sections, installation.is_some());
-        let [facts, resources, jobs, holds, receipts] = if known {
+        let read = async {
+            if !known {
+                return anyhow::Ok(Default::default());
+            }
             let (facts, resources, jobs, holds, receipts) = tokio::try_join!(
                 sections.facts(&asked),
                 sections.resources(&asked),
@@ -193,23 +206,23 @@ impl DevPage {
                 sections.holds(&asked),
                 sections.receipts(&asked),
             )?;
-            [
-                text(facts).await,
-                text(resources).await,
-                text(jobs).await,
-                text(holds).await,
-                text(receipts).await,
-            ]
-        } else {
-            Default::default()
+            Ok([
+                facts.render()?,
+                resources.render()?,
+                jobs.render()?,
+                holds.render()?,
+                receipts.render()?,
+            ])
         };
+        let (sections, time) = tokio::try_join!(read, time::Time::of(self))?;
+        let [facts, resources, jobs, holds, receipts] = sections;
         Ok(html(&Whole {
             version,
             run: self.journal.run(),
             list: self.list(installation.as_deref().unwrap_or_default(), "").render()?,
-            news: news::News::of(self, installation.as_deref().unwrap_or_default(), None)
-                .render()?,
-            time: time::Time::of(self).await?.render()?,
+            last: news::Last::of(self, &asked.installation).render()?,
+            news: news::News::of(self, &asked.installation, None).render()?,
+            time: time.render()?,
             answers: answers::Shown::of(&self.answers).render()?,
             facts,
             resources,
@@ -227,12 +240,6 @@ impl DevPage {
     }
 }
 
-/// The text of a fragment.
-async fn text(response: Response) -> String {
-    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[derive(Template)]
 #[template(path = "page/installations.html")]
 struct Installations {
@@ -247,24 +254,24 @@ async fn installations(State(page): State<DevPage>, Query(selected): Query<Selec
 }
 
 async fn facts(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    page.sections.facts(&asked).await.unwrap_or_else(|error| failed(&error))
+    page.sections.facts(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
 async fn resources(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    page.sections.resources(&asked).await.unwrap_or_else(|error| failed(&error))
+    page.sections.resources(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
 async fn jobs(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
     let now = page.clock.timestamp();
-    page.sections.jobs(&asked, now).await.unwrap_or_else(|error| failed(&error))
+    page.sections.jobs(&asked, now).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
 async fn holds(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    page.sections.holds(&asked).await.unwrap_or_else(|error| failed(&error))
+    page.sections.holds(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
 async fn receipts(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    page.sections.receipts(&asked).await.unwrap_or_else(|error| failed(&error))
+    page.sections.receipts(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
 /// An operator's act, by a button.

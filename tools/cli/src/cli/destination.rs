@@ -141,16 +141,16 @@ impl Destination {
 /// The clock of the `teardown dev` on a port, else the system's.
 pub(super) async fn clock_of(port: u16) -> Clock {
     let clock = Clock::system();
-    clock.advance(Duration::from_millis(moved_ms(port).await.unwrap_or_default()));
+    clock.advance(Duration::from_secs(moved(port).await.unwrap_or_default()));
     clock
 }
 
-async fn moved_ms(port: u16) -> Option<u64> {
+async fn moved(port: u16) -> Option<u64> {
     // A proxy that the environment names does not know this machine's ports.
     let http = reqwest::Client::builder().no_proxy().timeout(CONNECT_TIMEOUT).build().ok()?;
     let answer = http.get(format!("http://127.0.0.1:{port}{CLOCK_PATH}")).send().await.ok()?;
     let said: serde_json::Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
-    said["movedMs"].as_u64()
+    said["movedSeconds"].as_u64()
 }
 
 fn nothing_answers(place: &str) -> anyhow::Error {

@@ -82,7 +82,7 @@ pub(super) fn resource(text: &str) -> Result<ResourceId, String> {
 }
 
 /// A text that says something.
-fn words(text: &str) -> Result<String, &'static str> {
+pub(super) fn words(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("it is empty"),
         text if text.len() > MAX_TEXT => Err("it is longer than 1024 bytes"),
@@ -93,17 +93,22 @@ fn words(text: &str) -> Result<String, &'static str> {
 impl Args {
     /// The act, with who does it.
     pub(super) async fn act(&self, destination: &Destination) -> anyhow::Result<Act> {
-        let reason = self.reason.clone();
-        if let Some(by) = &self.by {
-            return Ok(Act { by: by.clone(), reason });
-        }
-        let arn = match destination.aws() {
-            Some(aws) => arn(aws).await,
-            None => None,
-        };
-        let by = arn.or_else(|| variable("USER")).or_else(user);
-        Ok(Act { by: by.context("nobody says who you are: use --by")?, reason })
+        let by = by(self.by.as_deref(), destination).await?;
+        Ok(Act { by, reason: self.reason.clone() })
     }
+}
+
+/// Who does it: this name, else the AWS caller's ARN, else the user's name.
+pub(super) async fn by(named: Option<&str>, destination: &Destination) -> anyhow::Result<String> {
+    if let Some(by) = named {
+        return Ok(by.to_owned());
+    }
+    let arn = match destination.aws() {
+        Some(aws) => arn(aws).await,
+        None => None,
+    };
+    let by = arn.or_else(|| variable("USER")).or_else(user);
+    by.context("nobody says who you are: use --by")
 }
 
 /// The ARN of the AWS caller, if AWS says it in time.

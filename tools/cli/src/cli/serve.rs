@@ -61,7 +61,7 @@ impl Args {
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     tokio::select! {
-        up = start(port, args) => serve(up?, &mut stop).await?,
+        up = Box::pin(start(port, args)) => serve(up?, &mut stop).await?,
         () = stop.requested() => {}
     }
     let data = args.data.as_ref();
@@ -102,13 +102,14 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
         .call_back
         .then(|| call_back(&config, &issuer, format!("http://{address}"), clock.clone()));
     let stand_ins =
-        stand_ins(&config, address.port(), &app, call_back.transpose()?, store.clone())?;
+        stand_ins(&config, address.port(), &app, call_back.transpose()?, store.clone(), &clock)?;
     let backend = config.backend_url.clone().map(backend::Backend::new);
     let router = everything(app.clone(), backend, issuer.jwks(), stand_ins, door.others);
     let parts = page::Parts {
         app: &app,
         store: &store,
         client: &client,
+        reader: local_client(&dynamodb.url()).await?,
         config: &config,
         clock: &clock,
         issuer: &issuer,
@@ -129,6 +130,7 @@ fn stand_ins(
     app: &App,
     call_back: Option<vercel::CallBack>,
     store: Store,
+    clock: &Clock,
 ) -> anyhow::Result<Router> {
     let mut router = Router::new().nest(VERCEL_PATH, vercel::router(call_back, Some(store)));
     let sample = sample_backend(port);
@@ -138,7 +140,7 @@ fn stand_ins(
         router = router.merge(backend.clone().router());
     }
     Ok(match &config.provider {
-        Some(it) => router.merge(provider::router(&it.secrets, backend)?),
+        Some(it) => router.merge(provider::router(&it.secrets, clock.clone(), backend)?),
         None => router,
     })
 }

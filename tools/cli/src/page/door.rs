@@ -4,9 +4,11 @@
 //! The database is in this process, so the items are read where they are. Writes take turns here, as
 //! they do in the database: what is between two reads is one write's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use aws_sdk_dynamodb::types::AttributeValue;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -14,13 +16,14 @@ use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse as _;
 use dynoxide::Database;
 use dynoxide::actions::get_item::GetItemRequest;
-use serde_json::{Value, json};
+use dynoxide::types::AttributeValue as Stored;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
 use super::journal::{Journal, Writer};
 use crate::attributes::Item;
-use crate::web::items::{ItemChange, of_json};
+use crate::web::items::ItemChange;
 
 /// The path for other programs: commands of the tool, and backends that write the table.
 const OTHERS: &str = "/others";
@@ -130,15 +133,30 @@ impl Door {
 
     /// Reads items where they are.
     fn read(&self, keys: &[(String, String)]) -> Vec<Option<Item>> {
+        let text = |text: &String| Stored::S(text.clone());
         let read = |(pk, sk): &(String, String)| {
-            let request = json!({
-                "TableName": self.table, "Key": { "pk": { "S": pk }, "sk": { "S": sk } },
-                "ConsistentRead": true,
-            });
-            let request: GetItemRequest = serde_json::from_value(request).ok()?;
-            let item = self.database.get_item(request).ok()?.item?;
-            of_json(&serde_json::to_value(item).ok()?)
+            let key = [("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))].into();
+            let table_name = self.table.clone();
+            let request = GetItemRequest { table_name, key, ..GetItemRequest::default() };
+            self.database.get_item(request).ok()?.item.map(of_stored)
         };
         keys.iter().map(read).collect()
+    }
+}
+
+/// An item of the database as the SDK has it.
+fn of_stored(item: HashMap<String, Stored>) -> Item {
+    item.into_iter().map(|(name, value)| (name, value_of_stored(value))).collect()
+}
+
+fn value_of_stored(value: Stored) -> AttributeValue {
+    match value {
+        Stored::S(text) => AttributeValue::S(text),
+        Stored::N(number) => AttributeValue::N(number),
+        Stored::BOOL(truth) => AttributeValue::Bool(truth),
+        Stored::M(map) => AttributeValue::M(of_stored(map)),
+        Stored::L(list) => AttributeValue::L(list.into_iter().map(value_of_stored).collect()),
+        // Nothing of teardown's has bytes or sets.
+        _ => AttributeValue::Null(true),
     }
 }

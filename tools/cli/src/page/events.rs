@@ -1,6 +1,6 @@
 //! The stream of server-sent events that keeps an open page up to date. An event names what has news, and
-//! the page asks for that section again. The first of a kind is sent at once; those that follow are one
-//! event per tenth of a second.
+//! the page asks for that section again. The first of a kind is sent at once; of those that follow, one
+//! per tenth of a second; and where that goes on, two per second: what is shown costs time, too.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -14,10 +14,14 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::DevPage;
-use super::journal::Topic;
+use super::journal::{Section, Topic};
 
 /// The shortest time between two events of a kind.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The same in a flood: where so many of a kind came, each right after the pause.
+const FLOOD: u32 = 8;
+const FLOOD_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Seen {
@@ -29,13 +33,14 @@ pub(super) struct Seen {
 }
 
 /// What a page asks for again.
-const KINDS: [&str; 5] = ["list", "here", "news", "clock", "answers"];
+const KINDS: [&str; 9] =
+    ["list", "facts", "resources", "jobs", "holds", "receipts", "news", "clock", "answers"];
 
 struct Listener {
     installation: String,
     topics: Receiver<Topic>,
-    /// When each kind was last sent.
-    sent: HashMap<&'static str, Instant>,
+    /// When each kind was last sent, and how many of it in a row.
+    sent: HashMap<&'static str, (Instant, u32)>,
     /// The kinds to be sent, and when.
     waiting: Vec<(&'static str, Instant)>,
 }
@@ -68,7 +73,10 @@ impl Listener {
                 None => self.topics.recv().await,
                 Some((index, at)) if at <= Instant::now() => {
                     let (kind, _) = self.waiting.swap_remove(index);
-                    self.sent.insert(kind, Instant::now());
+                    let now = Instant::now();
+                    let (last, row) = self.sent.get(kind).copied().unwrap_or((now, 0));
+                    let goes_on = last.elapsed() < 2 * FLOOD_PAUSE;
+                    self.sent.insert(kind, (now, if goes_on { row + 1 } else { 0 }));
                     return Some(kind);
                 }
                 Some((_, at)) => tokio::select! {
@@ -87,7 +95,10 @@ impl Listener {
     fn add(&mut self, kind: &'static str) {
         if self.waiting.iter().all(|(waiting, _)| *waiting != kind) {
             let now = Instant::now();
-            let at = self.sent.get(kind).map_or(now, |sent| (*sent + PAUSE).max(now));
+            let at = self.sent.get(kind).map_or(now, |(sent, row)| {
+                let pause = if *row >= FLOOD { FLOOD_PAUSE } else { PAUSE };
+                (*sent + pause).max(now)
+            });
             self.waiting.push((kind, at));
         }
     }
@@ -96,14 +107,20 @@ impl Listener {
     fn kinds(&self, topic: &Topic) -> Vec<&'static str> {
         match topic {
             Topic::List => vec!["list"],
-            // The next job that is due may be another now.
-            Topic::Stored(id) if *id == self.installation => vec!["here", "clock"],
-            Topic::Stored(_) => vec!["clock"],
+            Topic::Stored(id, section) if *id == self.installation => match section {
+                Section::Facts => vec!["facts"],
+                Section::Resources => vec!["resources"],
+                // The next job that is due may be another now.
+                Section::Jobs => vec!["jobs", "clock"],
+                Section::Holds => vec!["holds"],
+                Section::Receipts => vec!["receipts"],
+            },
+            Topic::Stored(_, Section::Jobs) => vec!["clock"],
             Topic::News(about) if about.as_ref().is_none_or(|id| *id == self.installation) => {
                 vec!["news"]
             }
-            Topic::News(_) => Vec::new(),
-            Topic::Clock => vec!["clock", "here", "news"],
+            Topic::Stored(..) | Topic::News(_) => Vec::new(),
+            Topic::Clock => vec!["clock", "jobs", "news"],
             Topic::Answers => vec!["answers"],
         }
     }

@@ -1,7 +1,7 @@
 //! What happened, in its order: requests with their answers, writes, what the stand-ins were sent. It
 //! remembers the last of them, and tells the open pages what has news.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use crate::web::sections::in_words;
 const REMEMBERED: usize = 200;
 
 /// How many changed items an entry shows.
-pub(super) const SHOWN_CHANGES: usize = 40;
+pub(super) const SHOWN_CHANGES: usize = 12;
 
 /// How many signals a page may be behind before it asks for everything again.
 const SIGNALS: usize = 1024;
@@ -35,14 +35,39 @@ pub(crate) enum Writer {
 pub(super) enum Topic {
     /// The list of installations.
     List,
-    /// What is stored of an installation.
-    Stored(String),
+    /// What a section shows of an installation.
+    Stored(String, Section),
     /// What happened; of an installation, or of all.
     News(Option<String>),
     /// The clock was moved.
     Clock,
     /// The answers of the stand-ins were set.
     Answers,
+}
+
+/// The sections that show an installation as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Section {
+    Facts,
+    Resources,
+    Jobs,
+    Holds,
+    Receipts,
+}
+
+impl Section {
+    /// The sections that show an item with this sort key.
+    fn of(sk: &str) -> &'static [Self] {
+        let sections: [(&str, &[Self]); 6] = [
+            ("#installation", &[Self::Facts, Self::Resources]),
+            ("#token", &[Self::Facts]),
+            ("resource#", &[Self::Resources]),
+            ("work#", &[Self::Jobs]),
+            ("hold#", &[Self::Holds]),
+            ("receipt#", &[Self::Receipts]),
+        ];
+        sections.into_iter().find(|(prefix, _)| sk.starts_with(prefix)).map_or(&[], |it| it.1)
+    }
 }
 
 /// The sides that are called.
@@ -203,8 +228,12 @@ impl Journal {
             by_installation.entry(id).or_default().push(change);
         }
         for (id, changes) in by_installation {
+            let sections: BTreeSet<_> =
+                changes.iter().flat_map(|change| Section::of(&change.sk)).copied().collect();
             self.remember_write(writer, &id, changes);
-            self.tell(Topic::Stored(id.clone()));
+            for section in sections {
+                self.tell(Topic::Stored(id.clone(), section));
+            }
             self.tell(Topic::News(Some(id)));
         }
     }
@@ -327,6 +356,24 @@ impl Journal {
         found.sort_by_key(|entry| std::cmp::Reverse(entry.number));
         let older = found.len() > limit;
         (found.into_iter().take(limit).cloned().collect(), older)
+    }
+
+    /// An entry by its number.
+    pub(super) fn entry(&self, number: u64) -> Option<Entry> {
+        let memory = self.memory();
+        let mut all = memory.calls.iter().chain(&memory.writes).chain(&memory.told);
+        all.find(|entry| entry.number == number).cloned()
+    }
+
+    /// The last request to the endpoints about an installation.
+    pub(super) fn last_request(&self, installation: &str) -> Option<Entry> {
+        let memory = self.memory();
+        let mut calls = memory.calls.iter().rev();
+        let is_here = |entry: &&Entry| {
+            matches!(entry.what, What::Call(_))
+                && entry.installation.as_deref().is_none_or(|id| id == installation)
+        };
+        calls.find(is_here).cloned()
     }
 
     /// Installations that were in the table before.

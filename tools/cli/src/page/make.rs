@@ -1,9 +1,13 @@
 //! Makes an installation with resources, as a provider's backend would when Vercel provisions them.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use anyhow::Context as _;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use axum::extract::{Form, State};
 use axum::http::HeaderName;
 use axum::response::{IntoResponse as _, Response};
-use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use teardown::ids::InstallationId;
@@ -16,8 +20,8 @@ use crate::terminal::one_line;
 /// The most that can be made at once.
 const MOST: usize = 10_000;
 
-/// How many are written at a time.
-const AT_A_TIME: usize = 16;
+/// How many are registered by one transaction, which has 100 parts at most.
+const PER_TRANSACTION: usize = 99;
 
 /// An installation to be made.
 #[derive(Debug, Deserialize)]
@@ -57,23 +61,61 @@ async fn make(page: &DevPage, wanted: &Wanted) -> anyhow::Result<String> {
         }}),
     )
     .await?;
-    let (made, count) = (id.clone(), wanted.resources);
     // The page shows how far it is.
+    let (page, made, count) = (page.clone(), id.clone(), wanted.resources);
     tokio::spawn(async move {
-        let writes = stream::iter(1..=count).map(|n| {
-            let record = json!({ "resource": {
-                "installationId": made, "id": format!("db_{n}"), "name": format!("database {n}"),
-                "productId": "postgres", "status": "ready",
-            }});
-            register(&store, record)
-        });
-        let failed =
-            writes.buffer_unordered(AT_A_TIME).filter_map(|it| std::future::ready(it.err()));
-        for error in failed.collect::<Vec<_>>().await.iter().take(1) {
-            tracing::warn!(%error, "not every resource was made");
+        for first in (1..=count).step_by(PER_TRANSACTION) {
+            let last = count.min(first + PER_TRANSACTION - 1);
+            if let Err(error) = provision(&page, &made, first..=last).await {
+                tracing::warn!(%error, "not every resource was made");
+                return;
+            }
         }
     });
     Ok(id)
+}
+
+/// Registers resources by one transaction, as the page on writing the table has it for one; in an
+/// installation that is new, none was deleted before.
+async fn provision(page: &DevPage, id: &str, numbers: RangeInclusive<usize>) -> anyhow::Result<()> {
+    let table = &page.table_name;
+    let key = |sk: String| {
+        let pk = s(format!("installation#{id}"));
+        HashMap::from([("pk".to_owned(), pk), ("sk".to_owned(), s(sk))])
+    };
+    let now = AttributeValue::N(page.clock.timestamp().as_secs().to_string());
+    let count = Update::builder()
+        .table_name(table)
+        .set_key(Some(key("#installation".to_owned())))
+        .update_expression("ADD resources :count")
+        .condition_expression("#state = :active")
+        .expression_attribute_names("#state", "state")
+        .expression_attribute_values(
+            ":count",
+            AttributeValue::N(numbers.clone().count().to_string()),
+        )
+        .expression_attribute_values(":active", s("active"))
+        .build()?;
+    let mut request = page.client.transact_write_items();
+    request = request.transact_items(TransactWriteItem::builder().update(count).build());
+    for n in numbers {
+        let mut item = key(format!("resource#db_{n}"));
+        item.extend([
+            ("name".to_owned(), s(format!("database {n}"))),
+            ("productId".to_owned(), s("postgres")),
+            ("status".to_owned(), s("ready")),
+            ("updatedAt".to_owned(), now.clone()),
+        ]);
+        let put = Put::builder().table_name(table).set_item(Some(item));
+        let put = put.condition_expression("attribute_not_exists(pk)").build()?;
+        request = request.transact_items(TransactWriteItem::builder().put(put).build());
+    }
+    request.send().await.context("a transaction was refused")?;
+    Ok(())
+}
+
+fn s(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
 }
 
 async fn register(store: &Store, record: Value) -> anyhow::Result<()> {

@@ -30,29 +30,68 @@ pub(super) struct News {
     /// The number to go on before, if there are older entries.
     older: Option<u64>,
     entries: Vec<Entry>,
-    /// The newest one is open.
-    newest: Option<u64>,
 }
 
 impl News {
     pub(super) fn of(page: &DevPage, installation: &str, before: Option<u64>) -> Self {
         let (entries, older) = page.journal.entries(installation, before, SHOWN);
         let last = entries.last().map(|entry| entry.number);
-        let newest = entries
-            .iter()
-            .find(|entry| matches!(&entry.what, What::Call(call) if call.side == Side::Endpoints));
         Self {
             installation: installation.to_owned(),
             before,
             older: last.filter(|_| older),
-            newest: newest.map(|entry| entry.number).filter(|_| before.is_none()),
             entries,
         }
     }
+}
 
-    fn is_newest(&self, entry: &Entry) -> bool {
-        self.newest == Some(entry.number)
+/// The last request, with all that is known of it.
+#[derive(Template)]
+#[template(path = "page/last.html")]
+pub(super) struct Last {
+    installation: String,
+    number: u64,
+    call: Option<Call>,
+}
+
+impl Last {
+    pub(super) fn of(page: &DevPage, installation: &str) -> Self {
+        let entry = page.journal.last_request(installation);
+        let number = entry.as_ref().map_or(0, |entry| entry.number);
+        let call = entry.and_then(|entry| match entry.what {
+            What::Call(call) => Some(call),
+            _ => None,
+        });
+        Self { installation: installation.to_owned(), number, call }
     }
+}
+
+pub(super) async fn last(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
+    html(&Last::of(&page, &asked.installation))
+}
+
+/// What an entry has, once it is opened.
+#[derive(Template)]
+#[template(path = "page/entry.html")]
+struct Opened {
+    number: u64,
+    call: Option<Call>,
+    changes: Changes,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    number: u64,
+}
+
+pub(super) async fn entry(State(page): State<DevPage>, Query(wanted): Query<Wanted>) -> Response {
+    let number = wanted.number;
+    let (call, changes) = match page.journal.entry(number).map(|entry| entry.what) {
+        Some(What::Call(call)) => (Some(call.clone()), call.changes),
+        Some(What::Written(_, changes)) => (None, changes),
+        Some(What::Moved(_)) | None => (None, Changes::default()),
+    };
+    html(&Opened { number, call, changes })
 }
 
 pub(super) async fn fragment(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {

@@ -54,9 +54,10 @@ impl Time {
     }
 }
 
-/// By how much a clock was moved on.
+/// By how much a clock was moved on, to the second: the two readings are a little apart.
 fn moved(clock: &Clock) -> Duration {
-    clock.now().saturating_sub(Clock::system().now())
+    let apart = clock.now().saturating_sub(Clock::system().now());
+    Duration::from_secs((apart + Duration::from_millis(500)).as_secs())
 }
 
 pub(super) async fn fragment(State(page): State<DevPage>) -> Response {
@@ -65,9 +66,7 @@ pub(super) async fn fragment(State(page): State<DevPage>) -> Response {
 
 /// By how much the clock was moved on, for the commands in another terminal.
 pub(super) async fn offset(State(page): State<DevPage>) -> Json<Value> {
-    let moved = u64::try_from(moved(&page.clock).as_millis()).unwrap_or_default();
-    // What the two readings are apart is no move.
-    Json(json!({ "movedMs": if moved < 500 { 0 } else { moved } }))
+    Json(json!({ "movedSeconds": moved(&page.clock).as_secs() }))
 }
 
 pub(super) async fn advance(State(page): State<DevPage>, Path(how): Path<String>) -> Response {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde_json::Value;
 use teardown::clock::Timestamp;
 
 use crate::attributes::Item;
@@ -207,31 +206,42 @@ fn moment(seconds: u64) -> String {
     if at == Timestamp::from_secs(u64::MAX) { "never".to_owned() } else { at.to_string() }
 }
 
-/// An item in DynamoDB's JSON.
-pub(crate) fn of_json(item: &Value) -> Option<Item> {
-    let attributes = item.as_object()?.iter();
-    attributes.map(|(name, value)| Some((name.clone(), value_of_json(value)?))).collect()
-}
+#[cfg(test)]
+pub(crate) mod json {
+    //! Items as the tests write them.
 
-fn value_of_json(value: &Value) -> Option<AttributeValue> {
-    let (kind, value) = value.as_object()?.iter().next()?;
-    Some(match (kind.as_str(), value) {
-        ("S", Value::String(text)) => AttributeValue::S(text.clone()),
-        ("N", Value::String(number)) => AttributeValue::N(number.clone()),
-        ("BOOL", Value::Bool(truth)) => AttributeValue::Bool(*truth),
-        ("M", map) => AttributeValue::M(of_json(map)?),
-        ("L", Value::Array(list)) => {
-            AttributeValue::L(list.iter().map(value_of_json).collect::<Option<_>>()?)
-        }
-        // Null; nothing of teardown's has bytes or sets.
-        _ => AttributeValue::Null(true),
-    })
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use serde_json::Value;
+
+    use crate::attributes::Item;
+
+    /// An item in DynamoDB's JSON.
+    pub(crate) fn of_json(item: &Value) -> Option<Item> {
+        let attributes = item.as_object()?.iter();
+        attributes.map(|(name, value)| Some((name.clone(), value_of_json(value)?))).collect()
+    }
+
+    fn value_of_json(value: &Value) -> Option<AttributeValue> {
+        let (kind, value) = value.as_object()?.iter().next()?;
+        Some(match (kind.as_str(), value) {
+            ("S", Value::String(text)) => AttributeValue::S(text.clone()),
+            ("N", Value::String(number)) => AttributeValue::N(number.clone()),
+            ("BOOL", Value::Bool(truth)) => AttributeValue::Bool(*truth),
+            ("M", map) => AttributeValue::M(of_json(map)?),
+            ("L", Value::Array(list)) => {
+                AttributeValue::L(list.iter().map(value_of_json).collect::<Option<_>>()?)
+            }
+            // Null; nothing of teardown's has bytes or sets.
+            _ => AttributeValue::Null(true),
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::json::of_json;
     use super::*;
 
     #[test]

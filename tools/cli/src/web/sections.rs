@@ -2,12 +2,10 @@
 //! receipts. Each is a fragment that a page can ask for again.
 
 use askama::Template;
-use axum::response::Response;
 use serde::Deserialize;
 use teardown::clock::Timestamp;
 use teardown::ids::InstallationId;
 
-use super::html;
 use super::table::Table;
 use crate::attributes::{Item, map, named, number, text, time, truth};
 
@@ -32,10 +30,29 @@ pub(crate) struct Asked {
 pub(crate) struct Frame {
     /// What its addresses begin with.
     pub(crate) base: String,
-    /// When a section asks again.
-    pub(crate) again: &'static str,
+    /// When a section asks again, whose name is put before it; without one, all ask alike.
+    pub(crate) again: Again,
     /// Whether requests can be made as Vercel.
     pub(crate) as_vercel: bool,
+}
+
+/// When a section asks for itself again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Again {
+    /// When it has news: an event of its name comes in.
+    News,
+    /// Every now and then: reading costs something on AWS; and after an operator's act.
+    NowAndThen,
+}
+
+impl Frame {
+    /// What a section waits for.
+    pub(crate) fn trigger(&self, section: &str) -> String {
+        match self.again {
+            Again::News => format!("{section} from:#live"),
+            Again::NowAndThen => "every 15s, acted from:body".to_owned(),
+        }
+    }
 }
 
 /// Reads sections.
@@ -47,15 +64,15 @@ pub(crate) struct Sections {
 
 #[derive(Template)]
 #[template(path = "web/facts.html")]
-struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     frame: &'a Frame,
-    id: &'a str,
+    id: String,
     state: String,
     rows: Vec<(&'static str, String)>,
     open: bool,
 }
 
-struct Resource {
+pub(crate) struct Resource {
     id: String,
     name: String,
     product: String,
@@ -64,10 +81,10 @@ struct Resource {
 
 #[derive(Template)]
 #[template(path = "web/resources.html")]
-struct Resources<'a> {
+pub(crate) struct Resources<'a> {
     frame: &'a Frame,
-    id: &'a str,
-    after: &'a str,
+    id: String,
+    after: String,
     next: Option<String>,
     live: bool,
     count: String,
@@ -98,15 +115,15 @@ pub(crate) enum JobState {
 
 #[derive(Template)]
 #[template(path = "web/jobs.html")]
-struct Jobs<'a> {
+pub(crate) struct Jobs<'a> {
     frame: &'a Frame,
-    id: &'a str,
-    after: &'a str,
+    id: String,
+    after: String,
     next: Option<String>,
     rows: Vec<Job>,
 }
 
-struct Hold {
+pub(crate) struct Hold {
     on: String,
     resource: String,
     since: String,
@@ -119,13 +136,13 @@ struct Hold {
 
 #[derive(Template)]
 #[template(path = "web/holds.html")]
-struct Holds<'a> {
+pub(crate) struct Holds<'a> {
     frame: &'a Frame,
-    id: &'a str,
+    id: String,
     rows: Vec<Hold>,
 }
 
-struct Receipt {
+pub(crate) struct Receipt {
     what: String,
     at: String,
     by: String,
@@ -135,16 +152,16 @@ struct Receipt {
 
 #[derive(Template)]
 #[template(path = "web/receipts.html")]
-struct Receipts<'a> {
+pub(crate) struct Receipts<'a> {
     frame: &'a Frame,
-    id: &'a str,
-    after: &'a str,
+    id: String,
+    after: String,
     next: Option<String>,
     rows: Vec<Receipt>,
 }
 
 impl Sections {
-    pub(crate) async fn facts(&self, asked: &Asked) -> anyhow::Result<Response> {
+    pub(crate) async fn facts(&self, asked: &Asked) -> anyhow::Result<Facts<'_>> {
         let id = InstallationId::parse(&asked.installation)?;
         let item = self.table.item(&id, "#installation").await?;
         let token = self.table.item(&id, "#token").await?.is_some();
@@ -154,48 +171,48 @@ impl Sections {
         let rows = item.as_ref().map(|item| facts(item, token)).unwrap_or_default();
         let open = item.as_ref().is_some_and(|item| text(item, "billing") != Some("settled"));
         let state = in_words(state).to_owned();
-        Ok(html(&Facts { frame: &self.frame, id: id.as_str(), state, rows, open }))
+        Ok(Facts { frame: &self.frame, id: id.to_string(), state, rows, open })
     }
 
-    pub(crate) async fn resources(&self, asked: &Asked) -> anyhow::Result<Response> {
+    pub(crate) async fn resources(&self, asked: &Asked) -> anyhow::Result<Resources<'_>> {
         let id = InstallationId::parse(&asked.installation)?;
         let item = self.table.item(&id, "#installation").await?.unwrap_or_default();
         let live = text(&item, "state") == Some("active");
         let page = self.table.page(&id, "resource#", after(asked), ROWS).await?;
         let rows = page.items.iter().filter_map(|item| resource(item, live)).collect();
         let count = if live { number(&item, "resources").unwrap_or("0") } else { "0" }.to_owned();
-        Ok(html(&Resources {
+        Ok(Resources {
             frame: &self.frame,
-            id: id.as_str(),
-            after: &asked.after,
+            id: id.to_string(),
+            after: asked.after.clone(),
             next: page.next,
             live,
             count,
             rows,
-        }))
+        })
     }
 
-    pub(crate) async fn jobs(&self, asked: &Asked, now: Timestamp) -> anyhow::Result<Response> {
+    pub(crate) async fn jobs(&self, asked: &Asked, now: Timestamp) -> anyhow::Result<Jobs<'_>> {
         let id = InstallationId::parse(&asked.installation)?;
         let page = self.table.page(&id, "work#", after(asked), ROWS).await?;
         let rows = page.items.iter().filter_map(|item| Job::of(item, now)).collect();
-        let (frame, id, after) = (&self.frame, id.as_str(), asked.after.as_str());
-        Ok(html(&Jobs { frame, id, after, next: page.next, rows }))
+        let (frame, id, after) = (&self.frame, id.to_string(), asked.after.clone());
+        Ok(Jobs { frame, id, after, next: page.next, rows })
     }
 
-    pub(crate) async fn holds(&self, asked: &Asked) -> anyhow::Result<Response> {
+    pub(crate) async fn holds(&self, asked: &Asked) -> anyhow::Result<Holds<'_>> {
         let id = InstallationId::parse(&asked.installation)?;
         let page = self.table.page(&id, "hold#", None, HOLDS).await?;
         let rows = page.items.iter().filter_map(Hold::of).collect();
-        Ok(html(&Holds { frame: &self.frame, id: id.as_str(), rows }))
+        Ok(Holds { frame: &self.frame, id: id.to_string(), rows })
     }
 
-    pub(crate) async fn receipts(&self, asked: &Asked) -> anyhow::Result<Response> {
+    pub(crate) async fn receipts(&self, asked: &Asked) -> anyhow::Result<Receipts<'_>> {
         let id = InstallationId::parse(&asked.installation)?;
         let page = self.table.page(&id, "receipt#", after(asked), ROWS).await?;
         let rows = page.items.iter().filter_map(Receipt::of).collect();
-        let (frame, id, after) = (&self.frame, id.as_str(), asked.after.as_str());
-        Ok(html(&Receipts { frame, id, after, next: page.next, rows }))
+        let (frame, id, after) = (&self.frame, id.to_string(), asked.after.clone());
+        Ok(Receipts { frame, id, after, next: page.next, rows })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use anyhow::Context as _;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use futures_util::future::try_join_all;
 use teardown::clock::Timestamp;
 use teardown::ids::InstallationId;
 
@@ -12,6 +13,9 @@ use crate::attributes::{Item, text, time};
 /// call Vercel. The page of the table's documentation has both.
 const DUE_INDEX: &str = "due";
 const SHARDS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
+
+/// How many keys one `BatchGetItem` takes.
+const BATCH: usize = 100;
 
 /// A table, to be read.
 #[derive(Clone, Debug)]
@@ -118,12 +122,15 @@ impl Table {
         until: Option<Timestamp>,
         limit: i32,
     ) -> anyhow::Result<Vec<Due>> {
-        let mut due = Vec::new();
-        for shard in SHARDS {
-            due.extend(self.due_in(shard, until, limit).await?);
-        }
+        let asked = SHARDS.map(|shard| self.due_in(shard, until, limit));
+        let mut due: Vec<_> = try_join_all(asked).await?.into_iter().flatten().collect();
         due.sort();
         Ok(due)
+    }
+
+    /// The jobs that call Vercel and are due by then, the first due first.
+    pub(crate) async fn urgent(&self, until: Timestamp, limit: i32) -> anyhow::Result<Vec<Due>> {
+        self.due_in(SHARDS[0], Some(until), limit).await
     }
 
     async fn due_in(
@@ -151,5 +158,24 @@ impl Table {
         let found =
             query.send().await.context("the index cannot be read")?.items.unwrap_or_default();
         Ok(found.iter().filter_map(Due::of).collect())
+    }
+
+    /// The items of these jobs, as far as they are there.
+    pub(crate) async fn items(&self, due: &[Due]) -> anyhow::Result<Vec<Item>> {
+        let mut items = Vec::new();
+        for batch in due.chunks(BATCH) {
+            let key = |due: &Due| {
+                let pk = s(format!("installation#{}", due.installation));
+                Item::from([("pk".to_owned(), pk), ("sk".to_owned(), s(due.sk.clone()))])
+            };
+            let keys = KeysAndAttributes::builder()
+                .set_keys(Some(batch.iter().map(key).collect()))
+                .consistent_read(true)
+                .build()?;
+            let get = self.client.batch_get_item().request_items(&self.name, keys);
+            let answer = get.send().await.context("the table cannot be read")?;
+            items.extend(answer.responses.unwrap_or_default().into_values().flatten());
+        }
+        Ok(items)
     }
 }

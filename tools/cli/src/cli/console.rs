@@ -1,0 +1,58 @@
+//! `teardown console`: a page for operators over the table.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use super::destination::Destination;
+use super::operator;
+use crate::console::{Console, Parts};
+use crate::terminal::{HEADING, print};
+use crate::web::table::Table;
+
+/// Opens a page for operators in your browser's reach
+///
+/// It shows what needs somebody (parked jobs, late finalizations, jobs that hang, holds), finds an
+/// installation, tells its story, and does what `parked --retry`, `hold`, `release`, `keep` and `settle`
+/// do, each with a reason. It never makes a request as Vercel. It is on 127.0.0.1 alone, at an address
+/// with a secret in it: who has the address may act in your name. Ctrl-C ends it.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  teardown console
+  AWS_PROFILE=production AWS_REGION=eu-central-1 teardown console"
+)]
+pub(super) struct Args {
+    /// The port that the page is on; 0 is any that is free. (--port is that of a `teardown dev`)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    listen: u16,
+    /// Your name for the record; else the AWS caller's ARN, or the user's name
+    #[arg(long, value_name = "WHO", value_parser = operator::words)]
+    by: Option<String>,
+}
+
+pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
+    let destination = Destination::find(port).await?;
+    let by = operator::by(args.by.as_deref(), &destination).await?;
+    let parts = Parts {
+        store: destination.store()?,
+        table: Table::new(destination.client().clone(), destination.table().to_owned()),
+        clock: destination.clock().clone(),
+        place: destination.place().to_owned(),
+        table_name: destination.table().to_owned(),
+        by,
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.listen)).await;
+    let listener = listener.with_context(|| format!("--listen {}", args.listen))?;
+    let address = listener.local_addr()?;
+    let console = Console::new(parts)?;
+    print(&format!(
+        "{HEADING}The console of {} is at http://{address}{}{HEADING:#}\nCtrl-C ends it.\n",
+        destination.place(),
+        console.path(),
+    ))?;
+    Ok(axum::serve(listener, console.router(address.port())).await?)
+}

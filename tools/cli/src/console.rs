@@ -1,0 +1,269 @@
+//! The console: a page for operators over the table that the AWS environment names. It shows what needs
+//! somebody first, finds an installation, tells its story, and carries out operators' acts. It never
+//! makes a request as Vercel.
+
+mod attention;
+mod story;
+
+use std::fmt::Write as _;
+
+use askama::Template;
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use axum::Router;
+use axum::extract::{Form, Query, State};
+use axum::middleware::from_fn_with_state;
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use teardown::clock::Clock;
+use teardown::ids::{InstallationId, ResourceId};
+use teardown::store::Store;
+
+use self::attention::Attention;
+use self::story::Story;
+use crate::web::guard::{Here, own_pages};
+use crate::web::operate::{Operator, Order};
+use crate::web::sections::{Again, Asked, Frame, Sections};
+use crate::web::table::Table;
+use crate::web::{assets, failed, html};
+
+/// What a console is of.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) table: Table,
+    pub(crate) clock: Clock,
+    /// What to call the place that the table is at.
+    pub(crate) place: String,
+    pub(crate) table_name: String,
+    /// In whose name acts are recorded.
+    pub(crate) by: String,
+}
+
+/// The console. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Console {
+    base: String,
+    place: String,
+    table_name: String,
+    clock: Clock,
+    store: Store,
+    sections: Sections,
+    operator: Operator,
+}
+
+impl Console {
+    /// One whose addresses begin with a secret of its own.
+    ///
+    /// # Errors
+    ///
+    /// Where the system gives no randomness.
+    pub(crate) fn new(parts: Parts) -> anyhow::Result<Self> {
+        let mut secret = [0; 16];
+        SystemRandom::new()
+            .fill(&mut secret)
+            .map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+        let base = secret.iter().fold(String::from("/"), |mut base, byte| {
+            let _ = write!(base, "{byte:02x}");
+            base
+        });
+        let frame = Frame { base: base.clone(), again: Again::NowAndThen, as_vercel: false };
+        Ok(Self {
+            base,
+            place: parts.place,
+            table_name: parts.table_name,
+            clock: parts.clock,
+            sections: Sections { table: parts.table, frame },
+            operator: Operator { store: parts.store.clone(), by: parts.by },
+            store: parts.store,
+        })
+    }
+
+    /// The path of its first page.
+    pub(crate) fn path(&self) -> String {
+        format!("{}/", self.base)
+    }
+
+    /// The pages, on a port of this machine.
+    pub(crate) fn router(&self, port: u16) -> Router {
+        let own = Router::new()
+            .route("/attention", get(attention))
+            .route("/search", get(search))
+            .route("/installation", get(installation))
+            .route("/facts", get(facts))
+            .route("/resources", get(resources))
+            .route("/jobs", get(jobs))
+            .route("/holds", get(holds))
+            .route("/receipts", get(receipts))
+            .route("/story", get(story))
+            .route("/operate", post(operate))
+            .merge(assets::router());
+        Router::new()
+            .route(&self.path(), get(home))
+            .nest(&self.base, own)
+            .layer(from_fn_with_state(Here { port }, own_pages))
+            .with_state(self.clone())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/home.html")]
+struct Home<'a> {
+    head: Head<'a>,
+    attention: String,
+}
+
+/// What each page of the console begins with.
+struct Head<'a> {
+    base: &'a str,
+    place: &'a str,
+    table: &'a str,
+    by: &'a str,
+    now_ms: u128,
+    title: &'a str,
+}
+
+impl Console {
+    fn head<'a>(&'a self, title: &'a str) -> Head<'a> {
+        Head {
+            base: &self.base,
+            place: &self.place,
+            table: &self.table_name,
+            by: &self.operator.by,
+            now_ms: self.clock.now().as_millis(),
+            title,
+        }
+    }
+
+    async fn home(&self) -> anyhow::Result<Response> {
+        let attention = Attention::read(self).await?.render()?;
+        Ok(html(&Home { head: self.head("what needs somebody"), attention }))
+    }
+}
+
+async fn home(State(it): State<Console>) -> Response {
+    Box::pin(it.home()).await.unwrap_or_else(|error| failed(&error))
+}
+
+async fn attention(State(it): State<Console>) -> Response {
+    let read = Box::pin(Attention::read(&it)).await;
+    read.map_or_else(|error| failed(&error), |attention| html(&attention))
+}
+
+#[derive(Debug, Deserialize)]
+struct Sought {
+    #[serde(default)]
+    id: String,
+}
+
+/// Finds an installation by its id, or a resource by `installation/resource`.
+async fn search(State(it): State<Console>, Query(sought): Query<Sought>) -> Response {
+    let id = sought.id.trim();
+    let (installation, resource) = id.split_once('/').unwrap_or((id, ""));
+    let is_one = InstallationId::parse(installation).is_ok()
+        && (resource.is_empty() || ResourceId::parse(resource).is_ok());
+    if !is_one {
+        let head = it.head("no such id");
+        return html(&NotFound { head, id });
+    }
+    // Ids are ASCII, and none of their characters means anything in a query.
+    let query = format!("installation={installation}&resource={resource}");
+    Redirect::to(&format!("{}/installation?{query}", it.base)).into_response()
+}
+
+#[derive(Template)]
+#[template(path = "console/not_found.html")]
+struct NotFound<'a> {
+    head: Head<'a>,
+    id: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "console/installation.html")]
+struct Installation<'a> {
+    head: Head<'a>,
+    facts: String,
+    story: String,
+    jobs: String,
+    holds: String,
+    receipts: String,
+    resources: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Selected {
+    installation: String,
+    #[serde(default)]
+    resource: String,
+}
+
+async fn installation(State(it): State<Console>, Query(selected): Query<Selected>) -> Response {
+    Box::pin(it.installation(&selected)).await.unwrap_or_else(|error| failed(&error))
+}
+
+impl Console {
+    async fn installation(&self, selected: &Selected) -> anyhow::Result<Response> {
+        let asked = Asked { installation: selected.installation.clone(), after: String::new() };
+        let (sections, now) = (&self.sections, self.clock.timestamp());
+        let (facts, story, jobs, holds, receipts, resources) = tokio::try_join!(
+            sections.facts(&asked),
+            self.story(selected),
+            sections.jobs(&asked, now),
+            sections.holds(&asked),
+            sections.receipts(&asked),
+            sections.resources(&asked),
+        )?;
+        let head = self.head(&selected.installation);
+        let (facts, jobs, holds) = (facts.render()?, jobs.render()?, holds.render()?);
+        let (receipts, resources) = (receipts.render()?, resources.render()?);
+        let story = story.render()?;
+        Ok(html(&Installation { head, facts, story, jobs, holds, receipts, resources }))
+    }
+
+    async fn story(&self, selected: &Selected) -> anyhow::Result<Story> {
+        let id = InstallationId::parse(&selected.installation)?;
+        let resource = match selected.resource.as_str() {
+            "" => None,
+            resource => Some(ResourceId::parse(resource)?),
+        };
+        let now = self.clock.timestamp();
+        Story::read(&self.sections.table, &self.sections.frame, &id, resource.as_ref(), now).await
+    }
+}
+
+async fn story(State(it): State<Console>, Query(selected): Query<Selected>) -> Response {
+    it.story(&selected).await.map_or_else(|error| failed(&error), |story| html(&story))
+}
+
+async fn facts(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
+    it.sections.facts(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+}
+
+async fn resources(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
+    it.sections.resources(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+}
+
+async fn jobs(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
+    let now = it.clock.timestamp();
+    it.sections.jobs(&asked, now).await.map_or_else(|error| failed(&error), |it| html(&it))
+}
+
+async fn holds(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
+    it.sections.holds(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+}
+
+async fn receipts(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
+    it.sections.receipts(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+}
+
+#[derive(Template)]
+#[template(source = "<p>{{ words }}</p>", ext = "html")]
+struct Said {
+    words: String,
+}
+
+/// An operator's act. Afterwards every section asks again.
+async fn operate(State(it): State<Console>, Form(order): Form<Order>) -> Response {
+    let words = it.operator.run(&order).await.unwrap_or_else(|error| format!("{error:#}"));
+    let said = Said { words }.render().unwrap_or_default();
+    ([("hx-trigger", "acted")], Html(said)).into_response()
+}
