@@ -63,6 +63,9 @@ mod front;
 // L: looking after it.
 mod incidents;
 
+// N: a check for everybody.
+mod check;
+
 // S, L2: start and hosts.
 mod credentials;
 mod functions;

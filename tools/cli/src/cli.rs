@@ -3,6 +3,7 @@
 //! Each command is a file of its own. Standard output has what was asked for and nothing else;
 //! progress, logs and the one line of an error go to standard error.
 
+mod check;
 mod console;
 mod destination;
 mod forget;
@@ -109,6 +110,7 @@ enum Other {
     Forget(forget::Args),
     Reconcile(reconcile::Args),
     Console(console::Args),
+    Check(Box<check::Args>),
 }
 
 /// A command of the tool as the reader types it: through cargo, if that has started this process.
@@ -165,6 +167,7 @@ impl Cli {
             Other::Forget(args) => return forget::run(port, &args).await,
             Other::Reconcile(args) => return reconcile::run(port, &args).await,
             Other::Console(args) => console::run(port, &args).await?,
+            Other::Check(args) => return check::run(&args).await,
         }
         Ok(ExitCode::SUCCESS)
     }

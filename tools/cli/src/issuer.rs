@@ -6,12 +6,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
-use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 /// An RSA key that signs tokens.
@@ -154,6 +154,21 @@ impl Issuer {
                 self.key.public_key().exponent().big_endian_without_leading_zero()
             ),
         })
+    }
+
+    /// The public key in PEM, as a file has it.
+    ///
+    /// # Panics
+    ///
+    /// Never: an RSA key can be written down.
+    #[must_use]
+    pub fn public_key_pem(&self) -> String {
+        let der: PublicKeyX509Der<'_> =
+            self.key.public_key().as_der().expect("an RSA key can be written down");
+        let text = STANDARD.encode(der.as_ref());
+        let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+        let lines = lines.map(|line| line.into_owned() + "\n").collect::<String>();
+        format!("-----BEGIN PUBLIC KEY-----\n{lines}-----END PUBLIC KEY-----\n")
     }
 
     /// The JWKS document.

@@ -3,6 +3,7 @@
 //! all of it: `page` that of `teardown dev`, `console` that of operators, `web` what both have.
 
 mod attributes;
+pub mod check;
 pub mod cli;
 mod console;
 pub mod embedded;

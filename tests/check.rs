@@ -1,0 +1,128 @@
+//! `teardown check` (N): each check finds its fault, and nothing else; and a run ends well, whatever the
+//! backend does.
+
+mod acts;
+mod backend;
+mod careless;
+mod gate;
+mod hook;
+mod runs;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use serde_json::json;
+use teardown::clock::Clock;
+use teardown_cli::check::{self, Check, Options, Product, Report, Selection, Signer, Supply};
+
+use self::backend::Backend;
+use crate::support::world::{INTEGRATION, serve};
+
+/// Signs the tokens of all runs: they share what was signed.
+static SIGNER: LazyLock<Arc<Signer>> = LazyLock::new(|| {
+    let own = teardown_cli::issuer::Issuer::generate().unwrap();
+    Arc::new(Signer::new(Arc::new(own)).unwrap())
+});
+
+/// The options of a run against a backend.
+fn options(base_url: String, clock: Clock) -> Options {
+    Options {
+        base_url,
+        integration: Some(INTEGRATION.to_owned()),
+        issuer: check::ISSUER.to_owned(),
+        account: "acc_check".to_owned(),
+        signer: SIGNER.clone(),
+        keys: Some(check::KeyUrls {
+            own: "http://127.0.0.1:1/jwks".to_owned(),
+            strange: "http://127.0.0.1:1/strange".to_owned(),
+        }),
+        supply: Supply::Made,
+        product: Product {
+            id: "postgres".to_owned(),
+            plan: "free".to_owned(),
+            metadata: json!({}),
+        },
+        read_only: false,
+        client_secret: Some("client-s3cret".to_owned()),
+        webhook: None,
+        timeout: Duration::from_secs(30),
+        limit: Duration::from_mins(1),
+        clock,
+        run: "0123456789".to_owned(),
+    }
+}
+
+fn all() -> Selection {
+    Selection { checks: check::all().collect(), accepted: BTreeSet::new() }
+}
+
+/// Runs the checks of a selection with these options.
+async fn run(options: Options, selection: &Selection) -> Report {
+    let report = check::run(options, selection, |_| {}, std::future::pending()).await;
+    report.unwrap()
+}
+
+/// The checks that found something, by their ids.
+fn found(report: &Report) -> Vec<&str> {
+    let found = report.rows.iter().filter(|row| row.outcome.wrong().is_some());
+    found.map(|row| row.check.id).collect()
+}
+
+/// Holds a backend with a fault against these checks.
+async fn with_fault(fault: &str, selection: &Selection) -> (Backend, Report) {
+    let clock = Clock::standing();
+    let backend = Backend::new(&SIGNER.jwks(), fault, clock.clone());
+    let url = serve(backend.router()).await;
+    let report = run(options(url, clock), selection).await;
+    (backend, report)
+}
+
+/// N3: a backend that does everything right passes every check, and nothing is left behind.
+#[tokio::test]
+async fn a_right_backend_passes() {
+    let (backend, report) = with_fault("none", &all()).await;
+    let text = check::report::text(&report);
+    assert_eq!(report.count("pass"), check::all().count(), "{text}");
+    assert_eq!(report.left, Vec::<String>::new());
+    assert_eq!(backend.live(), (vec![], vec![]));
+    assert_eq!(report.made, backend.made());
+    let needs = all().needs();
+    let (installations, resources) = report.made;
+    assert!(installations <= usize::from(needs.installations) + 2, "more than was announced");
+    assert!(resources <= usize::from(needs.resources), "more than was announced");
+}
+
+/// N4: each check finds the backend that has just its fault, and no other check of its group does.
+#[tokio::test]
+async fn each_check_finds_its_fault() {
+    let wrong = finding_others(|check| {
+        let beside = check::all().filter(|it| it.group() == check.group());
+        // What errors are like shows where there are some.
+        let more = check::all().filter(|it| {
+            check.id.starts_with("errors/conflict") && it.id.contains("cascade-false-is")
+        });
+        Selection { checks: more.chain(beside).collect(), accepted: BTreeSet::new() }
+    });
+    let wrong = wrong.await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// N4: no check of another group finds a fault that is not its own. It takes 10 s of one core.
+#[tokio::test]
+#[ignore = "`.ci/run` has it"]
+async fn no_check_finds_the_fault_of_another() {
+    let wrong = finding_others(|_| all()).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The checks whose fault was not found by them alone.
+async fn finding_others(beside: impl Fn(&Check) -> Selection) -> Vec<String> {
+    let runs = check::all().map(async |check| {
+        let (_, report) = with_fault(check.id, &beside(check)).await;
+        let outcome = if check.basis.is_binding() { "fail" } else { "warn" };
+        let own = report.count(outcome) == 1 && found(&report) == [check.id];
+        (!own).then(|| format!("{} is found by {:?}", check.id, found(&report)))
+    });
+    futures_util::future::join_all(runs).await.into_iter().flatten().collect()
+}

@@ -1,0 +1,374 @@
+//! A provider's backend in memory that does everything right, or everything but the one thing that a fault
+//! names. A fault is the id of the check that has to find it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use teardown::auth::Caller;
+use teardown::auth::keys::KeySet;
+use teardown::clock::Clock;
+
+use super::gate::{Gate, Refusal};
+use super::hook;
+
+/// How much slower than it should be a slow backend is.
+const SLOW: Duration = Duration::from_secs(11);
+
+/// The backend. Clones share it.
+#[derive(Clone)]
+pub struct Backend(Arc<Inner>);
+
+pub struct Inner {
+    pub fault: String,
+    pub clock: Clock,
+    pub gate: Gate,
+    pub secret: &'static str,
+    state: Mutex<Store>,
+}
+
+/// What it knows.
+#[derive(Default)]
+pub struct Store {
+    pub installations: BTreeMap<String, Installation>,
+    /// The answers by `Idempotency-Key`, with what was asked for.
+    answers: BTreeMap<String, (String, StatusCode, String)>,
+    /// How many requests there were for a path.
+    requests: BTreeMap<String, u32>,
+    /// The ids of the webhook's events.
+    pub events: BTreeSet<String>,
+    numbers: u32,
+}
+
+#[derive(Default)]
+pub struct Installation {
+    pub account: String,
+    pub gone: bool,
+    pub resources: BTreeMap<String, Resource>,
+}
+
+#[derive(Default)]
+pub struct Resource {
+    pub gone: bool,
+}
+
+/// What an answer is made of.
+pub struct Reply(pub StatusCode, pub Value);
+
+impl Reply {
+    fn status(status: u16) -> Self {
+        Self(StatusCode::from_u16(status).unwrap(), Value::Null)
+    }
+
+    pub fn error(status: u16, code: &str) -> Self {
+        let error = json!({ "code": code, "message": "it is not done" });
+        Self(StatusCode::from_u16(status).unwrap(), json!({ "error": error }))
+    }
+
+    fn told(status: u16, code: &str) -> Self {
+        let mut reply = Self::error(status, code);
+        reply.1["error"]["user"] = json!({ "message": "Ask an admin of your team." });
+        reply
+    }
+}
+
+/// A request to one of the documented paths.
+pub struct Asked {
+    pub method: Method,
+    pub installation: String,
+    pub resource: Option<String>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Asked {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.headers.contains_key(header::CONTENT_TYPE)
+    }
+}
+
+impl Backend {
+    /// A backend that trusts these keys, with a fault, or without one if there is no such.
+    pub fn new(keys: &Value, fault: &str, clock: Clock) -> Self {
+        let keys = KeySet::parse(keys.to_string().as_bytes()).unwrap();
+        let gate = Gate::new(keys, fault, clock.clone());
+        Self(Arc::new(Inner {
+            fault: fault.to_owned(),
+            clock,
+            gate,
+            secret: "client-s3cret",
+            state: Mutex::default(),
+        }))
+    }
+
+    pub fn router(&self) -> Router {
+        Router::new().fallback(answer).with_state(self.clone())
+    }
+
+    /// What is not deleted: installations, and resources.
+    pub fn live(&self) -> (Vec<String>, Vec<String>) {
+        let store = self.0.store();
+        let live = store.installations.iter().filter(|(_, it)| !it.gone);
+        let resources = store.installations.values().flat_map(|it| &it.resources);
+        let resources = resources.filter(|(_, it)| !it.gone).map(|(id, _)| id.clone());
+        (live.map(|(id, _)| id.clone()).collect(), resources.collect())
+    }
+
+    /// How many installations and resources there ever were.
+    pub fn made(&self) -> (usize, usize) {
+        let store = self.0.store();
+        let resources = store.installations.values().map(|it| it.resources.len());
+        (store.installations.len(), resources.sum())
+    }
+
+    /// Puts an installation with resources there.
+    pub fn install(&self, id: &str, account: &str, resources: &[&str]) {
+        let resources =
+            resources.iter().map(|id| ((*id).to_owned(), Resource::default())).collect();
+        let installation = Installation { account: account.to_owned(), gone: false, resources };
+        self.0.store().installations.insert(id.to_owned(), installation);
+    }
+}
+
+async fn answer(State(backend): State<Backend>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let path = head.uri.path();
+    if head.method == Method::POST && path == "/api/webhook" {
+        let Reply(status, json) = hook::answer(&backend.0, &head.headers, &body);
+        return (status, axum::Json(json)).into_response();
+    }
+    let Some(rest) = path.strip_prefix("/v1/installations/") else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let (installation, resource) = match rest.split_once("/resources") {
+        Some((installation, resource)) => (installation, resource.strip_prefix('/')),
+        None => (rest, None),
+    };
+    let provisions = rest.ends_with("/resources");
+    let asked = Asked {
+        method: head.method,
+        installation: installation.to_owned(),
+        resource: resource.map(str::to_owned),
+        headers: head.headers,
+        body,
+    };
+    backend.0.answer(&asked, provisions)
+}
+
+impl Inner {
+    pub fn is(&self, fault: &str) -> bool {
+        self.fault == fault
+    }
+
+    pub fn store(&self) -> MutexGuard<'_, Store> {
+        self.state.lock().unwrap()
+    }
+
+    /// Answers slowly, if that is the fault.
+    pub fn dawdle(&self, fault: &str) {
+        if self.is(fault) {
+            self.clock.advance(SLOW);
+        }
+    }
+
+    fn answer(&self, asked: &Asked, provisions: bool) -> Response {
+        let path = (asked.installation.as_str(), asked.resource.as_deref());
+        let deletes = asked.method == Method::DELETE;
+        let refusal = match self.gate.caller(&asked.headers, path, deletes) {
+            Ok(caller) => self.may(&caller, asked, deletes).err(),
+            Err(refusal) => Some(refusal),
+        };
+        if let Some(refusal) = refusal {
+            self.dawdle("time/refusals");
+            self.act_in_spite_of(&refusal, asked);
+            return refusal.response(&self.fault, &asked.headers);
+        }
+        let Reply(status, json) = match (asked.method.as_str(), &asked.resource) {
+            ("PUT", None) => self.upsert(asked),
+            ("POST", None) if provisions => self.provision(asked),
+            ("GET", Some(resource)) => self.get(asked, resource),
+            ("DELETE", Some(_)) => {
+                self.dawdle("time/delete-resource");
+                self.keyed(asked, Self::delete)
+            }
+            ("DELETE", None) => {
+                self.dawdle("time/delete-installation");
+                self.keyed(asked, Self::uninstall)
+            }
+            _ => Reply::error(404, "not_found"),
+        };
+        let conflict = status == StatusCode::CONFLICT && deletes;
+        if conflict && self.is("errors/conflict-form") {
+            return (status, "conflict").into_response();
+        }
+        match json {
+            Value::Null if status.is_redirection() => {
+                (status, [(header::LOCATION, "/elsewhere")]).into_response()
+            }
+            Value::Null => status.into_response(),
+            json => (status, axum::Json(json)).into_response(),
+        }
+    }
+
+    /// Whether a caller may do this.
+    fn may(&self, caller: &Caller, asked: &Asked, deletes: bool) -> Result<(), Refusal> {
+        let on_resource = asked.resource.is_some();
+        let id = &asked.installation;
+        match caller {
+            Caller::User { installation, role, .. } => {
+                let another = if on_resource {
+                    "tokens/another-installation"
+                } else {
+                    "tokens/uninstall-another-installation"
+                };
+                if installation != id && !(deletes && self.is(another)) {
+                    let unknown = !self.store().installations.contains_key(id);
+                    return Err(Refusal::Stranger { unknown });
+                }
+                let reads = if on_resource {
+                    "tokens/read-only-role"
+                } else {
+                    "tokens/uninstall-read-only-role"
+                };
+                let admin = *role == teardown::auth::Role::Admin;
+                if admin || self.is(reads) { Ok(()) } else { Err(Refusal::Role) }
+            }
+            Caller::System { installation: Some(installation), .. } => {
+                let fault =
+                    if on_resource { "tokens/system" } else { "delete-installation/by-system" };
+                let known = installation == id && !(deletes && self.is(fault));
+                if known { Ok(()) } else { Err(Refusal::Stranger { unknown: false }) }
+            }
+            Caller::System { installation: None, account } => {
+                if self.is("delete-installation/by-account") && !on_resource {
+                    return Err(Refusal::Stranger { unknown: false });
+                }
+                let store = self.store();
+                let own = store.installations.get(id).is_some_and(|it| it.account == *account);
+                let known = own || self.is("tokens/another-account");
+                if known { Ok(()) } else { Err(Refusal::Stranger { unknown: false }) }
+            }
+        }
+    }
+
+    /// Deletes although the caller was refused, if that is the fault.
+    fn act_in_spite_of(&self, refusal: &Refusal, asked: &Asked) {
+        if !matches!(refusal, Refusal::Token(teardown::auth::TokenError::Expired)) {
+            return;
+        }
+        let mut store = self.store();
+        let Some(installation) = store.installations.get_mut(&asked.installation) else { return };
+        let resources = installation.resources.iter_mut();
+        for (id, resource) in resources {
+            resource.gone |= match &asked.resource {
+                Some(asked) => asked == id && self.is("tokens/refused-means-untouched"),
+                None => self.is("tokens/uninstall-refused-means-untouched"),
+            };
+        }
+    }
+
+    fn upsert(&self, asked: &Asked) -> Reply {
+        let Some(body) = asked.json() else { return Reply::error(400, "bad_request") };
+        if !body["credentials"]["access_token"].is_string() {
+            return Reply::error(400, "bad_request");
+        }
+        let account = self.gate.account(&asked.headers);
+        let installation = Installation { account, ..Installation::default() };
+        self.store().installations.entry(asked.installation.clone()).or_insert(installation);
+        Reply(StatusCode::OK, json!({}))
+    }
+
+    fn provision(&self, asked: &Asked) -> Reply {
+        let mut store = self.store();
+        store.numbers += 1;
+        let id = format!("db_{}", store.numbers);
+        let Some(installation) = store.installations.get_mut(&asked.installation) else {
+            return Reply::told(409, "unknown_installation");
+        };
+        if installation.gone && !self.is("delete-installation/provision-refused") {
+            return Reply::told(409, "installation_deleted");
+        }
+        installation.resources.insert(id.clone(), Resource::default());
+        Reply(StatusCode::OK, json!({ "id": id, "status": "ready", "secrets": [] }))
+    }
+
+    fn get(&self, asked: &Asked, resource: &str) -> Reply {
+        let store = self.store();
+        let installation = store.installations.get(&asked.installation);
+        let found = installation.and_then(|it| it.resources.get(resource));
+        match found {
+            Some(found) if !found.gone => {
+                Reply(StatusCode::OK, json!({ "id": resource, "status": "ready" }))
+            }
+            Some(_) if self.is("delete-resource/get-afterwards-is-no-500") => {
+                Reply::error(500, "internal")
+            }
+            None if self.is("errors/no-redirect") => Reply::status(307),
+            _ => Reply::error(404, "not_found"),
+        }
+    }
+
+    /// Answers a request under its key, or with the answer that was recorded.
+    fn keyed(&self, asked: &Asked, act: impl Fn(&Self, &mut Store, &Asked) -> Reply) -> Reply {
+        let path = format!("{}/{:?}", asked.installation, asked.resource);
+        let mut store = self.store();
+        let requests = store.requests.entry(path.clone()).or_default();
+        *requests += 1;
+        let at_once = match &asked.resource {
+            Some(_) => self.is("delete-resource/at-once"),
+            None => self.is("delete-installation/at-once"),
+        };
+        if at_once && *requests > 2 {
+            return Reply::error(500, "internal");
+        }
+        let Some(key) = asked.header("idempotency-key") else {
+            if self.is("delete-resource/without-key") {
+                return Reply::error(400, "bad_request");
+            }
+            return act(self, &mut store, asked);
+        };
+        let key = format!("{}/{key}", asked.installation);
+        let what = format!("{path}/{:?}", asked.json());
+        if let Some((before, status, body)) = store.answers.get(&key) {
+            if *before != what && !self.is("delete-resource/same-key-on-another") {
+                return self.conflict("key_reused");
+            }
+            let replay = match &asked.resource {
+                Some(_) => self.is("delete-resource/same-key-again"),
+                None => self.is("delete-installation/same-key-again"),
+            };
+            if replay {
+                return Reply::status(if asked.resource.is_some() { 404 } else { 204 });
+            }
+            return Reply(*status, serde_json::from_str(body).unwrap());
+        }
+        let Reply(status, body) = act(self, &mut store, asked);
+        if status.is_success() {
+            store.answers.insert(key, (what, status, body.to_string()));
+        }
+        Reply(status, body)
+    }
+
+    pub fn conflict(&self, code: &str) -> Reply {
+        if self.is("errors/conflict-has-user-message") {
+            Reply::error(409, code)
+        } else {
+            Reply::told(409, code)
+        }
+    }
+}

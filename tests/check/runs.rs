@@ -1,0 +1,211 @@
+//! How a run goes: what it leaves alone, what it skips, and that it ends.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse as _;
+use teardown_cli::issuer::Issuer;
+
+use super::*;
+
+/// A right backend, and where it is.
+async fn right() -> (Backend, String, Clock) {
+    let clock = Clock::standing();
+    let backend = Backend::new(&SIGNER.jwks(), "none", clock.clone());
+    let url = serve(backend.router()).await;
+    (backend, url, clock)
+}
+
+fn only(ids: &[&str]) -> Selection {
+    let chosen = |check: &&Check| ids.contains(&check.id) || ids.contains(&check.group());
+    Selection { checks: check::all().filter(chosen).collect(), accepted: BTreeSet::new() }
+}
+
+/// Why a check was not made.
+fn why<'a>(report: &'a Report, id: &str) -> &'a str {
+    let row = report.rows.iter().find(|row| row.check.id == id).unwrap();
+    match &row.outcome {
+        check::Outcome::Skipped(why) | check::Outcome::NotRun(why) => why,
+        other => panic!("{id}: {other:?}"),
+    }
+}
+
+/// N3: what open backends of the marketplace do wrong is found.
+#[tokio::test]
+async fn what_public_backends_do_wrong_is_found() {
+    let report = run(options(serve(careless::router()).await, Clock::system()), &all()).await;
+    let found: BTreeSet<_> = found(&report).into_iter().collect();
+    for id in [
+        "delete-installation/reason",
+        "delete-installation/unknown-is-no-500",
+        "delete-installation/again-is-no-500",
+        "tokens/unknown-key",
+        "tokens/refused-means-untouched",
+        "tokens/uninstall-another-installation",
+        "delete-resource/of-another-installation",
+        "webhook/unsigned",
+        "webhook/wrong-signature",
+    ] {
+        assert!(found.contains(id), "{id}: {}", check::report::text(&report));
+    }
+    assert!(!found.contains("delete-installation/no-body"), "{found:?}");
+}
+
+/// N2: a backend that does not trust the run's key is checked as far as it goes, and the rest is skipped with
+/// the setting that is missing.
+#[tokio::test]
+async fn without_trust_the_rest_is_checked() {
+    let clock = Clock::standing();
+    let backend = Backend::new(&Issuer::generate().unwrap().jwks(), "none", clock.clone());
+    let options = options(serve(backend.router()).await, clock);
+    let report = run(options, &all()).await;
+    assert_eq!(found(&report), Vec::<&str>::new(), "{}", check::report::text(&report));
+    let passed = report.rows.iter().filter(|row| matches!(row.outcome, check::Outcome::Passed));
+    let passed: BTreeSet<_> = passed.map(|row| row.check.id).collect();
+    for id in ["tokens/none", "tokens/alg-none", "errors/refusal-form", "webhook/signed"] {
+        assert!(passed.contains(id), "{id} is not in {passed:?}");
+    }
+    // A backend that refuses everybody refuses them, too: that says nothing.
+    let why = why(&report, "tokens/expired");
+    for setting in ["VERCEL_JWKS_URL=http://127.0.0.1:1/jwks", "OIDC_JWKS_URL=", "--print-jwks"] {
+        assert!(why.contains(setting), "{why}");
+    }
+    assert_eq!(backend.made(), (0, 0));
+}
+
+/// N1: with `--read-only` nothing is made and nothing can be harmed, whatever the backend lets in.
+#[tokio::test]
+async fn read_only_sends_refusals_alone() {
+    for fault in ["none", "tokens/expired", "tokens/uninstall-none"] {
+        let clock = Clock::standing();
+        let backend = Backend::new(&SIGNER.jwks(), fault, clock.clone());
+        backend.install("icfg_1", "acc_check", &["db_x"]);
+        let options = options(serve(backend.router()).await, clock);
+        let report = run(Options { read_only: true, ..options }, &all()).await;
+        let expected: &[&str] = if fault == "none" { &[] } else { &[fault] };
+        assert_eq!(found(&report), expected, "{}", check::report::text(&report));
+        assert_eq!(backend.live(), (vec!["icfg_1".to_owned()], vec!["db_x".to_owned()]));
+        assert_eq!(backend.made(), (1, 1));
+        assert!(why(&report, "delete-resource/answers-204").contains("--read-only"));
+        // The backend tells a good token from none where it is asked for a resource, so they mean something.
+        assert!(
+            report
+                .rows
+                .iter()
+                .any(|row| row.outcome.name() == "pass" && row.check.id == "tokens/audience")
+        );
+    }
+}
+
+/// N1: with `--installation` and `--resource` nothing is made, and nothing else is deleted.
+#[tokio::test]
+async fn what_is_given_is_used_up() {
+    let (backend, url, clock) = right().await;
+    backend.install("icfg_1", "acc_check", &["db_a", "db_b", "db_c"]);
+    backend.install("icfg_2", "acc_check", &["db_d"]);
+    let resources = ["db_a", "db_b", "db_c"].map(str::to_owned).into();
+    let supply = Supply::Given { installation: "icfg_1".to_owned(), resources };
+    let report = run(Options { supply, ..options(url, clock) }, &all()).await;
+    assert_eq!(found(&report), Vec::<&str>::new(), "{}", check::report::text(&report));
+    assert_eq!(backend.live(), (vec!["icfg_2".to_owned()], vec!["db_d".to_owned()]));
+    assert_eq!(backend.made(), (2, 4));
+    let passed = |id| report.rows.iter().any(|it| it.check.id == id && it.outcome.name() == "pass");
+    assert!(passed("tokens/system") && passed("delete-installation/no-body"));
+    assert!(why(&report, "delete-resource/same-key-again").contains("--resource"));
+    assert!(why(&report, "delete-installation/reason").contains("used up"));
+}
+
+/// N2: a failure that is known is no failure, and is told.
+#[tokio::test]
+async fn a_known_failure_is_accepted() {
+    let id = "delete-resource/again-is-no-500";
+    let mut selection = only(&["delete-resource"]);
+    selection.accepted.insert(id.to_owned());
+    let (_, report) = with_fault(id, &selection).await;
+    assert_eq!((report.count("accepted"), report.count("fail")), (1, 0));
+    assert_eq!(found(&report), [id]);
+}
+
+/// A backend that answers this many requests, and hangs then.
+fn hanging(backend: &Backend, answers: u32) -> Router {
+    let left = Arc::new(AtomicU32::new(answers));
+    backend.router().layer(from_fn(move |request: Request, next: Next| {
+        let left = left.clone();
+        async move {
+            let take = |left: u32| left.checked_sub(1);
+            if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err() {
+                std::future::pending::<()>().await;
+            }
+            next.run(request).await
+        }
+    }))
+}
+
+/// N2: against a backend that hangs a run ends, says so, and says what it could not delete.
+#[tokio::test]
+async fn a_backend_that_hangs_is_given_up() {
+    let short = |url, clock| Options { timeout: Duration::from_millis(50), ..options(url, clock) };
+    let clock = Clock::standing();
+    let backend = Backend::new(&SIGNER.jwks(), "none", clock.clone());
+    let never = short(serve(hanging(&backend, 0)).await, clock.clone());
+    let report = check::run(never, &all(), |_| {}, std::future::pending()).await;
+    assert!(report.unwrap_err().contains("no answer in time"));
+
+    let soon = short(serve(hanging(&backend, 40)).await, clock);
+    let report = run(soon, &all()).await;
+    assert_eq!(report.stopped.as_deref(), Some("3 requests in a row had no answer"));
+    assert!(report.count("not run") > 50, "{}", check::report::text(&report));
+    assert!(report.requests < 60, "{} requests", report.requests);
+    assert!(report.left.iter().any(|left| left.starts_with("installation icfg_check")));
+}
+
+/// N2: a run that is interrupted deletes what it made.
+#[tokio::test]
+async fn an_interrupted_run_cleans_up() {
+    let (backend, url, clock) = right().await;
+    let interrupt = Arc::new(tokio::sync::Notify::new());
+    let told = |row: &check::Row| {
+        if row.check.id == "delete-resource/unknown-is-no-500" {
+            interrupt.notify_one();
+        }
+    };
+    let report = check::run(options(url, clock), &all(), told, interrupt.notified()).await.unwrap();
+    assert_eq!(report.stopped.as_deref(), Some("it was interrupted"));
+    assert!(report.count("not run") > 30);
+    assert_eq!((report.left, backend.live()), (vec![], (vec![], vec![])));
+}
+
+/// N1: what cannot be deleted is named.
+#[tokio::test]
+async fn what_is_left_behind_is_said() {
+    let (backend, report) =
+        with_fault("delete-resource/gone-afterwards", &only(&["delete-resource"])).await;
+    let (_, resources) = backend.live();
+    for id in &resources {
+        assert!(report.left.iter().any(|left| left.contains(id)), "{id}: {:?}", report.left);
+    }
+    let text = check::report::text(&report);
+    assert!(text.contains("left behind:") && text.contains("resource db_"), "{text}");
+}
+
+/// N2: a backend without Get Resource, or without a webhook, is checked without them.
+#[tokio::test]
+async fn what_is_not_there_is_skipped() {
+    let (backend, _, clock) = right().await;
+    let deaf = backend.router().layer(from_fn(|request: Request, next: Next| async move {
+        if request.method() == "GET" || request.uri().path().contains("webhook") {
+            return axum::http::StatusCode::NOT_FOUND.into_response();
+        }
+        next.run(request).await
+    }));
+    let report = run(options(serve(deaf).await, clock), &all()).await;
+    assert_eq!(found(&report), Vec::<&str>::new(), "{}", check::report::text(&report));
+    assert!(
+        why(&report, "delete-resource/gone-afterwards").contains("Get Resource was answered 404")
+    );
+    assert!(why(&report, "webhook/unsigned").contains("--webhook-path"));
+    assert!(report.count("pass") > 50);
+}

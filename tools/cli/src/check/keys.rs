@@ -1,0 +1,52 @@
+//! The JWKS documents, served: the run's own, and a stranger's that no token should have anybody read.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::options::KeyUrls;
+use super::signer::Signer;
+
+/// Where the run's own keys are.
+const OWN: &str = "/.well-known/jwks";
+
+/// Where the stranger's are.
+const STRANGE: &str = "/stranger/jwks";
+
+/// Serves the documents until the process ends, and says where.
+///
+/// # Errors
+///
+/// Where the address cannot be listened on.
+pub async fn serve(address: SocketAddr, signer: &Signer, issuer: &str) -> std::io::Result<KeyUrls> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let host =
+        if bound.ip().is_unspecified() { "127.0.0.1".to_owned() } else { bound.ip().to_string() };
+    let url = |path: &str| format!("http://{host}:{}{path}", bound.port());
+    let urls = KeyUrls { own: url(OWN), strange: url(STRANGE) };
+    let discovery = json!({
+        "issuer": issuer,
+        "jwks_uri": urls.own,
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+    });
+    let (own, strange) = (signer.jwks(), signer.strange_jwks());
+    let router = Router::new()
+        .route(
+            OWN,
+            get({
+                let own = own.clone();
+                || async move { axum::Json(own) }
+            }),
+        )
+        .route("/.well-known/jwks.json", get(|| async move { axum::Json(own) }))
+        .route(STRANGE, get(|| async move { axum::Json(strange) }))
+        .route("/.well-known/openid-configuration", get(|| async move { axum::Json(discovery) }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(urls)
+}

@@ -1,0 +1,124 @@
+//! All checks, in the order in which they are made. The page `docs/check-list.md`, `--list` and every report
+//! are made from this list: a check is added by one entry in its group's file.
+
+mod delete_installation;
+mod delete_resource;
+mod errors;
+mod good_tokens;
+mod time;
+mod tokens;
+mod uninstall_tokens;
+mod uninstalled;
+mod webhook;
+
+use super::entry::{Check, Run};
+use super::finding::{Finding, Verdict};
+use super::scene::Scene;
+use super::session::Resource;
+use super::signer::Bearer;
+
+/// The groups, with what each is about.
+pub const GROUPS: [(&str, &str); 6] = [
+    ("tokens", "who may delete"),
+    ("delete-resource", "`DELETE /v1/installations/{installationId}/resources/{resourceId}`"),
+    ("delete-installation", "`DELETE /v1/installations/{installationId}`"),
+    ("errors", "the form of errors, and what they reveal"),
+    ("webhook", "the integration's webhook"),
+    ("time", "how long answers take"),
+];
+
+/// All checks.
+pub fn all() -> impl Iterator<Item = &'static Check> {
+    let groups: [&'static [Check]; 9] = [
+        tokens::CHECKS,
+        uninstall_tokens::CHECKS,
+        good_tokens::CHECKS,
+        delete_resource::CHECKS,
+        delete_installation::CHECKS,
+        uninstalled::CHECKS,
+        errors::CHECKS,
+        webhook::CHECKS,
+        time::CHECKS,
+    ];
+    groups.into_iter().flatten()
+}
+
+/// The page of Vercel's documentation on what all calls have in common.
+const PARTNER: &str =
+    "https://vercel.com/docs/integrations/create-integration/marketplace-api/reference/partner";
+
+const DELETE_RESOURCE: &str = "https://vercel.com/docs/integrations/create-integration/marketplace-api/reference/partner/delete-resource";
+
+const DELETE_INSTALLATION: &str = "https://vercel.com/docs/integrations/create-integration/marketplace-api/reference/partner/delete-installation";
+
+const GET_RESOURCE: &str = "https://vercel.com/docs/integrations/create-integration/marketplace-api/reference/partner/get-resource";
+
+const WEBHOOKS: &str = "https://vercel.com/docs/webhooks/webhooks-api";
+
+/// A check's steps from a future.
+fn steps(future: impl Future<Output = Verdict> + Send + 'static) -> Run {
+    Box::pin(future)
+}
+
+/// Expects that Delete Resource refuses what has such an `Authorization`.
+fn refused(scene: Scene, bearer: fn(&Scene, &Resource) -> Bearer) -> Run {
+    steps(async move {
+        let target = scene.target().await?;
+        let bearer = bearer(&scene, &target);
+        scene.delete(&target).bearer(bearer).send().await?.is_refused()
+    })
+}
+
+/// Expects that Delete Installation refuses what has such an `Authorization`.
+fn uninstall_refused(scene: Scene, bearer: fn(&Scene, &Resource) -> Bearer) -> Run {
+    steps(async move {
+        let target = scene.target().await?;
+        let bearer = bearer(&scene, &target);
+        scene.uninstall(&target.installation).bearer(bearer).send().await?.is_refused()
+    })
+}
+
+/// Expects that Delete Installation takes such a body.
+fn uninstalls_with(scene: Scene, body: Option<&'static str>) -> Run {
+    steps(async move {
+        let installation = scene.installation().await?;
+        let taken = scene.uninstall_with(&installation, body).send().await?.succeeds();
+        if taken.is_err() {
+            scene.session.avoid(body);
+        }
+        taken
+    })
+}
+
+/// An `ADMIN`'s token that a stranger signed.
+fn forged(scene: &Scene, target: &Resource) -> Bearer {
+    scene.signer().forge(&scene.admin(&target.installation))
+}
+
+/// The token of a user who may only read.
+fn read_only(scene: &Scene, target: &Resource) -> Bearer {
+    scene.signer().sign(&scene.user(&target.installation, "USER"))
+}
+
+/// Finds that the check could not be made.
+fn skipped(why: &str) -> Verdict {
+    Err(Finding::skipped(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// N2: an id is stable if it names one check, in a group that there is.
+    #[test]
+    fn each_check_has_an_id_of_its_own_in_a_group_that_there_is() {
+        let ids: BTreeSet<_> = all().map(|check| check.id).collect();
+        assert_eq!(ids.len(), all().count());
+        let groups: BTreeSet<_> = all().map(Check::group).collect();
+        assert_eq!(groups, GROUPS.map(|(group, _)| group).into());
+        let in_order = all().map(Check::group).collect::<Vec<_>>();
+        assert!(in_order.is_sorted_by_key(|it| GROUPS.iter().position(|(group, _)| group == it)));
+    }
+}

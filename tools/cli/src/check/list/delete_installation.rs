@@ -1,0 +1,269 @@
+//! Delete Installation: its bodies, its answers, repeated, unknown.
+
+use super::{DELETE_INSTALLATION, steps, uninstalls_with};
+use crate::check::entry::{Basis, Check, Needs};
+use crate::check::finding::Finding;
+use crate::check::session::BODIES;
+use crate::check::wire::Exchange;
+
+const BODY: Basis = Basis::Vercel(
+    "The body has `cascadeResourceDeletion` (boolean) and `reason` (string).",
+    DELETE_INSTALLATION,
+);
+const ANSWERS: Basis = Basis::Vercel("The answers are 200, 204, 403 and 409.", DELETE_INSTALLATION);
+
+const MEND_BODY: &str = "Take what is documented, ignore the rest, and treat an absent body, `{}` and null \
+    alike: no `.strict()`, no required field.";
+const MEND_REPEAT: &str = "Answer 204, or 200 with {\"finalized\":true}, where there is nothing to be \
+    uninstalled any more. Vercel repeats a 5xx for long, and shows the customer \"Uninstall Paused\".";
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "delete-installation/no-body",
+        title: "an uninstall without a body is answered 200 or 204",
+        basis: BODY,
+        mend: MEND_BODY,
+        needs: Needs::TRUST.installations(1),
+        run: |scene| uninstalls_with(scene, BODIES[0]),
+    },
+    Check {
+        id: "delete-installation/empty-object",
+        title: "an uninstall with `{}` is answered 200 or 204",
+        basis: BODY,
+        mend: MEND_BODY,
+        needs: Needs::TRUST.installations(1),
+        run: |scene| uninstalls_with(scene, BODIES[1]),
+    },
+    Check {
+        id: "delete-installation/cascade",
+        title: "an uninstall with `cascadeResourceDeletion` is answered 200 or 204",
+        basis: BODY,
+        mend: MEND_BODY,
+        needs: Needs::TRUST.installations(1),
+        run: |scene| uninstalls_with(scene, BODIES[2]),
+    },
+    Check {
+        id: "delete-installation/reason",
+        title: "an uninstall with a `reason` is answered 200 or 204",
+        basis: BODY,
+        mend: MEND_BODY,
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            uninstalls_with(
+                scene,
+                Some(r#"{"cascadeResourceDeletion":true,"reason":"Not needed"}"#),
+            )
+        },
+    },
+    Check {
+        id: "delete-installation/odd-reason",
+        title: "a reason with an emoji, quotes and line breaks is taken",
+        basis: Basis::GoodPractice("Customers type it."),
+        mend: "Store the reason as UTF-8 by a bound parameter, in a column that is long enough.",
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            uninstalls_with(
+                scene,
+                Some(r#"{"reason":"it's \"too\" dear 💸\n<b>bye</b>; DROP TABLE x --"}"#),
+            )
+        },
+    },
+    Check {
+        id: "delete-installation/null-fields",
+        title: "fields that are null are taken for absent ones",
+        basis: Basis::GoodPractice("Many clients write null for what is not there."),
+        mend: MEND_BODY,
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            uninstalls_with(scene, Some(r#"{"cascadeResourceDeletion":null,"reason":null}"#))
+        },
+    },
+    Check {
+        id: "delete-installation/unknown-field",
+        title: "a field that is not documented is passed over",
+        basis: Basis::GoodPractice("Vercel may add fields; a strict schema fails that day."),
+        mend: MEND_BODY,
+        needs: Needs::TRUST.installations(1),
+        run: |scene| uninstalls_with(scene, Some(r#"{"teardownCheck":[1]}"#)),
+    },
+    Check {
+        id: "delete-installation/content-type-without-body",
+        title: "`Content-Type: application/json` without a body is taken",
+        basis: Basis::GoodPractice(
+            "The body is optional; some frameworks answer 400 to an empty one that is said to be JSON.",
+        ),
+        mend: "Take an empty body for none (Fastify: a content type parser of your own; Next.js: catch what \
+               request.json() throws).",
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.installation().await?;
+                let call = scene.uninstall_with(&installation, None);
+                call.header("Content-Type", "application/json").send().await?.succeeds()
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/malformed-body-is-no-500",
+        title: "a body that is no JSON is no 5xx",
+        basis: Basis::GoodPractice(
+            "A 5xx says that the same request may succeed later; this one never will.",
+        ),
+        mend: "Catch the parser's error, and answer 400.",
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.installation().await?;
+                scene.uninstall_with(&installation, Some(r#"{"reason":"#)).send().await?.is_no_500()
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/wrong-type-is-no-500",
+        title: "a body with a field of the wrong type is no 5xx",
+        basis: Basis::GoodPractice(
+            "A 5xx says that the same request may succeed later; this one never will.",
+        ),
+        mend: "Validate the body, and answer 400.",
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.installation().await?;
+                let body = r#"{"cascadeResourceDeletion":"yes","reason":{}}"#;
+                scene.uninstall_with(&installation, Some(body)).send().await?.is_no_500()
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/answer-form",
+        title: "the answer is an empty 204, or a 200 with JSON whose `finalized` is true or false",
+        basis: Basis::Vercel(
+            "You can request immediate deletion by specifying {finalized:true} in the response.",
+            DELETE_INSTALLATION,
+        ),
+        mend: "Answer 200 with {\"finalized\":true} where nothing is left to invoice, and {\"finalized\":false} \
+               where Vercel should wait 24 hours.",
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.installation().await?;
+                answers_in_form(&scene.uninstall(&installation).send().await?)
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/again-is-no-500",
+        title: "a second uninstall is no 5xx",
+        basis: ANSWERS,
+        mend: MEND_REPEAT,
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.installation().await?;
+                scene.uninstall(&installation).send().await?;
+                scene.uninstall(&installation).send().await?.is_no_500()
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/again-succeeds",
+        title: "a second uninstall is answered 200 or 204",
+        basis: Basis::GoodPractice(
+            "A caller that lost the first answer asks again, and is content only with a success.",
+        ),
+        mend: MEND_REPEAT,
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.installation().await?;
+                scene.uninstall(&installation).send().await?;
+                let again = scene.uninstall(&installation).send().await?;
+                again.succeeds_but_for("delete-installation/again-is-no-500")
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/unknown-is-no-500",
+        title: "the uninstall of an installation that was never known is no 5xx",
+        basis: ANSWERS,
+        mend: MEND_REPEAT,
+        needs: Needs::TRUST,
+        run: |scene| {
+            steps(async move {
+                let unknown = scene.unknown_installation();
+                scene.uninstall(&unknown).send().await?.is_no_500()
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/unknown-succeeds",
+        title: "the uninstall of an installation that was never known is answered 200 or 204",
+        basis: Basis::GoodPractice(
+            "An installation that Vercel knows and you do not can be removed at Vercel only by a success of yours.",
+        ),
+        mend: MEND_REPEAT,
+        needs: Needs::TRUST,
+        run: |scene| {
+            steps(async move {
+                let unknown = scene.unknown_installation();
+                let answered = scene.uninstall(&unknown).send().await?;
+                answered.succeeds_but_for("delete-installation/unknown-is-no-500")
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/same-key-again",
+        title: "the same uninstall under the same `Idempotency-Key` gets the same answer",
+        basis: Basis::Vercel(
+            "`Idempotency-Key` is a unique key to identify a request across multiple retries.",
+            DELETE_INSTALLATION,
+        ),
+        mend: "Store the answer under the key, with the deletion, and give it again.",
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.installation().await?;
+                let call = scene.uninstall(&installation);
+                let first = call.clone().send().await?;
+                let again = call.send().await?;
+                let same = again.status() == first.status()
+                    && again.answer()?.json() == first.answer()?.json();
+                again.expect(same, &first.seen())
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/at-once",
+        title: "16 equal uninstalls at once have no 5xx among their answers, and a success",
+        basis: ANSWERS,
+        mend: "Delete in one transaction, or let the loser of a race find what the winner has done: a missing \
+               record is no error, and a conflict is a 409.",
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.installation().await?;
+                let answers = scene.uninstall(&installation).send_at_once().await?;
+                for answer in &answers {
+                    answer.is_no_500()?;
+                }
+                let success = answers.iter().any(Exchange::is_success);
+                answers[0].expect(success, "a 2xx among the 16 answers")
+            })
+        },
+    },
+];
+
+fn answers_in_form(answered: &Exchange) -> Result<(), Finding> {
+    const FORM: &str = r#"an empty 204, or 200 with {"finalized":true} or {"finalized":false}"#;
+    let answer = answered.answer()?;
+    let in_form = match answer.status {
+        204 => true,
+        200 => {
+            let finalized = answer.json().map(|json| json["finalized"].clone());
+            finalized.is_some_and(|it| it.is_boolean() || it.is_null())
+        }
+        // Another status is what other checks are about.
+        _ => !answered.is_success(),
+    };
+    answered.expect(in_form, FORM)
+}

@@ -1,0 +1,300 @@
+//! Delete Resource: done, repeated, unknown, at once, and nothing but what was asked for.
+
+use serde_json::json;
+
+use super::{DELETE_RESOURCE, GET_RESOURCE, steps};
+use crate::check::entry::{Basis, Check, Needs};
+
+const ANSWERS: Basis = Basis::Vercel("The answers are 204, 403 and 409.", DELETE_RESOURCE);
+const KEY: Basis = Basis::Vercel(
+    "`Idempotency-Key` is a unique key to identify a request across multiple retries.",
+    DELETE_RESOURCE,
+);
+const DEPROVISION: Basis =
+    Basis::Vercel("Deprovision it and clean up any associated data on your side.", DELETE_RESOURCE);
+
+const MEND_REPEAT: &str = "Answer 204 where there is nothing to be deleted any more: that is what was asked \
+    for. Do not throw where the record is missing.";
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "delete-resource/answers-204",
+        title: "a deletion is answered 204",
+        basis: Basis::Vercel("204: resource deleted successfully.", DELETE_RESOURCE),
+        mend: "Answer 204 without a body.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let deleted = scene.delete(&resource).send().await?;
+                deleted.expect(deleted.status() == 204, "204")
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/gone-afterwards",
+        title: "a resource that was deleted is not there any more",
+        basis: DEPROVISION,
+        mend: "Delete the record, or mark it as deleted and have Get Resource answer 404.",
+        needs: Needs::TRUST.resources(1).seen(),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let deleted = scene.delete(&resource).send().await?;
+                if !deleted.is_success() {
+                    return Err(deleted.wrong("204"));
+                }
+                scene.expect_gone(&resource, &deleted).await
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/get-afterwards-is-no-500",
+        title: "Get Resource of a resource that was deleted is no 5xx",
+        basis: Basis::Vercel("The answers are 200 and 403.", GET_RESOURCE),
+        mend: "Answer 404 or 403 where the record is missing.",
+        needs: Needs::TRUST.resources(1).seen(),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                scene.delete(&resource).send().await?;
+                scene.get(&resource).send().await?.is_no_500()
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/again-is-no-500",
+        title: "a second deletion is no 5xx",
+        basis: ANSWERS,
+        mend: MEND_REPEAT,
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                scene.delete(&resource).send().await?;
+                scene.delete(&resource).send().await?.is_no_500()
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/again-succeeds",
+        title: "a second deletion is answered 2xx",
+        basis: Basis::GoodPractice(
+            "A caller that lost the first answer asks again, and is content only with a success.",
+        ),
+        mend: MEND_REPEAT,
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                scene.delete(&resource).send().await?;
+                let again = scene.delete(&resource).send().await?;
+                again.succeeds_but_for("delete-resource/again-is-no-500")
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/unknown-is-no-500",
+        title: "the deletion of a resource that was never known is no 5xx",
+        basis: ANSWERS,
+        mend: MEND_REPEAT,
+        needs: Needs::TRUST,
+        run: |scene| {
+            steps(async move {
+                let home = scene.home().await?;
+                let unknown = scene.unknown_resource(&home);
+                scene.delete(&unknown).send().await?.is_no_500()
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/unknown-succeeds",
+        title: "the deletion of a resource that was never known is answered 2xx",
+        basis: Basis::GoodPractice(
+            "A resource that Vercel knows and you do not can be deleted at Vercel only by a success of yours.",
+        ),
+        mend: MEND_REPEAT,
+        needs: Needs::TRUST,
+        run: |scene| {
+            steps(async move {
+                let home = scene.home().await?;
+                let unknown = scene.unknown_resource(&home);
+                let answered = scene.delete(&unknown).send().await?;
+                answered.succeeds_but_for("delete-resource/unknown-is-no-500")
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/same-key-again",
+        title: "the same request under the same `Idempotency-Key` gets the same answer",
+        basis: KEY,
+        mend: "Store the answer under the key, with the deletion, and give it again.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let call = scene.delete(&resource);
+                let first = call.clone().send().await?;
+                let again = call.send().await?;
+                again.expect(again.status() == first.status(), &first.status().to_string())
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/same-key-on-another",
+        title: "an `Idempotency-Key` that was used for another resource does not answer for this one",
+        basis: Basis::GoodPractice(
+            "An answer 204 of a resource that is there still is a resource nobody deletes.",
+        ),
+        mend: "Store what was asked for under the key, too, and answer 409 where it differs.",
+        needs: Needs::TRUST.resources(2).seen(),
+        run: |scene| {
+            steps(async move {
+                let (one, another) = (scene.resource().await?, scene.resource().await?);
+                let key = scene.fresh_key();
+                scene.delete(&one).key(&key).send().await?;
+                let answered = scene.delete(&another).key(&key).send().await?;
+                if !answered.is_success() {
+                    return answered.is_no_500();
+                }
+                scene.expect_gone(&another, &answered).await
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/at-once",
+        title: "16 equal requests at once have no 5xx among their answers, and a success",
+        basis: ANSWERS,
+        mend: "Delete in one transaction, or let the loser of a race find what the winner has done: a missing \
+               record is no error, and a conflict is a 409.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let answers = scene.delete(&resource).send_at_once().await?;
+                for answer in &answers {
+                    answer.is_no_500()?;
+                }
+                let success = answers.iter().any(crate::check::wire::Exchange::is_success);
+                answers[0].expect(success, "a 2xx among the 16 answers")
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/without-key",
+        title: "a request without an `Idempotency-Key` is taken",
+        basis: Basis::Vercel("The header `Idempotency-Key` is not required.", DELETE_RESOURCE),
+        mend: "Do not demand the header.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                scene.delete(&resource).without_key().send().await?.succeeds()
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/content-type-without-body",
+        title: "`Content-Type: application/json` without a body is taken",
+        basis: Basis::GoodPractice(
+            "The path has no body; some frameworks answer 400 to an empty one that is said to be JSON.",
+        ),
+        mend: "Do not parse a body here, or take an empty one (Fastify: a content type parser of your own).",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let call = scene.delete(&resource).header("Content-Type", "application/json");
+                call.send().await?.succeeds()
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/only-that-one",
+        title: "the installation's other resources stay",
+        basis: Basis::Vercel("Uninstalls and de-provisions a Resource.", DELETE_RESOURCE),
+        mend: "Delete by the resource's id, not by the installation's alone.",
+        needs: Needs::TRUST.resources(2).seen(),
+        run: |scene| {
+            steps(async move {
+                let (stays, goes) = (scene.resource().await?, scene.resource().await?);
+                let deleted = scene.delete(&goes).send().await?;
+                scene.expect_there(&stays, &deleted).await
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/of-another-installation",
+        title: "a resource of another installation is not deleted by its id",
+        basis: Basis::Vercel(
+            "The path names the installation that the resource is deleted in.",
+            DELETE_RESOURCE,
+        ),
+        mend: "Look the resource up by both ids of the path: WHERE id = … AND installation_id = ….",
+        needs: Needs::TRUST.installations(1).resources(1).seen(),
+        run: |scene| {
+            steps(async move {
+                let other = scene.other().await?;
+                let mut foreign = scene.resource().await?;
+                let own = foreign.clone();
+                foreign.installation = other;
+                let answered = scene.delete(&foreign).send().await?;
+                scene.expect_there(&own, &answered).await
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/provision-afterwards",
+        title: "an installation whose last resource was deleted still provisions",
+        basis: Basis::Vercel("The installation is deleted by a call of its own.", DELETE_RESOURCE),
+        mend: "Do not remove the installation with its last resource.",
+        needs: Needs::TRUST.installations(1).resources(2),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.own_installation().await?;
+                let resource = scene.resource_of(&installation).await?;
+                scene.delete(&resource).send().await?;
+                let provisioned = scene.provision(&installation).send().await?;
+                scene.keep_in_mind(&installation, &provisioned);
+                provisioned.expect(provisioned.is_success(), "200")
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/odd-id-is-no-500",
+        title: "an id that cannot be one of yours is no 5xx",
+        basis: Basis::GoodPractice(
+            "A 5xx is repeated, and an id that breaks a query may break more than that.",
+        ),
+        mend: "Check the id's form before it reaches a query, and answer 404 or 204.",
+        needs: Needs::TRUST,
+        run: |scene| {
+            steps(async move {
+                let home = scene.home().await?;
+                let long = "x".repeat(300);
+                for id in ["%00", "%27%22%3B--", "%2e%2e%2fx", "%F0%9F%92%A9", "%ff", &long] {
+                    let mut odd = scene.unknown_resource(&home);
+                    odd.id = id.to_owned();
+                    scene.delete(&odd).send().await?.is_no_500()?;
+                }
+                Ok(())
+            })
+        },
+    },
+    Check {
+        id: "delete-resource/body-is-no-500",
+        title: "a body that nobody expects is no 5xx",
+        basis: Basis::GoodPractice(
+            "The path has no body; one that comes all the same should change nothing.",
+        ),
+        mend: "Do not read a body here.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let call = scene.delete(&resource).json(&json!({ "reason": "none" }));
+                call.send().await?.is_no_500()
+            })
+        },
+    },
+];

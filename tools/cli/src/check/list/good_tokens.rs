@@ -1,0 +1,81 @@
+//! Who may delete a resource: tokens that have to be taken.
+
+use serde_json::json;
+
+use super::{DELETE_RESOURCE, steps};
+use crate::check::entry::{Basis, Check, Needs};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "tokens/system",
+        title: "a system token of the installation deletes a resource",
+        basis: Basis::Vercel(
+            "Delete Resource is called with user and system authentication.",
+            DELETE_RESOURCE,
+        ),
+        mend: "Take tokens without `user_id` and `user_role` too: Vercel cleans up by them.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let bearer = scene.signer().sign(&scene.system(&resource.installation));
+                scene.delete(&resource).bearer(bearer).send().await?.succeeds()
+            })
+        },
+    },
+    Check {
+        id: "tokens/optional-claims",
+        title: "a token with every optional claim is taken",
+        basis: Basis::Vercel(
+            "`type`, `user_email`, `user_name` and `user_avatar_url` may be there.",
+            DELETE_RESOURCE,
+        ),
+        mend: "Do not refuse a token for claims that you do not read.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let claims = scene.admin(&resource.installation).says("with every optional claim");
+                let claims = claims
+                    .with("type", json!("access_token"))
+                    .with("user_email", json!("ada@example.com"))
+                    .with("user_name", json!("Ada Löwe"))
+                    .with("user_avatar_url", json!("https://example.com/ada.png"));
+                let bearer = scene.signer().sign(&claims);
+                scene.delete(&resource).bearer(bearer).send().await?.succeeds()
+            })
+        },
+    },
+    Check {
+        id: "tokens/unknown-claims",
+        title: "a token with a claim that is not documented is taken",
+        basis: Basis::GoodPractice(
+            "Vercel has added claims before; a strict schema fails that day.",
+        ),
+        mend: "Do not refuse a token for claims that you do not know: no `.strict()`.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let claims = scene.admin(&resource.installation).says("with an unknown claim");
+                let bearer = scene.signer().sign(&claims.with("teardown_check", json!([1])));
+                scene.delete(&resource).bearer(bearer).send().await?.succeeds()
+            })
+        },
+    },
+    Check {
+        id: "tokens/without-auth-style",
+        title: "a request without `X-Vercel-Auth` is taken",
+        basis: Basis::Vercel("The header `X-Vercel-Auth` is not required.", DELETE_RESOURCE),
+        mend: "Tell user from system by the token's claims.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let bearer = scene.signer().sign(&scene.admin(&resource.installation));
+                let call = scene.delete(&resource).bearer(bearer.without_style());
+                call.send().await?.succeeds()
+            })
+        },
+    },
+];

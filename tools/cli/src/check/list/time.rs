@@ -1,0 +1,102 @@
+//! How long answers took: of all that was sent before, and of a request of the check's own.
+
+use std::time::Duration;
+
+use super::webhook::removed;
+use super::{forged, skipped, steps};
+use crate::check::entry::{Basis, Check, Needs};
+use crate::check::finding::Verdict;
+use crate::check::options::SLOW;
+use crate::check::scene::Scene;
+use crate::check::wire::Exchange;
+
+const SLOW_DELETION: Basis = Basis::GoodPractice(
+    "A customer waits for it, and a call that is given up and repeated runs beside the first one.",
+);
+
+const MEND: &str = "Record the deletion, answer, and tear down afterwards, in a queue or a job.";
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "time/delete-resource",
+        title: "Delete Resource answers within 10 s",
+        basis: SLOW_DELETION,
+        mend: MEND,
+        needs: Needs::TRUST,
+        run: |scene| {
+            steps(async move {
+                let home = scene.home().await?;
+                scene.delete(&scene.unknown_resource(&home)).send().await?;
+                slowest(&scene, |it| is_deletion(it) && it.request.url.contains("/resources/"))
+            })
+        },
+    },
+    Check {
+        id: "time/delete-installation",
+        title: "Delete Installation answers within 10 s",
+        basis: SLOW_DELETION,
+        mend: MEND,
+        needs: Needs::TRUST,
+        run: |scene| {
+            steps(async move {
+                scene.uninstall(&scene.unknown_installation()).send().await?;
+                slowest(&scene, |it| is_deletion(it) && !it.request.url.contains("/resources/"))
+            })
+        },
+    },
+    Check {
+        id: "time/refusals",
+        title: "a token is refused within 10 s",
+        basis: Basis::GoodPractice(
+            "Who can keep a server busy without a token can keep it from its customers.",
+        ),
+        mend: "Verify the token before anything else, with keys that are cached.",
+        needs: Needs::REFUSAL,
+        run: |scene| {
+            steps(async move {
+                let target = scene.target().await?;
+                scene.delete(&target).bearer(forged(&scene, &target)).send().await?;
+                slowest(&scene, |it| {
+                    let deletion = it.request.method == reqwest::Method::DELETE;
+                    deletion && matches!(it.status(), 401 | 403)
+                })
+            })
+        },
+    },
+    Check {
+        id: "time/webhook",
+        title: "the webhook answers within 10 s",
+        basis: Basis::GoodPractice("Vercel gives a delivery 30 seconds, and repeats it then."),
+        mend: "Record the event, answer, and act on it afterwards.",
+        needs: Needs::SIGNED,
+        run: |scene| {
+            steps(async move {
+                let call = scene.webhook(&removed(&scene.unknown_installation()));
+                call.send().await?;
+                slowest(&scene, |it| {
+                    it.is_success() && !it.request.url.contains("/v1/installations/")
+                })
+            })
+        },
+    },
+];
+
+/// Whether a deletion was done.
+fn is_deletion(exchange: &Exchange) -> bool {
+    exchange.is_success() && exchange.request.method == reqwest::Method::DELETE
+}
+
+/// Expects that such requests of the run so far were answered in time.
+fn slowest(scene: &Scene, such: fn(&Exchange) -> bool) -> Verdict {
+    let slowest =
+        scene.session.log(|log| log.iter().filter(|it| such(it)).max_by_key(|it| it.took).cloned());
+    match slowest {
+        None => skipped("no such request was sent"),
+        Some(slowest) if slowest.took <= SLOW => Ok(()),
+        Some(slowest) => {
+            let took = Duration::from_millis(u64::try_from(slowest.took.as_millis()).unwrap_or(0));
+            let seen = format!("{} after {}", slowest.status(), humantime::format_duration(took));
+            Err(slowest.wrong_as("an answer within 10 s", seen))
+        }
+    }
+}

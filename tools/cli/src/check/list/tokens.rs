@@ -1,0 +1,378 @@
+//! Who may delete a resource: tokens that have to be refused.
+
+use serde_json::json;
+
+use super::{DELETE_RESOURCE, PARTNER, forged, read_only, refused, steps};
+use crate::check::entry::{Basis, Check, Needs};
+use crate::check::finding::Finding;
+use crate::check::scene::Scene;
+use crate::check::session::Resource;
+use crate::check::signer::Bearer;
+
+const VALIDATE: Basis = Basis::Vercel(
+    "You must validate authentication on every request to ensure requests come from Vercel.",
+    PARTNER,
+);
+const SIGNED: Basis = Basis::Vercel(
+    "Tokens are signed with Vercel's private key and verifiable by the keys of its JWKS document.",
+    DELETE_RESOURCE,
+);
+const ALGORITHMS: Basis = Basis::Standard(
+    "The verifier, not the token, says which algorithms are good.",
+    "https://www.rfc-editor.org/rfc/rfc8725#section-3.1",
+);
+const HEADER_KEYS: Basis = Basis::Standard(
+    "Keys that a token's header names or brings are not to be trusted blindly.",
+    "https://www.rfc-editor.org/rfc/rfc8725#section-3.10",
+);
+
+const MEND_VERIFY: &str = "Verify the token before anything else: jose's jwtVerify(token, \
+    createRemoteJWKSet(…), { issuer, audience, algorithms: ['RS256'] }) or PyJWT's jwt.decode(token, key, \
+    algorithms=['RS256'], audience=…, issuer=…) does it. Never decode without verifying.";
+const MEND_ALGORITHM: &str = "Name the algorithm where you verify: algorithms: ['RS256'].";
+const MEND_KEYS: &str = "Take keys from https://marketplace.vercel.com/.well-known/jwks alone, whatever the \
+    token's header says.";
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "tokens/none",
+        title: "a request without a token is refused",
+        basis: VALIDATE,
+        mend: MEND_VERIFY,
+        needs: Needs::REFUSAL,
+        run: |scene| refused(scene, |_, _| Bearer::none()),
+    },
+    Check {
+        id: "tokens/garbage",
+        title: "a token that is no JWT is refused",
+        basis: VALIDATE,
+        mend: "Catch every error of the token's library and answer 403; an error that nobody catches is a 500.",
+        needs: Needs::REFUSAL,
+        run: |scene| refused(scene, |_, _| Bearer::literal("Bearer garbage")),
+    },
+    Check {
+        id: "tokens/other-scheme",
+        title: "a good token under another scheme than Bearer is refused",
+        basis: Basis::GoodPractice("Two ways to say one thing are one too many to keep safe."),
+        mend: "Take the token from `Authorization: Bearer` alone.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let mut bearer = scene.signer().sign(&scene.admin(&target.installation));
+                bearer.value = bearer.value.map(|value| value.replace("Bearer ", "Basic "));
+                bearer.shown = Some("Basic $TOKEN".to_owned());
+                bearer
+            })
+        },
+    },
+    Check {
+        id: "tokens/unknown-key",
+        title: "a token that a stranger signed is refused",
+        basis: SIGNED,
+        mend: "Catch the library's errors of unknown keys and wrong signatures too (jose: JWKSNoMatchingKey, \
+               JWSSignatureVerificationFailed), and answer 403.",
+        needs: Needs::REFUSAL,
+        run: |scene| refused(scene, forged),
+    },
+    Check {
+        id: "tokens/strange-signature",
+        title: "a stranger's signature under the id of a trusted key is refused",
+        basis: SIGNED,
+        mend: MEND_VERIFY,
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let claims = scene.admin(&target.installation);
+                let claims = claims.says("signed by a stranger under the trusted key's id");
+                scene.signer().forge_under(&scene.signer().header("typ", &json!("JWT")), &claims)
+            })
+        },
+    },
+    Check {
+        id: "tokens/altered-claims",
+        title: "a token whose claims were changed after it was signed is refused",
+        basis: SIGNED,
+        mend: MEND_VERIFY,
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let signed = scene.user(&target.installation, "USER");
+                scene.signer().altered(&signed, &scene.admin(&target.installation))
+            })
+        },
+    },
+    Check {
+        id: "tokens/no-signature",
+        title: "a token without its signature is refused",
+        basis: SIGNED,
+        mend: MEND_VERIFY,
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                scene.signer().unsigned(&scene.admin(&target.installation))
+            })
+        },
+    },
+    Check {
+        id: "tokens/alg-none",
+        title: "a token with `alg: none` is refused",
+        basis: ALGORITHMS,
+        mend: MEND_ALGORITHM,
+        needs: Needs::REFUSAL,
+        run: |scene| {
+            refused(scene, |scene, target| {
+                scene.signer().alg_none(&scene.admin(&target.installation))
+            })
+        },
+    },
+    Check {
+        id: "tokens/alg-hs256",
+        title: "a token signed by HS256, with the public key as its secret, is refused",
+        basis: ALGORITHMS,
+        mend: MEND_ALGORITHM,
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            steps(async move {
+                let target = scene.target().await?;
+                let claims = scene.admin(&target.installation);
+                for bearer in scene.signer().hs256_by_the_public_key(&claims) {
+                    scene.delete(&target).bearer(bearer).send().await?.is_refused()?;
+                }
+                Ok(())
+            })
+        },
+    },
+    Check {
+        id: "tokens/key-in-header",
+        title: "a token that brings its own key (`jwk`) is refused",
+        basis: HEADER_KEYS,
+        mend: MEND_KEYS,
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let claims =
+                    scene.admin(&target.installation).says("with a stranger's key in its header");
+                let key = scene.signer().strange_key();
+                scene.signer().forge_under(&scene.signer().header("jwk", &key), &claims)
+            })
+        },
+    },
+    Check {
+        id: "tokens/key-address-in-header",
+        title: "a token that names an address for its key (`jku`) is refused",
+        basis: HEADER_KEYS,
+        mend: MEND_KEYS,
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            steps(async move {
+                let Some(keys) = scene.session.options.keys.clone() else {
+                    return Err(Finding::skipped("no keys are served"));
+                };
+                let target = scene.target().await?;
+                let claims = scene.admin(&target.installation);
+                let claims = claims.says("with a stranger's address of keys in its header");
+                let header = scene.signer().header("jku", &json!(keys.strange));
+                let bearer = scene.signer().forge_under(&header, &claims);
+                scene.delete(&target).bearer(bearer).send().await?.is_refused()
+            })
+        },
+    },
+    Check {
+        id: "tokens/issuer",
+        title: "a token of another issuer is refused",
+        basis: Basis::Vercel("`iss` is `https://marketplace.vercel.com`.", DELETE_RESOURCE),
+        mend: "Compare `iss`: jose's and PyJWT's `issuer`.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let claims =
+                    scene.admin(&target.installation).says("of the issuer https://example.com");
+                scene.signer().sign(&claims.with("iss", json!("https://example.com")))
+            })
+        },
+    },
+    Check {
+        id: "tokens/audience",
+        title: "a token for another integration is refused",
+        basis: Basis::Vercel("`aud` is the integration's id.", DELETE_RESOURCE),
+        mend: "Compare `aud` with your integration's id (`oac_…`): jose's and PyJWT's `audience`. Any \
+               provider of Vercel's gets tokens that Vercel's keys sign.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let claims =
+                    scene.admin(&target.installation).says("for the integration oac_another");
+                scene.signer().sign(&claims.with("aud", json!("oac_another")))
+            })
+        },
+    },
+    Check {
+        id: "tokens/no-audience",
+        title: "a token for no integration is refused",
+        basis: Basis::Vercel("`aud` is a required claim.", DELETE_RESOURCE),
+        mend: "Require `aud`: some libraries compare it only where it is there.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let claims = scene.admin(&target.installation).says("without aud");
+                scene.signer().sign(&claims.without("aud"))
+            })
+        },
+    },
+    Check {
+        id: "tokens/expired",
+        title: "a token that has expired is refused",
+        basis: Basis::Standard(
+            "A token must not be accepted on or after its `exp`.",
+            "https://www.rfc-editor.org/rfc/rfc7519#section-4.1.4",
+        ),
+        mend: "Let the library compare `exp`, with a minute of tolerance at most.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let claims = scene.admin(&target.installation).says("which expired an hour ago");
+                scene.signer().sign(&claims.with("exp", json!(scene.now() - 3600)))
+            })
+        },
+    },
+    Check {
+        id: "tokens/not-yet-valid",
+        title: "a token that is not valid yet is refused",
+        basis: Basis::Standard(
+            "A token must not be accepted before its `nbf`.",
+            "https://www.rfc-editor.org/rfc/rfc7519#section-4.1.5",
+        ),
+        mend: "Let the library compare `nbf`, with a minute of tolerance at most.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let claims = scene.admin(&target.installation).says("valid in half an hour");
+                scene.signer().sign(
+                    &claims
+                        .with("nbf", json!(scene.now() + 1800))
+                        .with("exp", json!(scene.now() + 3600)),
+                )
+            })
+        },
+    },
+    Check {
+        id: "tokens/no-expiry",
+        title: "a token that never expires is refused",
+        basis: Basis::GoodPractice("A token that leaks would be good for ever; Vercel's expire."),
+        mend: "Require `exp`: jose's requiredClaims: ['exp'], PyJWT's options={'require': ['exp']}.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let claims = scene.admin(&target.installation).says("without exp");
+                scene.signer().sign(&claims.without("exp"))
+            })
+        },
+    },
+    Check {
+        id: "tokens/crit",
+        title: "a token with an extension that must be understood (`crit`) is refused",
+        basis: Basis::Standard(
+            "A token is invalid where `crit` names what the verifier does not understand.",
+            "https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11",
+        ),
+        mend: "Use a library that reads `crit`, or refuse tokens that have it.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, target| {
+                let claims = scene.admin(&target.installation).says("with an unknown crit");
+                let mut header = scene.signer().header("crit", &json!(["teardown-check"]));
+                header["teardown-check"] = json!(true);
+                scene.signer().sign_under(&header, &claims)
+            })
+        },
+    },
+    Check {
+        id: "tokens/read-only-role",
+        title: "a user with the role USER may not delete",
+        basis: Basis::Vercel("The role `USER` is granted to read-only roles.", DELETE_RESOURCE),
+        mend: "Compare `user_role` of user tokens: only `ADMIN` deletes. Answer 403 with a user.message \
+               that says who can.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| refused(scene, read_only),
+    },
+    Check {
+        id: "tokens/another-installation",
+        title: "a token of another installation is refused",
+        basis: Basis::Vercel(
+            "`installation_id` is the installation that a token stands for.",
+            DELETE_RESOURCE,
+        ),
+        mend: "Compare the path's installation with `installation_id`, and answer 403 if they differ. Do not \
+               take either of them alone.",
+        needs: Needs::REFUSAL.trusted().installations(1),
+        run: |scene| {
+            steps(async move {
+                let (target, other) = (scene.target().await?, scene.other().await?);
+                let bearer = scene.signer().sign(&scene.admin(&other));
+                scene.delete(&target).bearer(bearer).send().await?.is_refused_or_hidden()
+            })
+        },
+    },
+    Check {
+        id: "tokens/another-account",
+        title: "a system token of another account is refused",
+        basis: Basis::Vercel(
+            "`account_id` is whom a token stands for; `installation_id` of a system token may be null.",
+            DELETE_RESOURCE,
+        ),
+        mend: "Store `account_id` at Upsert Installation. Where `installation_id` is null, compare the account.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| {
+            refused(scene, |scene, _| {
+                let claims = scene.account().with("account_id", json!("acc_another"));
+                scene.signer().sign(&claims.says("here of acc_another"))
+            })
+        },
+    },
+    Check {
+        id: "tokens/refused-means-untouched",
+        title: "a resource is there after every request that was refused",
+        basis: VALIDATE,
+        mend: "Return where the token is refused; a check that runs beside the deletion, or logs and goes on, \
+               protects nothing.",
+        needs: Needs::REFUSAL.seen().resources(1),
+        run: |scene| {
+            steps(async move {
+                for kind in 0..REFUSALS {
+                    let target = scene.seen_target().await?;
+                    let bearer = refusal(&scene, &target, kind);
+                    let refused = scene.delete(&target).bearer(bearer).send().await?;
+                    // Another check finds what is not refused.
+                    if refused.is_success() {
+                        continue;
+                    }
+                    let there = scene.expect_there(&target, &refused).await;
+                    if there.is_err() {
+                        scene.session.doubt(&target.path());
+                    }
+                    there?;
+                }
+                Ok(())
+            })
+        },
+    },
+];
+
+/// How many kinds of [`refusal`] there are.
+pub(super) const REFUSALS: usize = 6;
+
+/// An `Authorization` that has to be refused, of one kind after the other.
+pub(super) fn refusal(scene: &Scene, target: &Resource, kind: usize) -> Bearer {
+    let expired = || {
+        let claims = scene.admin(&target.installation).says("which expired an hour ago");
+        claims.with("exp", json!(scene.now() - 3600))
+    };
+    match kind {
+        0 => Bearer::none(),
+        1 => Bearer::literal("Bearer garbage"),
+        2 => forged(scene, target),
+        3 => scene.signer().sign(&expired()),
+        4 => read_only(scene, target),
+        _ => scene.signer().sign(&scene.admin(&scene.unknown_installation())),
+    }
+}

@@ -1,0 +1,95 @@
+//! Who may uninstall: the guard of the other path, which is often written apart.
+
+use super::tokens::{REFUSALS, refusal};
+use super::{DELETE_INSTALLATION, PARTNER, forged, read_only, steps, uninstall_refused};
+use crate::check::entry::{Basis, Check, Needs};
+use crate::check::signer::Bearer;
+
+const VALIDATE: Basis = Basis::Vercel(
+    "You must validate authentication on every request to ensure requests come from Vercel.",
+    PARTNER,
+);
+
+const MEND: &str =
+    "Have one function verify tokens for every path, and Delete Installation go through it.";
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "tokens/uninstall-none",
+        title: "an uninstall without a token is refused",
+        basis: VALIDATE,
+        mend: MEND,
+        needs: Needs::REFUSAL,
+        run: |scene| uninstall_refused(scene, |_, _| Bearer::none()),
+    },
+    Check {
+        id: "tokens/uninstall-unknown-key",
+        title: "an uninstall with a token that a stranger signed is refused",
+        basis: VALIDATE,
+        mend: MEND,
+        needs: Needs::REFUSAL,
+        run: |scene| uninstall_refused(scene, forged),
+    },
+    Check {
+        id: "tokens/uninstall-read-only-role",
+        title: "a user with the role USER may not uninstall",
+        basis: Basis::Vercel("The role `USER` is granted to read-only roles.", DELETE_INSTALLATION),
+        mend: "Compare `user_role` of user tokens: only `ADMIN` uninstalls. Answer 403 with a user.message \
+               that says who can.",
+        needs: Needs::REFUSAL.trusted(),
+        run: |scene| uninstall_refused(scene, read_only),
+    },
+    Check {
+        id: "tokens/uninstall-another-installation",
+        title: "an uninstall with a token of another installation is refused",
+        basis: Basis::Vercel(
+            "`installation_id` is the installation that a token stands for.",
+            DELETE_INSTALLATION,
+        ),
+        mend: "Compare the path's installation with `installation_id`, and answer 403 if they differ. Do not \
+               take either of them alone.",
+        needs: Needs::REFUSAL.trusted().installations(1),
+        run: |scene| {
+            steps(async move {
+                let (target, other) = (scene.target().await?, scene.other().await?);
+                let bearer = scene.signer().sign(&scene.admin(&other));
+                let call = scene.uninstall(&target.installation).bearer(bearer);
+                let answered = call.send().await?;
+                if answered.is_success() {
+                    // Whichever of the two it was, no other check can build on them.
+                    scene.session.doubt(&target.installation.path());
+                    scene.session.doubt(&other.path());
+                }
+                answered.is_refused_or_hidden()
+            })
+        },
+    },
+    Check {
+        id: "tokens/uninstall-refused-means-untouched",
+        title: "an installation's resources are there after every uninstall that was refused",
+        basis: VALIDATE,
+        mend: "Return where the token is refused; a check that runs beside the deletion, or logs and goes on, \
+               protects nothing.",
+        needs: Needs::REFUSAL.seen().resources(1),
+        run: |scene| {
+            steps(async move {
+                for kind in 0..REFUSALS {
+                    let target = scene.seen_target().await?;
+                    let bearer = refusal(&scene, &target, kind);
+                    let refused =
+                        scene.uninstall(&target.installation).bearer(bearer).send().await?;
+                    // Another check finds what is not refused.
+                    if refused.is_success() {
+                        continue;
+                    }
+                    let there = scene.expect_there(&target, &refused).await;
+                    if there.is_err() {
+                        scene.session.doubt(&target.installation.path());
+                    }
+                    there?;
+                }
+                Ok(())
+            })
+        },
+    },
+];

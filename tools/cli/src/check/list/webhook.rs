@@ -1,0 +1,203 @@
+//! The integration's webhook: signed, forged, repeated.
+
+use serde_json::{Value, json};
+
+use super::{WEBHOOKS, steps};
+use crate::check::entry::{Basis, Check, Needs, Run};
+use crate::check::scene::{SIGNATURE, Scene};
+use crate::check::session::Installation;
+use crate::check::signer::webhook_signature;
+
+const SECURING: Basis = Basis::Vercel(
+    "`x-vercel-signature` is the HMAC-SHA1 of the raw body with the integration's client secret: compare it \
+     before you trust a delivery.",
+    WEBHOOKS,
+);
+const RETRIES: Basis =
+    Basis::Vercel("A delivery that is not answered 2xx is repeated, for up to 24 hours.", WEBHOOKS);
+
+const MEND_FORGED: &str = "Compute the HMAC-SHA1 of the raw body with the client secret, compare it in constant \
+    time with the header, and answer 403 if they differ. A 200 with an error in its body says that all is well.";
+const MEND_SIGNED: &str = "Read the body as bytes, before any parser, and compute the signature of those; the \
+    secret is the integration's client secret.";
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "webhook/unsigned",
+        title: "a delivery without a signature is refused",
+        basis: SECURING,
+        mend: MEND_FORGED,
+        needs: Needs::WEBHOOK,
+        run: |scene| {
+            steps(async move {
+                let body = removed(&scene.unknown_installation());
+                scene.unsigned_webhook(&body).send().await?.is_refused()
+            })
+        },
+    },
+    Check {
+        id: "webhook/wrong-signature",
+        title: "a delivery that another secret signed is refused",
+        basis: SECURING,
+        mend: MEND_FORGED,
+        needs: Needs::WEBHOOK,
+        run: |scene| forged(scene, |body| webhook_signature("another secret", body)),
+    },
+    Check {
+        id: "webhook/empty-secret",
+        title: "a delivery that the empty secret signed is refused",
+        basis: Basis::GoodPractice(
+            "A server that starts without its secret would take every forgery.",
+        ),
+        mend: "Have the start fail where the client secret is not set: no `process.env.SECRET ?? ''`.",
+        needs: Needs::WEBHOOK,
+        run: |scene| forged(scene, |body| webhook_signature("", body)),
+    },
+    Check {
+        id: "webhook/altered-body",
+        title: "a delivery whose body was changed after it was signed is refused",
+        basis: SECURING,
+        mend: MEND_FORGED,
+        needs: Needs { secret: true, ..Needs::WEBHOOK },
+        run: |scene| {
+            steps(async move {
+                let secret = scene.session.options.client_secret.clone().unwrap_or_default();
+                let signed = removed(&scene.unknown_installation());
+                let body = removed(&scene.unknown_installation());
+                let call = scene.unsigned_webhook(&body);
+                let call = call.header(SIGNATURE, &webhook_signature(&secret, &signed));
+                call.send().await?.is_refused()
+            })
+        },
+    },
+    Check {
+        id: "webhook/short-signature-is-no-500",
+        title: "a signature that is too short is no 5xx",
+        basis: Basis::GoodPractice(
+            "timingSafeEqual throws where the lengths differ, and a 5xx is repeated.",
+        ),
+        mend: "Compare the lengths first.",
+        needs: Needs::WEBHOOK,
+        run: |scene| {
+            steps(async move {
+                let body = removed(&scene.unknown_installation());
+                let call = scene.unsigned_webhook(&body).header(SIGNATURE, "abc");
+                call.send().await?.is_no_500()
+            })
+        },
+    },
+    Check {
+        id: "webhook/forged-changes-nothing",
+        title: "a forged `integration-configuration.removed` does not uninstall",
+        basis: SECURING,
+        mend: "Return where the signature is wrong, before anything is read.",
+        needs: Needs::WEBHOOK.seen().resources(1),
+        run: |scene| {
+            steps(async move {
+                let target = scene.seen_target().await?;
+                let body = removed(&target.installation);
+                let forged = scene.unsigned_webhook(&body);
+                let forged = forged.header(SIGNATURE, &webhook_signature("another secret", &body));
+                let answered = forged.send().await?;
+                let there = scene.expect_there(&target, &answered).await;
+                if there.is_err() {
+                    scene.session.doubt(&target.installation.path());
+                }
+                there
+            })
+        },
+    },
+    Check {
+        id: "webhook/signed",
+        title: "a delivery with the right signature is answered 2xx",
+        basis: RETRIES,
+        mend: MEND_SIGNED,
+        needs: Needs::SIGNED,
+        run: |scene| {
+            signed(scene, |scene| {
+                event("marketplace.member.changed", &scene.unknown_installation())
+            })
+        },
+    },
+    Check {
+        id: "webhook/raw-body",
+        title: "the signature is that of the body as it came, blanks and escapes included",
+        basis: SECURING,
+        mend: MEND_SIGNED,
+        needs: Needs::SIGNED,
+        run: |scene| {
+            signed(scene, |scene| {
+                let body = event("marketplace.member.changed", &scene.unknown_installation());
+                body.replacen('{', "{ \"name\" : \"L\\u00f6we \\/ 1.0\",\n  \"n\": 1.0,  ", 1)
+            })
+        },
+    },
+    Check {
+        id: "webhook/twice",
+        title: "a delivery that comes twice is answered 2xx twice",
+        basis: RETRIES,
+        mend: "Take a delivery that was seen before for done.",
+        needs: Needs::SIGNED,
+        run: |scene| {
+            steps(async move {
+                let call = scene.webhook(&removed(&scene.unknown_installation()));
+                call.clone().send().await?;
+                call.send().await?.succeeds()
+            })
+        },
+    },
+    Check {
+        id: "webhook/removed-of-unknown",
+        title: "`integration-configuration.removed` of an unknown installation is answered 2xx",
+        basis: RETRIES,
+        mend: "Take it for done: Vercel sends it after an uninstall, when the record may be gone.",
+        needs: Needs::SIGNED,
+        run: |scene| signed(scene, |scene| removed(&scene.unknown_installation())),
+    },
+    Check {
+        id: "webhook/unknown-type",
+        title: "a signed event of an unknown type is answered 2xx",
+        basis: RETRIES,
+        mend: "Pass over what you do not know: a strict schema has Vercel repeat it for a day.",
+        needs: Needs::SIGNED,
+        run: |scene| signed(scene, |scene| event("teardown.check", &scene.unknown_installation())),
+    },
+];
+
+/// Expects that a delivery with such a signature is refused.
+fn forged(scene: Scene, signature: fn(&str) -> String) -> Run {
+    steps(async move {
+        let body = removed(&scene.unknown_installation());
+        let call = scene.unsigned_webhook(&body).header(SIGNATURE, &signature(&body));
+        call.send().await?.is_refused()
+    })
+}
+
+/// Expects that such a body with the right signature is taken.
+fn signed(scene: Scene, body: fn(&Scene) -> String) -> Run {
+    steps(async move {
+        let body = body(&scene);
+        scene.webhook(&body).send().await?.succeeds()
+    })
+}
+
+/// The event that an installation was removed.
+pub(super) fn removed(installation: &Installation) -> String {
+    event("integration-configuration.removed", installation)
+}
+
+/// An event as Vercel delivers it. Its id is the installation's, so that a run's events differ.
+fn event(name: &str, installation: &Installation) -> String {
+    let id = &installation.0;
+    let payload: Value = json!({
+        "team": { "id": "team_check" },
+        "user": { "id": "user_check" },
+        "configuration": { "id": id, "projectSelection": "all", "projects": [] },
+        "installationId": id,
+        "memberId": "member_check",
+        "role": "ADMIN",
+    });
+    let created = 1_763_769_600_000_u64;
+    json!({ "id": format!("evt_{id}"), "type": name, "createdAt": created, "payload": payload })
+        .to_string()
+}

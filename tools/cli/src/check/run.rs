@@ -1,0 +1,223 @@
+//! A run: what is found out first, the checks in their order, and the cleaning up; whatever happens, all three
+//! end in bounded time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::entry::{Check, Needs};
+use super::finding::Finding;
+use super::options::Options;
+use super::scene::Scene;
+use super::session::Session;
+use super::wire::{Exchange, Request};
+
+/// What came of a check.
+#[derive(Debug)]
+pub struct Row {
+    /// The check.
+    pub check: &'static Check,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The requests that were sent for it, and what each was answered.
+    pub steps: Vec<String>,
+}
+
+/// How a check ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The backend does what was expected.
+    Passed,
+    /// It does not, and that is good practice alone.
+    Warned(Wrong),
+    /// It does not, and that is documented.
+    Failed(Wrong),
+    /// It does not, and the caller knows.
+    Accepted(Wrong),
+    /// The check could not be made: what is missing.
+    Skipped(String),
+    /// The run ended before.
+    NotRun(String),
+}
+
+/// What is wrong.
+#[derive(Clone, Debug)]
+pub struct Wrong {
+    /// What was expected.
+    pub expected: String,
+    /// What was seen.
+    pub seen: String,
+    /// The command that sends the request again.
+    pub curl: String,
+    /// What the variables in it stand for.
+    pub note: Option<String>,
+}
+
+impl Wrong {
+    fn new(expected: String, seen: String, request: &Request) -> Self {
+        Self { expected, seen, curl: request.curl(), note: request.note.clone() }
+    }
+}
+
+impl Outcome {
+    /// The outcome's name, as reports have it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Passed => "pass",
+            Self::Warned(_) => "warn",
+            Self::Failed(_) => "fail",
+            Self::Accepted(_) => "accepted",
+            Self::Skipped(_) => "skipped",
+            Self::NotRun(_) => "not run",
+        }
+    }
+
+    /// What is wrong, if that was found.
+    #[must_use]
+    pub fn wrong(&self) -> Option<&Wrong> {
+        match self {
+            Self::Warned(wrong) | Self::Failed(wrong) | Self::Accepted(wrong) => Some(wrong),
+            Self::Passed | Self::Skipped(_) | Self::NotRun(_) => None,
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// The backend.
+    pub base_url: String,
+    /// The checks, in their order.
+    pub rows: Vec<Row>,
+    /// Why the run ended before its last check.
+    pub stopped: Option<String>,
+    /// What was made, and could not be deleted.
+    pub left: Vec<String>,
+    /// How many installations and resources were made.
+    pub made: (usize, usize),
+    /// How many requests were sent.
+    pub requests: usize,
+    /// How long the run took.
+    pub took: Duration,
+}
+
+impl Report {
+    /// How many checks ended so.
+    #[must_use]
+    pub fn count(&self, outcome: &str) -> usize {
+        self.rows.iter().filter(|row| row.outcome.name() == outcome).count()
+    }
+}
+
+/// Which checks are made, and which failures are known.
+#[derive(Debug)]
+pub struct Selection {
+    /// The checks.
+    pub checks: Vec<&'static Check>,
+    /// The ids of checks that may fail.
+    pub accepted: BTreeSet<String>,
+}
+
+impl Selection {
+    /// What the checks need together.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        self.checks.iter().fold(Needs::NOTHING, |needs, check| needs.and(check.needs))
+    }
+}
+
+/// Makes the checks. `told` hears of each that was made; the run ends early when `stop` does.
+///
+/// # Errors
+///
+/// Where the backend cannot be checked at all.
+pub async fn run(
+    options: Options,
+    selection: &Selection,
+    told: impl Fn(&Row),
+    stop: impl Future<Output = ()>,
+) -> Result<Report, String> {
+    let begun = Instant::now();
+    let (base_url, limit) = (options.base_url.clone(), options.limit);
+    let session = Session::start(options).map_err(|error| format!("no HTTP client: {error}"))?;
+    let first = Scene::new(&session);
+    let mut rows = Vec::new();
+    let stopped: Result<Option<String>, String> = {
+        let all = async {
+            first.stand(selection.needs()).await?;
+            for check in &selection.checks {
+                if let Some(why) = session.is_silent() {
+                    return Ok(Some(why));
+                }
+                let row = make(&session, check, &selection.accepted).await;
+                told(&row);
+                rows.push(row);
+            }
+            Ok(None)
+        };
+        tokio::select! {
+            ended = all => ended,
+            () = tokio::time::sleep(limit) => Ok(Some(format!("--limit is over: {} s", limit.as_secs()))),
+            () = stop => Ok(Some("it was interrupted".to_owned())),
+        }
+    };
+    let made = session.stock(|stock| {
+        let ours = stock.made.iter().filter(|made| made.ours).count();
+        let resources = stock.made.iter().flat_map(|made| &made.resources);
+        (ours, resources.filter(|resource| resource.ours).count())
+    });
+    let left = first.clean_up().await;
+    let stopped = stopped?;
+    if let Some(why) = &stopped {
+        for check in selection.checks.iter().skip(rows.len()) {
+            let outcome = Outcome::NotRun(why.clone());
+            rows.push(Row { check, outcome, steps: Vec::new() });
+        }
+    }
+    let requests = session.log(<[Exchange]>::len);
+    Ok(Report { base_url, rows, stopped, left, made, requests, took: begun.elapsed() })
+}
+
+/// Makes a check, if what it needs is there.
+async fn make(session: &Arc<Session>, check: &'static Check, accepted: &BTreeSet<String>) -> Row {
+    if let Some(why) = missing(session, check.needs) {
+        return Row { check, outcome: Outcome::Skipped(why), steps: Vec::new() };
+    }
+    let scene = Scene::new(session);
+    let verdict = (check.run)(scene.clone()).await;
+    let outcome = match verdict {
+        Ok(()) => Outcome::Passed,
+        Err(Finding::Skipped(why)) => Outcome::Skipped(why),
+        Err(Finding::Wrong { expected, seen, at }) => {
+            let wrong = Wrong::new(expected, seen, &at.request);
+            if accepted.contains(check.id) {
+                Outcome::Accepted(wrong)
+            } else if check.basis.is_binding() {
+                Outcome::Failed(wrong)
+            } else {
+                Outcome::Warned(wrong)
+            }
+        }
+    };
+    Row { check, outcome, steps: scene.sent().iter().map(Exchange::summary).collect() }
+}
+
+/// What a check needs and does not have.
+fn missing(session: &Session, needs: Needs) -> Option<String> {
+    let options = &session.options;
+    let standing = session.standing()?;
+    if options.read_only && !needs.refusal {
+        return Some("--read-only sends refusals alone".to_owned());
+    }
+    if needs.secret && options.client_secret.is_none() {
+        return Some("the client secret is not known: --client-secret".to_owned());
+    }
+    let of =
+        |needed: bool, found: &Result<(), String>| needed.then(|| found.clone().err()).flatten();
+    let webhook = standing.webhook.as_ref().map(drop).map_err(Clone::clone);
+    of(needs.webhook, &webhook)
+        .or_else(|| of(needs.trust, &standing.trust))
+        .or_else(|| of(needs.resources > 0, &standing.resources))
+        .or_else(|| of(needs.sight, &standing.sight))
+}

@@ -1,0 +1,239 @@
+//! Tokens, right and wrong: the claims of Vercel's two schemas, and what a header may do to them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::issuer::Issuer;
+
+/// Signs tokens with the key that the backend trusts, and with a stranger's.
+pub struct Signer {
+    trusted: Arc<Issuer>,
+    stranger: Issuer,
+    /// What was signed before: a token is sent many times, and signing is what takes longest.
+    signed: Mutex<HashMap<String, String>>,
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer").field("kid", &self.trusted.kid()).finish_non_exhaustive()
+    }
+}
+
+/// A token's claims, and what is particular about them.
+#[derive(Clone, Debug)]
+pub(super) struct Claims {
+    pub json: Value,
+    pub says: String,
+}
+
+impl Claims {
+    /// Sets a claim.
+    pub(super) fn with(mut self, name: &str, value: Value) -> Self {
+        self.json[name] = value;
+        self
+    }
+
+    /// Leaves a claim out.
+    pub(super) fn without(mut self, name: &str) -> Self {
+        if let Some(claims) = self.json.as_object_mut() {
+            claims.remove(name);
+        }
+        self
+    }
+
+    /// Says what is particular about the token.
+    pub(super) fn says(mut self, text: &str) -> Self {
+        self.says = format!("{}, {text}", self.says);
+        self
+    }
+
+    /// What `X-Vercel-Auth` says of such a token.
+    fn style(&self) -> &'static str {
+        if self.json.get("user_id").is_some() { "user" } else { "system" }
+    }
+}
+
+/// What a request has as its `Authorization`.
+#[derive(Clone, Debug)]
+pub(super) struct Bearer {
+    /// The header's value; `None` where there is no such header.
+    pub value: Option<String>,
+    /// The value as it is shown: without the token.
+    pub shown: Option<String>,
+    /// Which token it is.
+    pub says: Option<String>,
+    /// `X-Vercel-Auth`, if it is sent.
+    pub style: Option<&'static str>,
+}
+
+impl Bearer {
+    /// No `Authorization` at all.
+    pub(super) fn none() -> Self {
+        Self { value: None, shown: None, says: None, style: Some("user") }
+    }
+
+    /// A value that is not secret, and shown as it is.
+    pub(super) fn literal(value: &str) -> Self {
+        let value = Some(value.to_owned());
+        Self { shown: value.clone(), value, says: None, style: Some("user") }
+    }
+
+    /// Without `X-Vercel-Auth`.
+    pub(super) fn without_style(mut self) -> Self {
+        self.style = None;
+        self
+    }
+
+    fn token(token: &str, says: &str, style: &'static str) -> Self {
+        Self {
+            value: Some(format!("Bearer {token}")),
+            shown: Some("Bearer $TOKEN".to_owned()),
+            says: Some(says.to_owned()),
+            style: Some(style),
+        }
+    }
+}
+
+impl Signer {
+    /// Takes the key that the backend trusts, or will.
+    ///
+    /// # Errors
+    ///
+    /// Where the system gives no randomness.
+    pub fn new(trusted: Arc<Issuer>) -> anyhow::Result<Self> {
+        Ok(Self { trusted, stranger: Issuer::generate()?, signed: Mutex::default() })
+    }
+
+    /// The JWKS document that the backend should trust.
+    #[must_use]
+    pub fn jwks(&self) -> Value {
+        self.trusted.jwks()
+    }
+
+    /// A JWKS document that no backend should trust, with the trusted key's id.
+    #[must_use]
+    pub fn strange_jwks(&self) -> Value {
+        let mut key = self.stranger.jwk();
+        key["kid"] = json!(self.trusted.kid());
+        json!({ "keys": [key] })
+    }
+
+    /// A good signature.
+    pub(super) fn sign(&self, claims: &Claims) -> Bearer {
+        self.sign_under(&json!({ "alg": "RS256", "typ": "JWT", "kid": self.trusted.kid() }), claims)
+    }
+
+    /// A good signature under another header.
+    pub(super) fn sign_under(&self, header: &Value, claims: &Claims) -> Bearer {
+        Bearer::token(&self.signed_by(&self.trusted, header, claims), &claims.says, claims.style())
+    }
+
+    fn signed_by(&self, issuer: &Issuer, header: &Value, claims: &Claims) -> String {
+        let message = format!("{} {header}.{}", issuer.kid(), claims.json);
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        let sign = || issuer.sign_with_header(header, &claims.json);
+        signed.entry(message).or_insert_with(sign).clone()
+    }
+
+    /// The header of the trusted key's tokens with this member besides.
+    pub(super) fn header(&self, name: &str, value: &Value) -> Value {
+        json!({ "alg": "RS256", "typ": "JWT", "kid": self.trusted.kid(), name: value })
+    }
+
+    /// A stranger's signature, under the stranger's own key id.
+    pub(super) fn forge(&self, claims: &Claims) -> Bearer {
+        let header = json!({ "alg": "RS256", "typ": "JWT", "kid": self.stranger.kid() });
+        self.forge_under(&header, &claims.clone().says("signed by a stranger's key"))
+    }
+
+    /// A stranger's signature under a header that may name the trusted key, or bring its own.
+    pub(super) fn forge_under(&self, header: &Value, claims: &Claims) -> Bearer {
+        Bearer::token(&self.signed_by(&self.stranger, header, claims), &claims.says, claims.style())
+    }
+
+    /// The stranger's public key.
+    pub(super) fn strange_key(&self) -> Value {
+        self.stranger.jwk()
+    }
+
+    /// A good token whose claims were changed after it was signed.
+    pub(super) fn altered(&self, signed: &Claims, claims: &Claims) -> Bearer {
+        let token = self.bare(signed);
+        let mut parts = token.split('.');
+        let (header, signature) = (parts.next(), parts.nth(1));
+        let payload = encode(&claims.json);
+        let token =
+            format!("{}.{payload}.{}", header.unwrap_or_default(), signature.unwrap_or_default());
+        let says = claims.clone().says("changed after it was signed").says;
+        Bearer::token(&token, &says, claims.style())
+    }
+
+    /// A good token without its signature.
+    pub(super) fn unsigned(&self, claims: &Claims) -> Bearer {
+        let token = self.bare(claims);
+        let (message, _) = token.rsplit_once('.').unwrap_or_default();
+        let says = claims.clone().says("with an empty signature").says;
+        Bearer::token(&format!("{message}."), &says, claims.style())
+    }
+
+    /// A token that says it needs no signature.
+    pub(super) fn alg_none(&self, claims: &Claims) -> Bearer {
+        let header = json!({ "alg": "none", "typ": "JWT", "kid": self.trusted.kid() });
+        let token = format!("{}.{}.", encode(&header), encode(&claims.json));
+        Bearer::token(&token, &claims.clone().says("with alg none").says, claims.style())
+    }
+
+    /// Tokens that take the public key, in the forms that libraries hold it in, for the secret of HS256.
+    pub(super) fn hs256_by_the_public_key(&self, claims: &Claims) -> Vec<Bearer> {
+        let header = json!({ "alg": "HS256", "typ": "JWT", "kid": self.trusted.kid() });
+        let message = format!("{}.{}", encode(&header), encode(&claims.json));
+        let pem = self.trusted.public_key_pem();
+        let jwk = self.trusted.jwk();
+        let n = jwk["n"].as_str().unwrap_or_default().as_bytes();
+        [pem.as_bytes(), pem.trim_end().as_bytes(), n]
+            .map(|secret| {
+                let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+                let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
+                let says =
+                    claims.clone().says("signed with HS256 and the public key as the secret").says;
+                Bearer::token(&format!("{message}.{signature}"), &says, claims.style())
+            })
+            .into()
+    }
+
+    fn bare(&self, claims: &Claims) -> String {
+        let bearer = self.sign(claims).value.unwrap_or_default();
+        bearer.trim_start_matches("Bearer ").to_owned()
+    }
+}
+
+fn encode(json: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(json.to_string())
+}
+
+/// `x-vercel-signature` of a webhook's body: HMAC-SHA1 in lower-case hexadecimal.
+#[must_use]
+pub fn webhook_signature(secret: &str, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+    let tag = hmac::sign(&key, body.as_bytes());
+    let nibbles = tag.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    nibbles.filter_map(|nibble| char::from_digit(u32::from(nibble), 16)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `printf hello | openssl dgst -sha1 -hmac key` says the same.
+    #[test]
+    fn a_webhooks_signature_is_openssls() {
+        let signature = webhook_signature("key", "hello");
+        assert_eq!(signature, "b34ceac4516ff23a143e61d79d0fa7a4fbe5f266");
+    }
+}

@@ -1,0 +1,171 @@
+//! What is found out about the backend before the first check: whether it answers, trusts this run's
+//! tokens, provisions resources and shows them, and where its webhook is.
+
+use super::entry::Needs;
+use super::finding::Finding;
+use super::options::Supply;
+use super::scene::Scene;
+use super::session::Standing;
+use super::signer::Bearer;
+use super::stock::refused;
+use super::wire::Exchange;
+
+/// Where webhooks are looked for if nobody says where they are: teardown's own path, and that of Vercel's
+/// example.
+pub const WEBHOOK_PATHS: [&str; 2] = ["/api/webhook", "/webhook"];
+
+impl Scene {
+    /// Finds out what the checks with these needs have to know.
+    ///
+    /// # Errors
+    ///
+    /// Why the backend cannot be checked at all.
+    pub(super) async fn stand(&self, needs: Needs) -> Result<(), String> {
+        // A deletion that everybody has to refuse, of something that is not there.
+        let unknown = self.unknown_resource(&self.unknown_installation());
+        let refused = self.delete(&unknown).bearer(Bearer::none()).try_send().await;
+        if let Err(reason) = &refused.answer {
+            return Err(format!("{}: {reason}", self.session.options.base_url));
+        }
+        let trust = if needs.trust || needs.refusal {
+            self.trust().await
+        } else {
+            Err("no check needs it".to_owned())
+        };
+        let webhook = if needs.webhook {
+            self.find_webhook().await
+        } else {
+            Err("no check needs it".to_owned())
+        };
+        let idle = |why: &String| (Err(why.clone()), Err(why.clone()));
+        let (resources, sight) = match &trust {
+            Err(why) => idle(why),
+            Ok(()) if needs.resources == 0 && !needs.refusal => {
+                idle(&"no check needs it".to_owned())
+            }
+            Ok(()) if self.session.options.read_only => {
+                idle(&"--read-only makes nothing".to_owned())
+            }
+            Ok(()) => {
+                // For now; the target of forged requests is made by it.
+                self.look_for_a_resource().await
+            }
+        };
+        self.session.stand(Standing { trust, resources, sight, webhook });
+        Ok(())
+    }
+
+    /// Whether the backend takes a good token of ours.
+    async fn trust(&self) -> Result<(), String> {
+        let options = &self.session.options;
+        if options.integration.is_none() {
+            return Err("the integration's id is not known: --integration-id oac_…".to_owned());
+        }
+        match (&options.supply, options.read_only) {
+            (Supply::Made, false) => {
+                let upserted = self.upsert().await;
+                if upserted.is_success() {
+                    let home = self
+                        .session
+                        .stock(|stock| stock.made.last().map(|it| it.installation.clone()));
+                    self.session.stock(|stock| stock.home = home);
+                    return Ok(());
+                }
+                Err(self.distrust(&refused("a good Upsert Installation", &upserted)))
+            }
+            _ => self.trusts_a_look().await,
+        }
+    }
+
+    /// Whether the backend tells a good token from none when it is asked for a resource, or, where it may
+    /// be asked for that, to delete one that is not there.
+    async fn trusts_a_look(&self) -> Result<(), String> {
+        let target = self.session.stock(|stock| stock.target.clone());
+        let home = self.home().await.map_err(|_| "no installation was made".to_owned())?;
+        let target = target.unwrap_or_else(|| self.unknown_resource(&home));
+        let good = self.get(&target).try_send().await;
+        let none = self.get(&target).bearer(Bearer::none()).try_send().await;
+        if good.is_success() || (refuses(&none) && !refuses(&good) && good.status() < 500) {
+            return Ok(());
+        }
+        if self.session.options.read_only {
+            return Err(self.distrust(&refused("a good Get Resource", &good)));
+        }
+        let deleted = self.delete(&self.unknown_resource(&home)).try_send().await;
+        if refuses(&deleted) || deleted.status() >= 500 {
+            return Err(self.distrust(&refused("a good Delete Resource", &deleted)));
+        }
+        Ok(())
+    }
+
+    /// What has to be set so that the backend trusts this run's tokens.
+    fn distrust(&self, seen: &str) -> String {
+        let options = &self.session.options;
+        let Some(keys) = &options.keys else {
+            return format!("{seen}: the backend does not trust this run's key: see --print-jwks");
+        };
+        let url = &keys.own;
+        format!(
+            "{seen}: the backend does not trust this run's key. Where it runs for the check alone, have \
+             it read its keys from {url}:
+  jose      createRemoteJWKSet(new URL(process.env.VERCEL_JWKS_URL)) with VERCEL_JWKS_URL={url}
+  PyJWT     PyJWKClient(os.environ[\"VERCEL_JWKS_URL\"])
+  Go        keyfunc.NewDefault([]string{{os.Getenv(\"VERCEL_JWKS_URL\")}})
+  teardown  OIDC_JWKS_URL={url}
+  or give it the document that --print-jwks prints. iss is {}, aud is {}",
+            options.issuer,
+            options.integration.as_deref().unwrap_or_default(),
+        )
+    }
+
+    /// Whether there is a resource, and whether it can be seen.
+    async fn look_for_a_resource(&self) -> (Result<(), String>, Result<(), String>) {
+        let known = self.session.stock(|stock| stock.target.clone());
+        let target = match known {
+            Some(target) => Ok(target),
+            None => self.resource().await,
+        };
+        let target = match target {
+            Ok(target) => target,
+            Err(Finding::Skipped(why)) => {
+                let why = format!("{why}: see --product, --plan and --metadata");
+                return (Err(why.clone()), Err(why));
+            }
+            Err(Finding::Wrong { seen, .. }) => return (Err(seen.clone()), Err(seen)),
+        };
+        self.session.stock(|stock| stock.target = Some(target.clone()));
+        let seen = self.get(&target).try_send().await;
+        let sight = if seen.status() == 200 {
+            Ok(())
+        } else {
+            Err(format!("{}, although the resource is there", refused("Get Resource", &seen)))
+        };
+        (Ok(()), sight)
+    }
+
+    /// Where webhooks are: where something answers an unsigned delivery.
+    async fn find_webhook(&self) -> Result<String, String> {
+        let options = &self.session.options;
+        let address = |path: &str| match path {
+            url if url.contains("://") => url.to_owned(),
+            path => format!("{}/{}", options.base_url, path.trim_start_matches('/')),
+        };
+        let paths = match &options.webhook {
+            Some(path) => vec![path.as_str()],
+            None => WEBHOOK_PATHS.to_vec(),
+        };
+        for path in &paths {
+            let url = address(path);
+            let answered = self.webhook_at(&url, "{}").try_send().await;
+            if answered.answer.is_ok() && !matches!(answered.status(), 404 | 405) {
+                return Ok(url);
+            }
+        }
+        Err(format!("there is no webhook at {}: see --webhook-path", paths.join(" or ")))
+    }
+}
+
+/// Whether an answer refuses a token.
+fn refuses(exchange: &Exchange) -> bool {
+    matches!(exchange.status(), 400 | 401 | 403)
+}
