@@ -47,6 +47,7 @@ fn options(base_url: String, clock: Clock) -> Options {
         client_secret: Some("client-s3cret".to_owned()),
         webhook: None,
         timeout: Duration::from_secs(30),
+        patience: Duration::ZERO,
         limit: Duration::from_mins(1),
         clock,
         run: "0123456789".to_owned(),

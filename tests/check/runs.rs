@@ -181,9 +181,10 @@ async fn an_interrupted_run_cleans_up() {
 /// N1: what cannot be deleted is named.
 #[tokio::test]
 async fn what_is_left_behind_is_said() {
-    let (backend, report) =
-        with_fault("delete-resource/gone-afterwards", &only(&["delete-resource"])).await;
+    let selection = only(&["delete-installation"]);
+    let (backend, report) = with_fault("delete-installation/resources-gone", &selection).await;
     let (_, resources) = backend.live();
+    assert!(resources.len() > 1, "{resources:?}");
     for id in &resources {
         assert!(report.left.iter().any(|left| left.contains(id)), "{id}: {:?}", report.left);
     }

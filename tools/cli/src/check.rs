@@ -21,7 +21,7 @@ mod wire;
 
 pub use self::entry::{Basis, Check, Needs};
 pub use self::list::{GROUPS, all};
-pub use self::options::{ISSUER, KeyUrls, Options, Product, Supply};
+pub use self::options::{ISSUER, KeyUrls, Options, PATIENCE, Product, Supply};
 pub use self::run::{Outcome, Report, Row, Selection, Wrong, run};
 pub use self::signer::{Signer, webhook_signature};
 pub use self::standing::WEBHOOK_PATHS;

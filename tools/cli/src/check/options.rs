@@ -14,6 +14,9 @@ pub const ISSUER: &str = "https://marketplace.vercel.com";
 /// How long an answer may take until it is called slow.
 pub(super) const SLOW: Duration = Duration::from_secs(10);
 
+/// How long what was deleted may still be seen.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// After so many requests in a row without an answer the rest is not run.
 pub(super) const SILENCES_IN_A_ROW: u32 = 3;
 
@@ -47,6 +50,8 @@ pub struct Options {
     pub webhook: Option<String>,
     /// How long an answer is waited for.
     pub timeout: Duration,
+    /// How long what was deleted may still be seen: the data may be cleaned up after the answer.
+    pub patience: Duration,
     /// How long the checks may take together.
     pub limit: Duration,
     /// What measures answers and dates tokens.

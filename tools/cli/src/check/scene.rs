@@ -1,7 +1,7 @@
 //! What a check has in its hands: tokens, requests, and whether a resource is there.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,6 +18,9 @@ const EXPIRY: Duration = Duration::from_mins(10);
 
 /// How long ago a token was issued: the backend's clock may be behind.
 const ISSUED: Duration = Duration::from_secs(5);
+
+/// How long after one look at a resource the next one is taken.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How many requests "at once" are.
 const AT_ONCE: usize = 16;
@@ -223,17 +226,31 @@ impl Scene {
         Err(after.wrong_as("the resource is there afterwards", seen))
     }
 
-    /// Expects a resource to be gone after an answer.
+    /// Expects a resource to be gone after an answer, or soon.
     pub(super) async fn expect_gone(
         &self,
         resource: &Resource,
         after: &Exchange,
     ) -> Result<(), Finding> {
-        if !self.sees(resource).await? {
+        if !self.lasts(resource).await? {
             return Ok(());
         }
-        let seen = format!("{}, and GET {} finds it", after.status(), resource.path());
+        let patience = humantime::format_duration(self.session.options.patience);
+        let seen =
+            format!("{}, and GET {} finds it {patience} later", after.status(), resource.path());
         Err(after.wrong_as("the resource is gone afterwards", seen))
+    }
+
+    /// Whether a resource is still seen when patience is at its end.
+    pub(super) async fn lasts(&self, resource: &Resource) -> Result<bool, Finding> {
+        let begun = Instant::now();
+        while self.sees(resource).await? {
+            if begun.elapsed() >= self.session.options.patience {
+                return Ok(true);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(false)
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::finding::Finding;
 use super::options::Supply;
 use super::scene::{Call, Scene};
-use super::session::{Fate, Installation, Made, MadeResource, Resource};
+use super::session::{Fate, Installation, Made, Resource};
 use super::wire::{Answer, Exchange};
 
 impl Scene {
@@ -192,39 +192,69 @@ impl Scene {
         Err(Finding::skipped("Get Resource does not find a resource that was just provisioned"))
     }
 
-    /// Deletes what the run made and did not delete yet, and says what is left.
+    /// Deletes what the run made and did not delete yet, and says what is left. After one request without
+    /// an answer no other is sent.
     pub(super) async fn clean_up(&self) -> Vec<String> {
-        let (mut left, mut answers) = (Vec::new(), true);
         let made = self.session.stock(|stock| std::mem::take(&mut stock.made));
-        for Made { installation, ours, fate, resources } in made {
-            let gone = fate == Fate::Gone;
-            for MadeResource { id, fate, .. } in resources.into_iter().filter(|it| it.ours) {
-                let name = format!("resource {id} of {}", installation.0);
-                let resource = Resource { installation: installation.clone(), id };
-                let cleaned = answers.then_some(self.clean(&resource, gone || fate == Fate::Gone));
-                note(name, cleaned, &mut left, &mut answers).await;
+        let (mut left, mut answers) = (Vec::new(), true);
+        for Made { installation, ours, fate, resources } in &made {
+            for resource in resources.iter().filter(|it| it.ours) {
+                let named =
+                    Resource { installation: installation.clone(), id: resource.id.clone() };
+                let gone = *fate == Fate::Gone || resource.fate == Fate::Gone;
+                let deleted = if answers && !gone {
+                    self.deletes(self.delete(&named)).await
+                } else {
+                    answers.then_some(true)
+                };
+                answers &= deleted.is_some();
+                if deleted != Some(true) {
+                    left.push(name(&named));
+                }
             }
-            if ours && !gone {
-                let deleted = answers.then_some(self.deletes(self.uninstall(&installation)));
-                let name = format!("installation {}", installation.0);
-                note(name, deleted, &mut left, &mut answers).await;
+            if *ours && *fate != Fate::Gone {
+                let deleted =
+                    if answers { self.deletes(self.uninstall(installation)).await } else { None };
+                answers &= deleted.is_some();
+                if deleted != Some(true) {
+                    left.push(format!("installation {}", installation.0));
+                }
             }
         }
+        if answers && self.session.standing().is_some_and(|standing| standing.sight.is_ok()) {
+            // What is seen counts for more than what was answered.
+            if let Ok(seen) = self.still_seen(&made).await {
+                left.retain(|left| !left.starts_with("resource "));
+                left.extend(seen);
+            }
+        }
+        left.sort_unstable();
+        left.dedup();
         left
     }
 
-    /// Deletes a resource, unless it is said to be gone; and looks whether it is. `None`: no answer.
-    async fn clean(&self, resource: &Resource, gone: bool) -> Option<bool> {
-        let deleted = gone || self.deletes(self.delete(resource)).await?;
-        if self.session.standing().is_none_or(|standing| standing.sight.is_err()) {
-            return Some(deleted);
+    /// What was made and is seen although it was deleted: it is deleted again, and waited for.
+    async fn still_seen(&self, made: &[Made]) -> Result<Vec<String>, Finding> {
+        let mut seen = Vec::new();
+        for Made { installation, resources, .. } in made {
+            for resource in resources.iter().filter(|it| it.ours) {
+                let named =
+                    Resource { installation: installation.clone(), id: resource.id.clone() };
+                if self.sees(&named).await? {
+                    seen.push(named);
+                }
+            }
         }
-        let mut seen = self.sees(resource).await.ok()?;
-        if seen && gone {
-            self.deletes(self.delete(resource)).await?;
-            seen = self.sees(resource).await.ok()?;
+        let mut left = Vec::new();
+        for resource in seen {
+            if self.lasts(&resource).await? {
+                self.delete(&resource).send().await?;
+                if self.sees(&resource).await? {
+                    left.push(name(&resource));
+                }
+            }
         }
-        Some(!seen)
+        Ok(left)
     }
 
     /// Whether a deletion did it, or found nothing to be done. `None`: no answer.
@@ -235,21 +265,8 @@ impl Scene {
     }
 }
 
-/// Notes what could not be cleaned up. After one request without an answer no other is sent.
-async fn note(
-    name: String,
-    cleaned: Option<impl Future<Output = Option<bool>>>,
-    left: &mut Vec<String>,
-    answers: &mut bool,
-) {
-    let cleaned = match cleaned {
-        Some(cleaned) => cleaned.await,
-        None => None,
-    };
-    *answers &= cleaned.is_some();
-    if cleaned != Some(true) {
-        left.push(name);
-    }
+fn name(resource: &Resource) -> String {
+    format!("resource {} of {}", resource.id, resource.installation.0)
 }
 
 /// Why something was not made.

@@ -16,8 +16,8 @@ use teardown::clock::Clock;
 
 use super::settings;
 use crate::check::{
-    self, GROUPS, ISSUER, Needs, Options, Product, Report, Row, Selection, Signer, Supply, keys,
-    report,
+    self, GROUPS, ISSUER, Needs, Options, PATIENCE, Product, Report, Row, Selection, Signer,
+    Supply, keys, report,
 };
 use crate::issuer::Issuer;
 use crate::terminal::{note, print};
@@ -240,6 +240,7 @@ fn options(args: &Args, signer: &Arc<Signer>) -> anyhow::Result<Options> {
         client_secret: given(&args.client_secret, "CLIENT_SECRET"),
         webhook: args.webhook_path.clone(),
         timeout: args.timeout,
+        patience: PATIENCE,
         limit: args.limit,
         clock: Clock::system(),
         run: format!("{:010}", run % 10_000_000_000),
