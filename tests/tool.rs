@@ -2,6 +2,7 @@
 
 mod care;
 mod jobs;
+mod reconcile;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -20,6 +21,23 @@ const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The command `cargo dev …`, without anything of AWS or of the tool in its environment.
 fn dev(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.arg("dev").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    build_for(&mut command);
+    command
+}
+
+/// The command `teardown …`, likewise: without cargo, which takes longer than most commands.
+fn teardown(arguments: &[&str]) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let mut command = Command::new(tests.ancestors().nth(3).unwrap().join("debug/teardown"));
+    command.args(arguments);
+    build_for(&mut command);
+    command
+}
+
+/// Builds the tool for a command, which gets nothing of AWS or of the tool in its environment.
+fn build_for(command: &mut Command) {
     // The first to need the tool builds it; Cargo says nothing to the others then.
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -27,8 +45,6 @@ fn dev(arguments: &[&str]) -> Command {
         build.args(["build", "--quiet", "--package", "teardown-cli"]);
         assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
     });
-    let mut command = Command::new(env!("CARGO"));
-    command.arg("dev").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
     for (name, _) in std::env::vars() {
         let ours = [
             "INTEGRATION_ID",
@@ -53,7 +69,6 @@ fn dev(arguments: &[&str]) -> Command {
         }
     }
     command.env("GRACE_PERIOD", "0s").env("USER", "olga");
-    command
 }
 
 fn run(arguments: &[&str]) -> Output {
@@ -367,6 +382,7 @@ async fn what_cannot_be_is_one_line() {
         "held",
         "keep",
         "move",
+        "reconcile",
         "--call-back",
     ] {
         assert!(text(&help.stdout).contains(command));

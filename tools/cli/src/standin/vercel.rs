@@ -337,6 +337,37 @@ mod tests {
         assert_eq!(gone, (404, "not_found".to_owned()));
     }
 
+    /// L1: it has what was made there, until that is deleted there or the configuration is.
+    #[tokio::test]
+    async fn resources_are_made_and_deleted() {
+        let (url, http) = (serve(router(None, None)).await, client());
+        let url = format!("{url}/v1");
+        let resource = format!("{url}/installations/icfg_1/resources/db_1");
+        let list = async || {
+            let request = http.get(format!("{url}/installations/icfg_1/resources"));
+            let response = request.bearer_auth("t").send().await.unwrap();
+            (response.status().as_u16(), response.bytes().await.unwrap())
+        };
+        let there = async || {
+            let (status, body) = list().await;
+            assert_eq!(status, 200);
+            serde_json::from_slice::<Value>(&body).unwrap()["resources"].clone()
+        };
+        assert_eq!(there().await, json!([]));
+        let made = http.put(&resource).bearer_auth("t").header("content-type", "application/json");
+        assert_eq!(code(made.body(r#"{"name":"one"}"#)).await.0, 200);
+        assert_eq!(
+            there().await,
+            json!([{ "partnerId": "db_1", "internalId": "store_db_1", "name": "one",
+                     "status": "ready", "productId": "iap_local" }])
+        );
+        assert_eq!(code(http.delete(&resource).bearer_auth("t")).await.0, 204);
+        assert_eq!(there().await, json!([]));
+        let configuration = format!("{url}/integrations/configuration/icfg_1");
+        assert_eq!(code(http.delete(configuration).bearer_auth("t")).await.0, 204);
+        assert_eq!(list().await.0, 403);
+    }
+
     #[tokio::test]
     async fn it_calls_back_once_before_it_answers_and_goes_on_where_that_fails() {
         let calls = Arc::new(AtomicUsize::new(0));

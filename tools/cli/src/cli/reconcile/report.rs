@@ -195,15 +195,19 @@ impl Report {
 
     fn summary(&self) -> String {
         let Self { agree, differ, not_compared, fixed, place, api, .. } = self;
-        let mut parts = vec![format!("{agree} agree")];
+        let counted = |count: u64, one: &str, more: &str| match count {
+            1 => format!("1 {one}"),
+            count => format!("{count} {more}"),
+        };
+        let mut parts = vec![counted(*agree, "agrees", "agree")];
         if *differ > 0 {
-            parts.push(format!("{differ} {}", if *differ == 1 { "differs" } else { "differ" }));
+            parts.push(counted(*differ, "differs", "differ"));
         }
         if *not_compared > 0 {
             parts.push(format!("{not_compared} not compared"));
         }
         if self.fix {
-            parts.push(format!("{fixed} problems fixed"));
+            parts.push(counted(*fixed, "problem fixed", "problems fixed"));
         }
         format!("{place} compared with {api}: {}", parts.join(", "))
     }
@@ -316,5 +320,87 @@ fn what(problem: &Problem) -> String {
         Problem::MissingThere(_) => "stored, Vercel does not list it".to_owned(),
         Problem::DeletedHere(_) => "deleted here, Vercel lists it".to_owned(),
         Problem::BadId(_) => "Vercel lists it, its id cannot be ours".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use teardown::clock::Timestamp;
+    use teardown::ids::ResourceId;
+    use teardown::vercel::{Disabled, ListedResource};
+
+    use super::*;
+
+    /// L1: each problem has its row and its object, and names nothing that it is not about.
+    #[test]
+    fn each_problem_is_told() {
+        let at = Timestamp::from_secs(1_763_769_600);
+        let id = || ResourceId::parse("db_1").unwrap();
+        let named = |name: &str| Some(name.to_owned());
+        let listed = ListedResource { id: id(), name: named("one"), product: None, status: None };
+        let disabled = Disabled { at: Some(at), reason: named("by-owner") };
+        for (told, row, object) in [
+            (
+                Problem::Removed,
+                "removed - Vercel removed the configuration",
+                json!({ "kind": "removed" }),
+            ),
+            (
+                Problem::Disabled(disabled),
+                "disabled - Vercel disabled the configuration since 2025-11-22T00:00:00Z: by-owner",
+                json!({ "kind": "disabled", "since": "2025-11-22T00:00:00Z", "reason": "by-owner" }),
+            ),
+            (
+                Problem::Hanging(at),
+                "hanging - its uninstall hangs at Vercel since 2025-11-22T00:00:00Z",
+                json!({ "kind": "hanging", "since": "2025-11-22T00:00:00Z" }),
+            ),
+            (
+                Problem::OtherTeam { here: named("team_1"), there: None },
+                "other_team - stored team team_1, Vercel's none",
+                json!({ "kind": "other_team", "here": "team_1", "there": null }),
+            ),
+            (
+                Problem::NoToken,
+                "no_token - no access token is stored",
+                json!({ "kind": "no_token" }),
+            ),
+            (
+                Problem::DeadToken,
+                "dead_token - Vercel does not take the stored token",
+                json!({ "kind": "dead_token" }),
+            ),
+            (
+                Problem::Unreachable("down".to_owned()),
+                "unreachable - down",
+                json!({ "kind": "unreachable", "why": "down" }),
+            ),
+            (
+                Problem::MissingHere(listed),
+                "missing_here db_1 Vercel has it, not stored: one, no status",
+                json!({ "kind": "missing_here", "resource": "db_1", "name": "one", "status": null }),
+            ),
+            (
+                Problem::MissingThere(id()),
+                "missing_there db_1 stored, Vercel does not list it",
+                json!({ "kind": "missing_there", "resource": "db_1" }),
+            ),
+            (
+                Problem::DeletedHere(id()),
+                "deleted_here db_1 deleted here, Vercel lists it",
+                json!({ "kind": "deleted_here", "resource": "db_1" }),
+            ),
+            (
+                Problem::BadId("a/b".to_owned()),
+                "bad_id a/b Vercel lists it, its id cannot be ours",
+                json!({ "kind": "bad_id", "resource": "a/b" }),
+            ),
+        ] {
+            assert_eq!(problem(&told), object);
+            let id = InstallationId::parse("icfg_1").unwrap();
+            let finding = Finding::of(&id, None, vec![told]);
+            let rows: Vec<_> = rows(&finding).map(|row| row.join(" ")).collect();
+            assert_eq!(rows, [format!("icfg_1 {row} left")]);
+        }
     }
 }
