@@ -353,7 +353,10 @@ impl Inner {
                 None => self.is("delete-installation/same-key-again"),
             };
             if replay {
-                return Reply::status(if asked.resource.is_some() { 404 } else { 204 });
+                return Reply::error(404, "not_found");
+            }
+            if asked.resource.is_none() && self.is("delete-installation/same-key-same-answer") {
+                return Reply::status(204);
             }
             return Reply(*status, serde_json::from_str(body).unwrap());
         }

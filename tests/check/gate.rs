@@ -168,6 +168,7 @@ impl Refusal {
         let mut status = StatusCode::FORBIDDEN;
         match self {
             Self::Token(_) => match fault {
+                "errors/refusal-is-no-500" => status = StatusCode::INTERNAL_SERVER_ERROR,
                 "errors/refusal-is-403" => status = StatusCode::UNAUTHORIZED,
                 "errors/refusal-form" => {
                     return (status, axum::Json(json!({ "message": message }))).into_response();

@@ -12,9 +12,7 @@ pub fn answer(backend: &Inner, headers: &HeaderMap, body: &Bytes) -> Reply {
     let event: Value = serde_json::from_str(text).unwrap_or_default();
     let signature = headers.get("x-vercel-signature").map(|it| it.to_str().unwrap());
     if !is_good(backend, signature, text) {
-        if signature.is_some_and(|it| it.len() != 40)
-            && backend.is("webhook/short-signature-is-no-500")
-        {
+        if signature.is_some_and(|it| it.len() != 40) && backend.is("webhook/forged-is-no-500") {
             return Reply::error(500, "internal");
         }
         if backend.is("webhook/forged-changes-nothing") {

@@ -68,16 +68,22 @@ impl Exchange {
         self.succeeds()
     }
 
-    /// Expects a refusal of the token or the signature. So is a 503 that says when to come again: an
-    /// unknown key may be Vercel's newest, which cannot be looked up at once.
+    /// Expects that the token or the signature opens nothing. How it is refused is another check's affair.
     pub(super) fn is_refused(&self) -> Verdict {
-        let later = self.status() == 503 && self.answer()?.header("retry-after").is_some();
-        self.expect(later || REFUSALS.contains(&self.status()), "403")
+        let refused = self.status() >= 500 || REFUSALS.contains(&self.status());
+        self.expect(refused, "403")
     }
 
     /// Expects a refusal of the token, which may hide what is there.
     pub(super) fn is_refused_or_hidden(&self) -> Verdict {
-        self.expect(self.status() == 404 || REFUSALS.contains(&self.status()), "403")
+        if self.status() == 404 { Ok(()) } else { self.is_refused() }
+    }
+
+    /// Expects that a refusal is no 5xx, but for a 503 that says when to come again: an unknown key may be
+    /// Vercel's newest, which cannot be looked up at once.
+    pub(super) fn is_no_broken_refusal(&self) -> Verdict {
+        let later = self.status() == 503 && self.answer()?.header("retry-after").is_some();
+        self.expect(later || self.status() < 500, "403")
     }
 
     /// The answer's error in the form that Vercel documents.

@@ -200,7 +200,18 @@ async fn make(session: &Arc<Session>, check: &'static Check, accepted: &BTreeSet
             }
         }
     };
-    Row { check, outcome, steps: scene.sent().iter().map(Exchange::summary).collect() }
+    Row { check, outcome, steps: summaries(&scene.sent()) }
+}
+
+/// A line for each request; equal ones after each other are one, with their number.
+fn summaries(sent: &[Exchange]) -> Vec<String> {
+    let lines: Vec<_> = sent.iter().map(Exchange::summary).collect();
+    let runs = lines.chunk_by(|one, next| one == next);
+    let counted = runs.map(|run| match run {
+        [line] => line.clone(),
+        run => format!("{} ({} times)", run[0], run.len()),
+    });
+    counted.collect()
 }
 
 /// What a check needs and does not have.

@@ -245,9 +245,13 @@ impl Scene {
                 }
             }
         }
+        // What is cleaned up later gets the time that a check gives it, all of it together.
+        if let Some(first) = seen.first() {
+            self.lasts(first).await?;
+        }
         let mut left = Vec::new();
         for resource in seen {
-            if self.lasts(&resource).await? {
+            if self.sees(&resource).await? {
                 self.delete(&resource).send().await?;
                 if self.sees(&resource).await? {
                     left.push(name(&resource));

@@ -260,9 +260,8 @@ fn announce(options: &Options, selection: &Selection, keys: &str) {
         _ if options.read_only => "it makes and deletes nothing: --read-only".to_owned(),
         _ if options.integration.is_none() || !trust => "it makes nothing".to_owned(),
         Supply::Made => format!(
-            "it makes, and deletes again, up to {} installations (icfg_check{}…) and {resources} resources \
-             (teardown-check-…)",
-            u32::from(installations) + 2,
+            "it makes, and deletes again, some {installations} installations (icfg_check{}…) and {resources} \
+             resources (teardown-check-…)",
             options.run,
         ),
         Supply::Given { installation, resources } => {

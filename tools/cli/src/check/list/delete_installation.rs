@@ -1,10 +1,10 @@
 //! Delete Installation: its bodies, its answers, repeated, unknown.
 
-use super::{DELETE_INSTALLATION, steps, uninstalls_with};
+use super::{DELETE_INSTALLATION, skipped, steps, uninstalls_with};
 use crate::check::entry::{Basis, Check, Needs};
 use crate::check::finding::Finding;
 use crate::check::session::BODIES;
-use crate::check::wire::Exchange;
+use crate::check::wire::{Answer, Exchange};
 
 const BODY: Basis = Basis::Vercel(
     "The body has `cascadeResourceDeletion` (boolean) and `reason` (string).",
@@ -226,8 +226,37 @@ pub(super) const CHECKS: &[Check] = &[
                 let call = scene.uninstall(&installation);
                 let first = call.clone().send().await?;
                 let again = call.send().await?;
-                let same = again.status() == first.status()
-                    && again.answer()?.json() == first.answer()?.json();
+                again.expect(again.is_success() == first.is_success(), &first.seen())
+            })
+        },
+    },
+    Check {
+        id: "delete-installation/same-key-same-answer",
+        title: "the answer under the same `Idempotency-Key` has the same status and `finalized`",
+        basis: Basis::GoodPractice(
+            "Where the first answer was lost, Vercel goes by the second: a 204 in place of {\"finalized\":true} \
+             is 24 hours of waiting.",
+        ),
+        mend: "Store the answer under the key, with the deletion, and give it again.",
+        needs: Needs::TRUST.installations(1),
+        run: |scene| {
+            steps(async move {
+                let installation = scene.installation().await?;
+                let call = scene.uninstall(&installation);
+                let first = call.clone().send().await?;
+                let again = call.send().await?;
+                if again.is_success() != first.is_success() {
+                    return skipped("delete-installation/same-key-again found another answer");
+                }
+                let finalized = |it: &Exchange| {
+                    it.answer
+                        .as_ref()
+                        .ok()
+                        .and_then(Answer::json)
+                        .map(|json| json["finalized"].clone())
+                };
+                let same =
+                    again.status() == first.status() && finalized(&again) == finalized(&first);
                 again.expect(same, &first.seen())
             })
         },

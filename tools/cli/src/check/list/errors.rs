@@ -1,6 +1,6 @@
 //! Errors: their status, their form, and what they reveal.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{DELETE_INSTALLATION, DELETE_RESOURCE, forged, read_only, skipped, steps};
 use crate::check::entry::{Basis, Check, Needs};
@@ -17,6 +17,36 @@ const MEND_FORM: &str = "Build every error by one function: Response.json({ erro
     { status }).";
 
 pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "errors/refusal-is-no-500",
+        title: "no token that is refused is answered by a 5xx",
+        basis: Basis::Vercel("The answers are 204, 403 and 409.", DELETE_RESOURCE),
+        mend: "Catch every error of the token's library, not two of its classes, and answer 403 (jose: \
+               errors.JOSEError; PyJWT: PyJWTError).",
+        needs: Needs::REFUSAL,
+        run: |scene| {
+            steps(async move {
+                let target = scene.target().await?;
+                let claims = scene.admin(&target.installation);
+                let later = json!(scene.now() + 1800);
+                let not_yet = claims.clone().with("nbf", later).says("valid in half an hour");
+                for bearer in [
+                    Bearer::none(),
+                    Bearer::literal("Bearer garbage"),
+                    Bearer::literal("Bearer a.b.c"),
+                    forged(&scene, &target),
+                    scene.signer().alg_none(&claims),
+                    scene.signer().unsigned(&claims),
+                    scene.signer().sign(&not_yet),
+                    scene.signer().sign(&claims.without("aud").says("without aud")),
+                ] {
+                    let refused = scene.delete(&target).bearer(bearer).send().await?;
+                    refused.is_no_broken_refusal()?;
+                }
+                Ok(())
+            })
+        },
+    },
     Check {
         id: "errors/refusal-is-403",
         title: "a token is refused by 403",
@@ -137,7 +167,9 @@ pub(super) const CHECKS: &[Check] = &[
             steps(async move {
                 refusals(&scene).await?;
                 let leak = scene.session.log(|log| {
-                    log.iter().find_map(|it| Some((it.clone(), leaked(it.answer.as_ref().ok()?)?)))
+                    let mut documented =
+                        log.iter().filter(|it| it.request.url.contains("/v1/installations/"));
+                    documented.find_map(|it| Some((it.clone(), leaked(it.answer.as_ref().ok()?)?)))
                 });
                 match leak {
                     Some((at, what)) => {

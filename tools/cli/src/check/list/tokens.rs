@@ -46,7 +46,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/garbage",
         title: "a token that is no JWT is refused",
         basis: VALIDATE,
-        mend: "Catch every error of the token's library and answer 403; an error that nobody catches is a 500.",
+        mend: MEND_VERIFY,
         needs: Needs::REFUSAL,
         run: |scene| refused(scene, |_, _| Bearer::literal("Bearer garbage")),
     },
@@ -69,8 +69,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/unknown-key",
         title: "a token that a stranger signed is refused",
         basis: SIGNED,
-        mend: "Catch the library's errors of unknown keys and wrong signatures too (jose: JWKSNoMatchingKey, \
-               JWSSignatureVerificationFailed), and answer 403.",
+        mend: MEND_VERIFY,
         needs: Needs::REFUSAL,
         run: |scene| refused(scene, forged),
     },

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{WEBHOOKS, steps};
 use crate::check::entry::{Basis, Check, Needs, Run};
+use crate::check::finding::{Finding, Verdict};
 use crate::check::scene::{SIGNATURE, Scene};
 use crate::check::session::Installation;
 use crate::check::signer::webhook_signature;
@@ -51,7 +52,12 @@ pub(super) const CHECKS: &[Check] = &[
         ),
         mend: "Have the start fail where the client secret is not set: no `process.env.SECRET ?? ''`.",
         needs: Needs::WEBHOOK,
-        run: |scene| forged(scene, |body| webhook_signature("", body)),
+        run: |scene| {
+            steps(async move {
+                refuses_some(&scene, &removed(&scene.unknown_installation())).await?;
+                forged(scene, |body| webhook_signature("", body)).await
+            })
+        },
     },
     Check {
         id: "webhook/altered-body",
@@ -64,6 +70,7 @@ pub(super) const CHECKS: &[Check] = &[
                 let secret = scene.session.options.client_secret.clone().unwrap_or_default();
                 let signed = removed(&scene.unknown_installation());
                 let body = removed(&scene.unknown_installation());
+                refuses_some(&scene, &body).await?;
                 let call = scene.unsigned_webhook(&body);
                 let call = call.header(SIGNATURE, &webhook_signature(&secret, &signed));
                 call.send().await?.is_refused()
@@ -71,18 +78,22 @@ pub(super) const CHECKS: &[Check] = &[
         },
     },
     Check {
-        id: "webhook/short-signature-is-no-500",
-        title: "a signature that is too short is no 5xx",
+        id: "webhook/forged-is-no-500",
+        title: "a forged delivery is no 5xx, however long its signature is",
         basis: Basis::GoodPractice(
             "timingSafeEqual throws where the lengths differ, and a 5xx is repeated.",
         ),
-        mend: "Compare the lengths first.",
+        mend: "Take an absent signature for a wrong one, and compare the lengths first.",
         needs: Needs::WEBHOOK,
         run: |scene| {
             steps(async move {
                 let body = removed(&scene.unknown_installation());
-                let call = scene.unsigned_webhook(&body).header(SIGNATURE, "abc");
-                call.send().await?.is_no_500()
+                let unsigned = || scene.unsigned_webhook(&body);
+                unsigned().send().await?.is_no_500()?;
+                for signature in ["", "abc", &"0".repeat(40), &"0".repeat(4000)] {
+                    unsigned().header(SIGNATURE, signature).send().await?.is_no_500()?;
+                }
+                Ok(())
             })
         },
     },
@@ -141,7 +152,9 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| {
             steps(async move {
                 let call = scene.webhook(&removed(&scene.unknown_installation()));
-                call.clone().send().await?;
+                if !call.clone().send().await?.is_success() {
+                    return Err(Finding::skipped("the first of the two deliveries was refused"));
+                }
                 call.send().await?.succeeds()
             })
         },
@@ -163,6 +176,16 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| signed(scene, |scene| event("teardown.check", &scene.unknown_installation())),
     },
 ];
+
+/// Leaves a backend that refuses nothing to the check that is about it.
+async fn refuses_some(scene: &Scene, body: &str) -> Verdict {
+    let call = scene.unsigned_webhook(body);
+    let wrong = call.header(SIGNATURE, &webhook_signature("another secret", body));
+    if wrong.send().await?.is_success() {
+        return Err(Finding::skipped("webhook/wrong-signature found a success"));
+    }
+    Ok(())
+}
 
 /// Expects that a delivery with such a signature is refused.
 fn forged(scene: Scene, signature: fn(&str) -> String) -> Run {
