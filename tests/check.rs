@@ -36,6 +36,7 @@ fn options(base_url: String, clock: Clock) -> Options {
         keys: Some(check::KeyUrls {
             own: "http://127.0.0.1:1/jwks".to_owned(),
             strange: "http://127.0.0.1:1/strange".to_owned(),
+            asked: Arc::default(),
         }),
         supply: Supply::Made,
         product: Product {

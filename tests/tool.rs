@@ -1,6 +1,7 @@
 //! The tool `teardown`, as it is typed: `cargo dev`.
 
 mod care;
+mod check;
 mod jobs;
 mod reconcile;
 

@@ -1,6 +1,8 @@
 //! The JWKS documents, served: the run's own, and a stranger's that no token should have anybody read.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::routing::get;
@@ -27,7 +29,7 @@ pub async fn serve(address: SocketAddr, signer: &Signer, issuer: &str) -> std::i
     let host =
         if bound.ip().is_unspecified() { "127.0.0.1".to_owned() } else { bound.ip().to_string() };
     let url = |path: &str| format!("http://{host}:{}{path}", bound.port());
-    let urls = KeyUrls { own: url(OWN), strange: url(STRANGE) };
+    let urls = KeyUrls { own: url(OWN), strange: url(STRANGE), asked: Arc::default() };
     let discovery = json!({
         "issuer": issuer,
         "jwks_uri": urls.own,
@@ -36,15 +38,15 @@ pub async fn serve(address: SocketAddr, signer: &Signer, issuer: &str) -> std::i
         "subject_types_supported": ["public"],
     });
     let (own, strange) = (signer.jwks(), signer.strange_jwks());
+    let asked = Arc::clone(&urls.asked);
+    let own = move || {
+        asked.fetch_add(1, Ordering::Relaxed);
+        let own = own.clone();
+        async move { axum::Json(own) }
+    };
     let router = Router::new()
-        .route(
-            OWN,
-            get({
-                let own = own.clone();
-                || async move { axum::Json(own) }
-            }),
-        )
-        .route("/.well-known/jwks.json", get(|| async move { axum::Json(own) }))
+        .route(OWN, get(own.clone()))
+        .route("/.well-known/jwks.json", get(own))
         .route(STRANGE, get(|| async move { axum::Json(strange) }))
         .route("/.well-known/openid-configuration", get(|| async move { axum::Json(discovery) }));
     tokio::spawn(async move { axum::serve(listener, router).await });

@@ -1,6 +1,7 @@
 //! What a run is told: the backend, how Vercel is played, what it may make.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -67,6 +68,8 @@ pub struct KeyUrls {
     pub own: String,
     /// A stranger's keys, which no backend should read.
     pub strange: String,
+    /// How often the issuer's own keys were asked for.
+    pub asked: Arc<AtomicU64>,
 }
 
 /// Where installations and resources come from.

@@ -1,6 +1,8 @@
 //! What is found out about the backend before the first check: whether it answers, trusts this run's
 //! tokens, provisions resources and shows them, and where its webhook is.
 
+use std::sync::atomic::Ordering;
+
 use super::entry::Needs;
 use super::finding::Finding;
 use super::options::Supply;
@@ -105,9 +107,13 @@ impl Scene {
             return format!("{seen}: the backend does not trust this run's key: see --print-jwks");
         };
         let url = &keys.own;
+        let asked = match keys.asked.load(Ordering::Relaxed) {
+            0 => "It has not asked for them so far.",
+            _ => "It has asked for them, so look at iss, aud and its log, too.",
+        };
         format!(
             "{seen}: the backend does not trust this run's key. Where it runs for the check alone, have \
-             it read its keys from {url}:
+             it read its keys from {url}. {asked}
   jose      createRemoteJWKSet(new URL(process.env.VERCEL_JWKS_URL)) with VERCEL_JWKS_URL={url}
   PyJWT     PyJWKClient(os.environ[\"VERCEL_JWKS_URL\"])
   Go        keyfunc.NewDefault([]string{{os.Getenv(\"VERCEL_JWKS_URL\")}})
