@@ -1,11 +1,12 @@
 //! The provider's backend: calls are passed on to it, and its answers back, byte for byte (J1).
 //!
 //! The client adds `Host` and what frames a body, and nothing else. It follows no redirect, unpacks nothing
-//! and sends each call once.
+//! and sends each call once. So it does not send on a connection that may be dead: a host may have frozen the
+//! process since the last call, and a call that is lost cannot be sent again.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryFutureExt as _;
@@ -40,7 +41,20 @@ pub struct Backend(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     url: Url,
-    client: OnceLock<Client>,
+    pool: Mutex<Option<Pool>>,
+}
+
+/// How long ago the last call may be for its connection to be used again. Servers keep idle connections for
+/// some seconds at least.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The connections, and the wall clock's time of the last call: a monotonic clock may stand still while the
+/// process is frozen.
+#[derive(Debug)]
+struct Pool {
+    connector: HttpsConnector<Way>,
+    client: Client,
+    used: SystemTime,
 }
 
 /// Connections to the backend. They are of one type, whichever way they go: each type of connection has all
@@ -98,7 +112,7 @@ impl Backend {
     /// The backend at this address, which may have a path.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self(Arc::new(Inner { url, client: OnceLock::new() }))
+        Self(Arc::new(Inner { url, pool: Mutex::new(None) }))
     }
 
     /// Sends a call once, and gives the whole answer, if it comes until then.
@@ -136,19 +150,35 @@ impl Backend {
         format!("{base}{}", call.map_or("/", PathAndQuery::as_str))
     }
 
-    /// The client, which is made when it is first needed: root certificates take milliseconds to read.
-    fn client(&self) -> Result<&Client, NoAnswer> {
-        if let Some(client) = self.0.client.get() {
-            return Ok(client);
-        }
-        let client = client(&self.0.url).map_err(NoAnswer::Certificates)?;
-        Ok(self.0.client.get_or_init(|| client))
+    /// The client, without idle connections if the last call is too long ago. Its root certificates are read
+    /// when it is first needed: that takes milliseconds.
+    fn client(&self) -> Result<Client, NoAnswer> {
+        let mut pool = self.0.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = SystemTime::now();
+        let (connector, client) = match pool.take() {
+            Some(Pool { connector, client, used: last })
+                if used.duration_since(last).is_ok_and(|idle| idle < FRESH) =>
+            {
+                (connector, client)
+            }
+            Some(Pool { connector, .. }) => (connector.clone(), client(connector)),
+            None => {
+                let connector = connector(&self.0.url).map_err(NoAnswer::Certificates)?;
+                (connector.clone(), client(connector))
+            }
+        };
+        *pool = Some(Pool { connector, client: client.clone(), used });
+        Ok(client)
     }
 }
 
-/// Makes a client for an address. Without TLS no root certificates are needed, which take milliseconds to
-/// read.
-fn client(url: &Url) -> std::io::Result<Client> {
+fn client(connector: HttpsConnector<Way>) -> Client {
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(FRESH).build(connector)
+}
+
+/// Makes what connects to an address. Without TLS no root certificates are needed.
+fn connector(url: &Url) -> std::io::Result<HttpsConnector<Way>> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_nodelay(true);
@@ -176,9 +206,7 @@ fn client(url: &Url) -> std::io::Result<Client> {
     } else {
         tls.with_native_roots()?
     };
-    let connector = tls.https_or_http().enable_http1().wrap_connector(way);
-    let mut builder = legacy::Client::builder(TokioExecutor::new());
-    Ok(builder.pool_timer(TokioTimer::new()).build(connector))
+    Ok(tls.https_or_http().enable_http1().wrap_connector(way))
 }
 
 /// What is meant for one connection alone (RFC 9110, section 7.6.1), and what frames a body.

@@ -77,7 +77,10 @@ impl Front {
                 let answer = self.ask(&head, body, host_ends).await?;
                 match attempt {
                     Some(attempt) => self.end(&attempt, answer).await,
-                    None => Ok(answer),
+                    None => {
+                        tracing::warn!("passed on, not recorded: the token's account is another");
+                        Ok(answer)
+                    }
                 }
             }
             Some((membership, operation)) => {
