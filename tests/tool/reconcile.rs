@@ -283,6 +283,33 @@ async fn what_can_be_fixed_is_fixed_once() {
     }
 }
 
+/// L1: an address that answers 404 to everything does not uninstall everything; one by one, it is done.
+#[tokio::test]
+async fn an_address_without_configurations_uninstalls_nothing() {
+    let sides = Sides::new().await;
+    let ids = ["icfg_1", "icfg_2", "icfg_3", "icfg_4", "icfg_5", "icfg_6"];
+    for id in ids {
+        sides.install(id, &[]).await;
+        sides.vercel.configuration(id, 404, json!({}));
+    }
+    let before = sides.world.all().await;
+    let run = sides.reconcile(&["--fix", "--json"]).await;
+    assert_eq!(
+        (run.status, run.lines()),
+        (2, ids.map(|id| (id.to_owned(), (false, vec!["removed".to_owned()]))).into())
+    );
+    assert!(
+        run.err.contains("6 configurations are gone at Vercel, more than it has"),
+        "{}",
+        run.err
+    );
+    assert_eq!(sides.world.all().await, before);
+    let named = sides.reconcile(&[&["--fix"][..], &ids].concat()).await;
+    assert_eq!(named.status, 0, "{}", named.err);
+    let state = async |id| sides.world.items(id).await["#installation"]["state"].clone();
+    assert_eq!(state("icfg_6").await, "deleting");
+}
+
 /// L1, H5: what Vercel does not list is deleted by an operator alone, who is named in the receipt; the
 /// announcement names the system. What is still being provisioned is left.
 #[tokio::test]

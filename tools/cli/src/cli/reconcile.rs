@@ -1,11 +1,14 @@
 //! `teardown reconcile`: what is stored beside what Vercel has (L1).
 //!
 //! Some installations are compared at a time, and told in their order, so that memory does not grow with
-//! their number. `asker` asks Vercel, `fix` changes the table, `report` tells.
+//! their number. With `--fix`, what Vercel removed comes last. `asker` asks Vercel, `fix` changes the
+//! table, `report` tells, in the words of `words`.
 
 mod asker;
+mod finding;
 mod fix;
 mod report;
+mod words;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
@@ -27,8 +30,9 @@ use teardown::store::installations::Installations;
 use tokio::task::JoinHandle;
 
 use self::asker::Asker;
+use self::finding::Finding;
 use self::fix::Fixer;
-use self::report::{Exit, Finding, Report};
+use self::report::{Exit, Report};
 use super::destination::Destination;
 use super::{Cli, operator, settings};
 use crate::terminal::note;
@@ -157,8 +161,14 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     };
     let api = config.vercel_api_url.as_str().trim_end_matches('/');
     let mut report = Report::new(args.json, fixing.fix, destination.place(), api);
-    let deleting = fixer.filter(|_| fixing.delete_missing);
-    let told = compare_all(queue, &comparer, deleting.as_ref(), fixing.yes, &mut report).await;
+    let last = fixer.map(|fixer| LastFixes {
+        fixer,
+        are_named: !args.ids.is_empty(),
+        delete_missing: fixing.delete_missing,
+        yes: fixing.yes,
+        aside: Vec::new(),
+    });
+    let told = compare_all(queue, &comparer, last, &mut report).await;
     let exit = report.finish()?;
     if let Err(error) = told {
         // What was told before stands.
@@ -175,12 +185,62 @@ fn refuse(why: &str) -> ! {
     Cli::command().error(ErrorKind::MissingRequiredArgument, why).exit()
 }
 
+/// What is fixed one installation after the other, since it asks back or depends on the others.
+struct LastFixes {
+    fixer: Fixer,
+    /// Whether the installations were named.
+    are_named: bool,
+    delete_missing: bool,
+    yes: bool,
+    /// Those that Vercel removed.
+    aside: Vec<Finding>,
+}
+
+/// How many installations of a run over all are uninstalled at most, if Vercel removed more than it has.
+const FEW: u64 = 5;
+
+impl LastFixes {
+    /// Tells a finding, with what is fixed of it here. What Vercel removed waits for the end, if it was not
+    /// named: an address that answers 404 to everything must not uninstall everything.
+    async fn tell(&mut self, mut finding: Finding, report: &mut Report) -> anyhow::Result<()> {
+        if finding.is_removed() && !self.are_named {
+            self.aside.push(finding.light());
+            return Ok(());
+        }
+        if finding.is_removed() {
+            self.fixer.uninstall(&mut finding).await;
+        }
+        if self.delete_missing {
+            self.fixer.delete_missing(&mut finding, self.yes, report).await?;
+        }
+        Ok(report.tell(&finding)?)
+    }
+
+    /// Uninstalls what Vercel removed, and tells it.
+    async fn end(self, report: &mut Report) -> anyhow::Result<()> {
+        let removed = self.aside.len() as u64;
+        let is_doubtful = removed > FEW.max(report.found_at_vercel());
+        if is_doubtful {
+            report.remark(&format!(
+                "{removed} configurations are gone at Vercel, more than it has: if VERCEL_API_URL is \
+                 right, uninstall them by their ids"
+            ));
+        }
+        for mut finding in self.aside {
+            if !is_doubtful {
+                self.fixer.uninstall(&mut finding).await;
+            }
+            report.tell(&finding)?;
+        }
+        Ok(())
+    }
+}
+
 /// Compares the installations of a queue, and tells them in its order.
 async fn compare_all(
     mut queue: Queue<'_>,
     comparer: &Comparer,
-    deleting: Option<&Fixer>,
-    yes: bool,
+    mut last: Option<LastFixes>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let mut running: VecDeque<(InstallationId, JoinHandle<Option<Finding>>)> = VecDeque::new();
@@ -200,13 +260,14 @@ async fn compare_all(
         let Some((id, task)) = running.pop_front() else { break };
         match task.await? {
             None => report.unknown(&id),
-            Some(mut finding) => {
-                if let Some(fixer) = deleting {
-                    fixer.delete_missing(&mut finding, yes, report).await?;
-                }
-                report.tell(&finding)?;
-            }
+            Some(finding) => match &mut last {
+                Some(last) => last.tell(finding, report).await?,
+                None => report.tell(&finding)?,
+            },
         }
+    }
+    if let Some(last) = last {
+        last.end(report).await?;
     }
     match failed {
         Some(error) => Err(error).context("the installations cannot be listed"),

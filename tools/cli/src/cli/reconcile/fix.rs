@@ -11,7 +11,8 @@ use teardown::store::holds::Act;
 use teardown::store::registry::RegisterError;
 
 use super::causes;
-use super::report::{Finding, Report};
+use super::finding::Finding;
+use super::report::Report;
 use crate::cli::operator;
 
 /// What may be changed, and on whose behalf.
@@ -28,7 +29,7 @@ impl Fixer {
         Self { store: store.announcing(announced), announced, act }
     }
 
-    /// Fixes what `--fix` fixes.
+    /// Fixes what `--fix` fixes, but for what Vercel removed.
     pub(super) async fn fix(&self, finding: &mut Finding) {
         for problem in std::mem::take(&mut finding.left) {
             match self.fixed(finding, &problem).await {
@@ -66,11 +67,8 @@ impl Fixer {
             Problem::OtherTeam { there, .. } => {
                 Ok(self.store.follow_to_team(id, &installation.team, there.clone()).await?)
             }
-            Problem::Removed => {
-                self.store.uninstall_removed(id, installation.account.as_deref()).await?;
-                Ok(true)
-            }
-            Problem::Disabled(_)
+            Problem::Removed
+            | Problem::Disabled(_)
             | Problem::Hanging(_)
             | Problem::NoToken
             | Problem::DeadToken
@@ -78,6 +76,18 @@ impl Fixer {
             | Problem::MissingThere(_)
             | Problem::DeletedHere(_)
             | Problem::BadId(_) => Ok(false),
+        }
+    }
+
+    /// Uninstalls an installation that Vercel removed.
+    pub(super) async fn uninstall(&self, finding: &mut Finding) {
+        let Some(stored) = &finding.stored else { return };
+        let (id, account) = (&finding.installation, stored.installation.account.as_deref());
+        match self.store.uninstall_removed(id, account).await {
+            Ok(()) => finding.fixed.append(&mut finding.left),
+            Err(error) => {
+                finding.remarks.push(format!("it is not uninstalled: {}", causes(&error)));
+            }
         }
     }
 
