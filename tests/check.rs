@@ -1,5 +1,5 @@
-//! `teardown check` (N): each check finds its fault, and nothing else; and a run ends well, whatever the
-//! backend does.
+//! `teardown check` (N): each check finds its fault, and nothing else; and a run ends well beside a backend
+//! that does not.
 
 mod acts;
 mod backend;

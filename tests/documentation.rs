@@ -129,7 +129,7 @@ fn the_pages_have_the_limits_of_functions() {
 fn numbers(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_number = |word: &&str| {
-        let digits = word.strip_prefix(|c| matches!(c, 'A'..='L' | 'S'));
+        let digits = word.strip_prefix(|c| matches!(c, 'A'..='L' | 'N' | 'S'));
         digits.is_some_and(|digits| {
             !digits.is_empty() && digits.len() < 2 && digits.bytes().all(|b| b.is_ascii_digit())
         })
@@ -233,6 +233,23 @@ fn the_coverage_page_has_the_tests_of_each_rule() {
         let command = "UPDATE_DOCS=1 cargo test --test teardown documentation::";
         assert!(told == list, "docs/coverage.md is stale; `{command}` writes it anew");
     }
+}
+
+/// N2: the page of checks has those of the code. With `UPDATE_DOCS` it is written anew.
+#[test]
+fn the_check_list_has_every_check() {
+    let page = read("docs/check-list.md");
+    let (head, told) = page.split_at(page.find("\n## ").unwrap_or(page.len()));
+    let list = teardown_cli::check::report::page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/check-list.md");
+        fs::write(path, format!("{head}{list}")).unwrap();
+    } else {
+        let command = "UPDATE_DOCS=1 cargo test --test teardown documentation::";
+        assert!(told == list, "docs/check-list.md is stale; `{command}` writes it anew");
+    }
+    let count = format!("its {} checks", teardown_cli::check::all().count());
+    assert!(read("docs/check.md").contains(&count), "docs/check.md does not say: {count}");
 }
 
 /// Each endpoint has its function in `api/`, its binary, and its path under `cargo lambda watch`.

@@ -48,7 +48,7 @@ async fn get(State(store): State<Store>, Path((_, id)): Path<(String, String)>) 
     if there { StatusCode::OK } else { StatusCode::NOT_FOUND }
 }
 
-/// Deletes by the resource's id alone, whoever asks, and looks at the token afterwards.
+/// Deletes by the resource's id alone, for every caller, and looks at the token afterwards.
 async fn remove(
     State(store): State<Store>,
     Path((_, id)): Path<(String, String)>,

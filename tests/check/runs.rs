@@ -76,7 +76,7 @@ async fn without_trust_the_rest_is_checked() {
     assert_eq!(backend.made(), (0, 0));
 }
 
-/// N1: with `--read-only` nothing is made and nothing can be harmed, whatever the backend lets in.
+/// N1: with `--read-only` nothing is made, and nothing is harmed by a backend that lets a forgery in.
 #[tokio::test]
 async fn read_only_sends_refusals_alone() {
     for fault in ["none", "tokens/expired", "tokens/uninstall-none"] {
@@ -118,7 +118,7 @@ async fn what_is_given_is_used_up() {
     assert!(why(&report, "delete-installation/reason").contains("used up"));
 }
 
-/// N2: a failure that is known is no failure, and is told.
+/// N2: a failure that is known does not count, and is told.
 #[tokio::test]
 async fn a_known_failure_is_accepted() {
     let id = "delete-resource/again-is-no-500";

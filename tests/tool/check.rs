@@ -66,7 +66,7 @@ async fn teardown_itself_passes() {
 fn what_cannot_be_run_is_told() {
     for (arguments, told) in [
         (&["http://127.0.0.1:1"][..], "error: http://127.0.0.1:1: no connection"),
-        (&["127.0.0.1:1"], "error: \"127.0.0.1:1\" is no address"),
+        (&["127.0.0.1:1"], "error: \"127.0.0.1:1\" is not an address"),
         (&["ftp://127.0.0.1"], "error: ftp://127.0.0.1: an http or https address"),
         (
             &["http://127.0.0.1:1", "--only", "tokns"],

@@ -1,4 +1,4 @@
-//! `teardown check`: holds a provider's backend, whatever it is written in, against what Vercel documents of
+//! `teardown check`: holds a provider's backend, in any language, against what Vercel documents of
 //! deletion. It plays Vercel: it has an issuer of its own, makes installations and resources, deletes them,
 //! and looks at what is answered and what is left.
 //!

@@ -79,7 +79,7 @@ impl Exchange {
         if self.status() == 404 { Ok(()) } else { self.is_refused() }
     }
 
-    /// Expects that a refusal is no 5xx, but for a 503 that says when to come again: an unknown key may be
+    /// Expects that a refusal is not a 5xx, but for a 503 that says when to come again: an unknown key may be
     /// Vercel's newest, which cannot be looked up at once.
     pub(super) fn is_no_broken_refusal(&self) -> Verdict {
         let later = self.status() == 503 && self.answer()?.header("retry-after").is_some();

@@ -1,5 +1,5 @@
-//! A run: what is found out first, the checks in their order, and the cleaning up; whatever happens, all three
-//! end in bounded time.
+//! A run: what is found out first, the checks in their order, and the cleaning up; all three end in bounded
+//! time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

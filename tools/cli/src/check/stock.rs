@@ -177,8 +177,8 @@ impl Scene {
         Ok(target)
     }
 
-    /// What forged requests are for, seen to be there right now: whatever an earlier check did to it, this one
-    /// finds its own.
+    /// What forged requests are for, seen to be there right now: an earlier check may have
+    /// deleted it.
     pub(super) async fn seen_target(&self) -> Result<Resource, Finding> {
         let target = self.target().await?;
         if self.sees(&target).await? {

@@ -208,7 +208,7 @@ fn selection(args: &Args) -> anyhow::Result<Selection> {
 fn options(args: &Args, signer: &Arc<Signer>) -> anyhow::Result<Options> {
     let base_url = args.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
     let url =
-        reqwest::Url::parse(base_url).with_context(|| format!("{base_url:?} is no address"))?;
+        reqwest::Url::parse(base_url).with_context(|| format!("{base_url:?} is not an address"))?;
     if !matches!(url.scheme(), "http" | "https") || url.query().is_some() {
         bail!("{base_url}: an http or https address without a query is needed");
     }

@@ -105,7 +105,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/malformed-body-is-no-500",
-        title: "a body that is no JSON is no 5xx",
+        title: "a body that is not JSON is not answered 5xx",
         basis: Basis::GoodPractice(
             "A 5xx says that the same request may succeed later; this one never will.",
         ),
@@ -120,7 +120,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/wrong-type-is-no-500",
-        title: "a body with a field of the wrong type is no 5xx",
+        title: "a body with a field of the wrong type is not answered 5xx",
         basis: Basis::GoodPractice(
             "A 5xx says that the same request may succeed later; this one never will.",
         ),
@@ -153,7 +153,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/again-is-no-500",
-        title: "a second uninstall is no 5xx",
+        title: "a second uninstall is not answered 5xx",
         basis: ANSWERS,
         mend: MEND_REPEAT,
         needs: Needs::TRUST.installations(1),
@@ -184,7 +184,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/unknown-is-no-500",
-        title: "the uninstall of an installation that was never known is no 5xx",
+        title: "the uninstall of an installation that was never known is not answered 5xx",
         basis: ANSWERS,
         mend: MEND_REPEAT,
         needs: Needs::TRUST,
@@ -266,7 +266,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "16 equal uninstalls at once have no 5xx among their answers, and a success",
         basis: ANSWERS,
         mend: "Delete in one transaction, or let the loser of a race find what the winner has done: a missing \
-               record is no error, and a conflict is a 409.",
+               record is not an error, and a conflict is a 409.",
         needs: Needs::TRUST.installations(1),
         run: |scene| {
             steps(async move {

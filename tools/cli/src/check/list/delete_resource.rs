@@ -50,7 +50,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/get-afterwards-is-no-500",
-        title: "Get Resource of a resource that was deleted is no 5xx",
+        title: "Get Resource of a resource that was deleted is not answered 5xx",
         basis: Basis::Vercel("The answers are 200 and 403.", GET_RESOURCE),
         mend: "Answer 404 or 403 where the record is missing.",
         needs: Needs::TRUST.resources(1).seen(),
@@ -64,7 +64,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/again-is-no-500",
-        title: "a second deletion is no 5xx",
+        title: "a second deletion is not answered 5xx",
         basis: ANSWERS,
         mend: MEND_REPEAT,
         needs: Needs::TRUST.resources(1),
@@ -95,7 +95,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/unknown-is-no-500",
-        title: "the deletion of a resource that was never known is no 5xx",
+        title: "the deletion of a resource that was never known is not answered 5xx",
         basis: ANSWERS,
         mend: MEND_REPEAT,
         needs: Needs::TRUST,
@@ -166,7 +166,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "16 equal requests at once have no 5xx among their answers, and a success",
         basis: ANSWERS,
         mend: "Delete in one transaction, or let the loser of a race find what the winner has done: a missing \
-               record is no error, and a conflict is a 409.",
+               record is not an error, and a conflict is a 409.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {
@@ -262,7 +262,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/odd-id-is-no-500",
-        title: "an id that cannot be one of yours is no 5xx",
+        title: "an id that cannot be one of yours is not answered 5xx",
         basis: Basis::GoodPractice(
             "A 5xx is repeated, and an id that breaks a query may break more than that.",
         ),
@@ -283,7 +283,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/body-is-no-500",
-        title: "a body that nobody expects is no 5xx",
+        title: "a body that nobody expects is not answered 5xx",
         basis: Basis::GoodPractice(
             "The path has no body; one that comes all the same should change nothing.",
         ),

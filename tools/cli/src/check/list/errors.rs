@@ -19,7 +19,7 @@ const MEND_FORM: &str = "Build every error by one function: Response.json({ erro
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "errors/refusal-is-no-500",
-        title: "no token that is refused is answered by a 5xx",
+        title: "a token that is refused is not answered 5xx",
         basis: Basis::Vercel("The answers are 204, 403 and 409.", DELETE_RESOURCE),
         mend: "Catch every error of the token's library, not two of its classes, and answer 403 (jose: \
                errors.JOSEError; PyJWT: PyJWTError).",
@@ -160,7 +160,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "errors/no-internals",
         title: "no error holds a stack trace, a path of the server or a query",
-        basis: Basis::GoodPractice("What an error reveals of the server helps whoever attacks it."),
+        basis: Basis::GoodPractice("What an error reveals of the server helps an attacker."),
         mend: "Log the error, and answer a message of your own. Turn the framework's debug mode off.",
         needs: Needs::REFUSAL,
         run: |scene| {
@@ -203,7 +203,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "errors/same-for-known-and-unknown",
         title: "a refusal does not tell whether somebody else's installation exists",
         basis: Basis::GoodPractice(
-            "Who has no business with an installation learns nothing about it.",
+            "A token of one installation should learn nothing of another one.",
         ),
         mend: "Compare the token with the path before you look anything up, and answer both alike.",
         needs: Needs::REFUSAL.trusted().installations(1),

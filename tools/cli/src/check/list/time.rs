@@ -48,7 +48,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "time/refusals",
         title: "a token is refused within 10 s",
         basis: Basis::GoodPractice(
-            "Who can keep a server busy without a token can keep it from its customers.",
+            "A caller without a token could keep the server from its customers.",
         ),
         mend: "Verify the token before anything else, with keys that are cached.",
         needs: Needs::REFUSAL,

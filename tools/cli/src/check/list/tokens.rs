@@ -30,8 +30,8 @@ const MEND_VERIFY: &str = "Verify the token before anything else: jose's jwtVeri
     createRemoteJWKSet(…), { issuer, audience, algorithms: ['RS256'] }) or PyJWT's jwt.decode(token, key, \
     algorithms=['RS256'], audience=…, issuer=…) does it. Never decode without verifying.";
 const MEND_ALGORITHM: &str = "Name the algorithm where you verify: algorithms: ['RS256'].";
-const MEND_KEYS: &str = "Take keys from https://marketplace.vercel.com/.well-known/jwks alone, whatever the \
-    token's header says.";
+const MEND_KEYS: &str = "Take keys from https://marketplace.vercel.com/.well-known/jwks alone, and ignore \
+    what the token's header says of them.";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -44,7 +44,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/garbage",
-        title: "a token that is no JWT is refused",
+        title: "a token that is not a JWT is refused",
         basis: VALIDATE,
         mend: MEND_VERIFY,
         needs: Needs::REFUSAL,

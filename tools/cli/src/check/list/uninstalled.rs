@@ -16,7 +16,7 @@ const RECORD: Basis = Basis::Vercel(
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delete-installation/cascade-false-is-no-500",
-        title: "`cascadeResourceDeletion: false` with a resource left is no 5xx",
+        title: "`cascadeResourceDeletion: false` with a resource left is not answered 5xx",
         basis: Basis::Vercel("The answers are 200, 204, 403 and 409.", DELETE_INSTALLATION),
         mend: "Answer 409 with a user.message where you do not keep resources without their installation.",
         needs: Needs::TRUST.installations(1).resources(1),
@@ -87,7 +87,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/delete-resource-afterwards-is-no-500",
-        title: "the deletion of a resource after the uninstall is no 5xx",
+        title: "the deletion of a resource after the uninstall is not answered 5xx",
         basis: Basis::Vercel(
             "The answers of Delete Resource are 204, 403 and 409.",
             DELETE_RESOURCE,

@@ -79,7 +79,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "webhook/forged-is-no-500",
-        title: "a forged delivery is no 5xx, however long its signature is",
+        title: "a forged delivery is not answered 5xx, with a signature of any length",
         basis: Basis::GoodPractice(
             "timingSafeEqual throws where the lengths differ, and a 5xx is repeated.",
         ),

@@ -148,17 +148,18 @@ pub fn page() -> String {
     let mut page = String::new();
     for (group, about) in GROUPS {
         let _ = writeln!(page, "\n## {group}\n\n{}{}.\n", about[..1].to_uppercase(), &about[1..]);
-        page.push_str("| check | what the backend does | what is documented | where | else |\n");
-        page.push_str("|---|---|---|---|---|\n");
+        page.push_str("| check | what the backend does | what is documented | where | else | how to mend it |\n");
+        page.push_str("|---|---|---|---|---|---|\n");
         for check in all().filter(|check| check.group() == group) {
             let name = check.id.split('/').next_back().unwrap_or_default();
             let _ = writeln!(
                 page,
-                "| `{name}` | {} | {} | {} | {} |",
+                "| `{name}` | {} | {} | {} | {} | {} |",
                 cell(check.title),
                 cell(check.basis.says()),
                 address(check),
                 if check.basis.is_binding() { "fail" } else { "warn" },
+                cell(check.mend),
             );
         }
     }
