@@ -105,12 +105,15 @@ fn readable(event: Bytes) -> Bytes {
 }
 
 /// How long a sweep or a backend may take: until the deadline of its invocation, and no longer than
-/// elsewhere.
+/// elsewhere. A deadline that is past is none: `cargo lambda watch` has one of 1970.
 fn host_time(request: &Request) -> HostTime {
     let deadline = Duration::from_millis(request.lambda_context().deadline);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let HostTime(most) = HostTime::default();
     let left = deadline.saturating_sub(now);
+    if left.is_zero() {
+        return HostTime(most);
+    }
     HostTime(left.saturating_sub(MARGIN).max(left / 2).min(most))
 }
 
