@@ -114,9 +114,10 @@ def binary(name):
 
 def the_routes():
     expected = {
-        it["name"]: {(it["method"], it["path"])} if it["name"] != "Sweep" else set()
+        it["name"]: {(route["method"], route["path"]) for route in it["routes"]}
         for it in FACTS["endpoints"]
     }
+    expected["Sweep"] = set()  # Its schedule alone starts it.
     routes = {}
     for name, function in FUNCTIONS.items():
         events = function["Properties"]["Events"].values()
@@ -168,7 +169,7 @@ def the_stream(properties):
 def the_variables():
     known, required = (set(FACTS["variables"][key]) for key in ("read", "required"))
     # Required by one function alone.
-    of_one = {"CRON_SECRET": "Sweep", "CLIENT_SECRET": "Webhook"}
+    of_one = {"BACKEND_URL": "Front", "CRON_SECRET": "Sweep", "CLIENT_SECRET": "Webhook"}
     must(of_one.keys() <= required, f"not required: {sorted(of_one.keys() - required)}")
     required -= of_one.keys()
     common = LAMBDA["Globals"]["Function"]["Environment"]["Variables"]
@@ -181,6 +182,34 @@ def the_variables():
         spare = {it for it, only in of_one.items() if only != name} & given
         must(not spare, f"{name}: {sorted(spare)} is another function's")
     must({"PROVIDER_URL", "PROVIDER_SECRET"} <= set(common), "the provider is not told of by all")
+
+
+def what_is_conditional():
+    """Without a backend there is no Front, and nothing of its own."""
+    conditional = {name: it["Condition"] for name, it in RESOURCES.items() if "Condition" in it}
+    of_front = {name for name in RESOURCES if re.search(r"Front(?![a-z])", name)}
+    must(of_front, "there is no Front")
+    for name in of_front:
+        equal(f"{name}: condition", conditional.get(name), "HasBackend")
+    others = [name for name, it in conditional.items() if it == "HasBackend" and name not in of_front]
+    equal("what depends on a backend beside Front", others, [])
+    has = LAMBDA["Conditions"]["HasBackend"]
+    equal("HasBackend", has, {"Not": [{"Equals": [{"Ref": "BackendUrl"}, ""]}]})
+
+
+def the_watched_functions():
+    """The alarms over AWS's own metrics count each function."""
+    for name in ("FunctionErrors", "FunctionThrottles"):
+        watched = set()
+        for metric in RESOURCES[name]["Properties"]["Metrics"]:
+            if "If" in metric:
+                condition, metric, absent = metric["If"]
+                equal(f"{name}: absent", absent, {"Ref": "AWS::NoValue"})
+                equal(f"{name}: condition", condition, "HasBackend")
+            if "MetricStat" in metric:
+                [dimension] = metric["MetricStat"]["Metric"]["Dimensions"]
+                watched.add(dimension["Value"]["Ref"])
+        equal(f"{name}: functions", sorted(watched), sorted(FUNCTIONS))
 
 
 def the_log_filters():
@@ -294,7 +323,7 @@ def the_policies():
     # An uninstall alone checks nothing that it does not write. The sweep does where it carries on with a
     # configuration's deletion.
     checking = sorted(name for name, pairs in of_each.items() if ("ConditionCheckItem", "Table.Arn") in pairs)
-    equal("who may check a condition", checking, ["DeleteConfiguration", "DeleteResource", "Sweep"])
+    equal("who may check a condition", checking, ["DeleteConfiguration", "DeleteResource", "Front", "Sweep"])
     the_page_says(of_each)
     policy = VERCEL["Resources"]["Policy"]["Properties"]["PolicyDocument"]
     equal("all that Vercel's role may", sorted(allowed(policy, "vercel.yaml")), sorted(used))
@@ -321,7 +350,10 @@ def the_page_says(of_each):
         equal(f"{name}: what it may, as docs/deploy-lambda.md has it", sorted(pairs), sorted(said.get(binary(name), ())))
 
 
-for check in (the_table, the_routes, the_variables, the_log_filters, the_policies):
+CHECKS = (
+    the_table, the_routes, the_variables, what_is_conditional, the_watched_functions, the_log_filters, the_policies,
+)
+for check in CHECKS:
     check()
 for problem in PROBLEMS:
     print(f"infra: {problem}", file=sys.stderr)

@@ -54,11 +54,12 @@ fn variables() -> anyhow::Result<Value> {
             required.insert(*name);
         }
     }
-    for secret in [config.require_cron_secret(), config.require_client_secret()] {
-        if let Err(error) = secret {
-            required.insert(error.variable);
-        }
-    }
+    let of_one = [
+        config.require_cron_secret().err(),
+        config.require_client_secret().err(),
+        config.require_backend_url().err(),
+    ];
+    required.extend(of_one.into_iter().flatten().map(|error| error.variable));
     config::log_filter(None)?;
     read.borrow_mut().insert("RUST_LOG");
     Ok(json!({ "read": *read.borrow(), "required": required, "TABLE_NAME": config.table_name }))
