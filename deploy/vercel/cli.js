@@ -12,7 +12,7 @@ const VERCEL = path.join(__dirname, "node_modules/.bin/vercel");
 
 // What this machine's user has set for the functions, AWS or Vercel would decide what a check sees.
 const SET_BY_CHECKS =
-  /^(AWS_|OIDC_|VERCEL|PROVIDER_|INTEGRATION_ID$|TABLE_NAME$|CRON_SECRET$|CLIENT_SECRET$|SUPPORT_URL$|PROVISIONING_LIMIT$|UNINSTALL_WITH_OPEN_INVOICES$|RECEIPT_RETENTION$|FINALIZE_MARGIN$|RUST_LOG$)/;
+  /^(AWS_|OIDC_|VERCEL|PROVIDER_|INTEGRATION_ID$|TABLE_NAME$|BACKEND_URL$|CRON_SECRET$|CLIENT_SECRET$|SUPPORT_URL$|GRACE_PERIOD$|PROVISIONING_LIMIT$|UNINSTALL_WITH_OPEN_INVOICES$|RECEIPT_RETENTION$|FINALIZE_MARGIN$|RUST_LOG$)/;
 
 const ENVIRONMENT = {
   ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !SET_BY_CHECKS.test(name))),
