@@ -1,10 +1,11 @@
 """The functions under `cargo lambda watch`, in front of the DynamoDB and the issuer of `cargo dev`:
 requests by the contract's paths, and the events of deploy/lambda/events, are answered as they should
-be and delete what they are asked to."""
+be and delete what they are asked to, or reach the backend and are recorded."""
 
 import base64
 import hashlib
 import hmac
+import http.server
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -26,7 +28,7 @@ REQUEST_SECONDS = 120
 # What this machine's user has set for the functions or AWS would decide what the check sees.
 SET_HERE = re.compile(
     r"(AWS_|OIDC_|VERCEL|PROVIDER_|CARGO_LAMBDA_)"
-    r"|(INTEGRATION_ID|TABLE_NAME|CRON_SECRET|CLIENT_SECRET|SUPPORT_URL|PROVISIONING_LIMIT|UNINSTALL_WITH_OPEN_INVOICES|RECEIPT_RETENTION|FINALIZE_MARGIN|RUST_LOG)$"
+    r"|(INTEGRATION_ID|TABLE_NAME|BACKEND_URL|CRON_SECRET|CLIENT_SECRET|SUPPORT_URL|GRACE_PERIOD|PROVISIONING_LIMIT|UNINSTALL_WITH_OPEN_INVOICES|RECEIPT_RETENTION|FINALIZE_MARGIN|RUST_LOG)$"
 )
 ENVIRONMENT = {name: it for name, it in os.environ.items() if not SET_HERE.match(name)}
 # No proxy between this machine and itself.
@@ -74,6 +76,45 @@ class Service:
                 self.process.wait(5)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 pass
+
+
+class Backend(http.server.ThreadingHTTPServer):
+    """A backend that makes what is provisioned, and else repeats the bytes that it was sent."""
+
+    daemon_threads = True
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self):
+            body = self.rfile.read(int(self.headers["content-length"] or 0))
+            self.server.heard.append((self.command, self.path, self.headers, body))
+            if self.command == "POST":
+                body = b'{"id":"db_front","name":"\xc3\xa9","status":"ready","secrets":[]}'
+            self.send_response(201 if self.command == "POST" else 200)
+            for line in ["Content-Type: text/plain; charset=iso-8859-1", f"Content-Length: {len(body)}",
+                         "X-Twice: a, b", "X-Twice: c", "Set-Cookie: a=1", "Set-Cookie: b=2"]:
+                self.send_header(*line.split(": "))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PATCH = do_POST = do_PUT = answer
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.heard = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def heard_once(self, what, method, path, body):
+        """The headers of the one call that was heard since."""
+        (call,) = self.heard or [("nothing",)]
+        self.heard.clear()
+        same(f"{what}, as the backend has it", call[:2], (method, path))
+        if call[3] != body:
+            raise Failure(f"{what}: the backend got {call[3]}")
+        return call[2]
 
 
 class Dev:
@@ -203,6 +244,64 @@ def check_requests(dev, base, secret, client_secret):
     same("DELETE elsewhere", ask("DELETE", f"{base}/v1/installations")[0], 404)
 
 
+# No text in any encoding.
+ALL_BYTES = bytes(range(256))
+
+
+def check_front(dev, base, backend):
+    """What passes through to the backend: by the contract's paths, and as API Gateway invokes the function."""
+    token = dev.token("icfg_front1")
+
+    def passes(method, path, body=b""):
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
+        request = urllib.request.Request(base + path, method=method, headers=headers, data=body or None)
+        with HTTP.open(request, timeout=REQUEST_SECONDS) as answer:
+            status, said = answer.status, answer.read()
+        heard = backend.heard_once(f"{method} {path}", method, path, body)
+        if heard.get_all("authorization") != [f"Bearer {token}"]:
+            raise Failure(f"{method} {path}: the backend got another token")
+        return status, said
+
+    installation = "/v1/installations/icfg_front1"
+    upsert = json.dumps({"scopes": [], "credentials": {"access_token": "t"}}).encode()
+    same("an Upsert", passes("PUT", f"{installation}?a=%20b&a=c+d", upsert), (200, upsert))
+    dev.shows("icfg_front1", r"^state +active")
+    status, made = passes("POST", f"{installation}/resources", b'{"name":"x"}')
+    same("a Provision", (status, json.loads(made)["id"]), (201, "db_front"))
+    dev.shows("icfg_front1", r"^db_front +ready")
+    for path in [installation, f"{installation}/resources/db_front"]:
+        same("all bytes come back", passes("PATCH", path, ALL_BYTES) == (200, ALL_BYTES), True)
+    same("nothing", passes("GET", f"{installation}/resources/db_front"), (200, b""))
+    bearer = {"Authorization": f"Bearer {token}"}
+    deleted = ask("DELETE", f"{base}{installation}/resources/db_front", bearer)
+    same("DELETE of what was provisioned", deleted, (204, ""))
+    dev.shows("icfg_front1", r"^resource db_front .*ADMIN")
+    same("what the backend heard of it", backend.heard, [])
+
+    bearer = f"Bearer {dev.token('icfg_1')}"
+    cookies = ["a=1", "b=2"]
+    for name, method, path, twice in [
+        ("front-http-api", "POST", "/v1/installations/icfg_1/resources?a=%20b&a=c+d&x=%2F%3F", ["a, b,c"]),
+        ("front-rest-api", "PATCH", "/v1/installations/icfg_1/resources/db_1?a=+b&a=c+d", ["a, b", "c"]),
+    ]:
+        event = recorded(name)
+        event["headers"]["authorization"] = bearer
+        if "multiValueHeaders" in event:
+            event["multiValueHeaders"]["authorization"] = [bearer]
+        url = f"{base}/2015-03-31/functions/front/invocations"
+        answer = json.loads(ask("POST", url, body=json.dumps(event).encode())[1])
+        heard = backend.heard_once(name, method, path, base64.b64decode(event["body"]))
+        same(f"{name}: repeated headers", heard.get_all("x-twice"), twice)
+        if method == "POST":
+            same(name, (answer["statusCode"], answer["isBase64Encoded"], answer["cookies"]), (201, False, cookies))
+            same(f"{name}: joined", answer["headers"]["x-twice"], "a, b, c")
+            same(f"{name}: the id", json.loads(answer["body"])["id"], "db_front")
+        else:
+            same(name, (answer["statusCode"], answer["isBase64Encoded"], answer["body"]), (200, True, event["body"]))
+            headers = answer["multiValueHeaders"]
+            same(f"{name}: each line", (headers["x-twice"], headers["set-cookie"]), (["a, b", "c"], cookies))
+
+
 def check_events(dev, base, secret, client_secret):
     """As API Gateway, EventBridge and a load balancer invoke a function."""
     def invoke(function, event):
@@ -296,11 +395,11 @@ def check_events(dev, base, secret, client_secret):
 
 
 def check(services):
-    local, port = free_port(), free_port()
+    local, port, backend = free_port(), free_port(), Backend()
     services.append(Service("cargo", "dev", "--port", str(local)))
     services[-1].wait_for("teardown is listening")
     with tempfile.NamedTemporaryFile("w", suffix=".env") as file:
-        file.write(environment_file(local))
+        file.write(f"{environment_file(local)}BACKEND_URL={backend.url}\n")
         file.flush()
         services.append(Service(
             "cargo", "lambda", "watch", "--ignore-changes", "--offline", "--env-file", file.name,
@@ -313,6 +412,7 @@ def check(services):
             for name in ("CRON_SECRET", "CLIENT_SECRET")
         ]
         check_requests(Dev(local), base, *secrets)
+        check_front(Dev(local), base, backend)
         check_events(Dev(local), base, *secrets)
 
 
