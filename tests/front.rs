@@ -2,6 +2,7 @@
 
 mod passing;
 mod provision;
+mod proxied;
 mod reconciled;
 mod recording;
 

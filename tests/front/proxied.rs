@@ -1,0 +1,137 @@
+//! The way to a backend that is not on this machine: TLS, and the proxy that the environment names (S3).
+
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use crate::support::process::{FRONT, Variables, free_port, start};
+use crate::support::world::{INSTALLATION, World, http_client, user};
+
+const HOST: &str = "backend.invalid";
+
+/// What was heard, in its order.
+type Heard = Arc<Mutex<Vec<String>>>;
+
+fn take(heard: &Heard) -> Vec<String> {
+    std::mem::take(&mut heard.lock().unwrap())
+}
+
+/// A backend by TLS that repeats the body which it was sent; its port, and its certificate.
+async fn by_tls(heard: Heard) -> (u16, NamedTempFile) {
+    let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, heard) = (acceptor.clone(), heard.clone());
+            tokio::spawn(async move {
+                // A client that does not trust the certificate hangs up.
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = service_fn(move |request| repeat(request, heard.clone()));
+                let connection = hyper::server::conn::http1::Builder::new();
+                let _ = connection.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    (port, file)
+}
+
+async fn repeat(
+    request: Request<Incoming>,
+    heard: Heard,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let (head, body) = request.into_parts();
+    let host = head.headers["host"].to_str().unwrap();
+    heard.lock().unwrap().push(format!("{} {host} {}", head.method, head.uri));
+    Ok(Response::new(Full::new(body.collect().await?.to_bytes())))
+}
+
+/// A proxy that leads wherever it is asked to this port; its address.
+async fn proxy(to: u16, heard: Heard) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let heard = heard.clone();
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await.unwrap() > 0
+                {
+                }
+                heard.lock().unwrap().push(head);
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                let _ = copy_bidirectional(&mut stream, &mut far).await;
+            });
+        }
+    });
+    format!("user:p%40ss@{address}")
+}
+
+/// The status and the body of the answers to two Upserts by a function with these variables besides.
+async fn ask(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u8>); 2] {
+    let port = free_port();
+    let mut environment: Variables = world.environment();
+    environment.push(("VERCEL_DEV_PORT", port.to_string()));
+    environment.extend(variables.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    let mut function = start(FRONT, environment);
+    function.line();
+    let token = world.token(&user("icfg_1"));
+    let call = async || {
+        let call = http_client().put(format!("http://127.0.0.1:{port}{INSTALLATION}"));
+        let answer = call.bearer_auth(&token).body("{\"a\": \"b\"}").send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+    };
+    [call().await, call().await]
+}
+
+/// J6, S3: a backend is reached by TLS, and through the proxy that the environment names, over one
+/// connection. `SSL_CERT_FILE` says whom to trust.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_is_reached_through_the_proxy() {
+    let world = World::new().await;
+    let (asked, led) = (Heard::default(), Heard::default());
+    let (port, certificate) = by_tls(asked.clone()).await;
+    let proxy = proxy(port, led.clone()).await;
+    let proxied = format!("http://{proxy}");
+    let trusted = ("SSL_CERT_FILE", certificate.path().to_str().unwrap());
+    let backend = ("BACKEND_URL", "https://backend.invalid/base");
+
+    for name in ["HTTPS_PROXY", "all_proxy"] {
+        let answers = ask(&world, &[backend, trusted, (name, &proxied)]).await;
+        assert_eq!(answers, [(); 2].map(|()| (200, b"{\"a\": \"b\"}".to_vec())), "{name}");
+        let put = format!("PUT {HOST} /base{INSTALLATION}");
+        assert_eq!(take(&asked), [put.clone(), put]);
+        let [head] = &take(&led)[..] else { panic!("{name}: one connection") };
+        assert!(head.starts_with("CONNECT backend.invalid:443 HTTP/1.1\r\n"), "{head}");
+        // The base64 of `user:p@ss`.
+        let credentials = "proxy-authorization: basic dxnlcjpwqhnz\r\n";
+        assert!(head.to_ascii_lowercase().contains(credentials), "{head}");
+    }
+    let refused = |answers: [(u16, Vec<u8>); 2]| assert_eq!(answers.map(|it| it.0), [502; 2]);
+    refused(ask(&world, &[backend, ("HTTPS_PROXY", &proxied)]).await);
+    assert_eq!(take(&led).len(), 2, "the certificate is not trusted");
+    refused(ask(&world, &[backend, trusted, ("HTTPS_PROXY", &proxied), ("NO_PROXY", HOST)]).await);
+    refused(ask(&world, &[backend, trusted, ("HTTP_PROXY", &proxied)]).await);
+    let here = format!("https://127.0.0.1:{port}");
+    let here = ("BACKEND_URL", here.as_str());
+    refused(ask(&world, &[here, trusted, ("HTTPS_PROXY", &proxied)]).await);
+    assert_eq!((take(&led).len(), take(&asked).len()), (0, 0), "what is here is asked directly");
+}
