@@ -210,12 +210,13 @@ fn connector(url: &Url) -> std::io::Result<HttpsConnector<Way>> {
 }
 
 /// What is meant for one connection alone (RFC 9110, section 7.6.1), and what frames a body.
-const HOP_BY_HOP: [HeaderName; 9] = [
+const HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
     CONTENT_LENGTH,
     HeaderName::from_static("keep-alive"),
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
     TE,
     TRAILER,
     TRANSFER_ENCODING,
@@ -277,6 +278,7 @@ mod tests {
             ("connection", "close, X-Hop"),
             ("x-hop", "1"),
             ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
             ("te", "trailers"),
             ("transfer-encoding", "chunked"),
             ("content-length", "2"),

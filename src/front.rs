@@ -44,6 +44,11 @@ pub(crate) struct Call {
     pub(crate) host_ends: Option<Instant>,
 }
 
+/// The process was stopped between a Provision's intent and the backend.
+#[derive(Debug, thiserror::Error)]
+#[error("the backend was not asked: the call's intent may be reconciled before it answers")]
+struct Stopped;
+
 /// What a call asks for, as far as it matters for what is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -74,6 +79,9 @@ impl Front {
         match recorded {
             Some((membership, Operation::Provision(key))) => {
                 let attempt = self.store.begin_provision(membership, key.as_ref()).await?;
+                if attempt.as_ref().is_some_and(|it| !self.store.may_ask(it, self.time)) {
+                    return Err(Error::BackendUnavailable(Stopped.into()));
+                }
                 let answer = self.ask(&head, body, host_ends).await?;
                 match attempt {
                     Some(attempt) => self.end(&attempt, answer).await,

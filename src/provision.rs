@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::deletion::{Installation, Presence, Receipt};
 use crate::grant::{Membership, Scope};
 
@@ -47,6 +48,13 @@ pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
         Installation::Unknown => Begin::PassAlone,
         Installation::Deleted { .. } => Begin::Refuse,
     }
+}
+
+/// Whether an attempt that began then may ask the backend now, which may take so long. One that was stopped
+/// in between may not: a sweep may end its intent before the backend has answered.
+#[must_use]
+pub fn may_ask(begun: Timestamp, now: Timestamp, time: Duration) -> bool {
+    now + time <= begun + RECONCILED_AFTER
 }
 
 /// What is believed of an attempt's intent.
@@ -160,6 +168,15 @@ mod tests {
         ] {
             assert_eq!(begin(&of_account, &installation), expected, "{installation:?}");
         }
+    }
+
+    /// J4: an attempt that was stopped asks the backend only while its intent is sure to stay.
+    #[test]
+    fn an_attempt_asks_while_its_intent_stays() {
+        let begun = Timestamp::from_secs(1000);
+        let after =
+            |seconds| may_ask(begun, begun + Duration::from_secs(seconds), Duration::from_secs(50));
+        assert_eq!([0, 850, 851, 900, 9000].map(after), [true, true, false, false, false]);
     }
 
     /// J4: what is made is registered or announced, unless it was deleted before; whether the intent is

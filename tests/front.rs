@@ -1,5 +1,6 @@
 //! The front: what passes through to the provider's backend, and what is recorded of it (J).
 
+mod beside;
 mod passing;
 mod provision;
 mod proxied;

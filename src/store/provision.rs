@@ -20,6 +20,8 @@
 //!                        Update  work#provision#…   openAttempts - ours, if there are others
 //! ```
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Store;
@@ -31,12 +33,13 @@ use super::keys::{self, Item};
 use super::registry::ResourceRecord;
 use super::transaction::{Committed, Expression, Part, Transaction};
 use super::work;
+use crate::clock::Timestamp;
 use crate::deletion::{Installation, Presence, Receipt};
 use crate::error::Error;
 use crate::grant::Membership;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 use crate::job::{IntentId, Job};
-use crate::provision::{Begin, Belief, End, Intent, RECONCILED_AFTER, begin, end};
+use crate::provision::{Begin, Belief, End, Intent, RECONCILED_AFTER, begin, end, may_ask};
 
 /// One attempt at a Provision, whose intent is written.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ pub(crate) struct Attempt {
     job: Job,
     /// What tells it from the other attempts under its intent.
     id: String,
+    begun: Timestamp,
 }
 
 /// What became of a resource that the backend has made.
@@ -86,7 +90,8 @@ impl Store {
         key: Option<&IdempotencyKey>,
     ) -> Result<Option<Attempt>, Error> {
         let job = Job::Provision(key.map_or_else(IntentId::random, IntentId::of));
-        let attempt = Attempt { membership, job, id: format!("{:016x}", fastrand::u64(..)) };
+        let (id, begun) = (format!("{:016x}", fastrand::u64(..)), self.clock.timestamp());
+        let attempt = Attempt { membership, job, id, begun };
         let written = self
             .in_time(async {
                 let mut installation = Installation::Assumed;
@@ -111,6 +116,12 @@ impl Store {
             })
             .await?;
         Ok(written.then_some(attempt))
+    }
+
+    /// Whether an attempt may ask the backend, which may take so long: not where it was stopped for longer
+    /// than a sweep waits.
+    pub(crate) fn may_ask(&self, attempt: &Attempt, time: Duration) -> bool {
+        may_ask(attempt.begun, self.clock.timestamp(), time)
     }
 
     fn intent(&self, attempt: &Attempt, installation: Presence) -> Transaction<'_> {
@@ -285,11 +296,19 @@ impl Store {
     /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The intent stays, as far as is known.
     pub(crate) async fn refused(&self, attempt: &Attempt) -> Result<(), Error> {
         self.in_time(async {
-            for intent in [Intent::Sole, Intent::Shared] {
+            let mut intent = Intent::default();
+            while intent != Intent::Gone {
                 let mut transaction = Transaction::on(&self.table);
                 attempt.put_end(&mut transaction, intent);
-                if let Committed::Yes = transaction.commit(&self.client).await? {
+                let Committed::No(evidence) = transaction.commit(&self.client).await? else {
                     break;
+                };
+                let before = intent;
+                for (_, item) in evidence {
+                    intent = attempt.intent(item.as_ref());
+                }
+                if intent == before {
+                    return Err(Contradiction::error(intent));
                 }
             }
             Ok(())

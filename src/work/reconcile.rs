@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::ids::InstallationId;
 use crate::job::JobResult;
 use crate::reconcile::{Listing, missing_here};
+use crate::store::comparison::Added;
 use crate::store::registry::RegisterError;
 use crate::store::work::{Held, JobFailure, Lease};
 use crate::vercel::ListedResource;
@@ -67,9 +68,10 @@ impl Worker {
         let mut registered = 0;
         for listed in missing {
             match self.store.add_listed_resource(id, &listed).await {
-                Ok(_) => registered += 1,
-                // Deleted since it was read: its own receipt speaks for it.
-                Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {}
+                Ok(Added::Now) => registered += 1,
+                // Registered since it was read, or deleted: its own receipt speaks for it.
+                Ok(Added::Before)
+                | Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {}
                 Err(
                     RegisterError::InstallationDeleted
                     | RegisterError::InstallationFinalized

@@ -106,6 +106,54 @@ async fn an_intent_stays_without_a_definite_answer() {
     assert_eq!(intents(&world).await.len(), 3);
 }
 
+/// J4: attempts that are refused at the same time end their intent, whatever the order.
+#[tokio::test]
+async fn attempts_that_are_refused_together_leave_no_intent() {
+    let (world, backend) = Backend::behind().await;
+    upsert(&world).send().await;
+    let gates = [(); 4].map(|()| Gate::default());
+    let [first, second, sole, shared] = &gates;
+    let refused = |gate: &Gate| Answer::Held(gate.clone(), Box::new(Answer::words(409, "{}")));
+    backend.script([refused(first), refused(second)]);
+    let one = async { provision(&world, "k1").send().await.status };
+    let other = async {
+        first.reached().await;
+        let (status, ()) = tokio::join!(provision(&world, "k1").send(), async {
+            second.reached().await;
+            // The first is told that it is not the only one, and is held before it goes by that.
+            world.dynamodb.hold("TransactWriteItems", sole.clone());
+            first.open();
+            sole.reached().await;
+            world.dynamodb.hold("TransactWriteItems", shared.clone());
+            sole.open();
+            shared.reached().await;
+            second.open();
+        });
+        shared.open();
+        status.status
+    };
+    assert_eq!(within(async { tokio::join!(one, other) }).await, (409, 409));
+    assert_eq!(intents(&world).await, [""; 0]);
+}
+
+/// J4: an attempt that was stopped for longer than the sweep waits does not ask the backend: its intent may
+/// be gone by then.
+#[tokio::test]
+async fn an_attempt_that_was_stopped_does_not_ask() {
+    let (world, backend) = Backend::behind().await;
+    upsert(&world).send().await;
+    let gate = Gate::default();
+    world.dynamodb.hold("TransactWriteItems", gate.clone());
+    let sent = provision(&world, "k1").send();
+    let (reply, ()) = tokio::join!(sent, async {
+        gate.reached().await;
+        world.clock.advance(Duration::from_mins(15));
+        gate.open();
+    });
+    assert_eq!(reply.error(), (502, "backend_unavailable"));
+    assert_eq!((backend.made(), intents(&world).await.len()), (vec![], 1));
+}
+
 /// J4: the backend repeats its answer to a retry, and the resource is registered once.
 #[tokio::test]
 async fn a_retry_is_the_backends_to_judge() {
