@@ -2,6 +2,7 @@
 //! DynamoDB, to Vercel and to the provider. What comes after brings it to the same end.
 
 mod care;
+mod front;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -101,6 +101,11 @@ impl Backend {
         self.0.script.lock().unwrap().extend(answers);
     }
 
+    /// Every call is answered honestly from now on.
+    pub fn forget_script(&self) {
+        self.0.script.lock().unwrap().clear();
+    }
+
     /// The calls that were heard so far.
     pub fn heard(&self) -> Vec<Heard> {
         self.0.heard.lock().unwrap().clone()

@@ -157,6 +157,8 @@ struct VercelInner {
     /// In which team each was to be deleted last: it is there, if it has not moved.
     asked_in: Mutex<BTreeMap<String, Option<String>>>,
     finalized: Mutex<BTreeSet<String>>,
+    /// The resources that it has of each, by the provider's ids.
+    listed: Mutex<BTreeMap<String, Vec<String>>>,
     /// How often it has refused to delete a configuration that was there.
     refusals: Mutex<BTreeMap<String, usize>>,
     /// The configurations that it deleted after all, though it had refused to.
@@ -200,6 +202,11 @@ impl VercelApi {
     /// A configuration moves to this team, or out of all: it is not found in another from now on.
     pub fn moves(&self, id: &str, team: Option<&str>) {
         self.0.moved.lock().unwrap().insert(id.to_owned(), team.map(str::to_owned));
+    }
+
+    /// It has these resources of an installation from now on.
+    pub fn lists(&self, id: &str, resources: &[String]) {
+        self.0.listed.lock().unwrap().insert(id.to_owned(), resources.to_vec());
     }
 
     /// The requests that were heard so far.
@@ -270,6 +277,7 @@ impl VercelApi {
         };
         let segments: Vec<_> = path.split('/').collect();
         let (["", "v1", "integrations", "configuration", id]
+        | ["", "v1", "installations", id, "resources"]
         | ["", "v1", "installations", id, "billing", "finalize"]) = segments[..]
         else {
             return error(404, "not_found");
@@ -277,6 +285,14 @@ impl VercelApi {
         // The token dies with its configuration.
         if !authorization.starts_with("Bearer ") || self.is_gone(id) {
             return error(403, "forbidden");
+        }
+        if path.ends_with("/resources") {
+            let listed = self.0.listed.lock().unwrap().get(id).cloned().unwrap_or_default();
+            let resource = |id: &String| json!({ "partnerId": id, "internalId": "store_1", "name": "n", "status": "ready" });
+            return json(
+                200,
+                &json!({ "resources": listed.iter().map(resource).collect::<Vec<_>>() }),
+            );
         }
         if path.ends_with("/finalize") {
             let new = self.0.finalized.lock().unwrap().insert(id.to_owned());
