@@ -1,4 +1,4 @@
-//! The deletion protocol as four models that `stateright` goes through exhaustively.
+//! The deletion protocol as five models that `stateright` goes through exhaustively.
 //!
 //! | model | of |
 //! |---|---|
@@ -6,10 +6,11 @@
 //! | [`work`] | the jobs of a deletion: sweeps that claim, run and complete them, lose leases and die |
 //! | [`teardown`] | a deletion's announcement in its two phases, and what an operator does meanwhile |
 //! | [`saga`] | Delete Configuration, with Vercel outside, and the sweep that carries on |
+//! | [`provision`] | a Provision's intent, beside an uninstall, a deletion and the sweep that reconciles |
 //!
 //! A model decides nothing by itself: what a request does next is asked of `teardown`'s own
-//! `deletion::plan`, `configuration::plan`, `verdict`, `whereabouts`, `Teardown::turn` and
-//! `Teardown::timing`, with the model's state as their
+//! `deletion::plan`, `configuration::plan`, `verdict`, `whereabouts`, `Teardown::turn`,
+//! `Teardown::timing`, `provision::begin` and `provision::end`, with the model's state as their
 //! input. What a model has of its own are the transactions of the store, each of their conditions
 //! under a name, so that a test can drop one and see what goes wrong.
 //!
@@ -25,6 +26,7 @@
 #![expect(clippy::struct_excessive_bools, reason = "a state is what is so and what is not")]
 
 pub mod deletion;
+pub mod provision;
 pub mod saga;
 pub mod teardown;
 pub mod work;
