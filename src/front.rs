@@ -83,12 +83,11 @@ impl Front {
                     return Err(Error::BackendUnavailable(Stopped.into()));
                 }
                 let answer = self.ask(&head, body, host_ends).await?;
-                match attempt {
-                    Some(attempt) => self.end(&attempt, answer).await,
-                    None => {
-                        tracing::warn!("passed on, not recorded: the token's account is another");
-                        Ok(answer)
-                    }
+                if let Some(attempt) = attempt {
+                    self.end(&attempt, answer).await
+                } else {
+                    tracing::warn!("passed on, not recorded: the token's account is another");
+                    Ok(answer)
                 }
             }
             Some((membership, operation)) => {

@@ -98,13 +98,13 @@ impl Job {
             "purge" => Some(Self::Purge),
             "finalize" => Some(Self::Finalize),
             "configuration" => Some(Self::Configuration),
-            other => match other.strip_prefix("provision#") {
-                Some(id) => IntentId::parse(id).map(Self::Provision),
-                None => {
-                    let resource = other.strip_prefix("announce#resource#")?;
-                    ResourceId::parse(resource).ok().map(Self::AnnounceResource)
+            other => {
+                if let Some(id) = other.strip_prefix("provision#") {
+                    return IntentId::parse(id).map(Self::Provision);
                 }
-            },
+                let resource = other.strip_prefix("announce#resource#")?;
+                ResourceId::parse(resource).ok().map(Self::AnnounceResource)
+            }
         }
     }
 

@@ -50,14 +50,13 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failu
             let gateway = event.request_origin();
             let mut request = Request::from(event).with_lambda_context(context);
             let time = host_time(&request);
-            let answer = match request.request_context_ref() {
-                Some(RequestContext::PassThrough) => {
-                    answer_other(&app, endpoint, time, request.body()).await?
-                }
-                _ => {
-                    request.extensions_mut().insert(time);
-                    into_lambdas(app.handle(endpoint, request).await).await?
-                }
+            let is_other =
+                matches!(request.request_context_ref(), Some(RequestContext::PassThrough));
+            let answer = if is_other {
+                answer_other(&app, endpoint, time, request.body()).await?
+            } else {
+                request.extensions_mut().insert(time);
+                into_lambdas(app.handle(endpoint, request).await).await?
             };
             Ok::<_, Failure>(Answer::to(&gateway, answer))
         }

@@ -191,9 +191,8 @@ impl Route<'_> {
         match self {
             Self::Delete(_) => DELETE,
             Self::Sweep => GET,
-            Self::Webhook => POST,
             Self::Front(RawIds::Resource(..)) => GET_OR_PATCH,
-            Self::Front(RawIds::Resources(_)) => POST,
+            Self::Webhook | Self::Front(RawIds::Resources(_)) => POST,
             Self::Front(RawIds::Installation(_) | RawIds::Configuration(_)) => PUT_OR_PATCH,
         }
     }

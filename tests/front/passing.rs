@@ -36,10 +36,9 @@ async fn a_call_reaches_the_backend_as_it_came() {
         ("GET", "/v1/installations/icfg_1/resources/db%2D1?", vec![]),
         ("PATCH", "/v1/installations/icfg_1/resources/a%2Fb", vec![]),
     ] {
-        let (head, _) = (method, ());
         let before = backend.heard().len();
         let request = http::Request::builder()
-            .method(head)
+            .method(method)
             .uri(format!("{}{target}", world.url))
             .header("authorization", &token)
             .header("x-vercel-auth", "user")
@@ -56,7 +55,7 @@ async fn a_call_reaches_the_backend_as_it_came() {
         let client =
             hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new());
         let client = client.build_http::<Full<Bytes>>();
-        let request = request.unwrap().map(|body| Full::from(body));
+        let request = request.unwrap().map(Full::from);
         client.request(request).await.unwrap();
         let heard = backend.heard().split_off(before);
         let [heard] = &heard[..] else { panic!("asked once: {heard:?}") };
