@@ -248,9 +248,14 @@ impl End {
         let mut table = world.all().await;
         for item in table.values_mut().flat_map(BTreeMap::values_mut) {
             let item = item.as_object_mut().unwrap();
-            for name in
-                ["deletedAt", "configurationDeletedAt", "expiresAt", "teardownAt", "updatedAt"]
-            {
+            for name in [
+                "deletedAt",
+                "configurationDeletedAt",
+                "expiresAt",
+                "registeredAt",
+                "teardownAt",
+                "updatedAt",
+            ] {
                 if item.contains_key(name) {
                     item.insert(name.to_owned(), json!("some time"));
                 }

@@ -39,9 +39,16 @@ fn a_second() -> Limits {
 async fn timeless(world: &World) -> BTreeMap<String, BTreeMap<String, Value>> {
     let mut table = world.all().await;
     for item in table.values_mut().flat_map(BTreeMap::values_mut) {
-        for name in
-            ["deletedAt", "expiresAt", "teardownAt", "finalizesAt", "dueAt", "fence", "updatedAt"]
-        {
+        for name in [
+            "deletedAt",
+            "expiresAt",
+            "registeredAt",
+            "teardownAt",
+            "finalizesAt",
+            "dueAt",
+            "fence",
+            "updatedAt",
+        ] {
             item.as_object_mut().unwrap().remove(name);
         }
     }
