@@ -21,7 +21,8 @@ use self::order::{Event, Search};
 use self::plan::{Billing, By, Installed, Op, Plan};
 use self::run::{History, bring_to_the_end, play};
 use self::spec::{ANSWERS, Part, State};
-use crate::support::world::{World, sized};
+use crate::support::backend::Backend;
+use crate::support::world::sized;
 
 /// How many there are where nobody says.
 const HISTORIES: usize = 160;
@@ -120,12 +121,12 @@ async fn lane(next: Arc<AtomicU64>, end: u64, seen: Arc<Mutex<Seen>>) {
             return;
         }
         // A new world: the embedded DynamoDB goes through all transactions at each.
-        let world = World::announcing_with(&[("RECEIPT_RETENTION", "30000d")]).await;
+        let (world, backend) = Backend::behind_with(&[("RECEIPT_RETENTION", "30000d")]).await;
         let store = world.proxied().await;
         let mut played = Vec::new();
         for (seed, plan) in &plans {
             let name = format!("icfg_{seed}");
-            let play = play(&world, &store, &name, plan);
+            let play = play(&world, &store, &backend, &name, plan);
             let Ok(one) = std::panic::AssertUnwindSafe(play).catch_unwind().await else {
                 seen.lock().unwrap().failures.push(format!("history {seed} broke off: {plan:#?}"));
                 return;

@@ -54,7 +54,8 @@ impl End {
                 let active = end.state == "active";
                 let resources = item["resources"].as_u64().filter(|_| active).unwrap_or_default();
                 end.resources = usize::try_from(resources).unwrap();
-            } else {
+            } else if !(sort_key.starts_with("work#provision#") && item["dueShard"] == "parked") {
+                // An intent stays where Vercel cannot be asked (J4).
                 end.work.insert(sort_key.clone());
             }
         }

@@ -16,11 +16,37 @@ pub const KEYS: u8 = 2;
 /// A request or a registration, for one installation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
-    DeleteResource { resource: u8, key: Option<u8>, by: By },
-    DeleteInstallation { cascade: bool, reason: bool, key: Option<u8>, by: By },
-    DeleteConfiguration { with_team: bool, key: Option<u8>, by: By },
-    RegisterInstallation { billing: Option<Billing>, with_token: bool },
-    RegisterResource { resource: u8, provisioning: bool },
+    DeleteResource {
+        resource: u8,
+        key: Option<u8>,
+        by: By,
+    },
+    DeleteInstallation {
+        cascade: bool,
+        reason: bool,
+        key: Option<u8>,
+        by: By,
+    },
+    DeleteConfiguration {
+        with_team: bool,
+        key: Option<u8>,
+        by: By,
+    },
+    RegisterInstallation {
+        billing: Option<Billing>,
+        with_token: bool,
+    },
+    RegisterResource {
+        resource: u8,
+        provisioning: bool,
+    },
+    /// Upsert Installation, through the front.
+    Upsert,
+    /// Provision Resource, through the front, at a backend that names it so. A key is of one resource.
+    Provision {
+        resource: u8,
+        key: Option<u8>,
+    },
     Settle,
 }
 
@@ -39,13 +65,15 @@ impl Op {
     fn another(&self) -> Self {
         let mut another = self.clone();
         match &mut another {
-            Self::DeleteResource { resource, .. } | Self::RegisterResource { resource, .. } => {
+            Self::DeleteResource { resource, .. }
+            | Self::RegisterResource { resource, .. }
+            | Self::Provision { resource, .. } => {
                 *resource = (*resource + 1) % RESOURCES;
             }
             Self::DeleteInstallation { cascade: it, .. }
             | Self::DeleteConfiguration { with_team: it, .. }
             | Self::RegisterInstallation { with_token: it, .. } => *it = !*it,
-            Self::Settle => {}
+            Self::Upsert | Self::Settle => {}
         }
         another
     }
@@ -107,6 +135,8 @@ pub enum At {
     ToVercelInVain,
     /// On the way back from Vercel.
     FromVercel,
+    /// On the way to the backend.
+    ToBackend,
 }
 
 /// How a worker is overtaken: what leases are for.
@@ -213,7 +243,7 @@ fn turn(rng: &mut Rng, installations: usize, faulty: bool) -> Turn {
         add_faults(&mut turn, rng);
     }
     let often = match turn.step {
-        Step::Ask(_, Op::DeleteConfiguration { .. }) => 2,
+        Step::Ask(_, Op::DeleteConfiguration { .. } | Op::Provision { .. }) => 2,
         Step::Sweep => 3,
         Step::Ask(..) => 10,
         Step::Wait(_) => return turn,
@@ -231,6 +261,7 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
     let vercel = [At::FromVercel, At::ToVercel, At::ToVercelInVain, At::ToVercelInVain];
     let calls = ["TransactWriteItems", "UpdateItem", "TransactGetItems"];
     let at = match turn.step {
+        Step::Ask(_, Op::Provision { .. }) if rng.u8(0..4) > 0 => At::ToBackend,
         Step::Ask(..) if !saga => At::Before("TransactWriteItems"),
         _ if rng.bool() => vercel[rng.usize(0..vercel.len())],
         _ => At::Before(calls[rng.usize(0..calls.len())]),
@@ -240,6 +271,10 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
             (0 | 1, _) => Step::Sweep,
             (2, _) => Step::Ask(rng.usize(0..installations), op(rng)),
             (3, Step::Ask(at, op)) => Step::Ask(*at, op.another()),
+            (4 | 5, Step::Ask(at, Op::Provision { .. })) => {
+                let (key, by) = (None, By::User);
+                Step::Ask(*at, Op::DeleteInstallation { cascade: true, reason: false, key, by })
+            }
             // The same again: it takes over.
             (_, step) => step.clone(),
         });
@@ -339,8 +374,10 @@ fn op(rng: &mut Rng) -> Op {
         0..36 => Op::DeleteResource { resource, key, by },
         36..50 => Op::DeleteInstallation { cascade: rng.u8(0..3) > 0, reason: rng.bool(), key, by },
         50..66 => Op::DeleteConfiguration { with_team: rng.bool(), key, by },
-        66..84 => Op::RegisterResource { resource, provisioning: rng.u8(0..4) == 0 },
-        84..92 => {
+        66..78 => Op::RegisterResource { resource, provisioning: rng.u8(0..4) == 0 },
+        78..86 => Op::Provision { resource, key },
+        86..88 => Op::Upsert,
+        88..94 => {
             let billing = [None, Some(Billing::Settled), Some(Billing::Open)][rng.usize(0..3)];
             Op::RegisterInstallation { billing, with_token: rng.bool() }
         }

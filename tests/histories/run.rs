@@ -10,6 +10,7 @@ use super::order::Event;
 use super::plan::{Op, Plan, Step};
 use super::spec::Part;
 use super::turn::{Done, Scene, installation, resource};
+use crate::support::backend::Backend;
 use crate::support::world::World;
 
 /// The steps that were taken in the installations of a plan.
@@ -27,7 +28,13 @@ pub struct History {
 }
 
 /// Plays a plan, in installations of this name.
-pub async fn play(world: &World, store: &Store, name: &str, plan: &Plan) -> Played {
+pub async fn play(
+    world: &World,
+    store: &Store,
+    backend: &Backend,
+    name: &str,
+    plan: &Plan,
+) -> Played {
     let ids: Vec<_> = (0..plan.installations.len()).map(|n| format!("{name}_{n}")).collect();
     for (installed, id) in plan.installations.iter().zip(&ids) {
         let Some(installed) = installed else { continue };
@@ -39,7 +46,7 @@ pub async fn play(world: &World, store: &Store, name: &str, plan: &Plan) -> Play
             }
         }
     }
-    let scene = Scene::new(world, store, &ids);
+    let scene = Scene::new(world, store, backend, &ids);
     let clients = plan.clients.iter().enumerate().map(|(client, turns)| {
         let scene = &scene;
         async move {
@@ -52,6 +59,7 @@ pub async fn play(world: &World, store: &Store, name: &str, plan: &Plan) -> Play
     world.dynamodb.heal();
     world.vercel.forget_script();
     world.provider.forget_script();
+    backend.forget_script();
     let mut done = scene.done();
     done.sort_by_key(|done| done.from);
     Played { ids, done }
@@ -118,6 +126,10 @@ fn history(number: usize, all: &[Done], end: End) -> History {
                 let configuration = matches!(op, Op::DeleteConfiguration { .. });
                 if configuration {
                     events.push(event(Part::Asks, None, false));
+                }
+                if matches!(op, Op::Provision { .. }) {
+                    let begun = heard.is_ok().then_some(until);
+                    events.push(event(Part::Begins, begun, false));
                 }
                 match heard {
                     Ok(answer) => {

@@ -8,6 +8,7 @@
 //!   sees. So these two may come at any time after the request began. Its own answer is atomic again.
 //!   It may be `request_in_progress` for its own deletion, where its lease has ended and somebody has
 //!   taken it over.
+//! - A Provision **begins**, which registers an unknown installation, and is answered later.
 //! - A sweep **finalizes**, while it runs. What else it does no answer tells.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,14 +20,18 @@ use super::plan::{Billing, By, Installed, Op};
 pub type Answer = &'static str;
 
 /// All answers that there can be. Each occurs in a run of the default size.
-pub const ANSWERS: [Answer; 20] = [
+pub const ANSWERS: [Answer; 24] = [
     "204",
     "200 finalized",
     "200 open",
+    "200 provisioned",
+    "200 upserted",
     "403 forbidden",
     "404 not_found",
     "409 idempotency_key_reused",
+    "409 installation_deleted",
     "409 invoices_open",
+    "409 made and deleted",
     "409 request_in_progress",
     "409 resource_busy",
     "409 resources_remain 1",
@@ -55,6 +60,8 @@ enum Life {
 pub struct State {
     life: Life,
     settled: bool,
+    /// Whether anything was said of its billing.
+    billed: bool,
     token: bool,
     /// Whether its team is stored.
     team: bool,
@@ -87,6 +94,8 @@ pub enum Part {
     Answered { op: Op, answer: Answer, gone: bool, rivals: bool },
     /// It was asked for, and no answer was heard, or none that says whether it was done.
     Unheard(Op),
+    /// A Provision's intent is written.
+    Begins,
     /// Vercel is asked to delete the configuration.
     Asks,
     /// The configuration's deletion, which this request began, is committed.
@@ -104,6 +113,7 @@ impl State {
         Self {
             life: if installed.is_some() { Life::Active } else { Life::Unknown },
             settled: installed.is_some_and(|it| it.billing == Billing::Settled),
+            billed: installed.is_some(),
             token: installed.is_some_and(|it| it.with_token),
             team: installed.is_some(),
             live: live.collect(),
@@ -138,6 +148,10 @@ impl State {
             Part::Unheard(op) => {
                 changed(self.clone().answers(op).into_iter().map(|(state, _)| state).collect())
             }
+            Part::Begins if self.life == Life::Unknown => {
+                vec![Self { life: Life::Active, ..self.clone() }]
+            }
+            Part::Begins => Vec::new(),
             Part::Asks => {
                 let asks = self.usable_token() && (self.settled || self.asked);
                 changed(vec![Self { asked: self.asked || asks, ..self.clone() }])
@@ -174,6 +188,9 @@ impl State {
         | Op::DeleteInstallation { by, .. }
         | Op::DeleteConfiguration { by, .. }) = op
         else {
+            if let Op::Provision { resource, .. } = op {
+                return self.provisions(*resource);
+            }
             let mut answers = vec![];
             // Where both are so, either may be said.
             if matches!(op, Op::RegisterResource { resource, .. } if self.receipts.contains(resource))
@@ -270,11 +287,40 @@ impl State {
         answers
     }
 
-    /// C4, D4, D5, G3
+    /// J4
+    fn provisions(mut self, resource: u8) -> Vec<(Self, Answer)> {
+        let is_deleted = self.receipts.contains(&resource);
+        match self.life {
+            // Its intent is to be written before.
+            Life::Unknown => vec![],
+            Life::Active => {
+                if !is_deleted {
+                    self.live.insert(resource, false);
+                }
+                vec![(self, "200 provisioned")]
+            }
+            Life::Deleted { .. } => {
+                // Before the backend is asked nothing is made; after it, it is announced.
+                let mut answers = vec![(self.clone(), "409 installation_deleted")];
+                // Where DynamoDB does not tell of the installation, what it tells of the resource decides.
+                if is_deleted || self.taken.contains(&resource) {
+                    answers.push((self.clone(), "200 provisioned"));
+                }
+                if !is_deleted {
+                    self.taken.insert(resource);
+                }
+                answers.push((self, "409 made and deleted"));
+                answers
+            }
+        }
+    }
+
+    /// C4, D4, D5, G3, J3
     fn registers(&mut self, op: &Op) -> Answer {
         match (op, self.life) {
             (Op::Settle, life) => {
                 self.settled |= life != Life::Unknown;
+                self.billed |= life != Life::Unknown;
                 match (life, &mut self.finalization) {
                     (Life::Unknown, _) => "settled: nothing",
                     (Life::Active, _) => "settled: Active",
@@ -285,10 +331,20 @@ impl State {
                     (Life::Deleted { .. }, None) => "settled: Finalized",
                 }
             }
+            // The backend accepts whatever comes, and a deleted installation stays deleted.
+            (Op::Upsert, Life::Deleted { .. }) => "200 upserted",
+            (Op::Upsert, _) => {
+                self.life = Life::Active;
+                // The backend says that nothing is to be paid.
+                self.settled |= !self.billed;
+                (self.billed, self.token) = (true, true);
+                "200 upserted"
+            }
             (_, Life::Deleted { .. }) => "refused: the installation was deleted",
             (Op::RegisterInstallation { billing, with_token }, _) => {
                 self.life = Life::Active;
                 self.settled = billing.map_or(self.settled, |it| it == Billing::Settled);
+                self.billed = true;
                 self.token |= with_token;
                 self.team = true;
                 "registered"

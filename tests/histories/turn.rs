@@ -9,9 +9,10 @@ use teardown::store::registry::{Record, RegisterError};
 
 use super::plan::{At, Billing, By, Op, Overtaken, Step, Turn};
 use super::spec::{ANSWERS, Answer};
+use crate::support::backend::{self, Backend};
 use crate::support::gate::Gate;
 use crate::support::outside;
-use crate::support::world::{ACCOUNT, CRON_SECRET, World, account, id, system, user};
+use crate::support::world::{ACCOUNT, CRON_SECRET, Call, World, account, id, system, user};
 
 /// The answer, or why none says whether the request took effect.
 pub type Heard = Result<Answer, String>;
@@ -31,6 +32,7 @@ pub struct Done {
 pub struct Scene<'a> {
     world: &'a World,
     store: &'a Store,
+    backend: &'a Backend,
     ids: &'a [String],
     done: Mutex<Vec<Done>>,
     count: AtomicUsize,
@@ -46,8 +48,13 @@ pub struct Slow {
 }
 
 impl<'a> Scene<'a> {
-    pub fn new(world: &'a World, store: &'a Store, ids: &'a [String]) -> Self {
-        Self { world, store, ids, done: Mutex::default(), count: AtomicUsize::default() }
+    pub fn new(
+        world: &'a World,
+        store: &'a Store,
+        backend: &'a Backend,
+        ids: &'a [String],
+    ) -> Self {
+        Self { world, store, backend, ids, done: Mutex::default(), count: AtomicUsize::default() }
     }
 
     /// The steps that were taken.
@@ -59,7 +66,7 @@ impl<'a> Scene<'a> {
     pub async fn take(&self, client: usize, turn: &Turn, before: Option<&Slow>) {
         let slow = Slow::default();
         if let Some(overtaken) = &turn.overtaken {
-            hold(self.world, overtaken.at, slow.gate.clone());
+            self.hold(overtaken.at, slow.gate.clone());
         }
         prepare(self.world, turn);
         for _ in 0..turn.yields {
@@ -84,6 +91,43 @@ impl<'a> Scene<'a> {
             self.watch(client, &turn.step, taken),
             self.overtake(client, overtaken, &slow, before)
         );
+    }
+
+    /// Has the next call that is like this held up.
+    fn hold(&self, at: At, gate: Gate) {
+        let world = self.world;
+        let then = match at {
+            At::Before(call) => return world.dynamodb.hold(call, gate),
+            At::ToVercel => outside::Answer::Honest,
+            At::ToVercelInVain => outside::Answer::Status(422),
+            At::FromVercel => return world.vercel.script([outside::Answer::EffectThenHeld(gate)]),
+            At::ToBackend => {
+                let honest = Box::new(backend::Answer::Honest);
+                return self.backend.script([backend::Answer::Held(gate, honest)]);
+            }
+        };
+        world.vercel.script([outside::Answer::Held(gate, Box::new(then))]);
+    }
+
+    /// Sends a Provision, and says whether the backend was asked where it is refused.
+    async fn provision(&self, id: &str, resource: u8, key: Option<u8>) -> Heard {
+        let path = format!("/v1/installations/{id}/resources");
+        let mark = format!("{:x}", fastrand::u128(..));
+        let call = through(self.world, "POST", &path, id).header("x-mark", &mark);
+        let call = key.iter().fold(call, |call, key| call.key(&format!("{id}-r{resource}-k{key}")));
+        let reply = call.json(&json!({ "id": format!("r{resource}") })).send().await;
+        let is_marked =
+            |heard: &backend::Heard| heard.headers.get("x-mark").is_some_and(|it| it == &mark);
+        let asked = self.backend.heard().iter().filter(|heard| is_marked(heard)).count();
+        match reply.error() {
+            (200, _) if asked == 1 => Ok("200 provisioned"),
+            (409, "installation_deleted") if asked == 0 => Ok("409 installation_deleted"),
+            (409, "installation_deleted") if asked == 1 => Ok("409 made and deleted"),
+            (503, code) if asked == 0 => Err(format!("503 {code}")),
+            (status, code) => {
+                panic!("an answer that there cannot be: {status} {code}, asked {asked}")
+            }
+        }
     }
 
     /// Does what is done while somebody is at the gate.
@@ -121,6 +165,9 @@ impl<'a> Scene<'a> {
     async fn step(&self, step: &Step) -> Heard {
         let world = self.world;
         match step {
+            Step::Ask(at, Op::Provision { resource, key }) => {
+                self.provision(&self.ids[*at], *resource, *key).await
+            }
             Step::Ask(at, op) => ask(world, self.store, &self.ids[*at], op).await,
             Step::Sweep => {
                 let call = world.request("GET", "/api/sweep");
@@ -134,17 +181,6 @@ impl<'a> Scene<'a> {
             }
         }
     }
-}
-
-/// Has the next call that is like this held up.
-fn hold(world: &World, at: At, gate: Gate) {
-    let then = match at {
-        At::Before(call) => return world.dynamodb.hold(call, gate),
-        At::ToVercel => outside::Answer::Honest,
-        At::ToVercelInVain => outside::Answer::Status(422),
-        At::FromVercel => return world.vercel.script([outside::Answer::EffectThenHeld(gate)]),
-    };
-    world.vercel.script([outside::Answer::Held(gate, Box::new(then))]);
 }
 
 /// The client hangs up where the turn says so.
@@ -187,6 +223,17 @@ async fn ask(world: &World, store: &Store, id: &str, op: &Op) -> Heard {
         Op::RegisterResource { resource: number, provisioning } => {
             return register(store, resource(id, *number, *provisioning)).await;
         }
+        Op::Upsert => {
+            let path = format!("/v1/installations/{id}");
+            let credentials = json!({ "access_token": format!("token-of-{id}") });
+            let body = json!({ "credentials": credentials });
+            let reply = through(world, "PUT", &path, id).json(&body).send().await;
+            return match reply.error() {
+                (200, _) => Ok("200 upserted"),
+                (status, code) => Err(format!("{status} {code}")),
+            };
+        }
+        Op::Provision { .. } => unreachable!("the scene sends it"),
         Op::Settle => {
             return match store.settle_invoices(&self::id(id)).await {
                 Ok(Some(settled)) => Ok(known(&format!("settled: {settled:?}"))),
@@ -215,6 +262,12 @@ async fn ask(world: &World, store: &Store, id: &str, op: &Op) -> Heard {
         }
         _ => Ok(known(&format!("{status} {code}"))),
     }
+}
+
+/// A call through the front, by the installation's `ADMIN`.
+fn through<'a>(world: &'a World, method: &str, path: &str, id: &str) -> Call<'a> {
+    let token = format!("Bearer {}", world.token(&user(id)));
+    world.request(method, path).header("authorization", &token)
 }
 
 async fn register(store: &Store, line: Value) -> Heard {

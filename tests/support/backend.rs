@@ -161,7 +161,8 @@ impl Backend {
         }
     }
 
-    /// Makes a resource; for a key that was used before, what was made then.
+    /// Makes a resource, with the id that is wanted, if one is; for a key that was used before, what was made
+    /// then.
     fn make(&self, heard: &Heard) -> Value {
         let key = heard.headers.get("idempotency-key");
         let key = key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
@@ -170,8 +171,9 @@ impl Backend {
             return made.clone();
         }
         let mut made = self.0.made.lock().unwrap();
-        let id = format!("db_{}", made.len() + 1);
         let wanted: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+        let id = wanted["id"].as_str().map(str::to_owned);
+        let id = id.unwrap_or_else(|| format!("db_{}", made.len() + 1));
         let resource = json!({
             "id": id, "name": wanted["name"], "productId": wanted["productId"],
             "status": "ready", "secrets": [{ "name": "URL", "value": "s3cret" }],
