@@ -129,7 +129,7 @@ fn the_pages_have_the_limits_of_functions() {
 fn numbers(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_number = |word: &&str| {
-        let digits = word.strip_prefix(|c| matches!(c, 'A'..='L' | 'N' | 'S'));
+        let digits = word.strip_prefix(|c| matches!(c, 'A'..='N' | 'S'));
         digits.is_some_and(|digits| {
             !digits.is_empty() && digits.len() < 2 && digits.bytes().all(|b| b.is_ascii_digit())
         })

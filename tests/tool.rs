@@ -4,6 +4,7 @@ mod care;
 mod check;
 mod jobs;
 mod reconcile;
+mod page;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -384,6 +385,7 @@ async fn what_cannot_be_is_one_line() {
         "keep",
         "move",
         "reconcile",
+        "console",
         "--call-back",
     ] {
         assert!(text(&help.stdout).contains(command));

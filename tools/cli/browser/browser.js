@@ -160,6 +160,7 @@ async function pictures(page, name) {
   for (const [width, scheme] of [[1280, "light"], [1280, "dark"], [400, "light"]]) {
     await page.setViewportSize({ width, height: 900 });
     await page.emulateMedia({ colorScheme: scheme });
+    await page.evaluate(() => window.scrollTo(0, 0));
     await page.screenshot({ path: path.join(PICTURES, `${name}-${width}-${scheme}.png`), fullPage: true });
   }
   await page.setViewportSize({ width: 1280, height: 900 });
@@ -192,6 +193,18 @@ function status(url, { method = "GET", headers = {}, body } = {}) {
   });
 }
 
+/** The README's picture of a view, if it is asked for: small, but legible. */
+async function image(browser, url, name) {
+  if (!process.env.WRITE_IMAGES) return;
+  fs.mkdirSync(IMAGES, { recursive: true });
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, deviceScaleFactor: 0.75 });
+  const page = await context.newPage();
+  await page.goto(url);
+  await page.waitForTimeout(500);
+  await page.screenshot({ path: path.join(IMAGES, `${name}.png`) });
+  await context.close();
+}
+
 module.exports = {
-  IMAGES, axe, checkViews, launch, openPage, pictures, startConsole, startDev, status, until,
+  axe, image, checkViews, launch, openPage, pictures, startConsole, startDev, status, until,
 };

@@ -5,7 +5,7 @@ const assert = require("node:assert/strict");
 const fs = require("node:fs");
 const path = require("node:path");
 const { after, before, describe, test } = require("node:test");
-const { IMAGES, checkViews, launch, openPage, startDev, status, until } = require("./browser.js");
+const { checkViews, image, launch, openPage, startDev, status, until } = require("./browser.js");
 
 const LIVE_MS = 200;
 const MANY = 10_000;
@@ -83,6 +83,7 @@ describe("the page of teardown dev", () => {
     for (let n = 0; n < 7; n++) {
       const { page, done } = await openPage(browser, dev.url);
       await connected(page);
+      await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length > 0);
       paints.push(await page.evaluate(() =>
         performance.getEntriesByName("first-contentful-paint")[0].startTime -
         performance.getEntriesByType("navigation")[0].requestStart));
@@ -107,11 +108,12 @@ describe("the page of teardown dev", () => {
     assert.ok(stored["work#announce#resource#db_1"]);
     await until("the row is gone", async () => (await page.locator(remove("db_1")).count()) === 0);
     const first = last(page);
-    await first.locator("pre").first().waitFor();
+    await first.locator("pre", { hasText: "resources/db_1" }).waitFor();
     const request = await first.locator("pre").first().textContent();
     assert.match(request, /^DELETE \/v1\/installations\/icfg_made\d+\/resources\/db_1 HTTP\/1\.1\n/);
     assert.match(request, /\nauthorization: Bearer eyJ\S{9}…\n/);
     assert.match(request, /\nidempotency-key: key-/);
+    await until("its answer", async () => (await first.locator("pre").count()) === 2);
     assert.match(await first.locator("pre").nth(1).textContent(), /^HTTP\/1\.1 204 No Content/);
     await until("the items it changed", async () => /[5-9] items changed/.test(await first.textContent()));
     await first.locator(".change summary:has(code:text-is('#installation'))").click();
@@ -121,7 +123,7 @@ describe("the page of teardown dev", () => {
     // db_2 with the key of db_1 is another request; with none, a repeat finds it deleted.
     await sendAs(page, { key: "same" });
     assert.match(await press(page, remove("db_2")), /409 Conflict$/);
-    assert.match(await last(page).textContent(), /idempotency_key_reused/);
+    await until("its answer", async () => /idempotency_key_reused/.test(await last(page).textContent()));
     assert.ok(await dev.item(id, "resource#db_2"));
     await sendAs(page, { key: "new", times: "64" });
     assert.match(await press(page, remove("db_2")), /db_2: 64 × 204 No Content$/);
@@ -141,7 +143,7 @@ describe("the page of teardown dev", () => {
       }
     }
     assert.deepEqual(await dev.items(id), before);
-    assert.match(await last(page).textContent(), /0 items changed/);
+    await until("no change", async () => /403 Forbidden[^]*0 items changed/.test(await last(page).textContent()));
     await sendAs(page, { caller: "system", key: "none" });
     assert.match(await press(page, remove("db_1")), /204 No Content$/);
     assert.equal((await dev.item(id, "receipt#resource#db_1")).deletedBy.M.kind.S, "system");
@@ -336,7 +338,7 @@ describe("the page of teardown dev", () => {
     const row = await page.locator("#resources tbody code").first().textContent();
     assert.match(await press(page, remove(row)), /204 No Content$/);
     await until("still the second page", async () => (await page.locator("#resources tbody code").first().textContent()) !== row);
-    assert.ok(/9999 live/.test(await page.textContent("#resources")));
+    await until("one less", async () => /9999 live/.test(await page.textContent("#resources")));
     assert.match(await press(page, uninstall), /200 OK$/);
     await until("its jobs", async () => (await page.locator("#jobs li").count()) === 50, 60_000);
     const longest = await page.evaluate(() => window.longest);
@@ -424,11 +426,22 @@ describe("the page of teardown dev", () => {
     await until("the hold", async () => /ticket 42/.test(await page.textContent("#holds")));
     await checkViews(page, "page-busy");
     await setAnswers(page, "provider", "documented");
-    if (process.env.WRITE_IMAGES) {
-      fs.mkdirSync(IMAGES, { recursive: true });
-      await page.evaluate(() => window.scrollTo(0, 0));
-      await page.screenshot({ path: path.join(IMAGES, "page.png") });
-    }
     await done();
+  });
+
+  test("the README's picture is taken", { skip: !process.env.WRITE_IMAGES }, async () => {
+    const fresh = await startDev({ GRACE_PERIOD: "7d" });
+    try {
+      const { page, done } = await openPage(browser, `${fresh.url}/?installation=icfg_open1`);
+      await sendAs(page, {});
+      await press(page, remove("db_1"));
+      await page.fill("#uninstall [name=reason]", "too expensive");
+      await press(page, uninstall);
+      await until("purged", async () => (await fresh.item("icfg_open1", "#installation")).state.S === "purged");
+      await done();
+      await image(browser, `${fresh.url}/?installation=icfg_open1`, "page");
+    } finally {
+      fresh.stop();
+    }
   });
 });

@@ -69,6 +69,24 @@ impl Story {
     }
 }
 
+/// What a job does, in words.
+fn doing(job: &str, phase: Option<&str>) -> String {
+    let what = |rest: &str| match rest.strip_prefix("resource#") {
+        Some(resource) => resource.to_owned(),
+        None => format!("the {rest}"),
+    };
+    match (job, job.strip_prefix("announce#"), phase) {
+        (_, Some(rest), Some("scheduled")) => {
+            format!("telling the provider that the teardown of {} is scheduled", what(rest))
+        }
+        (_, Some(rest), _) => format!("telling the provider to tear down {}", what(rest)),
+        ("purge", ..) => "the purge of what the installation had".to_owned(),
+        ("finalize", ..) => "the finalization at Vercel".to_owned(),
+        ("configuration", ..) => "the deletion of the configuration".to_owned(),
+        (other, ..) => other.to_owned(),
+    }
+}
+
 /// What an item tells.
 fn events(item: &Item) -> Vec<Event> {
     let mut events = Vec::new();
@@ -112,7 +130,7 @@ fn events(item: &Item) -> Vec<Event> {
                 events.push(Event { at, what, detail });
             }
         } else if is_told {
-            tell("teardownAt", format!("{what}: the grace period ends"), String::new());
+            tell("teardownAt", format!("the grace period of {what} ends"), String::new());
         }
     } else if let Some(on) = named(item, "hold#") {
         let on = on.replacen('#', " ", 1);
@@ -124,17 +142,14 @@ fn events(item: &Item) -> Vec<Event> {
             by_and_why("releasedBy", "releaseReason"),
         );
     } else if let Some(job) = named(item, "work#") {
-        tell("failingSince", format!("{job} began to fail"), or_empty("lastError"));
+        let doing = doing(job, text(item, "phase"));
+        tell("failingSince", format!("began to fail: {doing}"), or_empty("lastError"));
         match text(item, "dueShard") {
-            Some("parked") => tell("dueAt", format!("{job} was parked"), or_empty("lastError")),
+            Some("parked") => tell("dueAt", format!("parked: {doing}"), or_empty("lastError")),
             Some("held") => {}
-            _ => tell("dueAt", format!("{job} is due"), or_empty("phase")),
+            _ => tell("dueAt", format!("due: {doing}"), String::new()),
         }
-        tell(
-            "finalizesAt",
-            format!("{job}: a final invoice can be sent until then"),
-            String::new(),
-        );
+        tell("finalizesAt", "until then a final invoice can be sent".to_owned(), String::new());
     }
     events
 }
@@ -162,7 +177,7 @@ mod tests {
             })),
             [
                 "5 resource db_1 was deleted by system of acc_1: unused",
-                "9 resource db_1: the grace period ends"
+                "9 the grace period of resource db_1 ends"
             ]
         );
         let kept = json!({ "M": { "at": n(7), "by": s("olga"), "reason": s("back") } });
@@ -185,7 +200,10 @@ mod tests {
                 "sk": s("work#purge"), "dueShard": s("parked"), "dueAt": n(8),
                 "failingSince": n(2), "lastError": s("no answer"),
             })),
-            ["2 purge began to fail no answer", "8 purge was parked no answer"]
+            [
+                "2 began to fail: the purge of what the installation had no answer",
+                "8 parked: the purge of what the installation had no answer"
+            ]
         );
     }
 }

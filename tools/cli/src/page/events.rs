@@ -36,6 +36,11 @@ pub(super) struct Seen {
 const KINDS: [&str; 9] =
     ["list", "facts", "resources", "jobs", "holds", "receipts", "news", "clock", "answers"];
 
+/// The pause after so many of a kind in a row.
+fn pause(row: u32) -> Duration {
+    if row >= FLOOD { FLOOD_PAUSE } else { PAUSE }
+}
+
 struct Listener {
     installation: String,
     topics: Receiver<Topic>,
@@ -73,10 +78,11 @@ impl Listener {
                 None => self.topics.recv().await,
                 Some((index, at)) if at <= Instant::now() => {
                     let (kind, _) = self.waiting.swap_remove(index);
-                    let now = Instant::now();
-                    let (last, row) = self.sent.get(kind).copied().unwrap_or((now, 0));
-                    let goes_on = last.elapsed() < 2 * FLOOD_PAUSE;
-                    self.sent.insert(kind, (now, if goes_on { row + 1 } else { 0 }));
+                    // Whether it came while the pause lasted.
+                    let sent = self.sent.get(kind);
+                    let goes_on = sent.filter(|(last, row)| at <= *last + pause(*row));
+                    let row = goes_on.map_or(0, |(_, row)| row + 1);
+                    self.sent.insert(kind, (Instant::now(), row));
                     return Some(kind);
                 }
                 Some((_, at)) => tokio::select! {
@@ -95,10 +101,8 @@ impl Listener {
     fn add(&mut self, kind: &'static str) {
         if self.waiting.iter().all(|(waiting, _)| *waiting != kind) {
             let now = Instant::now();
-            let at = self.sent.get(kind).map_or(now, |(sent, row)| {
-                let pause = if *row >= FLOOD { FLOOD_PAUSE } else { PAUSE };
-                (*sent + pause).max(now)
-            });
+            let sent = self.sent.get(kind);
+            let at = sent.map_or(now, |(sent, row)| (*sent + pause(*row)).max(now));
             self.waiting.push((kind, at));
         }
     }

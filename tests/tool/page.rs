@@ -1,0 +1,244 @@
+//! The page of `cargo dev`, and the console: what they show, what their buttons do, and whom they
+//! refuse. `tools/cli/browser/check` does the same and more in a browser.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_SECURITY_POLICY, HOST, ORIGIN};
+
+use super::{Tool, dev, text};
+use crate::support::waiting::within;
+use crate::support::world::http_client;
+
+impl Tool {
+    /// Asks for a part of the page, as a browser does.
+    async fn shown(&self, path: &str) -> String {
+        let answer = http_client().get(format!("{}{path}", self.url)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        answer.text().await.unwrap()
+    }
+
+    /// Presses a button of the page: what it says.
+    async fn press(&self, path: &str, form: &str) -> String {
+        press(&format!("{}{path}", self.url), &self.url, form).await
+    }
+
+    /// A part of the page, as soon as these texts are all in it.
+    async fn shows_on_page(&self, path: &str, parts: &[&str]) -> String {
+        within(async {
+            loop {
+                let shown = self.shown(path).await;
+                if parts.iter().all(|part| shown.contains(part)) {
+                    return shown;
+                }
+            }
+        })
+        .await
+    }
+}
+
+async fn press(url: &str, origin: &str, form: &str) -> String {
+    let request = http_client().post(url).header(ORIGIN, origin);
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    let answer = request.body(form.to_owned()).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK, "{url}");
+    answer.text().await.unwrap()
+}
+
+/// M1: a button makes a request as Vercel would; the page shows it with its answer and the items that
+/// changed, before and after, and no token.
+#[tokio::test]
+async fn a_button_of_the_page_deletes_as_vercel_would() {
+    let tool = Tool::start(&[]);
+    let page = tool.shown("/?installation=icfg_settled1").await;
+    for part in ["icfg_settled1", "icfg_open1", "sample db_1", "<b>parked</b>", "Exactly once"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    let path = "/page/act?what=resource&installation=icfg_settled1&resource=db_1";
+    for (form, said) in [
+        ("caller=user&key=new&times=1", "403 Forbidden"),
+        ("caller=other&key=new&times=1", "403 Forbidden"),
+        ("caller=expired&key=new&times=1", "403 Forbidden"),
+        ("caller=admin&key=new&times=64", "64 × 204 No Content"),
+        ("caller=system&key=none&times=1", "204 No Content"),
+    ] {
+        let answer = tool.press(path, form).await;
+        assert!(answer.ends_with(&format!("{said}</p>")), "{form}: {answer}");
+    }
+    let uninstall = "/page/act?what=installation&installation=icfg_settled1";
+    let said = tool.press(uninstall, "caller=admin&key=new&times=1&cascade=no&reason=").await;
+    assert!(said.contains("409 Conflict"), "{said}");
+    let said =
+        tool.press(uninstall, "caller=admin&key=new&times=1&cascade=yes&reason=unused").await;
+    assert!(said.contains("200 OK"), "{said}");
+    let last = tool.shown("/page/last?installation=icfg_settled1").await;
+    for part in [
+        "DELETE /v1/installations/icfg_settled1 HTTP/1.1\n",
+        "\nauthorization: Bearer eyJ",
+        "a user with the role ADMIN, for the installation icfg_settled1",
+        "{&#34;finalized&#34;:true}",
+        "<td>state</td><td><bdi>active</bdi></td><td><bdi>deleting</bdi></td><td><b>changed</b>",
+        "receipt#installation",
+    ] {
+        assert!(last.contains(part), "{part} in {last}");
+    }
+    let told =
+        tool.shows_on_page("/page/news?installation=icfg_settled1", &["installation.deleted"]);
+    assert!(told.await.contains("64 × 204 No Content"), "the requests are one entry");
+    for path in ["/page/facts", "/page/last", "/page/news", "/page/entry"] {
+        let shown = tool.shown(&format!("{path}?installation=icfg_settled1&number=1")).await;
+        assert!(!shown.contains("sample-settled1"), "an access token in {path}");
+    }
+}
+
+/// M1: the stand-ins answer as they are set to, and the clock is moved on to what is due; a token that is
+/// printed afterwards is new by that clock.
+#[tokio::test]
+async fn answers_are_set_and_the_clock_is_moved_on() {
+    let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "7d")]);
+    tool.press("/page/answers", "vercel=documented&provider=failing").await;
+    let delete = "/page/act?what=resource&installation=icfg_settled1&resource=db_1";
+    tool.press(delete, "caller=admin&key=new&times=1").await;
+    let jobs = "/page/jobs?installation=icfg_settled1";
+    tool.shows_on_page(jobs, &["Last error", "answered 500", "scheduled"]).await;
+    tool.press("/page/answers", "vercel=documented&provider=documented").await;
+    let said = tool.press("/page/clock/next", "").await;
+    assert!(said.contains("The clock was moved on by"), "{said}");
+    tool.shows_on_page(jobs, &["tells the provider to tear it down"]).await;
+    for _ in 0..7 {
+        tool.press("/page/clock/day", "").await;
+    }
+    tool.says("provider  resource.deleted  icfg_settled1  db_1");
+    tool.shows_on_page(jobs, &["None is left"]).await;
+    assert!(tool.shown("/page/clock").await.contains("moved on by 7 d"));
+    let path = "/v1/installations/icfg_settled1/resources/db_2";
+    let token = tool.run(&["token", "--installation", "icfg_settled1"]);
+    assert_eq!(tool.delete(path, text(&token.stdout).trim_end()).await, 204);
+}
+
+/// M1: an open page is told what has news, whoever wrote it.
+#[tokio::test]
+async fn an_open_page_is_told_of_changes() {
+    let tool = Tool::start(&[]);
+    let page = tool.shown("/?installation=icfg_open1").await;
+    let (_, rest) = page.split_once("hx-sse:connect=\"").unwrap();
+    let stream = rest.split('"').next().unwrap().replace("&amp;", "&");
+    let mut events = http_client().get(format!("{}{stream}", tool.url)).send().await.unwrap();
+    let hold = ["hold", "icfg_open1", "--reason", "ticket 42"];
+    assert!(tool.run(&hold).status.success());
+    let told = within(async {
+        let mut told = String::new();
+        while !(told.contains("event: holds\n") && told.contains("event: news\n")) {
+            told += text(&events.chunk().await.unwrap().unwrap());
+        }
+        told
+    });
+    assert!(!told.await.contains("event: resources\n"), "no resource has changed");
+    let holds = tool.shown("/page/holds?installation=icfg_open1").await;
+    assert!(holds.contains("ticket 42"), "{holds}");
+    let news = tool.shown("/page/news?installation=icfg_open1").await;
+    assert!(news.contains("by another program: hold new"), "{news}");
+}
+
+/// M3: the page loads nothing from elsewhere, and may not; another site can neither read it nor press its
+/// buttons, and cannot write the table through the browser.
+#[tokio::test]
+async fn the_page_keeps_to_itself() {
+    let tool = Tool::start(&[]);
+    let answer = http_client().get(&tool.url).send().await.unwrap();
+    let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));
+    let page = answer.text().await.unwrap();
+    for attribute in ["src=\"", "href=\"", "hx-get=\"", "hx-post=\""] {
+        for target in page.split(attribute).skip(1) {
+            assert!(target.starts_with('/') || target.starts_with('#'), "{attribute}{target:.40}");
+        }
+    }
+    assert!(!page.contains("style=\"") && !page.contains("<style") && !page.contains("onclick"));
+    let evil = "https://evil.example";
+    for (path, method, header, value) in [
+        ("/", "GET", HOST, "evil.example"),
+        ("/page/facts?installation=icfg_open1", "GET", ORIGIN, evil),
+        ("/page/operate", "POST", ORIGIN, evil),
+        ("/page/clock/day", "POST", ORIGIN, "null"),
+        ("/page/clock/day", "POST", HOST, tool.url.trim_start_matches("http://")),
+        ("/", "POST", ORIGIN, evil),
+    ] {
+        let request = http_client().request(method.parse().unwrap(), format!("{}{path}", tool.url));
+        let answer = request.header(&header, value).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path} {header}: {value}");
+    }
+}
+
+/// A `teardown console` that runs until the test ends.
+struct Console {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Console {
+    fn start(tool: &Tool) -> Self {
+        let mut command = dev(&["--port", tool.port(), "console"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (_, url) = line.trim().rsplit_once(' ').unwrap();
+        Self { child, url: url.to_owned() }
+    }
+}
+
+/// M2: the console shows an installation and carries out acts, each with a reason, in the name of the
+/// operator; without its secret it is not there, and it has nothing to call as Vercel with.
+#[tokio::test]
+async fn the_console_shows_the_table_and_acts_with_a_reason() {
+    let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "7d")]);
+    let console = Console::start(&tool);
+    let (origin, _) = console.url.split_at(console.url[8..].find('/').unwrap() + 8);
+    let get = |path: String| async move {
+        let answer = http_client().get(path).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, home) = get(console.url.clone()).await;
+    assert!(status == 200 && home.contains("Nothing needs you"), "{home}");
+    for path in ["/", "/installation?installation=icfg_open1", "/page.css", "/0123/"] {
+        assert_eq!(get(format!("{origin}{path}")).await.0, 404, "{path}");
+    }
+    assert_eq!(tool.delete_as_admin("/v1/installations/icfg_open1", "icfg_open1").await, 200);
+    tool.shows("icfg_open1", &["state           purged", "as deleted"]);
+
+    let act = |form: &'static str| press_at(format!("{}operate", console.url), origin, form);
+    let said = act("act=hold&installation=icfg_open1&reason=+").await;
+    assert!(said.contains("Say why"), "{said}");
+    let said = act("act=hold&installation=icfg_open1&reason=ticket+42").await;
+    assert!(said.contains("icfg_open1 is held, in time"), "{said}");
+    let said = act("act=keep&installation=icfg_open1&resource=db_1&reason=they+came+back").await;
+    assert!(said.contains("db_1 of icfg_open1 is kept"), "{said}");
+    let (_, home) = get(console.url.clone()).await;
+    assert!(home.contains("by <bdi>olga</bdi>: <bdi>ticket 42</bdi>"), "{home}");
+    let installation = format!("{}installation?installation=icfg_open1", console.url);
+    let (_, page) = get(installation).await;
+    for part in ["resource db_1 was kept", "a hold was placed on installation", "To come"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    let calls = ["Uninstall", "Delete</button>", "/act?"];
+    assert!(calls.into_iter().all(|call| !page.contains(call)), "{page}");
+    let said = act("act=release&installation=icfg_open1&reason=the+rest+may+go").await;
+    assert!(said.contains("icfg_open1 is released"), "{said}");
+    let said = act("act=settle&installation=icfg_open1&reason=paid").await;
+    assert!(said.contains("its finalization is due now"), "{said}");
+    tool.shows("icfg_open1", &["kept by olga: they came back", "state           finalized"]);
+    let forged = http_client().post(format!("{}operate", console.url)).header(ORIGIN, &tool.url);
+    assert_eq!(forged.send().await.unwrap().status(), StatusCode::FORBIDDEN);
+}
+
+async fn press_at(url: String, origin: &str, form: &str) -> String {
+    press(&url, origin, form).await
+}
