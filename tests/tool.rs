@@ -3,8 +3,8 @@
 mod care;
 mod check;
 mod jobs;
-mod reconcile;
 mod page;
+mod reconcile;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};

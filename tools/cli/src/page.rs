@@ -214,15 +214,14 @@ impl DevPage {
                 receipts.render()?,
             ])
         };
-        let (sections, time) = tokio::try_join!(read, time::Time::of(self))?;
-        let [facts, resources, jobs, holds, receipts] = sections;
+        let [facts, resources, jobs, holds, receipts] = Box::pin(read).await?;
         Ok(html(&Whole {
             version,
             run: self.journal.run(),
             list: self.list(installation.as_deref().unwrap_or_default(), "").render()?,
             last: news::Last::of(self, &asked.installation).render()?,
             news: news::News::of(self, &asked.installation, None).render()?,
-            time: time.render()?,
+            time: time::Time::unread(self).render()?,
             answers: answers::Shown::of(&self.answers).render()?,
             facts,
             resources,

@@ -57,8 +57,9 @@ pub(super) async fn stream(
     let topics = page.journal.listen();
     let stale = page.journal.run() != seen.run || page.journal.version() != seen.version;
     let now = Instant::now();
-    // A page that comes back has missed everything.
-    let waiting = KINDS.into_iter().filter(|_| stale).map(|kind| (kind, now)).collect();
+    // A page that comes back has missed everything; one that was just opened has not read the clock.
+    let missed = KINDS.into_iter().filter(|kind| stale || *kind == "clock");
+    let waiting = missed.map(|kind| (kind, now)).collect();
     let listener =
         Listener { installation: seen.installation, topics, sent: HashMap::new(), waiting };
     let events = stream::unfold(listener, |mut listener| async move {

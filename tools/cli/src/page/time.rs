@@ -28,7 +28,15 @@ pub(super) struct Time {
     now_ms: u128,
     now: Timestamp,
     moved: Option<String>,
-    next: Option<Next>,
+    next: NextDue,
+}
+
+/// What is due next.
+enum NextDue {
+    /// It was not read yet: a page that is opened asks for it once it is shown.
+    Unread,
+    Nothing,
+    Is(Next),
 }
 
 struct Next {
@@ -38,19 +46,30 @@ struct Next {
 }
 
 impl Time {
-    pub(super) async fn of(page: &DevPage) -> anyhow::Result<Self> {
+    pub(super) fn unread(page: &DevPage) -> Self {
+        Self::with(page, NextDue::Unread)
+    }
+
+    async fn of(page: &DevPage) -> anyhow::Result<Self> {
         let due = page.sections.table.due(None, FIRST).await?.into_iter().next();
-        let moved = moved(&page.clock).as_secs();
-        Ok(Self {
-            now_ms: page.clock.now().as_millis(),
-            now: page.clock.timestamp(),
-            moved: (moved > 0).then(|| duration(moved)),
-            next: due.map(|due| Next {
+        let next = due.map_or(NextDue::Nothing, |due| {
+            NextDue::Is(Next {
                 what: due.sk.trim_start_matches("work#").to_owned(),
                 installation: due.installation,
                 at: due.at,
-            }),
-        })
+            })
+        });
+        Ok(Self::with(page, next))
+    }
+
+    fn with(page: &DevPage, next: NextDue) -> Self {
+        let moved = moved(&page.clock).as_secs();
+        Self {
+            now_ms: page.clock.now().as_millis(),
+            now: page.clock.timestamp(),
+            moved: (moved > 0).then(|| duration(moved)),
+            next,
+        }
     }
 }
 

@@ -114,8 +114,10 @@ fn lines(headers: &HeaderMap, body: Option<&[u8]>) -> String {
     match body {
         Some(b"") => {}
         Some(body) => {
-            text.push('\n');
+            let hidden = without_secrets(body);
+            let body = hidden.as_ref().map_or(body, String::as_bytes);
             let end = body.len().min(SHOWN);
+            text.push('\n');
             text += &String::from_utf8_lossy(&body[..end]);
             if end < body.len() {
                 text += "\n… and more";
@@ -124,6 +126,39 @@ fn lines(headers: &HeaderMap, body: Option<&[u8]>) -> String {
         None => text += "\n(the body is not shown)",
     }
     text
+}
+
+/// A body with its secrets left out, if it has any: access tokens, and the values of a resource's secrets.
+fn without_secrets(body: &[u8]) -> Option<String> {
+    let mut json: Value = serde_json::from_slice(body).ok()?;
+    hide(&mut json, false).then(|| json.to_string())
+}
+
+/// Hides the secrets in a value, and says whether there were any.
+fn hide(json: &mut Value, in_secrets: bool) -> bool {
+    let mut hidden = false;
+    match json {
+        Value::Array(list) => {
+            for value in list {
+                hidden |= hide(value, in_secrets);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let secret = ["access_token", "accessToken", "client_secret"]
+                    .contains(&name.as_str())
+                    || (in_secrets && name == "value");
+                if secret && value.is_string() {
+                    *value = "(not shown)".into();
+                    hidden = true;
+                } else {
+                    hidden |= hide(value, in_secrets || name == "secrets");
+                }
+            }
+        }
+        _ => {}
+    }
+    hidden
 }
 
 /// `Bearer eyJ0eXAiOiJK…`
@@ -179,6 +214,19 @@ mod tests {
         );
         assert_eq!(claims("{}").unwrap(), "Vercel itself (system), for the installation null");
         assert_eq!(super::claims("Bearer local"), None);
+    }
+
+    /// M3: what a provider's backend is sent and answers has secrets in it.
+    #[test]
+    fn secrets_in_a_body_are_not_shown() {
+        let upsert = br#"{"credentials":{"access_token":"s3cret"},"scopes":[]}"#;
+        let shown = without_secrets(upsert).unwrap();
+        assert_eq!(shown, r#"{"credentials":{"access_token":"(not shown)"},"scopes":[]}"#);
+        let provisioned = br#"{"id":"db_1","secrets":[{"name":"URL","value":"s3cret"}]}"#;
+        let shown = without_secrets(provisioned).unwrap();
+        assert_eq!(shown, r#"{"id":"db_1","secrets":[{"name":"URL","value":"(not shown)"}]}"#);
+        assert_eq!(without_secrets(br#"{"reason":"value","value":"x"}"#), None, "as it came");
+        assert_eq!(without_secrets(b"no JSON"), None);
     }
 
     #[test]
