@@ -1,7 +1,7 @@
 //! Random histories of several clients at once, with faults at DynamoDB, at Vercel and at the
 //! provider, clients that hang up, and workers that are overtaken once their leases have ended: each
 //! is checked for an order in which everything could have been done one after the other (C, D, E, F,
-//! G).
+//! G, J).
 
 mod end;
 mod order;
@@ -47,7 +47,7 @@ struct Seen {
     failures: Vec<String>,
 }
 
-/// C, D, E, F, G: thousands of histories, each with a legal order and the end that it leads to. Says
+/// C, D, E, F, G, J: thousands of histories, each with a legal order and the end that it leads to. Says
 /// how many there were, and how often each kind of answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_history_has_a_legal_order() {

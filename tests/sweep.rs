@@ -235,7 +235,7 @@ async fn finalized_within(time: Duration) -> Option<usize> {
 async fn what_is_urgent_has_half_of_the_time() {
     let mut time = Duration::from_secs(1);
     let finalized = loop {
-        match finalized_within(time).await {
+        match Box::pin(finalized_within(time)).await {
             Some(finalized) => break finalized,
             None => time *= 2,
         }
