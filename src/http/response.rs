@@ -228,6 +228,7 @@ mod tests {
         404 {"error":{"code":"not_found","message":"there is nothing at this path"}}
         404 {"error":{"code":"not_found","message":"there is no such configuration"}}
         405 allow: DELETE {"error":{"code":"method_not_allowed","message":"this path answers DELETE only"}}
+        409 {"error":{"code":"installation_deleted","message":"the installation was deleted","user":{"message":"This installation was removed. Install the integration again to create resources."}}}
         409 {"error":{"code":"resource_busy","message":"the resource is still being provisioned","user":{"message":"This resource is still being set up. Try again when it is ready."}}}
         409 {"error":{"code":"resources_remain","message":"the installation still has live resources: 2","user":{"message":"This installation still has resources. Delete them first."}}}
         409 {"error":{"code":"invoices_open","message":"the installation's invoices are not settled, and it is not uninstalled until they are","user":{"message":"This installation has open invoices. Uninstall it when they are settled."}}}
@@ -239,6 +240,7 @@ mod tests {
         413 {"error":{"code":"payload_too_large","message":"the body is over 256 KiB"}}
         413 {"error":{"code":"payload_too_large","message":"the body is over 4 MiB"}}
         500 {"error":{"code":"internal_error","message":"internal error"}}
+        502 {"error":{"code":"backend_unavailable","message":"the provider's backend did not answer"}}
         503 retry-after: 3 {"error":{"code":"keys_unavailable","message":"the keys that verify tokens are not available"}}
         503 retry-after: 2 {"error":{"code":"store_unavailable","message":"the store is not available"}}
         503 retry-after: 3 {"error":{"code":"upstream_unavailable","message":"Vercel's API is not available"}}
