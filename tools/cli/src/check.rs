@@ -2,7 +2,7 @@
 //! deletion. It plays Vercel: it has an issuer of its own, makes installations and resources, deletes them,
 //! and looks at what is answered and what is left.
 //!
-//! [`list`] has the checks, each one entry; [`run()`] makes them; [`report`] says what was found. Nothing
+//! `list` has the checks, each one entry; [`run()`] makes them; `report` says what was found. Nothing
 //! here knows anything of how the backend works.
 
 mod entry;
