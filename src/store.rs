@@ -108,6 +108,17 @@ impl Store {
         TimeBudget(self.limits.dynamodb)
     }
 
+    /// The time in milliseconds since the Unix epoch, as Vercel's webhooks count it.
+    fn now_millis(&self) -> i64 {
+        i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// A fence for a new job. It differs from that of every earlier job under the same key, whose worker may
+    /// still be running.
+    fn new_fence(&self) -> i64 {
+        self.now_millis()
+    }
+
     /// Waits for DynamoDB as long as a request may (F6). The SDK's futures take kilobytes, and moving one
     /// copies it: what waits holds a pointer.
     fn in_time<'a, T: 'a>(

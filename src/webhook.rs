@@ -7,10 +7,10 @@ use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::Timestamp;
-use crate::deletion::{Cascade, Deletion, OpenInvoices, Target};
+use crate::deletion::Deletion;
 use crate::error::{BadRequest, Error};
-use crate::grant::{Actor, Grant, Scope};
 use crate::ids::{InstallationId, hex};
+use crate::reconcile::removal;
 use crate::secret::Secret;
 
 /// The longest body of a webhook, in bytes (K1).
@@ -170,21 +170,7 @@ impl Removal {
     #[must_use]
     pub fn uninstall(&self, stored: Option<&str>, at: Timestamp) -> Deletion {
         let account = stored.or(self.team.as_deref()).unwrap_or(self.installation.as_str());
-        Deletion {
-            grant: Grant {
-                installation: self.installation.clone(),
-                by: Actor::System { account: account.to_owned() },
-                // Vercel's signature is the proof.
-                scope: Scope::Installation,
-            },
-            target: Target::Installation {
-                cascade: Cascade::Yes,
-                reason: Some("removed at Vercel".to_owned()),
-                open_invoices: OpenInvoices::Accept,
-            },
-            key: None,
-            at,
-        }
+        removal(self.installation.clone(), account.to_owned(), at)
     }
 }
 

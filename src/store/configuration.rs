@@ -232,12 +232,6 @@ impl Store {
         Ok(())
     }
 
-    /// A fence for a new intent. It differs from that of every earlier intent, since an earlier worker
-    /// may still be running.
-    fn new_fence(&self) -> i64 {
-        i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
-    }
-
     /// Deletes our side of a configuration for good. [`Held::Lost`] where what was read has changed, or
     /// another worker holds it; nothing was written then.
     pub(crate) async fn commit_configuration(

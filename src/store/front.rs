@@ -49,7 +49,7 @@ impl Store {
              billing = if_not_exists(billing, :billing)",
         )
         .value(":account", s(&membership.account))
-        .value(":asOf", n(self.now_ms()))
+        .value(":asOf", n(self.now_millis()))
         .value(":now", time(self.clock.timestamp()))
         .value(":zero", n(0))
         .value(":billing", s(if is_free { "settled" } else { "open" }));
@@ -134,17 +134,12 @@ impl Store {
         let mut item = keys::installation(&membership.installation);
         item.extend([
             ("accountId".to_owned(), s(&membership.account)),
-            ("accountAsOf".to_owned(), n(self.now_ms())),
+            ("accountAsOf".to_owned(), n(self.now_millis())),
             ("state".to_owned(), s(keys::state(None))),
             ("resources".to_owned(), n(resources)),
             ("updatedAt".to_owned(), time(self.clock.timestamp())),
         ]);
         item
-    }
-
-    /// The time in milliseconds since the Unix epoch, as Vercel's webhooks count it.
-    fn now_ms(&self) -> i64 {
-        i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
     }
 }
 

@@ -139,7 +139,6 @@ impl Store {
             }
         }
         let now = self.clock.timestamp();
-        let millis = n(i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX));
         // Under a new fence a sweep that is at the intent neither ends it nor puts it off.
         let change = Expression::new(
             "SET #kind = :kind, installationId = :installation, dueShard = :shard, dueAt = :due, \
@@ -153,7 +152,7 @@ impl Store {
         .value(":installation", s(id.as_str()))
         .value(":shard", s(attempt.job.shard(id)))
         .value(":due", time(now + RECONCILED_AFTER))
-        .value(":millis", millis)
+        .value(":millis", n(self.new_fence()))
         .value(":one", n(1))
         .value(":zero", n(0))
         .value(":now", time(now))
@@ -270,8 +269,7 @@ impl Store {
         let job = Job::AnnounceResource(resource.clone());
         let mut item = self.announcement(&job, id, &provenance, teardown_at, None);
         // An earlier announcement may be over, whose worker may still be running.
-        let millis = i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX);
-        item.insert("fence".to_owned(), n(millis));
+        item.insert("fence".to_owned(), n(self.new_fence()));
         transaction.put_where_none_is(Part::Announcement, item);
         Ok(true)
     }
