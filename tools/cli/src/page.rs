@@ -7,6 +7,7 @@
 mod act;
 mod answers;
 mod door;
+mod entry;
 mod events;
 mod journal;
 mod make;

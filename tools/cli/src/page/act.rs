@@ -196,8 +196,11 @@ impl DevPage {
             }
             request.send()
         });
+        let together = self.journal.together();
+        let sent = join_all(requests).await;
+        drop(together);
         let mut answers: BTreeMap<String, usize> = BTreeMap::new();
-        for answer in join_all(requests).await {
+        for answer in sent {
             let said = match answer {
                 Ok(answer) => answer.status().to_string(),
                 Err(error) if error.is_timeout() => "no answer in 60 s".to_owned(),

@@ -11,7 +11,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
 use super::DevPage;
-use super::journal::{Side, Topic};
+use super::entry::Side;
+use super::journal::Topic;
 use crate::web::html;
 
 /// What `Retry-After` says, in seconds.

@@ -21,7 +21,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
-use super::journal::{Journal, Writer};
+use super::entry::Writer;
+use super::journal::Journal;
 use crate::attributes::Item;
 use crate::web::items::ItemChange;
 

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use teardown::clock::{Clock, Timestamp};
+use teardown::clock::Clock;
 use tokio::sync::broadcast;
 
+use super::entry::{Answer, Call, Changes, Entry, Request, Side, What, Writer};
 use crate::attributes::{Item, number, text};
 use crate::web::items::ItemChange;
 use crate::web::sections::in_words;
@@ -15,20 +16,8 @@ use crate::web::sections::in_words;
 /// How many entries of each kind are remembered.
 const REMEMBERED: usize = 200;
 
-/// How many changed items an entry shows.
-pub(super) const SHOWN_CHANGES: usize = 12;
-
 /// How many signals a page may be behind before it asks for everything again.
 const SIGNALS: usize = 1024;
-
-/// Who wrote to the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Writer {
-    /// An endpoint, or a worker after an answer or in a sweep; or an operator's act on the page.
-    Endpoints,
-    /// Another program: a command of the tool, or a backend.
-    Others,
-}
 
 /// What has news.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,84 +59,6 @@ impl Section {
     }
 }
 
-/// The sides that are called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// The endpoints, by Vercel or by somebody in its place.
-    Endpoints,
-    Vercel,
-    Provider,
-}
-
-/// A request as it went over the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    /// The method and the path.
-    pub(super) line: String,
-    /// All of it, with tokens shortened.
-    pub(super) text: String,
-    /// What its token says.
-    pub(super) token: Option<String>,
-}
-
-/// An answer as it went over the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: String,
-    pub(super) text: String,
-}
-
-/// Equal requests that were under way together, with the answers so far.
-#[derive(Clone, Debug)]
-pub(super) struct Call {
-    pub(super) side: Side,
-    pub(super) request: Request,
-    pub(super) sent: usize,
-    pub(super) under_way: usize,
-    /// Each answer, and how often it came.
-    pub(super) answers: Vec<(Answer, usize)>,
-    /// How many callers went before they got one.
-    pub(super) gone: usize,
-    /// What was written while they were under way.
-    pub(super) changes: Changes,
-    began: Instant,
-    pub(super) took_ms: u128,
-}
-
-/// The items that were changed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Changes {
-    /// The first of them.
-    pub(super) shown: Vec<ItemChange>,
-    pub(super) count: usize,
-}
-
-impl Changes {
-    fn add(&mut self, changes: Vec<ItemChange>) {
-        self.count += changes.len();
-        let room = SHOWN_CHANGES.saturating_sub(self.shown.len());
-        self.shown.extend(changes.into_iter().take(room));
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum What {
-    Call(Call),
-    Written(Writer, Changes),
-    /// The clock was moved on by so much.
-    Moved(String),
-}
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) number: u64,
-    pub(super) at: Timestamp,
-    /// The installation that it is about; without one, it is about all.
-    pub(super) installation: Option<String>,
-    pub(super) what: What,
-}
-
 /// An installation, as the list has it.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -164,6 +75,8 @@ struct Memory {
     writes: VecDeque<Entry>,
     told: VecDeque<Entry>,
     installations: BTreeMap<String, Known>,
+    /// What was last when those began that are sent together now.
+    together: Vec<u64>,
 }
 
 /// The journal. Clones share it.
@@ -276,6 +189,15 @@ impl Journal {
         self.tell(Topic::News(installation));
     }
 
+    /// Equal requests that begin while this is held are one entry, even if some of them are answered
+    /// before others have begun.
+    pub(super) fn together(&self) -> Together<'_> {
+        let mut memory = self.memory();
+        let since = memory.last;
+        memory.together.push(since);
+        Together { journal: self, since }
+    }
+
     /// A request that begins. Equal ones that are under way together are one entry.
     pub(super) fn begin(
         &self,
@@ -286,10 +208,11 @@ impl Journal {
         let mut memory = self.memory();
         memory.last += 1;
         let (number, at) = (memory.last, self.clock.timestamp());
+        let together = memory.together.iter().min().copied().unwrap_or(u64::MAX);
         let entries = if side == Side::Endpoints { &mut memory.calls } else { &mut memory.told };
         let equal = entries.iter_mut().rev().find_map(|entry| match &mut entry.what {
             What::Call(call)
-                if call.under_way > 0 && call.side == side && call.request == request =>
+                if (call.under_way > 0 || entry.number > together) && call.request == request =>
             {
                 call.sent += 1;
                 call.under_way += 1;
@@ -298,17 +221,7 @@ impl Journal {
             _ => None,
         });
         let number = equal.unwrap_or_else(|| {
-            let call = Call {
-                side,
-                request,
-                sent: 1,
-                under_way: 1,
-                answers: Vec::new(),
-                gone: 0,
-                changes: Changes::default(),
-                began: Instant::now(),
-                took_ms: 0,
-            };
+            let call = Call::begin(side, request);
             let what = What::Call(call);
             remember(entries, Entry { number, at, installation: installation.clone(), what });
             number
@@ -325,15 +238,7 @@ impl Journal {
         let entries = if side == Side::Endpoints { &mut memory.calls } else { &mut memory.told };
         let entry = entries.iter_mut().rev().find(|entry| entry.number == ended.number);
         if let Some(Entry { what: What::Call(call), .. }) = entry {
-            call.under_way -= 1;
-            call.took_ms = call.began.elapsed().as_millis();
-            match ended.answer.take() {
-                None => call.gone += 1,
-                Some(answer) => match call.answers.iter_mut().find(|(it, _)| *it == answer) {
-                    Some((_, count)) => *count += 1,
-                    None => call.answers.push((answer, 1)),
-                },
-            }
+            call.end(ended.answer.take());
         }
         drop(memory);
         self.tell(Topic::News(ended.installation.clone()));
@@ -427,6 +332,20 @@ impl Known {
     /// Its state in words.
     pub(super) fn words(&self) -> &str {
         in_words(&self.state)
+    }
+}
+
+/// Requests that are sent together, until it is dropped.
+pub(super) struct Together<'a> {
+    journal: &'a Journal,
+    since: u64,
+}
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        let mut memory = self.journal.memory();
+        let place = memory.together.iter().position(|since| *since == self.since);
+        place.map(|place| memory.together.swap_remove(place));
     }
 }
 

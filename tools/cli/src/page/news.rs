@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::DevPage;
-use super::journal::{Call, Changes, Entry, SHOWN_CHANGES, Side, What, Writer};
+use super::entry::{Call, Changes, Entry, SHOWN_CHANGES, Side, What, Writer};
 use crate::web::html;
 use crate::web::items::Change;
 

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use teardown::app::HostTime;
 use teardown::clock::{Clock, Timestamp};
 
-use super::journal::{Topic, What};
+use super::entry::What;
+use super::journal::Topic;
 use super::{DevPage, said};
 use crate::web::{duration, failed, html};
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use teardown::clock::Timestamp;
 
 use super::DevPage;
-use super::journal::{Answer, Request, Side};
+use super::entry::{Answer, Request, Side};
 
 /// The longest body that is read to be shown; a longer one goes through unseen.
 const MAX_BODY: usize = 1024 * 1024;

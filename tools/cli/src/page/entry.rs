@@ -1,0 +1,128 @@
+//! What the page shows of what happened: a request with its answers, a write, a move of the clock.
+
+use std::time::Instant;
+
+use teardown::clock::Timestamp;
+
+use crate::web::items::ItemChange;
+
+/// How many changed items an entry shows.
+pub(super) const SHOWN_CHANGES: usize = 12;
+
+/// Who wrote to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// An endpoint, or a worker after an answer or in a sweep; or an operator's act on the page.
+    Endpoints,
+    /// Another program: a command of the tool, or a backend.
+    Others,
+}
+
+/// The sides that are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The endpoints, by Vercel or by somebody in its place.
+    Endpoints,
+    Vercel,
+    Provider,
+}
+
+/// A request as it went over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// The method and the path.
+    pub(super) line: String,
+    /// All of it, with tokens shortened.
+    pub(super) text: String,
+    /// What its token says.
+    pub(super) token: Option<String>,
+}
+
+/// An answer as it went over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: String,
+    pub(super) text: String,
+}
+
+/// Equal requests that were under way together, with the answers so far.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) side: Side,
+    pub(super) request: Request,
+    pub(super) sent: usize,
+    pub(super) under_way: usize,
+    /// Each answer, and how often it came.
+    pub(super) answers: Vec<(Answer, usize)>,
+    /// How many callers went before they got one.
+    pub(super) gone: usize,
+    /// What was written while they were under way.
+    pub(super) changes: Changes,
+    began: Instant,
+    pub(super) took_ms: u128,
+}
+
+impl Call {
+    /// The first of the requests that become one entry.
+    pub(super) fn begin(side: Side, request: Request) -> Self {
+        Self {
+            side,
+            request,
+            sent: 1,
+            under_way: 1,
+            answers: Vec::new(),
+            gone: 0,
+            changes: Changes::default(),
+            began: Instant::now(),
+            took_ms: 0,
+        }
+    }
+
+    /// One of the requests has ended; without an answer, its caller has gone.
+    pub(super) fn end(&mut self, answer: Option<Answer>) {
+        self.under_way -= 1;
+        self.took_ms = self.began.elapsed().as_millis();
+        let Some(answer) = answer else {
+            self.gone += 1;
+            return;
+        };
+        match self.answers.iter_mut().find(|(it, _)| *it == answer) {
+            Some((_, count)) => *count += 1,
+            None => self.answers.push((answer, 1)),
+        }
+    }
+}
+
+/// The items that were changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changes {
+    /// The first of them.
+    pub(super) shown: Vec<ItemChange>,
+    pub(super) count: usize,
+}
+
+impl Changes {
+    pub(super) fn add(&mut self, changes: Vec<ItemChange>) {
+        self.count += changes.len();
+        let room = SHOWN_CHANGES.saturating_sub(self.shown.len());
+        self.shown.extend(changes.into_iter().take(room));
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Call(Call),
+    Written(Writer, Changes),
+    /// The clock was moved on by so much.
+    Moved(String),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) number: u64,
+    pub(super) at: Timestamp,
+    /// The installation that it is about; without one, it is about all.
+    pub(super) installation: Option<String>,
+    pub(super) what: What,
+}
