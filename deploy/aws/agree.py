@@ -140,7 +140,10 @@ def the_routes():
     equal("routes", routes, expected)
     others = [name for name in RESOURCES if RESOURCES[name]["Type"].startswith("AWS::ApiGateway")]
     equal("routes beside the functions' own", others, [])
-    equal("the stage", RESOURCES["Api"]["Properties"]["StageName"], "$default")
+    api = RESOURCES["Api"]["Properties"]
+    equal("the stage", api["StageName"], "$default")
+    # What SAM makes of it, deploy/aws/transform.py holds.
+    equal("routes of the API's own", list(api["DefinitionBody"]["paths"]), ["/{proxy+}"])
     binaries = [it["function"] for it in FACTS["endpoints"]]
     built = [function["Properties"]["CodeUri"] for function in FUNCTIONS.values()]
     zips = [f"../../target/lambda/{name}/bootstrap.zip" for name in binaries]
