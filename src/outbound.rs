@@ -1,6 +1,6 @@
 //! Requests to others: one HTTP client for all of them, made when it is first needed, by way of the
-//! proxy that the environment names, if any; and one for this machine, which no proxy knows. They
-//! follow no redirect, and read no more of an answer than they are told to. A `HeldBack` client is
+//! proxy that the environment names, if any; and for this machine, which no proxy knows, one with TLS
+//! and one without. They follow no redirect, and read no more of an answer than they are told to. A `HeldBack` client is
 //! for one call that must not be sent before something else is done.
 
 use std::net::IpAddr;
@@ -30,6 +30,7 @@ pub struct Outbound(Arc<Clients>);
 struct Clients {
     others: OnceLock<reqwest::Client>,
     loopback: OnceLock<reqwest::Client>,
+    plain_loopback: OnceLock<reqwest::Client>,
 }
 
 /// Why an answer was not read.
@@ -46,11 +47,15 @@ pub(crate) enum ReadError {
 impl Outbound {
     /// The client for an address: a function that asks nobody never pays for one.
     pub(crate) fn client(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
-        let slot = if is_loopback(url) { &self.0.loopback } else { &self.0.others };
+        let (slot, builder) = match (is_loopback(url), url.scheme()) {
+            (true, "http") => (&self.0.plain_loopback, plain(builder(url))),
+            (true, _) => (&self.0.loopback, builder(url)),
+            (false, _) => (&self.0.others, builder(url)),
+        };
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let client = builder(url).connect_timeout(CONNECT_TIMEOUT).build()?;
+        let client = builder.connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(slot.get_or_init(|| client))
     }
 }
@@ -60,6 +65,11 @@ fn builder(url: &Url) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(USER_AGENT);
     if is_loopback(url) { client.no_proxy() } else { client }
+}
+
+/// Without TLS no root certificates are needed, which take milliseconds to read.
+fn plain(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+    client.tls_certs_only([])
 }
 
 /// A client for one call. Its first connection comes up and then waits for leave: until then nothing
@@ -90,9 +100,8 @@ impl HeldBack {
                     Ok::<_, BoxError>(connection)
                 }
             });
-        // Without TLS no root certificates are needed, which take milliseconds to read.
-        let client =
-            if url.scheme() == "http" { builder(url).tls_certs_only([]) } else { builder(url) };
+        let client = builder(url);
+        let client = if url.scheme() == "http" { plain(client) } else { client };
         Ok(Self { client: client.connector_layer(hold).build()?, connected, leave })
     }
 

@@ -15,7 +15,7 @@ use teardown::store::holds::{Act, Subject};
 use teardown::store::keep::Kept;
 use teardown::store::moves::{Moved, Target};
 
-use crate::support::steps::Moment;
+use crate::support::steps::crashes;
 use crate::support::world::{INSTALLATION, RESOURCE, World, id, user};
 
 /// What is killed.
@@ -181,14 +181,12 @@ async fn survives(typed: Typed) {
     typed.recover(&smooth).await;
     let expected = End::of(&smooth).await;
     println!("{typed:?}: {steps} calls");
-    for step in 0..steps {
-        for moment in [Moment::Before, Moment::After] {
-            let world = typed.arrange().await;
-            world.steps.kill_at(step, moment);
-            Box::pin(typed.run(&world)).await;
-            typed.recover(&world).await;
-            assert_eq!(End::of(&world).await, expected, "{typed:?} killed {moment:?} call {step}");
-        }
+    for (step, moment) in crashes(steps) {
+        let world = typed.arrange().await;
+        world.steps.kill_at(step, moment);
+        Box::pin(typed.run(&world)).await;
+        typed.recover(&world).await;
+        assert_eq!(End::of(&world).await, expected, "{typed:?} killed {moment:?} call {step}");
     }
 }
 

@@ -13,7 +13,7 @@ use teardown::Endpoint;
 use super::Recovery;
 use crate::support::backend::{Answer, Backend};
 use crate::support::gate::Gate;
-use crate::support::steps::Moment;
+use crate::support::steps::crashes;
 use crate::support::world::{CRON_SECRET, INSTALLATION, World, http_client, user};
 
 const RESOURCES: &str = "/v1/installations/icfg_1/resources";
@@ -186,10 +186,8 @@ async fn survives(passing: Passing) {
         _ => &[Recovery::Retry, Recovery::Sweep],
     };
     // Intents are swept first. What the sweep does then is killed elsewhere.
-    let last = if passing.sweeps() { steps.min(SWEPT) } else { steps } - 1;
-    // After a call is before the next.
-    let crashes = (0..=last).map(|step| (step, Moment::Before)).chain([(last, Moment::After)]);
-    for (step, moment) in crashes {
+    let steps = if passing.sweeps() { steps.min(SWEPT) } else { steps };
+    for (step, moment) in crashes(steps) {
         for recovery in recoveries {
             let (world, backend) = passing.arrange().await;
             world.steps.kill_at(step, moment);

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::support::gate::Gate;
 use crate::support::steps::Steps;
 use crate::support::wire::listen;
+use crate::support::world::http_client;
 
 /// A fault: what happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ impl Proxy {
     pub async fn start(upstream: String, steps: Steps) -> (Self, String) {
         let proxy = Self(Arc::new(Inner {
             upstream,
-            http: reqwest::Client::new(),
+            http: http_client(),
             calls: AtomicUsize::new(0),
             signers: Mutex::default(),
             connections: OnceLock::new(),

@@ -15,6 +15,13 @@ pub enum Moment {
     After,
 }
 
+/// The crashes of a process that makes so many calls: before each, and after the last.
+/// After one of the others it is where it is before the next.
+pub fn crashes(calls: usize) -> impl Iterator<Item = (usize, Moment)> {
+    let last = (calls - 1, Moment::After);
+    (0..calls).map(|call| (call, Moment::Before)).chain([last])
+}
+
 /// The count. Clones share it.
 #[derive(Clone, Default)]
 pub struct Steps(Arc<Inner>);

@@ -304,10 +304,10 @@ impl World {
         ["claimed", "done", "retried", "parked"].map(|name| reply.body[name].as_u64().unwrap())
     }
 
-    /// Sweeps until no job is claimed any more.
+    /// Sweeps until no job is due any more.
     pub async fn sweep_all(&self) {
         for _ in 0..50 {
-            if self.sweep().await[0] == 0 {
+            if !self.is_due().await || self.sweep().await[0] == 0 {
                 return;
             }
             self.clock.advance(Duration::from_secs(1));

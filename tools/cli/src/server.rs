@@ -13,6 +13,8 @@ use serde_json::Value;
 use teardown::backend::{Backend, MAX_PASSING};
 use teardown::{App, Endpoint};
 
+use crate::embedded::this_machine;
+
 /// The path of the issuer's JWKS document.
 pub const JWKS_PATH: &str = "/.well-known/jwks";
 
@@ -31,8 +33,7 @@ pub fn everything(
     stand_ins: Router,
     dynamodb_url: String,
 ) -> Router {
-    // A proxy that the environment names does not know this machine's ports.
-    let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
+    let http = this_machine().build().unwrap_or_default();
     let dynamodb = move |request| forward(http.clone(), dynamodb_url.clone(), request);
     Router::new()
         .route(JWKS_PATH, get(|| async move { axum::Json(jwks) }))

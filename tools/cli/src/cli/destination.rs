@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::settings::{of_table, variable};
 use super::typed;
-use crate::embedded::local_client;
+use crate::embedded::{local_client, this_machine};
 use crate::page::CLOCK_PATH;
 
 /// Any of these names a DynamoDB; without them it is that of a `teardown dev`.
@@ -146,8 +146,7 @@ pub(super) async fn clock_of(port: u16) -> Clock {
 }
 
 async fn moved(port: u16) -> Option<u64> {
-    // A proxy that the environment names does not know this machine's ports.
-    let http = reqwest::Client::builder().no_proxy().timeout(CONNECT_TIMEOUT).build().ok()?;
+    let http = this_machine().timeout(CONNECT_TIMEOUT).build().ok()?;
     let answer = http.get(format!("http://127.0.0.1:{port}{CLOCK_PATH}")).send().await.ok()?;
     let said: serde_json::Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
     said["movedSeconds"].as_u64()

@@ -17,6 +17,7 @@ use teardown::ids::{InstallationId, ResourceId};
 
 use super::{DevPage, Parts, said};
 use crate::attributes::text;
+use crate::embedded::this_machine;
 use crate::issuer::{Issuer, Subject, Token};
 use crate::terminal::one_line;
 
@@ -95,8 +96,7 @@ pub(super) struct How {
 
 impl Caller {
     pub(super) fn new(address: SocketAddr, parts: &Parts<'_>) -> Self {
-        // A proxy that the environment names does not know this machine's ports.
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+        let http = this_machine().timeout(PATIENCE).build();
         Self {
             http: http.unwrap_or_default(),
             url: format!("http://{address}"),

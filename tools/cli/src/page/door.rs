@@ -24,6 +24,7 @@ use tokio::sync::Mutex;
 use super::entry::Writer;
 use super::journal::Journal;
 use crate::attributes::Item;
+use crate::embedded::this_machine;
 use crate::web::items::ItemChange;
 
 /// The path for other programs: commands of the tool, and backends that write the table.
@@ -59,8 +60,7 @@ pub(crate) async fn open(
 ) -> anyhow::Result<Addresses> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
     let door = format!("http://{}", listener.local_addr()?);
-    // A proxy that the environment names does not know this machine's ports.
-    let http = reqwest::Client::builder().no_proxy().build()?;
+    let http = this_machine().build()?;
     let state = Arc::new(Door { database, url, http, table, journal, turn: Mutex::new(()) });
     let router = Router::new().fallback(pass).with_state(state);
     tokio::spawn(async { axum::serve(listener, router).await });

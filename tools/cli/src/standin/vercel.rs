@@ -22,6 +22,7 @@ use teardown::reconcile::{Life, Stored};
 use teardown::store::Store;
 
 use super::say;
+use crate::embedded::this_machine;
 use crate::issuer::{Issuer, Token};
 
 /// How long our answer to a call back is waited for: less than the 5 s that we wait for Vercel's, so
@@ -51,8 +52,7 @@ impl CallBack {
         token: Token,
         clock: Clock,
     ) -> reqwest::Result<Self> {
-        // A proxy that the environment names does not know this machine's ports.
-        let http = reqwest::Client::builder().no_proxy().timeout(CALL_BACK_TIMEOUT).build()?;
+        let http = this_machine().timeout(CALL_BACK_TIMEOUT).build()?;
         Ok(Self { http, endpoints, issuer, token, clock })
     }
 
@@ -291,7 +291,7 @@ mod tests {
     }
 
     fn client() -> reqwest::Client {
-        reqwest::Client::builder().no_proxy().build().unwrap()
+        this_machine().build().unwrap()
     }
 
     async fn code(request: reqwest::RequestBuilder) -> (u16, String) {
