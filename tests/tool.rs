@@ -7,6 +7,7 @@ mod page;
 mod reconcile;
 
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
@@ -22,20 +23,33 @@ use crate::support::world::http_client;
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The command `cargo dev …`, without anything of AWS or of the tool in its environment.
-fn dev(arguments: &[&str]) -> Command {
+fn cargo_dev(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.arg("dev").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
     build_for(&mut command);
     command
 }
 
-/// The command `teardown …`, likewise: without cargo, which takes longer than most commands.
+/// What `cargo dev …` starts, likewise: without cargo, which takes longer than most commands.
+fn dev(arguments: &[&str]) -> Command {
+    let mut command = teardown(&[&["dev"], arguments].concat());
+    // As cargo leaves it to what it runs.
+    command.env("CARGO", env!("CARGO"));
+    command
+}
+
+/// The command `teardown …`, likewise.
 fn teardown(arguments: &[&str]) -> Command {
-    let tests = std::env::current_exe().unwrap();
-    let mut command = Command::new(tests.ancestors().nth(3).unwrap().join("debug/teardown"));
-    command.args(arguments);
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
     build_for(&mut command);
     command
+}
+
+/// The tool that `build_for` builds.
+fn binary() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.ancestors().nth(3).unwrap().join("debug/teardown")
 }
 
 /// Builds the tool for a command, which gets nothing of AWS or of the tool in its environment.
@@ -77,10 +91,16 @@ fn run(arguments: &[&str]) -> Output {
     dev(arguments).output().unwrap()
 }
 
-/// The output of a shell that runs this script in the folder of the project.
+/// The output of a shell that runs this script in the folder of the project. Its `cargo dev` is [`dev`].
 fn shell(script: &str) -> String {
     let mut sh = Command::new("sh");
-    let output = sh.args(["-ec", script]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let script = format!("cargo() {{ '{}' \"$@\"; }}\n{script}", binary().display());
+    let output = sh
+        .args(["-ec", &script])
+        .env("CARGO", env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{script}: {}", text(&output.stderr));
     text(&output.stdout).to_owned()
 }
@@ -254,7 +274,7 @@ async fn a_token_is_printed_and_taken() {
 #[test]
 fn a_token_is_for_the_first_integration() {
     let ids = "oac_first, oac_second";
-    let mut command = dev(&["token", "--installation", "icfg_new"]);
+    let mut command = cargo_dev(&["token", "--installation", "icfg_new"]);
     let output = command.env("INTEGRATION_ID", ids).output().unwrap();
     let claims = text(&output.stdout).split('.').nth(1).unwrap();
     let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
