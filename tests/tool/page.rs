@@ -93,6 +93,26 @@ async fn a_button_of_the_page_deletes_as_vercel_would() {
     }
 }
 
+/// J1, M1: buttons install and provision as Vercel does: the calls pass to the backend, and are recorded.
+#[tokio::test]
+async fn buttons_install_and_provision_by_the_backend() {
+    let tool = Tool::start(&[]);
+    let url = format!("{}/page/act?what=install", tool.url);
+    let install = http_client().post(&url).header(ORIGIN, &tool.url);
+    let install = install.header("content-type", "application/x-www-form-urlencoded");
+    let answer = install.body("caller=admin&key=none&times=1").send().await.unwrap();
+    assert_eq!(answer.headers()["hx-redirect"], "/?installation=icfg_new1");
+    let path = "/page/act?what=provision&installation=icfg_new1";
+    let form = "caller=admin&key=new&times=64&product=p&name=my-database";
+    let said = tool.press(path, form).await;
+    assert!(said.contains("/v1/installations/icfg_new1/resources: 64 × 200 OK"), "{said}");
+    let resources = "/page/resources?installation=icfg_new1";
+    tool.shows_on_page(resources, &["1 live", "db_made", "my-database"]).await;
+    let said = tool.press(path, "caller=user&key=new&times=1&product=p&name=x").await;
+    assert!(said.contains("403 Forbidden"), "{said}");
+    tool.shows_on_page(resources, &["1 live"]).await;
+}
+
 /// M1: the stand-ins answer as they are set to, and the clock is moved on to what is due; a token that is
 /// printed afterwards is new by that clock.
 #[tokio::test]

@@ -96,6 +96,39 @@ describe("the page of teardown dev", () => {
     assert.ok(paints[0] <= 200, `${paints}`);
   });
 
+  test("an installation and its resource are made by the backend, and recorded on the way", async () => {
+    const { page, done } = await openPage(browser, dev.url);
+    await page.goto(dev.url);
+    await Promise.all([page.waitForURL(/installation=icfg_new/), page.click("#install")]);
+    await connected(page);
+    const id = new URL(page.url()).searchParams.get("installation");
+    assert.equal((await dev.item(id, "#installation")).state.S, "active");
+    assert.ok(await dev.item(id, "#token"));
+    const request = last(page).locator("pre").first();
+    await request.waitFor();
+    const sent = await request.textContent();
+    assert.match(sent, new RegExp(`^PUT /v1/installations/${id} HTTP/1.1\n`));
+    assert.ok(sent.includes('"access_token":"(not shown)"'), sent);
+
+    await sendAs(page, { times: "64" });
+    await page.fill("#provision [name=name]", "<b>db</b>");
+    const said = await press(page, "#provision button");
+    assert.match(said, /\/resources: 64 × 200 OK$/);
+    const rows = page.locator("#resources tbody tr");
+    await until("one resource", async () => (await rows.count()) === 1);
+    assert.match(await rows.first().textContent(), /<b>db<\/b>/);
+    assert.equal((await dev.item(id, "#installation")).resources.N, "1");
+
+    const made = (await rows.first().locator("code").textContent()).trim();
+    await sendAs(page, {});
+    assert.match(await press(page, remove(made)), /204 No Content$/);
+    assert.equal(await dev.item(id, `resource#${made}`), undefined);
+    await sendAs(page, { caller: "user" });
+    assert.match(await press(page, "#provision button"), /403 Forbidden$/);
+    assert.equal((await dev.item(id, "#installation")).resources.N, "0");
+    await done();
+  });
+
   test("a deletion happens once: again under the same key, and 64 times at once", async () => {
     const { page, done } = await openPage(browser, dev.url);
     const id = await make(page);

@@ -23,6 +23,7 @@ use askama::Template;
 use aws_sdk_dynamodb::Client;
 use axum::Router;
 use axum::extract::{Form, Query, State};
+use axum::http::HeaderName;
 use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -30,6 +31,7 @@ use serde::Deserialize;
 use teardown::App;
 use teardown::clock::Clock;
 use teardown::config::Config;
+use teardown::ids::InstallationId;
 use teardown::store::Store;
 
 use self::act::Caller;
@@ -283,6 +285,18 @@ async fn operate(State(page): State<DevPage>, Form(order): Form<Order>) -> Respo
 }
 
 impl DevPage {
+    /// An id that no installation has, of this and a number.
+    async fn unused(&self, begin: &str) -> anyhow::Result<InstallationId> {
+        let mut number = 1_u64;
+        loop {
+            let id = InstallationId::parse(&format!("{begin}{number}"))?;
+            if self.sections.table.item(&id, "#installation").await?.is_none() {
+                return Ok(id);
+            }
+            number += 1;
+        }
+    }
+
     /// Has a sweep run now, beside those that are due by themselves.
     fn sweep(&self) {
         let app = self.app.clone();
@@ -294,6 +308,12 @@ impl DevPage {
 #[template(source = "<p>{{ words }}</p>", ext = "html")]
 struct Said<'a> {
     words: &'a str,
+}
+
+/// Has the browser open the page of an installation.
+fn page_of(installation: &str) -> Response {
+    [(HeaderName::from_static("hx-redirect"), format!("/?installation={installation}"))]
+        .into_response()
 }
 
 /// A sentence for the line that says what a button did.

@@ -1,4 +1,4 @@
-//! Makes requests as Vercel would: over the wire, with a token of the local issuer. What comes of them is
+//! Makes requests as Vercel would, deletions and what passes to the backend: over the wire, with a token of the local issuer. What comes of them is
 //! seen where every request is seen.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use teardown::clock::Clock;
 use teardown::ids::{InstallationId, ResourceId};
 
-use super::{DevPage, Parts, said};
+use super::{DevPage, Parts, page_of, said};
 use crate::attributes::text;
 use crate::embedded::this_machine;
 use crate::issuer::{Issuer, Subject, Token};
@@ -46,10 +46,14 @@ pub(super) struct Caller {
     last_key: Arc<Mutex<Option<String>>>,
 }
 
-/// What is to be deleted.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// What is asked for: something that passes to the backend, or a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum What {
+    /// A new installation.
+    Install,
+    /// A new resource.
+    Provision,
     Resource,
     Installation,
     Configuration,
@@ -58,6 +62,8 @@ pub(super) enum What {
 #[derive(Debug, Deserialize)]
 pub(super) struct Target {
     what: What,
+    /// None where it is new.
+    #[serde(default)]
     installation: String,
     #[serde(default)]
     resource: String,
@@ -92,6 +98,10 @@ pub(super) struct How {
     cascade: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    product: String,
+    #[serde(default)]
+    name: String,
 }
 
 impl Caller {
@@ -153,45 +163,60 @@ pub(super) async fn run(
     Form(how): Form<How>,
 ) -> Response {
     match page.act(&target, &how).await {
-        Ok(words) => said(&words),
+        Ok(Came { opens: Some(id), .. }) => page_of(id.as_str()),
+        Ok(Came { words, opens: None }) => said(&words),
         Err(error) => said(&one_line(&format!("{error:#}"))),
     }
 }
 
+/// What came of it.
+struct Came {
+    words: String,
+    /// The installation that is there now.
+    opens: Option<InstallationId>,
+}
+
+/// A request, without what the form says of its sender.
+struct Asked {
+    method: Method,
+    url: Url,
+    body: Option<Value>,
+}
+
 impl DevPage {
-    async fn act(&self, target: &Target, how: &How) -> anyhow::Result<String> {
-        let id = InstallationId::parse(&target.installation)?;
+    async fn act(&self, target: &Target, how: &How) -> anyhow::Result<Came> {
+        let id = match target.what {
+            What::Install => self.unused("icfg_new").await?,
+            _ => InstallationId::parse(&target.installation)?,
+        };
         let item = self.sections.table.item(&id, "#installation").await?.unwrap_or_default();
         let account = text(&item, "accountId").unwrap_or(self.caller.account);
-        let mut url = Url::parse(&self.caller.url)?;
-        let mut body = None;
-        match target.what {
-            What::Resource => {
-                let resource = ResourceId::parse(&target.resource)?;
-                url.set_path(&format!("/v1/installations/{id}/resources/{resource}"));
-            }
-            What::Installation => {
-                url.set_path(&format!("/v1/installations/{id}"));
-                body = uninstall(how);
-            }
-            What::Configuration => {
-                url.set_path(&format!("/v1/integrations/configuration/{id}"));
-                if let Some(team) = text(&item, "teamId") {
-                    url.query_pairs_mut().append_pair("teamId", team);
-                }
-            }
-        }
+        let asked = self.caller.asked(&id, target, how, text(&item, "teamId"))?;
         let token = self.caller.token(how.caller, id.as_str(), account);
+        let answers = self.send(&asked, &token, how).await;
+        let installed =
+            target.what == What::Install && answers.keys().all(|it| it.starts_with('2'));
+        let told = answers.iter().map(|(said, count)| match how.times {
+            0 | 1 => said.clone(),
+            _ => format!("{count} × {said}"),
+        });
+        let told = told.collect::<Vec<_>>().join(", ");
+        let words = format!("{} {}: {told}", asked.method, asked.url.path());
+        Ok(Came { words, opens: installed.then_some(id) })
+    }
+
+    /// Sends a request, or 64 equal ones together; each answer, and how often it came.
+    async fn send(&self, asked: &Asked, token: &str, how: &How) -> BTreeMap<String, usize> {
         let key = self.caller.key(how.key);
         let times = if how.times > 1 { AT_ONCE } else { 1 };
         let requests = (0..times).map(|_| {
             let kind = if let As::System = how.caller { "system" } else { "user" };
-            let mut request = self.caller.http.request(Method::DELETE, url.clone());
-            request = request.bearer_auth(&token).header("X-Vercel-Auth", kind);
+            let mut request = self.caller.http.request(asked.method.clone(), asked.url.clone());
+            request = request.bearer_auth(token).header("X-Vercel-Auth", kind);
             if let Some(key) = &key {
                 request = request.header("Idempotency-Key", key);
             }
-            if let Some(body) = &body {
+            if let Some(body) = &asked.body {
                 request = request.header("content-type", "application/json").body(body.to_string());
             }
             request.send()
@@ -199,7 +224,7 @@ impl DevPage {
         let together = self.journal.together();
         let sent = join_all(requests).await;
         drop(together);
-        let mut answers: BTreeMap<String, usize> = BTreeMap::new();
+        let mut answers = BTreeMap::new();
         for answer in sent {
             let said = match answer {
                 Ok(answer) => answer.status().to_string(),
@@ -208,14 +233,58 @@ impl DevPage {
             };
             *answers.entry(said).or_default() += 1;
         }
-        let answers = answers.into_iter();
-        let answers = answers.map(
-            |(said, count)| {
-                if times == 1 { said } else { format!("{count} × {said}") }
-            },
-        );
-        Ok(format!("DELETE {}: {}", url.path(), answers.collect::<Vec<_>>().join(", ")))
+        answers
     }
+}
+
+impl Caller {
+    fn asked(
+        &self,
+        id: &InstallationId,
+        target: &Target,
+        how: &How,
+        team: Option<&str>,
+    ) -> anyhow::Result<Asked> {
+        let mut url = Url::parse(&self.url)?;
+        let installation = format!("/v1/installations/{id}");
+        url.set_path(&installation);
+        let (method, body) = match target.what {
+            What::Install => (Method::PUT, Some(install(id))),
+            What::Provision => {
+                url.set_path(&format!("{installation}/resources"));
+                let wanted = json!({
+                    "productId": how.product, "name": how.name, "metadata": {}, "billingPlanId": "free",
+                });
+                (Method::POST, Some(wanted))
+            }
+            What::Installation => (Method::DELETE, uninstall(how)),
+            What::Resource => {
+                let resource = ResourceId::parse(&target.resource)?;
+                url.set_path(&format!("{installation}/resources/{resource}"));
+                (Method::DELETE, None)
+            }
+            What::Configuration => {
+                url.set_path(&format!("/v1/integrations/configuration/{id}"));
+                if let Some(team) = team {
+                    url.query_pairs_mut().append_pair("teamId", team);
+                }
+                (Method::DELETE, None)
+            }
+        };
+        Ok(Asked { method, url, body })
+    }
+}
+
+/// The body of an Upsert Installation.
+fn install(id: &InstallationId) -> Value {
+    json!({
+        "scopes": ["read-write:resource"],
+        "acceptedPolicies": {},
+        "credentials": { "access_token": format!("token-of-{id}"), "token_type": "Bearer" },
+        "account": {
+            "name": "Local", "url": "https://vercel.com/local", "contact": { "email": "local@example.com" },
+        },
+    })
 }
 
 /// The body of an uninstall: none where neither is chosen.

@@ -6,15 +6,14 @@ use std::ops::RangeInclusive;
 use anyhow::Context as _;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use axum::extract::{Form, State};
-use axum::http::HeaderName;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use teardown::ids::InstallationId;
 use teardown::store::Store;
 use teardown::store::registry::Record;
 
-use super::{DevPage, said};
+use super::{DevPage, page_of, said};
 use crate::terminal::one_line;
 
 /// The most that can be made at once.
@@ -35,29 +34,20 @@ pub(super) async fn run(State(page): State<DevPage>, Form(wanted): Form<Wanted>)
         return said(&format!("{MOST} resources are the most that can be made at once."));
     }
     match make(&page, &wanted).await {
-        Ok(id) => [(HeaderName::from_static("hx-redirect"), format!("/?installation={id}"))]
-            .into_response(),
+        Ok(id) => page_of(id.as_str()),
         Err(error) => said(&one_line(&format!("{error:#}"))),
     }
 }
 
-async fn make(page: &DevPage, wanted: &Wanted) -> anyhow::Result<String> {
+async fn make(page: &DevPage, wanted: &Wanted) -> anyhow::Result<InstallationId> {
     let store = page.operator.store.clone();
-    let mut n = 1_u64;
-    let id = loop {
-        let id = format!("icfg_made{n}");
-        if page.sections.table.item(&InstallationId::parse(&id)?, "#installation").await?.is_none()
-        {
-            break id;
-        }
-        n += 1;
-    };
+    let id = page.unused("icfg_made").await?;
     let account = page.caller.account();
     register(
         &store,
         json!({ "installation": {
-            "id": id, "accountId": account, "teamId": "team_local", "teamSlug": "local",
-            "accessToken": format!("made-{n}"), "billing": wanted.billing,
+            "id": id.as_str(), "accountId": account, "teamId": "team_local", "teamSlug": "local",
+            "accessToken": format!("token-of-{id}"), "billing": wanted.billing,
         }}),
     )
     .await?;
@@ -66,7 +56,7 @@ async fn make(page: &DevPage, wanted: &Wanted) -> anyhow::Result<String> {
     tokio::spawn(async move {
         for first in (1..=count).step_by(PER_TRANSACTION) {
             let last = count.min(first + PER_TRANSACTION - 1);
-            if let Err(error) = provision(&page, &made, first..=last).await {
+            if let Err(error) = provision(&page, made.as_str(), first..=last).await {
                 tracing::warn!(%error, "not every resource was made");
                 return;
             }
