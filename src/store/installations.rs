@@ -1,12 +1,14 @@
 //! All installations of the table, for the tool: no function scans it (L1).
 
+use std::collections::{BTreeMap, HashMap};
+
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::attr::{self, s};
-use super::keys::Item;
+use super::keys::{self, Item};
 use super::{Store, store_error};
 use crate::error::Error;
-use crate::ids::InstallationId;
+use crate::ids::{InstallationId, ResourceId};
 
 /// The installations that are to be compared, page by page: those that are active, and those that are
 /// deleted and not finalized.
@@ -44,14 +46,56 @@ impl Installations<'_> {
         self.start = page.last_evaluated_key.filter(|key| !key.is_empty());
         self.ended = self.start.is_none();
         let ids = page.items.unwrap_or_default();
-        let ids = ids.iter().filter_map(|item| {
-            InstallationId::parse(attr::str(item, "pk")?.strip_prefix("installation#")?).ok()
-        });
-        Ok(Some(ids.collect()))
+        Ok(Some(ids.iter().filter_map(installation).collect()))
     }
 }
 
+fn installation(item: &Item) -> Option<InstallationId> {
+    InstallationId::parse(attr::str(item, "pk")?.strip_prefix("installation#")?).ok()
+}
+
+/// How many ids one filter takes: `IN` has 100 operands at most.
+const FILTERED: usize = 100;
+
 impl Store {
+    /// Which of these resources are stored at another installation than this one, and where. It scans the
+    /// table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn stored_elsewhere(
+        &self,
+        id: &InstallationId,
+        resources: &[&ResourceId],
+    ) -> Result<BTreeMap<ResourceId, InstallationId>, Error> {
+        let mut found = BTreeMap::new();
+        for resources in resources.chunks(FILTERED) {
+            let names: Vec<_> = (0..resources.len()).map(|n| format!(":r{n}")).collect();
+            let filter = format!("pk <> :here AND sk IN ({})", names.join(", "));
+            let keys = resources.iter().map(|it| s(format!("resource#{it}")));
+            let mut values: HashMap<_, _> = names.into_iter().zip(keys).collect();
+            values.insert(":here".to_owned(), s(keys::partition(id)));
+            let scan = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .projection_expression("pk, sk")
+                .filter_expression(filter)
+                .set_expression_attribute_values(Some(values));
+            let mut pages = scan.into_paginator().send();
+            while let Some(page) = self.in_time(async { Ok(pages.next().await) }).await? {
+                let items = page.map_err(store_error)?.items.unwrap_or_default();
+                found.extend(items.iter().filter_map(|item| {
+                    let resource = attr::str(item, "sk")?.strip_prefix("resource#")?;
+                    Some((ResourceId::parse(resource).ok()?, installation(item)?))
+                }));
+            }
+        }
+        Ok(found)
+    }
+
     /// The installations that are to be compared with Vercel.
     #[must_use]
     pub fn installations(&self) -> Installations<'_> {

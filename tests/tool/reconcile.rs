@@ -91,6 +91,26 @@ fn lines(expected: &[(&str, &[&str])]) -> BTreeMap<String, (bool, Vec<String>)> 
     expected.iter().map(line).collect()
 }
 
+/// L1, I1: a resource that is stored at another installation, such as one that was moved at Vercel alone, is
+/// not registered a second time: the uninstall of the first would destroy it.
+#[tokio::test]
+async fn what_is_stored_elsewhere_is_not_registered() {
+    let sides = Sides::new().await;
+    sides.install("source", &["db_1"]).await;
+    sides.install("target", &[]).await;
+    sides.vercel.has("source", &[]);
+    sides.vercel.has("target", &["db_1", "db_2"]);
+    let run = sides.reconcile(&["--fix", "--grace", "7d"]).await;
+    assert_eq!(run.status, 2, "{}", run.err);
+    let told = run.out + &run.err;
+    let remark =
+        "db_1 is not registered, it is stored at source: if it was moved, `teardown move` it";
+    assert!(told.contains(remark), "{told}");
+    assert_eq!(sides.world.sort_keys("target").await, ["#installation", "#token", "resource#db_2"]);
+    assert_eq!(sides.world.items("target").await["#installation"]["resources"], 1);
+    assert!(sides.world.is_live("source", "db_1").await);
+}
+
 /// L1: each kind of difference is told, of all installations that are not over; what is young or may be
 /// provisioned just now is not missing at Vercel, and nothing is changed.
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Brings the table to what Vercel has, as far as that is asked for (L1).
 
+use std::collections::BTreeMap;
 use std::io;
 
-use teardown::ids::ResourceId;
+use teardown::ids::{InstallationId, ResourceId};
 use teardown::reconcile::Problem;
 use teardown::store::Store;
 use teardown::store::comparison::Missing;
@@ -31,7 +32,24 @@ impl Fixer {
 
     /// Fixes what `--fix` fixes, but for what Vercel removed.
     pub(super) async fn fix(&self, finding: &mut Finding) {
+        let elsewhere = match self.stored_elsewhere(finding).await {
+            Ok(elsewhere) => elsewhere,
+            Err(error) => {
+                finding.remarks.push(format!("nothing is fixed: {}", causes(&error)));
+                return;
+            }
+        };
         for problem in std::mem::take(&mut finding.left) {
+            if let Problem::MissingHere(listed) = &problem
+                && let Some(other) = elsewhere.get(&listed.id)
+            {
+                let id = &listed.id;
+                finding.remarks.push(format!(
+                    "{id} is not registered, it is stored at {other}: if it was moved, `teardown move` it"
+                ));
+                finding.left.push(problem);
+                continue;
+            }
             match self.fixed(finding, &problem).await {
                 Ok(true) => finding.fixed.push(problem),
                 Ok(false) => finding.left.push(problem),
@@ -53,6 +71,23 @@ impl Fixer {
                 }
             }
         }
+    }
+
+    /// Where resources that Vercel lists here are stored instead. One that was moved at Vercel alone would
+    /// have two owners, and the uninstall of the first would destroy it.
+    async fn stored_elsewhere(
+        &self,
+        finding: &Finding,
+    ) -> Result<BTreeMap<ResourceId, InstallationId>, teardown::error::Error> {
+        let missing = finding.left.iter().filter_map(|problem| match problem {
+            Problem::MissingHere(listed) => Some(&listed.id),
+            _ => None,
+        });
+        let missing: Vec<_> = missing.collect();
+        if missing.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.store.stored_elsewhere(&finding.installation, &missing).await
     }
 
     /// Fixes a problem. Says whether it is one that is fixed.
