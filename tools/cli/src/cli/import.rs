@@ -37,10 +37,11 @@ use progress::Progress;
 ///   {"webhook":{"installationId","id"}}
 ///   {"logDrain":{"installationId","id"}}
 ///   {"envVar":{"installationId","id","projectId","key"}}
+///   {"accessToken":{"installationId","accessToken"}}
 ///
 /// where a status is "provisioning", or one of Vercel's: "ready", "pending", "onboarding", "suspended",
-/// "resumed", "uninstalled", "error"; and an installation stands before what belongs to it. What is there already is updated, so a file
-/// can be imported again. A bad or refused line is named by its number, nothing of it is written, the
+/// "resumed", "uninstalled", "error"; and an installation stands before what belongs to it. What is there
+/// already is updated to what the file says, so a file can be imported again. A bad or refused line is named by its number, nothing of it is written, the
 /// rest goes on, and the exit status is 1.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -77,7 +78,8 @@ struct Waiting {
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let (name, size) = (args.file.display().to_string(), size(&args.file)?);
-    let store = Destination::find(port).await?.store()?;
+    let destination = Destination::find(port).await?;
+    let store = destination.store()?;
     let progress = Arc::new(Progress::of(size));
     let ended = if args.file == Path::new("-") {
         import(BufReader::new(tokio::io::stdin()), &store, &progress).await
@@ -86,7 +88,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
         import(BufReader::with_capacity(64 * 1024, file), &store, &progress).await
     };
     progress.finish();
-    print(&progress.summary())?;
+    let (table, place) = (destination.table(), destination.place());
+    print(&format!("{} into {table} at {place}\n", progress.summary()))?;
     ended.context(name)?;
     Ok(if progress.any_refused() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -132,6 +132,7 @@ impl Queue<'_> {
 #[derive(Clone)]
 struct Comparer {
     store: Store,
+    clock: Clock,
     asker: Arc<Asker>,
     /// Fixes what it can, if that is asked for.
     fixer: Option<Fixer>,
@@ -153,7 +154,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let act = fixing.operator.act(&destination).await?;
     let fixer = fixing.fix.then(|| Fixer::new(store.clone(), announced, act));
     let asker = Arc::new(Asker::new(config.vercel_api_url.clone(), args.rate));
-    let comparer = Comparer { store: store.clone(), asker, fixer: fixer.clone() };
+    let clock = destination.clock().clone();
+    let comparer = Comparer { store: store.clone(), clock, asker, fixer: fixer.clone() };
     let queue = if args.ids.is_empty() {
         Queue::Stored { pages: store.installations(), page: Vec::new().into_iter() }
     } else {
@@ -303,13 +305,12 @@ impl Comparer {
     }
 
     async fn compare(&self, id: &InstallationId) -> Result<Option<(Stored, Vec<Problem>)>, Error> {
-        let clock = Clock::system();
-        let snapshot = self.store.load(id, None, clock.timestamp()).await?;
+        let snapshot = self.store.load(id, None, self.clock.timestamp()).await?;
         let Some(loaded) = snapshot.loaded() else { return Ok(None) };
         // Vercel first: what is provisioned in between is stored then, and young.
         let vercel = self.asker.ask(id, loaded).await;
         let Some(stored) = self.store.stored(id).await? else { return Ok(None) };
-        let problems = compare(&stored, &vercel, clock.timestamp());
+        let problems = compare(&stored, &vercel, self.clock.timestamp());
         Ok(Some((stored, problems)))
     }
 }

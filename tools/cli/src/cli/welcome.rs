@@ -27,7 +27,7 @@ pub(super) fn text(
     let port =
         if address.port() == 3000 { String::new() } else { format!(" --port {}", address.port()) };
     format!(
-        "{HEADING}teardown is listening on {url}{HEADING:#}   Open it in a browser: install, provision, delete, and see it happen.
+        "{HEADING}teardown is listening on {url}{HEADING:#}   Open it in a browser: install, provision, delete, live.
 
 Samples of account {ACCOUNT} ({kept}):
   {settled_line}

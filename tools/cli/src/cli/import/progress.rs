@@ -75,6 +75,6 @@ impl Progress {
     pub(super) fn summary(&self) -> String {
         let imported = self.registered();
         let lines = if imported == 1 { "line" } else { "lines" };
-        format!("imported {imported} {lines}, {} refused\n", self.refused.load(Ordering::Relaxed))
+        format!("imported {imported} {lines}, {} refused", self.refused.load(Ordering::Relaxed))
     }
 }
