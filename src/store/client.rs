@@ -1,6 +1,8 @@
 //! The AWS client: time-outs, retries, connections (F6). It knows no table and no item.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+mod connections;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::{ConfigLoader, SdkConfig};
@@ -18,27 +20,21 @@ use aws_sdk_dynamodb::error::{BoxError, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
 };
 use aws_smithy_runtime_api::client::interceptors::disable_interceptor;
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
-use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use futures_util::future::BoxFuture;
 
+use self::connections::{Condemn, Connections};
 use super::transaction;
 use crate::config::ConfigError;
 use crate::credentials::{self, RENEWED_BEFORE};
 use crate::error::{Cause, Error};
 use crate::limits::Limits;
-use crate::outbound::{USER_AGENT, is_local};
+use crate::outbound::USER_AGENT;
 use crate::telemetry;
 
 /// How long one attempt may take. DynamoDB answers in milliseconds; what takes longer is lost, and
@@ -83,7 +79,7 @@ impl Aws {
     /// The same environment, with sessions of the identity's role for credentials.
     pub(crate) fn assume_role(self, identity: credentials::WebIdentity) -> Self {
         let connections = Connections::default();
-        let condemn = SharedInterceptor::permanent(Condemn(connections.clone()));
+        let condemn = SharedInterceptor::permanent(Condemn::of(connections.clone()));
         let aws = self.0.into_builder().http_client(connections).build();
         Self(credentials::assume_role(aws, identity, condemn))
     }
@@ -129,7 +125,7 @@ impl Aws {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         // Permanent: nothing of ours is ever disabled, so it need not be looked up whether it is.
         config.push_interceptor(SharedInterceptor::permanent(CountCalls));
-        config.push_interceptor(SharedInterceptor::permanent(Condemn(connections)));
+        config.push_interceptor(SharedInterceptor::permanent(Condemn::of(connections)));
         Client::from_conf(config.build())
     }
 }
@@ -215,131 +211,6 @@ impl Intercept for CountCalls {
         // Outside of `within` nobody waits for it.
         let _ = LAST_FAILURE.try_with(|last| last.set(failure.map(|it| telemetry::chain(it))));
         Ok(())
-    }
-}
-
-/// Condemns the connections that an attempt could have had which timed out (F6).
-#[derive(Debug)]
-struct Condemn(Connections);
-
-/// The pool that an attempt takes its connection from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Generation(u64);
-
-impl Storable for Generation {
-    type Storer = StoreReplace<Self>;
-}
-
-impl Intercept for Condemn {
-    fn name(&self) -> &'static str {
-        "condemn"
-    }
-
-    fn read_before_attempt(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        config.interceptor_state().store_put(self.0.pools().generation);
-        Ok(())
-    }
-
-    fn read_after_attempt(
-        &self,
-        context: &FinalizerInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if let Some(Err(error)) = context.output_or_error()
-            && error.is_timeout_error()
-            && let Some(generation) = config.load::<Generation>()
-        {
-            self.0.condemn(*generation);
-        }
-        Ok(())
-    }
-}
-
-/// A client's connections, by way of the proxy that the environment names (S3). Clones share them.
-///
-/// A freeze, a failed node or a lost NAT entry leaves connections that take a request and never
-/// answer, all of a pool at once. One that is condemned takes its pool with it: the next attempt opens
-/// a new connection.
-#[derive(Clone, Debug, Default)]
-struct Connections(Arc<Mutex<Pools>>);
-
-/// A pool for each of the settings that the client asks with.
-#[derive(Debug, Default)]
-struct Pools {
-    generation: Generation,
-    pools: Vec<(HttpConnectorSettings, SharedHttpConnector)>,
-}
-
-impl Connections {
-    fn pools(&self) -> MutexGuard<'_, Pools> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives the pools of this generation up, unless another attempt has done so. Requests under way on
-    /// their connections go on.
-    fn condemn(&self, generation: Generation) {
-        let mut pools = self.pools();
-        if pools.generation == generation {
-            *pools = Pools { generation: Generation(generation.0 + 1), pools: Vec::new() };
-        }
-    }
-}
-
-impl HttpClient for Connections {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        _: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let mut pools = self.pools();
-        if let Some((_, pool)) = pools.pools.iter().find(|(of, _)| same(of, settings)) {
-            return pool.clone();
-        }
-        let pool = SharedHttpConnector::new(Pool {
-            settings: settings.clone(),
-            others: OnceLock::new(),
-            local: OnceLock::new(),
-        });
-        pools.pools.push((settings.clone(), pool.clone()));
-        pool
-    }
-}
-
-fn same(one: &HttpConnectorSettings, other: &HttpConnectorSettings) -> bool {
-    (one.connect_timeout(), one.read_timeout()) == (other.connect_timeout(), other.read_timeout())
-}
-
-/// Connections that are made when they are first needed: to others, and to this machine, which no
-/// proxy knows.
-#[derive(Debug)]
-struct Pool {
-    settings: HttpConnectorSettings,
-    others: OnceLock<Connector>,
-    local: OnceLock<Connector>,
-}
-
-impl HttpConnector for Pool {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let is_local = request.uri().parse().is_ok_and(|url| is_local(&url));
-        let (slot, proxy) = if is_local {
-            (&self.local, ProxyConfig::disabled())
-        } else {
-            (&self.others, ProxyConfig::from_env())
-        };
-        let connector = slot.get_or_init(|| {
-            Connector::builder()
-                .connector_settings(self.settings.clone())
-                .proxy_config(proxy)
-                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-                .build()
-        });
-        connector.call(request)
     }
 }
 

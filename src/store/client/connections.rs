@@ -1,0 +1,158 @@
+//! The client's connections: made when they are needed, and given up where an attempt timed out (F6).
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+
+use reqwest::Url;
+
+use crate::outbound::is_local;
+
+/// Condemns the connections that an attempt could have had which timed out (F6).
+#[derive(Debug)]
+pub(super) struct Condemn(Connections);
+
+impl Condemn {
+    pub(super) fn of(connections: Connections) -> Self {
+        Self(connections)
+    }
+}
+
+/// The pool that an attempt takes its connection from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Generation(u64);
+
+impl Storable for Generation {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Intercept for Condemn {
+    fn name(&self) -> &'static str {
+        "condemn"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(self.0.pools().generation);
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(Err(error)) = context.output_or_error()
+            && error.is_timeout_error()
+            && let Some(generation) = config.load::<Generation>()
+        {
+            self.0.condemn(*generation);
+        }
+        Ok(())
+    }
+}
+
+/// A client's connections, by way of the proxy that the environment names (S3). Clones share them.
+///
+/// A freeze, a failed node or a lost NAT entry leaves connections that take a request and never
+/// answer, all of a pool at once. One that is condemned takes its pool with it: the next attempt opens
+/// a new connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections(Arc<Mutex<Pools>>);
+
+/// A pool for each of the settings that the client asks with.
+#[derive(Debug, Default)]
+struct Pools {
+    generation: Generation,
+    pools: Vec<(HttpConnectorSettings, SharedHttpConnector)>,
+}
+
+impl Connections {
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the pools of this generation up, unless another attempt has done so. Requests under way on
+    /// their connections go on.
+    fn condemn(&self, generation: Generation) {
+        let mut pools = self.pools();
+        if pools.generation == generation {
+            *pools = Pools { generation: Generation(generation.0 + 1), pools: Vec::new() };
+        }
+    }
+}
+
+impl HttpClient for Connections {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let mut pools = self.pools();
+        if let Some((_, pool)) = pools.pools.iter().find(|(of, _)| same(of, settings)) {
+            return pool.clone();
+        }
+        let pool = SharedHttpConnector::new(Pool {
+            settings: settings.clone(),
+            others: OnceLock::new(),
+            local: OnceLock::new(),
+            plain_local: OnceLock::new(),
+        });
+        pools.pools.push((settings.clone(), pool.clone()));
+        pool
+    }
+}
+
+fn same(one: &HttpConnectorSettings, other: &HttpConnectorSettings) -> bool {
+    (one.connect_timeout(), one.read_timeout()) == (other.connect_timeout(), other.read_timeout())
+}
+
+/// Connections that are made when they are first needed: to others, and to this machine, which no
+/// proxy knows, with TLS and without.
+#[derive(Debug)]
+struct Pool {
+    settings: HttpConnectorSettings,
+    others: OnceLock<Connector>,
+    local: OnceLock<Connector>,
+    plain_local: OnceLock<Connector>,
+}
+
+impl HttpConnector for Pool {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let url: Option<Url> = request.uri().parse().ok();
+        let url = url.filter(is_local);
+        // Without TLS no root certificates are needed, which take milliseconds to read.
+        let (slot, proxy, roots) = match url.as_ref().map(Url::scheme) {
+            Some("http") => (&self.plain_local, ProxyConfig::disabled(), TrustStore::empty()),
+            Some(_) => (&self.local, ProxyConfig::disabled(), TrustStore::default()),
+            None => (&self.others, ProxyConfig::from_env(), TrustStore::default()),
+        };
+        let connector = slot.get_or_init(|| {
+            let tls = TlsContext::builder().with_trust_store(roots).build();
+            Connector::builder()
+                .connector_settings(self.settings.clone())
+                .proxy_config(proxy)
+                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+                .tls_context(tls.expect("a trust store without certificates of its own"))
+                .build()
+        });
+        connector.call(request)
+    }
+}
