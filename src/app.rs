@@ -127,7 +127,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where the AWS environment names no region.
+    /// [`ConfigError`] if the AWS environment names no region.
     pub async fn new(
         config: &Config,
         identity: Option<WebIdentity>,
@@ -146,8 +146,7 @@ impl App {
         Ok(Self::on_host(config, store, clock, after_answer))
     }
 
-    /// Like [`App::new`], for a store that there is, with its limits, in a process that goes on after an
-    /// answer.
+    /// Like [`App::new`], with an existing store and its limits. The process keeps running after an answer.
     #[must_use]
     pub fn with_store(config: &Config, store: Store, clock: Clock) -> Self {
         Self::on_host(config, store, clock, AfterAnswer::GoesOn)

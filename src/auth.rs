@@ -155,7 +155,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`AuthError::Token`] where the headers do not prove it, [`AuthError::KeysUnavailable`] where
+    /// [`AuthError::Token`] if the headers do not prove it, [`AuthError::KeysUnavailable`] where
     /// the proof's key cannot be looked up now.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
         let jws = Jws::parse(bearer(headers)?)?;

@@ -180,7 +180,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where `CRON_SECRET` is missing.
+    /// [`ConfigError`] if `CRON_SECRET` is missing.
     pub fn require_cron_secret(&self) -> Result<&Secret, ConfigError> {
         self.cron_secret.as_ref().ok_or_else(|| missing("CRON_SECRET"))
     }
@@ -189,7 +189,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where `BACKEND_URL` is missing.
+    /// [`ConfigError`] if `BACKEND_URL` is missing.
     pub fn require_backend_url(&self) -> Result<&Url, ConfigError> {
         self.backend_url.as_ref().ok_or_else(|| missing("BACKEND_URL"))
     }
@@ -198,7 +198,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where `CLIENT_SECRET` is missing.
+    /// [`ConfigError`] if `CLIENT_SECRET` is missing.
     pub fn require_client_secret(&self) -> Result<&Secret, ConfigError> {
         self.client_secret.as_ref().ok_or_else(|| missing("CLIENT_SECRET"))
     }

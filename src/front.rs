@@ -44,7 +44,7 @@ pub(crate) struct Call {
     pub(crate) host_ends: Option<Instant>,
 }
 
-/// The process was stopped between a Provision's intent and the backend.
+/// The process was frozen for too long between the write of a Provision's intent and the call to the backend.
 #[derive(Debug, thiserror::Error)]
 #[error("the backend was not asked: the call's intent may be reconciled before it answers")]
 struct Stopped;
@@ -86,7 +86,9 @@ impl Front {
                 if let Some(attempt) = attempt {
                     self.end(&attempt, answer).await
                 } else {
-                    tracing::warn!("passed on, not recorded: the token's account is another");
+                    tracing::warn!(
+                        "passed on, not recorded: the installation is not known as the account's"
+                    );
                     Ok(answer)
                 }
             }

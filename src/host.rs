@@ -1,4 +1,4 @@
-//! The hosts: Vercel, AWS Lambda, or a plain port. Nothing else knows their runtimes.
+//! The hosts: Vercel, AWS Lambda, or a plain port. Only this module depends on their runtimes.
 
 mod lambda;
 
@@ -79,7 +79,7 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let host = Host::detect(|name| std::env::var_os(name).is_some());
-        // Elsewhere any caller can send what the platform sends.
+        // The header with the platform's token is trusted on Vercel alone: elsewhere a caller can forge it.
         let identity = config.role.clone().filter(|_| host == Host::Vercel).map(WebIdentity::new);
         // The hosts' runtimes clone it more than once per request.
         let clock = Clock::system();
@@ -96,7 +96,7 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// [`ConfigError`] where the variable is not a port: the runtime would serve 3000 then.
+/// [`ConfigError`] if the variable is not a port: the runtime would serve 3000 then.
 fn dev_port() -> Result<u16, ConfigError> {
     const NAME: &str = "VERCEL_DEV_PORT";
     match whole(NAME, from_env(NAME))?.map(|text| text.parse()) {

@@ -41,7 +41,7 @@ macro_rules! id {
             ///
             /// # Errors
             ///
-            /// [`InvalidId::Id`] where the text breaks rule B2.
+            /// [`InvalidId::Id`] if the text breaks rule B2.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 if is_id(text) { Ok(Self(text.into())) } else { Err(InvalidId::Id) }
             }
@@ -102,7 +102,7 @@ impl IntegrationIds {
     ///
     /// # Errors
     ///
-    /// [`InvalidId::Id`] where one of them breaks rule B2; an empty one does.
+    /// [`InvalidId::Id`] if one of them breaks rule B2; an empty one does.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let mut ids = text.split(',').map(|id| AttachmentId::parse(id.trim_matches([' ', '\t'])));
         let first = ids.next().unwrap_or(Err(InvalidId::Id))?;
@@ -133,7 +133,7 @@ impl IdempotencyKey {
     ///
     /// # Errors
     ///
-    /// [`InvalidId::IdempotencyKey`] where the value breaks rule B4.
+    /// [`InvalidId::IdempotencyKey`] if the value breaks rule B4.
     pub fn parse(value: &[u8]) -> Result<Self, InvalidId> {
         if (1..=MAX_LEN).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic) {
             Ok(Self { sha256: sha256_hex(value) })

@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, Error as _};
 ///
 /// # Errors
 ///
-/// [`serde_json::Error`] where it is not JSON, or not what `T` needs.
+/// [`serde_json::Error`] if it is not JSON, or not what `T` needs.
 pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let text = str::from_utf8(json).map_err(serde_json::Error::custom)?;
     serde_json::from_slice(&whole_characters(text.as_bytes()))

@@ -85,7 +85,7 @@ impl HeldBack {
     ///
     /// # Errors
     ///
-    /// Where the machine's root certificates cannot be read.
+    /// If the machine's root certificates cannot be read.
     pub(crate) fn new(url: &Url) -> reqwest::Result<Self> {
         let (connected, leave) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
         let (is_up, may_go) = (connected.clone(), leave.clone());

@@ -30,7 +30,7 @@ impl<'a> Signature<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSignature`] where the header is absent, repeated, or not 40 hexadecimal digits in
+    /// [`Error::InvalidSignature`] if the header is absent, repeated, or not 40 hexadecimal digits in
     /// lower case.
     pub fn of(headers: &'a HeaderMap) -> Result<Self, Error> {
         let mut values = headers.get_all(HEADER).iter();
@@ -105,7 +105,7 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// [`BadRequest`] where it is no JSON object with a `type`.
+    /// [`BadRequest`] if it is no JSON object with a `type`.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
         let body: Value = crate::json::from_slice(body).map_err(|_| BadRequest::Body)?;
         if !body.is_object() {
@@ -126,7 +126,7 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// [`BadRequest`] where an event that teardown acts on lacks what that needs.
+    /// [`BadRequest`] if an event that teardown acts on lacks what that needs.
     pub fn event(&self) -> Result<Event, BadRequest> {
         let body = &self.body;
         let installation = || {

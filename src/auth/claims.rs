@@ -68,7 +68,7 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// [`TokenError::Claims`], or [`TokenError::Malformed`] where the payload is not a JSON object in
+    /// [`TokenError::Claims`], or [`TokenError::Malformed`] if the payload is not a JSON object in
     /// UTF-8.
     pub fn parse(payload: &[u8]) -> Result<Self, TokenError> {
         json::from_slice(object(payload)?).map_err(|_| TokenError::Claims)

@@ -98,7 +98,7 @@ enum Lookup {
     Refresh(PublicKey, Fetch),
     /// A fetch that begins now.
     Fetch(Fetch),
-    /// A fetch that began before, whose answer may be older than the key.
+    /// A fetch that is in flight already. Its answer may be older than the key that is looked for.
     Join(Fetch),
     Unavailable(Duration),
 }
@@ -170,7 +170,7 @@ impl Jwks {
         }
     }
 
-    /// The fetch that is under way, if one is: it has to end before the process is frozen.
+    /// The fetch in flight, if there is one. The host has to wait for it before it freezes the process.
     pub(crate) fn fetch_under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         let flight = self.state().flight.clone()?;
         Some(flight.map(drop))
@@ -242,7 +242,7 @@ impl State {
             .take_if(|held| now.saturating_sub(held.since) >= REFRESH_AFTER + OUTAGE_TOLERANCE);
     }
 
-    /// How long no fetch may begin yet.
+    /// The time until the next fetch may begin.
     fn cooldown_left(&self, now: Duration) -> Duration {
         let cooldown = if self.held.is_some() { COOLDOWN } else { COOLDOWN_WITHOUT_KEYS };
         // A clock that was set back leaves a fetch in the future, which holds nobody up.

@@ -65,7 +65,7 @@ impl<'a> Jws<'a> {
     ///
     /// # Errors
     ///
-    /// [`TokenError::KeyId`] where there is none.
+    /// [`TokenError::KeyId`] if there is none.
     pub fn key_id(&self) -> Result<&str, TokenError> {
         self.kid.as_deref().ok_or(TokenError::KeyId)
     }
@@ -74,7 +74,7 @@ impl<'a> Jws<'a> {
     ///
     /// # Errors
     ///
-    /// [`TokenError::Signature`], or [`TokenError::Malformed`] where a part is no base64url.
+    /// [`TokenError::Signature`], or [`TokenError::Malformed`] if a part is no base64url.
     pub fn verify(&self, key: &PublicKey) -> Result<Vec<u8>, TokenError> {
         let valid = jsonwebtoken::crypto::verify(
             self.signature,

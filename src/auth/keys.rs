@@ -71,7 +71,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// [`KeySetError`] where there is no usable key at all.
+    /// [`KeySetError`] if there is no usable key at all.
     pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
         // A stray byte may be in a key that is passed over.
         let document = String::from_utf8_lossy(document);

@@ -129,7 +129,7 @@ fn has_certificate(path: &str) -> bool {
     fs::read(path).is_ok_and(|it| String::from_utf8_lossy(&it).contains("BEGIN CERTIFICATE"))
 }
 
-/// Folders with colons between; one that is not there is passed over.
+/// Whether one of these folders is there at least; they have colons between them.
 fn has_folder(paths: &str) -> bool {
     std::env::split_paths(paths).any(|path| path.is_dir())
 }

@@ -28,7 +28,7 @@ const OURS: &str = "teardown";
 ///
 /// # Errors
 ///
-/// [`ConfigError`] where it is malformed.
+/// [`ConfigError`] if it is malformed.
 pub fn log_filter(rust_log: Option<String>) -> Result<Targets, ConfigError> {
     let directives = whole("RUST_LOG", rust_log)?;
     let directives = directives.as_deref().unwrap_or("info");
@@ -50,14 +50,14 @@ pub fn log_filter(rust_log: Option<String>) -> Result<Targets, ConfigError> {
 ///
 /// # Errors
 ///
-/// [`ConfigError`] where it is malformed, or would log no error of ours: alarms ring by those (S1).
+/// [`ConfigError`] if it is malformed, or filters out our errors: alarms count those log lines (S1).
 pub fn log_filter_of_functions() -> Result<Targets, ConfigError> {
     let filter = log_filter(from_env("RUST_LOG"))?;
     check_ours(&filter)?;
     Ok(filter)
 }
 
-/// Refuses a filter that would log no error of ours, or none of a part of it: alarms ring by those (S1).
+/// Refuses a filter that filters out our errors, or those of a part of it: alarms count those log lines (S1).
 fn check_ours(filter: &Targets) -> Result<(), ConfigError> {
     let is_off = |(target, level): (&str, LevelFilter)| {
         target.starts_with(OURS) && level == LevelFilter::OFF

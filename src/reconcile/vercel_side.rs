@@ -31,8 +31,8 @@ pub enum Listing {
 }
 
 impl VercelSide {
-    /// What Vercel's answer says, asked for the configuration. 401 and 403 are a dead token and never a
-    /// removal: a token dies for other reasons, too.
+    /// Reads Vercel's answer to Get Configuration. 401 and 403 mean that the token is dead, and not that the
+    /// configuration was removed: a token dies for other reasons, too.
     #[must_use]
     pub fn of(reply: LookupResult) -> Self {
         let VercelAnswer::Answer { status, .. } = reply.heard else {

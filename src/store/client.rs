@@ -64,7 +64,7 @@ impl Aws {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where there is no region.
+    /// [`ConfigError`] if there is no region.
     pub async fn load(loader: ConfigLoader) -> Result<Self, ConfigError> {
         // Each client has its own: a malformed AWS_RETRY_MODE would make the loader panic.
         let loader = loader.retry_config(RetryConfig::standard());

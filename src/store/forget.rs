@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::grant::{Actor, Provenance};
 use crate::ids::InstallationId;
 
-/// What becomes of what is forgotten.
+/// Whether, and when, the provider is told of what is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announced {
     /// The provider is told: as scheduled at once, and for good after this time, in whole seconds.

@@ -30,7 +30,7 @@ pub enum Kept {
     Before,
     /// A worker may be announcing its deletion until then: look again.
     LeasedUntil(Timestamp),
-    /// It cannot be kept, as it stands. Nothing was written.
+    /// It cannot be kept; its standing says why. Nothing was written.
     No(Standing),
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn state(stage: Option<Stage>) -> &'static str {
 ///
 /// # Errors
 ///
-/// [`Error::Internal`], where its `state` is unknown: nobody can say whether it is deleted.
+/// [`Error::Internal`], if its `state` is unknown: nobody can say whether it is deleted.
 pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
     let stages = [None, Some(Stage::Deleting), Some(Stage::Purged), Some(Stage::Finalized)];
     let stored = attr::str(item, "state");

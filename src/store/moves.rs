@@ -283,7 +283,7 @@ fn no_hold(now: Timestamp) -> Expression {
 
 /// Condition: the resource's item is as it was read.
 fn as_read(item: &Item) -> Expression {
-    // Every writer sets it with each write.
+    // Every writer sets `updatedAt` on each write.
     let updated = match item.get("updatedAt") {
         Some(at) => Expression::new("updatedAt = :updatedAt").value(":updatedAt", at.clone()),
         None => Expression::new("attribute_not_exists(updatedAt)"),

@@ -41,8 +41,8 @@ pub enum RegisterError {
     /// The resource was deleted, and its receipt stands (C4).
     #[error("the resource was deleted")]
     ResourceDeleted,
-    /// The resource was deleted, and the provider has not been told yet: it would take the
-    /// announcement for one of what is registered now (G1).
+    /// The resource was deleted, and its announcement is pending. The provider would apply that to the
+    /// resource which is registered now (G1).
     #[error("the resource was deleted, and that is still to be announced")]
     ResourceUnannounced,
     /// The store failed.

@@ -190,7 +190,7 @@ impl Store {
             .set_exclusive_start_key(from);
         self.in_time(async {
             let page = query.send().await.map_err(store_error)?;
-            // An entry that cannot be read is another version's, or nobody's.
+            // An entry that cannot be read is skipped: another version may have written it.
             let due = page.items.unwrap_or_default().iter().filter_map(parse_key).collect();
             Ok(Page { due, next: page.last_evaluated_key })
         })

@@ -47,7 +47,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`Error::StoreUnavailable`] or [`Error::Internal`] where the index could not be read. The
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`] if the index could not be read. The
     /// failure of a single job is logged, and the job comes due again.
     pub(crate) async fn sweep(&self, time: Duration) -> Result<Report, Error> {
         let began = Instant::now();

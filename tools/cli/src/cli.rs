@@ -176,7 +176,7 @@ impl Cli {
 /// Says in one line why a command failed.
 fn fail(error: &anyhow::Error) -> ExitCode {
     let message = one_line(&format!("{error:#}"));
-    // With standard error gone, nobody is left to tell.
+    // A write error is ignored: standard error is closed then.
     let _ = writeln!(anstream::stderr(), "{ERROR}error:{ERROR:#} {message}");
     ExitCode::FAILURE
 }

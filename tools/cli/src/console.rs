@@ -56,7 +56,7 @@ impl Console {
     ///
     /// # Errors
     ///
-    /// Where the system gives no randomness.
+    /// If the system gives no randomness.
     pub(crate) fn new(parts: Parts) -> anyhow::Result<Self> {
         let mut secret = [0; 16];
         SystemRandom::new()

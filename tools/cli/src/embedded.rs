@@ -22,7 +22,7 @@ impl Embedded {
     ///
     /// # Errors
     ///
-    /// Where the file is no database, or no port is free.
+    /// If the file is no database, or no port is free.
     pub async fn start(file: Option<&Path>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
         Self::serve(file, listener)
@@ -32,7 +32,7 @@ impl Embedded {
     ///
     /// # Errors
     ///
-    /// Where the file is no database.
+    /// If the file is no database.
     pub fn serve(file: Option<&Path>, listener: TcpListener) -> anyhow::Result<Self> {
         Self::listening(open(file)?, listener)
     }
@@ -41,7 +41,7 @@ impl Embedded {
     ///
     /// # Errors
     ///
-    /// Where the file is no database, or no port is free.
+    /// If the file is no database, or no port is free.
     pub(crate) async fn at_hand(file: Option<&Path>) -> anyhow::Result<(Self, Database)> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
         let database = open(file)?;
@@ -83,7 +83,7 @@ pub(crate) fn this_machine() -> reqwest::ClientBuilder {
 ///
 /// # Errors
 ///
-/// Where the AWS environment is malformed.
+/// If the AWS environment is malformed.
 pub async fn local_client(url: &str) -> anyhow::Result<Client> {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))

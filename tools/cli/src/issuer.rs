@@ -85,7 +85,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// Where the system gives no randomness.
+    /// If the system gives no randomness.
     pub fn generate() -> anyhow::Result<Self> {
         let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("no key was made"))?;
         Ok(Self::with_key(key))
@@ -96,7 +96,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// Where the file cannot be written, or holds no key.
+    /// If the file cannot be written, or holds no key.
     pub fn in_file(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
             Self::generate()?.save(path).with_context(|| format!("{}", path.display()))?;

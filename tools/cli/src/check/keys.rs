@@ -22,7 +22,7 @@ const STRANGE: &str = "/stranger/jwks";
 ///
 /// # Errors
 ///
-/// Where the address cannot be listened on.
+/// If the address cannot be listened on.
 pub async fn serve(address: SocketAddr, signer: &Signer, issuer: &str) -> std::io::Result<KeyUrls> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;

@@ -131,7 +131,7 @@ impl Selection {
 ///
 /// # Errors
 ///
-/// Where the backend cannot be checked at all.
+/// If the backend cannot be checked at all.
 pub async fn run(
     options: Options,
     selection: &Selection,

@@ -105,7 +105,7 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// Where the system gives no randomness.
+    /// If the system gives no randomness.
     pub fn new(trusted: Arc<Issuer>) -> anyhow::Result<Self> {
         Ok(Self { trusted, stranger: Issuer::generate()?, signed: Mutex::default() })
     }

@@ -13,9 +13,9 @@ use crate::web::table::Table;
 
 /// Opens a page for operators in your browser's reach
 ///
-/// It shows what needs somebody (parked jobs, late finalizations, jobs that hang, holds), finds an
-/// installation, tells its story, and does what `parked --retry`, `hold`, `release`, `keep` and `settle`
-/// do, each with a reason. It never makes a request as Vercel. It is on 127.0.0.1 alone, at an address
+/// It lists what needs attention: parked jobs, late finalizations, jobs that hang, holds. It finds an
+/// installation and shows its history. It can retry, hold, release, keep and settle, each with a reason,
+/// as the commands of these names do. It never makes a request as Vercel. It is on 127.0.0.1 alone, at an address
 /// with a secret in it: who has the address may act in your name. Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 #[command(

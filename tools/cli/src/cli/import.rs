@@ -99,7 +99,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 ///
-/// Where the stream breaks off or the store fails.
+/// If the stream breaks off or the store fails.
 pub async fn import_lines<R, F>(stream: R, store: &Store, refused: F) -> anyhow::Result<u64>
 where
     R: AsyncBufRead + Unpin,
@@ -175,7 +175,7 @@ async fn read<R: AsyncBufRead + Unpin>(
         let Ok(room) = Arc::clone(&room).acquire_many_owned(permits).await else { break };
         let waiting = Waiting { record, line: number, bytes, _room: room };
         if entries[lane].send(waiting).await.is_err() {
-            // The lane has failed, and says why.
+            // The lane has failed. Its error is seen when it is joined.
             break;
         }
     }

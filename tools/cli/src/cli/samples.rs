@@ -30,7 +30,7 @@ pub(super) struct Samples {
 /// A live installation.
 pub(super) struct Sample {
     pub id: String,
-    /// Live resources that can be deleted: there are [`READY`].
+    /// The ids of the live resources that can be deleted, [`READY`] of them.
     pub ready: Vec<String>,
     /// A live resource that is still being made.
     pub provisioning: String,

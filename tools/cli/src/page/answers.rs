@@ -18,7 +18,7 @@ use crate::web::html;
 /// What `Retry-After` says, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 20;
 
-/// How long an answer hangs: longer than anybody here waits.
+/// How long an answer hangs: longer than every time-out of the endpoints and of the page.
 const HANGING: Duration = Duration::from_mins(2);
 
 /// An answer that a stand-in can be set to.

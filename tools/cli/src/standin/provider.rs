@@ -51,7 +51,7 @@ impl Receiver {
 ///
 /// # Errors
 ///
-/// Where the secret is none, or there is none.
+/// If the secret is none, or there is none.
 pub fn router(
     secrets: &[Secret],
     clock: Clock,

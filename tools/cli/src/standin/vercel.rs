@@ -45,7 +45,7 @@ impl CallBack {
     ///
     /// # Errors
     ///
-    /// Where no client can be made.
+    /// If no client can be made.
     pub fn new(
         endpoints: String,
         issuer: Arc<Issuer>,

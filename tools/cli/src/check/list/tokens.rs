@@ -332,8 +332,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/refused-means-untouched",
         title: "a resource is there after every request that was refused",
         basis: VALIDATE,
-        mend: "Return where the token is refused; a check that runs beside the deletion, or logs and goes on, \
-               protects nothing.",
+        mend: "Check the token before you delete, and return if it is refused: a check that only logs protects nothing.",
         needs: Needs::REFUSAL.seen().resources(1),
         run: |scene| {
             steps(async move {

@@ -130,7 +130,7 @@ impl Fixer {
     ///
     /// # Errors
     ///
-    /// Where nobody can be asked.
+    /// If nobody can be asked.
     pub(super) async fn delete_missing(
         &self,
         finding: &mut Finding,

@@ -110,7 +110,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// Where standard output cannot be written.
+    /// If standard output cannot be written.
     pub(super) fn tell(&mut self, finding: &Finding) -> io::Result<()> {
         match exit(&finding.left) {
             Exit::Agrees => self.agree += 1,
@@ -170,7 +170,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// Where standard output cannot be written.
+    /// If standard output cannot be written.
     pub(super) fn finish(mut self) -> io::Result<Exit> {
         self.flush()?;
         self.bar.finish_and_clear();
