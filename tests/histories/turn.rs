@@ -124,6 +124,8 @@ impl<'a> Scene<'a> {
             (409, "installation_deleted") if asked == 0 => Ok("409 installation_deleted"),
             (409, "installation_deleted") if asked == 1 => Ok("409 made and deleted"),
             (503, code) if asked == 0 => Err(format!("503 {code}")),
+            // It came to the gate of one that has died there, and nobody opens it.
+            (502, code) if asked == 1 => Err(format!("502 {code}")),
             (status, code) => {
                 panic!("an answer that there cannot be: {status} {code}, asked {asked}")
             }
