@@ -1,7 +1,7 @@
 //! Requests to others: one HTTP client for all of them, made when it is first needed, by way of the
 //! proxy that the environment names, if any; and for this machine, which no proxy knows, one with TLS
-//! and one without. They follow no redirect, and read no more of an answer than they are told to. A `HeldBack` client is
-//! for one call that must not be sent before something else is done.
+//! and one without. They follow no redirect, and read no more of an answer than they are told to. A
+//! `HeldBack` client is for one call that must not be sent before something else is done.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};

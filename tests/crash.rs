@@ -1,5 +1,5 @@
-//! A crash at every step (F5): each operation is killed before and after each call that it makes to
-//! DynamoDB, to Vercel and to the provider. What comes after brings it to the same end.
+//! A crash at every step (F5): each operation is killed before each call that it makes to DynamoDB, to
+//! Vercel and to the provider, and after the last. What comes after brings it to the same end.
 
 mod care;
 mod front;

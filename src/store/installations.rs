@@ -73,7 +73,7 @@ impl Store {
         for resources in resources.chunks(FILTERED) {
             let names: Vec<_> = (0..resources.len()).map(|n| format!(":r{n}")).collect();
             let filter = format!("pk <> :here AND sk IN ({})", names.join(", "));
-            let keys = resources.iter().map(|it| s(format!("resource#{it}")));
+            let keys = resources.iter().map(|it| s(format!("{}{it}", keys::RESOURCES)));
             let mut values: HashMap<_, _> = names.into_iter().zip(keys).collect();
             values.insert(":here".to_owned(), s(keys::partition(id)));
             let scan = self
@@ -88,7 +88,7 @@ impl Store {
             while let Some(page) = self.in_time(async { Ok(pages.next().await) }).await? {
                 let items = page.map_err(store_error)?.items.unwrap_or_default();
                 found.extend(items.iter().filter_map(|item| {
-                    let resource = attr::str(item, "sk")?.strip_prefix("resource#")?;
+                    let resource = attr::str(item, "sk")?.strip_prefix(keys::RESOURCES)?;
                     Some((ResourceId::parse(resource).ok()?, installation(item)?))
                 }));
             }

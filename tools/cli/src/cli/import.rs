@@ -41,8 +41,8 @@ use progress::Progress;
 ///
 /// where a status is "provisioning", or one of Vercel's: "ready", "pending", "onboarding", "suspended",
 /// "resumed", "uninstalled", "error"; and an installation stands before what belongs to it. What is there
-/// already is updated to what the file says, so a file can be imported again. A bad or refused line is named by its number, nothing of it is written, the
-/// rest goes on, and the exit status is 1.
+/// already is updated to what the file says, so a file can be imported again. A bad or refused line is
+/// named by its number, nothing of it is written, the rest goes on, and the exit status is 1.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

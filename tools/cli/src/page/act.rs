@@ -1,5 +1,5 @@
-//! Makes requests as Vercel would, deletions and what passes to the backend: over the wire, with a token of the local issuer. What comes of them is
-//! seen where every request is seen.
+//! Makes requests as Vercel would, deletions and what passes to the backend: over the wire, with a token of
+//! the local issuer. What comes of them is seen where every request is seen.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
