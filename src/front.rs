@@ -47,7 +47,7 @@ pub(crate) struct Call {
 /// The process was frozen for too long between the write of a Provision's intent and the call to the backend.
 #[derive(Debug, thiserror::Error)]
 #[error("the backend was not asked: the call's intent may be reconciled before it answers")]
-struct Stopped;
+struct AskedTooLate;
 
 /// What a call asks for, as far as it matters for what is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +80,11 @@ impl Front {
             Some((membership, Operation::Provision(key))) => {
                 let attempt = self.store.begin_provision(membership, key.as_ref()).await?;
                 if attempt.as_ref().is_some_and(|it| !self.store.may_ask(it, self.time)) {
-                    return Err(Error::BackendUnavailable(Stopped.into()));
+                    return Err(Error::BackendUnavailable(AskedTooLate.into()));
                 }
                 let answer = self.ask(&head, body, host_ends).await?;
                 if let Some(attempt) = attempt {
-                    self.end(&attempt, answer).await
+                    self.record_provision(&attempt, answer).await
                 } else {
                     tracing::warn!(
                         "passed on, not recorded: the installation is not known as the account's"
@@ -157,9 +157,9 @@ impl Front {
         Ok(())
     }
 
-    /// Ends a Provision with the backend's answer (J4). A 3xx and a 5xx are no definite answer: the intent
+    /// Records what the backend answered to a Provision (J4). A 3xx and a 5xx say nothing definite: the intent
     /// stays.
-    async fn end(
+    async fn record_provision(
         &self,
         attempt: &Attempt,
         answer: Response<Bytes>,

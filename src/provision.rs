@@ -1,6 +1,6 @@
 //! What is recorded of a Provision that passes through: decisions alone, without I/O (J2, J4).
 //!
-//! The mirror of a deletion. [`begin`] decides before the backend is asked, [`end`] after it made a
+//! The mirror of a deletion. [`begin`] decides before the backend is asked, [`plan`] after it made a
 //! resource; each given what is believed of the store. They begin with the common case, commit under the
 //! conditions that make the belief true, and where one fails, decide again from what that taught.
 //!
@@ -86,7 +86,7 @@ pub struct Belief {
 /// What to commit once the backend has made a resource. Each also ends the attempt, as its intent is
 /// believed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum Commit {
     /// Add the resource, and the installation with it where it is not there.
     Register(Presence),
     /// Update the resource, which is there: the backend answers a retry.
@@ -103,21 +103,21 @@ pub enum End {
 /// Says what to commit once the backend has made a resource, given what is believed of the store. Nothing
 /// depends on whether the intent is there.
 #[must_use]
-pub fn end(belief: &Belief) -> End {
+pub fn plan(belief: &Belief) -> Commit {
     match (&belief.installation, belief.receipt) {
         (Installation::Deleted { .. }, Receipt::Stands) => {
-            End::DeletedBefore { with_installation: true }
+            Commit::DeletedBefore { with_installation: true }
         }
-        (Installation::Deleted { .. }, Receipt::None) => End::Announce,
+        (Installation::Deleted { .. }, Receipt::None) => Commit::Announce,
         // A receipt beside a resource was left by a writer that broke the rules.
         (Installation::Assumed | Installation::Active { .. }, _) if belief.is_registered => {
-            End::Update
+            Commit::Update
         }
-        (_, Receipt::Stands) => End::DeletedBefore { with_installation: false },
+        (_, Receipt::Stands) => Commit::DeletedBefore { with_installation: false },
         (Installation::Assumed | Installation::Active { .. }, Receipt::None) => {
-            End::Register(Presence::Present)
+            Commit::Register(Presence::Present)
         }
-        (Installation::Unknown, Receipt::None) => End::Register(Presence::Absent),
+        (Installation::Unknown, Receipt::None) => Commit::Register(Presence::Absent),
     }
 }
 
@@ -184,23 +184,23 @@ mod tests {
     #[test]
     fn what_is_made_is_registered_or_announced() {
         let at = |installation: &Installation, is_registered, receipt, intent| {
-            end(&Belief { installation: installation.clone(), is_registered, receipt, intent })
+            plan(&Belief { installation: installation.clone(), is_registered, receipt, intent })
         };
         for intent in [Intent::Sole, Intent::Shared, Intent::Gone] {
             for installation in [Installation::Assumed, active(None)] {
                 let at = |there, receipt| at(&installation, there, receipt, intent);
-                assert_eq!(at(false, Receipt::None), End::Register(Presence::Present));
-                assert_eq!(at(true, Receipt::None), End::Update);
-                assert_eq!(at(true, Receipt::Stands), End::Update);
-                let before = End::DeletedBefore { with_installation: false };
+                assert_eq!(at(false, Receipt::None), Commit::Register(Presence::Present));
+                assert_eq!(at(true, Receipt::None), Commit::Update);
+                assert_eq!(at(true, Receipt::Stands), Commit::Update);
+                let before = Commit::DeletedBefore { with_installation: false };
                 assert_eq!(at(false, Receipt::Stands), before);
             }
             for there in [false, true] {
                 let at = |installation, receipt| at(installation, there, receipt, intent);
                 let (unknown, deleted) = (Installation::Unknown, deleted(None));
-                assert_eq!(at(&unknown, Receipt::None), End::Register(Presence::Absent));
-                assert_eq!(at(&deleted, Receipt::None), End::Announce);
-                let before = End::DeletedBefore { with_installation: true };
+                assert_eq!(at(&unknown, Receipt::None), Commit::Register(Presence::Absent));
+                assert_eq!(at(&deleted, Receipt::None), Commit::Announce);
+                let before = Commit::DeletedBefore { with_installation: true };
                 assert_eq!(at(&deleted, Receipt::Stands), before);
             }
         }

@@ -1,19 +1,21 @@
 //! The store: the only place that knows DynamoDB.
 //!
-//! A request and a job use `client` to reach DynamoDB, `keys` for where each item is, `attr` for its attributes, `transaction` to
-//! send one `TransactWriteItems`, `deletion` and `configuration` to turn a decision into one,
-//! `evidence` to read what a failed condition returned, `provisioning` for what is too new to be
-//! deleted, `outcome` for what an idempotency key finds,
-//! `webhook` for what Vercel's webhooks change,
-//! `work` for jobs and their leases, `announcement` for their phases and the holds on them, `purge` for
-//! the job that only changes the table, `retention` for how long receipts stay, `front` and `provision` for what passes
-//! through to the backend, and [`registry`] for the registration of a resource.
-//!
-//! No function calls the rest: [`operations`], [`holds`],
-//! [`keep`], [`moves`] and [`forget`] are the acts of operators, for which [`standing`] says how far something is, [`table`] creates the table and checks it.
-//! [`comparison`] reads and mends what is compared with Vercel, for the tool and for a sweep, and
-//! [`installations`] lists all there are.
+//! | module | has |
+//! |---|---|
+//! | `client` | the way to DynamoDB, with its retries and timeouts |
+//! | `keys`, `attr` | where each item is, and how its attributes are written |
+//! | `transaction`, `conditions` | one `TransactWriteItems`, and the conditions that several share |
+//! | `deletion`, `configuration` | a decision turned into a transaction |
+//! | `evidence`, `outcome` | what a failed condition returned, and what an idempotency key finds |
+//! | `receipt`, `provisioning` | how long receipts stay, and which resources are too new to be deleted |
+//! | `work`, `announcement`, `purge` | jobs and their leases; the phases of announcements, and holds on them; the job that only changes the table |
+//! | `front`, `provision` | what passes through to the backend |
+//! | `webhook` | what Vercel's webhooks change |
+//! | [`registry`] | the registration of a resource |
+//! | [`comparison`] | what is stored, to be compared with Vercel |
+//! | [`admin`] | what operators do: no function calls it |
 
+pub mod admin;
 pub(crate) mod announcement;
 mod attr;
 mod client;
@@ -22,22 +24,14 @@ mod conditions;
 pub(crate) mod configuration;
 mod deletion;
 mod evidence;
-pub mod forget;
 pub(crate) mod front;
-pub mod holds;
-pub mod installations;
-pub mod keep;
 pub(crate) mod keys;
-pub mod moves;
-pub mod operations;
 mod outcome;
 pub(crate) mod provision;
 mod provisioning;
 pub(crate) mod purge;
+mod receipt;
 pub mod registry;
-mod retention;
-pub mod standing;
-pub mod table;
 mod transaction;
 mod webhook;
 pub(crate) mod work;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use teardown::app::HostTime;
-use teardown::store::operations::Settled;
+use teardown::store::admin::operations::Settled;
 use tokio::sync::Semaphore;
 
 use crate::support::outside::Answer;

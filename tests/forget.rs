@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use teardown::store::forget::{Announced, Forgotten};
-use teardown::store::holds::Act;
+use teardown::store::admin::Act;
+use teardown::store::admin::forget::{Announced, Forgotten};
 
 use crate::support::outside::Answer;
 use crate::support::world::{ACCOUNT, CONFIGURATION, INSTALLATION, World, id};

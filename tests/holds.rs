@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use teardown::app::HostTime;
 use teardown::ids::ResourceId;
-use teardown::store::holds::{Act, Released, Subject};
-use teardown::store::standing::{Look, Standing};
+use teardown::store::admin::Act;
+use teardown::store::admin::holds::{Released, Subject};
+use teardown::store::admin::standing::{Look, Standing};
 use tokio::sync::Semaphore;
 
 use crate::support::outside::Answer;

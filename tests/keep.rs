@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 use teardown::app::HostTime;
 use teardown::ids::ResourceId;
-use teardown::store::holds::{Act, Subject};
-use teardown::store::keep::Kept;
+use teardown::store::admin::Act;
+use teardown::store::admin::holds::Subject;
+use teardown::store::admin::keep::Kept;
+use teardown::store::admin::standing::Standing;
 use teardown::store::registry::RegisterError;
-use teardown::store::standing::Standing;
 use tokio::sync::Semaphore;
 
 use crate::support::outside::Answer;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use futures_util::future::join;
 use serde_json::json;
 use teardown::ids::ResourceId;
-use teardown::store::holds::{Act, Subject};
-use teardown::store::moves::{Moved, Obstacle, Target};
+use teardown::store::admin::Act;
+use teardown::store::admin::holds::Subject;
+use teardown::store::admin::moves::{Moved, Obstacle, Target};
 use teardown::store::registry::RegisterError;
 
 use crate::support::dynamodb::Fault;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use teardown::ids::ResourceId;
-use teardown::store::holds::Act;
-use teardown::store::moves::{Moved, Target};
+use teardown::store::admin::Act;
+use teardown::store::admin::moves::{Moved, Target};
 use teardown::store::registry::RegisterError;
 
 use crate::support::world::{World, id};

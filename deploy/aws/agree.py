@@ -264,10 +264,7 @@ ACTIONS = {
 # What Lambda itself does with the stream, by the sweep's role. A stream has no Scan and no writes.
 STREAM = {(action, "Table.StreamArn") for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")}
 # What people and backends do, with rights of their own.
-BY_HAND = {
-    "forget.rs", "holds.rs", "installations.rs", "keep.rs", "moves.rs", "operations.rs", "registry.rs",
-    "standing.rs", "table.rs",
-}
+BY_HAND = {"admin.rs", "registry.rs"}
 
 
 def allowed(policy, where):

@@ -321,28 +321,6 @@ impl Store {
         let announcement = self.announces.then_some(Job::AnnounceInstallation);
         announcement.into_iter().chain([Job::Purge])
     }
-
-    /// What was deleted, when, why and by whom (G5).
-    pub(super) fn receipt(
-        &self,
-        key: Item,
-        provenance: &Provenance,
-        key_sha256: Option<&str>,
-    ) -> Item {
-        let mut item = key;
-        item.extend([
-            ("deletedAt".to_owned(), time(provenance.at)),
-            ("deletedBy".to_owned(), keys::actor(&provenance.by)),
-            ("expiresAt".to_owned(), time(self.expiry(provenance.at))),
-        ]);
-        if let Some(reason) = &provenance.reason {
-            item.insert("reason".to_owned(), s(reason));
-        }
-        if let Some(sha256) = key_sha256 {
-            item.insert("keySha256".to_owned(), s(sha256));
-        }
-        item
-    }
 }
 
 /// What is recorded under the idempotency key, if there is one (F1).

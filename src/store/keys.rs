@@ -14,6 +14,9 @@ use crate::ids::{AttachmentId, IdempotencyKey, InstallationId, ResourceId};
 /// An item, or the key of one.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
+/// The sparse index of the jobs.
+pub const DUE_INDEX: &str = "due";
+
 /// Who deleted, as a map attribute.
 pub(crate) fn actor(by: &Actor) -> AttributeValue {
     let mut map = HashMap::from([

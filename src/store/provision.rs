@@ -3,21 +3,17 @@
 //! ```text
 //!   begin      Check   #installation      if it is active; or Put, if it is absent
 //!              Update  work#provision#…   openAttempts + ours, fence + 1, dueAt := in 15 min, no lease
-//!   registered Update  #installation      if it is active             a resource more; or Put, if it is absent
+//!   register   Update  #installation      if it is active             a resource more; or Put, if it is absent
 //!              Put     resource#…         if it is absent
 //!              Check   receipt#…, work#announce#…   if they are absent
-//!              end of the attempt
-//!   updated    Check   #installation      if it is active
+//!   update     Check   #installation      if it is active
 //!              Update  resource#…         if it is there
-//!              end of the attempt
-//!   announced  Check   #installation      if it is deleted
+//!   announce   Check   #installation      if it is deleted
 //!              Check   receipt#…          if it is absent
 //!              Delete  resource#…
 //!              Put     work#announce#…    where none is
-//!              end of the attempt
-//!
-//!   end of the attempt:  Delete  work#provision#…   if ours is the only one open
-//!                        Update  work#provision#…   openAttempts - ours, if there are others
+//!   each also  Delete  work#provision#…   if no other attempt is open
+//!          or  Update  work#provision#…   openAttempts - ours
 //! ```
 
 use std::time::Duration;
@@ -39,7 +35,7 @@ use crate::error::Error;
 use crate::grant::Membership;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 use crate::job::{IntentId, Job};
-use crate::provision::{Begin, Belief, End, Intent, RECONCILED_AFTER, begin, end, may_ask};
+use crate::provision::{Begin, Belief, Commit, Intent, RECONCILED_AFTER, begin, may_ask, plan};
 
 /// One attempt at a Provision, whose intent is written.
 #[derive(Debug)]
@@ -174,9 +170,9 @@ impl Store {
         self.in_time(async {
             let mut belief = Belief::default();
             loop {
-                let step = end(&belief);
+                let commit = plan(&belief);
                 let (transaction, done) =
-                    self.end_of_provision(attempt, resource, step, belief.intent).await?;
+                    self.provision_transaction(attempt, resource, commit, belief.intent).await?;
                 let Some(transaction) = transaction else { return Ok(done) };
                 let Committed::No(evidence) = transaction.commit(&self.client).await? else {
                     return Ok(done);
@@ -193,40 +189,41 @@ impl Store {
         .await
     }
 
-    /// The transaction of a step, and what is done once it went through; none where nothing is to be written.
-    async fn end_of_provision(
+    /// The transaction of a commit, and what is done once it went through. No transaction if there is nothing to
+    /// write.
+    async fn provision_transaction(
         &self,
         attempt: &Attempt,
         resource: &ResourceRecord,
-        step: End,
+        commit: Commit,
         intent: Intent,
     ) -> Result<(Option<Transaction<'_>>, Provisioned), Error> {
         let membership = &attempt.membership;
         let id = &membership.installation;
         let mut transaction = Transaction::on(&self.table);
-        let done = match step {
-            End::Register(installation) => {
+        let done = match commit {
+            Commit::Register(installation) => {
                 self.count_new_resource(&mut transaction, membership, installation);
                 self.put_new_resource(&mut transaction, resource);
                 Provisioned::Registered
             }
-            End::Update => {
+            Commit::Update => {
                 transaction.check(Part::Installation, keys::installation(id), active());
                 self.update_known_resource(&mut transaction, resource);
                 Provisioned::Registered
             }
-            End::Announce => {
+            Commit::Announce => {
                 let announced = self.announce_late(&mut transaction, id, &resource.id).await?;
                 Provisioned::Uninstalled { announced }
             }
-            End::DeletedBefore { with_installation } => {
+            Commit::DeletedBefore { with_installation } => {
                 if intent == Intent::Gone {
                     return Ok((None, deleted_before(with_installation)));
                 }
                 deleted_before(with_installation)
             }
         };
-        attempt.put_end(&mut transaction, intent);
+        attempt.take_out(&mut transaction, intent);
         Ok((Some(transaction), done))
     }
 
@@ -297,7 +294,7 @@ impl Store {
             let mut intent = Intent::default();
             while intent != Intent::Gone {
                 let mut transaction = Transaction::on(&self.table);
-                attempt.put_end(&mut transaction, intent);
+                attempt.take_out(&mut transaction, intent);
                 let Committed::No(evidence) = transaction.commit(&self.client).await? else {
                     break;
                 };
@@ -320,8 +317,8 @@ impl Attempt {
         AttributeValue::Ss(vec![self.id.clone()])
     }
 
-    /// Ends this attempt: its intent goes, unless it has others.
-    fn put_end(&self, transaction: &mut Transaction<'_>, intent: Intent) {
+    /// Takes this attempt out of its intent. The intent goes with its last attempt.
+    fn take_out(&self, transaction: &mut Transaction<'_>, intent: Intent) {
         let key = work::key(&self.job, &self.membership.installation);
         let condition = |others: &str| {
             Expression::new(format!(

@@ -12,26 +12,24 @@
 //!
 //! A job whose worker died comes due again by itself, when its lease ends.
 
-use std::time::Duration;
+mod failure;
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::ReturnValue;
 
+pub(crate) use self::failure::{Doubt, JobFailure};
 use super::attr::{self, n, s, time};
 use super::conditions::held;
-use super::keys::{self, Item};
-use super::table::DUE_INDEX;
+use super::keys::{self, DUE_INDEX, Item};
 use super::transaction::{Expression, placeholders};
 use super::{Malformed, Store, announcement, store_error};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::InstallationId;
-use crate::job::incident::finalization_ends;
-use crate::job::retry::{self, Retry};
-use crate::job::teardown::{Phase, Teardown};
-use crate::job::{HELD, Job, JobResult, PARKED, Tries};
+use crate::job::teardown::Teardown;
+use crate::job::{HELD, Job, PARKED, Tries};
 
 /// A job that a worker has claimed, until the lease ends.
 #[derive(Debug)]
@@ -66,59 +64,6 @@ pub(crate) enum Held {
 impl Held {
     pub(super) fn when(written: bool) -> Self {
         if written { Self::Still } else { Self::Lost }
-    }
-}
-
-/// Why an attempt at a job failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct JobFailure {
-    /// What went wrong, for people.
-    pub(crate) reason: String,
-    /// How long the other side wants to be left alone.
-    pub(crate) retry_after: Option<Duration>,
-    pub(crate) doubt: Doubt,
-    /// Whether no later attempt can succeed.
-    pub(crate) is_for_good: bool,
-}
-
-/// What a failed attempt says about the calls that cannot be undone, its own and earlier ones: to Vercel
-/// (E2), or to the provider (H2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doubt {
-    /// Nothing: what is stored stands.
-    AsStored,
-    /// Whether one of them may have taken effect.
-    Known { in_doubt: bool },
-}
-
-impl JobFailure {
-    pub(crate) fn new(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
-        Self { reason: reason.into(), retry_after, doubt: Doubt::AsStored, is_for_good: false }
-    }
-
-    /// The same, where no later attempt can succeed: the job is parked at once.
-    pub(crate) fn for_good(self) -> Self {
-        Self { is_for_good: true, ..self }
-    }
-
-    /// The host's time was over, maybe after the other side was reached.
-    pub(crate) fn cut_off(lease: &Lease) -> Self {
-        Self::new("the host's time was over", None).of_announcement(lease)
-    }
-
-    /// The failure of an attempt that may have announced a deletion itself: a hold is too late then (H2).
-    pub(crate) fn of_announcement(self, lease: &Lease) -> Self {
-        match lease.teardown {
-            Some(Teardown { phase: Phase::Deleted, .. }) => {
-                Self { doubt: Doubt::Known { in_doubt: true }, ..self }
-            }
-            _ => self,
-        }
-    }
-
-    /// The job's item does not say what it has to.
-    pub(crate) fn malformed() -> Self {
-        Self::new("its item is malformed", None)
     }
 }
 
@@ -266,67 +211,6 @@ impl Store {
         self.end(lease, change.remove(ENDED)).await
     }
 
-    /// Ends a lease with a failure: the job is due again later, or parked where it has failed for too
-    /// long. Says in the log what was written; if the lease was lost, its new holder does.
-    pub(crate) async fn retry_later(
-        &self,
-        lease: &Lease,
-        failure: JobFailure,
-        now: Timestamp,
-    ) -> Result<JobResult, Error> {
-        let notice_ends = lease.teardown.and_then(|teardown| teardown.notice_ends());
-        let (since, next) =
-            retry::after_failure(&lease.job, lease.tries, now, failure.retry_after, notice_ends);
-        let next = if failure.is_for_good { Retry::Park } else { next };
-        let (installation, work, reason) =
-            (&lease.installation, lease.job.to_string(), failure.reason.as_str());
-        let change = match next {
-            Retry::Again(due) => {
-                if lease.teardown.is_some() && self.retain_for(lease, due).await? == Held::Lost {
-                    return Ok(JobResult::Lost);
-                }
-                failed(lease, &failure, since, "dueAt = :due").value(":due", time(due))
-            }
-            Retry::Park => {
-                if self.retain_receipts(lease).await? == Held::Lost {
-                    return Ok(JobResult::Lost);
-                }
-                failed(lease, &failure, since, "dueShard = :parked, dueAt = :now")
-                    .value(":parked", s(PARKED))
-                    .value(":now", time(now))
-            }
-            Retry::GoOn => {
-                tracing::error!(%installation, work, reason, %since, "a notice is dropped");
-                return self.go_on(lease).await;
-            }
-        };
-        let ended = self.end(lease, change).await;
-        if let Ok(Held::Still) = ended {
-            warn_of_deadline(lease, reason, now);
-        }
-        match (ended, next) {
-            (Ok(Held::Lost), _) => Ok(JobResult::Lost),
-            (Ok(Held::Still), Retry::Again(due)) => {
-                tracing::warn!(%installation, work, reason, again = %due, "retry scheduled");
-                Ok(JobResult::Retried)
-            }
-            (Ok(Held::Still), Retry::Park | Retry::GoOn) => {
-                tracing::error!(
-                    %installation, work, reason, %since,
-                    "parked: it has failed for too long"
-                );
-                Ok(JobResult::Parked)
-            }
-            (Err(error), _) => {
-                tracing::warn!(
-                    %installation, work, reason,
-                    "job failed; its retry could not be scheduled"
-                );
-                Err(error)
-            }
-        }
-    }
-
     pub(super) async fn end(&self, lease: &Lease, change: Expression) -> Result<Held, Error> {
         let held = held(lease.fence);
         let before = self.update_work(&lease.installation, &lease.job, change, held).await?;
@@ -369,39 +253,6 @@ impl Store {
                 _ => Err(store_error(error)),
             },
         }
-    }
-}
-
-/// The change that ends a lease with a failure.
-fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> Expression {
-    let change = Expression::new(format!(
-        "SET {when}, failures = :failures, failingSince = :since, lastError = :reason"
-    ))
-    .value(":failures", n(lease.tries.failures.saturating_add(1)))
-    .value(":since", time(since))
-    .value(":reason", s(&failure.reason));
-    let in_doubt = match failure.doubt {
-        Doubt::Known { in_doubt } => Some(in_doubt),
-        // An earlier worker that died may have announced it, which its lease says no longer.
-        Doubt::AsStored => lease.teardown.and_then(|teardown| teardown.in_doubt.then_some(true)),
-    };
-    let change = match in_doubt {
-        Some(in_doubt) => {
-            change.set("inDoubt = :inDoubt").value(":inDoubt", AttributeValue::Bool(in_doubt))
-        }
-        None => change,
-    };
-    change.remove("leaseUntil")
-}
-
-/// Tells the log of a finalization that fails, for any reason, when Vercel's 24 hours are ending (G3).
-fn warn_of_deadline(lease: &Lease, reason: &str, now: Timestamp) {
-    let uninstalled_at = lease.provenance.as_ref().map(|provenance| provenance.at);
-    if let Some(over) = finalization_ends(&lease.job, uninstalled_at, now) {
-        tracing::error!(
-            installation = %lease.installation, until = %over, reason,
-            "an installation is not finalized, and Vercel's 24 hours are ending"
-        );
     }
 }
 

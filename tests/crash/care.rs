@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use teardown::Endpoint;
 use teardown::ids::ResourceId;
 use teardown::store::Store;
-use teardown::store::forget::Announced;
-use teardown::store::holds::{Act, Subject};
-use teardown::store::keep::Kept;
-use teardown::store::moves::{Moved, Target};
+use teardown::store::admin::Act;
+use teardown::store::admin::forget::Announced;
+use teardown::store::admin::holds::Subject;
+use teardown::store::admin::keep::Kept;
+use teardown::store::admin::moves::{Moved, Target};
 
 use crate::support::steps::crashes;
 use crate::support::world::{INSTALLATION, RESOURCE, World, id, user};

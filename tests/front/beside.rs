@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use teardown::ids::ResourceId;
-use teardown::store::forget::{Announced, Forgotten};
-use teardown::store::holds::{Act, Subject};
-use teardown::store::keep::Kept;
-use teardown::store::moves::{Moved, Target};
+use teardown::store::admin::Act;
+use teardown::store::admin::forget::{Announced, Forgotten};
+use teardown::store::admin::holds::Subject;
+use teardown::store::admin::keep::Kept;
+use teardown::store::admin::moves::{Moved, Target};
 
 use super::{intents, provision, upsert};
 use crate::support::backend::{Answer, Backend};

@@ -6,7 +6,7 @@ use std::sync::{LazyLock, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::Client;
-use teardown::store::table;
+use teardown::store::admin::table;
 use teardown_cli::embedded::{Embedded, local_client};
 
 /// The address of the DynamoDB that all worlds share, such as `http://127.0.0.1:8000`; none where

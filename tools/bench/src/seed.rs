@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PutRequest, ScalarAttributeType,
     WriteRequest,
 };
-use teardown::store::table;
+use teardown::store::admin::table;
 use teardown_cli::embedded::local_client;
 
 pub(crate) const TABLE: &str = "teardown-bench";

@@ -9,7 +9,7 @@ use teardown::Endpoint;
 use teardown::config::{self, Config};
 use teardown::error::TABLE;
 use teardown::http::Pattern;
-use teardown::store::table;
+use teardown::store::admin::table;
 use teardown_cli::embedded::{Embedded, local_client};
 
 #[tokio::main(flavor = "current_thread")]

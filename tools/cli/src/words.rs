@@ -1,7 +1,7 @@
 //! How things stand, in the words that commands and pages share.
 
-use teardown::store::holds::Subject;
-use teardown::store::standing::Standing;
+use teardown::store::admin::holds::Subject;
+use teardown::store::admin::standing::Standing;
 
 /// What an act is on.
 pub(crate) fn subject(subject: &Subject) -> String {

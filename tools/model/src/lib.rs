@@ -10,7 +10,7 @@
 //!
 //! A model decides nothing by itself: what a request does next is asked of `teardown`'s own
 //! `deletion::plan`, `configuration::plan`, `verdict`, `whereabouts`, `Teardown::turn`,
-//! `Teardown::timing`, `provision::begin` and `provision::end`, with the model's state as their
+//! `Teardown::timing`, `provision::begin` and `provision::plan`, with the model's state as their
 //! input. What a model has of its own are the transactions of the store, each of their conditions
 //! under a name, so that a test can drop one and see what goes wrong.
 //!

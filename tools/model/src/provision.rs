@@ -1,7 +1,7 @@
 //! A Provision's intent, beside an uninstall, a deletion and the sweep.
 //!
 //! Vercel sends a Provision some times under one key. Each attempt goes as the front does: ask
-//! `provision::begin`, write the intent, ask the backend, ask `provision::end`, commit; where conditions fail,
+//! `provision::begin`, write the intent, ask the backend, ask `provision::plan`, commit; where conditions fail,
 //! learn from any of them and ask again. An attempt may die before and after each step, which an answer
 //! that is lost is too, and may be stopped for long before it asks the backend. The backend makes a resource
 //! or refuses. What it answered reaches Vercel or not, and Vercel lists what has reached it. Meanwhile the

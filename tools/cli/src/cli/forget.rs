@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use teardown::ids::InstallationId;
-use teardown::store::forget::{Announced, Forgotten};
+use teardown::store::admin::forget::{Announced, Forgotten};
 
 use super::destination::Destination;
 use super::{Cli, operator, settings};

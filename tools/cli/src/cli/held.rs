@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use teardown::clock::Timestamp;
-use teardown::store::holds::Hold;
+use teardown::store::admin::holds::Hold;
 use tokio::time::timeout;
 
 use super::destination::Destination;

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use teardown::clock::{Clock, Timestamp};
 use teardown::ids::ResourceId;
 use teardown::store::Store;
-use teardown::store::holds::Subject;
-use teardown::store::standing::{Look, Standing};
+use teardown::store::admin::holds::Subject;
+use teardown::store::admin::standing::{Look, Standing};
 use tokio::time::timeout;
 
 use super::destination::Destination;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use teardown::ids::{InstallationId, ResourceId};
-use teardown::store::keep::Kept;
-use teardown::store::standing::Standing;
+use teardown::store::admin::keep::Kept;
+use teardown::store::admin::standing::Standing;
 
 use super::destination::Destination;
 use super::operator;

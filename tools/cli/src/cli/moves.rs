@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use teardown::ids::{InstallationId, ResourceId};
-use teardown::store::moves::{Moved, Target};
+use teardown::store::admin::moves::{Moved, Target};
 
 use super::destination::Destination;
 use super::{Cli, operator};

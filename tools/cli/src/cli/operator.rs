@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use teardown::ids::{InstallationId, ResourceId};
 use teardown::store::Aws;
-use teardown::store::holds::{Act, Subject};
+use teardown::store::admin::Act;
+use teardown::store::admin::holds::Subject;
 use tokio::time::timeout;
 
 use super::destination::Destination;

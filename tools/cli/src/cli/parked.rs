@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use teardown::store::Store;
-use teardown::store::holds::Act;
-use teardown::store::operations::ParkedJob;
+use teardown::store::admin::Act;
+use teardown::store::admin::operations::ParkedJob;
 use tokio::time::timeout;
 
 use super::destination::Destination;

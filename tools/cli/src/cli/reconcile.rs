@@ -25,8 +25,8 @@ use teardown::error::Error;
 use teardown::ids::InstallationId;
 use teardown::reconcile::{Problem, Stored, compare};
 use teardown::store::Store;
-use teardown::store::forget::Announced;
-use teardown::store::installations::Installations;
+use teardown::store::admin::forget::Announced;
+use teardown::store::admin::installations::Installations;
 use tokio::task::JoinHandle;
 
 use self::asker::Asker;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use teardown::ids::InstallationId;
-use teardown::store::operations::Settled;
+use teardown::store::admin::operations::Settled;
 
 use super::destination::Destination;
 use super::operator;

@@ -1,7 +1,7 @@
 //! `teardown table`: the table, its TTL and its index.
 
 use anyhow::Context as _;
-use teardown::store::table::{Created, create};
+use teardown::store::admin::table::{Created, create};
 
 use super::destination::Destination;
 use crate::terminal::print;

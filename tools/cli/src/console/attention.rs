@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use askama::Template;
 use teardown::clock::Timestamp;
-use teardown::store::holds::Hold;
-use teardown::store::operations::ParkedJob;
+use teardown::store::admin::holds::Hold;
+use teardown::store::admin::operations::ParkedJob;
 
 use super::Console;
 use crate::attributes::{Item, named, number, text, time};

@@ -6,9 +6,10 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use teardown::ids::{InstallationId, ResourceId};
 use teardown::store::Store;
-use teardown::store::holds::{Act, Subject};
-use teardown::store::keep::Kept;
-use teardown::store::operations::{ParkedJob, Settled};
+use teardown::store::admin::Act;
+use teardown::store::admin::holds::Subject;
+use teardown::store::admin::keep::Kept;
+use teardown::store::admin::operations::{ParkedJob, Settled};
 
 use crate::words;
 

@@ -1,7 +1,7 @@
 //! An attempt's next step, and the front's transactions, condition by condition.
 
 use teardown::deletion::Presence;
-use teardown::provision::{Begin, End, begin, end};
+use teardown::provision::{Begin, Commit, begin, plan};
 
 use super::state::{
     At, BEGAN_DELETED, Belief, CONTRADICTED, ENDED_OTHERS, Installation, Intent, Item, Job,
@@ -38,9 +38,9 @@ impl Provisions {
             At::Ending(resource, belief) => {
                 let stored = state.resources[resource];
                 let no_receipt = stored.receipt == Receipt::None;
-                let step = end(&belief.real());
+                let step = plan(&belief.real());
                 let rows = match step {
-                    End::Register(installation) => {
+                    Commit::Register(installation) => {
                         let is_as_believed = match installation {
                             Presence::Present => is_active,
                             Presence::Absent => state.installation == Installation::Unknown,
@@ -50,16 +50,16 @@ impl Provisions {
                             | row(RECEIPT, no_receipt, Flaw::RegisterReceipt)
                             | row(ANNOUNCEMENT, stored.job == Job::None, Flaw::RegisterAnnouncement)
                     }
-                    End::Update => {
+                    Commit::Update => {
                         row(INSTALLATION, is_active, Flaw::UpdateActive)
                             | row(RESOURCE, stored.item, Flaw::UpdateThere)
                     }
-                    End::Announce => {
+                    Commit::Announce => {
                         let is_deleted = state.installation == Installation::Deleted;
                         row(INSTALLATION, is_deleted, Flaw::AnnounceDeleted)
                             | row(RECEIPT, no_receipt, Flaw::AnnounceReceipt)
                     }
-                    End::DeletedBefore { .. } => 0,
+                    Commit::DeletedBefore { .. } => 0,
                 };
                 rows | self.end_fails(state, index, belief.intent)
             }
@@ -174,22 +174,22 @@ impl Provisions {
 
     /// Commits what the program decides under a belief, and ends the attempt.
     fn commit(&self, state: &mut State, index: usize, resource: usize, belief: Belief) -> At {
-        let step = end(&belief.real());
+        let step = plan(&belief.real());
         Self::end_attempt(state, index, belief.intent);
         match step {
-            End::Register(_) if self.has(Flaw::RegisterApart) => At::Apart(resource),
-            End::Register(_) => {
+            Commit::Register(_) if self.has(Flaw::RegisterApart) => At::Apart(resource),
+            Commit::Register(_) => {
                 state.register(resource);
                 At::Passing(resource)
             }
-            End::Update => {
+            Commit::Update => {
                 if state.installation == Installation::Deleted {
                     state.wrong = Some(REGISTERED_DELETED);
                 }
                 state.resources[resource].item = true;
                 At::Passing(resource)
             }
-            End::Announce => {
+            Commit::Announce => {
                 state.resources[resource].item &= self.has(Flaw::AnnounceDeletes);
                 if self.has(Flaw::AnnounceWhereNone) {
                     state.announce_anew(resource);
@@ -198,8 +198,8 @@ impl Provisions {
                 }
                 At::Ended
             }
-            End::DeletedBefore { with_installation: true } => At::Ended,
-            End::DeletedBefore { with_installation: false } => At::Passing(resource),
+            Commit::DeletedBefore { with_installation: true } => At::Ended,
+            Commit::DeletedBefore { with_installation: false } => At::Passing(resource),
         }
     }
 

@@ -6,9 +6,9 @@ use std::io;
 use teardown::ids::{InstallationId, ResourceId};
 use teardown::reconcile::Problem;
 use teardown::store::Store;
-use teardown::store::comparison::Missing;
-use teardown::store::forget::Announced;
-use teardown::store::holds::Act;
+use teardown::store::admin::Act;
+use teardown::store::admin::comparison::Missing;
+use teardown::store::admin::forget::Announced;
 use teardown::store::registry::RegisterError;
 
 use super::causes;

@@ -9,17 +9,17 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::attr::{self, s, time};
-use super::conditions::{absent, absent_or_expired, deleted, held};
-use super::holds::Act;
-use super::keys::{self, Item};
+use super::Act;
 use super::standing::{Found, ResourceState, Standing};
-use super::transaction::{Committed, Expression, Part, Transaction};
-use super::{Malformed, Store, work};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
 use crate::job::Job;
+use crate::store::attr::{self, s, time};
+use crate::store::conditions::{absent, absent_or_expired, deleted, held};
+use crate::store::keys::{self, Item};
+use crate::store::transaction::{Committed, Expression, Part, Transaction};
+use crate::store::{Malformed, Store, work};
 
 /// What `keep` did.
 #[derive(Clone, Debug, PartialEq, Eq)]

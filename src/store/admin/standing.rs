@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::announcement::parse;
-use super::attr;
-use super::keys::{self, Item};
-use super::{Store, work};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
 use crate::job::Job;
 use crate::job::teardown::Timing;
+use crate::store::announcement::parse;
+use crate::store::attr;
+use crate::store::keys::{self, Item};
+use crate::store::{Store, work};
 
 /// How far something is on its way to being torn down, as a hold finds it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,12 +9,10 @@ use aws_sdk_dynamodb::types::{
 use aws_sdk_dynamodb::{Client, error::BuildError};
 
 use crate::error::Cause;
+pub use crate::store::keys::DUE_INDEX;
 
 /// The attribute that DynamoDB's TTL goes by, in seconds since the Unix epoch.
 const TTL_ATTRIBUTE: &str = "expiresAt";
-
-/// The sparse index of the jobs.
-pub const DUE_INDEX: &str = "due";
 
 /// How long a new table takes to become active, at most. AWS takes seconds.
 const CREATION_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(5);

@@ -1,5 +1,4 @@
-//! `move`: a live resource to another installation, or out of the marketplace (I1, I2). No function calls
-//! this.
+//! `move`: a live resource to another installation, or out of the marketplace (I1, I2).
 //!
 //! ```text
 //!   Update  #installation of the source   if it is active                  resources - 1
@@ -12,17 +11,17 @@
 //!   Check   work#announce#… of both       nothing is owed under this id
 //! ```
 
-use super::announcement::StandingHold;
-use super::attr::{self, n, s, time};
-use super::conditions::{absent, active};
-use super::holds::Act;
-use super::keys::{self, Item};
-use super::transaction::{Committed, Expression, Part, Transaction};
-use super::{Store, work};
+use super::Act;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
 use crate::job::Job;
+use crate::store::announcement::StandingHold;
+use crate::store::attr::{self, n, s, time};
+use crate::store::conditions::{absent, active};
+use crate::store::keys::{self, Item};
+use crate::store::transaction::{Committed, Expression, Part, Transaction};
+use crate::store::{Store, work};
 
 /// Where a resource is moved to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,15 +1,14 @@
-//! `forget`: our side of an installation alone, where Vercel's cannot be reached any more (E6). No
-//! function calls this.
+//! `forget`: our side of an installation alone, where Vercel's cannot be reached any more (E6).
 
 use std::time::Duration;
 
-use super::Store;
-use super::configuration::{Asked, Holder};
-use super::holds::Act;
-use super::work::Held;
+use super::Act;
 use crate::error::Error;
 use crate::grant::{Actor, Provenance};
 use crate::ids::InstallationId;
+use crate::store::Store;
+use crate::store::configuration::{Asked, Holder};
+use crate::store::work::Held;
 
 /// Whether, and when, the provider is told of what is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

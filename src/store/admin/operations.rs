@@ -1,16 +1,16 @@
 //! The acts of operators: settle invoices, list the parked jobs, and have them tried again (G3, G6).
 
-use super::attr::{self, s, time};
-use super::conditions::{absent, active, deleted};
-use super::holds::Act;
-use super::keys::{self, Item};
-use super::table::DUE_INDEX;
-use super::transaction::{Committed, Expression, Part, Transaction};
-use super::{Store, store_error, work};
+use super::Act;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::InstallationId;
 use crate::job::{Job, PARKED};
+use crate::store::attr::{self, s, time};
+use crate::store::conditions::{absent, active, deleted};
+use crate::store::keys::DUE_INDEX;
+use crate::store::keys::{self, Item};
+use crate::store::transaction::{Committed, Expression, Part, Transaction};
+use crate::store::{Store, store_error, work};
 
 /// The effect of settling an installation's invoices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

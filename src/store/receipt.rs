@@ -21,6 +21,7 @@ use super::{Store, store_error};
 use crate::clock::Timestamp;
 use crate::deletion::Stage;
 use crate::error::Error;
+use crate::grant::Provenance;
 use crate::ids::InstallationId;
 use crate::job::Job;
 use crate::job::retry::PARKED_AFTER;
@@ -32,6 +33,28 @@ const ANNOUNCING: Duration = PARKED_AFTER.saturating_add(Duration::from_hours(24
 const WHEN_ANNOUNCED: Timestamp = Timestamp::LAST;
 
 impl Store {
+    /// What was deleted, when, why and by whom (G5).
+    pub(super) fn receipt(
+        &self,
+        key: Item,
+        provenance: &Provenance,
+        key_sha256: Option<&str>,
+    ) -> Item {
+        let mut item = key;
+        item.extend([
+            ("deletedAt".to_owned(), time(provenance.at)),
+            ("deletedBy".to_owned(), keys::actor(&provenance.by)),
+            ("expiresAt".to_owned(), time(self.expiry(provenance.at))),
+        ]);
+        if let Some(reason) = &provenance.reason {
+            item.insert("reason".to_owned(), s(reason));
+        }
+        if let Some(sha256) = key_sha256 {
+            item.insert("keySha256".to_owned(), s(sha256));
+        }
+        item
+    }
+
     /// When a receipt expires that waits for nothing (G2).
     pub(super) fn expiry(&self, deleted_at: Timestamp) -> Timestamp {
         deleted_at + self.receipt_retention

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::attr::{self, s};
-use super::keys::{self, Item};
-use super::{Store, store_error};
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
+use crate::store::attr::{self, s};
+use crate::store::keys::{self, Item};
+use crate::store::{Store, store_error};
 
 /// The installations that are to be compared, page by page: those that are active, and those that are
 /// deleted and not finalized.

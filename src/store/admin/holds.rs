@@ -1,30 +1,22 @@
-//! Holds, as operators place, release and list them (H2). No function calls this.
+//! Holds, as operators place, release and list them (H2).
 //!
 //! The command writes its hold, then reads what is owed; a worker takes its lease, then reads the holds.
 //! Whichever comes second sees the other: so an announcement that this finds without a lease is stopped.
 
 use std::collections::BTreeSet;
 
-use super::announcement::parse;
-use super::attr::{self, s, time};
-use super::keys::{self, Item};
+use super::Act;
 use super::standing::Look;
-use super::table::DUE_INDEX;
-use super::transaction::Expression;
-use super::{Store, store_error, work};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
 use crate::job::{HOLDS, Job};
-
-/// Who does an operator's act, and why (H5).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Act {
-    /// An AWS caller's ARN, or a user's name.
-    pub by: String,
-    /// In the operator's words.
-    pub reason: String,
-}
+use crate::store::announcement::parse;
+use crate::store::attr::{self, s, time};
+use crate::store::keys::DUE_INDEX;
+use crate::store::keys::{self, Item};
+use crate::store::transaction::Expression;
+use crate::store::{Store, store_error, work};
 
 /// What a hold is on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,118 @@
+//! The changes that bring the table to what Vercel has, as an operator asks for them (L1).
+
+use super::Act;
+use super::forget::Announced;
+use crate::deletion::configuration::Team;
+use crate::deletion::{Belief, Resource};
+use crate::error::Error;
+use crate::grant::{Actor, Provenance};
+use crate::ids::{InstallationId, ResourceId};
+use crate::job::Job;
+use crate::reconcile;
+use crate::store::Store;
+use crate::store::attr::{n, s};
+use crate::store::conditions::active;
+use crate::store::configuration::{set_team, still_in_team};
+use crate::store::evidence::learn;
+use crate::store::keys;
+use crate::store::transaction::{Committed, Expression, Part, Transaction};
+use crate::store::work::Held;
+
+/// The effect of deleting a resource that Vercel does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It is deleted now.
+    Deleted,
+    /// It was gone before, by itself or with its installation. Nothing was written.
+    Gone,
+    /// It is still being provisioned (C2). Nothing was written.
+    Busy,
+}
+
+impl Store {
+    /// The same store, whose deletions are announced like this.
+    #[must_use]
+    pub fn announcing(self, announced: Announced) -> Self {
+        match announced {
+            Announced::After(grace) => Self { announces: true, grace, ..self },
+            Announced::Never => Self { announces: false, ..self },
+        }
+    }
+
+    /// Stores the team that Vercel has an installation in, if the stored one is as it was read. Says
+    /// whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn follow_to_team(
+        &self,
+        id: &InstallationId,
+        from: &Team,
+        to: Option<String>,
+    ) -> Result<bool, Error> {
+        let mut transaction = Transaction::on(&self.table);
+        let (key, to) = (keys::installation(id), from.named(to));
+        transaction.update(Part::Installation, key, set_team(&to), still_in_team(from));
+        Ok(self.in_time(self.held(transaction)).await? == Held::Still)
+    }
+
+    /// Uninstalls an installation whose configuration Vercel removed, as the system (K3).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn uninstall_removed(
+        &self,
+        id: &InstallationId,
+        account: Option<&str>,
+    ) -> Result<(), Error> {
+        let account = account.unwrap_or_default().to_owned();
+        let removal = reconcile::removal(id.clone(), account, self.clock.timestamp());
+        self.delete(&removal).await.map(|_| ())
+    }
+
+    /// Deletes a resource that Vercel does not have, as Delete Resource does, on behalf of an operator: the
+    /// receipt says who.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`].
+    pub async fn delete_missing(
+        &self,
+        id: &InstallationId,
+        account: Option<&str>,
+        resource: &ResourceId,
+        act: &Act,
+    ) -> Result<Missing, Error> {
+        let at = self.clock.timestamp();
+        let by = Actor::System { account: account.unwrap_or_default().to_owned() };
+        let provenance = Provenance { by, at, reason: Some(act.reason.clone()) };
+        let provisioning = self.provisioning(at);
+        let mut transaction = Transaction::on(&self.table);
+        let count = Expression::new("ADD resources :minus_one").value(":minus_one", n(-1));
+        transaction.update(Part::Installation, keys::installation(id), count, active());
+        let (key, deletable) = (keys::resource(id, resource), provisioning.deletable());
+        transaction.delete(Part::Resource, key, Some(deletable));
+        // A receipt beside a live resource was left by a writer that broke the rules.
+        let mut receipt = self.receipt(keys::resource_receipt(id, resource), &provenance, None);
+        let teardown_at = self.teardown_at(at);
+        receipt.extend(self.schedule(at, teardown_at));
+        receipt.insert("reconciledBy".to_owned(), s(&act.by));
+        transaction.put(Part::Receipt, receipt, None);
+        if let Some(teardown_at) = teardown_at {
+            let job = Job::AnnounceResource(resource.clone());
+            let item = self.announcement(&job, id, &provenance, teardown_at, None);
+            transaction.put(Part::Announcement, item, None);
+        }
+        let Committed::No(evidence) = self.in_time(transaction.commit(&self.client)).await? else {
+            return Ok(Missing::Deleted);
+        };
+        let mut belief = Belief::default();
+        for (part, item) in evidence {
+            learn(&mut belief, part, item, provisioning)?;
+        }
+        let busy = belief.resource == Resource::Provisioning;
+        Ok(if busy { Missing::Busy } else { Missing::Gone })
+    }
+}
