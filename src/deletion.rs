@@ -107,7 +107,7 @@ impl Deletion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The resource or the configuration is gone (C1, E3).
-    Gone,
+    Deleted,
     /// The installation is gone (D1).
     Uninstalled {
         /// Whether nothing is left to invoice.
@@ -120,7 +120,7 @@ impl Answer {
     #[must_use]
     pub fn response(self) -> (u16, Option<&'static str>) {
         match self {
-            Self::Gone => (204, None),
+            Self::Deleted => (204, None),
             Self::Uninstalled { finalized: true } => (200, Some(r#"{"finalized":true}"#)),
             Self::Uninstalled { finalized: false } => (200, Some(r#"{"finalized":false}"#)),
         }
@@ -129,9 +129,13 @@ impl Answer {
     /// The answer with this status and body, as [`Answer::response`] writes them.
     #[must_use]
     pub fn from_response(status: u16, body: Option<&str>) -> Option<Self> {
-        [Self::Gone, Self::Uninstalled { finalized: true }, Self::Uninstalled { finalized: false }]
-            .into_iter()
-            .find(|answer| answer.response() == (status, body))
+        [
+            Self::Deleted,
+            Self::Uninstalled { finalized: true },
+            Self::Uninstalled { finalized: false },
+        ]
+        .into_iter()
+        .find(|answer| answer.response() == (status, body))
     }
 }
 
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn an_answer_can_be_read_back() {
         for answer in [
-            Answer::Gone,
+            Answer::Deleted,
             Answer::Uninstalled { finalized: true },
             Answer::Uninstalled { finalized: false },
         ] {

@@ -144,7 +144,7 @@ impl Front {
             Operation::Resource(resource) => {
                 let said = reading::said(answer);
                 let name = said.name.as_deref();
-                self.store.update_said(membership, resource, name, said.status).await
+                self.store.update_reported(membership, resource, name, said.status).await
             }
             Operation::UpdateInstallation | Operation::Provision(_) => {
                 self.store.ensure_known(membership).await
@@ -166,7 +166,7 @@ impl Front {
     ) -> Result<Response<Bytes>, Error> {
         let installation = &attempt.membership.installation;
         if answer.status().is_client_error() {
-            if let Err(error) = self.store.refused(attempt).await {
+            if let Err(error) = self.store.end_refused(attempt).await {
                 let cause = telemetry::chain(&error);
                 tracing::warn!(%installation, cause, "a refused Provision's intent stays");
             }
@@ -183,7 +183,7 @@ impl Front {
             return Ok(answer);
         };
         let resource = &made.id;
-        match self.store.provisioned(attempt, &made).await {
+        match self.store.record_provisioned(attempt, &made).await {
             Ok(Provisioned::Registered) => Ok(answer),
             Ok(Provisioned::DeletedBefore) => {
                 tracing::warn!(

@@ -2,12 +2,12 @@
 //! Decisions alone, without I/O.
 //!
 //! A deletion writes its jobs in its transaction. A worker claims each under a lease, after the answer
-//! or at a sweep. `retry` says when a job that failed is tried again, `teardown` how an announcement
+//! or at a sweep. `retry` says when a job that failed is tried again, `announcement` how an announcement
 //! goes through its two phases, and what a hold does to it, `incident` what the provider is told of.
 
+pub mod announcement;
 pub(crate) mod incident;
 pub(crate) mod retry;
-pub mod teardown;
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId, sha256_hex};
-use crate::job::teardown::Phase;
+use crate::job::announcement::Phase;
 
 /// The number of values that `dueShard` has. Sweeps that run at once read them in random order, so that
 /// they mostly meet different jobs. A smaller number strands the jobs under the values that went.
@@ -28,13 +28,13 @@ const SHARDS: u8 = 8;
 const URGENT: u8 = 0;
 
 /// The value of `dueShard` of a parked job: it is listed, and never due.
-pub(crate) const PARKED: &str = "parked";
+pub(crate) const PARKED_SHARD: &str = "parked";
 
 /// The value of `dueShard` of a job that a hold stops: it is never due.
-pub(crate) const HELD: &str = "held";
+pub(crate) const HELD_SHARD: &str = "held";
 
 /// The value of `dueShard` of a hold: it is listed.
-pub(crate) const HOLDS: &str = "holds";
+pub(crate) const HOLDS_SHARD: &str = "holds";
 
 /// A job. An installation has at most one item for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +48,10 @@ pub(crate) enum Job {
     /// The finalization of a deleted installation at Vercel (G3).
     Finalize,
     /// The deletion of a configuration, which was begun and has not ended (E3).
-    Configuration,
+    DeleteConfiguration,
     /// A Provision that was passed on and of which nobody recorded the end (J4): the installation is
     /// compared with Vercel.
-    Provision(IntentId),
+    ReconcileProvision(IntentId),
 }
 
 /// What tells a Provision's intent from the others of its installation: the SHA-256 of its idempotency key, or
@@ -84,8 +84,8 @@ impl fmt::Display for Job {
             Self::AnnounceInstallation => f.write_str("announce#installation"),
             Self::Purge => f.write_str("purge"),
             Self::Finalize => f.write_str("finalize"),
-            Self::Configuration => f.write_str("configuration"),
-            Self::Provision(IntentId(id)) => write!(f, "provision#{id}"),
+            Self::DeleteConfiguration => f.write_str("configuration"),
+            Self::ReconcileProvision(IntentId(id)) => write!(f, "provision#{id}"),
         }
     }
 }
@@ -97,10 +97,10 @@ impl Job {
             "announce#installation" => Some(Self::AnnounceInstallation),
             "purge" => Some(Self::Purge),
             "finalize" => Some(Self::Finalize),
-            "configuration" => Some(Self::Configuration),
+            "configuration" => Some(Self::DeleteConfiguration),
             other => {
                 if let Some(id) = other.strip_prefix("provision#") {
-                    return IntentId::parse(id).map(Self::Provision);
+                    return IntentId::parse(id).map(Self::ReconcileProvision);
                 }
                 let resource = other.strip_prefix("announce#resource#")?;
                 ResourceId::parse(resource).ok().map(Self::AnnounceResource)
@@ -114,8 +114,8 @@ impl Job {
             Self::AnnounceResource(_) | Self::AnnounceInstallation => "announce",
             Self::Purge => "purge",
             Self::Finalize => "finalize",
-            Self::Configuration => "configuration",
-            Self::Provision(_) => "provision",
+            Self::DeleteConfiguration => "configuration",
+            Self::ReconcileProvision(_) => "provision",
         }
     }
 
@@ -124,14 +124,14 @@ impl Job {
     pub(crate) fn is_due_at_once(&self) -> bool {
         match self {
             Self::AnnounceResource(_) | Self::AnnounceInstallation | Self::Purge => true,
-            Self::Finalize | Self::Configuration | Self::Provision(_) => false,
+            Self::Finalize | Self::DeleteConfiguration | Self::ReconcileProvision(_) => false,
         }
     }
 
     /// The shard that the job is due under: always the same for the same job.
     pub(crate) fn shard(&self, installation: &InstallationId) -> String {
         let shard = match self {
-            Self::Finalize | Self::Configuration | Self::Provision(_) => URGENT,
+            Self::Finalize | Self::DeleteConfiguration | Self::ReconcileProvision(_) => URGENT,
             Self::AnnounceResource(_) | Self::AnnounceInstallation | Self::Purge => {
                 let digest = Sha256::digest(format!("{installation}#{self}"));
                 URGENT + 1 + digest[0] % (SHARDS - 1)
@@ -152,7 +152,13 @@ impl Job {
             (Self::AnnounceResource(_), Phase::Deleted) => "resource.deleted",
             (Self::AnnounceInstallation, Phase::Scheduled) => "installation.deletion_scheduled",
             (Self::AnnounceInstallation, Phase::Deleted) => "installation.deleted",
-            (Self::Purge | Self::Finalize | Self::Configuration | Self::Provision(_), _) => {
+            (
+                Self::Purge
+                | Self::Finalize
+                | Self::DeleteConfiguration
+                | Self::ReconcileProvision(_),
+                _,
+            ) => {
                 return None;
             }
         })
@@ -186,7 +192,7 @@ fn message_id(event: &str, installation: &InstallationId, of: &str, at: Timestam
 
 /// How the attempts at a job went so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tries {
+pub(crate) struct FailureStreak {
     /// How many attempts in a row have failed.
     pub(crate) failures: u32,
     /// When the first of these failed.
@@ -205,7 +211,7 @@ pub(crate) enum JobResult {
     /// The job has failed for too long: it is due no more.
     Parked,
     /// A hold stops the job: it is due no more until the hold ends (H2).
-    Held,
+    OnHold,
     /// The lease was lost: another worker holds the job, it is done, or it comes due again when the
     /// lease ends.
     Lost,
@@ -265,8 +271,8 @@ mod tests {
             Job::AnnounceInstallation,
             Job::Purge,
             Job::Finalize,
-            Job::Configuration,
-            Job::Provision(IntentId::random()),
+            Job::DeleteConfiguration,
+            Job::ReconcileProvision(IntentId::random()),
         ] {
             assert_eq!(Job::parse(&format!("work#{job}")), Some(job.clone()));
             assert!(Job::shards().any(|shard| shard == job.shard(&installation)));

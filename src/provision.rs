@@ -20,9 +20,9 @@ pub const RECONCILED_AFTER: Duration = Duration::from_mins(15);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// Write the intent, and the installation with it where it is not there.
-    Write(Presence),
+    WriteIntent(Presence),
     /// Ask the backend, and record nothing: the token does not vouch for this installation.
-    PassAlone,
+    ForwardUnrecorded,
     /// Refuse: the installation is deleted.
     Refuse,
 }
@@ -39,13 +39,15 @@ pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
         Installation::Active { account, .. } | Installation::Deleted { account, .. }
             if is_anothers(account) =>
         {
-            Begin::PassAlone
+            Begin::ForwardUnrecorded
         }
-        Installation::Assumed | Installation::Active { .. } => Begin::Write(Presence::Present),
-        Installation::Unknown if membership.scope == Scope::Installation => {
-            Begin::Write(Presence::Absent)
+        Installation::Assumed | Installation::Active { .. } => {
+            Begin::WriteIntent(Presence::Present)
         }
-        Installation::Unknown => Begin::PassAlone,
+        Installation::Absent if membership.scope == Scope::Installation => {
+            Begin::WriteIntent(Presence::Absent)
+        }
+        Installation::Absent => Begin::ForwardUnrecorded,
         Installation::Deleted { .. } => Begin::Refuse,
     }
 }
@@ -62,11 +64,11 @@ pub fn may_ask(begun: Timestamp, now: Timestamp, time: Duration) -> bool {
 pub enum Intent {
     /// It has this attempt and no other.
     #[default]
-    Sole,
+    OnlyThisAttempt,
     /// It has others besides.
-    Shared,
+    OtherAttemptsToo,
     /// It is gone, or of others alone: a sweep has ended this attempt's.
-    Gone,
+    WithoutThisAttempt,
 }
 
 /// What is believed of the store once the backend has made a resource. Until something is read, the common
@@ -105,7 +107,7 @@ pub enum Commit {
 #[must_use]
 pub fn plan(belief: &Belief) -> Commit {
     match (&belief.installation, belief.receipt) {
-        (Installation::Deleted { .. }, Receipt::Stands) => {
+        (Installation::Deleted { .. }, Receipt::Present) => {
             Commit::DeletedBefore { with_installation: true }
         }
         (Installation::Deleted { .. }, Receipt::None) => Commit::Announce,
@@ -113,11 +115,11 @@ pub fn plan(belief: &Belief) -> Commit {
         (Installation::Assumed | Installation::Active { .. }, _) if belief.is_registered => {
             Commit::Update
         }
-        (_, Receipt::Stands) => Commit::DeletedBefore { with_installation: false },
+        (_, Receipt::Present) => Commit::DeletedBefore { with_installation: false },
         (Installation::Assumed | Installation::Active { .. }, Receipt::None) => {
             Commit::Register(Presence::Present)
         }
-        (Installation::Unknown, Receipt::None) => Commit::Register(Presence::Absent),
+        (Installation::Absent, Receipt::None) => Commit::Register(Presence::Absent),
     }
 }
 
@@ -149,22 +151,22 @@ mod tests {
     fn an_intent_is_written_where_the_token_permits_it() {
         let named = membership(Scope::Installation);
         for (installation, expected) in [
-            (Installation::Assumed, Begin::Write(Presence::Present)),
-            (active(Some("acc_2")), Begin::Write(Presence::Present)),
-            (Installation::Unknown, Begin::Write(Presence::Absent)),
+            (Installation::Assumed, Begin::WriteIntent(Presence::Present)),
+            (active(Some("acc_2")), Begin::WriteIntent(Presence::Present)),
+            (Installation::Absent, Begin::WriteIntent(Presence::Absent)),
             (deleted(Some("acc_2")), Begin::Refuse),
         ] {
             assert_eq!(begin(&named, &installation), expected, "{installation:?}");
         }
         let of_account = membership(Scope::Account);
         for (installation, expected) in [
-            (Installation::Assumed, Begin::Write(Presence::Present)),
-            (active(Some(MINE)), Begin::Write(Presence::Present)),
-            (active(Some("acc_2")), Begin::PassAlone),
-            (active(None), Begin::PassAlone),
-            (Installation::Unknown, Begin::PassAlone),
+            (Installation::Assumed, Begin::WriteIntent(Presence::Present)),
+            (active(Some(MINE)), Begin::WriteIntent(Presence::Present)),
+            (active(Some("acc_2")), Begin::ForwardUnrecorded),
+            (active(None), Begin::ForwardUnrecorded),
+            (Installation::Absent, Begin::ForwardUnrecorded),
             (deleted(Some(MINE)), Begin::Refuse),
-            (deleted(Some("acc_2")), Begin::PassAlone),
+            (deleted(Some("acc_2")), Begin::ForwardUnrecorded),
         ] {
             assert_eq!(begin(&of_account, &installation), expected, "{installation:?}");
         }
@@ -186,22 +188,24 @@ mod tests {
         let at = |installation: &Installation, is_registered, receipt, intent| {
             plan(&Belief { installation: installation.clone(), is_registered, receipt, intent })
         };
-        for intent in [Intent::Sole, Intent::Shared, Intent::Gone] {
+        for intent in
+            [Intent::OnlyThisAttempt, Intent::OtherAttemptsToo, Intent::WithoutThisAttempt]
+        {
             for installation in [Installation::Assumed, active(None)] {
                 let at = |there, receipt| at(&installation, there, receipt, intent);
                 assert_eq!(at(false, Receipt::None), Commit::Register(Presence::Present));
                 assert_eq!(at(true, Receipt::None), Commit::Update);
-                assert_eq!(at(true, Receipt::Stands), Commit::Update);
+                assert_eq!(at(true, Receipt::Present), Commit::Update);
                 let before = Commit::DeletedBefore { with_installation: false };
-                assert_eq!(at(false, Receipt::Stands), before);
+                assert_eq!(at(false, Receipt::Present), before);
             }
             for there in [false, true] {
                 let at = |installation, receipt| at(installation, there, receipt, intent);
-                let (unknown, deleted) = (Installation::Unknown, deleted(None));
+                let (unknown, deleted) = (Installation::Absent, deleted(None));
                 assert_eq!(at(&unknown, Receipt::None), Commit::Register(Presence::Absent));
                 assert_eq!(at(&deleted, Receipt::None), Commit::Announce);
                 let before = Commit::DeletedBefore { with_installation: true };
-                assert_eq!(at(&deleted, Receipt::Stands), before);
+                assert_eq!(at(&deleted, Receipt::Present), before);
             }
         }
     }

@@ -43,7 +43,7 @@ use crate::grant::Provenance;
 use crate::job::JobResult;
 use crate::secret::Secret;
 use crate::store::configuration::{Asked, Holder};
-use crate::store::work::{Doubt, Held, JobFailure, Lease};
+use crate::store::work::{Doubt, JobFailure, Lease, LeaseWrite};
 use crate::store::{Done, Store, TimeBudget};
 use crate::vercel::{Vercel, VercelError};
 
@@ -111,12 +111,12 @@ impl DeleteConfiguration {
                 intent.own = held == Some(intent.fence);
             }
             match plan(request, &snapshot, now) {
-                Next::Answer(answer) => return Ok(Done::before(answer)),
+                Next::Answer(answer) => return Ok(Done::without_jobs(answer)),
                 Next::Refuse(error) => return Err(error),
                 Next::Record(loaded, recording) => {
                     let record = self.store.record_gone(loaded, recording, id, request.at);
-                    if time.before.run(record).await? == Held::Still {
-                        return Ok(Done::before(Answer::Gone));
+                    if time.before.run(record).await? == LeaseWrite::Written {
+                        return Ok(Done::without_jobs(Answer::Deleted));
                     }
                 }
                 Next::Commit(loaded) => {
@@ -124,7 +124,7 @@ impl DeleteConfiguration {
                     let holder = Holder::of(&snapshot);
                     let commit =
                         self.store.commit_configuration(id, &provenance, loaded, holder, asked);
-                    if time.before.run(commit).await? == Held::Still {
+                    if time.before.run(commit).await? == LeaseWrite::Written {
                         return Ok(self.store.jobs_after_commit(loaded));
                     }
                 }
@@ -191,7 +191,7 @@ impl DeleteConfiguration {
         let snapshot = time.before.run(self.store.load(id, None, now)).await?;
         let loaded = snapshot.loaded().filter(|it| !it.installation.is_gone_on_both_sides());
         let Some(loaded) = loaded else {
-            let _: Held = self.store.complete(lease).await?;
+            let _: LeaseWrite = self.store.complete(lease).await?;
             return Ok(SagaResult::Gone);
         };
         let Some(asked) = &lease.provenance else {
@@ -208,15 +208,15 @@ impl DeleteConfiguration {
             let holder = Holder::Fence(lease.fence);
             let commit = self.store.commit_configuration(id, &provenance, loaded, holder, asked);
             return Ok(match time.before.run(commit).await? {
-                Held::Still => SagaResult::Gone,
-                Held::Lost => SagaResult::Lost,
+                LeaseWrite::Written => SagaResult::Gone,
+                LeaseWrite::LeaseLost => SagaResult::Lost,
             });
         };
         if !snapshot.is_in_doubt() && loaded.installation.invoices_are_open(now) {
             let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt: false });
             return Ok(match time.before.run(withdraw).await? {
-                Held::Still => SagaResult::InvoicesOpen,
-                Held::Lost => SagaResult::Lost,
+                LeaseWrite::Written => SagaResult::InvoicesOpen,
+                LeaseWrite::LeaseLost => SagaResult::Lost,
             });
         }
         let attempt = Attempt { lease, progress, provenance: &provenance, request: None };

@@ -159,7 +159,7 @@ pub(crate) struct Done {
 
 impl Done {
     /// It was done before.
-    pub(crate) fn before(answer: Answer) -> Self {
+    pub(crate) fn without_jobs(answer: Answer) -> Self {
         Self { answer, due: Vec::new() }
     }
 }

@@ -15,14 +15,14 @@ use crate::config::Config;
 use crate::deletion::FINALIZATION_PERIOD;
 use crate::error::Error;
 use crate::ids::InstallationId;
-use crate::job::teardown::{Phase, Teardown, Turn};
+use crate::job::announcement::{AnnouncementState, Phase, Turn};
 use crate::job::{Job, JobResult};
 use crate::outbound::Outbound;
 use crate::provider::{Announcement, Delivery, Provider};
 use crate::saga::{DeleteConfiguration, Progress, SagaResult};
 use crate::store::Store;
 use crate::store::purge::{Advance, Purged};
-use crate::store::work::{Held, JobFailure, Lease};
+use crate::store::work::{JobFailure, Lease, LeaseWrite};
 use crate::telemetry;
 use crate::vercel::{Vercel, VercelAnswer};
 
@@ -93,7 +93,7 @@ impl Worker {
             Ok(Err(Error::Internal(cause))) => {
                 let failure = JobFailure::new(telemetry::chain(cause.as_ref()), None);
                 // It may have come after the provider was told.
-                AttemptResult::Failed(failure.of_announcement(&lease))
+                AttemptResult::Failed(failure.in_doubt_if_final(&lease))
             }
             Ok(Err(error)) => {
                 let now = self.clock.timestamp();
@@ -121,14 +121,14 @@ impl Worker {
         let (held, result) = match attempt {
             AttemptResult::Ended(result) => return Ok(result),
             AttemptResult::More => {
-                (self.store.release(lease, lease.due).await?, JobResult::Unfinished)
+                (self.store.reschedule(lease, lease.due).await?, JobResult::Unfinished)
             }
             AttemptResult::StillAtIt(wait) => {
                 (self.store.ask_again(lease, now + wait).await?, JobResult::Retried)
             }
             AttemptResult::Failed(failure) => {
                 let reason = failure.reason.clone();
-                let result = if lease.job == Job::Configuration {
+                let result = if lease.job == Job::DeleteConfiguration {
                     let mut budget = self.store.time_budget();
                     let saga = &self.delete_configuration;
                     saga.retry_later(lease, progress, failure, &mut budget).await?
@@ -139,7 +139,7 @@ impl Worker {
                 return Ok(result);
             }
         };
-        Ok(if held == Held::Still { result } else { JobResult::Lost })
+        Ok(if held == LeaseWrite::Written { result } else { JobResult::Lost })
     }
 
     async fn attempt(
@@ -152,23 +152,23 @@ impl Worker {
             Job::AnnounceResource(_) | Job::AnnounceInstallation => self.announce(lease).await,
             Job::Purge => self.purge(lease, end).await,
             Job::Finalize => self.finalize(lease).await,
-            Job::Configuration => self.delete_configuration(lease, progress).await,
-            Job::Provision(_) => self.reconcile(lease).await,
+            Job::DeleteConfiguration => self.delete_configuration(lease, progress).await,
+            Job::ReconcileProvision(_) => self.reconcile(lease).await,
         }
     }
 
     /// G1, H1: announces a deletion: first that it is scheduled, if there is a grace period.
     async fn announce(&self, lease: &Lease) -> Result<AttemptResult, Error> {
         let malformed = || AttemptResult::Failed(JobFailure::malformed());
-        let Some(teardown) = lease.teardown else { return Ok(malformed()) };
-        let turn = teardown.turn(self.clock.timestamp());
-        if turn == Turn::GoOn {
-            return self.store.go_on(lease).await.map(AttemptResult::Ended);
+        let Some(state) = lease.announcement else { return Ok(malformed()) };
+        let turn = state.turn(self.clock.timestamp());
+        if turn == Turn::SkipNotice {
+            return self.store.begin_final_phase(lease).await.map(AttemptResult::Ended);
         }
         let Some(provider) = &self.provider else {
             return Ok(failed("PROVIDER_URL is not set", None));
         };
-        let Some(announcement) = announcement(lease, &teardown) else { return Ok(malformed()) };
+        let Some(announcement) = announcement(lease, &state) else { return Ok(malformed()) };
         if turn == Turn::Announce
             && let Some(result) = self.hold_back(lease).await?
         {
@@ -176,16 +176,16 @@ impl Worker {
         }
         Ok(match provider.announce(&announcement, self.clock.timestamp()).await {
             Delivery::Done if turn == Turn::Notify => {
-                AttemptResult::Ended(self.store.go_on(lease).await?)
+                AttemptResult::Ended(self.store.begin_final_phase(lease).await?)
             }
             Delivery::Done => AttemptResult::Ended(match self.store.complete(lease).await? {
-                Held::Still => JobResult::Done,
-                Held::Lost => JobResult::Lost,
+                LeaseWrite::Written => JobResult::Done,
+                LeaseWrite::LeaseLost => JobResult::Lost,
             }),
             Delivery::StillAtIt(wait) => AttemptResult::StillAtIt(wait),
             Delivery::Failed(reason, retry_after) => {
                 let failure = JobFailure::new(format!("the provider: {reason}"), retry_after);
-                AttemptResult::Failed(failure.of_announcement(lease))
+                AttemptResult::Failed(failure.in_doubt_if_final(lease))
             }
         })
     }
@@ -306,22 +306,22 @@ fn failed(reason: impl Into<String>, retry_after: Option<Duration>) -> AttemptRe
 }
 
 /// The announcement that a job's item describes; none where it is malformed.
-fn announcement(lease: &Lease, teardown: &Teardown) -> Option<Announcement> {
+fn announcement(lease: &Lease, state: &AnnouncementState) -> Option<Announcement> {
     let Lease { installation, job, .. } = lease;
     let provenance = lease.provenance.clone()?;
     let resource = match job {
         Job::AnnounceResource(resource) => Some(resource.clone()),
         _ => None,
     };
-    let notice = teardown.phase == Phase::Scheduled;
+    let notice = state.phase == Phase::Scheduled;
     Some(Announcement {
-        id: job.webhook_id(teardown.phase, installation, provenance.at)?,
-        event: job.event(teardown.phase)?,
-        at: if notice { provenance.at } else { teardown.at },
+        id: job.webhook_id(state.phase, installation, provenance.at)?,
+        event: job.event(state.phase)?,
+        at: if notice { provenance.at } else { state.at },
         installation: installation.clone(),
         resource,
         provenance,
-        teardown_at: notice.then_some(teardown.at),
-        finalizes_at: teardown.finalizes_at,
+        teardown_at: notice.then_some(state.at),
+        finalizes_at: state.finalizes_at,
     })
 }

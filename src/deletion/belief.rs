@@ -50,7 +50,7 @@ pub enum Installation {
         finalized: bool,
     },
     /// Seen not to be there.
-    Unknown,
+    Absent,
 }
 
 /// How far an installation's deletion is, as its `state` says; it is `active` before.
@@ -92,5 +92,5 @@ pub enum Receipt {
     #[default]
     None,
     /// It stands: the resource was deleted.
-    Stands,
+    Present,
 }

@@ -190,7 +190,7 @@ pub fn plan<'a>(
     if loaded.installation.is_gone_on_both_sides() {
         return match Recording::of(request) {
             Some(recording) => Next::Record(loaded, recording),
-            None => Next::Answer(Answer::Gone),
+            None => Next::Answer(Answer::Deleted),
         };
     }
     if let Some(lease) = snapshot.intent.as_ref().and_then(|intent| intent.lease_left(now)) {

@@ -22,7 +22,7 @@ pub enum Step<'a> {
     /// Commit this. If it goes through, its answer is the deletion's.
     Commit(Commit<'a>),
     /// Read the installation: what is believed of it has to be known.
-    Look,
+    ReadInstallation,
     /// Refuse.
     Refuse(Error),
 }
@@ -39,7 +39,7 @@ pub enum Commit<'a> {
         receipt: Receipt,
     },
     /// Writes the receipt of a resource that is not there, and what it owes (C1).
-    UnknownResource {
+    AbsentResource {
         /// The resource.
         resource: &'a ResourceId,
         /// Whether the installation is there.
@@ -53,11 +53,11 @@ pub enum Commit<'a> {
         billing: Billing,
     },
     /// Writes the tombstone of an installation that is not there, and what it owes (D5).
-    UnknownInstallation,
+    AbsentInstallation,
     /// Records an answer without effect under the idempotency key (F1).
     ///
     /// Where the installation was not seen, the account that it must have is a condition.
-    Outcome(Answer),
+    RecordOutcome(Answer),
 }
 
 /// Whether something is there.
@@ -74,12 +74,12 @@ impl Commit<'_> {
     #[must_use]
     pub fn answer(self) -> Answer {
         match self {
-            Self::Resource { .. } | Self::UnknownResource { .. } => Answer::Gone,
+            Self::Resource { .. } | Self::AbsentResource { .. } => Answer::Deleted,
             Self::Installation { billing, .. } => {
                 Answer::Uninstalled { finalized: billing == Billing::Settled }
             }
-            Self::UnknownInstallation => Answer::Uninstalled { finalized: false },
-            Self::Outcome(answer) => answer,
+            Self::AbsentInstallation => Answer::Uninstalled { finalized: false },
+            Self::RecordOutcome(answer) => answer,
         }
     }
 }
@@ -91,10 +91,10 @@ impl Commit<'_> {
 /// has that condition in its transaction, or comes after a look at the installation (A6).
 #[must_use]
 pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
-    match account_is_the_callers(deletion, belief) {
-        Account::Callers => {}
-        Account::Another => return Step::Refuse(Error::OtherInstallation),
-        Account::NotSeen => return Step::Look,
+    match check_account(deletion, belief) {
+        AccountCheck::Callers => {}
+        AccountCheck::Foreign => return Step::Refuse(Error::OtherInstallation),
+        AccountCheck::NotRead => return Step::ReadInstallation,
     }
     if let Some(recorded) = &belief.recorded {
         return if recorded.fingerprint == deletion.fingerprint() {
@@ -112,7 +112,7 @@ pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
     // A transaction may tell of the resource and not of its installation.
     let account_is_open =
         deletion.grant.scope == Scope::Account && belief.installation == Installation::Assumed;
-    if account_is_open && !step.compares_the_account() { Step::Look } else { step }
+    if account_is_open && !step.compares_the_account() { Step::ReadInstallation } else { step }
 }
 
 impl Step<'_> {
@@ -120,27 +120,29 @@ impl Step<'_> {
     fn compares_the_account(&self) -> bool {
         match self {
             Self::Commit(commit) => match commit {
-                Commit::Resource { .. } | Commit::Installation { .. } | Commit::Outcome(_) => true,
-                Commit::UnknownResource { installation, .. } => *installation == Presence::Present,
-                Commit::UnknownInstallation => false,
+                Commit::Resource { .. }
+                | Commit::Installation { .. }
+                | Commit::RecordOutcome(_) => true,
+                Commit::AbsentResource { installation, .. } => *installation == Presence::Present,
+                Commit::AbsentInstallation => false,
             },
-            Self::Answer(_) | Self::Refuse(_) | Self::Look => false,
+            Self::Answer(_) | Self::Refuse(_) | Self::ReadInstallation => false,
         }
     }
 }
 
 fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a ResourceId) -> Step<'a> {
     let installation = match belief.installation {
-        Installation::Deleted { .. } => return without_effect(deletion, Answer::Gone),
+        Installation::Deleted { .. } => return record_or_answer(deletion, Answer::Deleted),
         Installation::Assumed | Installation::Active { .. } => Presence::Present,
-        Installation::Unknown => Presence::Absent,
+        Installation::Absent => Presence::Absent,
     };
     match (installation, belief.resource) {
         // The transaction may have told of the resource and not of its installation's tombstone.
         (Presence::Present, Resource::Provisioning)
             if belief.installation == Installation::Assumed =>
         {
-            Step::Look
+            Step::ReadInstallation
         }
         (Presence::Present, Resource::Provisioning) => Step::Refuse(Error::ResourceBusy),
         (Presence::Present, Resource::Ready) => {
@@ -148,8 +150,8 @@ fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a Resourc
         }
         // Without an installation no resource is live, even if it has an item.
         (Presence::Present, Resource::Absent) | (Presence::Absent, _) => match belief.receipt {
-            Receipt::Stands => without_effect(deletion, Answer::Gone),
-            Receipt::None => Step::Commit(Commit::UnknownResource { resource, installation }),
+            Receipt::Present => record_or_answer(deletion, Answer::Deleted),
+            Receipt::None => Step::Commit(Commit::AbsentResource { resource, installation }),
         },
     }
 }
@@ -162,7 +164,7 @@ fn plan_installation(
 ) -> Step<'static> {
     match belief.installation {
         Installation::Deleted { finalized, .. } => {
-            without_effect(deletion, Answer::Uninstalled { finalized })
+            record_or_answer(deletion, Answer::Uninstalled { finalized })
         }
         Installation::Active { resources, .. } if cascade == Cascade::No && resources > 0 => {
             Step::Refuse(Error::ResourcesRemain(resources))
@@ -178,40 +180,40 @@ fn plan_installation(
         Installation::Assumed => {
             Step::Commit(Commit::Installation { cascade, billing: Billing::Settled })
         }
-        Installation::Unknown => Step::Commit(Commit::UnknownInstallation),
+        Installation::Absent => Step::Commit(Commit::AbsentInstallation),
     }
 }
 
 /// Nothing is left to do; under a key the answer is recorded (F1).
-fn without_effect(deletion: &Deletion, answer: Answer) -> Step<'static> {
+fn record_or_answer(deletion: &Deletion, answer: Answer) -> Step<'static> {
     if deletion.key.is_some() {
-        Step::Commit(Commit::Outcome(answer))
+        Step::Commit(Commit::RecordOutcome(answer))
     } else {
         Step::Answer(answer)
     }
 }
 
-enum Account {
+enum AccountCheck {
     Callers,
-    Another,
+    Foreign,
     /// A recorded outcome asks for an answer before the installation was seen.
-    NotSeen,
+    NotRead,
 }
 
 /// A6, for tokens that name an account alone. For the others the token itself is the proof.
-fn account_is_the_callers(deletion: &Deletion, belief: &Belief) -> Account {
-    let Some(required) = deletion.grant.required_account() else { return Account::Callers };
+fn check_account(deletion: &Deletion, belief: &Belief) -> AccountCheck {
+    let Some(required) = deletion.grant.required_account() else { return AccountCheck::Callers };
     let recorded = belief.recorded.as_ref().map(|recorded| recorded.account.as_deref());
     let stored = match (&belief.installation, recorded) {
         (Installation::Active { account, .. } | Installation::Deleted { account, .. }, _) => {
             account.as_deref()
         }
         // Left to the step's own condition, or to a look.
-        (Installation::Assumed, None) => return Account::Callers,
-        (Installation::Assumed, Some(None)) => return Account::NotSeen,
+        (Installation::Assumed, None) => return AccountCheck::Callers,
+        (Installation::Assumed, Some(None)) => return AccountCheck::NotRead,
         // An outcome may outlive its installation's tombstone.
-        (Installation::Assumed | Installation::Unknown, Some(account)) => account,
-        (Installation::Unknown, None) => None,
+        (Installation::Assumed | Installation::Absent, Some(account)) => account,
+        (Installation::Absent, None) => None,
     };
-    if stored == Some(required) { Account::Callers } else { Account::Another }
+    if stored == Some(required) { AccountCheck::Callers } else { AccountCheck::Foreign }
 }

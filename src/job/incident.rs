@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Job, JobResult, Tries, message_id};
+use super::{FailureStreak, Job, JobResult, message_id};
 use crate::clock::Timestamp;
 use crate::deletion::FINALIZATION_PERIOD;
 use crate::ids::InstallationId;
@@ -41,13 +41,13 @@ pub(crate) fn finalization_ends(
 /// has them.
 pub(crate) fn incidents(
     job: &Job,
-    tries: Tries,
+    streak: FailureStreak,
     uninstalled_at: Option<Timestamp>,
     result: JobResult,
     now: Timestamp,
 ) -> impl Iterator<Item = Incident> + use<> {
     let parked = (result == JobResult::Parked)
-        .then(|| Incident::WorkParked { failing_since: tries.failing_since.unwrap_or(now) });
+        .then(|| Incident::WorkParked { failing_since: streak.failing_since.unwrap_or(now) });
     let until = finalization_ends(job, uninstalled_at, now);
     let late = until.filter(|_| matches!(result, JobResult::Retried | JobResult::Parked));
     parked.into_iter().chain(late.map(|until| Incident::FinalizationLate { until }))
@@ -85,8 +85,8 @@ mod tests {
     #[test]
     fn what_is_told() {
         let told = |job: &Job, result, now| {
-            let tries = Tries { failures: 3, failing_since: Some(at(5)) };
-            incidents(job, tries, Some(at(0)), result, at(now)).collect::<Vec<_>>()
+            let streak = FailureStreak { failures: 3, failing_since: Some(at(5)) };
+            incidents(job, streak, Some(at(0)), result, at(now)).collect::<Vec<_>>()
         };
         let hour = 3600;
         let parked = Incident::WorkParked { failing_since: at(5) };

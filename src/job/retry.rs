@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Job, Tries};
+use super::{FailureStreak, Job};
 use crate::clock::Timestamp;
 use crate::outbound::jitter;
 
@@ -29,7 +29,7 @@ pub(crate) enum Retry {
     /// Park it.
     Park,
     /// Drop the notice: the announcement goes on to the deletion itself (H1).
-    GoOn,
+    SkipNotice,
 }
 
 /// Says what to do after a failure at `now`, and since when there was nothing but failures.
@@ -37,18 +37,18 @@ pub(crate) enum Retry {
 /// job is at one.
 pub(crate) fn after_failure(
     job: &Job,
-    tries: Tries,
+    streak: FailureStreak,
     now: Timestamp,
     retry_after: Option<Duration>,
     notice_ends: Option<Timestamp>,
 ) -> (Timestamp, Retry) {
-    let since = tries.failing_since.unwrap_or(now);
+    let since = streak.failing_since.unwrap_or(now);
     if since + PARKED_AFTER <= now {
-        let next = if notice_ends.is_some() { Retry::GoOn } else { Retry::Park };
+        let next = if notice_ends.is_some() { Retry::SkipNotice } else { Retry::Park };
         return (since, next);
     }
     let most = if *job == Job::Finalize { MAX_FINALIZE_BACKOFF } else { MAX_BACKOFF };
-    let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(tries.failures)).min(most);
+    let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(streak.failures)).min(most);
     let asked = retry_after.unwrap_or_default();
     let asked = if *job == Job::Finalize { asked.min(MAX_BACKOFF) } else { asked };
     // Half of it at least, so that nobody is asked at once again.
@@ -78,12 +78,12 @@ mod tests {
             let job = if finalize { Job::Finalize } else { Job::AnnounceInstallation };
             let now = Timestamp::from_secs(NOW);
             let since = Timestamp::from_secs(NOW - failing_for);
-            let tries = Tries { failures, failing_since: Some(since) };
+            let streak = FailureStreak { failures, failing_since: Some(since) };
             let (failing_since, next) =
-                after_failure(&job, tries, now, asked.map(Duration::from_secs), None);
+                after_failure(&job, streak, now, asked.map(Duration::from_secs), None);
             prop_assert_eq!(failing_since, since);
             match next {
-                Retry::GoOn => prop_assert!(false, "it is not at a notice"),
+                Retry::SkipNotice => prop_assert!(false, "it is not at a notice"),
                 Retry::Park => prop_assert!(failing_for >= 3 * 86_400),
                 Retry::Again(due) => {
                     prop_assert!(failing_for < 3 * 86_400);
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_first_failure_is_never_the_last() {
         let now = Timestamp::from_secs(NOW);
-        let (since, next) = after_failure(&Job::Purge, Tries::default(), now, None, None);
+        let (since, next) = after_failure(&Job::Purge, FailureStreak::default(), now, None, None);
         assert_eq!(since, now);
         assert!(matches!(next, Retry::Again(due) if due > now));
     }
@@ -113,12 +113,12 @@ mod tests {
         let (now, job) = (Timestamp::from_secs(NOW), Job::AnnounceInstallation);
         let after = |failing_for, asked, ends| {
             let failing_since = Some(Timestamp::from_secs(NOW - failing_for));
-            let tries = Tries { failures: 40, failing_since };
+            let streak = FailureStreak { failures: 40, failing_since };
             let ends = Some(now + Duration::from_secs(ends));
-            after_failure(&job, tries, now, Some(Duration::from_secs(asked)), ends).1
+            after_failure(&job, streak, now, Some(Duration::from_secs(asked)), ends).1
         };
         assert_eq!(after(0, 500, 100), Retry::Again(now + Duration::from_secs(100)));
         assert_eq!(after(0, 5000, 100_000), Retry::Again(now + Duration::from_secs(5000)));
-        assert_eq!(after(3 * 86_400, 0, 100_000), Retry::GoOn);
+        assert_eq!(after(3 * 86_400, 0, 100_000), Retry::SkipNotice);
     }
 }

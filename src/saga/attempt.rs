@@ -17,7 +17,7 @@ use crate::grant::Provenance;
 use crate::secret::Secret;
 use crate::store::TimeBudget;
 use crate::store::configuration::{Asked, Holder};
-use crate::store::work::{Doubt, Held, JobFailure, Lease};
+use crate::store::work::{Doubt, JobFailure, Lease, LeaseWrite};
 use crate::vercel::{CallResult, CallTime};
 
 /// An attempt: under which lease, and for whom.
@@ -123,7 +123,7 @@ impl DeleteConfiguration {
         let mark = async {
             if !loaded.snapshot.is_in_doubt() {
                 progress.marking();
-                if before.run(self.store.mark_in_doubt(lease)).await? == Held::Lost {
+                if before.run(self.store.mark_in_doubt(lease)).await? == LeaseWrite::LeaseLost {
                     return Err(NotSent::LeaseLost);
                 }
             }
@@ -157,7 +157,7 @@ impl DeleteConfiguration {
             }
         };
         let store = before.run(self.store.move_to_team(lease, stored, &team));
-        if calls.apart(store).await? == Held::Lost {
+        if calls.apart(store).await? == LeaseWrite::LeaseLost {
             let reason = "the installation has changed while Vercel was asked where it is";
             return Ok(Confirmed::Open(failure(reason.to_owned(), None, in_doubt)));
         }
@@ -184,9 +184,9 @@ impl DeleteConfiguration {
         progress.answered();
         let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt });
         Ok(match after.run(withdraw).await? {
-            Held::Still => SagaResult::Refused(reply.heard.said().unwrap_or_default()),
+            LeaseWrite::Written => SagaResult::Refused(reply.heard.said().unwrap_or_default()),
             // Another worker holds the lease, and may have deleted it.
-            Held::Lost => SagaResult::Lost,
+            LeaseWrite::LeaseLost => SagaResult::Lost,
         })
     }
 
@@ -211,7 +211,7 @@ impl DeleteConfiguration {
                 None => Asked::Before { key_sha256: lease.key_sha256.as_deref() },
             };
             let commit = self.store.commit_configuration(id, provenance, loaded, holder, asked);
-            if budget.run(commit).await? == Held::Still {
+            if budget.run(commit).await? == LeaseWrite::Written {
                 let ours = snapshot.recorded.is_none();
                 return Ok(if ours { SagaResult::Gone } else { SagaResult::Lost });
             }

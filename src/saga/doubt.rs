@@ -84,7 +84,7 @@ impl DeleteConfiguration {
         let failure = match (failure.doubt, progress.phase()) {
             // The host's time was over while the mark was written, and nothing was sent; or while Vercel was
             // asked where the configuration is, and no deletion was under way.
-            (Doubt::AsStored, Phase::Marking | Phase::Confirming) => {
+            (Doubt::Unchanged, Phase::Marking | Phase::Confirming) => {
                 JobFailure { doubt: Doubt::Known { in_doubt: false }, ..failure }
             }
             _ => failure,

@@ -13,16 +13,16 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Store;
 use super::attr::{self, s, time};
-use super::conditions::held;
+use super::conditions::fence_is;
 use super::keys::{self, Item};
 use super::transaction::{Committed, Expression, Part, Transaction};
-use super::work::{self, ENDED, Held, Lease};
+use super::work::{self, LEASE_AND_FAILURES, Lease, LeaseWrite};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::InstallationId;
-use crate::job::teardown::{Phase, Teardown};
-use crate::job::{HELD, Job, JobResult};
+use crate::job::announcement::{AnnouncementState, Phase};
+use crate::job::{HELD_SHARD, Job, JobResult};
 
 /// When a deletion itself is announced, as it was decided at the deletion; none where nothing is.
 pub(crate) type TeardownAt = Option<Timestamp>;
@@ -50,13 +50,13 @@ impl StandingHold {
 }
 
 /// What an announcement's item says of it. Without a phase it is of a version that had none.
-pub(super) fn parse(item: &Item) -> Teardown {
+pub(super) fn parse(item: &Item) -> AnnouncementState {
     let phase = match attr::str(item, "phase") {
         Some(name) if name == Phase::Scheduled.name() => Phase::Scheduled,
         _ => Phase::Deleted,
     };
     let deleted_at = attr::timestamp(item, "deletedAt").unwrap_or(Timestamp::from_secs(0));
-    Teardown {
+    AnnouncementState {
         phase,
         at: attr::timestamp(item, "teardownAt").unwrap_or(deleted_at),
         finalizes_at: attr::timestamp(item, "finalizesAt"),
@@ -66,12 +66,12 @@ pub(super) fn parse(item: &Item) -> Teardown {
 }
 
 /// How far an announcement is that was claimed, by its item before that; none of other jobs.
-pub(super) fn claimed(job: &Job, before: &Item) -> Option<Teardown> {
+pub(super) fn claimed(job: &Job, before: &Item) -> Option<AnnouncementState> {
     job.event(Phase::Deleted)?;
-    let mut teardown = parse(before);
+    let mut state = parse(before);
     // A lease that nobody ended: its worker died, and may have announced it (H2).
-    teardown.in_doubt |= teardown.phase == Phase::Deleted && before.contains_key("leaseUntil");
-    Some(teardown)
+    state.in_doubt |= state.phase == Phase::Deleted && before.contains_key("leaseUntil");
+    Some(state)
 }
 
 impl Store {
@@ -104,45 +104,53 @@ impl Store {
     }
 
     /// Ends a lease: the notice is delivered or dropped, and the deletion itself comes next.
-    pub(crate) async fn go_on(&self, lease: &Lease) -> Result<JobResult, Error> {
+    pub(crate) async fn begin_final_phase(&self, lease: &Lease) -> Result<JobResult, Error> {
         let now = self.clock.timestamp();
-        let at = lease.teardown.map_or(now, |teardown| teardown.at);
+        let at = lease.announcement.map_or(now, |announcement| announcement.at);
         let change = Expression::new("SET #phase = :deleted, dueAt = :at")
             .name("#phase", "phase")
             .value(":deleted", s(Phase::Deleted.name()))
             .value(":at", time(at))
             .remove("leaseUntil, failures, failingSince, lastError");
-        Ok(match self.end(lease, change).await? {
-            Held::Lost => JobResult::Lost,
-            Held::Still if at <= now => JobResult::Unfinished,
-            Held::Still => JobResult::Retried,
+        Ok(match self.end_lease(lease, change).await? {
+            LeaseWrite::LeaseLost => JobResult::Lost,
+            LeaseWrite::Written if at <= now => JobResult::Unfinished,
+            LeaseWrite::Written => JobResult::Retried,
         })
     }
 
     /// Ends the lease of an announcement that the provider is still at: it is sent again then, a notice
     /// no later than its end.
-    pub(crate) async fn ask_again(&self, lease: &Lease, due: Timestamp) -> Result<Held, Error> {
-        let Some(teardown) = lease.teardown else { return self.release(lease, due).await };
-        if let Some(end) = teardown.notice_ends() {
-            return self.release(lease, due.min(end)).await;
+    pub(crate) async fn ask_again(
+        &self,
+        lease: &Lease,
+        due: Timestamp,
+    ) -> Result<LeaseWrite, Error> {
+        let Some(state) = lease.announcement else { return self.reschedule(lease, due).await };
+        if let Some(end) = state.notice_ends() {
+            return self.reschedule(lease, due.min(end)).await;
         }
         let change = Expression::new("SET dueAt = :due, inDoubt = :true")
             .value(":due", time(due))
             .value(":true", attr::truth(true));
-        if self.retain_for(lease, due).await? == Held::Lost {
-            return Ok(Held::Lost);
+        if self.retain_for(lease, due).await? == LeaseWrite::LeaseLost {
+            return Ok(LeaseWrite::LeaseLost);
         }
-        self.end(lease, change.remove(ENDED)).await
+        self.end_lease(lease, change.remove(LEASE_AND_FAILURES)).await
     }
 
     /// Has the receipts of a deletion's announcement wait for it, if they could expire before it is over
     /// that is due again then.
-    pub(super) async fn retain_for(&self, lease: &Lease, due: Timestamp) -> Result<Held, Error> {
+    pub(super) async fn retain_for(
+        &self,
+        lease: &Lease,
+        due: Timestamp,
+    ) -> Result<LeaseWrite, Error> {
         let deleted_at = lease.provenance.as_ref().map_or(due, |provenance| provenance.at);
         if self.expires_early(deleted_at, due) {
             self.retain_receipts(lease).await
         } else {
-            Ok(Held::Still)
+            Ok(LeaseWrite::Written)
         }
     }
 
@@ -170,7 +178,7 @@ impl Store {
         lease: &Lease,
         hold: &StandingHold,
     ) -> Result<Option<JobResult>, Error> {
-        if self.retain_receipts(lease).await? == Held::Lost {
+        if self.retain_receipts(lease).await? == LeaseWrite::LeaseLost {
             return Ok(Some(JobResult::Lost));
         }
         let name = attr::str(&hold.key, "sk").unwrap_or_default();
@@ -180,16 +188,16 @@ impl Store {
             }
             None => Expression::new("SET heldUnder = :hold, dueAt = :at, dueShard = :shard")
                 .value(":at", time(lease.due))
-                .value(":shard", s(HELD)),
+                .value(":shard", s(HELD_SHARD)),
         };
         let mut change = change.value(":hold", s(name));
-        if lease.teardown.is_some_and(|teardown| teardown.in_doubt) {
+        if lease.announcement.is_some_and(|announcement| announcement.in_doubt) {
             change = change.set("inDoubt = :true").value(":true", attr::truth(true));
         }
         let mut transaction = Transaction::on(&self.table);
         let job = work::key(&lease.job, &lease.installation);
-        let change = change.remove(ENDED);
-        transaction.update(Part::Announcement, job, change, held(lease.fence));
+        let change = change.remove(LEASE_AND_FAILURES);
+        transaction.update(Part::Announcement, job, change, fence_is(lease.fence));
         let stands = Expression::new("attribute_exists(pk) AND attribute_not_exists(releasedAt)");
         let stands = stands.and(match &hold.id {
             Some(id) => Expression::new("id = :id").value(":id", id.clone()),
@@ -198,7 +206,7 @@ impl Store {
         transaction.check(Part::Other, hold.key.clone(), stands);
         Ok(match self.in_time(transaction.commit(&self.client)).await? {
             Committed::Yes if hold.until.is_some() => Some(JobResult::Retried),
-            Committed::Yes => Some(JobResult::Held),
+            Committed::Yes => Some(JobResult::OnHold),
             Committed::No(failed) if failed.iter().any(|(part, _)| *part == Part::Announcement) => {
                 Some(JobResult::Lost)
             }

@@ -39,6 +39,6 @@ pub(super) fn of_account(account: &str) -> Expression {
 }
 
 /// The fencing token is this one: a holder with another one has lost its lease (F5).
-pub(super) fn held(fence: i64) -> Expression {
+pub(super) fn fence_is(fence: i64) -> Expression {
     Expression::new("fence = :held").value(":held", n(fence))
 }

@@ -30,12 +30,12 @@ use self::expressions::{intent, intent_is_free, may_begin, set_uninstalled, unch
 pub(super) use self::expressions::{set_team, still_in_team};
 use super::announcement::TeardownAt;
 use super::attr::{self, n, s, time};
-use super::conditions::{absent, absent_or_expired, held};
+use super::conditions::{absent, absent_or_expired, fence_is};
 use super::evidence::{billing, parse_recorded};
 use super::keys::{self, Item};
 use super::outcome::Outcome;
 use super::transaction::{Committed, Expression, Part, Transaction};
-use super::work::{self, Doubt, Held, Lease};
+use super::work::{self, Doubt, Lease, LeaseWrite};
 use super::{Done, Malformed, Store};
 use crate::clock::Timestamp;
 use crate::deletion::Answer;
@@ -45,7 +45,7 @@ use crate::deletion::configuration::{
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId};
-use crate::job::{Job, Tries};
+use crate::job::{FailureStreak, Job};
 use crate::secret::Secret;
 
 /// Who may commit.
@@ -83,8 +83,8 @@ impl Store {
     /// The answer of a commit, and the jobs that are due at once.
     pub(crate) fn jobs_after_commit(&self, loaded: Loaded<'_>) -> Done {
         let uninstalled = loaded.installation.deletion.is_none();
-        let due = self.jobs_of_uninstall().filter(|_| uninstalled).collect();
-        Done { answer: Answer::Gone, due }
+        let due = self.uninstall_jobs_due_now().filter(|_| uninstalled).collect();
+        Done { answer: Answer::Deleted, due }
     }
 
     /// Reads all that a configuration's deletion goes by, at one moment.
@@ -99,7 +99,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Snapshot, Error> {
         let outcome = key.map(|key| keys::outcome(id, ConfigurationDeletion::OPERATION, key));
-        let intent = work::key(&Job::Configuration, id);
+        let intent = work::key(&Job::DeleteConfiguration, id);
         let keys = [keys::installation(id), keys::token(id), intent];
         let keys: Vec<_> = keys.into_iter().chain(outcome).collect();
         let mut found = self.read_together(&keys).await?.into_iter();
@@ -127,7 +127,7 @@ impl Store {
         until: Timestamp,
     ) -> Result<Option<Lease>, Error> {
         let id = &request.grant.installation;
-        let job = Job::Configuration;
+        let job = Job::DeleteConfiguration;
         let fence = match &loaded.snapshot.intent {
             Some(intent) => intent.fence + 1,
             None => self.new_fence(),
@@ -144,10 +144,10 @@ impl Store {
                 fence,
                 due: until,
                 until,
-                tries: Tries::default(),
+                streak: FailureStreak::default(),
                 provenance: Some(request.provenance()),
                 key_sha256: request.key.as_ref().map(|key| key.sha256().to_owned()),
-                teardown: None,
+                announcement: None,
             }),
             Committed::No(_) => None,
         })
@@ -155,53 +155,53 @@ impl Store {
 
     /// Records that Vercel is about to be called. Until the answer is stored, or for good if the process
     /// dies first, the call is in doubt (E2).
-    pub(crate) async fn mark_in_doubt(&self, lease: &Lease) -> Result<Held, Error> {
+    pub(crate) async fn mark_in_doubt(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
         let change = Expression::new("SET inDoubt = :true");
         let change = change.value(":true", AttributeValue::Bool(true));
-        let held = held(lease.fence);
+        let held = fence_is(lease.fence);
         let marked = self.update_work(&lease.installation, &lease.job, change, held).await?;
-        Ok(Held::when(marked.is_some()))
+        Ok(LeaseWrite::when(marked.is_some()))
     }
 
     /// Stores the team that Vercel has a configuration in, and records that Vercel is about to be called
-    /// there (E7). [`Held::Lost`] where the lease was lost, or the installation changed.
+    /// there (E7). [`LeaseWrite::LeaseLost`] where the lease was lost, or the installation changed.
     pub(crate) async fn move_to_team(
         &self,
         lease: &Lease,
         from: &Team,
         to: &Team,
-    ) -> Result<Held, Error> {
+    ) -> Result<LeaseWrite, Error> {
         let id = &lease.installation;
         let mut transaction = Transaction::on(&self.table);
         let mark = Expression::new("SET inDoubt = :true");
         let mark = mark.value(":true", AttributeValue::Bool(true));
-        transaction.update(Part::Other, work::key(&lease.job, id), mark, held(lease.fence));
+        transaction.update(Part::Other, work::key(&lease.job, id), mark, fence_is(lease.fence));
         if from != to {
             let key = keys::installation(id);
             transaction.update(Part::Installation, key, set_team(to), still_in_team(from));
         }
-        self.held(transaction).await
+        self.commit_leased(transaction).await
     }
 
     /// Withdraws an intent. Where an attempt was in doubt, the installation keeps that in mind: its token
-    /// may be dead, and the next refusal mean that the configuration is gone (E2). [`Held::Lost`] where
+    /// may be dead, and the next refusal mean that the configuration is gone (E2). [`LeaseWrite::LeaseLost`] where
     /// the lease was lost, or the installation changed.
     pub(crate) async fn withdraw(
         &self,
         lease: &Lease,
         loaded: Loaded<'_>,
         doubt: Doubt,
-    ) -> Result<Held, Error> {
+    ) -> Result<LeaseWrite, Error> {
         let id = &lease.installation;
         let mut transaction = Transaction::on(&self.table);
-        transaction.delete(Part::Other, work::key(&lease.job, id), Some(held(lease.fence)));
+        transaction.delete(Part::Other, work::key(&lease.job, id), Some(fence_is(lease.fence)));
         if doubt == (Doubt::Known { in_doubt: true }) {
             let mark = Expression::new("SET configurationInDoubt = :true");
             let mark = mark.value(":true", AttributeValue::Bool(true));
             let unchanged = unchanged(loaded.installation);
             transaction.update(Part::Installation, keys::installation(id), mark, unchanged);
         }
-        self.held(transaction).await
+        self.commit_leased(transaction).await
     }
 
     /// Schedules another call to Vercel, for a worker that cannot tell how its own call ended. Takes the
@@ -227,7 +227,7 @@ impl Store {
         transaction.check(Part::Installation, keys::installation(id), Expression::new(there));
         transaction.put(Part::Other, intent, Some(absent()));
         // Where a condition does not hold, it is gone, or another request has begun since.
-        if self.held(transaction).await? == Held::Still {
+        if self.commit_leased(transaction).await? == LeaseWrite::Written {
             tracing::warn!(
                 installation = %id,
                 "configuration deletion scheduled again: an earlier call may have taken effect"
@@ -236,7 +236,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes our side of a configuration for good. [`Held::Lost`] where what was read has changed, or
+    /// Deletes our side of a configuration for good. [`LeaseWrite::LeaseLost`] where what was read has changed, or
     /// another worker holds it; nothing was written then.
     pub(crate) async fn commit_configuration(
         &self,
@@ -245,7 +245,7 @@ impl Store {
         loaded: Loaded<'_>,
         holder: Holder,
         asked: Asked<'_>,
-    ) -> Result<Held, Error> {
+    ) -> Result<LeaseWrite, Error> {
         let mut transaction = Transaction::on(&self.table);
         let mut teardown_at = self.teardown_at(provenance.at);
         let (recording, key, operator) = match asked {
@@ -263,10 +263,10 @@ impl Store {
             let outcome = outcome_item(id, loaded.installation, recording, provenance.at);
             transaction.put(Part::Outcome, outcome, Some(absent_or_expired(provenance.at)));
         }
-        let intent = work::key(&Job::Configuration, id);
+        let intent = work::key(&Job::DeleteConfiguration, id);
         match holder {
             Holder::Nobody => transaction.check(Part::Other, intent, absent()),
-            Holder::Fence(fence) => transaction.delete(Part::Other, intent, Some(held(fence))),
+            Holder::Fence(fence) => transaction.delete(Part::Other, intent, Some(fence_is(fence))),
         }
         // With a token that came since, Vercel has to be called.
         let no_other = loaded.snapshot.token.is_none().then(absent);
@@ -276,8 +276,8 @@ impl Store {
                 let at = provenance.at;
                 self.put_uninstall_jobs(&mut transaction, id, provenance, teardown_at, None);
                 let mut receipt = self.receipt(keys::installation_receipt(id), provenance, key);
-                receipt.extend(self.schedule(at, teardown_at));
-                (self.scheduled(set_uninstalled(provenance), at, teardown_at), receipt)
+                receipt.extend(self.schedule_attributes(at, teardown_at));
+                (self.with_schedule(set_uninstalled(provenance), at, teardown_at), receipt)
             }
             Some(deletion) => {
                 transaction.delete(Part::Other, work::key(&Job::Finalize, id), None);
@@ -296,26 +296,29 @@ impl Store {
         let unchanged = unchanged(loaded.installation);
         transaction.update(Part::Installation, keys::installation(id), tombstone, unchanged);
         transaction.put(Part::Receipt, receipt, None);
-        self.held(transaction).await
+        self.commit_leased(transaction).await
     }
 
-    /// Records that a configuration is gone, alone (F1). [`Held::Lost`] where an outcome is recorded.
+    /// Records that a configuration is gone, alone (F1). [`LeaseWrite::LeaseLost`] where an outcome is recorded.
     pub(crate) async fn record_gone(
         &self,
         loaded: Loaded<'_>,
         recording: Recording<'_>,
         id: &InstallationId,
         at: Timestamp,
-    ) -> Result<Held, Error> {
+    ) -> Result<LeaseWrite, Error> {
         let mut transaction = Transaction::on(&self.table);
         let outcome = outcome_item(id, loaded.installation, recording, at);
         transaction.put(Part::Outcome, outcome, Some(absent_or_expired(at)));
-        self.held(transaction).await
+        self.commit_leased(transaction).await
     }
 
     /// Commits a transaction whose conditions hold or do not, whichever fails.
-    pub(super) async fn held(&self, transaction: Transaction<'_>) -> Result<Held, Error> {
-        Ok(Held::when(matches!(transaction.commit(&self.client).await?, Committed::Yes)))
+    pub(super) async fn commit_leased(
+        &self,
+        transaction: Transaction<'_>,
+    ) -> Result<LeaseWrite, Error> {
+        Ok(LeaseWrite::when(matches!(transaction.commit(&self.client).await?, Committed::Yes)))
     }
 }
 
@@ -332,7 +335,7 @@ fn outcome_item(
         key: recording.key,
         fingerprint: recording.fingerprint,
         account: installation.account.as_deref(),
-        answer: Answer::Gone,
+        answer: Answer::Deleted,
         at,
     };
     outcome.item()

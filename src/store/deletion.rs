@@ -54,9 +54,9 @@ impl Store {
     ) -> Result<Done, Error> {
         loop {
             let commit = match plan(deletion, &belief) {
-                Step::Answer(answer) => return Ok(Done::before(answer)),
+                Step::Answer(answer) => return Ok(Done::without_jobs(answer)),
                 Step::Refuse(error) => return Err(error),
-                Step::Look => {
+                Step::ReadInstallation => {
                     belief.installation = self.installation(&deletion.grant.installation).await?;
                     continue;
                 }
@@ -85,21 +85,21 @@ impl Store {
     /// The jobs of a commit that are due at once.
     fn due_at_once(&self, commit: Commit<'_>) -> Vec<Job> {
         match commit {
-            Commit::Resource { resource, .. } | Commit::UnknownResource { resource, .. } => {
+            Commit::Resource { resource, .. } | Commit::AbsentResource { resource, .. } => {
                 let announcement = self.announces.then(|| Job::AnnounceResource(resource.clone()));
                 announcement.into_iter().collect()
             }
-            Commit::Installation { .. } | Commit::UnknownInstallation => {
-                self.jobs_of_uninstall().collect()
+            Commit::Installation { .. } | Commit::AbsentInstallation => {
+                self.uninstall_jobs_due_now().collect()
             }
-            Commit::Outcome(_) => Vec::new(),
+            Commit::RecordOutcome(_) => Vec::new(),
         }
     }
 
     /// Reads an installation, consistently.
     pub(super) async fn installation(&self, id: &InstallationId) -> Result<Installation, Error> {
         let item = self.get(keys::installation(id)).await?;
-        item.map_or(Ok(Installation::Unknown), |item| parse_installation(&item))
+        item.map_or(Ok(Installation::Absent), |item| parse_installation(&item))
     }
 
     /// The transaction of a commit. Its conditions are what is believed, no more and no less.
@@ -117,16 +117,16 @@ impl Store {
             Commit::Resource { resource, receipt } => {
                 self.delete_resource(&mut transaction, deletion, resource, receipt);
             }
-            Commit::UnknownResource { resource, installation } => {
+            Commit::AbsentResource { resource, installation } => {
                 self.record_unknown_resource(&mut transaction, deletion, resource, installation);
             }
             Commit::Installation { cascade, billing } => {
                 self.delete_installation(&mut transaction, deletion, cascade, billing);
             }
-            Commit::UnknownInstallation => {
+            Commit::AbsentInstallation => {
                 self.record_unknown_installation(&mut transaction, deletion);
             }
-            Commit::Outcome(_) => {
+            Commit::RecordOutcome(_) => {
                 let account = deletion.grant.required_account();
                 if let (Some(account), Installation::Assumed) = (account, &belief.installation) {
                     let key = keys::installation(&deletion.grant.installation);
@@ -150,13 +150,13 @@ impl Store {
             Part::Installation,
             keys::installation(id),
             count,
-            active_and_the_callers(deletion),
+            active_and_owned_by_caller(deletion),
         );
         let deletable = self.provisioning(deletion.at).deletable();
         transaction.delete(Part::Resource, keys::resource(id, resource), Some(deletable));
         let condition = match receipt {
             Receipt::None => Some(absent_or_expired(deletion.at)),
-            Receipt::Stands => None,
+            Receipt::Present => None,
         };
         self.put_resource_receipt(transaction, deletion, resource, condition);
         if let Some(announcement) = self.announcement_of(deletion, resource) {
@@ -175,7 +175,7 @@ impl Store {
         let key = keys::resource(id, resource);
         match installation {
             Presence::Present => {
-                let condition = active_and_the_callers(deletion);
+                let condition = active_and_owned_by_caller(deletion);
                 transaction.check(Part::Installation, keys::installation(id), condition);
                 transaction.check(Part::Resource, key, absent());
             }
@@ -189,7 +189,7 @@ impl Store {
         self.put_resource_receipt(transaction, deletion, resource, condition);
         if let Some(announcement) = self.announcement_of(deletion, resource) {
             // A pending announcement of an earlier deletion stays.
-            transaction.put_where_none_is(Part::Announcement, announcement);
+            transaction.put_if_absent(Part::Announcement, announcement);
         }
     }
 
@@ -210,7 +210,7 @@ impl Store {
     ) {
         let key = keys::resource_receipt(&deletion.grant.installation, resource);
         let mut receipt = self.receipt(key, &deletion.provenance(), key_sha256(deletion));
-        receipt.extend(self.schedule(deletion.at, self.teardown_at(deletion.at)));
+        receipt.extend(self.schedule_attributes(deletion.at, self.teardown_at(deletion.at)));
         transaction.put(Part::Receipt, receipt, condition);
     }
 
@@ -222,7 +222,7 @@ impl Store {
         billing: Billing,
     ) {
         let id = &deletion.grant.installation;
-        let mut condition = active_and_the_callers(deletion).and(
+        let mut condition = active_and_owned_by_caller(deletion).and(
             match billing {
                 Billing::Settled => Expression::new("billing = :settled"),
                 Billing::Open => {
@@ -249,7 +249,7 @@ impl Store {
         if let Some(reason) = reason(deletion) {
             tombstone = tombstone.set("reason = :reason").value(":reason", s(reason));
         }
-        let tombstone = self.scheduled(tombstone, deletion.at, self.teardown_at(deletion.at));
+        let tombstone = self.with_schedule(tombstone, deletion.at, self.teardown_at(deletion.at));
         transaction.update(Part::Installation, keys::installation(id), tombstone, condition);
         self.put_installation_receipt_and_jobs(transaction, deletion, billing);
         if finalized {
@@ -272,7 +272,7 @@ impl Store {
         if let Some(reason) = reason(deletion) {
             tombstone.insert("reason".to_owned(), s(reason));
         }
-        tombstone.extend(self.schedule(deletion.at, self.teardown_at(deletion.at)));
+        tombstone.extend(self.schedule_attributes(deletion.at, self.teardown_at(deletion.at)));
         transaction.put(Part::Installation, tombstone, Some(absent()));
         self.put_installation_receipt_and_jobs(transaction, deletion, Billing::Open);
     }
@@ -288,7 +288,7 @@ impl Store {
         let key = keys::installation_receipt(id);
         let teardown_at = self.teardown_at(deletion.at);
         let mut receipt = self.receipt(key, &provenance, key_sha256(deletion));
-        receipt.extend(self.schedule(deletion.at, teardown_at));
+        receipt.extend(self.schedule_attributes(deletion.at, teardown_at));
         transaction.put(Part::Other, receipt, None);
         let finalizes_at =
             (billing == Billing::Open).then(|| finalization_due(deletion.at, self.finalize_margin));
@@ -317,7 +317,7 @@ impl Store {
     }
 
     /// What is due as soon as an installation is deleted.
-    pub(super) fn jobs_of_uninstall(&self) -> impl Iterator<Item = Job> + use<> {
+    pub(super) fn uninstall_jobs_due_now(&self) -> impl Iterator<Item = Job> + use<> {
         let announcement = self.announces.then_some(Job::AnnounceInstallation);
         announcement.into_iter().chain([Job::Purge])
     }
@@ -333,7 +333,7 @@ fn outcome(deletion: &Deletion, belief: &Belief, answer: Answer) -> Option<Item>
         // While the installation is only assumed and the token names an account alone, `plan` commits only
         // what compares the account.
         Installation::Assumed => deletion.grant.required_account(),
-        Installation::Unknown => None,
+        Installation::Absent => None,
     };
     let outcome = Outcome {
         installation: &deletion.grant.installation,
@@ -362,19 +362,19 @@ fn reason(deletion: &Deletion) -> Option<&str> {
 fn warn_of_unknown(deletion: &Deletion, commit: Commit<'_>) {
     let installation = &deletion.grant.installation;
     match commit {
-        Commit::UnknownResource { resource, .. } => {
+        Commit::AbsentResource { resource, .. } => {
             tracing::warn!(%installation, %resource, "deleted a resource that was never known");
         }
-        Commit::UnknownInstallation => {
+        Commit::AbsentInstallation => {
             tracing::warn!(%installation, "deleted an installation that was never known");
         }
-        Commit::Resource { .. } | Commit::Installation { .. } | Commit::Outcome(_) => {}
+        Commit::Resource { .. } | Commit::Installation { .. } | Commit::RecordOutcome(_) => {}
     }
 }
 
 /// The installation is active. If the token names only an account and no installation, the
 /// installation must be that account's (A6).
-fn active_and_the_callers(deletion: &Deletion) -> Expression {
+fn active_and_owned_by_caller(deletion: &Deletion) -> Expression {
     match deletion.grant.required_account() {
         None => active(),
         Some(account) => active().and(of_account(account)),

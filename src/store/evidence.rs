@@ -17,14 +17,14 @@ pub(super) fn learn(
 ) -> Result<(), Error> {
     match (row, item) {
         (Part::Outcome, Some(item)) => belief.recorded = Some(parse_recorded(&item)?),
-        (Part::Installation, None) => belief.installation = Installation::Unknown,
+        (Part::Installation, None) => belief.installation = Installation::Absent,
         (Part::Installation, Some(item)) => belief.installation = parse_installation(&item)?,
         (Part::Resource, None) => belief.resource = Resource::Absent,
         (Part::Resource, Some(item)) => {
             belief.resource =
                 if provisioning.is_of(&item) { Resource::Provisioning } else { Resource::Ready };
         }
-        (Part::Receipt, Some(_)) => belief.receipt = Receipt::Stands,
+        (Part::Receipt, Some(_)) => belief.receipt = Receipt::Present,
         (Part::Outcome | Part::Receipt, None)
         | (Part::Announcement | Part::Intent | Part::Other, _) => {}
     }

@@ -91,7 +91,7 @@ impl Store {
 
     /// Updates what is said of a resource that is registered, where it has changed, and registers its
     /// installation, where that is not known (J2, J5).
-    pub(crate) async fn update_said(
+    pub(crate) async fn update_reported(
         &self,
         membership: &Membership,
         resource: &ResourceId,
@@ -123,7 +123,7 @@ impl Store {
             return Ok(());
         };
         match installation_of(evidence)? {
-            Some(Installation::Unknown) => self.ensure_known(membership).await,
+            Some(Installation::Absent) => self.ensure_known(membership).await,
             _ => Ok(()),
         }
     }
@@ -155,7 +155,7 @@ pub(super) fn vouched(membership: &Membership) -> Expression {
 fn installation_of(evidence: Vec<(Part, Option<Item>)>) -> Result<Option<Installation>, Error> {
     let mut found = evidence.into_iter().filter(|(part, _)| *part == Part::Installation);
     let read = |item: Option<Item>| {
-        item.map_or(Ok(Installation::Unknown), |item| parse_installation(&item))
+        item.map_or(Ok(Installation::Absent), |item| parse_installation(&item))
     };
     found.next().map(|(_, item)| read(item)).transpose()
 }

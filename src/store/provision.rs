@@ -85,7 +85,7 @@ impl Store {
         membership: Membership,
         key: Option<&IdempotencyKey>,
     ) -> Result<Option<Attempt>, Error> {
-        let job = Job::Provision(key.map_or_else(IntentId::random, IntentId::of));
+        let job = Job::ReconcileProvision(key.map_or_else(IntentId::random, IntentId::of));
         let (id, begun) = (format!("{:016x}", fastrand::u64(..)), self.clock.timestamp());
         let attempt = Attempt { membership, job, id, begun };
         let written = self
@@ -93,8 +93,8 @@ impl Store {
                 let mut installation = Installation::Assumed;
                 loop {
                     let presence = match begin(&attempt.membership, &installation) {
-                        Begin::Write(presence) => presence,
-                        Begin::PassAlone => return Ok(false),
+                        Begin::WriteIntent(presence) => presence,
+                        Begin::ForwardUnrecorded => return Ok(false),
                         Begin::Refuse => return Err(Error::InstallationDeleted),
                     };
                     let transaction = self.intent(&attempt, presence);
@@ -162,7 +162,7 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The intent stays, as far as is known.
-    pub(crate) async fn provisioned(
+    pub(crate) async fn record_provisioned(
         &self,
         attempt: &Attempt,
         resource: &ResourceRecord,
@@ -217,7 +217,7 @@ impl Store {
                 Provisioned::Uninstalled { announced }
             }
             Commit::DeletedBefore { with_installation } => {
-                if intent == Intent::Gone {
+                if intent == Intent::WithoutThisAttempt {
                     return Ok((None, deleted_before(with_installation)));
                 }
                 deleted_before(with_installation)
@@ -267,7 +267,7 @@ impl Store {
         let mut item = self.announcement(&job, id, &provenance, teardown_at, None);
         // An earlier announcement may be over, whose worker may still be running.
         item.insert("fence".to_owned(), n(self.new_fence()));
-        transaction.put_where_none_is(Part::Announcement, item);
+        transaction.put_if_absent(Part::Announcement, item);
         Ok(true)
     }
 
@@ -289,10 +289,10 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The intent stays, as far as is known.
-    pub(crate) async fn refused(&self, attempt: &Attempt) -> Result<(), Error> {
+    pub(crate) async fn end_refused(&self, attempt: &Attempt) -> Result<(), Error> {
         self.in_time(async {
             let mut intent = Intent::default();
-            while intent != Intent::Gone {
+            while intent != Intent::WithoutThisAttempt {
                 let mut transaction = Transaction::on(&self.table);
                 attempt.take_out(&mut transaction, intent);
                 let Committed::No(evidence) = transaction.commit(&self.client).await? else {
@@ -328,13 +328,15 @@ impl Attempt {
             .value(":one", n(1))
         };
         match intent {
-            Intent::Sole => transaction.delete(Part::Intent, key, Some(condition("= :one"))),
-            Intent::Shared => {
+            Intent::OnlyThisAttempt => {
+                transaction.delete(Part::Intent, key, Some(condition("= :one")));
+            }
+            Intent::OtherAttemptsToo => {
                 let change = Expression::new("DELETE openAttempts :attempt")
                     .value(":attempt", self.as_set());
                 transaction.update(Part::Intent, key, change, condition("> :one"));
             }
-            Intent::Gone => {}
+            Intent::WithoutThisAttempt => {}
         }
     }
 
@@ -343,9 +345,9 @@ impl Attempt {
         let open = item.and_then(|item| item.get("openAttempts")?.as_ss().ok());
         let open = open.map(Vec::as_slice).unwrap_or_default();
         match (open.contains(&self.id), open.len()) {
-            (false, _) => Intent::Gone,
-            (true, 1) => Intent::Sole,
-            (true, _) => Intent::Shared,
+            (false, _) => Intent::WithoutThisAttempt,
+            (true, 1) => Intent::OnlyThisAttempt,
+            (true, _) => Intent::OtherAttemptsToo,
         }
     }
 }
@@ -370,7 +372,7 @@ fn learn(
         Part::Resource => belief.is_registered = item.is_some(),
         Part::Receipt | Part::Announcement => {
             if item.is_some() {
-                belief.receipt = Receipt::Stands;
+                belief.receipt = Receipt::Present;
             }
         }
         Part::Intent => belief.intent = attempt.intent(item.as_ref()),
@@ -380,5 +382,5 @@ fn learn(
 }
 
 fn read_installation(item: Option<Item>) -> Result<Installation, Error> {
-    item.map_or(Ok(Installation::Unknown), |item| parse_installation(&item))
+    item.map_or(Ok(Installation::Absent), |item| parse_installation(&item))
 }

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 
 use super::announcement::TeardownAt;
 use super::attr::{self, s, time};
-use super::conditions::held;
+use super::conditions::fence_is;
 use super::keys::{self, Attachment, Item};
 use super::transaction::{Committed, Expression, Part, Transaction};
 use super::work::{self, Lease};
@@ -28,7 +28,7 @@ use crate::outbound::jitter;
 
 /// What is purged, by the beginnings of its sort keys: everything but the tombstone, the receipts, the
 /// token and the jobs.
-fn purged() -> impl Iterator<Item = &'static str> {
+fn purged_prefixes() -> impl Iterator<Item = &'static str> {
     iter::once(keys::RESOURCES).chain(Attachment::ALL.map(Attachment::prefix))
 }
 
@@ -46,7 +46,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 const PAGE_BYTES: usize = 256 * 1024;
 
 /// How many resources' announcements a transaction may write.
-fn swapped(provenance: &Provenance) -> i32 {
+fn announcements_per_page(provenance: &Provenance) -> i32 {
     let announcement = 1024 + provenance.reason.as_ref().map_or(0, String::len);
     i32::try_from(PAGE_BYTES / announcement).unwrap_or(PAGE).clamp(1, PAGE)
 }
@@ -105,9 +105,9 @@ impl Store {
         tombstone: &Tombstone,
     ) -> Result<Purged, Error> {
         let provenance = &tombstone.provenance;
-        for prefix in purged() {
+        for prefix in purged_prefixes() {
             let teardown_at = tombstone.teardown_at.filter(|_| prefix == keys::RESOURCES);
-            let limit = teardown_at.map_or(PAGE, |_| swapped(provenance));
+            let limit = teardown_at.map_or(PAGE, |_| announcements_per_page(provenance));
             let page = self.page(id, prefix, limit).await?;
             if page.is_empty() {
                 continue;
@@ -278,7 +278,7 @@ impl Store {
         let id = &lease.installation;
         let mut transaction = Transaction::on(&self.table);
         transaction.update(Part::Installation, keys::installation(id), change, unchanged);
-        transaction.delete(Part::Other, work::key(&lease.job, id), Some(held(lease.fence)));
+        transaction.delete(Part::Other, work::key(&lease.job, id), Some(fence_is(lease.fence)));
         if let Some(key) = erased {
             transaction.delete(Part::Other, key, None);
         }

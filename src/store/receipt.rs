@@ -16,7 +16,7 @@ use super::attr::{self, s, time};
 use super::conditions::deleted;
 use super::keys::{self, Item};
 use super::transaction::Expression;
-use super::work::{Held, Lease};
+use super::work::{Lease, LeaseWrite};
 use super::{Store, store_error};
 use crate::clock::Timestamp;
 use crate::deletion::Stage;
@@ -67,7 +67,7 @@ impl Store {
 
     /// What a receipt and a tombstone say of their announcement: `teardownAt`, or that the provider is
     /// not told; and an `expiresAt`, where they have to wait for it.
-    pub(super) fn schedule(
+    pub(super) fn schedule_attributes(
         &self,
         deleted_at: Timestamp,
         teardown_at: TeardownAt,
@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Adds the same to the change that deletes an installation.
-    pub(super) fn scheduled(
+    pub(super) fn with_schedule(
         &self,
         change: Expression,
         deleted_at: Timestamp,
@@ -104,13 +104,13 @@ impl Store {
 
     /// Has the receipts and the tombstone of an announcement wait for its end. The job says so first:
     /// whoever ends it sees it.
-    pub(super) async fn retain_receipts(&self, lease: &Lease) -> Result<Held, Error> {
-        if lease.teardown.is_none_or(|teardown| teardown.retains) {
-            return Ok(Held::Still);
+    pub(super) async fn retain_receipts(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
+        if lease.announcement.is_none_or(|announcement| announcement.retains) {
+            return Ok(LeaseWrite::Written);
         }
         let retains = Expression::new("SET retains = :true").value(":true", attr::truth(true));
-        if self.end(lease, retains).await? == Held::Lost {
-            return Ok(Held::Lost);
+        if self.end_lease(lease, retains).await? == LeaseWrite::LeaseLost {
+            return Ok(LeaseWrite::LeaseLost);
         }
         let never =
             || Expression::new("SET expiresAt = :never").value(":never", time(WHEN_ANNOUNCED));
@@ -124,7 +124,7 @@ impl Store {
         if self.update_item(keys::installation(id), never(), deleted()).await?.is_some() {
             self.update_item(keys::installation_receipt(id), never(), expires()).await?;
         }
-        Ok(Held::Still)
+        Ok(LeaseWrite::Written)
     }
 
     /// Has what waited for an announcement expire, now that its job is gone, whose item this was. A worker

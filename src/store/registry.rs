@@ -291,7 +291,7 @@ impl Findings {
         let mut findings = Self::default();
         for (row, item) in evidence {
             match (row, item) {
-                (Part::Installation, None) => findings.installation = Some(Installation::Unknown),
+                (Part::Installation, None) => findings.installation = Some(Installation::Absent),
                 (Part::Installation, Some(item)) => {
                     findings.installation = Some(parse_installation(&item)?);
                 }
@@ -307,7 +307,7 @@ impl Findings {
     /// Refuses what no other transaction can register.
     pub(super) fn refuse(&self) -> Result<(), RegisterError> {
         match self.installation {
-            Some(Installation::Unknown) => Err(RegisterError::InstallationUnknown),
+            Some(Installation::Absent) => Err(RegisterError::InstallationUnknown),
             Some(Installation::Deleted { .. }) => Err(RegisterError::InstallationDeleted),
             // A receipt beside a resource was left by a writer that broke the rules.
             _ if self.receipt_stands && !self.resource_is_there => {

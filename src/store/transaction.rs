@@ -185,7 +185,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes an item where none is. One that is there stays as it is, and holds nothing up.
-    pub(crate) fn put_where_none_is(&mut self, row: Part, mut item: Item) {
+    pub(crate) fn put_if_absent(&mut self, row: Part, mut item: Item) {
         let key = ["pk", "sk"].into_iter().filter_map(|name| item.remove_entry(name)).collect();
         let mut update = Update::builder().table_name(self.table).set_key(Some(key));
         let mut assignments = Vec::with_capacity(item.len());

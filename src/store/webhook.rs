@@ -75,7 +75,7 @@ impl Store {
                 Installation::Active { account, .. } | Installation::Deleted { account, .. } => {
                     account.clone()
                 }
-                Installation::Assumed | Installation::Unknown => None,
+                Installation::Assumed | Installation::Absent => None,
             };
             let deletion = removal.uninstall(account.as_deref(), at);
             let belief = Belief { installation, ..Belief::default() };

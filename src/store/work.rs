@@ -20,7 +20,7 @@ use aws_sdk_dynamodb::types::ReturnValue;
 
 pub(crate) use self::failure::{Doubt, JobFailure};
 use super::attr::{self, n, s, time};
-use super::conditions::held;
+use super::conditions::fence_is;
 use super::keys::{self, DUE_INDEX, Item};
 use super::transaction::{Expression, placeholders};
 use super::{Malformed, Store, announcement, store_error};
@@ -28,8 +28,8 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::grant::Provenance;
 use crate::ids::InstallationId;
-use crate::job::teardown::Teardown;
-use crate::job::{HELD, Job, PARKED, Tries};
+use crate::job::announcement::AnnouncementState;
+use crate::job::{FailureStreak, HELD_SHARD, Job, PARKED_SHARD};
 
 /// A job that a worker has claimed, until the lease ends.
 #[derive(Debug)]
@@ -42,28 +42,28 @@ pub(crate) struct Lease {
     pub(crate) due: Timestamp,
     /// When the lease ends.
     pub(crate) until: Timestamp,
-    pub(crate) tries: Tries,
+    pub(crate) streak: FailureStreak,
     /// The deletion that the job is of; none where its item does not say so.
     pub(crate) provenance: Option<Provenance>,
     /// The hash of the idempotency key of the request that began the job, if it had one.
     pub(crate) key_sha256: Option<String>,
     /// How far an announcement is; none of other jobs.
-    pub(crate) teardown: Option<Teardown>,
+    pub(crate) announcement: Option<AnnouncementState>,
 }
 
-/// Whether a lease was still ours when it was used.
+/// What came of a write that demands the fence of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Held {
-    /// It was, and the write went through.
-    Still,
-    /// Another worker has it by now, or the job is done. Nothing was written.
-    Lost,
+pub(crate) enum LeaseWrite {
+    /// The lease was held, and the write went through.
+    Written,
+    /// Another worker has claimed the job since, or the job is done. Nothing was written.
+    LeaseLost,
 }
 
-impl Held {
+impl LeaseWrite {
     pub(super) fn when(written: bool) -> Self {
-        if written { Self::Still } else { Self::Lost }
+        if written { Self::Written } else { Self::LeaseLost }
     }
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Page {
 }
 
 /// What is removed from a job's item when a lease ends without a failure.
-pub(super) const ENDED: &str = "leaseUntil, failures, failingSince, lastError";
+pub(super) const LEASE_AND_FAILURES: &str = "leaseUntil, failures, failingSince, lastError";
 
 /// The key of a job's item.
 pub(super) fn key(job: &Job, installation: &InstallationId) -> Item {
@@ -108,9 +108,12 @@ pub(super) fn item(
 }
 
 /// How the attempts at a job went, as its item tells.
-pub(super) fn tries(item: &Item) -> Tries {
+pub(super) fn streak(item: &Item) -> FailureStreak {
     let failures = attr::i64(item, "failures").and_then(|count| count.try_into().ok());
-    Tries { failures: failures.unwrap_or(0), failing_since: attr::timestamp(item, "failingSince") }
+    FailureStreak {
+        failures: failures.unwrap_or(0),
+        failing_since: attr::timestamp(item, "failingSince"),
+    }
 }
 
 impl Store {
@@ -161,8 +164,8 @@ impl Store {
              AND (attribute_not_exists(leaseUntil) OR leaseUntil <= :now)",
         )
         .value(":now", time(now))
-        .value(":parked", s(PARKED))
-        .value(":held", s(HELD));
+        .value(":parked", s(PARKED_SHARD))
+        .value(":held", s(HELD_SHARD));
         // Where the answer is lost and the SDK asks again, the lease is not recognised as ours: it
         // ends by itself.
         let claimed = self.update_work(installation, job, change, condition).await?;
@@ -174,16 +177,16 @@ impl Store {
             fence: attr::i64(&before, "fence").ok_or_else(|| malformed("it has no `fence`"))? + 1,
             due: attr::timestamp(&before, "dueAt").ok_or_else(|| malformed("it has no `dueAt`"))?,
             until,
-            tries: tries(&before),
+            streak: streak(&before),
             provenance: keys::provenance(&before),
             key_sha256: attr::str(&before, "keySha256").map(str::to_owned),
-            teardown: announcement::claimed(job, &before),
+            announcement: announcement::claimed(job, &before),
         }))
     }
 
     /// Ends a lease: the job is done. Where the lease is lost, what another worker holds by now stays.
-    pub(crate) async fn complete(&self, lease: &Lease) -> Result<Held, Error> {
-        let condition = held(lease.fence);
+    pub(crate) async fn complete(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
+        let condition = fence_is(lease.fence);
         let delete = self
             .client
             .delete_item()
@@ -196,25 +199,35 @@ impl Store {
             Ok(deleted) => {
                 let item = deleted.attributes.unwrap_or_default();
                 self.expire_receipts(&lease.installation, &lease.job, &item).await?;
-                Ok(Held::Still)
+                Ok(LeaseWrite::Written)
             }
             Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(Held::Lost),
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => {
+                    Ok(LeaseWrite::LeaseLost)
+                }
                 _ => Err(store_error(error)),
             },
         }
     }
 
     /// Ends a lease without a failure: the job is due again then.
-    pub(crate) async fn release(&self, lease: &Lease, due: Timestamp) -> Result<Held, Error> {
+    pub(crate) async fn reschedule(
+        &self,
+        lease: &Lease,
+        due: Timestamp,
+    ) -> Result<LeaseWrite, Error> {
         let change = Expression::new("SET dueAt = :due").value(":due", time(due));
-        self.end(lease, change.remove(ENDED)).await
+        self.end_lease(lease, change.remove(LEASE_AND_FAILURES)).await
     }
 
-    pub(super) async fn end(&self, lease: &Lease, change: Expression) -> Result<Held, Error> {
-        let held = held(lease.fence);
+    pub(super) async fn end_lease(
+        &self,
+        lease: &Lease,
+        change: Expression,
+    ) -> Result<LeaseWrite, Error> {
+        let held = fence_is(lease.fence);
         let before = self.update_work(&lease.installation, &lease.job, change, held).await?;
-        Ok(Held::when(before.is_some()))
+        Ok(LeaseWrite::when(before.is_some()))
     }
 
     /// Changes a job, if the condition holds, and gives its item as it was before; none where the

@@ -27,7 +27,7 @@ impl Worker {
             Job::AnnounceResource(resource) => Some(resource),
             _ => None,
         };
-        for incident in incidents(job, lease.tries, deleted_at, result, now) {
+        for incident in incidents(job, lease.streak, deleted_at, result, now) {
             let report = Report { incident, installation, job, resource, reason, at: now };
             let told = provider.tell(&report, self.clock.timestamp());
             let cause = match tokio::time::timeout_at(end.into(), told).await {

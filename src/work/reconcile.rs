@@ -8,7 +8,7 @@ use crate::job::JobResult;
 use crate::reconcile::{Listing, missing_here};
 use crate::store::comparison::Added;
 use crate::store::registry::RegisterError;
-use crate::store::work::{Held, JobFailure, Lease};
+use crate::store::work::{JobFailure, Lease, LeaseWrite};
 use crate::vercel::ListedResource;
 
 impl Worker {
@@ -22,7 +22,7 @@ impl Worker {
         let Some(token) = self.store.token(id).await? else {
             let failure = JobFailure::new("no access token is stored to ask Vercel with", None);
             // The token of a deleted installation is erased for good: no later attempt has one.
-            let failure = if is_active { failure } else { failure.for_good() };
+            let failure = if is_active { failure } else { failure.permanent() };
             return Ok(AttemptResult::Failed(failure));
         };
         let reply = self.vercel.list_resources(id, &token, &mut self.vercel.call_time()).await;
@@ -53,8 +53,8 @@ impl Worker {
             );
         }
         Ok(AttemptResult::Ended(match self.store.complete(lease).await? {
-            Held::Still => JobResult::Done,
-            Held::Lost => JobResult::Lost,
+            LeaseWrite::Written => JobResult::Done,
+            LeaseWrite::LeaseLost => JobResult::Lost,
         }))
     }
 

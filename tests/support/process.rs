@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{self, Request, State};
@@ -151,8 +152,19 @@ pub fn run_into(binary: &str, variables: Variables, file: File) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+/// A port that nothing listens on. It is below those that a system gives away by itself, and no other test of
+/// this run gets the same: so nothing takes it before the function does.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Runs side by side begin at different ports.
+    let begin = std::process::id().wrapping_mul(997);
+    (0..COUNT)
+        .map(|_| FIRST + begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % COUNT)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 /// How long an invocation may take, and its event.

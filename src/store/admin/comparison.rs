@@ -16,7 +16,7 @@ use crate::store::configuration::{set_team, still_in_team};
 use crate::store::evidence::learn;
 use crate::store::keys;
 use crate::store::transaction::{Committed, Expression, Part, Transaction};
-use crate::store::work::Held;
+use crate::store::work::LeaseWrite;
 
 /// The effect of deleting a resource that Vercel does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Store {
         let mut transaction = Transaction::on(&self.table);
         let (key, to) = (keys::installation(id), from.named(to));
         transaction.update(Part::Installation, key, set_team(&to), still_in_team(from));
-        Ok(self.in_time(self.held(transaction)).await? == Held::Still)
+        Ok(self.in_time(self.commit_leased(transaction)).await? == LeaseWrite::Written)
     }
 
     /// Uninstalls an installation whose configuration Vercel removed, as the system (K3).
@@ -97,7 +97,7 @@ impl Store {
         // A receipt beside a live resource was left by a writer that broke the rules.
         let mut receipt = self.receipt(keys::resource_receipt(id, resource), &provenance, None);
         let teardown_at = self.teardown_at(at);
-        receipt.extend(self.schedule(at, teardown_at));
+        receipt.extend(self.schedule_attributes(at, teardown_at));
         receipt.insert("reconciledBy".to_owned(), s(&act.by));
         transaction.put(Part::Receipt, receipt, None);
         if let Some(teardown_at) = teardown_at {

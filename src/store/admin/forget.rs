@@ -8,7 +8,7 @@ use crate::grant::{Actor, Provenance};
 use crate::ids::InstallationId;
 use crate::store::Store;
 use crate::store::configuration::{Asked, Holder};
-use crate::store::work::Held;
+use crate::store::work::LeaseWrite;
 
 /// Whether, and when, the provider is told of what is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Store {
                 let asked = Asked::Operator { by: &act.by, teardown_at };
                 let holder = Holder::of(&snapshot);
                 let commit = self.commit_configuration(id, &provenance, loaded, holder, asked);
-                if commit.await? == Held::Still {
+                if commit.await? == LeaseWrite::Written {
                     let uninstalled = loaded.installation.deletion.is_some();
                     return Ok(Forgotten::Now { uninstalled });
                 }

@@ -10,7 +10,7 @@ use super::standing::Look;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
-use crate::job::{HOLDS, Job};
+use crate::job::{HOLDS_SHARD, Job};
 use crate::store::announcement::parse;
 use crate::store::attr::{self, s, time};
 use crate::store::keys::DUE_INDEX;
@@ -101,7 +101,7 @@ impl Store {
             ("reason".to_owned(), s(&act.reason)),
             // Tells this hold from one before it.
             ("id".to_owned(), s(format!("{:016x}", fastrand::u64(..)))),
-            ("dueShard".to_owned(), s(HOLDS)),
+            ("dueShard".to_owned(), s(HOLDS_SHARD)),
             ("dueAt".to_owned(), time(now)),
         ]);
         if let Some(until) = until {
@@ -213,7 +213,7 @@ impl Store {
             .table_name(&self.table)
             .index_name(DUE_INDEX)
             .key_condition_expression("dueShard = :holds")
-            .expression_attribute_values(":holds", s(HOLDS))
+            .expression_attribute_values(":holds", s(HOLDS_SHARD))
             .into_paginator()
             .items()
             .send();
@@ -225,7 +225,7 @@ impl Store {
             let item = self
                 .get(subject.key())
                 .await?
-                .filter(|item| attr::str(item, "dueShard") == Some(HOLDS));
+                .filter(|item| attr::str(item, "dueShard") == Some(HOLDS_SHARD));
             let Some(item) = item else { continue };
             let until = attr::timestamp(&item, "until");
             if until.is_some_and(|until| until <= now) {

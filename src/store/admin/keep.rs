@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
 use crate::job::Job;
 use crate::store::attr::{self, s, time};
-use crate::store::conditions::{absent, absent_or_expired, deleted, held};
+use crate::store::conditions::{absent, absent_or_expired, deleted, fence_is};
 use crate::store::keys::{self, Item};
 use crate::store::transaction::{Committed, Expression, Part, Transaction};
 use crate::store::{Malformed, Store, work};
@@ -97,7 +97,7 @@ impl Store {
             Some(item) => {
                 let fence = attr::i64(item, "fence");
                 let fence = fence.ok_or_else(|| Malformed::error(item, "it has no `fence`"))?;
-                transaction.delete(Part::Other, job, Some(held(fence)));
+                transaction.delete(Part::Other, job, Some(fence_is(fence)));
             }
             None => transaction.check(Part::Other, job, absent()),
         }

@@ -4,7 +4,7 @@ use super::Act;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::InstallationId;
-use crate::job::{Job, PARKED};
+use crate::job::{Job, PARKED_SHARD};
 use crate::store::attr::{self, s, time};
 use crate::store::conditions::{absent, active, deleted};
 use crate::store::keys::DUE_INDEX;
@@ -129,7 +129,7 @@ impl Store {
             .table_name(&self.table)
             .index_name(DUE_INDEX)
             .key_condition_expression("dueShard = :parked")
-            .expression_attribute_values(":parked", s(PARKED))
+            .expression_attribute_values(":parked", s(PARKED_SHARD))
             .into_paginator()
             .items()
             .send();
@@ -139,8 +139,10 @@ impl Store {
             let key: Item =
                 entry.into_iter().filter(|(name, _)| name == "pk" || name == "sk").collect();
             // The index may be behind: a job that is not parked any more is left out.
-            let item =
-                self.get(key).await?.filter(|item| attr::str(item, "dueShard") == Some(PARKED));
+            let item = self
+                .get(key)
+                .await?
+                .filter(|item| attr::str(item, "dueShard") == Some(PARKED_SHARD));
             parked.extend(item.as_ref().and_then(ParkedJob::of));
             if parked.len() >= limit {
                 break;
@@ -180,7 +182,7 @@ impl Store {
                 .value(":why", s(&act.reason));
         }
         let change = change.remove("failures, failingSince, leaseUntil");
-        let condition = Expression::new("dueShard = :parked").value(":parked", s(PARKED));
+        let condition = Expression::new("dueShard = :parked").value(":parked", s(PARKED_SHARD));
         if self.update_work(&parked.installation, &job, change, condition).await?.is_some() {
             return Ok(true);
         }

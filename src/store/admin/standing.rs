@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
 use crate::job::Job;
-use crate::job::teardown::Timing;
+use crate::job::announcement::Timing;
 use crate::store::announcement::parse;
 use crate::store::attr;
 use crate::store::keys::{self, Item};
@@ -269,7 +269,10 @@ impl<'a> Partition<'a> {
                     Job::AnnounceResource(resource) => {
                         partition.resources.entry(resource).or_default().job = Some(item);
                     }
-                    Job::Purge | Job::Finalize | Job::Configuration | Job::Provision(_) => {}
+                    Job::Purge
+                    | Job::Finalize
+                    | Job::DeleteConfiguration
+                    | Job::ReconcileProvision(_) => {}
                 }
             } else if let Some(resource) = named(keys::RESOURCES) {
                 partition.resources.entry(resource).or_default().item = Some(item);

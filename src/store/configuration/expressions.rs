@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::super::attr::{n, s, time};
-use super::super::conditions::{absent, held, of_account};
+use super::super::conditions::{absent, fence_is, of_account};
 use super::super::keys;
 use super::super::transaction::Expression;
 use crate::clock::Timestamp;
@@ -23,7 +23,7 @@ pub(super) fn intent(
     until: Timestamp,
 ) -> Expression {
     let id = &request.grant.installation;
-    let job = Job::Configuration;
+    let job = Job::DeleteConfiguration;
     let change = Expression::new(
         "SET kind = :kind, installationId = :id, dueShard = :shard, dueAt = :until, \
          leaseUntil = :until, fence = :fence, inDoubt = :inDoubt, deletedBy = :by, \
@@ -57,7 +57,8 @@ pub(super) fn intent_is_free(read: Option<&Intent>, now: Timestamp) -> Expressio
     } else {
         Expression::new("attribute_not_exists(inDoubt) OR inDoubt <> :marked")
     };
-    let as_read = held(intent.fence).and(as_marked.value(":marked", AttributeValue::Bool(true)));
+    let as_read =
+        fence_is(intent.fence).and(as_marked.value(":marked", AttributeValue::Bool(true)));
     if intent.own {
         return as_read;
     }

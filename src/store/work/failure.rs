@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::{Held, Lease};
+use super::{Lease, LeaseWrite};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::job::announcement::{AnnouncementState, Phase};
 use crate::job::incident::finalization_ends;
 use crate::job::retry::{self, Retry};
-use crate::job::teardown::{Phase, Teardown};
-use crate::job::{JobResult, PARKED};
+use crate::job::{JobResult, PARKED_SHARD};
 use crate::store::Store;
 use crate::store::attr::{n, s, time};
 use crate::store::transaction::Expression;
@@ -24,7 +24,7 @@ pub(crate) struct JobFailure {
     pub(crate) retry_after: Option<Duration>,
     pub(crate) doubt: Doubt,
     /// Whether no later attempt can succeed.
-    pub(crate) is_for_good: bool,
+    pub(crate) is_permanent: bool,
 }
 
 /// What a failed attempt says about the calls that cannot be undone, its own and earlier ones: to Vercel
@@ -32,30 +32,30 @@ pub(crate) struct JobFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// Nothing: what is stored stands.
-    AsStored,
+    Unchanged,
     /// Whether one of them may have taken effect.
     Known { in_doubt: bool },
 }
 
 impl JobFailure {
     pub(crate) fn new(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
-        Self { reason: reason.into(), retry_after, doubt: Doubt::AsStored, is_for_good: false }
+        Self { reason: reason.into(), retry_after, doubt: Doubt::Unchanged, is_permanent: false }
     }
 
     /// The same, where no later attempt can succeed: the job is parked at once.
-    pub(crate) fn for_good(self) -> Self {
-        Self { is_for_good: true, ..self }
+    pub(crate) fn permanent(self) -> Self {
+        Self { is_permanent: true, ..self }
     }
 
     /// The host's time was over, maybe after the other side was reached.
     pub(crate) fn cut_off(lease: &Lease) -> Self {
-        Self::new("the host's time was over", None).of_announcement(lease)
+        Self::new("the host's time was over", None).in_doubt_if_final(lease)
     }
 
     /// The failure of an attempt that may have announced a deletion itself: a hold is too late then (H2).
-    pub(crate) fn of_announcement(self, lease: &Lease) -> Self {
-        match lease.teardown {
-            Some(Teardown { phase: Phase::Deleted, .. }) => {
+    pub(crate) fn in_doubt_if_final(self, lease: &Lease) -> Self {
+        match lease.announcement {
+            Some(AnnouncementState { phase: Phase::Deleted, .. }) => {
                 Self { doubt: Doubt::Known { in_doubt: true }, ..self }
             }
             _ => self,
@@ -77,43 +77,45 @@ impl Store {
         failure: JobFailure,
         now: Timestamp,
     ) -> Result<JobResult, Error> {
-        let notice_ends = lease.teardown.and_then(|teardown| teardown.notice_ends());
+        let notice_ends = lease.announcement.and_then(|announcement| announcement.notice_ends());
         let (since, next) =
-            retry::after_failure(&lease.job, lease.tries, now, failure.retry_after, notice_ends);
-        let next = if failure.is_for_good { Retry::Park } else { next };
+            retry::after_failure(&lease.job, lease.streak, now, failure.retry_after, notice_ends);
+        let next = if failure.is_permanent { Retry::Park } else { next };
         let (installation, work, reason) =
             (&lease.installation, lease.job.to_string(), failure.reason.as_str());
         let change = match next {
             Retry::Again(due) => {
-                if lease.teardown.is_some() && self.retain_for(lease, due).await? == Held::Lost {
+                if lease.announcement.is_some()
+                    && self.retain_for(lease, due).await? == LeaseWrite::LeaseLost
+                {
                     return Ok(JobResult::Lost);
                 }
                 failed(lease, &failure, since, "dueAt = :due").value(":due", time(due))
             }
             Retry::Park => {
-                if self.retain_receipts(lease).await? == Held::Lost {
+                if self.retain_receipts(lease).await? == LeaseWrite::LeaseLost {
                     return Ok(JobResult::Lost);
                 }
                 failed(lease, &failure, since, "dueShard = :parked, dueAt = :now")
-                    .value(":parked", s(PARKED))
+                    .value(":parked", s(PARKED_SHARD))
                     .value(":now", time(now))
             }
-            Retry::GoOn => {
+            Retry::SkipNotice => {
                 tracing::error!(%installation, work, reason, %since, "a notice is dropped");
-                return self.go_on(lease).await;
+                return self.begin_final_phase(lease).await;
             }
         };
-        let ended = self.end(lease, change).await;
-        if let Ok(Held::Still) = ended {
+        let ended = self.end_lease(lease, change).await;
+        if let Ok(LeaseWrite::Written) = ended {
             warn_of_deadline(lease, reason, now);
         }
         match (ended, next) {
-            (Ok(Held::Lost), _) => Ok(JobResult::Lost),
-            (Ok(Held::Still), Retry::Again(due)) => {
+            (Ok(LeaseWrite::LeaseLost), _) => Ok(JobResult::Lost),
+            (Ok(LeaseWrite::Written), Retry::Again(due)) => {
                 tracing::warn!(%installation, work, reason, again = %due, "retry scheduled");
                 Ok(JobResult::Retried)
             }
-            (Ok(Held::Still), Retry::Park | Retry::GoOn) => {
+            (Ok(LeaseWrite::Written), Retry::Park | Retry::SkipNotice) => {
                 tracing::error!(
                     %installation, work, reason, %since,
                     "parked: it has failed for too long"
@@ -136,13 +138,15 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
     let change = Expression::new(format!(
         "SET {when}, failures = :failures, failingSince = :since, lastError = :reason"
     ))
-    .value(":failures", n(lease.tries.failures.saturating_add(1)))
+    .value(":failures", n(lease.streak.failures.saturating_add(1)))
     .value(":since", time(since))
     .value(":reason", s(&failure.reason));
     let in_doubt = match failure.doubt {
         Doubt::Known { in_doubt } => Some(in_doubt),
         // An earlier worker that died may have announced it, which its lease says no longer.
-        Doubt::AsStored => lease.teardown.and_then(|teardown| teardown.in_doubt.then_some(true)),
+        Doubt::Unchanged => {
+            lease.announcement.and_then(|announcement| announcement.in_doubt.then_some(true))
+        }
     };
     let change = match in_doubt {
         Some(in_doubt) => {

@@ -170,7 +170,7 @@ impl Deletions {
             match plan(deletion, &belief.real(self)) {
                 Step::Answer(answer) => Decision::End(At::Answered(Reply::of(answer))),
                 Step::Refuse(error) => Decision::End(At::Refused(Refusal::of(&error))),
-                Step::Look => Decision::Look,
+                Step::ReadInstallation => Decision::Look,
                 Step::Commit(commit) => Decision::Commit(commit),
             }
         })
@@ -251,7 +251,7 @@ impl Model for Deletions {
                 actions.push(Action::Anew(index));
             }
         }
-        if state.installation == Installation::Unknown || self.has(Flaw::InstallNotDeleted) {
+        if state.installation == Installation::Absent || self.has(Flaw::InstallNotDeleted) {
             actions.push(Action::Install);
         }
         if let Installation::Active { settled: false, .. } = state.installation {
@@ -268,7 +268,7 @@ impl Model for Deletions {
             Action::Send(index, told) => self.send(&mut state, index, told),
             Action::Anew(index) => state.clients[index].at = At::default(),
             Action::Install => {
-                if let Installation::Unknown | Installation::Deleted { .. } = state.installation {
+                if let Installation::Absent | Installation::Deleted { .. } = state.installation {
                     state.installation = Installation::Active { settled: false, live: 0 };
                 }
             }

@@ -9,8 +9,8 @@
 //! | [`provision`] | a Provision's intent, beside an uninstall, a deletion and the sweep that reconciles |
 //!
 //! A model decides nothing by itself: what a request does next is asked of `teardown`'s own
-//! `deletion::plan`, `configuration::plan`, `verdict`, `whereabouts`, `Teardown::turn`,
-//! `Teardown::timing`, `provision::begin` and `provision::plan`, with the model's state as their
+//! `deletion::plan`, `configuration::plan`, `verdict`, `whereabouts`, `AnnouncementState::turn`,
+//! `AnnouncementState::timing`, `provision::begin` and `provision::plan`, with the model's state as their
 //! input. What a model has of its own are the transactions of the store, each of their conditions
 //! under a name, so that a test can drop one and see what goes wrong.
 //!

@@ -186,7 +186,7 @@ impl Model for Provisions {
     fn init_states(&self) -> Vec<State> {
         let active = State::new(Installation::Active { count: 0 });
         // An unknown installation is registered with its first intent, and is like any other then.
-        let unknown = State::new(Installation::Unknown);
+        let unknown = State::new(Installation::Absent);
         if self.scope == Scope::Uninstall { vec![active, unknown] } else { vec![active] }
     }
 

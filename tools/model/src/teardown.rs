@@ -4,7 +4,7 @@
 //! phase; each may die at every step, a lease may end at every step while its worker goes on, and what a
 //! worker sends may be heard or not. An operator holds, looks, releases, holds once more, or keeps; the
 //! command may be cut off at every step and typed again. What a worker and a command do next is asked of
-//! `teardown`'s own `Teardown::turn` and `Teardown::timing`.
+//! `teardown`'s own `AnnouncementState::turn` and `AnnouncementState::timing`.
 //!
 //! A fence is modelled as what it is compared for: whether it is still the item's. Time is whether
 //! `teardownAt` has come, and whether each lease is over; every process reads the same clock.
@@ -13,7 +13,7 @@ mod steps;
 
 use stateright::{Model, Property};
 use teardown::clock::Timestamp;
-use teardown::job::teardown::{Phase, Teardown, Timing, Turn};
+use teardown::job::announcement::{AnnouncementState, Phase, Timing, Turn};
 
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
@@ -210,22 +210,22 @@ impl Teardowns {
 const NOW: u64 = 1000;
 
 impl Job {
-    fn teardown(self) -> Teardown {
+    fn announcement(self) -> AnnouncementState {
         let phase = if self.deleted { Phase::Deleted } else { Phase::Scheduled };
         let at = Timestamp::from_secs(NOW);
-        Teardown { phase, at, finalizes_at: None, in_doubt: self.in_doubt, retains: false }
+        AnnouncementState { phase, at, finalizes_at: None, in_doubt: self.in_doubt, retains: false }
     }
 
-    /// What a hold finds (`Teardown::timing`).
+    /// What a hold finds (`AnnouncementState::timing`).
     fn timing(self) -> Timing {
         let now = Timestamp::from_secs(NOW);
         let until = self.lease.map(|lasts| Timestamp::from_secs(NOW + u64::from(lasts)));
-        self.teardown().timing(until, now)
+        self.announcement().timing(until, now)
     }
 }
 
 impl Worker {
-    /// What it does next (`Teardown::turn`).
+    /// What it does next (`AnnouncementState::turn`).
     fn turn(self, time: bool) -> Turn {
         let job = Job {
             deleted: self.deleted,
@@ -234,7 +234,7 @@ impl Worker {
             held: false,
             in_doubt: self.in_doubt,
         };
-        job.teardown().turn(Timestamp::from_secs(if time { NOW } else { NOW - 1 }))
+        job.announcement().turn(Timestamp::from_secs(if time { NOW } else { NOW - 1 }))
     }
 }
 

@@ -12,7 +12,7 @@ use super::requests::{ACCOUNTS, By, Kind, Planned, Request};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Installation {
     /// Not there.
-    Unknown,
+    Absent,
     /// Active, with its count of live resources.
     Active { settled: bool, live: i8 },
     /// Deleted; whether no finalization is owed.
@@ -193,14 +193,14 @@ pub(super) const INDEBTED: &str = "indebted";
 impl Reply {
     pub(super) fn of(answer: Answer) -> Self {
         match answer {
-            Answer::Gone => Self::Gone,
+            Answer::Deleted => Self::Gone,
             Answer::Uninstalled { finalized } => Self::Uninstalled { finalized },
         }
     }
 
     fn real(self) -> Answer {
         match self {
-            Self::Gone | Self::Registered => Answer::Gone,
+            Self::Gone | Self::Registered => Answer::Deleted,
             Self::Uninstalled { finalized } => Answer::Uninstalled { finalized },
         }
     }
@@ -231,7 +231,7 @@ impl Belief {
         let ours = Some(account(0));
         let installation = match self.installation {
             None => real::Installation::Assumed,
-            Some(Installation::Unknown) => real::Installation::Unknown,
+            Some(Installation::Absent) => real::Installation::Absent,
             Some(Installation::Active { settled, live }) => real::Installation::Active {
                 account: ours,
                 billing: if settled { Billing::Settled } else { Billing::Open },
@@ -246,7 +246,7 @@ impl Belief {
             Item::Seen(Some(Status::Provisioning)) => Resource::Provisioning,
             Item::Seen(None) => Resource::Absent,
         };
-        let receipt = if self.receipt { Receipt::Stands } else { Receipt::None };
+        let receipt = if self.receipt { Receipt::Present } else { Receipt::None };
         real::Belief { recorded, installation, resource, receipt }
     }
 }
@@ -254,7 +254,7 @@ impl Belief {
 impl State {
     /// Every state to begin with: each table, with each choice of requests.
     pub(super) fn all(clients: usize, requests: &[Planned]) -> Vec<Self> {
-        let mut tables = vec![(Installation::Unknown, [None, None])];
+        let mut tables = vec![(Installation::Absent, [None, None])];
         {
             let settled = false;
             for first in [None, Some(Status::Ready), Some(Status::Provisioning)] {

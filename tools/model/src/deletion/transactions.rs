@@ -66,7 +66,7 @@ impl Deletions {
         let (item, receipt) = planned.resource().map_or((None, false), |resource| {
             (state.resources[resource], state.receipts[resource])
         });
-        let unknown = state.installation == Installation::Unknown;
+        let unknown = state.installation == Installation::Absent;
         // An account that is compared with an item that is not there is not the same.
         let accounts = planned.request.by == By::Named || (planned.is_the_accounts() && !unknown);
         match commit {
@@ -79,7 +79,7 @@ impl Deletions {
                     require(RECEIPT, Flaw::ReceiptAbsent, !receipt);
                 }
             }
-            Commit::UnknownResource { installation, .. } => {
+            Commit::AbsentResource { installation, .. } => {
                 match installation {
                     Presence::Present => {
                         require(INSTALLATION, Flaw::UnknownActive, state.is_active());
@@ -103,8 +103,8 @@ impl Deletions {
                     }
                 }
             }
-            Commit::UnknownInstallation => require(INSTALLATION, Flaw::TombstoneAbsent, unknown),
-            Commit::Outcome(_) => {
+            Commit::AbsentInstallation => require(INSTALLATION, Flaw::TombstoneAbsent, unknown),
+            Commit::RecordOutcome(_) => {
                 if planned.request.by != By::Named && belief.installation.is_none() {
                     require(INSTALLATION, Flaw::OutcomeAccount, accounts);
                 }
@@ -126,7 +126,7 @@ impl Deletions {
         let answer = Reply::of(commit.answer());
         let mut pending = None;
         match commit {
-            Commit::Resource { .. } | Commit::UnknownResource { .. } => {
+            Commit::Resource { .. } | Commit::AbsentResource { .. } => {
                 let Some(resource) = planned.resource() else { return };
                 if let (Commit::Resource { .. }, Installation::Active { live, .. }) =
                     (commit, &mut state.installation)
@@ -134,7 +134,7 @@ impl Deletions {
                     *live -= 1;
                 }
                 let item = match commit {
-                    Commit::UnknownResource { installation: Presence::Present, .. } => {
+                    Commit::AbsentResource { installation: Presence::Present, .. } => {
                         state.resources[resource]
                     }
                     _ => state.resources[resource].take(),
@@ -154,7 +154,7 @@ impl Deletions {
                     }
                 }
             }
-            Commit::Installation { .. } | Commit::UnknownInstallation => {
+            Commit::Installation { .. } | Commit::AbsentInstallation => {
                 let finalized = answer == Reply::Uninstalled { finalized: true };
                 if let Installation::Active { settled, .. } = state.installation {
                     if settled != finalized {
@@ -182,13 +182,13 @@ impl Deletions {
                     }
                 }
             }
-            Commit::Outcome(_) => {}
+            Commit::RecordOutcome(_) => {}
         }
-        let effect = !matches!(commit, Commit::Outcome(_));
+        let effect = !matches!(commit, Commit::RecordOutcome(_));
         if planned.request.keyed {
             // The account is recorded only where it is known to be the stored one.
             let account = match belief.installation {
-                Some(Installation::Unknown) => None,
+                Some(Installation::Absent) => None,
                 Some(_) => Some(0),
                 None => match planned.request.by {
                     By::Named => None,
@@ -311,7 +311,7 @@ impl Deletions {
         }
         match &mut state.installation {
             Installation::Active { live, .. } => *live += i8::from(counted),
-            Installation::Unknown | Installation::Deleted { .. } => state.wrong = Some(LATE),
+            Installation::Absent | Installation::Deleted { .. } => state.wrong = Some(LATE),
         }
         state.clients[index].at = At::Answered(Reply::Registered);
     }

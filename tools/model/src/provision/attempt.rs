@@ -19,7 +19,7 @@ const INTENT: u8 = 16;
 impl Provisions {
     fn begin(&self, seen: Seen) -> Begin {
         let membership = self.membership.as_ref();
-        membership.map_or(Begin::PassAlone, |membership| begin(membership, &seen.real()))
+        membership.map_or(Begin::ForwardUnrecorded, |membership| begin(membership, &seen.real()))
     }
 
     /// The rows of an attempt's next transaction whose conditions do not hold.
@@ -28,12 +28,14 @@ impl Provisions {
         let is_active = matches!(state.installation, Installation::Active { .. });
         match state.attempts[index].at {
             At::Beginning(seen) | At::Late(_, seen) => match self.begin(seen) {
-                Begin::Write(Presence::Present) => row(INSTALLATION, is_active, Flaw::BeginActive),
-                Begin::Write(Presence::Absent) => {
-                    let is_absent = state.installation == Installation::Unknown;
+                Begin::WriteIntent(Presence::Present) => {
+                    row(INSTALLATION, is_active, Flaw::BeginActive)
+                }
+                Begin::WriteIntent(Presence::Absent) => {
+                    let is_absent = state.installation == Installation::Absent;
                     row(INSTALLATION, is_absent, Flaw::BeginAbsent)
                 }
-                Begin::PassAlone | Begin::Refuse => 0,
+                Begin::ForwardUnrecorded | Begin::Refuse => 0,
             },
             At::Ending(resource, belief) => {
                 let stored = state.resources[resource];
@@ -43,7 +45,7 @@ impl Provisions {
                     Commit::Register(installation) => {
                         let is_as_believed = match installation {
                             Presence::Present => is_active,
-                            Presence::Absent => state.installation == Installation::Unknown,
+                            Presence::Absent => state.installation == Installation::Absent,
                         };
                         row(INSTALLATION, is_as_believed, Flaw::RegisterActive)
                             | row(RESOURCE, !stored.item, Flaw::RegisterAbsent)
@@ -88,20 +90,22 @@ impl Provisions {
     pub(super) fn go(&self, state: &mut State, index: usize, told: u8) -> Option<()> {
         let at = match state.attempts[index].at {
             At::Beginning(seen) => match self.begin(seen) {
-                Begin::Write(_) if told != 0 => At::Beginning(Seen::of(state.installation)),
-                Begin::Write(presence) => {
+                Begin::WriteIntent(_) if told != 0 => At::Beginning(Seen::of(state.installation)),
+                Begin::WriteIntent(presence) => {
                     self.write_intent(state, index, presence);
                     At::Begun { old: false }
                 }
-                Begin::PassAlone | Begin::Refuse => At::Ended,
+                Begin::ForwardUnrecorded | Begin::Refuse => At::Ended,
             },
             At::Late(resource, seen) => match self.begin(seen) {
-                Begin::Write(_) if told != 0 => At::Late(resource, Seen::of(state.installation)),
-                Begin::Write(presence) => {
+                Begin::WriteIntent(_) if told != 0 => {
+                    At::Late(resource, Seen::of(state.installation))
+                }
+                Begin::WriteIntent(presence) => {
                     self.write_intent(state, index, presence);
                     At::Ending(resource, Belief::default())
                 }
-                Begin::PassAlone | Begin::Refuse => At::Ended,
+                Begin::ForwardUnrecorded | Begin::Refuse => At::Ended,
             },
             // It was stopped for too long.
             At::Begun { old: true } => At::Ended,

@@ -27,7 +27,7 @@ pub(super) fn properties() -> Vec<Property<Provisions>> {
             Installation::Active { count } => {
                 usize::from(count) == state.resources.iter().filter(|it| it.item).count()
             }
-            Installation::Unknown => state.resources.iter().all(|resource| !resource.item),
+            Installation::Absent => state.resources.iter().all(|resource| !resource.item),
             Installation::Deleted => true,
         }),
         P::always("nothing is begun in a deleted installation", |_, state| {

@@ -6,7 +6,7 @@ use teardown::provision;
 /// The installation, and how many resources it says that it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Installation {
-    Unknown,
+    Absent,
     Active { count: u8 },
     Deleted,
 }
@@ -56,7 +56,7 @@ pub(super) enum Seen {
     Assumed,
     Active,
     Deleted,
-    Unknown,
+    Absent,
 }
 
 /// What an attempt believes of its intent.
@@ -211,7 +211,7 @@ impl State {
     pub(super) fn register(&mut self, resource: usize) {
         match &mut self.installation {
             Installation::Active { count } => *count = count.saturating_add(1),
-            Installation::Unknown => self.installation = Installation::Active { count: 1 },
+            Installation::Absent => self.installation = Installation::Active { count: 1 },
             Installation::Deleted => self.wrong = Some(REGISTERED_DELETED),
         }
         self.resources[resource].item = true;
@@ -290,7 +290,7 @@ impl State {
 impl Seen {
     pub(super) fn of(installation: Installation) -> Self {
         match installation {
-            Installation::Unknown => Self::Unknown,
+            Installation::Absent => Self::Absent,
             Installation::Active { .. } => Self::Active,
             Installation::Deleted => Self::Deleted,
         }
@@ -306,7 +306,7 @@ impl Seen {
                 resources: 0,
             },
             Self::Deleted => deletion::Installation::Deleted { account: None, finalized: false },
-            Self::Unknown => deletion::Installation::Unknown,
+            Self::Absent => deletion::Installation::Absent,
         }
     }
 }
@@ -328,11 +328,15 @@ impl Belief {
         provision::Belief {
             installation: self.installation.real(),
             is_registered: self.is_registered,
-            receipt: if self.receipt { deletion::Receipt::Stands } else { deletion::Receipt::None },
+            receipt: if self.receipt {
+                deletion::Receipt::Present
+            } else {
+                deletion::Receipt::None
+            },
             intent: match self.intent {
-                Intent::Sole => provision::Intent::Sole,
-                Intent::Shared => provision::Intent::Shared,
-                Intent::Gone => provision::Intent::Gone,
+                Intent::Sole => provision::Intent::OnlyThisAttempt,
+                Intent::Shared => provision::Intent::OtherAttemptsToo,
+                Intent::Gone => provision::Intent::WithoutThisAttempt,
             },
         }
     }

@@ -74,7 +74,7 @@ impl Seen {
         let recorded = self.recorded.map(|request| Recorded {
             account: Some("acc_1".to_owned()),
             fingerprint: requests[usize::from(request)].fingerprint(),
-            answer: deletion::Answer::Gone,
+            answer: deletion::Answer::Deleted,
         });
         let installation = real::InstallationState {
             account: Some("acc_1".to_owned()),

@@ -1,6 +1,6 @@
 //! What a worker and the operator's command do next, condition by condition.
 
-use teardown::job::teardown::{Timing, Turn};
+use teardown::job::announcement::{Timing, Turn};
 
 use super::{Action, At, Command, Early, Flaw, Job, State, Teardowns, Worker};
 
@@ -182,8 +182,8 @@ impl Teardowns {
             }
             At::Claimed => match worker.turn(state.time) {
                 Turn::Notify => At::Notified,
-                Turn::GoOn if self.has(Flaw::ScheduledAnnounces) => At::Looked(state.hold),
-                Turn::GoOn => return self.go_on(state, index),
+                Turn::SkipNotice if self.has(Flaw::ScheduledAnnounces) => At::Looked(state.hold),
+                Turn::SkipNotice => return self.go_on(state, index),
                 Turn::Announce if self.has(Flaw::Look) => At::Looked(None),
                 Turn::Announce => At::Looked(match worker.early {
                     Early::No => state.hold,

@@ -37,7 +37,7 @@ impl Phase {
 
 /// What the item of an announcement says, beside what every job's does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Teardown {
+pub struct AnnouncementState {
     /// The event that is sent next.
     pub phase: Phase,
     /// `teardownAt`: when the deletion itself is announced.
@@ -57,19 +57,19 @@ pub enum Turn {
     /// Send the notice.
     Notify,
     /// Drop the notice, for which it is too late, and go on to the deletion itself.
-    GoOn,
+    SkipNotice,
     /// Announce the deletion itself, unless a hold stands.
     Announce,
 }
 
-impl Teardown {
+impl AnnouncementState {
     /// Says what a worker does at `now`. No claim of the phase `scheduled` ever announces the deletion
     /// itself: so a hold that finds that phase is in time.
     #[must_use]
     pub fn turn(&self, now: Timestamp) -> Turn {
         match self.phase {
             Phase::Scheduled if now < self.at => Turn::Notify,
-            Phase::Scheduled => Turn::GoOn,
+            Phase::Scheduled => Turn::SkipNotice,
             Phase::Deleted => Turn::Announce,
         }
     }
@@ -92,7 +92,7 @@ pub enum Timing {
     InDoubt,
 }
 
-impl Teardown {
+impl AnnouncementState {
     /// Says whether a hold that was written before this was read is in time. `lease_until` is the item's,
     /// and `now` the reader's clock: one that is ahead of the worker's makes a lease look as if its worker
     /// had died, which is [`Timing::InDoubt`].
@@ -113,9 +113,9 @@ impl Teardown {
 mod tests {
     use super::*;
 
-    fn teardown(phase: Phase, in_doubt: bool) -> Teardown {
+    fn teardown(phase: Phase, in_doubt: bool) -> AnnouncementState {
         let at = Timestamp::from_secs(1000);
-        Teardown { phase, at, finalizes_at: None, in_doubt, retains: false }
+        AnnouncementState { phase, at, finalizes_at: None, in_doubt, retains: false }
     }
 
     /// H1: a notice that is late is dropped for the deletion itself.
@@ -123,7 +123,7 @@ mod tests {
     fn a_late_notice_is_dropped() {
         let turn = |phase, now| teardown(phase, false).turn(Timestamp::from_secs(now));
         assert_eq!(turn(Phase::Scheduled, 999), Turn::Notify);
-        assert_eq!(turn(Phase::Scheduled, 1000), Turn::GoOn);
+        assert_eq!(turn(Phase::Scheduled, 1000), Turn::SkipNotice);
         assert_eq!(turn(Phase::Deleted, 0), Turn::Announce);
     }
 
