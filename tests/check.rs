@@ -46,7 +46,7 @@ fn options(base_url: String, clock: Clock) -> Options {
             metadata: json!({}),
         },
         read_only: false,
-        client_secret: Some("client-s3cret".to_owned()),
+        client_secret: Some(self::gate::CLIENT_SECRET.to_owned()),
         webhook: None,
         timeout: Duration::from_secs(30),
         patience: Duration::ZERO,

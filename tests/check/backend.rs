@@ -15,11 +15,14 @@ use teardown::auth::Caller;
 use teardown::auth::keys::KeySet;
 use teardown::clock::Clock;
 
-use super::gate::{Gate, Refusal};
+use super::gate::{CLIENT_SECRET, Gate, Refusal};
 use super::hook;
 
 /// How much slower than it should be a slow backend is.
 const SLOW: Duration = Duration::from_secs(11);
+
+/// The fault of a backend that answers a token of no installation, and does nothing.
+pub const IDLE: &str = "a token of no installation is answered, and does nothing";
 
 /// The backend. Clones share it.
 #[derive(Clone)]
@@ -110,7 +113,7 @@ impl Backend {
             fault: fault.to_owned(),
             clock,
             gate,
-            secret: "client-s3cret",
+            secret: CLIENT_SECRET,
             state: Mutex::default(),
         }))
     }
@@ -197,6 +200,12 @@ impl Inner {
             self.dawdle("time/refusals");
             self.act_in_spite_of(&refusal, asked);
             return refusal.response(&self.fault, &asked.headers);
+        }
+        if asked.method == Method::DELETE
+            && self.is(IDLE)
+            && self.gate.is_of_no_installation(&asked.headers)
+        {
+            return axum::Json(json!({ "finalized": true })).into_response();
         }
         let Reply(status, json) = match (asked.method.as_str(), &asked.resource) {
             ("PUT", None) => self.upsert(asked),

@@ -1,6 +1,7 @@
 //! Who calls the backend of the check's tests: what is refused, what a fault lets in all the same, and how a
 //! refusal reads.
 
+use aws_lc_rs::hmac;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -14,6 +15,9 @@ use teardown::clock::Clock;
 use teardown::ids::IntegrationIds;
 
 use crate::support::world::INTEGRATION;
+
+/// The secret that signs webhooks, and no token.
+pub const CLIENT_SECRET: &str = "client-s3cret";
 
 /// The keys that are trusted, and the fault.
 pub struct Gate {
@@ -74,6 +78,12 @@ impl Gate {
         }
     }
 
+    /// Whether a good token names no installation.
+    pub fn is_of_no_installation(&self, headers: &HeaderMap) -> bool {
+        let authorization = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+        matches!(self.verify(authorization), Ok(Caller::System { installation: None, .. }))
+    }
+
     fn verify(&self, authorization: Option<&str>) -> Result<Caller, TokenError> {
         let token = authorization.and_then(|it| it.strip_prefix("Bearer "));
         self.verify_token(token.ok_or(TokenError::Authorization)?)
@@ -96,7 +106,10 @@ impl Gate {
     ) -> Result<Caller, Refusal> {
         let claims = part(authorization, 1);
         let refused = match self.fault.as_str() {
-            "tokens/optional-claims" => claims.get("user_email").is_some(),
+            "tokens/optional-claims" => claims.get("user_name").is_some(),
+            "tokens/required-claims" => {
+                claims.get("user_id").is_some() && claims.get("user_email").is_none()
+            }
             "tokens/unknown-claims" => claims.get("teardown_check").is_some(),
             "tokens/without-auth-style" => !headers.contains_key("x-vercel-auth"),
             _ => false,
@@ -111,6 +124,7 @@ impl Gate {
         let is_altered = || self.was_altered(authorization.unwrap_or_default());
         let signed = error == TokenError::Signature && !signature.is_empty();
         let plain = signed && head.get("jwk").is_none() && head.get("jku").is_none();
+        let hs256 = error == TokenError::Algorithm && head["alg"] == "HS256";
         let lacks = |name| error == TokenError::Claims && claims.get(name).is_none();
         if !on_resource {
             return match self.fault.as_str() {
@@ -128,7 +142,8 @@ impl Gate {
             "tokens/altered-claims" => plain && is_altered(),
             "tokens/no-signature" => error == TokenError::Signature && signature.is_empty(),
             "tokens/alg-none" => error == TokenError::Algorithm && head["alg"] == "none",
-            "tokens/alg-hs256" => error == TokenError::Algorithm && head["alg"] == "HS256",
+            "tokens/alg-hs256" => hs256 && !is_by_the_client_secret(authorization),
+            "tokens/client-secret" => hs256 && is_by_the_client_secret(authorization),
             "tokens/key-in-header" => signed && head.get("jwk").is_some(),
             "tokens/key-address-in-header" => signed && head.get("jku").is_some(),
             "tokens/issuer" => error == TokenError::Issuer,
@@ -151,6 +166,15 @@ impl Gate {
         let before = URL_SAFE_NO_PAD.encode(claims.replace("\"ADMIN\"", "\"USER\""));
         self.verify_token(&format!("{head}.{before}.{signature}")).is_ok()
     }
+}
+
+/// Whether a token of HS256 is signed with the client secret.
+fn is_by_the_client_secret(authorization: Option<&str>) -> bool {
+    let token = authorization.unwrap_or_default().trim_start_matches("Bearer ");
+    let Some((message, signature)) = token.rsplit_once('.') else { return false };
+    let key = hmac::Key::new(hmac::HMAC_SHA256, CLIENT_SECRET.as_bytes());
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+    hmac::verify(&key, message.as_bytes(), &signature).is_ok()
 }
 
 /// A part of a token, read without being verified.

@@ -7,6 +7,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse as _;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use teardown_cli::issuer::Issuer;
 
 use super::*;
@@ -116,6 +119,65 @@ async fn what_is_given_is_used_up() {
     assert!(passed("tokens/system") && passed("delete-installation/no-body"));
     assert!(why(&report, "delete-resource/same-key-again").contains("--resource"));
     assert!(why(&report, "delete-installation/reason").contains("used up"));
+}
+
+/// N3: a success that did nothing is found: what is still there counts for more than the answer.
+#[tokio::test]
+async fn an_uninstall_that_did_nothing_is_found() {
+    let (_, report) = with_fault(backend::IDLE, &only(&["delete-installation"])).await;
+    assert_eq!(
+        found(&report),
+        ["delete-installation/by-account"],
+        "{}",
+        check::report::text(&report)
+    );
+    assert_eq!(report.left, Vec::<String>::new());
+}
+
+/// N2: a backend that trusts the run's key and refuses what is made is told so: its keys are not the cause.
+#[tokio::test]
+async fn a_body_that_is_refused_is_told_from_a_token_that_is() {
+    let (backend, _, clock) = right().await;
+    let strict = backend.router().layer(from_fn(|request: Request, next: Next| async move {
+        let is_upsert = request.method() == "PUT";
+        let answered = next.run(request).await;
+        if is_upsert && answered.status().is_success() {
+            return axum::http::StatusCode::UNPROCESSABLE_ENTITY.into_response();
+        }
+        answered
+    }));
+    let report = run(options(serve(strict).await, clock), &all()).await;
+    assert_eq!(found(&report), Vec::<&str>::new(), "{}", check::report::text(&report));
+    let why = why(&report, "delete-resource/answers-204");
+    assert!(why.contains("a good Upsert Installation was answered 422"), "{why}");
+    assert!(why.contains(r#""acceptedPolicies":{}"#), "{why}");
+    // What has to be refused is checked with good tokens all the same.
+    let passed = |id| report.rows.iter().any(|it| it.check.id == id && it.outcome.name() == "pass");
+    assert!(passed("tokens/expired") && passed("tokens/audience"));
+}
+
+/// N2: each request has a connection of its own. Some servers close a connection after an answer, and a request
+/// that met that would be taken for one without an answer.
+#[tokio::test]
+async fn no_connection_is_used_twice() {
+    let (backend, _, clock) = right().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicU32::new(0));
+    let (counted, router) = (connections.clone(), backend.router());
+    tokio::spawn(async move {
+        loop {
+            let (connection, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            let service = TowerToHyperService::new(router.clone());
+            let serving = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
+            tokio::spawn(serving);
+        }
+    });
+    let report = run(options(url, clock), &only(&["delete-resource"])).await;
+    assert_eq!((found(&report), report.left.len()), (vec![], 0));
+    let connections = usize::try_from(connections.load(Ordering::SeqCst)).unwrap();
+    assert!(connections >= report.requests, "{connections} for {} requests", report.requests);
 }
 
 /// N2: a failure that is known does not count, and is told.

@@ -65,7 +65,8 @@ fn refused(scene: Scene, bearer: fn(&Scene, &Resource) -> Bearer) -> Run {
     steps(async move {
         let target = scene.target().await?;
         let bearer = bearer(&scene, &target);
-        scene.delete(&target).bearer(bearer).send().await?.is_refused()
+        let answered = scene.delete(&target).bearer(bearer).send().await?;
+        scene.with_effect(answered.is_refused(), &target, &answered).await
     })
 }
 
@@ -74,7 +75,8 @@ fn uninstall_refused(scene: Scene, bearer: fn(&Scene, &Resource) -> Bearer) -> R
     steps(async move {
         let target = scene.target().await?;
         let bearer = bearer(&scene, &target);
-        scene.uninstall(&target.installation).bearer(bearer).send().await?.is_refused()
+        let answered = scene.uninstall(&target.installation).bearer(bearer).send().await?;
+        scene.with_effect(answered.is_refused(), &target, &answered).await
     })
 }
 

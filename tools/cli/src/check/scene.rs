@@ -7,9 +7,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::finding::Finding;
+use super::finding::{Finding, Verdict};
 use super::session::{Fate, Installation, Resource, Session};
 use super::signer::{Bearer, Claims, Signer, webhook_signature};
+use super::stock::EMAIL;
 use super::wire::{Exchange, Header, Request};
 use crate::issuer::{Subject, Token};
 
@@ -64,12 +65,13 @@ impl Scene {
         &self.session.options.signer
     }
 
-    /// The claims of an installation's user with this role.
+    /// The claims of an installation's user with this role. `user_email` is among them: Vercel's tokens have it.
     pub(super) fn user(&self, installation: &Installation, role: &str) -> Claims {
         let subject = Subject::User { role: role.to_owned() };
         let article = if role == "ADMIN" { "an" } else { "a" };
         let says = format!("{article} {role}'s token of {}", installation.0);
-        Claims { json: self.claims(Some(installation), subject), says }
+        let claims = Claims { json: self.claims(Some(installation), subject), says };
+        claims.with("user_email", json!(EMAIL))
     }
 
     /// The claims of an installation's `ADMIN`.
@@ -213,6 +215,24 @@ impl Scene {
         Ok(seen.status() == 200 && status["status"] != "uninstalled")
     }
 
+    /// Adds to a finding about a success what the request did to the resource, as far as that can be seen.
+    pub(super) async fn with_effect(
+        &self,
+        verdict: Verdict,
+        resource: &Resource,
+        after: &Exchange,
+    ) -> Verdict {
+        let sight = self.session.standing().is_some_and(|standing| standing.sight.is_ok());
+        let is_known = self.session.stock(|stock| stock.knows(resource));
+        let Err(Finding::Wrong { expected, seen, .. }) = verdict else { return verdict };
+        let effect = match after.is_success() && sight && is_known {
+            true if self.sees(resource).await? => ", and the resource is still there",
+            true => ", and the resource is gone",
+            false => "",
+        };
+        Err(after.wrong_as(expected, format!("{seen}{effect}")))
+    }
+
     /// Expects a resource to be there still after an answer.
     pub(super) async fn expect_there(
         &self,
@@ -222,7 +242,8 @@ impl Scene {
         if self.sees(resource).await? {
             return Ok(());
         }
-        let seen = format!("{}, and GET {} does not find it", after.status(), resource.path());
+        let look = self.get(resource).request().line();
+        let seen = format!("{}, and {look} does not find it", after.status());
         Err(after.wrong_as("the resource is there afterwards", seen))
     }
 
@@ -236,8 +257,8 @@ impl Scene {
             return Ok(());
         }
         let patience = humantime::format_duration(self.session.options.patience);
-        let seen =
-            format!("{}, and GET {} finds it {patience} later", after.status(), resource.path());
+        let look = self.get(resource).request().line();
+        let seen = format!("{}, and {look} finds it {patience} later", after.status());
         Err(after.wrong_as("the resource is gone afterwards", seen))
     }
 

@@ -130,6 +130,12 @@ impl Stock {
         })
     }
 
+    /// Whether a resource was made or given.
+    pub(super) fn knows(&mut self, resource: &Resource) -> bool {
+        self.of(&resource.installation)
+            .is_some_and(|made| made.resources.iter().any(|it| it.id == resource.id))
+    }
+
     pub(super) fn add(&mut self, installation: Installation, ours: bool) {
         self.made.push(Made { installation, ours, fate: Fate::Live, resources: Vec::new() });
     }
@@ -158,6 +164,9 @@ impl Session {
     pub(super) fn start(options: Options) -> reqwest::Result<Arc<Self>> {
         let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            // Some servers close a connection after an answer that they regret: the next request is not to
+            // meet that.
+            .pool_max_idle_per_host(0)
             .user_agent(concat!("teardown-check/", env!("CARGO_PKG_VERSION")))
             .timeout(options.timeout);
         if is_local(&options.base_url) {

@@ -191,20 +191,26 @@ impl Signer {
 
     /// Tokens that take the public key, in the forms that libraries hold it in, for the secret of HS256.
     pub(super) fn hs256_by_the_public_key(&self, claims: &Claims) -> Vec<Bearer> {
-        let header = json!({ "alg": "HS256", "typ": "JWT", "kid": self.trusted.kid() });
-        let message = format!("{}.{}", encode(&header), encode(&claims.json));
         let pem = self.trusted.public_key_pem();
         let jwk = self.trusted.jwk();
         let n = jwk["n"].as_str().unwrap_or_default().as_bytes();
         [pem.as_bytes(), pem.trim_end().as_bytes(), n]
-            .map(|secret| {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-                let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
-                let says =
-                    claims.clone().says("signed with HS256 and the public key as the secret").says;
-                Bearer::token(&format!("{message}.{signature}"), &says, claims.style())
-            })
+            .map(|secret| self.hs256(claims, secret, "the public key"))
             .into()
+    }
+
+    /// A token that takes the client secret for the secret of HS256.
+    pub(super) fn hs256_by_the_client_secret(&self, claims: &Claims, secret: &str) -> Bearer {
+        self.hs256(claims, secret.as_bytes(), "the client secret")
+    }
+
+    fn hs256(&self, claims: &Claims, secret: &[u8], name: &str) -> Bearer {
+        let header = json!({ "alg": "HS256", "typ": "JWT", "kid": self.trusted.kid() });
+        let message = format!("{}.{}", encode(&header), encode(&claims.json));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
+        let says = claims.clone().says(&format!("signed with HS256 and {name} as the secret")).says;
+        Bearer::token(&format!("{message}.{signature}"), &says, claims.style())
     }
 
     fn bare(&self, claims: &Claims) -> String {

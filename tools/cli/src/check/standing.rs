@@ -9,7 +9,7 @@ use super::options::Supply;
 use super::scene::Scene;
 use super::session::Standing;
 use super::signer::Bearer;
-use super::stock::refused;
+use super::stock::{refused, refused_with_body};
 use super::wire::Exchange;
 
 /// Where webhooks are looked for if nobody says where they are: teardown's own path, and that of Vercel's
@@ -29,10 +29,14 @@ impl Scene {
         if let Err(reason) = &refused.answer {
             return Err(format!("{}: {reason}", self.session.options.base_url));
         }
-        let trust = if needs.trust || needs.refusal {
-            self.trust().await
+        let (trust, unmade) = if needs.trust || needs.refusal {
+            match self.trust().await {
+                Ok(Trusted::Fully) => (Ok(()), None),
+                Ok(Trusted::ButMakesNothing(why)) => (Ok(()), Some(why)),
+                Err(why) => (Err(why), None),
+            }
         } else {
-            Err("no check needs it".to_owned())
+            (Err("no check needs it".to_owned()), None)
         };
         let webhook = if needs.webhook {
             self.find_webhook().await
@@ -40,15 +44,15 @@ impl Scene {
             Err("no check needs it".to_owned())
         };
         let idle = |why: &String| (Err(why.clone()), Err(why.clone()));
-        let (resources, sight) = match &trust {
-            Err(why) => idle(why),
-            Ok(()) if needs.resources == 0 && !needs.refusal => {
+        let (resources, sight) = match (&trust, &unmade) {
+            (Err(why), _) | (Ok(()), Some(why)) => idle(why),
+            (Ok(()), None) if needs.resources == 0 && !needs.refusal => {
                 idle(&"no check needs it".to_owned())
             }
-            Ok(()) if self.session.options.read_only => {
+            (Ok(()), None) if self.session.options.read_only => {
                 idle(&"--read-only makes nothing".to_owned())
             }
-            Ok(()) => {
+            (Ok(()), None) => {
                 // For now; the target of forged requests is made by it.
                 self.look_for_a_resource().await
             }
@@ -58,7 +62,7 @@ impl Scene {
     }
 
     /// Whether the backend takes a good token of ours.
-    async fn trust(&self) -> Result<(), String> {
+    async fn trust(&self) -> Result<Trusted, String> {
         let options = &self.session.options;
         if options.integration.is_none() {
             return Err("the integration's id is not known: --integration-id oac_…".to_owned());
@@ -71,11 +75,29 @@ impl Scene {
                         .session
                         .stock(|stock| stock.made.last().map(|it| it.installation.clone()));
                     self.session.stock(|stock| stock.home = home);
-                    return Ok(());
+                    return Ok(Trusted::Fully);
                 }
-                Err(self.distrust(&refused("a good Upsert Installation", &upserted)))
+                self.takes_the_token(&upserted).await
             }
-            _ => self.trusts_a_look().await,
+            _ => self.trusts_a_look().await.map(|()| Trusted::Fully),
+        }
+    }
+
+    /// Whether a good Upsert Installation that was refused was refused for another reason than its token: then
+    /// the same request without a token is answered otherwise.
+    async fn takes_the_token(&self, upserted: &Exchange) -> Result<Trusted, String> {
+        let seen = refused_with_body("a good Upsert Installation", upserted);
+        if upserted.answer.is_err() {
+            return Err(seen);
+        }
+        let unsigned = self.upsert_as(Some(Bearer::none())).await;
+        let body_refused = refuses(&unsigned)
+            && unsigned.status() != upserted.status()
+            && !matches!(upserted.status(), 401 | 403);
+        if body_refused {
+            Ok(Trusted::ButMakesNothing(seen))
+        } else {
+            Err(self.distrust(&refused("a good Upsert Installation", upserted)))
         }
     }
 
@@ -108,7 +130,7 @@ impl Scene {
         };
         let url = &keys.own;
         let asked = match keys.asked.load(Ordering::Relaxed) {
-            0 => "It has not asked for them so far.",
+            0 => "It has not asked for them during this run.",
             _ => "It has asked for them, so look at iss, aud and its log, too.",
         };
         format!(
@@ -169,6 +191,14 @@ impl Scene {
         }
         Err(format!("there is no webhook at {}: see --webhook-path", paths.join(" or ")))
     }
+}
+
+/// How far a backend takes a good token.
+enum Trusted {
+    /// It does.
+    Fully,
+    /// It takes the token and refuses to make an installation, for this reason.
+    ButMakesNothing(String),
 }
 
 /// Whether an answer refuses a token.

@@ -7,7 +7,11 @@ use super::finding::Finding;
 use super::options::Supply;
 use super::scene::{Call, Scene};
 use super::session::{Fate, Installation, Made, Resource};
+use super::signer::Bearer;
 use super::wire::{Answer, Exchange};
+
+/// The address of the account's contact, and of the user that tokens are of.
+pub(super) const EMAIL: &str = "teardown-check@example.com";
 
 impl Scene {
     /// An id of an installation that the backend has never heard of.
@@ -25,6 +29,11 @@ impl Scene {
 
     /// Upsert Installation, as Vercel sends it. The answer may be anything.
     pub(super) async fn upsert(&self) -> Exchange {
+        self.upsert_as(None).await
+    }
+
+    /// Upsert Installation, with this in place of an `ADMIN`'s token.
+    pub(super) async fn upsert_as(&self, bearer: Option<Bearer>) -> Exchange {
         let installation = self.unknown_installation();
         let body = json!({
             "scopes": ["read-write:integration-resource"],
@@ -36,10 +45,14 @@ impl Scene {
             "account": {
                 "name": "teardown check",
                 "url": "https://vercel.com/teardown-check",
-                "contact": { "email": "teardown-check@example.com", "name": "teardown check" },
+                "contact": { "email": EMAIL, "name": "teardown check" },
             },
         });
         let call = self.call(Method::PUT, &installation.path(), &installation);
+        let call = match bearer {
+            Some(bearer) => call.bearer(bearer),
+            None => call,
+        };
         let upserted = call.key(&self.fresh_key()).json(&body).try_send().await;
         if upserted.is_success() {
             self.session.stock(|stock| stock.add(installation.clone(), true));
@@ -50,7 +63,7 @@ impl Scene {
     async fn upserted(&self) -> Result<Installation, Finding> {
         let upserted = self.upsert().await;
         if !upserted.is_success() {
-            return Err(Finding::skipped(refused("Upsert Installation", &upserted)));
+            return Err(Finding::skipped(refused_with_body("Upsert Installation", &upserted)));
         }
         let made = self.session.stock(|stock| stock.made.last().map(|it| it.installation.clone()));
         made.ok_or_else(|| Finding::skipped("no installation was made"))
@@ -140,7 +153,7 @@ impl Scene {
         let provisioned = self.provision(installation).send().await?;
         let answer = provisioned.answer()?.json().unwrap_or_default();
         let (true, Some(id)) = (provisioned.is_success(), answer["id"].as_str()) else {
-            return Err(Finding::skipped(refused("Provision Resource", &provisioned)));
+            return Err(Finding::skipped(refused_with_body("Provision Resource", &provisioned)));
         };
         let resource = Resource { installation: installation.clone(), id: id.to_owned() };
         self.session.stock(|stock| stock.add_resource(&resource, true));
@@ -162,7 +175,8 @@ impl Scene {
         let options = &self.session.options;
         let resources = self.session.standing().is_some_and(|standing| standing.resources.is_ok());
         if options.read_only || !self.session.is_trusted() || !resources {
-            let home = self.home().await?;
+            // An installation that nobody knows will do where none can be made.
+            let home = self.home().await.unwrap_or_else(|_| self.unknown_installation());
             return Ok(self.unknown_resource(&home));
         }
         let target = self.session.stock(|stock| {
@@ -217,7 +231,13 @@ impl Scene {
                     if answers { self.deletes(self.uninstall(installation)).await } else { None };
                 answers &= deleted.is_some();
                 if deleted != Some(true) {
-                    left.push(format!("installation {}", installation.0));
+                    let doubt = match fate {
+                        Fate::Doubtful => {
+                            " (maybe: one deletion succeeded, and the next was refused)"
+                        }
+                        Fate::Live | Fate::Gone => "",
+                    };
+                    left.push(format!("installation {}{doubt}", installation.0));
                 }
             }
         }
@@ -271,6 +291,12 @@ impl Scene {
 
 fn name(resource: &Resource) -> String {
     format!("resource {} of {}", resource.id, resource.installation.0)
+}
+
+/// Why something was not made, with the body that was refused.
+pub(super) fn refused_with_body(what: &str, by: &Exchange) -> String {
+    let body = by.request.body.as_deref().unwrap_or_default();
+    format!("{}; its body was {body}", refused(what, by))
 }
 
 /// Why something was not made.

@@ -261,7 +261,7 @@ fn announce(options: &Options, selection: &Selection, keys: &str) {
         _ if options.integration.is_none() || !trust => "it makes nothing".to_owned(),
         Supply::Made => format!(
             "it makes, and deletes again, some {installations} installations (icfg_check{}…) and {resources} \
-             resources (teardown-check-…)",
+             resources (teardown-check-…), or more if checks fail",
             options.run,
         ),
         Supply::Given { installation, resources } => {

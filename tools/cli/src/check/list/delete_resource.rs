@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{DELETE_RESOURCE, GET_RESOURCE, steps};
 use crate::check::entry::{Basis, Check, Needs};
+use crate::check::signer::Bearer;
 
 const ANSWERS: Basis = Basis::Vercel("The answers are 204, 403 and 409.", DELETE_RESOURCE);
 const KEY: Basis = Basis::Vercel(
@@ -275,7 +276,13 @@ pub(super) const CHECKS: &[Check] = &[
                 for id in ["%00", "%27%22%3B--", "%2e%2e%2fx", "%F0%9F%92%A9", "%ff", &long] {
                     let mut odd = scene.unknown_resource(&home);
                     odd.id = id.to_owned();
-                    scene.delete(&odd).send().await?.is_no_500()?;
+                    let answered = scene.delete(&odd).send().await?;
+                    if answered.status() >= 500 {
+                        // A framework that fails before the backend's code asks for a token is not the
+                        // backend's to mend.
+                        let unsigned = scene.delete(&odd).bearer(Bearer::none()).send().await?;
+                        answered.expect(unsigned.status() >= 500, "no 5xx")?;
+                    }
                 }
                 Ok(())
             })

@@ -96,7 +96,9 @@ pub(super) const CHECKS: &[Check] = &[
                 for refused in refusals(&scene).await? {
                     let content_type = refused.answer()?.content_type();
                     let json = content_type.starts_with("application/json");
-                    if matches!(refused.status(), 400..=499) && !json {
+                    // A body of another form is errors/refusal-form's.
+                    let in_form = refused.error().is_ok();
+                    if matches!(refused.status(), 400..=499) && in_form && !json {
                         let seen = format!("{content_type}: {}", refused.seen());
                         return Err(refused.wrong_as("Content-Type: application/json", seen));
                     }

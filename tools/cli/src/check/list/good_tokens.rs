@@ -30,7 +30,8 @@ pub(super) const CHECKS: &[Check] = &[
             "`type`, `user_email`, `user_name` and `user_avatar_url` may be there.",
             DELETE_RESOURCE,
         ),
-        mend: "Do not refuse a token for claims that you do not read.",
+        mend: "Do not refuse a token for claims that you do not need: another user than the one who installed may \
+               delete.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {
@@ -42,6 +43,24 @@ pub(super) const CHECKS: &[Check] = &[
                     .with("user_name", json!("Ada Löwe"))
                     .with("user_avatar_url", json!("https://example.com/ada.png"));
                 let bearer = scene.signer().sign(&claims);
+                scene.delete(&resource).bearer(bearer).send().await?.succeeds()
+            })
+        },
+    },
+    Check {
+        id: "tokens/required-claims",
+        title: "a token with the required claims alone is taken",
+        basis: Basis::Vercel(
+            "`type`, `user_email`, `user_name` and `user_avatar_url` are not required.",
+            DELETE_RESOURCE,
+        ),
+        mend: "Do not require claims that may be absent: identify the user by `user_id`.",
+        needs: Needs::TRUST.resources(1),
+        run: |scene| {
+            steps(async move {
+                let resource = scene.resource().await?;
+                let claims = scene.admin(&resource.installation).without("user_email");
+                let bearer = scene.signer().sign(&claims.says("with the required claims alone"));
                 scene.delete(&resource).bearer(bearer).send().await?.succeeds()
             })
         },

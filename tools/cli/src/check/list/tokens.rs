@@ -142,6 +142,31 @@ pub(super) const CHECKS: &[Check] = &[
         },
     },
     Check {
+        id: "tokens/client-secret",
+        title: "a token signed by HS256, with the client secret, is refused",
+        basis: Basis::Vercel(
+            "Tokens are signed with Vercel's private key and verifiable by the keys of its JWKS document.",
+            DELETE_RESOURCE,
+        ),
+        mend: "Verify tokens with the keys of https://marketplace.vercel.com/.well-known/jwks and RS256. The client \
+               secret signs webhooks alone: a backend that verifies tokens with it takes none of Vercel's.",
+        needs: Needs { secret: true, ..Needs::REFUSAL },
+        run: |scene| {
+            steps(async move {
+                let target = scene.target().await?;
+                let secret = scene.session.options.client_secret.clone().unwrap_or_default();
+                let claims = scene.admin(&target.installation);
+                // A backend that takes such tokens may compare another issuer, too.
+                for issuer in [&scene.session.options.issuer, "https://vercel.com"] {
+                    let claims = claims.clone().with("iss", json!(issuer));
+                    let bearer = scene.signer().hs256_by_the_client_secret(&claims, &secret);
+                    scene.delete(&target).bearer(bearer).send().await?.is_refused()?;
+                }
+                Ok(())
+            })
+        },
+    },
+    Check {
         id: "tokens/key-in-header",
         title: "a token that brings its own key (`jwk`) is refused",
         basis: HEADER_KEYS,
@@ -308,7 +333,8 @@ pub(super) const CHECKS: &[Check] = &[
             steps(async move {
                 let (target, other) = (scene.target().await?, scene.other().await?);
                 let bearer = scene.signer().sign(&scene.admin(&other));
-                scene.delete(&target).bearer(bearer).send().await?.is_refused_or_hidden()
+                let answered = scene.delete(&target).bearer(bearer).send().await?;
+                scene.with_effect(answered.is_refused_or_hidden(), &target, &answered).await
             })
         },
     },

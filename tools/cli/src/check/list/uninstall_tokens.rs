@@ -60,7 +60,7 @@ pub(super) const CHECKS: &[Check] = &[
                     scene.session.doubt(&target.installation.path());
                     scene.session.doubt(&other.path());
                 }
-                answered.is_refused_or_hidden()
+                scene.with_effect(answered.is_refused_or_hidden(), &target, &answered).await
             })
         },
     },

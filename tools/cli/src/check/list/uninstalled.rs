@@ -1,7 +1,10 @@
 //! Delete Installation: what is left afterwards, and who may ask for it.
 
 use super::{DELETE_INSTALLATION, DELETE_RESOURCE, steps};
-use crate::check::entry::{Basis, Check, Needs};
+use crate::check::entry::{Basis, Check, Needs, Run};
+use crate::check::scene::Scene;
+use crate::check::session::Installation;
+use crate::check::signer::Claims;
 
 const CLEANUP: Basis = Basis::Vercel(
     "Vercel does not call Delete Resource during installation uninstall. Your Delete Installation handler \
@@ -36,7 +39,8 @@ pub(super) const CHECKS: &[Check] = &[
             "The field says whether to delete the resources along with the installation; data is not deleted by \
              mistake.",
         ),
-        mend: "Read the field: refuse with 409, or keep the resources. Absent means that they go.",
+        mend: "Read the field: refuse with 409, or keep the resources. Absent means that they are deleted. If you keep \
+               them where Get Resource does not look, accept this with --accept.",
         needs: Needs::TRUST.installations(1).resources(1).seen(),
         run: |scene| {
             steps(async move {
@@ -133,14 +137,8 @@ pub(super) const CHECKS: &[Check] = &[
             DELETE_INSTALLATION,
         ),
         mend: "Take tokens without `user_id` and `user_role` too: Vercel cleans up by them.",
-        needs: Needs::TRUST.installations(1),
-        run: |scene| {
-            steps(async move {
-                let installation = scene.installation().await?;
-                let bearer = scene.signer().sign(&scene.system(&installation));
-                scene.uninstall(&installation).bearer(bearer).send().await?.succeeds()
-            })
-        },
+        needs: Needs::TRUST.installations(1).resources(1),
+        run: |scene| uninstalls_as(scene, Scene::system),
     },
     Check {
         id: "delete-installation/by-account",
@@ -151,13 +149,35 @@ pub(super) const CHECKS: &[Check] = &[
         ),
         mend: "Take the installation from the path, and compare the stored account with `account_id` where \
                `installation_id` is null: Vercel cleans up deleted accounts by such tokens.",
-        needs: Needs::TRUST.installations(1),
-        run: |scene| {
-            steps(async move {
-                let installation = scene.installation().await?;
-                let bearer = scene.signer().sign(&scene.account());
-                scene.uninstall(&installation).bearer(bearer).send().await?.succeeds()
-            })
-        },
+        needs: Needs::TRUST.installations(1).resources(1),
+        run: |scene| uninstalls_as(scene, |scene, _| scene.account()),
     },
 ];
+
+/// Expects that an uninstall with such claims is answered with a success, and has an effect: a resource of the
+/// installation is gone afterwards, if an `ADMIN`'s uninstall makes it go.
+fn uninstalls_as(scene: Scene, claims: fn(&Scene, &Installation) -> Claims) -> Run {
+    steps(async move {
+        let installation = scene.installation().await?;
+        let resource = match scene.session.standing() {
+            Some(standing) if standing.sight.is_ok() => {
+                Some(scene.resource_of(&installation).await?)
+            }
+            _ => None,
+        };
+        let bearer = scene.signer().sign(&claims(&scene, &installation));
+        let answered = scene.uninstall(&installation).bearer(bearer).send().await?;
+        answered.succeeds()?;
+        let Some(resource) = resource else { return Ok(()) };
+        let stays = scene.expect_gone(&resource, &answered).await;
+        if stays.is_err() {
+            scene.uninstall(&installation).send().await?;
+            if scene.lasts(&resource).await? {
+                return super::skipped(
+                    "delete-installation/resources-gone is about resources that stay",
+                );
+            }
+        }
+        stays
+    })
+}

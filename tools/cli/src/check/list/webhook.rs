@@ -152,8 +152,11 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| {
             steps(async move {
                 let call = scene.webhook(&removed(&scene.unknown_installation()));
-                if !call.clone().send().await?.is_success() {
-                    return Err(Finding::skipped("the first of the two deliveries was refused"));
+                let first = call.clone().send().await?;
+                if !first.is_success() {
+                    let why =
+                        format!("the first of the two deliveries was answered {}", first.status());
+                    return Err(Finding::skipped(why));
                 }
                 call.send().await?.succeeds()
             })
