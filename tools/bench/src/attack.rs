@@ -1,5 +1,5 @@
-//! One honest client beside forged tokens at half of the rate at which the function's core refuses
-//! them, and beside the same rate of plain 404s. `tools/bench/run` says how.
+//! One honest client next to forged tokens, at half of the rate at which the function's core refuses them,
+//! and next to plain 404s at the same rate. `tools/bench/run` says how.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use crate::report::{micros, ms};
 use crate::requests::{INSTALLATIONS, Requests};
 use crate::seed::seed;
 
-/// Connections of the load that says how much the core refuses.
+/// Connections of the load that measures how many tokens the core refuses.
 const CONNECTIONS: usize = 32;
-/// Connections of the attack: what is due on one of them seldom waits for an answer before.
+/// Connections of the attack: so many that a due request seldom waits for an earlier answer.
 const ATTACK_CONNECTIONS: usize = 128;
 /// The honest client's deletes of one turn, at most.
 const DELETES: usize = 2000;
 /// The honest client's deletes before it is measured.
 const WARM_UP: usize = 500;
-/// How many times as high the honest client's p99 may be.
+/// The honest client's p99 next to forged tokens may be this many times that next to 404s.
 const GOAL: f64 = 3.0;
 
 /// How much is measured.
@@ -39,17 +39,17 @@ impl Effort {
     pub(crate) const QUICK: Self = Self { rounds: 1, time: Duration::from_secs(1) };
 }
 
-/// The attack beside the honest client.
+/// An attack, and the honest client's measurements during the attack.
 struct Side<'a> {
     name: &'static str,
     requests: &'a [String],
     status: u16,
-    /// Of the honest client.
+    /// The honest client's latencies.
     latencies: Vec<Duration>,
     sent: usize,
-    /// For how long it was sent.
+    /// How long the attack was sent.
     elapsed: Duration,
-    /// The function's own time meanwhile.
+    /// The function's CPU time during the attack.
     cpu: Duration,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Measures a `delete_resource`, and prints what it found.
+/// Measures a `delete_resource`, and prints the result.
 pub(crate) fn run(
     binary: &Path,
     runtime: &tokio::runtime::Runtime,

@@ -1,8 +1,8 @@
-//! The DynamoDB of a side: empty and seeded anew before each round of loads, at the same address; or,
-//! there too, a stub that limits nobody.
+//! The DynamoDB of a side. It is replaced by a newly seeded one before each round of loads, at the same
+//! address. A stub that limits nobody can replace it, too.
 //!
-//! The embedded one goes through the tokens of all transactions of the last 10 minutes at each
-//! transaction, which Amazon's does not: a function, and not its peer, would wait for that.
+//! At each transaction, the embedded DynamoDB goes through the tokens of all transactions of the last 10
+//! minutes. Amazon's does not. A function would wait for that, and its peer would not.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -22,7 +22,7 @@ const WRITES: [&str; 4] = ["TransactWriteItems", "PutItem", "DeleteItem", "Updat
 
 /// The database. It ends when dropped.
 pub(crate) struct Database {
-    /// Its own, so that its connections end with it. Always there but while it is replaced.
+    /// A runtime of its own, so that its connections end with it. `None` only while the database is replaced.
     runtime: Option<Runtime>,
     address: SocketAddr,
     resources: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Starts one with so many live resources, and with the peer's table where it is the peer's.
+    /// Starts a database with this many live resources, and with the peer's table if it is for the peer.
     pub(crate) fn start(
         resources: usize,
         is_for_peer: bool,
@@ -46,7 +46,7 @@ impl Database {
         format!("http://{}", self.address)
     }
 
-    /// Makes it as it was at first. Its connections break.
+    /// Replaces it with a database as it was at first. Its connections break.
     pub(crate) fn renew(&mut self) -> anyhow::Result<Vec<Resource>> {
         let runtime = self.serve(|listener| {
             Embedded::serve(None, listener)?;
@@ -64,7 +64,7 @@ impl Database {
         Ok(resources)
     }
 
-    /// Puts a stub in its place that agrees to every write at once, and keeps nothing. It refuses all
+    /// Replaces it with a stub that agrees to every write at once, and keeps nothing. The stub refuses all
     /// else, so that a side that reads is not measured as if it did not. Connections break.
     pub(crate) fn make_instant(&mut self) -> anyhow::Result<()> {
         let router = Router::new().fallback(async |headers: HeaderMap, _: Bytes| {
@@ -82,7 +82,7 @@ impl Database {
         Ok(())
     }
 
-    /// Ends what is served, and serves something else at its address.
+    /// Ends what is served, and serves something else at the same address.
     fn serve(
         &mut self,
         start: impl FnOnce(TcpListener) -> anyhow::Result<()>,

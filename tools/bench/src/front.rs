@@ -1,4 +1,4 @@
-//! What forwarding adds: a backend asked directly, and through `front`. `tools/bench/run` says how.
+//! The cost of forwarding: a backend is asked directly, and through `front`. `tools/bench/run` says how.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,11 +21,11 @@ use crate::requests::token;
 use crate::seed::installation;
 
 const CONNECTIONS: [usize; 2] = [1, 32];
-/// What a call may add at p50, beyond its calls to DynamoDB.
+/// The time that `front` may add to a call at p50, beyond its calls to DynamoDB.
 const GOAL: Duration = Duration::from_millis(1);
-/// What `front` may need for 32 bodies of 1 MiB at once, in MiB.
+/// The memory that `front` may need for 32 bodies of 1 MiB at once, in MiB.
 const MEMORY_GOAL: f64 = 128.0;
-/// From the spawn to the first answer.
+/// The time that may pass from the spawn to the first answer.
 const START_GOAL: Duration = Duration::from_millis(15);
 
 /// How much is measured.
@@ -41,20 +41,20 @@ impl Effort {
     pub(crate) const QUICK: Self = Self { starts: 3, rounds: 1, time: Duration::from_millis(500) };
 }
 
-/// A call, and how it is asked.
+/// A call, and how it is made.
 struct Row {
     name: &'static str,
     address: SocketAddr,
     request: String,
-    /// Its calls to DynamoDB.
+    /// The number of its calls to DynamoDB.
     calls: u32,
     /// Whether it goes through the function.
     is_passed: bool,
-    /// Of each number of connections.
+    /// The measurements for each number of connections.
     found: [Found; 2],
 }
 
-/// What was found of a call at a number of connections, round by round.
+/// The measurements of a call at a number of connections, round by round.
 #[derive(Clone, Default)]
 struct Found {
     p50: Vec<Duration>,
@@ -62,7 +62,7 @@ struct Found {
     cpu: Vec<Duration>,
 }
 
-/// Measures a `front`, and prints what it found.
+/// Measures a `front`, and prints the result.
 pub(crate) fn run(
     binary: &Path,
     runtime: &Runtime,
@@ -113,7 +113,7 @@ pub(crate) fn run(
         for (place, connections) in CONNECTIONS.into_iter().enumerate() {
             for row in &mut rows {
                 let found = row.load(&function, connections, effort.time)?;
-                // The first one warms up.
+                // The first round only warms up.
                 if round > 0 {
                     row.found[place].p50.push(found.0);
                     row.found[place].p99.push(found.1);
@@ -143,7 +143,7 @@ pub(crate) fn run(
 }
 
 impl Row {
-    /// p50, p99, and the function's own time per call.
+    /// p50, p99, and the function's CPU time per call.
     fn load(
         &self,
         function: &Function,
@@ -199,7 +199,7 @@ fn met(is: bool) -> &'static str {
     if is { "met" } else { "not met" }
 }
 
-/// A backend that makes the same resource again and again. Says where.
+/// Starts a backend that always makes the same resource. Returns its address.
 async fn backend() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;

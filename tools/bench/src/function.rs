@@ -1,4 +1,4 @@
-//! The process of a function or of its peer: on which core, started how, and what it costs so far.
+//! The process of a function or of its peer: its core, its start, and its cost so far.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,7 +21,7 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The first two of the cores that this process may use; none where there is one alone.
+    /// The first two of the cores that this process may use. `None` if there is only one.
     pub(crate) fn take() -> anyhow::Result<Option<Self>> {
         let permitted = sched_getaffinity(None)?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|core| permitted.is_set(*core));
@@ -35,12 +35,12 @@ impl Cores {
     }
 }
 
-/// Keeps the function's core from halting, by a loop that runs only while nothing else would there. It
-/// ends when dropped.
+/// Keeps the function's core from halting, by a loop that runs only while nothing else runs there. The loop
+/// ends when this is dropped.
 pub(crate) struct Awake(Child);
 
 impl Awake {
-    /// None where there is no core for the function alone, or no `chrt`.
+    /// Starts the loop. `None` if there is no core for the function alone, or no `chrt`.
     pub(crate) fn keep(cores: Option<Cores>) -> anyhow::Result<Option<Self>> {
         if cores.is_none() {
             return Ok(None);
@@ -62,7 +62,7 @@ impl Drop for Awake {
 }
 
 fn end(process: &mut Child) {
-    // It may have ended by itself.
+    // The process may have ended before.
     let _ = process.kill();
     let _ = process.wait();
 }
@@ -73,7 +73,7 @@ fn pin(core: usize) -> anyhow::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Does something on the function's core. A process that it starts stays there.
+/// Does `work` on the function's core. A process that it starts stays there.
 pub(crate) fn on_its_core<T: Send>(
     cores: Option<Cores>,
     work: impl FnOnce() -> anyhow::Result<T> + Send,
@@ -87,7 +87,7 @@ pub(crate) fn on_its_core<T: Send>(
     std::thread::scope(|scope| scope.spawn(pinned).join()).expect("the measurement panicked")
 }
 
-/// A function that runs, or its peer. It is killed when dropped.
+/// A running function, or its peer. It is killed when dropped.
 pub(crate) struct Function {
     process: Child,
     address: SocketAddr,
@@ -116,7 +116,7 @@ impl Cpu {
 pub(crate) struct Memory {
     /// Resident.
     pub(crate) rss: f64,
-    /// Resident, with what is shared with other processes in shares.
+    /// Resident, but memory that processes share is divided among them.
     pub(crate) pss: Option<f64>,
 }
 
@@ -126,7 +126,7 @@ impl Function {
         Self::start_with_arguments(binary, [""; 0], environment)
     }
 
-    /// Starts what takes its port as a function does.
+    /// Starts a program that takes its port as a function does.
     pub(crate) fn start_with_arguments(
         binary: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -145,7 +145,7 @@ impl Function {
         Ok(Self { process, address })
     }
 
-    /// Where it listens, once it does.
+    /// The address on which it listens, once it does.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,5 +1,5 @@
-//! The start of the function `delete_resource` on Lambda: until it has sent its first answer to the
-//! runtime API, which is played here.
+//! The start of the function `delete_resource` on Lambda, until it has sent its first answer to the runtime
+//! API. This module plays that API.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use crate::function::{Cores, on_its_core};
 use crate::requests::token;
 use crate::seed::{installation, seed};
 
-/// How long each of so many starts took.
+/// How long each of `count` starts took.
 pub(crate) fn starts(
     runtime: &Runtime,
     binary: &Path,
@@ -62,7 +62,7 @@ struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended before.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -94,7 +94,7 @@ fn event(id: usize, bearer: &str) -> Value {
     })
 }
 
-/// Lambda's runtime API, as far as a function needs it for one event. Gives the function's answer.
+/// Plays Lambda's runtime API, as far as a function needs it for one event. Returns the function's answer.
 fn serve(api: &TcpListener, event: &str) -> anyhow::Result<Value> {
     loop {
         let stream = api.accept()?.0;
@@ -139,7 +139,7 @@ fn receive(stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<(String, 
             let mut size = String::new();
             stream.read_line(&mut size)?;
             let size = usize::from_str_radix(size.trim(), 16)?;
-            // With the line's end after it.
+            // The chunk, and the line end after it.
             let mut chunk = vec![0; size + 2];
             stream.read_exact(&mut chunk)?;
             body.extend_from_slice(&chunk[..size]);

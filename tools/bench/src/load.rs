@@ -1,5 +1,5 @@
-//! The load: a closed loop over keep-alive connections, one thread each. It is plain blocking I/O,
-//! because what it computes is taken from the embedded DynamoDB, which shares its core.
+//! The load: a closed loop over keep-alive connections, one thread each. It uses plain blocking I/O, because
+//! its CPU time is taken from the embedded DynamoDB, which shares its core.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -43,7 +43,7 @@ impl Connection {
     }
 }
 
-/// The status of an answer, once head and body are there.
+/// The status of an answer. `None` until its head and body are complete.
 fn status_of_whole(answer: &[u8]) -> anyhow::Result<Option<u16>> {
     let mut headers = [EMPTY_HEADER; 32];
     let mut response = Response::new(&mut headers);
@@ -58,23 +58,23 @@ fn status_of_whole(answer: &[u8]) -> anyhow::Result<Option<u16>> {
     Ok((answer.len() == head + body).then_some(status))
 }
 
-/// The requests to send, and until when.
+/// The requests to send, and for how long.
 pub(crate) struct Load<'a> {
     pub(crate) requests: &'a [String],
-    /// Whether they start anew after the last one; else that ends the load.
+    /// Whether the requests start again after the last one. If not, the last one ends the load.
     pub(crate) again: bool,
-    /// The answers' status.
+    /// The status that every answer must have.
     pub(crate) status: u16,
-    /// After it no request is sent.
+    /// The time after which no request is sent.
     pub(crate) time: Duration,
 }
 
-/// How often requests are sent, with any answers.
+/// The rate at which requests are sent. It does not depend on the answers.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
-    /// A second.
+    /// Requests per second.
     pub(crate) rate: f64,
-    /// By turns.
+    /// The number of connections, which send by turns.
     pub(crate) connections: usize,
 }
 
@@ -82,12 +82,13 @@ pub(crate) struct Pace {
 pub(crate) struct Run {
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,
-    /// Of every request, in no order.
+    /// The latency of every request, in no order.
     pub(crate) latencies: Vec<Duration>,
 }
 
 impl Load<'_> {
-    /// Sends requests over so many connections, the next one of all on each as it is answered.
+    /// Sends requests over this many connections. A connection sends the next request as soon as its last one
+    /// is answered.
     pub(crate) fn run(&self, address: SocketAddr, connections: usize) -> anyhow::Result<Run> {
         let connections: Vec<_> =
             (0..connections).map(|_| Connection::open(address)).collect::<std::io::Result<_>>()?;
@@ -105,9 +106,9 @@ impl Load<'_> {
         Ok(Run { elapsed: began.elapsed(), latencies: latencies.concat() })
     }
 
-    /// Sends requests at this pace for as long as something else takes, or none where there are none.
-    /// Each is due at a time of its own: what is late, because its connection waits for an answer, is
-    /// sent as soon as it can be. Says how many were sent.
+    /// Sends requests at this pace while `work` runs, if there are any requests. Each request is due at a
+    /// time of its own. If its connection still waits for an answer at that time, it is sent as soon as
+    /// possible. Returns how many were sent.
     pub(crate) fn at_pace<T>(
         &self,
         address: SocketAddr,

@@ -1,5 +1,5 @@
-//! Measures the functions `delete_resource`, `sweep` and `front` as whole processes, the first beside a peer
-//! in Node.js. `tools/bench/run` says what and how.
+//! Measures the functions `delete_resource`, `sweep` and `front` as whole processes, the first next to a peer
+//! in Node.js. `tools/bench/run` says what is measured, and how.
 
 mod attack;
 mod database;
@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<()> {
     if let Some(cores) = cores {
         cores.pin_others()?;
     }
-    // Its one worker serves the keys, and the embedded DynamoDBs that are not a side's, from now on.
+    // The runtime's one worker serves the keys, and the embedded DynamoDBs that do not belong to a side.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match &arguments[..] {
@@ -80,7 +80,7 @@ fn print_title(binary: &Path, machine: &str) {
     println!();
 }
 
-/// Measures a `delete_resource` beside its peer, and a `sweep`.
+/// Measures a `delete_resource` next to its peer, and a `sweep`.
 fn beside_peer(
     binary: &Path,
     [node, server]: [PathBuf; 2],
@@ -107,7 +107,7 @@ fn beside_peer(
     let mut variables = environment(database.url());
     variables.push(("IDEMPOTENCY_TABLE_NAME", IDEMPOTENCY_TABLE.to_owned()));
     variables.push(("NODE_ENV", "production".to_owned()));
-    // Such as the SDK's, that it will want a newer Node.js one day.
+    // For example, the SDK warns that it will need a newer Node.js one day.
     variables.push(("NODE_NO_WARNINGS", "1".to_owned()));
     let command = vec![node, server.clone()];
     let peer = Side { command, environment: variables, cores, database };
@@ -132,7 +132,7 @@ fn beside_peer(
     Ok(())
 }
 
-/// Serves the issuer's keys, for who fetches them in spite of `OIDC_JWKS`. Says where.
+/// Serves the issuer's keys, for a process that fetches them despite `OIDC_JWKS`. Returns the address.
 async fn serve_jwks(jwks: String) -> anyhow::Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
@@ -155,7 +155,7 @@ fn environment(issuer: &Issuer, dynamodb: String) -> Vec<(&'static str, String)>
     ]
 }
 
-/// The sizes of a function and of those beside it, by name.
+/// The sizes of a function and of the functions in its folder, by name.
 fn sizes(binary: &Path) -> anyhow::Result<Vec<(String, Size)>> {
     let others = ["delete_installation", "delete_configuration", "sweep", "webhook"];
     let others = others.map(|name| binary.with_file_name(name));
@@ -190,7 +190,7 @@ fn thread_cpu() -> anyhow::Result<Duration> {
     Ok(clock_gettime(ClockId::ThreadCPUTime).try_into()?)
 }
 
-/// The machine, how it is shared, and how busy it is. To be asked before anything is pinned.
+/// The machine, how it is shared, and how busy it is. It must be read before anything is pinned.
 fn machine(cores: Option<Cores>) -> anyhow::Result<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();

@@ -12,9 +12,9 @@ use crate::requests::Requests;
 
 /// Keep-alive connections of a load.
 pub(crate) const CONNECTIONS: [usize; 3] = [1, 32, 256];
-/// First deletes before the loads of a round. They are what is replayed.
+/// First deletes before the loads of a round. Replays repeat them.
 const WARM_UP: usize = 500;
-/// First deletes of a load, at most.
+/// The most first deletes of a load.
 const DELETES: usize = 1500;
 
 /// The kind of a load's requests.
@@ -28,14 +28,14 @@ pub(crate) enum Kind {
     InstantDelete,
 }
 
-/// In the order in which they are measured: after the last one a new database is needed.
+/// The kinds in the order in which they are measured. After the last one, a new database is needed.
 pub(crate) const KINDS: [Kind; 5] =
     [Kind::FirstDelete, Kind::Replay, Kind::Refusal, Kind::NotFound, Kind::InstantDelete];
 
 /// How much is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
-    /// Starts of each.
+    /// Starts of each side.
     pub(crate) starts: usize,
     /// Loads of each kind, number of connections and side.
     pub(crate) rounds: usize,
@@ -47,8 +47,8 @@ impl Effort {
     pub(crate) const FULL: Self = Self { starts: 20, rounds: 5, time: Duration::from_secs(2) };
     pub(crate) const QUICK: Self = Self { starts: 3, rounds: 1, time: Duration::from_millis(500) };
 
-    /// How many resources a side may need: for its starts, one more of them that of the server that is
-    /// loaded, or for a round.
+    /// How many resources a side may need: for its starts and for that of the server that is loaded, or for a
+    /// round.
     pub(crate) fn resources(self) -> usize {
         (self.starts + 1).max(WARM_UP + CONNECTIONS.len() * DELETES)
     }
@@ -67,7 +67,7 @@ pub(crate) struct Side {
 pub(crate) struct Figures {
     /// From before the spawn until the first 204.
     pub(crate) starts: Vec<Duration>,
-    /// After the first request.
+    /// The memory after the first request.
     pub(crate) at_rest: Memory,
     pub(crate) after_load: Memory,
     pub(crate) loads: Vec<Measured>,
@@ -82,12 +82,12 @@ pub(crate) struct Measured {
     pub(crate) rate: f64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
-    /// The server's own, per request.
+    /// The server's CPU time per request.
     pub(crate) cpu: Duration,
 }
 
 impl Side {
-    /// Starts it on its core; says how long it took until it answered this delete.
+    /// Starts the server on its core. Also returns how long it took until it answered this delete.
     fn start(&self, request: &str) -> anyhow::Result<(Function, Duration)> {
         let (binary, arguments) = self.command.split_first().context("a command has a name")?;
         let (mut function, began) = on_its_core(self.cores, || {
@@ -143,7 +143,7 @@ pub(crate) fn by_turns<const N: usize>(
             for connections in CONNECTIONS {
                 for side in &mut running {
                     let measured = side.load(kind, connections, effort.time)?;
-                    // The first one warms up what its kind needs.
+                    // The first round warms up what each kind needs, and is not counted.
                     if round > 0 {
                         side.figures.loads.push(measured);
                     }
@@ -168,7 +168,7 @@ impl Running<'_> {
         self.warm_up()
     }
 
-    /// Has the server connect to its DynamoDB as often as it will need to.
+    /// Makes the server open as many connections to its DynamoDB as it will need.
     fn warm_up(&self) -> anyhow::Result<()> {
         let requests = &self.requests.deletes[..WARM_UP];
         let load = Load { requests, again: false, status: 204, time: Duration::MAX };
@@ -212,12 +212,12 @@ impl Running<'_> {
 }
 
 impl Kind {
-    /// Whether deletes are asked for, each for the first time as far as DynamoDB knows.
+    /// Whether these are deletes, each of them new as far as DynamoDB knows.
     pub(crate) fn deletes(self) -> bool {
         matches!(self, Self::FirstDelete | Self::InstantDelete)
     }
 
-    /// In the plural.
+    /// The name in the plural.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::FirstDelete => "first deletes",
@@ -234,14 +234,14 @@ impl Figures {
         quantile(&mut self.starts.clone(), 0.5)
     }
 
-    /// The measurements of such loads, round by round.
+    /// The measurements of these loads, round by round.
     fn of(&self, kind: Kind, connections: usize) -> impl Iterator<Item = &Measured> {
         let of_these = move |load: &&Measured| load.kind == kind && load.connections == connections;
         self.loads.iter().filter(of_these)
     }
 
-    /// How many times as much of something it was as another side's in the same round: the median of
-    /// the rounds. A machine that is slower for a while is so for both sides of a round.
+    /// The ratio of a figure to another side's in the same round: the median of the rounds. If a machine is
+    /// slower for a while, it is slower for both sides of a round.
     pub(crate) fn times_of(
         &self,
         other: &Self,
@@ -252,7 +252,7 @@ impl Figures {
         median(rounds.map(|(own, other)| part(own) / part(other)).collect())
     }
 
-    /// The medians of what was measured of such loads, each figure by itself.
+    /// The medians of the measurements of these loads, each figure separately.
     pub(crate) fn load(&self, kind: Kind, connections: usize) -> Measured {
         let loads: Vec<_> = self.of(kind, connections).collect();
         let middle = |part: fn(&Measured) -> Duration| {
@@ -274,7 +274,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// The value below which this share of the values is; the least for 0.
+/// The value below which this share of the values is. The least value for 0.
 pub(crate) fn quantile(values: &mut [Duration], share: f64) -> Duration {
     values.sort_unstable();
     let last = u32::try_from(values.len().saturating_sub(1)).unwrap_or(u32::MAX);

@@ -31,7 +31,7 @@ const CRON_SECRET: &str = "bench";
 /// How long a purge may take.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// How a purge went.
+/// The measurements of a purge.
 pub(crate) struct Purge {
     pub(crate) resources: u32,
     /// Whether each resource was announced to a provider.
@@ -80,7 +80,7 @@ pub(crate) fn measure(
     Ok(purges)
 }
 
-/// A provider that answers 204 to every announcement. Gives its address.
+/// A provider that answers 204 to every announcement. Returns its address.
 async fn provider() -> anyhow::Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
@@ -89,7 +89,7 @@ async fn provider() -> anyhow::Result<String> {
     Ok(format!("http://{address}/"))
 }
 
-/// Registers an installation with so many resources, and uninstalls it.
+/// Registers an installation with this many resources, and uninstalls it.
 async fn uninstall(
     dynamodb: String,
     resources: usize,

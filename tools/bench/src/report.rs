@@ -13,22 +13,22 @@ const COMPARED: usize = 32;
 
 /// The subject of the table.
 pub(crate) struct Report<'a> {
-    /// Of the function, and of the peer.
+    /// The figures of the function, and of the peer.
     pub(crate) figures: [&'a Figures; 2],
     /// How long each start of the function took on Lambda.
     pub(crate) lambda_starts: Vec<Duration>,
     /// One RS256-2048 verification by the function's own code.
     pub(crate) verification: Duration,
-    /// Of each function that there is, by name; the first is the one that was measured.
+    /// The size of each function that exists, by name. The first is the one that was measured.
     pub(crate) functions: &'a [(String, Size)],
     pub(crate) peer: Size,
 }
 
-/// A line of the table: what is measured, of the function, of the peer, how many times better the
+/// A line of the table: what is measured, the function's figure, the peer's, how many times better the
 /// function is, and the goals.
 type Row = [String; 5];
 
-/// Something to be met.
+/// A goal, and whether it is met.
 struct Goal {
     text: &'static str,
     met: bool,
@@ -193,7 +193,7 @@ fn mb(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// How many times as long the one is as the other.
+/// The ratio of `one` to `other`.
 fn times(one: Duration, other: Duration) -> f64 {
     one.as_secs_f64() / other.as_secs_f64()
 }

@@ -15,18 +15,19 @@ pub(crate) const INSTALLATIONS: usize = 100;
 
 /// The requests of each kind.
 pub(crate) struct Requests {
-    /// A live resource and a key of its own each.
+    /// Deletes, each of a live resource and with a key of its own.
     pub(crate) deletes: Vec<String>,
-    /// By turns: signed by somebody else under the issuer's key id, and another installation's.
+    /// By turns, a token signed with another key under the issuer's key id, and a token of another
+    /// installation.
     pub(crate) refused: Vec<String>,
-    /// Signed by somebody else under the issuer's key id.
+    /// Tokens signed with another key under the issuer's key id.
     pub(crate) forged: Vec<String>,
-    /// With a valid token, of paths that no endpoint is at.
+    /// Valid tokens, and paths without an endpoint.
     pub(crate) not_found: Vec<String>,
 }
 
 impl Requests {
-    /// Those that concern these resources.
+    /// The requests for these resources.
     pub(crate) fn sign(issuer: &Issuer, resources: &[Resource]) -> anyhow::Result<Self> {
         let tokens: Vec<_> =
             (0..INSTALLATIONS).map(|id| issuer.sign(&token(id).claims())).collect();

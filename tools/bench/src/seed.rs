@@ -1,4 +1,4 @@
-//! The tables: a function's, with live resources, and what its peer needs besides.
+//! The tables: a function's table with live resources, and the table that its peer needs in addition.
 
 use anyhow::{anyhow, ensure};
 use aws_sdk_dynamodb::error::BuildError;
@@ -52,7 +52,7 @@ fn put(owner: usize, sort_key: String) -> PutRequestBuilder {
     PutRequest::builder().item("pk", S(partition)).item("sk", S(sort_key))
 }
 
-/// Makes the table that Powertools asks for, beside a seeded one.
+/// Makes the table that Powertools needs, in addition to a seeded one.
 pub(crate) async fn make_idempotency_table(dynamodb: String) -> anyhow::Result<()> {
     let attribute = AttributeDefinition::builder()
         .attribute_name("id")

@@ -1,4 +1,4 @@
-//! How large a function and its peer are, as they lie there and zipped as hosts take them.
+//! The sizes of a function and its peer, on disk and zipped as hosts take them.
 
 use std::fs;
 use std::io::{Cursor, Write as _};
@@ -15,7 +15,7 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Of a file, or of all files of a folder.
+    /// The size of a file, or of all files of a folder.
     pub(crate) fn of(path: &Path) -> anyhow::Result<Self> {
         let mut files = 0;
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));

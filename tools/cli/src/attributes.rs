@@ -33,7 +33,7 @@ pub(crate) fn map<'a>(item: &'a Item, name: &str) -> Option<&'a Item> {
     item.get(name)?.as_m().ok()
 }
 
-/// What follows `prefix` in an item's sort key, if it is of that kind.
+/// The rest of an item's sort key after `prefix`. `None` if the key begins otherwise.
 pub(crate) fn named<'a>(item: &'a Item, prefix: &str) -> Option<&'a str> {
     text(item, "sk")?.strip_prefix(prefix)
 }

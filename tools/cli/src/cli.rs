@@ -39,9 +39,9 @@ use crate::terminal::{ERROR, one_line};
 
 /// Runs teardown on this machine, and looks after its table.
 ///
-/// All but `dev` and `token` talk to the DynamoDB that the AWS environment names
-/// (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …), else to that of the `teardown dev`
-/// that runs on --port.
+/// All commands except `dev`, `token` and `check` use the DynamoDB that the AWS environment names
+/// (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …). If it names none, they use that of the
+/// `teardown dev` on --port.
 ///
 /// In a checkout, `cargo dev` is `teardown dev`, and `cargo dev COMMAND` is `teardown COMMAND`.
 #[derive(Debug, Parser)]
@@ -76,9 +76,9 @@ enum Command {
 /// There are stand-ins for Vercel's REST API and for the provider. Nothing has to be installed or
 /// configured. What is stored is forgotten at the end, unless --data names a file for it. A sweep
 /// runs every few seconds. The variables that the functions read (`INTEGRATION_ID`, `OIDC_ISSUER`,
-/// `TABLE_NAME`, …) count here too. Where they are not set, `INTEGRATION_ID` is `oac_local`,
+/// `TABLE_NAME`, …) are read here too. If they are not set, `INTEGRATION_ID` is `oac_local`,
 /// `VERCEL_API_URL` and `PROVIDER_URL` are the stand-ins, and `PROVIDER_SECRET`, `CRON_SECRET`
-/// and `CLIENT_SECRET` local secrets.
+/// and `CLIENT_SECRET` are local secrets.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = DEV_EXAMPLES)]
 struct Dev {
@@ -93,7 +93,7 @@ Examples:
   teardown dev                                    start, with samples to delete
   teardown dev --port 4000 --data dev.db          on another port, kept in a file";
 
-/// The commands but `dev`, which takes them too: `cargo dev show` is `teardown dev show`.
+/// The commands except `dev`. `dev` takes them too: `cargo dev show` is `teardown dev show`.
 #[derive(Debug, Subcommand)]
 enum Other {
     Token(token::Args),
@@ -113,7 +113,7 @@ enum Other {
     Check(Box<check::Args>),
 }
 
-/// A command of the tool as the reader types it: through cargo, if that has started this process.
+/// A command of the tool as the user types it: through cargo, if cargo has started this process.
 pub(crate) fn typed(command: &str) -> String {
     match (std::env::var_os("CARGO"), command) {
         (None, _) => format!("teardown {command}"),
@@ -131,7 +131,7 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let ended = runtime.block_on(cli.run());
-    // A thread that waits for standard input would hold the end up.
+    // A thread that waits for standard input would delay the end.
     runtime.shutdown_background();
     ended.unwrap_or_else(|error| fail(&error))
 }

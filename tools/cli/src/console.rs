@@ -1,6 +1,6 @@
-//! The console: a page for operators over the table that the AWS environment names. It shows what needs
-//! somebody first, finds an installation, tells its story, and carries out operators' acts. It never
-//! makes a request as Vercel.
+//! The console: a page for operators over the table that the AWS environment names. It first shows what needs
+//! an operator. It finds an installation, shows its story, and carries out operators' acts. It never makes a
+//! request as Vercel.
 
 mod attention;
 mod story;
@@ -27,15 +27,15 @@ use crate::web::sections::{Again, Asked, Frame, Sections};
 use crate::web::table::Table;
 use crate::web::{assets, failed, html};
 
-/// What a console is of.
+/// What a console needs.
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) table: Table,
     pub(crate) clock: Clock,
-    /// What to call the place that the table is at.
+    /// The name of the place where the table is.
     pub(crate) place: String,
     pub(crate) table_name: String,
-    /// In whose name acts are recorded.
+    /// The name under which acts are recorded.
     pub(crate) by: String,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// One whose addresses begin with a secret of its own.
+    /// A console whose addresses begin with a new secret.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Console {
         })
     }
 
-    /// The path of its first page.
+    /// The path of the first page.
     pub(crate) fn path(&self) -> String {
         format!("{}/", self.base)
     }
@@ -165,7 +165,7 @@ async fn search(State(it): State<Console>, Query(sought): Query<Sought>) -> Resp
         let head = it.head("no such id");
         return html(&NotFound { head, id });
     }
-    // Ids are ASCII, and none of their characters means anything in a query.
+    // Ids are ASCII, and none of their characters has a meaning in a query.
     let query = format!("installation={installation}&resource={resource}");
     Redirect::to(&format!("{}/installation?{query}", it.base)).into_response()
 }
@@ -261,7 +261,7 @@ struct Said {
     words: String,
 }
 
-/// An operator's act. Afterwards every section asks again.
+/// Carries out an operator's act. Afterwards every section asks again.
 async fn operate(State(it): State<Console>, Form(order): Form<Order>) -> Response {
     let words = it.operator.run(&order).await.unwrap_or_else(|error| format!("{error:#}"));
     let said = Said { words }.render().unwrap_or_default();

@@ -18,30 +18,30 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Starts one that forgets everything when the process ends, or one that keeps it in a file.
+    /// Starts a database that forgets everything when the process ends, or keeps it in `file`.
     ///
     /// # Errors
     ///
-    /// If the file is no database, or no port is free.
+    /// If the file is not a database, or no port is free.
     pub async fn start(file: Option<&Path>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
         Self::serve(file, listener)
     }
 
-    /// Like [`Embedded::start`], at a port that was bound for it. It lives as long as the runtime.
+    /// Like [`Embedded::start`], on a port that is already bound. The database lives as long as the runtime.
     ///
     /// # Errors
     ///
-    /// If the file is no database.
+    /// If the file is not a database.
     pub fn serve(file: Option<&Path>, listener: TcpListener) -> anyhow::Result<Self> {
         Self::listening(open(file)?, listener)
     }
 
-    /// One whose database is at hand in this process, too.
+    /// Like [`Embedded::start`]. It also returns the database, for use in this process.
     ///
     /// # Errors
     ///
-    /// If the file is no database, or no port is free.
+    /// If the file is not a database, or no port is free.
     pub(crate) async fn at_hand(file: Option<&Path>) -> anyhow::Result<(Self, Database)> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
         let database = open(file)?;
@@ -72,13 +72,13 @@ fn open(file: Option<&Path>) -> anyhow::Result<Database> {
     })
 }
 
-/// An HTTP client for this machine's own ports, which no proxy of the environment's knows. They are without
-/// TLS, so no root certificates are read, which takes milliseconds.
+/// An HTTP client for this machine's own ports. It uses no proxy, since a proxy does not know them. The ports
+/// have no TLS, so the client reads no root certificates, which would take milliseconds.
 pub(crate) fn this_machine() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().tls_certs_only([])
 }
 
-/// A client with the functions' own time-outs and retries, for an emulator at `url`: it takes any
+/// A client with the functions' own time-outs and retries, for an emulator at `url`. An emulator takes any
 /// region and any credentials.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ pub struct Issuer {
     kid: String,
 }
 
-/// Whom a token stands for.
+/// The subject of a token.
 #[derive(Clone, Debug)]
 pub enum Subject {
     /// A user with this role in the account of an installation.
@@ -44,7 +44,7 @@ pub struct Token {
     pub account: String,
     /// `installation_id`; `None` is null, for the system alone.
     pub installation: Option<String>,
-    /// Whom it stands for.
+    /// The subject.
     pub subject: Subject,
     /// How long it is valid.
     pub expires: Duration,
@@ -91,8 +91,8 @@ impl Issuer {
         Ok(Self::with_key(key))
     }
 
-    /// The issuer whose key is in a file. If there is no file, it is made: readable by its owner alone, and
-    /// whole or not at all, even if another process makes it at the same time.
+    /// The issuer whose key is in a file. If the file does not exist, it is made: readable by its owner
+    /// alone, and never incomplete, even if another process makes it at the same time.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl Issuer {
             .open(&draft)?;
         file.write_all(pkcs8.as_ref())?;
         file.sync_all()?;
-        // The first to link its draft wins; the others use that key.
+        // The first process to link its draft wins; the others use its key.
         match fs::hard_link(&draft, path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => fs::remove_file(&draft),
@@ -156,11 +156,11 @@ impl Issuer {
         })
     }
 
-    /// The public key in PEM, as a file has it.
+    /// The public key in PEM, as in a file.
     ///
     /// # Panics
     ///
-    /// Never: an RSA key can be written down.
+    /// Never: an RSA key can be encoded.
     #[must_use]
     pub fn public_key_pem(&self) -> String {
         let der: PublicKeyX509Der<'_> =
@@ -181,17 +181,17 @@ impl Issuer {
     ///
     /// # Panics
     ///
-    /// Where the system gives no randomness.
+    /// If the system gives no randomness.
     #[must_use]
     pub fn sign(&self, claims: &Value) -> String {
         self.sign_with_header(&json!({ "alg": "RS256", "typ": "JWT", "kid": self.kid }), claims)
     }
 
-    /// Signs claims under a header that may be anything.
+    /// Signs claims under any header.
     ///
     /// # Panics
     ///
-    /// Where the system gives no randomness.
+    /// If the system gives no randomness.
     #[must_use]
     pub fn sign_with_header(&self, header: &Value, claims: &Value) -> String {
         self.sign_bytes(header.to_string().as_bytes(), claims.to_string().as_bytes())
@@ -201,7 +201,7 @@ impl Issuer {
     ///
     /// # Panics
     ///
-    /// Where the system gives no randomness.
+    /// If the system gives no randomness.
     #[must_use]
     pub fn sign_bytes(&self, header: &[u8], payload: &[u8]) -> String {
         let encode = |bytes| URL_SAFE_NO_PAD.encode(bytes);

@@ -1,6 +1,6 @@
-//! The tool `teardown`: its command line, and what development needs: an embedded DynamoDB, a local
-//! token issuer, stand-ins for Vercel and the provider, the endpoints on one port, and the pages that show
-//! all of it: `page` that of `teardown dev`, `console` that of operators, `web` what both have.
+//! The tool `teardown`: its command line, and what development needs: an embedded DynamoDB, a local token
+//! issuer, stand-ins for Vercel and the provider, the endpoints on one port, and pages that show all of it.
+//! `page` is the page of `teardown dev`, `console` is the page for operators, and `web` is what both share.
 
 mod attributes;
 pub mod check;

@@ -1,8 +1,9 @@
 //! The page of `teardown dev`, at `/`: a simulated Vercel, and everything that happens behind it, live.
 //!
-//! `door` sees each write to the table, with the items before and after; `watch` sees each request to the
-//! endpoints and to the stand-ins; `journal` keeps both in their order and tells the open pages, through
-//! `events`. `act` makes requests as Vercel would, over the wire. Nothing here is known to the functions.
+//! `door` sees each write to the table, with the items before and after. `watch` sees each request to the
+//! endpoints and to the stand-ins. `journal` keeps both in order, and notifies the open pages through
+//! `events`. `act` makes requests as Vercel would, over the wire. The functions know nothing of these
+//! modules.
 
 mod act;
 mod answers;
@@ -45,30 +46,30 @@ use crate::web::sections::{Again, Asked, Frame, Sections};
 use crate::web::table::Table;
 use crate::web::{assets, duration, failed, html};
 
-/// What the page's addresses begin with, but for the page itself.
+/// The prefix of the page's addresses, except the page itself.
 const BASE: &str = "/page";
 
-/// Where the clock says by how much it was moved on.
+/// The path that says by how much the clock was moved on.
 pub(crate) const CLOCK_PATH: &str = "/page/clock.json";
 
 /// How many installations are listed at a time.
 const LISTED: usize = 50;
 
-/// What the page is made of: parts of the `teardown dev` that it belongs to.
+/// What the page needs of the `teardown dev` that it belongs to.
 pub(crate) struct Parts<'a> {
     pub(crate) app: &'a App,
     pub(crate) store: &'a Store,
-    /// By the door, where writes are seen.
+    /// A client that goes through the door, which sees writes.
     pub(crate) client: &'a Client,
-    /// To the database itself, to read.
+    /// A client of the database itself, for reads.
     pub(crate) reader: Client,
     pub(crate) config: &'a Config,
     pub(crate) clock: &'a Clock,
     pub(crate) issuer: &'a Arc<Issuer>,
     pub(crate) journal: &'a Journal,
-    /// The account of installations that are made here.
+    /// The account of the installations that the page makes.
     pub(crate) account: &'static str,
-    /// In whose name acts of operators are recorded.
+    /// The name under which operators' acts are recorded.
     pub(crate) by: String,
 }
 
@@ -107,7 +108,7 @@ impl DevPage {
         }
     }
 
-    /// Everything that `teardown dev` serves, watched, with the page beside it.
+    /// Watches everything that `teardown dev` serves, and adds the page to it.
     pub(crate) fn around(&self, everything: Router) -> Router {
         let watched = everything
             .layer(from_fn_with_state(self.clone(), watch::requests))
@@ -188,7 +189,7 @@ async fn whole(State(page): State<DevPage>, Query(selected): Query<Selected>) ->
 
 impl DevPage {
     async fn whole(&self, selected: Selected) -> anyhow::Result<Response> {
-        // Before anything is read: what comes later is told as news.
+        // The version is read before all else: what comes later arrives as news.
         let version = self.journal.version();
         let installation = match selected.installation.as_str() {
             "" => self.journal.first_installation(),
@@ -276,16 +277,16 @@ async fn receipts(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Re
     page.sections.receipts(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-/// An operator's act, by a button.
+/// Carries out an operator's act from a button.
 async fn operate(State(page): State<DevPage>, Form(order): Form<Order>) -> Response {
     let result = page.operator.run(&order).await;
-    // What is due now need not wait for the next sweep.
+    // A job that the act made due need not wait for the next sweep.
     page.sweep();
     said(&result.unwrap_or_else(|error| format!("{error:#}")))
 }
 
 impl DevPage {
-    /// An id that no installation has, of this and a number.
+    /// An id that no installation has: `begin` and a number.
     async fn unused(&self, begin: &str) -> anyhow::Result<InstallationId> {
         let mut number = 1_u64;
         loop {
@@ -297,7 +298,7 @@ impl DevPage {
         }
     }
 
-    /// Has a sweep run now, beside those that are due by themselves.
+    /// Runs a sweep now, in addition to the automatic ones.
     fn sweep(&self) {
         let app = self.app.clone();
         tokio::spawn(async move { app.sweep(time::SWEEP).await });

@@ -1,5 +1,5 @@
-//! All endpoints on one port, at the contract's paths, as the hosts' routes send them; beside them
-//! the issuer's JWKS document, the embedded DynamoDB, and the stand-ins.
+//! All endpoints on one port, at the contract's paths, as hosts route them. Next to them are the issuer's
+//! JWKS document, the embedded DynamoDB, and the stand-ins.
 
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,14 @@ use crate::embedded::this_machine;
 /// The path of the issuer's JWKS document.
 pub const JWKS_PATH: &str = "/.well-known/jwks";
 
-/// Serves the endpoints alone: what an answer leaves to be done is left to sweeps.
+/// Serves the endpoints alone. The jobs that an answer leaves are left to sweeps.
 pub fn endpoints(app: App) -> Router {
     Router::new().fallback(answer).with_state(app)
 }
 
-/// Serves the endpoints, which go on after their answers as on Vercel, the issuer's keys, the
-/// stand-ins, and the DynamoDB at `dynamodb_url` as `POST /`, so that one address is all there is to
-/// know. All else goes to the backend, if there is one, as `deploy/vercel/in-front/vercel.json` has it.
+/// Serves everything at one address: the endpoints, which work on after their answers as on Vercel, the
+/// issuer's keys, the stand-ins, and the DynamoDB at `dynamodb_url` as `POST /`. All other requests go to the
+/// backend, if there is one, as in `deploy/vercel/in-front/vercel.json`.
 pub fn everything(
     app: App,
     backend: Option<Backend>,
@@ -66,8 +66,8 @@ async fn answer_and_follow_up(
     response.map(Body::new)
 }
 
-/// The endpoint that a host's routes would send a request to: by its path and its method, else by its path
-/// alone. Without a backend, nothing passes through to one.
+/// The endpoint to which a host's routes would send a request: by its path and its method, else by its path
+/// alone. `Front` is served only if there is a backend.
 fn endpoint(app: &App, request: &Request) -> Endpoint {
     let (method, path) = (request.method(), request.uri().path());
     let served = || {
@@ -77,11 +77,11 @@ fn endpoint(app: &App, request: &Request) -> Endpoint {
     served()
         .find(|endpoint| endpoint.route_request(method, path).is_ok())
         .or_else(|| served().find(|endpoint| endpoint.route(path).is_some()))
-        // Every endpoint answers another path alike.
+        // All endpoints give the same answer for another path.
         .unwrap_or(Endpoint::DeleteInstallation)
 }
 
-/// How long a call may take that only passes through.
+/// How long a call that only passes through may take.
 const PASSING: Duration = Duration::from_mins(1);
 
 async fn pass(backend: &Backend, request: Request) -> Response<Body> {

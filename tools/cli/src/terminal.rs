@@ -10,8 +10,7 @@ pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// How headings are marked.
 pub(crate) const HEADING: Style = Style::new().bold();
 
-/// A message in one line, as others read it line by line, and nothing in it steers a
-/// terminal.
+/// A message in one line, for programs that read line by line, without characters that control a terminal.
 pub(crate) fn one_line(message: &str) -> String {
     let steers =
         |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -33,9 +32,9 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Says to standard error how a command that takes its time is getting on.
+/// Writes to standard error how far a slow command is.
 pub(crate) fn note(text: &str) {
-    // With standard error gone, nobody is left to tell.
+    // If standard error is closed, nobody reads the note.
     let _ = writeln!(anstream::stderr(), "{}", one_line(text));
 }
 

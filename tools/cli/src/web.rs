@@ -1,5 +1,5 @@
-//! What the page of `teardown dev` and the console have in common: who may ask, files, items in words,
-//! and what is read of the table. It knows neither of them.
+//! What the page of `teardown dev` and the console share: the check of who may ask, files, items in words,
+//! and reads of the table. This module uses neither of them.
 
 pub(crate) mod assets;
 pub(crate) mod guard;
@@ -20,7 +20,7 @@ pub(crate) fn html(template: &impl Template) -> Response {
     }
 }
 
-/// What a page says when it could not read or write: to be shown in place of what was asked for.
+/// The answer if a page could not read or write. It is shown in place of what was asked for.
 pub(crate) fn failed(error: &anyhow::Error) -> Response {
     let message = crate::terminal::one_line(&format!("{error:#}"));
     tracing::warn!(error = message, "a page was not shown");

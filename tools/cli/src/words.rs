@@ -1,9 +1,9 @@
-//! How things stand, in the words that commands and pages share.
+//! States in words, which commands and pages share.
 
 use teardown::store::admin::holds::Subject;
 use teardown::store::admin::standing::Standing;
 
-/// What an act is on.
+/// The subject of an act.
 pub(crate) fn subject(subject: &Subject) -> String {
     match &subject.resource {
         None => subject.installation.to_string(),
@@ -11,7 +11,7 @@ pub(crate) fn subject(subject: &Subject) -> String {
     }
 }
 
-/// How something stands, in words.
+/// The state of an installation or a resource, in words.
 pub(crate) fn standing(standing: &Standing) -> String {
     match standing {
         Standing::Live => "not deleted; a deletion to come is held".to_owned(),

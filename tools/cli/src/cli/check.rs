@@ -22,13 +22,13 @@ use crate::check::{
 use crate::issuer::Issuer;
 use crate::terminal::{note, print};
 
-/// Holds a provider's backend, in any language, against what Vercel documents of deletion
+/// Checks a provider's backend, in any language, against what Vercel documents about deletion
 ///
 /// It plays Vercel: it signs tokens, serves the keys that verify them, makes installations and resources,
-/// deletes them and looks at what is answered. Run it against a backend that is there for tests.
+/// deletes them and checks the answers. Run it against a backend that is there for tests.
 ///
-/// The backend has to read its keys from this command's JWKS document. Where it does not, the checks that
-/// need it are skipped, and the report says what would have to be set.
+/// The backend has to read its keys from this command's JWKS document. If it does not, the checks that
+/// need this are skipped, and the report says what must be set.
 ///
 /// The exit status is 0 if no check fails, 1 if one does, 2 if nothing could be checked.
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,8 @@ pub(super) struct Args {
     /// Where the backend's /v1/installations is
     #[arg(required_unless_present_any = ["list", "print_jwks"])]
     base_url: Option<String>,
-    /// The `aud` of tokens, `oac_…`; without it, what needs a good token is skipped (else that of `INTEGRATION_ID`)
+    /// The `aud` of tokens, `oac_…` (else that of `INTEGRATION_ID`); without it, checks with a good token are
+    /// skipped
     #[arg(long, value_name = "ID")]
     integration_id: Option<String>,
     /// The `iss` of tokens
@@ -55,7 +56,7 @@ pub(super) struct Args {
     /// The `account_id` of tokens
     #[arg(long, value_name = "ID", default_value = "acc_check")]
     account: String,
-    /// The file with the key that signs tokens; it is made if it is not there
+    /// The file with the key that signs tokens; it is made if it does not exist
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The port of the JWKS document, at /.well-known/jwks
@@ -76,13 +77,13 @@ pub(super) struct Args {
     /// `metadata` of what is provisioned
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
     metadata: Value,
-    /// An installation that is there, to be deleted, in place of those that would be made
+    /// An existing installation, to be deleted in place of those that would be made
     #[arg(long, value_name = "ID")]
     installation: Option<String>,
     /// A resource of it, to be deleted; may be repeated
     #[arg(long = "resource", value_name = "ID", requires = "installation")]
     resources: Vec<String>,
-    /// Sends what has to be refused, and nothing else
+    /// Sends only requests that must be refused
     #[arg(long)]
     read_only: bool,
     /// The secret that signs webhooks (else that of `CLIENT_SECRET`)
@@ -91,7 +92,7 @@ pub(super) struct Args {
     /// The path of the webhook, or its address; else /api/webhook and /webhook are tried
     #[arg(long, value_name = "PATH")]
     webhook_path: Option<String>,
-    /// Makes the checks of this group, or this check, alone; may be repeated
+    /// Makes only the checks of this group, or only this check; may be repeated
     #[arg(long, value_name = "GROUP|ID")]
     only: Vec<String>,
     /// A check that may fail; may be repeated
@@ -106,7 +107,7 @@ pub(super) struct Args {
     /// Lists the checks
     #[arg(long)]
     list: bool,
-    /// How long an answer is waited for
+    /// How long to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// How long the checks may take together
@@ -132,7 +133,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Makes the checks, and says how the process ends.
+/// Makes the checks, and returns the exit status.
 async fn checked(args: &Args) -> anyhow::Result<u8> {
     let signer = Arc::new(Signer::new(Arc::new(key(args)?))?);
     if args.print_jwks {
@@ -152,7 +153,7 @@ async fn checked(args: &Args) -> anyhow::Result<u8> {
         bar.inc(1);
     };
     let stop = async {
-        // Without the signal's handler nothing stops it but the signal itself.
+        // Without a handler, only the signal itself ends the process.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -170,7 +171,7 @@ async fn checked(args: &Args) -> anyhow::Result<u8> {
     Ok(status(&report))
 }
 
-/// 1 where a check fails; 2 where none was made, or the run was stopped; else 0.
+/// The exit status: 1 if a check fails; else 2 if none was made, or the run was stopped; else 0.
 fn status(report: &Report) -> u8 {
     let made = ["pass", "warn", "accepted"].iter().any(|name| report.count(name) > 0);
     match (report.count("fail"), report.stopped.is_some() || !made) {
@@ -223,7 +224,7 @@ fn options(args: &Args, signer: &Arc<Signer>) -> anyhow::Result<Options> {
     let run: u64 = rand()?;
     Ok(Options {
         base_url: base_url.to_owned(),
-        // Of several ids, tokens are for the first.
+        // If there are several ids, tokens are for the first.
         integration: given(&args.integration_id, "INTEGRATION_ID")
             .map(|ids| ids.split(',').next().unwrap_or_default().trim().to_owned()),
         issuer: args.issuer.clone(),
@@ -252,7 +253,7 @@ fn rand() -> anyhow::Result<u64> {
     getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))
 }
 
-/// Says what will be made and deleted before anything is.
+/// Says what will be made and deleted, before it happens.
 fn announce(options: &Options, selection: &Selection, keys: &str) {
     let Needs { installations, resources, trust, .. } = selection.needs();
     note(&format!("checking {}; its keys are at {keys}", options.base_url));

@@ -11,12 +11,12 @@ use crate::console::{Console, Parts};
 use crate::terminal::{HEADING, print};
 use crate::web::table::Table;
 
-/// Opens a page for operators in your browser's reach
+/// Serves a page for operators on this machine
 ///
 /// It lists what needs attention: parked jobs, late finalizations, jobs that hang, holds. It finds an
 /// installation and shows its history. It can retry, hold, release, keep and settle, each with a reason, as
 /// the commands of these names do. It never makes a request as Vercel. It is on 127.0.0.1 alone, at an
-/// address with a secret in it: who has the address may act in your name. Ctrl-C ends it.
+/// address with a secret in it: everybody who has the address can act in your name. Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

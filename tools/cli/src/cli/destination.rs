@@ -1,5 +1,5 @@
-//! Which DynamoDB a command talks to, and whether it is there: said at once, where a store would
-//! try for long.
+//! The DynamoDB that a command talks to. If it does not answer, the command says so soon; a store would try
+//! much longer.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use super::typed;
 use crate::embedded::{local_client, this_machine};
 use crate::page::CLOCK_PATH;
 
-/// Any of these names a DynamoDB; without them it is that of a `teardown dev`.
+/// Any of these variables names a DynamoDB. Without them, commands use that of a `teardown dev`.
 const NAMES_ONE: [&str; 6] = [
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL",
@@ -41,18 +41,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the first answer may take: on AWS, credentials may have to be fetched before it.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The first answer of a DynamoDB on this machine.
+/// How long the first answer of a DynamoDB on this machine may take.
 const FIRST_LOCAL_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A DynamoDB, and the table in it that the configuration names.
 pub(super) struct Destination {
     client: Client,
     config: Config,
-    /// Where it is on AWS: the environment, to ask who this is.
+    /// The AWS environment, to ask who the caller is. `None` for a DynamoDB on this machine.
     aws: Option<Aws>,
-    /// What to call it.
+    /// The name of the place, for messages.
     place: String,
-    /// That of a `teardown dev`, which may have been moved on; else the system's.
+    /// The clock of a `teardown dev`, which may have been moved on; else the system's.
     clock: Clock,
     /// Whether the table is there.
     has_table: bool,
@@ -64,7 +64,7 @@ impl Destination {
         Box::pin(Self::find_with(port, of_table()?)).await
     }
 
-    /// Whether the environment names a DynamoDB: else it is that of a `teardown dev`.
+    /// Whether the environment names a DynamoDB. If not, commands use that of a `teardown dev`.
     pub(super) fn is_named() -> bool {
         NAMES_ONE.into_iter().any(|name| variable(name).is_some())
     }
@@ -101,7 +101,7 @@ impl Destination {
         Ok(Self { client, config, aws, place, clock, has_table })
     }
 
-    /// The store, where the table is there.
+    /// The store, if the table exists.
     pub(super) fn store(&self) -> anyhow::Result<Store> {
         if self.has_table {
             Ok(Store::new(self.client.clone(), &self.config, self.clock.clone()))
@@ -124,7 +124,7 @@ impl Destination {
         &self.client
     }
 
-    /// The clock that the table's times go by.
+    /// The clock of the table's times.
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -187,8 +187,8 @@ async fn connect(url: &Url) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The AWS environment. An emulator on this machine takes any region and any
-/// credentials, so it need not be told them.
+/// Loads the AWS environment. An emulator on this machine takes any region and any credentials, so they have
+/// defaults.
 async fn named(endpoint: Option<&Url>) -> anyhow::Result<Aws> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if endpoint.is_some_and(is_loopback) {
@@ -208,7 +208,7 @@ fn with_local_defaults(loader: ConfigLoader) -> ConfigLoader {
     loader.credentials_provider(Credentials::new("local", "local", None, None, "local"))
 }
 
-/// Whether the table is there, where DynamoDB did not describe it.
+/// Whether the table exists, if DynamoDB did not describe it.
 fn is_there(error: SdkError<DescribeTableError>, place: &str) -> anyhow::Result<bool> {
     match error.code() {
         Some("ResourceNotFoundException") => Ok(false),

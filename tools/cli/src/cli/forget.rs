@@ -1,4 +1,4 @@
-//! `teardown forget`: our side of an installation alone.
+//! `teardown forget`: deletes teardown's side of an installation alone.
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -17,13 +17,13 @@ use crate::terminal::print;
 
 /// Deletes an installation here, and has its data destroyed after the grace period; Vercel is not asked
 ///
-/// It is the way out where Vercel's side cannot be reached any more: access was lost, or the access
-/// token is dead. The installation, its resources and what else belongs to it are deleted here, and
-/// your endpoint is told to destroy them after the grace period; a hold stops that. At Vercel, nothing
-/// changes. The access token is erased: no final invoice can be sent any more.
+/// Use it if Vercel's side cannot be reached any more: access was lost, or the access token is no longer
+/// valid. The installation, its resources and what else belongs to it are deleted here, and your endpoint
+/// is told to destroy them after the grace period; a hold stops that. At Vercel, nothing changes. The
+/// access token is erased: no final invoice can be sent any more.
 ///
-/// Where it was uninstalled before, what that announces stands, whatever --grace or --unannounced says:
-/// hold or keep it. A deployment without a `PROVIDER_URL` has nobody to tell: use --unannounced.
+/// If it was uninstalled before, --grace and --unannounced do not change what that uninstall announces:
+/// use `hold` or `keep`. A deployment without a `PROVIDER_URL` has nobody to notify: use --unannounced.
 ///
 /// Exit status: 0 it is forgotten, or was gone before, 1 it is not, 2 wrong use.
 #[derive(Debug, clap::Args)]
@@ -94,7 +94,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is asked back, with what speaks against it.
+/// The question to the operator, with what speaks against the act.
 fn question(id: &InstallationId, items: &[Item]) -> String {
     let find = |name: &str| items.iter().find(|item| named(item, name) == Some(""));
     let installation = find("#installation");

@@ -1,4 +1,4 @@
-//! `teardown held`: the holds that stand.
+//! `teardown held`: the holds in force.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use super::destination::Destination;
 use super::sheet::Sheet;
 use crate::terminal::print;
 
-/// Lists the holds that stand, the oldest first, with what they hold up
+/// Lists the holds in force, the oldest first, with what they hold up
 ///
 /// "holds up" is how many announcements a hold stops, or will stop: one for each resource, and one for
-/// the installation. "teardown at" is when the first of them is due without it. A hold that was released
-/// or has ended is not listed.
+/// the installation. "teardown at" is when the first of them would be due without the hold. A hold that
+/// was released or has ended is not listed.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -35,7 +35,7 @@ pub(super) struct Args {
 /// How many are listed: more than anybody reads.
 const LIMIT: usize = 1000;
 
-/// How long reading may take: what each holds up is read by itself.
+/// How long reading may take: what each hold holds up is read separately.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `teardown hold`: nothing of it is torn down while the hold stands.
+//! `teardown hold`: stops teardowns while the hold is in force.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -20,14 +20,14 @@ use crate::words::{standing as describe, subject as name};
 
 /// Stops the teardown of a deleted installation or resource
 ///
-/// While a hold stands, your endpoint is not sent `resource.deleted` or `installation.deleted` for it.
-/// `….deletion_scheduled` is sent, and Vercel's requests are answered, as ever. A hold can be placed
-/// before a deletion, too. A hold on an installation is for everything that belonged to it. A second
-/// hold replaces the first, with its reason and its end. Where a worker may be announcing the deletion,
-/// this waits for the end of that worker's lease, up to 80 seconds.
+/// While a hold is in force, your endpoint is not sent `resource.deleted` or `installation.deleted` for it.
+/// `….deletion_scheduled` is still sent, and Vercel's requests are answered as usual. A hold can be placed
+/// before a deletion, too. A hold on an installation covers everything that belonged to it. A second
+/// hold replaces the first, with its reason and its end. If a worker may be announcing the deletion, the
+/// command waits for the end of that worker's lease, up to 80 seconds.
 ///
-/// Exit status: 0 the hold is in time; 1 it is too late or may be (the hold stands for the rest), or the
-/// table cannot be reached; 2 wrong use. Read the lines, too: an id that is not known is a warning.
+/// Exit status: 0 the hold is in time; 1 it is too late or may be (the hold is in force for the rest), or the
+/// table cannot be reached; 2 wrong use. Read the output, too: an id that is not known is a warning.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -42,8 +42,8 @@ pub(super) struct Args {
     on: On,
     #[command(flatten)]
     operator: operator::Args,
-    /// When it ends by itself: a duration from now (`30d`), or a time (`2027-01-31T00:00:00Z`). What
-    /// is torn down later than that is not stopped
+    /// When it ends automatically: a duration from now (`30d`), or a time (`2027-01-31T00:00:00Z`). A later
+    /// teardown is not stopped
     #[arg(long, value_name = "WHEN", value_parser = until)]
     until: Option<Timestamp>,
 }
@@ -54,10 +54,10 @@ const LISTED: usize = 10;
 /// How long looking may take, with the wait for leases.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// How long after a lease's end a look is taken: clocks differ.
+/// How long after a lease's end the command looks again: clocks differ.
 const AFTER_LEASE: Duration = Duration::from_secs(1);
 
-/// Reads a time to come.
+/// Reads a future time.
 fn until(text: &str) -> Result<Timestamp, String> {
     let now = Clock::system().timestamp();
     let time = match humantime::parse_duration(text) {
@@ -80,8 +80,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let destination = Destination::find(port).await?;
     let store = destination.store()?;
     let act = args.operator.act(&destination).await?;
-    // What is owed now, and announced by the time that the hold is looked at, was announced meanwhile.
-    // If that cannot be read, the hold is placed all the same.
+    // If a resource is pending now and announced at the next look, it was announced in between. If this look
+    // fails, the hold is placed all the same.
     let before = store.look(&subject, &BTreeSet::new()).await.unwrap_or_default();
     let held = store.hold(&subject, &act, args.until).await;
     held.context("the hold may not stand: repeat this")?;
@@ -99,7 +99,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if look.is_in_time() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Looks at what the hold finds, and again when leases have ended.
+/// Reads what the hold finds, and reads it again after leases have ended.
 async fn look(
     store: &Store,
     clock: &Clock,
@@ -116,7 +116,7 @@ async fn look(
     }
 }
 
-/// What a reader must not miss.
+/// The warnings that a reader must not miss.
 fn warnings(subject: &Subject, look: &Look, until: Option<Timestamp>) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut standings: Vec<_> = look.installation.iter().chain(look.resources.values()).collect();
@@ -136,7 +136,7 @@ fn warnings(subject: &Subject, look: &Look, until: Option<Timestamp>) -> Vec<Str
     warnings
 }
 
-/// Whether a hold until then is over before something is torn down.
+/// Whether a hold until `until` ends before the teardown.
 fn ends_before(standing: &Standing, until: Option<Timestamp>) -> bool {
     matches!((standing, until), (Standing::Owed(at), Some(until)) if until <= *at)
 }
@@ -171,7 +171,7 @@ fn found(subject: &Subject, look: &Look, until: Option<Timestamp>) -> String {
     text
 }
 
-/// The first of these, and how many there are.
+/// The first of these ids, and how many more there are.
 fn listed(ids: &[&str]) -> String {
     let shown = ids.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
     match ids.len().saturating_sub(LISTED) {

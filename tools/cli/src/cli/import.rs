@@ -39,10 +39,10 @@ use progress::Progress;
 ///   {"envVar":{"installationId","id","projectId","key"}}
 ///   {"accessToken":{"installationId","accessToken"}}
 ///
-/// where a status is "provisioning", or one of Vercel's: "ready", "pending", "onboarding", "suspended",
-/// "resumed", "uninstalled", "error"; and an installation stands before what belongs to it. What is there
-/// already is updated to what the file says, so a file can be imported again. A bad or refused line is
-/// named by its number, nothing of it is written, the rest goes on, and the exit status is 1.
+/// A status is "provisioning", or one of Vercel's: "ready", "pending", "onboarding", "suspended",
+/// "resumed", "uninstalled", "error". An installation must come before what belongs to it. What exists
+/// already is updated to what the file says, so a file can be imported again. If a line is bad or refused,
+/// its number is reported, nothing of it is written, the import goes on, and the exit status is 1.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -60,8 +60,8 @@ pub(super) struct Args {
 /// How many installations are registered at once.
 const LANES: usize = 16;
 
-/// How many lines wait in a lane: as many as an installation may have in a row before the others
-/// have to wait for it.
+/// How many lines can wait in a lane. If an installation has more lines in a row, the other lanes wait for
+/// it.
 const WAITING: usize = 1024;
 
 /// How many bytes of lines wait in all lanes together.
@@ -94,8 +94,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if progress.any_refused() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Registers the lines of a stream as the command does, and says how many were registered; `refused`
-/// hears the number of each line that was not, and why.
+/// Registers the lines of a stream as the command does, and returns how many were registered. `refused` is
+/// called with the number of each line that was not, and the reason.
 ///
 /// # Errors
 ///
@@ -110,7 +110,7 @@ where
     Ok(progress.registered())
 }
 
-/// The size of the file, where it has one; that it is there is found out before anything else.
+/// The size of the file, if it has one. A missing file is reported before anything else is done.
 fn size(file: &Path) -> anyhow::Result<Option<u64>> {
     if file == Path::new("-") {
         return Ok(None);
@@ -122,8 +122,8 @@ fn size(file: &Path) -> anyhow::Result<Option<u64>> {
     Ok(metadata.is_file().then_some(metadata.len()))
 }
 
-/// Registers the lines of a stream. The first failure of the store ends it: another line would fail
-/// alike, after as long a wait.
+/// Registers the lines of a stream. The first failure of the store ends the import: another line would fail
+/// in the same way, after an equally long wait.
 async fn import<R: AsyncBufRead + Unpin>(
     stream: R,
     store: &Store,
@@ -142,7 +142,7 @@ async fn import<R: AsyncBufRead + Unpin>(
         }
         anyhow::Ok(())
     };
-    // A stream that breaks off ends the reading alone: what was read before is registered.
+    // If the stream breaks off, only the reading ends: what was read before is registered.
     let reading = async { anyhow::Ok(read(Lines::of(stream), entries, progress).await) };
     let ((), read) = tokio::try_join!(registering, reading)?;
     Ok(read?)
@@ -211,7 +211,7 @@ fn refusal(error: RegisterError) -> anyhow::Result<String> {
         refusal => return Ok(refusal.to_string()),
     };
     match cause.downcast::<SdkError<TransactWriteItemsError>>() {
-        // Such as a record that is longer than an item can be.
+        // For example, the record is longer than an item can be.
         Ok(error) if error.code() == Some("ValidationException") => {
             Ok(error.message().unwrap_or("DynamoDB refuses it").to_owned())
         }

@@ -13,13 +13,13 @@ use super::operator;
 use crate::terminal::{note, print};
 use crate::words::standing as describe;
 
-/// Keeps a deleted resource for good
+/// Keeps a deleted resource permanently
 ///
-/// Its deletion stands, and your endpoint is never told to destroy it: its announcements that are still to
-/// be sent are cancelled, a notice too. This cannot be undone, and it does not give back the access that
-/// the notice took. It works with or without a hold. The resource may be registered under another
-/// installation. Where a worker may be announcing the deletion, this waits for the end of that worker's
-/// lease, up to 80 seconds.
+/// The resource stays deleted, but your endpoint is never told to destroy it: events of its announcement
+/// that are still to be sent are cancelled, the notice too. This cannot be undone, and it does not give back
+/// the access that the notice took. It works with or without a hold. Afterwards, the resource may be
+/// registered under another installation. If a worker may be announcing the deletion, the command waits for
+/// the end of that worker's lease, up to 80 seconds.
 ///
 /// Exit status: 0 it is kept, 1 it is not, 2 wrong use.
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub(super) struct Args {
     operator: operator::Args,
 }
 
-/// How long after a lease's end it is tried again: clocks differ.
+/// How long after a lease's end the command tries again: clocks differ.
 const AFTER_LEASE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {

@@ -1,4 +1,4 @@
-//! Lines of a stream, each in bounded memory, for any stream.
+//! The lines of any stream, each in bounded memory.
 
 use std::io;
 
@@ -16,11 +16,11 @@ pub(super) struct Lines<R> {
 /// A line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    /// The first is 1.
+    /// The line's number. The first is 1.
     pub number: u64,
     /// Its length in the stream, with its end.
     pub bytes: u64,
-    /// Its text, if it can be a record.
+    /// Its text, or why it cannot be a record.
     pub text: Result<String, &'static str>,
 }
 

@@ -18,7 +18,7 @@ pub(super) fn to_stderr() -> anyhow::Result<()> {
     let asked = variable("RUST_LOG");
     let mut filter = log_filter(asked.clone())?;
     if asked.is_none() {
-        // It warns of every condition that does not hold, which is how deletions learn.
+        // dynoxide warns of every failed condition. Failed conditions are normal: deletions learn from them.
         filter = filter.with_target("dynoxide", LevelFilter::ERROR);
     }
     let lines = tracing_subscriber::fmt::layer()
@@ -30,7 +30,7 @@ pub(super) fn to_stderr() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps back that a sweep which was due by itself found nothing: it would be every other line.
+/// Hides the line of an automatic sweep that found nothing: it would be every other line.
 struct NoIdleSweeps;
 
 impl<S: Subscriber> Filter<S> for NoIdleSweeps {
@@ -45,7 +45,7 @@ impl<S: Subscriber> Filter<S> for NoIdleSweeps {
     }
 }
 
-/// The log line of a sweep; one that a request asked for has its method.
+/// The log line of a sweep. If a request asked for the sweep, the line has the request's method.
 #[derive(Default)]
 struct Sweep {
     method: bool,

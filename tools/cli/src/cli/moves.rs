@@ -14,9 +14,9 @@ use crate::terminal::print;
 
 /// Moves a live resource to another installation, or out of the marketplace
 ///
-/// From then on, deletions under the source do not touch it, and those under the target do. Moved out,
-/// nothing here tears it down any more. At Vercel nothing changes by this. Both installations must be
-/// active, and no hold may stand on the source or the resource.
+/// From then on, deletions under the source do not touch it, and those under the target do. If it is moved
+/// out, teardown never tears it down. Nothing changes at Vercel. Both installations must be active, and
+/// neither the source nor the resource may have a hold.
 ///
 /// Exit status: 0 it is moved, or was moved there before, 1 it is not, 2 wrong use.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TARGET", value_parser = operator::installation,
           required_unless_present = "out")]
     to: Option<InstallationId>,
-    /// It leaves the marketplace
+    /// Moves it out of the marketplace
     #[arg(long, conflicts_with = "to")]
     out: bool,
     #[command(flatten)]

@@ -13,13 +13,13 @@ use tokio::time::timeout;
 use super::destination::Destination;
 use super::settings::variable;
 
-/// How long AWS may take to say who this is: an act does not fail for it.
+/// How long AWS may take to say who the caller is. The act does not fail if AWS takes longer.
 const WHO_AM_I_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest reason and name, in bytes: they are kept with what the act was on.
 const MAX_TEXT: usize = 1024;
 
-/// Why, and by whom.
+/// The reason of an act, and who does it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Why you do this: it is recorded with your name
@@ -30,7 +30,7 @@ pub(super) struct Args {
     by: Option<String>,
 }
 
-/// The same, for an act that needs no reason.
+/// The reason and the name, for an act that needs no reason.
 #[derive(Debug, clap::Args)]
 pub(super) struct Maybe {
     /// Why you do this: it is recorded with your name
@@ -42,12 +42,12 @@ pub(super) struct Maybe {
 }
 
 impl Maybe {
-    /// Whether there is a reason to keep.
+    /// Whether a reason is given.
     pub(super) fn is_given(&self) -> bool {
         self.reason.is_some()
     }
 
-    /// The act, if there is a reason to keep.
+    /// The act, if a reason is given.
     pub(super) async fn act(&self, destination: &Destination) -> anyhow::Result<Option<Act>> {
         let Some(reason) = self.reason.clone() else { return Ok(None) };
         Args { reason, by: self.by.clone() }.act(destination).await.map(Some)
@@ -60,7 +60,7 @@ pub(super) struct On {
     /// The installation
     #[arg(value_name = "INSTALLATION", value_parser = installation)]
     installation: InstallationId,
-    /// One resource of it; without it, the installation and all that was its
+    /// One resource of it; without it, the installation and all that belonged to it
     #[arg(value_name = "RESOURCE", value_parser = resource)]
     resource: Option<ResourceId>,
 }
@@ -82,7 +82,7 @@ pub(super) fn resource(text: &str) -> Result<ResourceId, String> {
     ResourceId::parse(text).map_err(|error| error.to_string())
 }
 
-/// A text that says something.
+/// Reads a text that is neither empty nor too long.
 pub(super) fn words(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("it is empty"),
@@ -118,7 +118,7 @@ async fn arn(aws: &Aws) -> Option<String> {
     timeout(WHO_AM_I_TIMEOUT, asked).await.ok()?.ok()?.arn
 }
 
-/// The user of this process, as the machine's list of users has it.
+/// The name of this process's user in the machine's list of users.
 fn user() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -128,7 +128,7 @@ fn user() -> Option<String> {
     entry.split(':').next().map(str::to_owned)
 }
 
-/// Whether the reader types this id, asked back on the terminal.
+/// Asks for confirmation on the terminal. Returns whether the answer is this id.
 pub(super) fn agreed(question: &str, id: &str) -> io::Result<bool> {
     let mut err = io::stderr().lock();
     err.write_all(question.as_bytes())?;

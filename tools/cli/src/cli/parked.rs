@@ -17,8 +17,8 @@ use crate::terminal::print;
 
 /// Lists the parked jobs, the oldest first
 ///
-/// A job that has only failed for 3 days is parked: nobody tries it until you say so. --retry lists the
-/// parked jobs too, and makes them all due again. Each is tried for another 3 days then.
+/// A job that has failed for 3 days is parked: no worker tries it until you say so. --retry lists the parked
+/// jobs too, and makes them all due again. Each of them is then tried for another 3 days.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -28,7 +28,7 @@ Examples:
   AWS_PROFILE=production teardown parked --retry"
 )]
 pub(super) struct Args {
-    /// Makes all of them due again, and says how many they were
+    /// Makes all of them due again, and says how many there were
     #[arg(long)]
     retry: bool,
     /// Prints one JSON object per line
@@ -42,7 +42,7 @@ pub(super) struct Args {
 /// errors.
 const PAGE: usize = 1000;
 
-/// How long reading a page may take: each of its items is read by itself.
+/// How long reading a page may take: each of its items is read separately.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
@@ -67,7 +67,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     loop {
         let due_again = retry(&store, &page, act.as_ref()).await?;
         retried += due_again;
-        // Where none was, the next page would be the same one.
+        // If no job became due again, the next page would be the same.
         if due_again == 0 || page.len() < PAGE {
             break;
         }

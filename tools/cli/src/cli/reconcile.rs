@@ -1,8 +1,8 @@
-//! `teardown reconcile`: what is stored beside what Vercel has (L1).
+//! `teardown reconcile`: compares what is stored with what Vercel has (L1).
 //!
-//! Some installations are compared at a time, and told in their order, so that memory does not grow with
-//! their number. With `--fix`, what Vercel removed comes last. `asker` asks Vercel, `fix` changes the
-//! table, `report` tells, in the words of `words`.
+//! A few installations are compared at a time, and reported in order, so that memory does not grow with their
+//! number. With `--fix`, installations that Vercel removed come last. `asker` asks Vercel, `fix` changes the
+//! table, and `report` prints the results in the words of `words`.
 
 mod asker;
 mod finding;
@@ -39,15 +39,16 @@ use crate::terminal::note;
 
 /// Compares what is stored with what Vercel has
 ///
-/// Vercel is asked for each installation's configuration and resources. Without an ID these are all active
-/// installations, and those that are uninstalled and not finalized. Without --fix nothing is changed.
+/// Vercel is asked for each installation's configuration and resources. Without an ID, it is asked for all
+/// active installations, and for those that are uninstalled and not finalized. Without --fix, nothing is
+/// changed.
 ///
 /// --fix registers resources that Vercel has, stores the team that Vercel names, and uninstalls what Vercel
 /// removed: its data is destroyed after the grace period, unless you hold it. A resource that Vercel does
-/// not list is only deleted with --delete-missing, which asks back.
+/// not list is deleted only with --delete-missing, which asks for confirmation.
 ///
-/// Exit status: 0 all agree, with --fix: afterwards; 1 the table or Vercel was out of reach for some, or an
-/// ID is not known; 2 differences are left, or wrong use.
+/// Exit status: 0 all agree (with --fix: afterwards); 1 the table or Vercel could not be reached for some, or
+/// an ID is not known; 2 differences are left, or wrong use.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -59,7 +60,7 @@ Examples:
   teardown reconcile icfg_open1 --fix --delete-missing --reason 'ticket 42'"
 )]
 pub(super) struct Args {
-    /// The installations; without one, all that are not over
+    /// The installations; without one, all that are active, or uninstalled and not finalized
     #[arg(value_name = "ID", value_parser = operator::installation)]
     ids: Vec<InstallationId>,
     #[command(flatten)]
@@ -67,12 +68,12 @@ pub(super) struct Args {
     /// Prints one JSON object per installation and line
     #[arg(long)]
     json: bool,
-    /// How many requests a second Vercel is sent at most
+    /// The most requests per second that Vercel is sent
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
 }
 
-/// What is fixed.
+/// The options of fixes.
 #[derive(Debug, clap::Args)]
 struct Fixing {
     /// Registers what is missing here, stores the team, and uninstalls what Vercel removed
@@ -90,7 +91,7 @@ struct Fixing {
     announcing: Announcing,
 }
 
-/// How what is deleted is announced.
+/// How deletions are announced.
 #[derive(Debug, clap::Args)]
 struct Announcing {
     /// How long until your endpoint is told to destroy what is deleted; else the `GRACE_PERIOD` of this
@@ -98,13 +99,13 @@ struct Announcing {
     #[arg(long, value_name = "DURATION", value_parser = settings::grace, requires = "fix")]
     #[arg(conflicts_with = "unannounced")]
     grace: Option<Duration>,
-    /// Does not tell your endpoint of what is deleted: the data stays
+    /// Does not notify your endpoint of what is deleted: the data stays
     #[arg(long, requires = "fix")]
     unannounced: bool,
 }
 
-/// How many installations are compared at a time. It is more than requests are sent at a time, so that one
-/// whose answer is slow does not hold up those after it.
+/// How many installations are compared at a time: more than requests are sent at a time, so that a slow
+/// answer for one does not hold up the next ones.
 const WINDOW: usize = 32;
 
 /// The installations to compare.
@@ -134,7 +135,7 @@ struct Comparer {
     store: Store,
     clock: Clock,
     asker: Arc<Asker>,
-    /// Fixes what it can, if that is asked for.
+    /// Makes the fixes, if `--fix` is given.
     fixer: Option<Fixer>,
 }
 
@@ -173,7 +174,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let told = compare_all(queue, &comparer, last, &mut report).await;
     let exit = report.finish()?;
     if let Err(error) = told {
-        // What was told before stands.
+        // The differences that were reported before decide the exit status.
         if exit != Exit::Differs {
             return Err(error);
         }
@@ -182,28 +183,29 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(exit.status()))
 }
 
-/// Wrong use, which ends the process with exit status 2.
+/// Reports wrong use, and ends the process with exit status 2.
 fn refuse(why: &str) -> ! {
     Cli::command().error(ErrorKind::MissingRequiredArgument, why).exit()
 }
 
-/// What is fixed one installation after the other, since it asks back or depends on the others.
+/// The fixes that are made one installation after the other: they ask for confirmation or depend on the
+/// others.
 struct LastFixes {
     fixer: Fixer,
     /// Whether the installations were named.
     are_named: bool,
     delete_missing: bool,
     yes: bool,
-    /// Those that Vercel removed.
+    /// The installations that Vercel removed.
     aside: Vec<Finding>,
 }
 
-/// How many installations of a run over all are uninstalled at most, if Vercel removed more than it has.
+/// The most installations that a run over all uninstalls, if Vercel removed more than it has.
 const FEW: u64 = 5;
 
 impl LastFixes {
-    /// Tells a finding, with what is fixed of it here. What Vercel removed waits for the end, if it was not
-    /// named: an address that answers 404 to everything must not uninstall everything.
+    /// Makes the last fixes of a finding, and reports it. An installation that Vercel removed waits for the
+    /// end, unless it was named: an address that answers 404 to everything must not uninstall everything.
     async fn tell(&mut self, mut finding: Finding, report: &mut Report) -> anyhow::Result<()> {
         if finding.is_removed() && !self.are_named {
             self.aside.push(finding.light());
@@ -218,7 +220,7 @@ impl LastFixes {
         Ok(report.tell(&finding)?)
     }
 
-    /// Uninstalls what Vercel removed, and tells it.
+    /// Uninstalls the installations that Vercel removed, and reports them.
     async fn end(self, report: &mut Report) -> anyhow::Result<()> {
         let removed = self.aside.len() as u64;
         let is_doubtful = removed > FEW.max(report.found_at_vercel());
@@ -238,7 +240,7 @@ impl LastFixes {
     }
 }
 
-/// Compares the installations of a queue, and tells them in its order.
+/// Compares the installations of a queue, and reports them in its order.
 async fn compare_all(
     mut queue: Queue<'_>,
     comparer: &Comparer,
@@ -255,7 +257,7 @@ async fn compare_all(
                     running.push_back((id, tokio::spawn(async move { comparer.run(&of).await })));
                 }
                 Ok(None) => break,
-                // Those that are under way are told all the same.
+                // The comparisons that are under way are still reported.
                 Err(error) => failed = Some(error),
             }
         }
@@ -288,7 +290,7 @@ impl Announcing {
 }
 
 impl Comparer {
-    /// Compares an installation, and fixes what it may; none where it is not known.
+    /// Compares an installation, and fixes what it may. `None` if the installation is not known.
     async fn run(&self, id: &InstallationId) -> Option<Finding> {
         let (stored, problems) = match self.compare(id).await {
             Ok(compared) => compared?,
@@ -307,7 +309,8 @@ impl Comparer {
     async fn compare(&self, id: &InstallationId) -> Result<Option<(Stored, Vec<Problem>)>, Error> {
         let snapshot = self.store.load(id, None, self.clock.timestamp()).await?;
         let Some(loaded) = snapshot.loaded() else { return Ok(None) };
-        // Vercel first: what is provisioned in between is stored then, and young.
+        // Vercel is asked first: a resource that is provisioned in between is then stored, and too young to
+        // be reported as missing.
         let vercel = self.asker.ask(id, loaded).await;
         let Some(stored) = self.store.stored(id).await? else { return Ok(None) };
         let problems = compare(&stored, &vercel, self.clock.timestamp());
@@ -315,7 +318,7 @@ impl Comparer {
     }
 }
 
-/// An error with its causes, for the one who looks after the table.
+/// An error with its causes, for the operator.
 fn causes(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

@@ -1,4 +1,4 @@
-//! `teardown release`: a hold ends.
+//! `teardown release`: ends a hold.
 
 use std::process::ExitCode;
 
@@ -12,9 +12,9 @@ use crate::words::subject as name;
 
 /// Ends a hold
 ///
-/// WARNING: what is past its `teardownAt` is announced, and torn down, with the next sweep. Anything else
-/// is torn down at its time. `keep` first what is to stay. A hold on the resource, or on its installation,
-/// that stands beside this one goes on to hold. If this was interrupted, run it again.
+/// WARNING: the next sweep announces what is past its `teardownAt`, and it is torn down. Anything else is
+/// torn down at its time. First `keep` what must stay. If the resource or its installation has another
+/// hold, that hold stays in force. If this command was interrupted, run it again.
 ///
 /// Exit status: 0 it is released, 1 there is no such hold or the table cannot be reached, 2 wrong use.
 #[derive(Debug, clap::Args)]

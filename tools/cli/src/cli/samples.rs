@@ -37,7 +37,7 @@ pub(super) struct Sample {
 }
 
 impl Samples {
-    /// Registers what is missing.
+    /// Registers the samples that are missing.
     pub(super) async fn register(store: &Store) -> anyhow::Result<Self> {
         let settled = Sample::register(store, "settled").await?;
         let open = Sample::register(store, "open").await?;
@@ -79,7 +79,7 @@ async fn live_installation(store: &Store, billing: &str) -> anyhow::Result<(Stri
         let items = store.items(&InstallationId::parse(&id)?).await?;
         let stored = items.iter().find(|item| named(item, "#installation").is_some());
         match stored.map(|item| text(item, "state")) {
-            // Changes made by hand stay, but for the attributes that the sample is there for.
+            // Changes made by hand stay, except in the attributes that this record sets.
             Some(Some("active")) | None => {
                 let token = format!("sample-{billing}{n}");
                 register(
@@ -97,7 +97,7 @@ async fn live_installation(store: &Store, billing: &str) -> anyhow::Result<(Stri
     }
 }
 
-/// Whether a resource is live with this status, or is now, since it was never known.
+/// Whether a resource is live with this status. A resource that was never known is registered with it.
 async fn is_live(
     store: &Store,
     items: &[Item],
@@ -119,7 +119,7 @@ async fn is_live(
     register(store, record).await
 }
 
-/// Registers a record. Says whether it is live then.
+/// Registers a record. Returns `false` if its resource was deleted before.
 async fn register(store: &Store, record: Value) -> anyhow::Result<bool> {
     let record: Record = serde_json::from_value(record).context("a sample is malformed")?;
     match store.register(&record).await {

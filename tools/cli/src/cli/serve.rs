@@ -1,4 +1,4 @@
-//! `teardown dev` itself: everything on one port, until it is told to stop.
+//! `teardown dev` itself: everything on one port, until it is stopped.
 
 use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
@@ -33,7 +33,7 @@ use crate::terminal::print;
 /// How long requests under way and a sweep may take to end after Ctrl-C.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long the token of a call back is good: it is used at once.
+/// How long the token of a call back is valid: it is used at once.
 const CALL_BACK_EXPIRY: Duration = Duration::from_mins(1);
 
 /// The options of `teardown dev` itself.
@@ -45,7 +45,8 @@ pub(super) struct Args {
     /// Has Vercel's stand-in call Delete Installation when a configuration is deleted there
     #[arg(long)]
     call_back: bool,
-    /// Passes Vercel's other calls on to this backend, and records what it accepts [default: a sample of one]
+    /// Passes Vercel's other calls on to this backend, and records what it accepts [default: a sample
+    /// backend]
     #[arg(long, value_name = "URL")]
     backend: Option<String>,
 }
@@ -70,7 +71,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     Ok(print(&format!("\nteardown has stopped{kept}\n"))?)
 }
 
-/// Everything that is ready to be served, and how to say so.
+/// Everything that is ready to be served, and the welcome.
 struct Ready {
     listener: TcpListener,
     app: App,
@@ -164,7 +165,7 @@ fn call_back(
 }
 
 async fn serve(ready: Ready, stop: &mut Stop) -> anyhow::Result<()> {
-    // It ends when its sender is dropped.
+    // The server and the sweeps end when `running` is dropped.
     let (running, mut ended) = watch::channel(());
     let sweeps = sweeps::run(ready.app, ended.clone());
     let server = axum::serve(ready.listener, ready.router).with_graceful_shutdown(async move {
@@ -172,7 +173,7 @@ async fn serve(ready: Ready, stop: &mut Stop) -> anyhow::Result<()> {
     });
     let server = tokio::spawn(async { server.await });
     print(&ready.welcome)?;
-    // Only now: what the first one does is told below the welcome.
+    // The sweeps start only now, so that the log of the first sweep comes below the welcome.
     let sweeps = tokio::spawn(sweeps);
     stop.requested().await;
     drop(running);
@@ -202,7 +203,7 @@ async fn start_dynamodb(data: Option<&Path>) -> anyhow::Result<(Embedded, Databa
     Embedded::at_hand(data).await.context(if data.is_some() { "--data" } else { "the DynamoDB" })
 }
 
-/// The signals that end the tool. They are caught from the start on, so that it always ends alike.
+/// The signals that end the tool. They are caught from the start on, so that it always ends in the same way.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,

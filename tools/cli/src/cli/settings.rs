@@ -11,24 +11,23 @@ use crate::issuer::Issuer;
 use crate::server::JWKS_PATH;
 use crate::standin::{BACKEND_PATH, PROVIDER_PATH, VERCEL_PATH};
 
-/// The integration's id where the environment has none.
+/// The integration's id if the environment has none.
 const INTEGRATION_ID: &str = "oac_local";
 
-/// The secret of the sweep where the environment has none.
+/// The secret of the sweep if the environment has none.
 const CRON_SECRET: &str = "local";
 
-/// The secret that signs webhooks where the environment has none.
+/// The secret that signs webhooks if the environment has none.
 const CLIENT_SECRET: &str = "local";
 
 /// The secret that signs announcements to the stand-in provider.
 const PROVIDER_SECRET: &str = "whsec_YSBzZWNyZXQgb2YgdGhpcyBtYWNoaW5l";
 
-/// The grace period where the environment has none: long enough to stop a deletion by hand.
+/// The grace period if the environment has none: long enough to stop a deletion by hand.
 const GRACE_PERIOD: &str = "30s";
 
-/// The configuration of the endpoints on `port`. Tokens are the local issuer's, and nobody else's;
-/// for Vercel, the provider and its backend there are the stand-ins, unless `backend` or the environment
-/// names others.
+/// The configuration of the endpoints on `port`. Only the local issuer's tokens are accepted. Stand-ins take
+/// the place of Vercel, the provider and its backend, unless `backend` or the environment names others.
 pub(super) fn of_endpoints(
     issuer: &Issuer,
     port: u16,
@@ -47,7 +46,7 @@ pub(super) fn of_endpoints(
             named.or_else(|| Some(sample_backend(port)))
         }
         "GRACE_PERIOD" => variable(name).or_else(|| Some(GRACE_PERIOD.to_owned())),
-        // One of the two alone is a mistake, and to be named as such.
+        // If only one of the two is set, that is a mistake, and is reported as such.
         "PROVIDER_URL" if !provider => Some(format!("{url}{PROVIDER_PATH}")),
         "PROVIDER_SECRET" if !provider => Some(PROVIDER_SECRET.to_owned()),
         name => or_local(name),
@@ -59,7 +58,7 @@ pub(super) fn sample_backend(port: u16) -> String {
     format!("http://127.0.0.1:{port}{BACKEND_PATH}")
 }
 
-/// The header of the sweep's caller, to be pasted: a secret of the environment's stays there.
+/// The header of the sweep's caller, to be pasted. A secret from the environment is not printed.
 pub(super) fn sweep_header(config: &Config) -> String {
     let local = config.cron_secret.as_ref().is_some_and(|it| it.expose() == CRON_SECRET);
     if local {
@@ -69,17 +68,17 @@ pub(super) fn sweep_header(config: &Config) -> String {
     }
 }
 
-/// The configuration that tokens go by.
+/// The configuration for tokens.
 pub(super) fn of_tokens() -> Result<Config, ConfigError> {
     only(&["INTEGRATION_ID", "OIDC_ISSUER"])
 }
 
-/// The configuration that the store of operators goes by.
+/// The configuration for the store of operators.
 pub(super) fn of_table() -> Result<Config, ConfigError> {
     only(&["TABLE_NAME", "RECEIPT_RETENTION"])
 }
 
-/// A grace period: this one, else the environment's, else that of the functions.
+/// A grace period: `text`, else the environment's, else the functions' default.
 pub(super) fn grace_period(text: Option<&str>) -> Result<Duration, ConfigError> {
     let config = Config::from_variables(|name| match name {
         "INTEGRATION_ID" => Some(INTEGRATION_ID.to_owned()),
@@ -89,13 +88,13 @@ pub(super) fn grace_period(text: Option<&str>) -> Result<Duration, ConfigError> 
     config.map(|config| config.grace_period)
 }
 
-/// Reads a grace period that is typed, as `GRACE_PERIOD` is read.
+/// Reads a typed grace period in the same way as `GRACE_PERIOD`.
 pub(super) fn grace(text: &str) -> Result<Duration, String> {
     grace_period(Some(text)).map_err(|error| error.problem)
 }
 
-/// The configuration that the comparison with Vercel goes by. If no DynamoDB is named, it is that of the
-/// `teardown dev` on `port`, and so is Vercel's stand-in.
+/// The configuration for the comparison with Vercel. If no DynamoDB is named, the comparison asks the
+/// stand-in for Vercel of the `teardown dev` on `port`, unless `VERCEL_API_URL` names another API.
 pub(super) fn of_comparison(port: u16, is_named: bool) -> Result<Config, ConfigError> {
     Config::from_variables(|name| match name {
         "VERCEL_API_URL" if !is_named => {
@@ -107,7 +106,7 @@ pub(super) fn of_comparison(port: u16, is_named: bool) -> Result<Config, ConfigE
     })
 }
 
-/// Reads some variables alone: no command fails for what it does not need.
+/// Reads only these variables: a command must not fail for a variable that it does not need.
 fn only(names: &[&str]) -> Result<Config, ConfigError> {
     Config::from_variables(|name| {
         if names.contains(&name) {
@@ -129,14 +128,15 @@ pub(super) fn variable(name: &str) -> Option<String> {
     (!value.is_empty()).then_some(value)
 }
 
-/// The issuer of this checkout: one key for all its `teardown dev`, so that a token that one prints is
-/// good for another.
+/// The issuer of this checkout: one key for every `teardown dev`, so that a token from one is valid for
+/// another.
 pub(super) fn issuer() -> anyhow::Result<Issuer> {
     let program = std::env::current_exe().context("the issuer's key has no place")?;
     Issuer::in_file(&key_file(&program)).context("the issuer's key")
 }
 
-/// `<target>/teardown/issuer.pkcs8`; where the program is in no target folder, beside it.
+/// `<target>/teardown/issuer.pkcs8`. If the program is not in a target folder, the file is next to the
+/// program.
 fn key_file(program: &Path) -> PathBuf {
     let is_target = |folder: &&Path| folder.join("CACHEDIR.TAG").is_file();
     match program.ancestors().skip(2).take(3).find(is_target) {

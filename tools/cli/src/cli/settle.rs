@@ -1,4 +1,4 @@
-//! `teardown settle`: nothing is left to invoice.
+//! `teardown settle`: marks that nothing is left to invoice.
 
 use anyhow::{Context as _, bail};
 use teardown::ids::InstallationId;
@@ -10,8 +10,8 @@ use crate::terminal::print;
 
 /// Marks an installation's invoices as settled
 ///
-/// From then on an uninstall is final at once. Where the installation was uninstalled before, its
-/// finalization at Vercel is due, and the next sweep carries it out. An installation that is not
+/// From then on, an uninstall is final at once. If the installation was uninstalled before, its
+/// finalization at Vercel is due now, and the next sweep carries it out. An installation that is not
 /// registered is an error.
 #[derive(Debug, clap::Args)]
 #[command(

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 
 use crate::terminal::{HEADING, one_line};
 
-/// A text of tables in the making.
+/// A text of tables, while it is built.
 pub(super) struct Sheet {
     on_terminal: bool,
     text: String,
@@ -24,7 +24,7 @@ impl Sheet {
         self.add(table);
     }
 
-    /// Adds a table under a heading; without rows, the heading alone says so.
+    /// Adds a table under its headings. Without rows, the first heading says that there are none.
     pub(super) fn table<const N: usize>(
         &mut self,
         header: [&str; N],
@@ -61,7 +61,7 @@ impl Sheet {
     }
 }
 
-/// Names and reasons are what customers typed.
+/// Makes cells safe to print: customers typed the names and reasons.
 fn shown<const N: usize>(row: [String; N]) -> [String; N] {
     row.map(|cell| one_line(&cell))
 }

@@ -15,8 +15,8 @@ use crate::terminal::print;
 
 /// Shows what is stored of an installation
 ///
-/// Its state, its resources, what else belongs to its configuration, jobs, holds and receipts; of its
-/// access token, only whether there is one. On a terminal with lines around it, else plain.
+/// It shows the state, the resources, what else belongs to the configuration, jobs, holds and receipts.
+/// Of the access token, it shows only whether there is one. On a terminal, the tables have lines.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -59,7 +59,7 @@ fn installation(sheet: &mut Sheet, id: &InstallationId, items: &[Item]) {
     let token = items.iter().any(|item| named(item, "#token").is_some());
     let nothing = Item::new();
     let item = find(items).unwrap_or(&nothing);
-    // With its installation, every resource is gone; what is left of them is to be purged.
+    // If the installation is deleted, no resource is live: their items are to be purged.
     let live = if is_active(item) { number(item, "resources").unwrap_or("0") } else { "0" };
     let show = |name| text(item, name).unwrap_or("-").to_owned();
     let mut rows = vec![
@@ -155,7 +155,7 @@ fn due(item: &Item) -> String {
     time(item, "dueAt").map_or_else(|| "-".to_owned(), |due| due.to_string())
 }
 
-/// Until when somebody has it in hand, if anybody does.
+/// The end of a job's lease, if the job has one.
 fn lease(item: &Item, now: Timestamp) -> String {
     match time(item, "leaseUntil") {
         Some(end) if end > now => format!("until {end}"),
@@ -192,7 +192,7 @@ fn receipts(sheet: &mut Sheet, items: &[Item]) {
     sheet.table(["receipt", "at", "by", "reason", "teardown at"], rows);
 }
 
-/// When what a receipt is of is torn down, if ever.
+/// When the subject of a receipt is torn down, if ever.
 fn teardown(item: &Item) -> String {
     if let Some(kept) = map(item, "kept") {
         let or_dash = |name| text(kept, name).unwrap_or("-");

@@ -1,4 +1,4 @@
-//! The sweeps of `teardown dev`, as a host's schedule has them, only more often.
+//! The sweeps of `teardown dev`: like those of a host's schedule, but more often.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use teardown::app::HostTime;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The time between sweeps: a developer who has settled an invoice sees the result while looking, and the
-/// eight queries of a sweep that finds nothing cost a machine nothing.
+/// The time between sweeps: a developer who has settled an invoice sees the result soon, and a sweep that
+/// finds nothing costs only eight local queries.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How long a sweep may take: what the last thing it takes may need, which leaves a quarter of it to
-/// take. Leases last a little longer, and what a killed tool was at is due again after that.
+/// How long a sweep may take: as long as its last job may need, so it claims jobs for a quarter of this time.
+/// Leases last a little longer. After them, the jobs that a killed tool had claimed are due again.
 const TIME: HostTime = HostTime(Duration::from_secs(20));
 
 /// Sweeps again and again, one sweep at a time, until `ended` has no sender any more.
@@ -24,7 +24,7 @@ pub(super) async fn run(app: App, mut ended: watch::Receiver<()>) {
             _ = ended.changed() => return,
             _ = due.tick() => {}
         }
-        // It logs what it did, and how it failed; the next one tries again.
+        // The sweep logs what it did, and how it failed; the next sweep tries again.
         app.sweep(TIME).await;
     }
 }

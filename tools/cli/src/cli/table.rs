@@ -6,10 +6,10 @@ use teardown::store::admin::table::{Created, create};
 use super::destination::Destination;
 use crate::terminal::print;
 
-/// Creates the table, its TTL and index; fine if they are there
+/// Creates the table, its TTL and index, if they do not exist
 ///
-/// In the DynamoDB that the AWS environment names, else in that of the `teardown dev` on --port.
-/// `TABLE_NAME` names the table: `teardown` where it is not set.
+/// It uses the DynamoDB that the AWS environment names, else that of the `teardown dev` on --port.
+/// `TABLE_NAME` names the table. If it is not set, the name is `teardown`.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

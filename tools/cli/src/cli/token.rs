@@ -14,8 +14,8 @@ use crate::terminal::print;
 
 /// Prints a token that the local issuer signs
 ///
-/// It is good for every `teardown dev` of this checkout that has the same `INTEGRATION_ID` and
-/// `OIDC_ISSUER`, whichever was started first. Of several ids it is for the first.
+/// It is valid for every `teardown dev` of this checkout that has the same `INTEGRATION_ID` and
+/// `OIDC_ISSUER`. If `INTEGRATION_ID` has several ids, the token is for the first.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -28,7 +28,7 @@ Examples:
     -H \"Authorization: Bearer $(teardown token --installation icfg_open1)\""
 )]
 pub(super) struct Args {
-    /// The installation it stands for; with --system it may be left out, and is null then
+    /// The installation it is for; with --system it may be left out, and is then null
     #[arg(long, value_name = "ID", required_unless_present = "system")]
     installation: Option<String>,
     /// The user's role
@@ -37,10 +37,10 @@ pub(super) struct Args {
     /// Makes it a token of Vercel itself and not of a user
     #[arg(long, conflicts_with = "role")]
     system: bool,
-    /// The account it stands for: the samples', `acc_local`, unless --installation is left out
+    /// The account it is for: the samples', `acc_local`, unless --installation is left out
     #[arg(long, value_name = "ID")]
     account: Option<String>,
-    /// How long it is good, such as 30s, 10m or 12h
+    /// How long it is valid, such as 30s, 10m or 12h
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = expiry)]
     expires: Duration,
 }
@@ -53,7 +53,7 @@ enum Role {
     User,
 }
 
-/// The longest time that a token is good, so that what is mistyped does not overflow.
+/// The longest time that a token is valid, so that a typing error does not overflow.
 const MAX_EXPIRY: Duration = Duration::from_hours(10 * 366 * 24);
 
 fn expiry(text: &str) -> Result<Duration, &'static str> {
@@ -69,7 +69,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     let account = match (&args.account, &args.installation) {
         (Some(account), _) => account.as_str(),
         (None, Some(_)) => ACCOUNT,
-        // Such a token stands for every installation of the account: which has to be said.
+        // Such a token is for every installation of the account, so the account must be named.
         (None, None) => bail!("--system without --installation needs --account"),
     };
     if let Some(id) = &args.installation {
@@ -87,7 +87,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
         },
         expires: args.expires,
     };
-    // The clock of a `teardown dev` may have been moved on: to it, the token is new as well.
+    // The clock of a `teardown dev` may have been moved on. The token is issued at that clock's time.
     let now = clock_of(port).await.now();
     let signed = settings::issuer()?.sign(&token.claims_at(now));
     Ok(print(&format!("{signed}\n"))?)

@@ -1,4 +1,4 @@
-//! What needs somebody: parked jobs, finalizations that are late, jobs that hang, and holds.
+//! What needs an operator: parked jobs, late finalizations, jobs that hang, and holds.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::web::table::Due;
 /// How many of each are shown: more than anybody reads.
 const SHOWN: usize = 50;
 
-/// How long a job may be due before it hangs: a sweep comes every 5 minutes.
+/// How long a job may be due before it counts as hanging: a sweep runs every 5 minutes.
 const HANGING: Duration = Duration::from_mins(15);
 
-/// How many jobs of each shard are asked for.
+/// How many jobs are read from each shard.
 const PER_SHARD: i32 = 20;
 
-/// How many jobs that call Vercel are looked at.
+/// How many jobs that call Vercel are read.
 const URGENT: i32 = 100;
 
-/// From when on a finalization is late: an hour before Vercel's 24 are over.
+/// The age at which a finalization is late: an hour before Vercel's 24 hours are over.
 const LATE: Duration = Duration::from_hours(23);
 
 /// The longest wait between two attempts at a finalization.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-/// A finalization that Vercel does not wait for much longer, or not any more.
+/// A finalization that Vercel waits for only a little longer, or no longer.
 pub(super) struct Late {
     installation: String,
     /// When Vercel's 24 hours are over.
@@ -39,7 +39,7 @@ pub(super) struct Late {
     error: String,
 }
 
-/// What needs somebody.
+/// What needs an operator.
 #[derive(Template)]
 #[template(path = "console/attention.html")]
 pub(super) struct Attention {
@@ -73,7 +73,7 @@ impl Attention {
         self.parked.is_empty() && self.late.is_empty() && self.hanging.is_empty()
     }
 
-    /// The resource that a hold is on; empty where it is on all of an installation.
+    /// The resource that a hold is on. Empty if the hold is on all of an installation.
     #[expect(clippy::unused_self, reason = "a template calls it")]
     fn resource<'a>(&self, hold: &'a Hold) -> &'a str {
         hold.subject.resource.as_ref().map_or("", |it| it.as_str())

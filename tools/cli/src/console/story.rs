@@ -1,5 +1,5 @@
-//! The story of an installation in the order of time, as its items tell it: what happened, and what is
-//! still to come.
+//! The story of an installation, from its items and in order of time: what happened, and what is still to
+//! come.
 
 use askama::Template;
 use teardown::clock::Timestamp;
@@ -87,7 +87,7 @@ fn doing(job: &str, phase: Option<&str>) -> String {
     }
 }
 
-/// What an item tells.
+/// The events that an item records.
 fn events(item: &Item) -> Vec<Event> {
     let mut events = Vec::new();
     let mut tell = |name: &str, what: String, detail: String| {

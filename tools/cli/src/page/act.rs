@@ -1,5 +1,5 @@
-//! Makes requests as Vercel would, deletions and what passes to the backend: over the wire, with a token of
-//! the local issuer. What comes of them is seen where every request is seen.
+//! Makes requests as Vercel would: deletions, and calls that pass through to the backend. They go over the
+//! wire with a token of the local issuer. `watch` sees them like every other request.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,16 +21,16 @@ use crate::embedded::this_machine;
 use crate::issuer::{Issuer, Subject, Token};
 use crate::terminal::one_line;
 
-/// How long an answer is waited for: longer than any endpoint takes.
+/// How long the page waits for an answer: longer than any endpoint takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How many requests `at once` means.
+/// How many requests the page sends at once.
 const AT_ONCE: usize = 64;
 
-/// How long a token is good.
+/// How long a token is valid.
 const EXPIRY: Duration = Duration::from_mins(10);
 
-/// How long ago an expired one has ended: more than the leeway.
+/// How long ago an expired token was issued: longer than `EXPIRY` and the leeway.
 const EXPIRED_SINCE: Duration = Duration::from_mins(20);
 
 /// Makes requests as Vercel.
@@ -46,7 +46,7 @@ pub(super) struct Caller {
     last_key: Arc<Mutex<Option<String>>>,
 }
 
-/// What is asked for: something that passes to the backend, or a deletion.
+/// The kind of a request: a call that passes through to the backend, or a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum What {
@@ -62,14 +62,14 @@ pub(super) enum What {
 #[derive(Debug, Deserialize)]
 pub(super) struct Target {
     what: What,
-    /// None where it is new.
+    /// Empty if it is new.
     #[serde(default)]
     installation: String,
     #[serde(default)]
     resource: String,
 }
 
-/// Whose token is sent.
+/// The caller whose token is sent.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum As {
@@ -88,7 +88,7 @@ enum Key {
     Same,
 }
 
-/// How a request is sent, as the form has it.
+/// How a request is sent, as the form says.
 #[derive(Debug, Deserialize)]
 pub(super) struct How {
     caller: As,
@@ -169,14 +169,14 @@ pub(super) async fn run(
     }
 }
 
-/// What came of it.
+/// The result of the requests.
 struct Came {
     words: String,
-    /// The installation that is there now.
+    /// The new installation, if there is one.
     opens: Option<InstallationId>,
 }
 
-/// A request, without what the form says of its sender.
+/// A request, without what the form says about its sender.
 struct Asked {
     method: Method,
     url: Url,
@@ -205,7 +205,7 @@ impl DevPage {
         Ok(Came { words, opens: installed.then_some(id) })
     }
 
-    /// Sends a request, or 64 equal ones together; each answer, and how often it came.
+    /// Sends a request, or 64 equal ones together. Returns each answer, and how often it came.
     async fn send(&self, asked: &Asked, token: &str, how: &How) -> BTreeMap<String, usize> {
         let key = self.caller.key(how.key);
         let times = if how.times > 1 { AT_ONCE } else { 1 };
@@ -287,7 +287,7 @@ fn install(id: &InstallationId) -> Value {
     })
 }
 
-/// The body of an uninstall: none where neither is chosen.
+/// The body of an uninstall. `None` if the form has neither a cascade nor a reason.
 fn uninstall(how: &How) -> Option<Value> {
     let mut body = serde_json::Map::new();
     match how.cascade.as_str() {

@@ -1,4 +1,4 @@
-//! How the stand-ins answer: as documented, or as they are set to on the page.
+//! How the stand-ins answer: as documented, or as set on the page.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) enum Setting {
     /// As documented: 2xx.
     #[default]
     Documented,
-    /// 202 with `Retry-After`: still at it.
+    /// 202 with `Retry-After`: the work is not done yet.
     Accepted,
     /// 500.
     Failing,
@@ -58,7 +58,7 @@ impl Setting {
     }
 }
 
-/// What the two stand-ins are set to. Clones share it.
+/// The settings of the two stand-ins. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers(Arc<Mutex<Both>>);
 
@@ -77,7 +77,7 @@ impl Answers {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
-    /// What a side answers in place of its own answer, if it is set to.
+    /// The answer that a side gives in place of its own, if it is set to one.
     pub(super) async fn instead(&self, side: Side) -> Option<Response> {
         let both = self.get();
         let setting = match side {
@@ -118,7 +118,7 @@ impl Shown {
     }
 }
 
-/// Both, as a form has them.
+/// Both settings, as the form sends them.
 #[derive(Debug, Deserialize)]
 pub(super) struct Chosen {
     vercel: Setting,

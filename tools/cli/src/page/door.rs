@@ -1,8 +1,8 @@
-//! The door to the embedded DynamoDB: every request goes through it, from the endpoints and from other
-//! programs, and each write is seen with the items before and after.
+//! The door to the embedded DynamoDB. Every request of the endpoints and of other programs goes through it,
+//! and it sees each write with the items before and after.
 //!
-//! The database is in this process, so the items are read where they are. Writes take turns here, as
-//! they do in the database: what is between two reads is one write's.
+//! The database is in this process, so the door reads items directly. Writes take turns here, as they do in
+//! the database: a change between two reads comes from one write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const OTHERS: &str = "/others";
 /// The longest request that DynamoDB takes, in bytes.
 const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
-/// Where the door is.
+/// The addresses of the door.
 pub(crate) struct Addresses {
     /// For the endpoints.
     pub(crate) endpoints: String,
@@ -43,7 +43,7 @@ pub(crate) struct Addresses {
 
 struct Door {
     database: Database,
-    /// Where the database listens.
+    /// The address on which the database listens.
     url: String,
     http: reqwest::Client,
     table: String,
@@ -98,7 +98,7 @@ impl Door {
         (status, headers, body).into_response()
     }
 
-    /// The keys of the items that a request may write; none if it only reads.
+    /// The keys of the items that a request may write. `None` if it only reads.
     fn written(&self, headers: &HeaderMap, body: &[u8]) -> Option<Vec<(String, String)>> {
         let target = headers.get("x-amz-target")?.to_str().ok()?;
         let operation = target.rsplit('.').next()?;
@@ -116,9 +116,9 @@ impl Door {
         Some(parts.into_iter().filter_map(|part| self.key(part)).collect())
     }
 
-    /// The key of the item that a part of a request writes, if it is in our table.
+    /// The key of the item that a part of a request writes, if the item is in teardown's table.
     fn key(&self, part: &Value) -> Option<(String, String)> {
-        // A part of a transaction or a batch names what it does.
+        // A part of a transaction or a batch has one field, which names the kind of write.
         let write = match part.as_object()?.iter().next() {
             Some((name, inner)) if part.as_object()?.len() == 1 => match name.as_str() {
                 "ConditionCheck" => return None,
@@ -132,7 +132,7 @@ impl Door {
         if table == self.table { Some((text("pk")?, text("sk")?)) } else { None }
     }
 
-    /// Reads items where they are.
+    /// Reads items directly from the database.
     fn read(&self, keys: &[(String, String)]) -> Vec<Option<Item>> {
         let text = |text: &String| Stored::S(text.clone());
         let read = |(pk, sk): &(String, String)| {
@@ -145,7 +145,7 @@ impl Door {
     }
 }
 
-/// An item of the database as the SDK has it.
+/// An item of the database as an item of the SDK.
 fn of_stored(item: HashMap<String, Stored>) -> Item {
     item.into_iter().map(|(name, value)| (name, value_of_stored(value))).collect()
 }
@@ -157,7 +157,7 @@ fn value_of_stored(value: Stored) -> AttributeValue {
         Stored::BOOL(truth) => AttributeValue::Bool(truth),
         Stored::M(map) => AttributeValue::M(of_stored(map)),
         Stored::L(list) => AttributeValue::L(list.into_iter().map(value_of_stored).collect()),
-        // Nothing of teardown's has bytes or sets.
+        // teardown stores no bytes and no sets.
         _ => AttributeValue::Null(true),
     }
 }

@@ -1,4 +1,4 @@
-//! What the page shows of what happened: a request with its answers, a write, a move of the clock.
+//! The entries that the page shows: a request with its answers, a write, a move of the clock.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ pub(crate) enum Writer {
 /// The sides that are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    /// The endpoints, by Vercel or by somebody in its place.
+    /// The endpoints, called by Vercel or by somebody in its place.
     Endpoints,
     Vercel,
     Provider,
@@ -32,7 +32,7 @@ pub(super) enum Side {
 pub(super) struct Request {
     /// The method and the path.
     pub(super) line: String,
-    /// All of it, with tokens shortened.
+    /// The whole request, with tokens shortened.
     pub(super) text: String,
     /// What its token says.
     pub(super) token: Option<String>,
@@ -54,16 +54,16 @@ pub(super) struct Call {
     pub(super) under_way: usize,
     /// Each answer, and how often it came.
     pub(super) answers: Vec<(Answer, usize)>,
-    /// How many callers went before they got one.
+    /// How many callers left before they got an answer.
     pub(super) gone: usize,
-    /// What was written while they were under way.
+    /// The writes while the requests were under way.
     pub(super) changes: Changes,
     began: Instant,
     pub(super) took_ms: u128,
 }
 
 impl Call {
-    /// The first of the requests that become one entry.
+    /// Begins an entry with the first of its requests.
     pub(super) fn begin(side: Side, request: Request) -> Self {
         Self {
             side,
@@ -78,7 +78,7 @@ impl Call {
         }
     }
 
-    /// One of the requests has ended; without an answer, its caller has gone.
+    /// Records the end of one of the requests. If there is no answer, its caller has left.
     pub(super) fn end(&mut self, answer: Option<Answer>) {
         self.under_way -= 1;
         self.took_ms = self.began.elapsed().as_millis();
@@ -96,7 +96,7 @@ impl Call {
 /// The items that were changed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
-    /// The first of them.
+    /// The first changes.
     pub(super) shown: Vec<ItemChange>,
     pub(super) count: usize,
 }
@@ -113,7 +113,7 @@ impl Changes {
 pub(super) enum What {
     Call(Call),
     Written(Writer, Changes),
-    /// The clock was moved on by so much.
+    /// The clock was moved on by this duration.
     Moved(String),
 }
 
@@ -122,7 +122,7 @@ pub(super) enum What {
 pub(super) struct Entry {
     pub(super) number: u64,
     pub(super) at: Timestamp,
-    /// The installation that it is about; without one, it is about all.
+    /// The installation that the entry concerns. `None` if it concerns all.
     pub(super) installation: Option<String>,
     pub(super) what: What,
 }

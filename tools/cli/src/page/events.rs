@@ -1,6 +1,6 @@
-//! The stream of server-sent events that keeps an open page up to date. An event names what has news, and
-//! the page asks for that section again. The first of a kind is sent at once; of those that follow, one
-//! per tenth of a second; and where that goes on, two per second: what is shown costs time, too.
+//! The stream of server-sent events that keeps an open page up to date. An event names the section that has
+//! news, and the page asks for that section again. The first event of a kind is sent at once. Then one is
+//! sent per tenth of a second, and in a flood two per second: to show a section takes time, too.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use super::journal::{Section, Topic};
 /// The shortest time between two events of a kind.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The same in a flood: where so many of a kind came, each right after the pause.
+/// A flood: this many events of a kind in a row, each right after the pause. Then the pause is longer.
 const FLOOD: u32 = 8;
 const FLOOD_PAUSE: Duration = Duration::from_millis(500);
 
@@ -32,11 +32,11 @@ pub(super) struct Seen {
     version: u64,
 }
 
-/// What a page asks for again.
+/// The sections that a page asks for again.
 const KINDS: [&str; 9] =
     ["list", "facts", "resources", "jobs", "holds", "receipts", "news", "clock", "answers"];
 
-/// The pause after so many of a kind in a row.
+/// The pause after `row` events of a kind in a row.
 fn pause(row: u32) -> Duration {
     if row >= FLOOD { FLOOD_PAUSE } else { PAUSE }
 }
@@ -44,7 +44,7 @@ fn pause(row: u32) -> Duration {
 struct Listener {
     installation: String,
     topics: Receiver<Topic>,
-    /// When each kind was last sent, and how many of it in a row.
+    /// When each kind was last sent, and how many times in a row.
     sent: HashMap<&'static str, (Instant, u32)>,
     /// The kinds to be sent, and when.
     waiting: Vec<(&'static str, Instant)>,
@@ -57,7 +57,7 @@ pub(super) async fn stream(
     let topics = page.journal.listen();
     let stale = page.journal.run() != seen.run || page.journal.version() != seen.version;
     let now = Instant::now();
-    // A page that comes back has missed everything; one that was just opened has not read the clock.
+    // A stale page may have missed any event; a page that was just opened has not read the clock.
     let missed = KINDS.into_iter().filter(|kind| stale || *kind == "clock");
     let waiting = missed.map(|kind| (kind, now)).collect();
     let listener =
@@ -70,7 +70,7 @@ pub(super) async fn stream(
 }
 
 impl Listener {
-    /// The next kind to be sent; none when the journal has ended.
+    /// The next kind to be sent. `None` when the journal has ended.
     async fn next(&mut self) -> Option<&'static str> {
         loop {
             let first = self.waiting.iter().enumerate().min_by_key(|(_, (_, at))| *at);
@@ -79,7 +79,7 @@ impl Listener {
                 None => self.topics.recv().await,
                 Some((index, at)) if at <= Instant::now() => {
                     let (kind, _) = self.waiting.swap_remove(index);
-                    // Whether it came while the pause lasted.
+                    // Whether the event came during the pause.
                     let sent = self.sent.get(kind);
                     let goes_on = sent.filter(|(last, row)| at <= *last + pause(*row));
                     let row = goes_on.map_or(0, |(_, row)| row + 1);
@@ -108,14 +108,14 @@ impl Listener {
         }
     }
 
-    /// What a page like this one asks for again.
+    /// The sections that this page asks for again.
     fn kinds(&self, topic: &Topic) -> Vec<&'static str> {
         match topic {
             Topic::List => vec!["list"],
             Topic::Stored(id, section) if *id == self.installation => match section {
                 Section::Facts => vec!["facts"],
                 Section::Resources => vec!["resources"],
-                // The next job that is due may be another now.
+                // The next due job may be another one now.
                 Section::Jobs => vec!["jobs", "clock"],
                 Section::Holds => vec!["holds"],
                 Section::Receipts => vec!["receipts"],

@@ -1,5 +1,5 @@
-//! What happened, in its order: requests with their answers, writes, what the stand-ins were sent. It
-//! remembers the last of them, and tells the open pages what has news.
+//! What happened, in order: requests with their answers, writes, and what the stand-ins were sent. The
+//! journal remembers the last entries, and notifies the open pages of news.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ pub(super) enum Topic {
     List,
     /// What a section shows of an installation.
     Stored(String, Section),
-    /// What happened; of an installation, or of all.
+    /// The entries of an installation, or of all.
     News(Option<String>),
     /// The clock was moved.
     Clock,
@@ -59,7 +59,7 @@ impl Section {
     }
 }
 
-/// An installation, as the list has it.
+/// An installation, as the list shows it.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) id: String,
@@ -75,7 +75,7 @@ struct Memory {
     writes: VecDeque<Entry>,
     told: VecDeque<Entry>,
     installations: BTreeMap<String, Known>,
-    /// What was last when those began that are sent together now.
+    /// The value of `last` at the start of each group of requests that are sent together now.
     together: Vec<u64>,
 }
 
@@ -100,7 +100,7 @@ impl Journal {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // What is remembered is only shown.
+        // The memory is only shown, so a poisoned lock does no harm.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,17 +113,17 @@ impl Journal {
         self.signals.subscribe()
     }
 
-    /// The number of the last entry: what a page has seen.
+    /// The number of the last change. A page names it to say what it has seen.
     pub(super) fn version(&self) -> u64 {
         self.memory().last
     }
 
-    /// Tells this process's journal from another's.
+    /// A number by which this process's journal differs from another's.
     pub(super) fn run(&self) -> u64 {
         self.run
     }
 
-    /// A write's changes, each with the item after it.
+    /// Records the changes of a write, each with the item after the write.
     pub(super) fn written(&self, writer: Writer, changes: Vec<(ItemChange, Option<Item>)>) {
         let mut by_installation: BTreeMap<String, Vec<ItemChange>> = BTreeMap::new();
         for (change, after) in changes {
@@ -178,7 +178,7 @@ impl Journal {
         remember(&mut memory.writes, entry);
     }
 
-    /// Something that happened at once.
+    /// Adds an entry that took no time.
     pub(super) fn add(&self, installation: Option<String>, what: What) {
         let mut memory = self.memory();
         memory.last += 1;
@@ -189,8 +189,8 @@ impl Journal {
         self.tell(Topic::News(installation));
     }
 
-    /// Equal requests that begin while this is held are one entry, even if some of them are answered
-    /// before others have begun.
+    /// Equal requests that begin while the returned guard exists are one entry, even if some of them are
+    /// answered before others have begun.
     pub(super) fn together(&self) -> Together<'_> {
         let mut memory = self.memory();
         let since = memory.last;
@@ -198,7 +198,7 @@ impl Journal {
         Together { journal: self, since }
     }
 
-    /// A request that begins. Equal ones that are under way together are one entry.
+    /// Records that a request begins. Equal requests that are under way together are one entry.
     pub(super) fn begin(
         &self,
         side: Side,
@@ -281,7 +281,7 @@ impl Journal {
         calls.find(is_here).cloned()
     }
 
-    /// Installations that were in the table before.
+    /// Adds the installations that were in the table before.
     pub(super) fn known(&self, items: &[Item]) {
         let mut memory = self.memory();
         for known in items.iter().filter_map(Known::of) {
@@ -291,7 +291,7 @@ impl Journal {
         self.tell(Topic::List);
     }
 
-    /// Some installations, and the id to go on after.
+    /// A page of installations, and the id to continue after.
     pub(super) fn installations(&self, after: &str, limit: usize) -> (Vec<Known>, Option<String>) {
         let memory = self.memory();
         let from = (std::ops::Bound::Excluded(after.to_owned()), std::ops::Bound::Unbounded);
@@ -335,7 +335,7 @@ impl Known {
     }
 }
 
-/// Requests that are sent together, until it is dropped.
+/// A group of requests that are sent together. It ends when dropped.
 pub(super) struct Together<'a> {
     journal: &'a Journal,
     since: u64,
@@ -349,7 +349,7 @@ impl Drop for Together<'_> {
     }
 }
 
-/// A request that is under way. Dropped without an answer, its caller has gone.
+/// A request that is under way. If it is dropped without an answer, its caller has left.
 pub(super) struct UnderWay {
     journal: Journal,
     number: u64,

@@ -16,10 +16,10 @@ use teardown::store::registry::Record;
 use super::{DevPage, page_of, said};
 use crate::terminal::one_line;
 
-/// The most that can be made at once.
+/// The most resources that can be made at once.
 const MOST: usize = 10_000;
 
-/// How many are registered by one transaction, which has 100 parts at most.
+/// How many resources one transaction registers. A transaction has 100 parts at most.
 const PER_TRANSACTION: usize = 99;
 
 /// An installation to be made.
@@ -51,7 +51,7 @@ async fn make(page: &DevPage, wanted: &Wanted) -> anyhow::Result<InstallationId>
         }}),
     )
     .await?;
-    // The page shows how far it is.
+    // The page shows the progress.
     let (page, made, count) = (page.clone(), id.clone(), wanted.resources);
     tokio::spawn(async move {
         for first in (1..=count).step_by(PER_TRANSACTION) {
@@ -65,8 +65,8 @@ async fn make(page: &DevPage, wanted: &Wanted) -> anyhow::Result<InstallationId>
     Ok(id)
 }
 
-/// Registers resources by one transaction, as the page on writing the table has it for one; in an
-/// installation that is new, none was deleted before.
+/// Registers resources in one transaction, as `docs/writing-the-table.md` describes it for one resource. The
+/// installation is new, so none of them was deleted before.
 async fn provision(page: &DevPage, id: &str, numbers: RangeInclusive<usize>) -> anyhow::Result<()> {
     let table = &page.table_name;
     let key = |sk: String| {

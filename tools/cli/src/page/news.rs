@@ -18,7 +18,7 @@ const SHOWN: usize = 30;
 pub(super) struct Asked {
     #[serde(default)]
     installation: String,
-    /// The number of an entry: older ones are asked for.
+    /// The number of an entry. The page asks for older ones.
     before: Option<u64>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Asked {
 pub(super) struct News {
     installation: String,
     before: Option<u64>,
-    /// The number to go on before, if there are older entries.
+    /// The number of the last entry, if there are older ones.
     older: Option<u64>,
     entries: Vec<Entry>,
 }
@@ -70,7 +70,7 @@ pub(super) async fn last(State(page): State<DevPage>, Query(asked): Query<Asked>
     html(&Last::of(&page, &asked.installation))
 }
 
-/// What an entry has, once it is opened.
+/// The content of an opened entry.
 #[derive(Template)]
 #[template(path = "page/entry.html")]
 struct Opened {
@@ -123,7 +123,7 @@ impl Call {
         }
     }
 
-    /// The event of an announcement, or nothing.
+    /// The type of an announcement's event. `None` for other requests.
     fn event(&self) -> Option<&str> {
         let (_, body) = self.request.text.split_once("\n\n")?;
         let (_, rest) = body.split_once("\"type\":\"")?;
@@ -155,7 +155,7 @@ impl Writer {
 }
 
 impl Entry {
-    /// The day's time: `19:25:05`.
+    /// The time of day: `19:25:05`.
     fn time(&self) -> String {
         let text = self.at.to_string();
         text.get(11..19).unwrap_or(&text).to_owned()

@@ -1,5 +1,5 @@
-//! The clock of `teardown dev`, which goes, and can be moved on: an hour, a day, or to the next job that
-//! is due. A sweep runs at once then.
+//! The clock of `teardown dev`. It runs, and can be moved on: an hour, a day, or to the next due job. Each
+//! move runs a sweep at once.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::journal::Topic;
 use super::{DevPage, said};
 use crate::web::{duration, failed, html};
 
-/// How long a sweep that is run by a button may take, as those that run by themselves.
+/// How long a sweep from a button may take: as long as an automatic one.
 pub(super) const SWEEP: HostTime = HostTime(Duration::from_secs(20));
 
-/// How many of the jobs that are due first are looked at, of each shard.
+/// How many of the jobs that are due first are read from each shard.
 const FIRST: i32 = 1;
 
 #[derive(Template)]
@@ -32,9 +32,9 @@ pub(super) struct Time {
     next: NextDue,
 }
 
-/// What is due next.
+/// The job that is due next.
 enum NextDue {
-    /// It was not read yet: a page that is opened asks for it once it is shown.
+    /// Not read yet: a page that was just opened asks for it once it is shown.
     Unread,
     Nothing,
     Is(Next),

@@ -1,5 +1,5 @@
-//! Sees each request to the endpoints and to the stand-ins, and its answer, and has the stand-ins answer
-//! as they are set to.
+//! Watches each request to the endpoints and to the stand-ins, and its answer. It makes the stand-ins answer
+//! as set on the page.
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ const MAX_BODY: usize = 1024 * 1024;
 /// How much of a body is shown.
 const SHOWN: usize = 4096;
 
-/// How long a body is waited for: then the endpoint has to.
+/// How long the page waits for a body. After that, the endpoint waits for it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest answer: nothing here has one like it.
+/// The longest answer: no answer here is as long.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// How much of a token is shown.
@@ -87,7 +87,7 @@ async fn read(headers: &HeaderMap, body: Body) -> (Body, Option<Bytes>) {
             let failed = futures_util::stream::once(std::future::ready(Err::<Bytes, _>(error)));
             (Body::from_stream(failed), None)
         }
-        // The endpoint answers it: nothing more comes.
+        // Nothing more of the body comes, and the endpoint answers after its own time-out.
         Err(_) => {
             let silent = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
             (Body::from_stream(silent), None)
@@ -128,7 +128,7 @@ fn lines(headers: &HeaderMap, body: Option<&[u8]>) -> String {
     text
 }
 
-/// A body with its secrets left out, if it has any: access tokens, and the values of a resource's secrets.
+/// A body without its secrets: access tokens, and the values of a resource's secrets. `None` if it has none.
 fn without_secrets(body: &[u8]) -> Option<String> {
     let mut json: Value = serde_json::from_slice(body).ok()?;
     hide(&mut json, false).then(|| json.to_string())
@@ -168,7 +168,7 @@ fn shortened(authorization: &str) -> String {
     format!("{scheme} {shown}…")
 }
 
-/// What a token claims, in a line, whether or not it is signed well.
+/// What a token claims, in a line, whether or not its signature is valid.
 fn claims(authorization: &str) -> Option<String> {
     let payload = authorization.split('.').nth(1)?;
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
@@ -183,7 +183,7 @@ fn claims(authorization: &str) -> Option<String> {
     Some(format!("{who}, for the installation {installation}{expiry}"))
 }
 
-/// The installation that a request is about: its path has it, or its body.
+/// The installation that a request concerns, from its path or its body.
 fn installation(path: &str, body: &[u8]) -> Option<String> {
     let mut parts = path.split('/');
     if parts.any(|part| part == "installations" || part == "configuration") {
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(super::claims("Bearer local"), None);
     }
 
-    /// M3: what a provider's backend is sent and answers has secrets in it.
+    /// M3: the page hides the secrets in what a provider's backend is sent and answers.
     #[test]
     fn secrets_in_a_body_are_not_shown() {
         let upsert = br#"{"credentials":{"access_token":"s3cret"},"scopes":[]}"#;

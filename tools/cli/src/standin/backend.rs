@@ -1,5 +1,6 @@
-//! A small backend of a provider, for `teardown dev` without one: what Vercel requires beside the deletions,
-//! in memory. It checks tokens as `teardown` does, and hears from the stand-in provider what was deleted.
+//! A small backend of a provider, for a `teardown dev` without another one. It does in memory what Vercel
+//! requires in addition to the deletions. It checks tokens as `teardown` does, and the stand-in provider
+//! notifies it of deletions.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,9 +24,9 @@ pub struct Backend {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// What was made, by its installation and its id.
+    /// The resources, by installation and id.
     resources: HashMap<(String, String), Value>,
-    /// The id of what was made under a key, by its installation and the key.
+    /// The id of the resource that was made under a key, by installation and key.
     by_key: HashMap<(String, String), String>,
     /// Installations that are deleted, or will be: nothing is made in them any more.
     deleted: HashSet<String>,
@@ -43,13 +44,13 @@ fn plan() -> Value {
 type Answer = Result<Json<Value>, Response>;
 
 impl Backend {
-    /// An empty backend, which takes the tokens that this verifier takes.
+    /// An empty backend, which accepts the tokens that this verifier accepts.
     #[must_use]
     pub fn new(verifier: Verifier) -> Self {
         Self { verifier, memory: Arc::default() }
     }
 
-    /// What Vercel requires, under the backend's path.
+    /// The routes that Vercel requires, under the backend's path.
     pub fn router(self) -> Router {
         let plans = || get(async || Json(json!({ "plans": [plan()] })));
         let backend = Router::new()
@@ -63,7 +64,7 @@ impl Backend {
         Router::new().nest(BACKEND_PATH, backend)
     }
 
-    /// Hears that something is deleted, or will be: it is not served any more from the first event on.
+    /// Takes an event of an announcement. From the first event on, what was deleted is not served any more.
     pub(super) fn hear(&self, event: &Value) {
         let text = |name: &str| event["data"][name].as_str().unwrap_or_default().to_owned();
         let (kind, id) = (event["type"].as_str().unwrap_or_default(), text("installationId"));
@@ -80,7 +81,8 @@ impl Backend {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets through who may do this in an installation: a reader, or an `ADMIN` or the system to change it.
+    /// Checks that the caller may act in this installation: any user may read, an `ADMIN` or the system may
+    /// change.
     async fn check(&self, headers: &HeaderMap, id: &str, changes: bool) -> Result<(), Response> {
         let refused = |message: String| error(StatusCode::FORBIDDEN, "forbidden", &message);
         let caller = self.verifier.authenticate(headers).await;
@@ -119,7 +121,7 @@ async fn installation(
     Ok(Json(json!({ "billingPlan": plan() })))
 }
 
-/// Makes a resource; for a key that was used before, it is the one that was made then.
+/// Makes a resource. A key that was used before gives the same id again.
 async fn provision(
     State(it): State<Backend>,
     Path(id): Path<String>,
@@ -148,7 +150,7 @@ async fn provision(
     Ok(Json(answer))
 }
 
-/// Shows a resource, with the name that an update brings.
+/// Answers with a resource. An update may change its name.
 async fn resource(
     State(it): State<Backend>,
     Path((id, resource)): Path<(String, String)>,

@@ -21,7 +21,7 @@ use super::{PROVIDER_PATH, say};
 /// How far an announcement's time may be from the clock, as Standard Webhooks asks.
 const TOLERANCE: u64 = 5 * 60;
 
-/// An endpoint that verifies.
+/// An endpoint that verifies announcements.
 struct Receiver {
     webhook: Webhook,
     clock: Clock,
@@ -29,7 +29,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// Verifies by the system's clock or by ours, which may have been moved on.
+    /// Verifies by the system's clock, or by the clock of `teardown dev`, which may have been moved on.
     fn verify(&self, body: &[u8], headers: &HeaderMap) -> Result<(), WebhookError> {
         let verified = self.webhook.verify(body, headers);
         if !matches!(verified, Err(WebhookError::FutureTimestampError)) {
@@ -46,19 +46,19 @@ impl Receiver {
     }
 }
 
-/// The endpoint, at its path, for announcements that are signed with the first of these `whsec_…`, by
-/// this clock. The sample backend hears of them, if there is one.
+/// The endpoint, at its path, for announcements that are signed with the first of these `whsec_…`, by this
+/// clock. It passes them on to the sample backend, if there is one.
 ///
 /// # Errors
 ///
-/// If the secret is none, or there is none.
+/// If there is no secret, or it is not valid.
 pub fn router(
     secrets: &[Secret],
     clock: Clock,
     backend: Option<Backend>,
 ) -> anyhow::Result<Router> {
     let secret = secrets.first().context("PROVIDER_SECRET is missing")?;
-    // Its words may tell of the secret.
+    // The error's text may reveal the secret.
     let webhook = Webhook::new(secret.expose()).ok().context("PROVIDER_SECRET verifies nothing")?;
     Ok(Router::new().route(PROVIDER_PATH, post(receive)).with_state(Arc::new(Receiver {
         webhook,

@@ -1,8 +1,8 @@
 //! A stand-in for Vercel's REST API, as far as a deletion and the comparison with Vercel need it.
 //!
-//! It knows no configuration until one is deleted, so every id is that of one until then. It has what the
-//! table has: the team, and the live resources. What `PUT` and `DELETE` of a resource change here is a
-//! difference, for `teardown reconcile` to find.
+//! It knows only the configurations that were deleted: for every other id, a configuration exists. It takes
+//! the team and the live resources from the table. A `PUT` or `DELETE` of a resource here makes a difference
+//! that `teardown reconcile` finds.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +25,8 @@ use super::say;
 use crate::embedded::this_machine;
 use crate::issuer::{Issuer, Token};
 
-/// How long our answer to a call back is waited for: less than the 5 s that we wait for Vercel's, so
-/// that a call back that hangs does not make it unclear what became of the deletion.
+/// How long the stand-in waits for teardown's answer to a call back. It is less than the 5 s that teardown
+/// waits for Vercel, so that a call back that hangs does not leave the deletion in doubt.
 const CALL_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The call to Delete Installation that Vercel makes when a configuration is deleted.
@@ -40,12 +40,12 @@ pub struct CallBack {
 }
 
 impl CallBack {
-    /// One to the endpoints at this address, with tokens like this one for each installation, issued by
-    /// this clock.
+    /// A call back to the endpoints at this address, with a token like this one for each installation, issued
+    /// by this clock.
     ///
     /// # Errors
     ///
-    /// If no client can be made.
+    /// If no HTTP client can be made.
     pub fn new(
         endpoints: String,
         issuer: Arc<Issuer>,
@@ -76,13 +76,13 @@ impl CallBack {
 struct StandIn {
     memory: Mutex<Memory>,
     call_back: Option<CallBack>,
-    /// What is stored; without it, nothing is known of any installation.
+    /// The table. Without it, the stand-in knows nothing of any installation.
     store: Option<Store>,
 }
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// Configurations that were deleted. Their access tokens died with them.
+    /// Configurations that were deleted. Their access tokens are no longer valid.
     gone: HashSet<String>,
     /// Installations that were finalized.
     finalized: HashSet<String>,
@@ -94,7 +94,7 @@ struct Memory {
 
 impl StandIn {
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // Nothing waits while it is held.
+        // No code waits while it holds this lock.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,7 +105,7 @@ impl StandIn {
     }
 }
 
-/// The API, with a memory of its own, beside what is stored.
+/// The API, with a memory of its own in addition to what is stored.
 pub fn router(call_back: Option<CallBack>, store: Option<Store>) -> Router {
     let stand_in = StandIn { memory: Mutex::default(), call_back, store };
     Router::new()
@@ -125,7 +125,7 @@ pub fn router(call_back: Option<CallBack>, store: Option<Store>) -> Router {
         .with_state(Arc::new(stand_in))
 }
 
-/// Lets those through that send an access token, whichever: none is known here.
+/// Lets through every request with an access token. Any token will do: the stand-in knows none.
 async fn with_token(request: Request, next: Next) -> Response {
     if has_token(request.headers()) {
         next.run(request).await
@@ -143,7 +143,7 @@ fn has_token(headers: &HeaderMap) -> bool {
 async fn delete_configuration(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
     let first = it.memory().gone.insert(id.clone());
     if first && let Some(call_back) = &it.call_back {
-        // The deletion stands, even if the call fails.
+        // The deletion is valid, even if the call fails.
         if let Err(cause) = call_back.call(&id).await {
             tracing::warn!(installation = id, %cause, "the stand-in for Vercel called back in vain");
         }
@@ -153,7 +153,7 @@ async fn delete_configuration(State(it): State<Arc<StandIn>>, Path(id): Path<Str
     response
 }
 
-/// Says where a configuration is: in the team that is stored for it.
+/// Answers with a configuration, and the team that is stored for it.
 async fn configuration(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
     let stored = it.stored(&id).await;
     let response = if it.memory().gone.contains(&id) {
@@ -188,7 +188,7 @@ async fn finalize(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Res
 }
 
 /// Lists the resources of an installation: those that are live in the table, and those that were made here
-/// and not deleted there since, without those that were deleted here.
+/// and not deleted in the table since, but not those that were deleted here.
 async fn resources(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
     let stored = it.stored(&id).await;
     let response = {
@@ -226,7 +226,7 @@ fn resource(name: &str, body: &Value) -> Value {
     })
 }
 
-/// Import Resource: Vercel has it from now on.
+/// Import Resource: Vercel has the resource from now on.
 async fn make_resource(
     State(it): State<Arc<StandIn>>,
     Path((id, name)): Path<(String, String)>,
@@ -242,7 +242,7 @@ async fn make_resource(
     response
 }
 
-/// Delete Integration Resource: Vercel does not have it from now on, and the endpoints are not told.
+/// Delete Integration Resource: Vercel does not have the resource any more, and does not call the endpoints.
 async fn delete_resource(
     State(it): State<Arc<StandIn>>,
     Path((id, name)): Path<(String, String)>,
@@ -265,7 +265,7 @@ fn forbidden() -> Response {
     error(StatusCode::FORBIDDEN, "forbidden", "You don't have permission to access this resource.")
 }
 
-/// An error as Vercel words them.
+/// An error in Vercel's format.
 fn error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response()
 }
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(code(elsewhere.bearer_auth("t")).await, said(404, "not_found"));
     }
 
-    /// E7: it says truly whether a configuration is there.
+    /// E7: the stand-in for Vercel says correctly whether a configuration exists.
     #[tokio::test]
     async fn a_configuration_is_there_until_it_is_deleted() {
         let (url, http) = (serve(router(None, None)).await, client());
@@ -337,7 +337,8 @@ mod tests {
         assert_eq!(gone, (404, "not_found".to_owned()));
     }
 
-    /// L1: it has what was made there, until that is deleted there or the configuration is.
+    /// L1: the stand-in for Vercel has a resource that was made there, until it or its configuration is
+    /// deleted there.
     #[tokio::test]
     async fn resources_are_made_and_deleted() {
         let (url, http) = (serve(router(None, None)).await, client());

@@ -6,15 +6,15 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 
-/// htmx and its extension for server-sent events, unchanged from npm's `htmx.org` 4.0.1. Their licence
-/// is beside them.
+/// htmx and its extension for server-sent events, unchanged from npm's `htmx.org` 4.0.1. Their licence is
+/// next to them.
 const HTMX: &str = include_str!("../../assets/htmx/htmx.min.js");
 const SSE: &str = include_str!("../../assets/htmx/hx-sse.min.js");
 const SCRIPT: &str = include_str!("../../assets/page.js");
 const STYLE: &str = include_str!("../../assets/page.css");
 const ICON: &str = include_str!("../../assets/icon.svg");
 
-/// The files, each at its name.
+/// Serves the files, each under its name.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let file = |kind: &'static str, text: &'static str| {
         get(move || async move {

@@ -1,5 +1,5 @@
-//! Who may ask: a browser on this machine, from a page of ours. A site that has its name resolved to
-//! this machine (DNS rebinding) sends another `Host`; a site that has a form posted here, another
+//! Who may ask: a browser on this machine, from the tool's own pages. A site that makes its name resolve to
+//! this machine (DNS rebinding) sends another `Host`. A site whose form posts to this machine sends another
 //! `Origin`.
 
 use axum::extract::{Request, State};
@@ -36,12 +36,12 @@ impl Here {
         origin.strip_prefix("http://").is_some_and(|host| self.is_host(host))
     }
 
-    /// Whether a request may be answered, else what is wrong with it.
+    /// Whether a request may be answered. The error says what is wrong with it.
     fn judge(self, method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
         let text = |name: HeaderName| {
             let mut values = headers.get_all(name).iter();
             let value = values.next().map(|value| value.to_str().unwrap_or_default());
-            // Two are as good as a wrong one.
+            // Two values count as a wrong one.
             if values.next().is_some() { Some("") } else { value }
         };
         if !text(HOST).is_some_and(|host| self.is_host(host)) {
@@ -55,7 +55,7 @@ impl Here {
     }
 }
 
-/// Lets through what this machine's own pages ask, and nothing else.
+/// Lets through the requests of the tool's own pages, and no others.
 pub(crate) async fn own_pages(State(here): State<Here>, request: Request, next: Next) -> Response {
     if let Err(reason) = here.judge(request.method(), request.headers()) {
         return (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response();
@@ -69,7 +69,7 @@ pub(crate) async fn own_pages(State(here): State<Here>, request: Request, next: 
     response
 }
 
-/// Refuses what a page of another site asks; what no browser sends has no `Origin`.
+/// Refuses the requests of another site's pages. A request that no browser sends has no `Origin`, and passes.
 pub(crate) async fn no_other_site(
     State(here): State<Here>,
     request: Request,
@@ -86,7 +86,7 @@ pub(crate) async fn no_other_site(
 mod tests {
     use super::*;
 
-    /// M2: another site's `Host` or `Origin` is refused, and so is a post without one.
+    /// M2: another site's `Host` or `Origin` is refused, and so is a POST without an `Origin`.
     #[test]
     fn only_this_machine_and_its_own_pages_may_ask() {
         let here = Here { port: 3000 };

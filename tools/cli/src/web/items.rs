@@ -1,4 +1,4 @@
-//! Items in words: their attributes as text, and what changed between two states of one.
+//! Items in words: their attributes as text, and what changed between two states of an item.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// In a word, if anything happened.
+    /// The change in a word. Empty if nothing changed.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Same => "",
@@ -55,7 +55,7 @@ impl Change {
     }
 }
 
-/// An attribute before and after.
+/// An attribute before and after a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attribute {
     pub(crate) name: String,
@@ -74,7 +74,7 @@ pub(crate) struct ItemChange {
 }
 
 impl ItemChange {
-    /// What a write did to the item of a key; none if it did nothing.
+    /// The change of a write to the item with this key. `None` if nothing changed.
     pub(crate) fn between(
         pk: String,
         sk: String,
@@ -102,7 +102,7 @@ impl ItemChange {
         Some(Self { change, attributes: attributes.collect(), pk, sk })
     }
 
-    /// The installation that the item is of.
+    /// The installation that the item belongs to.
     pub(crate) fn installation(&self) -> Option<&str> {
         match self.pk.strip_prefix("key#") {
             Some(rest) => rest.split('#').next(),
@@ -110,12 +110,12 @@ impl ItemChange {
         }
     }
 
-    /// What the item is, in the words of the glossary.
+    /// The kind of the item, in the words of the glossary.
     pub(crate) fn kind(&self) -> &'static str {
         kind(&self.sk)
     }
 
-    /// What it means, if it is more than a change: of a job, how far it got.
+    /// What the change means. For a job, this is the job's progress.
     pub(crate) fn meaning(&self) -> &'static str {
         let attribute = |name| self.attributes.iter().find(|it| it.name == name);
         let changed = |name| attribute(name).filter(|it| it.change != Change::Same);
@@ -153,7 +153,7 @@ impl ItemChange {
     }
 }
 
-/// What an item with this sort key is.
+/// The kind of an item with this sort key.
 pub(crate) fn kind(sk: &str) -> &'static str {
     let kinds = [
         ("#installation", "installation"),
@@ -231,7 +231,7 @@ pub(crate) mod json {
             ("L", Value::Array(list)) => {
                 AttributeValue::L(list.iter().map(value_of_json).collect::<Option<_>>()?)
             }
-            // Null; nothing of teardown's has bytes or sets.
+            // Null: teardown stores no bytes and no sets.
             _ => AttributeValue::Null(true),
         })
     }

@@ -1,4 +1,4 @@
-//! Operators' acts by a button: the same as the commands of their names, each with its reason.
+//! Operators' acts from buttons. Each does the same as the command of its name, and needs a reason.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use teardown::store::admin::operations::{ParkedJob, Settled};
 
 use crate::words;
 
-/// The longest reason, in bytes, as the commands take it.
+/// The longest reason, in bytes: the same as for the commands.
 const MAX_REASON: usize = 1024;
 
-/// How many parked jobs are looked through for the one to retry.
+/// How many parked jobs are searched for the one to retry.
 const PARKED: usize = 1000;
 
 /// What an operator asks for.
@@ -30,21 +30,21 @@ pub(crate) enum What {
     Settle,
 }
 
-/// An act, as a form has it.
+/// An act, as the form sends it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Order {
     pub(crate) act: What,
     pub(crate) installation: String,
     #[serde(default)]
     pub(crate) resource: String,
-    /// Of a retry: the job, after `work#`.
+    /// For a retry: the job's sort key after `work#`.
     #[serde(default)]
     pub(crate) job: String,
     #[serde(default)]
     pub(crate) reason: String,
 }
 
-/// Carries acts out, in the name of an operator.
+/// Carries out acts in the name of an operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Operator {
     pub(crate) store: Store,
@@ -52,7 +52,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Carries one out, and says in a sentence what came of it.
+    /// Carries out an act, and returns its result as a sentence.
     pub(crate) async fn run(&self, order: &Order) -> anyhow::Result<String> {
         let reason = order.reason.trim();
         if reason.is_empty() {
@@ -93,7 +93,7 @@ impl Operator {
     }
 
     async fn hold(&self, subject: Subject, act: &Act) -> anyhow::Result<String> {
-        // What is owed now and announced by the next look was announced meanwhile.
+        // If a resource is pending now and announced at the next look, it was announced in between.
         let before = self.store.look(&subject, &BTreeSet::new()).await.unwrap_or_default();
         self.store
             .hold(&subject, act, None)

@@ -1,5 +1,5 @@
-//! The sections that show an installation as it is stored: itself, its resources, jobs, holds and
-//! receipts. Each is a fragment that a page can ask for again.
+//! The sections that show an installation as it is stored: the installation itself, its resources, jobs,
+//! holds and receipts. Each is a fragment that a page can ask for again.
 
 use askama::Template;
 use serde::Deserialize;
@@ -15,22 +15,22 @@ const ROWS: usize = 50;
 /// How many holds are shown: more than anybody places.
 const HOLDS: usize = 200;
 
-/// What a section is asked for.
+/// The parameters of a request for a section.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Asked {
     #[serde(default)]
     pub(crate) installation: String,
-    /// The sort key to go on after.
+    /// The sort key to continue after.
     #[serde(default)]
     pub(crate) after: String,
 }
 
-/// What a page is: where its sections are, and what they offer.
+/// The page around the sections: where they are, and what they offer.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
-    /// What its addresses begin with.
+    /// The prefix of the page's addresses.
     pub(crate) base: String,
-    /// When a section asks again, whose name is put before it; without one, all ask alike.
+    /// When a section asks for itself again.
     pub(crate) again: Again,
     /// Whether requests can be made as Vercel.
     pub(crate) as_vercel: bool,
@@ -39,14 +39,14 @@ pub(crate) struct Frame {
 /// When a section asks for itself again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Again {
-    /// When it has news: an event of its name comes in.
+    /// When it has news: an event with the section's name arrives.
     News,
-    /// Every now and then: reading costs something on AWS; and after an operator's act.
+    /// Every 15 seconds, since reads cost something on AWS, and after an operator's act.
     NowAndThen,
 }
 
 impl Frame {
-    /// What a section waits for.
+    /// The htmx trigger of a section.
     pub(crate) fn trigger(&self, section: &str) -> String {
         match self.again {
             Again::News => format!("{section} from:#live"),
@@ -100,7 +100,7 @@ pub(crate) struct Job {
     pub(crate) error: Option<String>,
     /// The resource that it announces.
     pub(crate) resource: Option<String>,
-    /// Whether an announcement of the deletion itself is still to come.
+    /// Whether the job still has to send the `deleted` event.
     pub(crate) announces: bool,
 }
 
@@ -130,7 +130,7 @@ pub(crate) struct Hold {
     by: String,
     reason: String,
     until: String,
-    /// How it ended, if it did.
+    /// How the hold was released, if it was.
     released: Option<String>,
 }
 
@@ -263,7 +263,7 @@ fn team(item: &Item) -> String {
     }
 }
 
-/// Who deleted.
+/// The actor of a deletion.
 pub(crate) fn actor(item: &Item) -> String {
     let Some(by) = map(item, "deletedBy") else { return "-".to_owned() };
     let account = text(by, "accountId").unwrap_or("-");

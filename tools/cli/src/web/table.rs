@@ -1,4 +1,4 @@
-//! What the pages read of a table: page by page, and consistently where the index is not needed.
+//! What the pages read of a table, page by page. Reads of one installation's items are consistent.
 
 use anyhow::Context as _;
 use aws_sdk_dynamodb::Client;
@@ -9,8 +9,8 @@ use teardown::ids::InstallationId;
 
 use crate::attributes::{Item, text, time};
 
-/// The index of what is due, and the values of `dueShard` under which jobs are due: `0` for those that
-/// call Vercel. The page of the table's documentation has both.
+/// The index of due jobs, and the values of `dueShard` under which jobs are due: `0` for those that call
+/// Vercel. `docs/table.md` describes both.
 const DUE_INDEX: &str = "due";
 const SHARDS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
 
@@ -21,7 +21,7 @@ pub(crate) struct Table {
     name: String,
 }
 
-/// Some items of an installation, and the sort key to go on after, if there are more.
+/// Some items of an installation, and the sort key to continue after, if there are more.
 pub(crate) struct Page {
     pub(crate) items: Vec<Item>,
     pub(crate) next: Option<String>,
@@ -52,7 +52,7 @@ impl Table {
         Self { client, name }
     }
 
-    /// The items of an installation whose sort keys begin so, in their order.
+    /// The items of an installation whose sort keys begin with `prefix`, in order.
     pub(crate) async fn page(
         &self,
         id: &InstallationId,
@@ -72,7 +72,7 @@ impl Table {
             .expression_attribute_values(":pk", s(pk))
             .expression_attribute_values(":prefix", s(prefix))
             .set_exclusive_start_key(start)
-            // One more, to know whether there is one.
+            // One item more, to know whether there are more.
             .limit(i32::try_from(limit + 1)?)
             .consistent_read(true);
         let mut items =
@@ -96,7 +96,7 @@ impl Table {
         Ok(get.send().await.context("the table cannot be read")?.item)
     }
 
-    /// The items of all installations themselves. It reads the whole table.
+    /// The `#installation` items of all installations. This reads the whole table.
     pub(crate) async fn installations(&self) -> anyhow::Result<Vec<Item>> {
         let mut pages = self
             .client
@@ -113,7 +113,7 @@ impl Table {
         Ok(items)
     }
 
-    /// The jobs that are due first, of each shard: until then, or of all.
+    /// The jobs that are due first, `limit` of each shard: those due by `until`, if it is given.
     pub(crate) async fn due(
         &self,
         until: Option<Timestamp>,
@@ -125,7 +125,7 @@ impl Table {
         Ok(due)
     }
 
-    /// The jobs that call Vercel and are due by then, the first due first.
+    /// The jobs that call Vercel and are due by `until`, the earliest first.
     pub(crate) async fn urgent(&self, until: Timestamp, limit: i32) -> anyhow::Result<Vec<Due>> {
         self.due_in(SHARDS[0], Some(until), limit).await
     }
@@ -157,9 +157,9 @@ impl Table {
         Ok(found.iter().filter_map(Due::of).collect())
     }
 
-    /// The items of these jobs, as far as they are there.
+    /// The items of these jobs, as far as they still exist.
     pub(crate) async fn items(&self, due: &[Due]) -> anyhow::Result<Vec<Item>> {
-        // One by one: a role that may sweep need not be allowed to read in batches.
+        // The items are read one by one: a role that may sweep need not be allowed to read in batches.
         let read = due.iter().map(|due| async {
             let id = InstallationId::parse(&due.installation)?;
             self.item(&id, &due.sk).await

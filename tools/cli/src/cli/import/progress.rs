@@ -1,4 +1,4 @@
-//! How far an import is: a bar on a terminal, refused lines as they come, and the sum.
+//! The progress of an import: a bar on a terminal, refused lines as they come, and the sum.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::terminal::{ERROR, one_line};
 
-/// Hears the number of a line that was not imported, and why.
+/// Takes the number of a line that was not imported, and the reason.
 type Told = Box<dyn Fn(u64, &str) + Send + Sync>;
 
 /// The counts and the bar, shared by the lanes.
@@ -19,7 +19,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// For a stream of `size` bytes, where that is known. Without a terminal there is no bar.
+    /// For a stream of `size` bytes, if the size is known. Without a terminal there is no bar.
     pub(super) fn of(size: Option<u64>) -> Self {
         let bar = ProgressBar::with_draw_target(size, ProgressDrawTarget::stderr());
         let template = match size {
@@ -39,13 +39,13 @@ impl Progress {
         Self { bar, ..Self::told_to(told) }
     }
 
-    /// Without a bar; `told` hears of refused lines.
+    /// Without a bar. `told` is called for each refused line.
     pub(super) fn told_to(told: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
         let (imported, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { bar: ProgressBar::hidden(), told: Box::new(told), imported, refused }
     }
 
-    /// Counts what was imported, refused or passed over.
+    /// Counts the bytes of a line that was imported, refused or skipped.
     pub(super) fn is_done_with(&self, bytes: u64) {
         self.bar.inc(bytes);
     }
@@ -54,7 +54,7 @@ impl Progress {
         self.imported.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Names a line that was not imported.
+    /// Reports a line that was not imported.
     pub(super) fn refuse(&self, line: u64, reason: &str) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         (self.told)(line, &one_line(reason));

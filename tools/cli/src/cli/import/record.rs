@@ -1,4 +1,4 @@
-//! A line as a record, and why it is none: without a value of the line, which may be a secret.
+//! Reads a line as a record. The reason of a refusal repeats no value of the line: it may be a secret.
 
 use teardown::json;
 use teardown::store::registry::Record;
@@ -6,7 +6,7 @@ use teardown::store::registry::Record;
 /// The longest name that a message repeats: secrets are longer.
 const MAX_NAME: usize = 20;
 
-/// Reads a line; a blank one is none.
+/// Reads a line. `None` for a blank line.
 pub(super) fn parse(line: &str) -> Result<Option<Record>, String> {
     // Some editors begin a file with a byte order mark.
     let line = line.trim_start_matches('\u{feff}').trim();
@@ -26,7 +26,7 @@ fn explain(error: &serde_json::Error) -> String {
     if column == 0 { message } else { format!("{message} (column {column})") }
 }
 
-/// Serde quotes what it found: kinds of values are all right, values are not.
+/// Serde quotes what it found. A message may have the kind of a value, but not the value.
 fn discreet(message: &str) -> String {
     for kind in ["invalid type: ", "invalid value: "] {
         if let Some((found, expected)) = message.strip_prefix(kind).and_then(split_expected) {
@@ -46,7 +46,7 @@ fn discreet(message: &str) -> String {
     message.to_owned()
 }
 
-/// A value may have the separator in it; what serde expected has not.
+/// Splits at the last separator: a value may contain it, and what serde expected does not.
 fn split_expected(message: &str) -> Option<(&str, &str)> {
     message.rsplit_once(", expected ")
 }
@@ -97,7 +97,7 @@ mod tests {
         }
     }
 
-    /// B3: half of a surrogate pair in a name does not cost the line.
+    /// B3: a line with half of a surrogate pair in a name is read.
     #[test]
     fn half_of_a_surrogate_pair_is_read() {
         let line = r#"{"resource":{"installationId":"i","id":"r","name":"db \ud83d"}}"#;

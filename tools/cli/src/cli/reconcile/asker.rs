@@ -1,4 +1,4 @@
-//! Asks Vercel, no more often and no more at a time than was promised (L1).
+//! Asks Vercel, within the rate and the number of requests at a time that are promised (L1).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,14 +17,14 @@ use tokio::time::Instant;
 /// How many requests are under way at a time.
 const AT_ONCE: usize = 8;
 
-/// How often a request is sent that gets no definite answer.
+/// How many times a request without a definite answer is sent.
 const ATTEMPTS: u32 = 4;
 
 /// The wait before the second attempt; it doubles.
 const BACKOFF: Duration = Duration::from_millis(250);
 
-/// The longest `Retry-After` that is waited for: an installation with a longer one is told as out of reach,
-/// and not asked for again.
+/// The longest `Retry-After` that the command waits for. An installation with a longer one is reported as
+/// `unreachable`, and Vercel is not asked for it again.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// How long an answer may take: a list may have megabytes.
@@ -37,12 +37,12 @@ pub(super) struct Asker {
     pace: Mutex<Pace>,
 }
 
-/// When requests begin, one after the other.
+/// When requests may begin, one after the other.
 struct Pace {
     interval: Duration,
-    /// When the next one may.
+    /// When the next request may begin.
     next: Instant,
-    /// Before that none may.
+    /// No request may begin before this time.
     resumes: Instant,
 }
 
@@ -51,14 +51,14 @@ impl Pace {
         Self { interval: Duration::from_secs(1) / rate.max(1), next: now, resumes: now }
     }
 
-    /// When the request that asks now may begin.
+    /// When a request that asks at `now` may begin.
     fn turn(&mut self, now: Instant) -> Instant {
         let at = self.next.max(self.resumes).max(now);
         self.next = at + self.interval;
         at
     }
 
-    /// Lets none begin before then, those included that have their turn.
+    /// Lets no request begin before `until`, not even one that has its turn.
     fn pause(&mut self, until: Instant) {
         self.resumes = self.resumes.max(until);
     }
@@ -76,14 +76,14 @@ impl Asker {
             ..Limits::default()
         };
         Self {
-            // Each attempt is a request that counts.
+            // Each attempt counts as a request.
             vercel: Vercel::new(api, Outbound::default(), limits).attempting_once(),
             slots: Semaphore::new(AT_ONCE),
             pace: Mutex::new(Pace::new(rate, Instant::now())),
         }
     }
 
-    /// Asks for an installation's configuration and, where they are compared, its resources.
+    /// Asks for an installation's configuration and, if they are compared, its resources.
     pub(super) async fn ask(&self, id: &InstallationId, loaded: Loaded<'_>) -> VercelSide {
         let life = Life::of(loaded.installation);
         let Some(token) = loaded.usable_token().filter(|_| life != Life::Over) else {
@@ -124,7 +124,7 @@ impl Asker {
         }
     }
 
-    /// Whether a request is sent again that got this answer; waits until it may be.
+    /// Whether a request that got this answer is sent again. If so, waits first, or makes all requests wait.
     async fn tries_again(&self, attempts: &mut Attempts, heard: &VercelAnswer) -> bool {
         attempts.0 += 1;
         let backoff = BACKOFF * 2_u32.pow(attempts.0 - 1);
@@ -140,8 +140,8 @@ impl Asker {
         true
     }
 
-    /// Waits until a request may begin; it is under way until the permit is dropped. None only if the
-    /// semaphore were closed, which nobody does.
+    /// Waits until a request may begin. The request counts as under way until the permit is dropped. `None`
+    /// only if the semaphore is closed, which never happens.
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         let slot = self.slots.acquire().await.ok();
         loop {
@@ -154,7 +154,7 @@ impl Asker {
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
-        // A time is whole whenever it is seen.
+        // A poisoned lock does no harm: its times are always valid.
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -163,14 +163,14 @@ impl Asker {
 mod tests {
     use super::*;
 
-    /// L1: however many ask at once, in no second more requests begin than were promised; a pause holds
-    /// back all of them.
+    /// L1: no second has more requests than the rate allows, however many ask at once; a pause holds back all
+    /// of them.
     #[test]
     fn the_rate_is_bounded() {
         let start = Instant::now();
         let mut pace = Pace::new(10, start);
         let mut begun: Vec<_> = (0..40).map(|_| pace.turn(start)).collect();
-        // Nothing is saved up while nobody asks.
+        // Turns are not saved up while nobody asks.
         let later = start + Duration::from_mins(1);
         begun.extend((0..40).map(|_| pace.turn(later)));
         for from in &begun {

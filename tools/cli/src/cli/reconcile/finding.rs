@@ -1,4 +1,4 @@
-//! What was found of an installation, and what became of it.
+//! What was found of an installation, and what was fixed.
 
 use teardown::ids::InstallationId;
 use teardown::reconcile::{Problem, Stored};
@@ -7,7 +7,7 @@ use teardown::reconcile::{Problem, Stored};
 #[derive(Debug)]
 pub(super) struct Finding {
     pub(super) installation: InstallationId,
-    /// What is stored; none where it could not be read.
+    /// What is stored. `None` if it could not be read.
     pub(super) stored: Option<Stored>,
     /// The problems that are left.
     pub(super) left: Vec<Problem>,
@@ -23,12 +23,12 @@ impl Finding {
         Self { installation: id.clone(), stored, left: problems, fixed, remarks }
     }
 
-    /// Whether Vercel removed the installation. Nothing else is told of it then.
+    /// Whether Vercel removed the installation. If so, it has no other problem.
     pub(super) fn is_removed(&self) -> bool {
         self.left == [Problem::Removed]
     }
 
-    /// Whether it is active, and Vercel has its configuration.
+    /// Whether the installation is active, and Vercel has its configuration.
     pub(super) fn is_at_vercel(&self) -> bool {
         let is_active = self.stored.as_ref().is_some_and(|it| it.installation.deletion.is_none());
         let says_nothing = |problem: &Problem| {
@@ -38,7 +38,7 @@ impl Finding {
         is_active && !is_removed && !self.left.iter().any(says_nothing)
     }
 
-    /// The same without what is stored of resources, to be kept for long.
+    /// The same finding without the stored resources, so that it can be kept for long.
     pub(super) fn light(mut self) -> Self {
         if let Some(stored) = &mut self.stored {
             stored.resources.clear();

@@ -1,4 +1,4 @@
-//! Brings the table to what Vercel has, as far as that is asked for (L1).
+//! Changes the table to what Vercel has, as far as the options ask for it (L1).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,12 +16,12 @@ use super::finding::Finding;
 use super::report::Report;
 use crate::cli::operator;
 
-/// What may be changed, and on whose behalf.
+/// Fixes problems in the table.
 #[derive(Clone)]
 pub(super) struct Fixer {
     store: Store,
     announced: Announced,
-    /// Who deletes what Vercel does not list.
+    /// The act that deletes what Vercel does not list.
     act: Option<Act>,
 }
 
@@ -30,7 +30,7 @@ impl Fixer {
         Self { store: store.announcing(announced), announced, act }
     }
 
-    /// Fixes what `--fix` fixes, but for what Vercel removed.
+    /// Fixes what `--fix` fixes, except installations that Vercel removed.
     pub(super) async fn fix(&self, finding: &mut Finding) {
         let elsewhere = match self.stored_elsewhere(finding).await {
             Ok(elsewhere) => elsewhere,
@@ -54,7 +54,7 @@ impl Fixer {
                 Ok(true) => finding.fixed.push(problem),
                 Ok(false) => finding.left.push(problem),
                 Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {
-                    // It was deleted since it was looked for.
+                    // The resource was deleted since it was looked up.
                     let problem = match problem {
                         Problem::MissingHere(listed) => Problem::DeletedHere(listed.id),
                         other => other,
@@ -73,8 +73,8 @@ impl Fixer {
         }
     }
 
-    /// Where resources that Vercel lists here are stored instead. One that was moved at Vercel alone would
-    /// have two owners, and the uninstall of the first would destroy it.
+    /// The other installations that store resources which Vercel lists here. If such a resource were
+    /// registered here, too, it would have two owners, and the uninstall of the first would destroy it.
     async fn stored_elsewhere(
         &self,
         finding: &Finding,
@@ -90,7 +90,7 @@ impl Fixer {
         self.store.stored_elsewhere(&finding.installation, &missing).await
     }
 
-    /// Fixes a problem. Says whether it is one that is fixed.
+    /// Fixes a problem, if it is of a kind that is fixed here. Returns whether it was.
     async fn fixed(&self, finding: &Finding, problem: &Problem) -> Result<bool, RegisterError> {
         let Some(stored) = &finding.stored else { return Ok(false) };
         let (id, installation) = (&finding.installation, &stored.installation);
@@ -126,11 +126,11 @@ impl Fixer {
         }
     }
 
-    /// Deletes the resources that Vercel does not list, if that is agreed to.
+    /// Deletes the resources that Vercel does not list, if the operator agrees.
     ///
     /// # Errors
     ///
-    /// If nobody can be asked.
+    /// If the operator cannot be asked.
     pub(super) async fn delete_missing(
         &self,
         finding: &mut Finding,
@@ -176,7 +176,7 @@ impl Fixer {
     ) -> anyhow::Result<bool> {
         let id = finding.installation.clone();
         let question = question(&finding.installation.to_string(), missing, self.announced);
-        // Requests under way go on meanwhile.
+        // Requests that are under way go on while the operator answers.
         let asked = move || operator::agreed(&question, id.as_str());
         let answer: io::Result<bool> = report.aside(tokio::task::spawn_blocking(asked)).await?;
         Ok(answer?)
@@ -193,7 +193,7 @@ fn missing_there(problem: &Problem) -> Option<&ResourceId> {
 /// How many resources a question names.
 const NAMED: usize = 10;
 
-/// What is asked back.
+/// The question to the operator.
 fn question(id: &str, missing: &[ResourceId], announced: Announced) -> String {
     let names: Vec<_> = missing.iter().take(NAMED).map(ResourceId::as_str).collect();
     let more = match missing.len() - names.len() {
@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    /// L1: the question names what goes, and what comes of it.
+    /// L1: the question names what is deleted, and what follows.
     #[test]
     fn the_question_names_what_goes() {
         let missing: Vec<_> =

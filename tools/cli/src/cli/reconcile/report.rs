@@ -11,10 +11,10 @@ use super::words::{object, rows};
 use crate::cli::sheet::Sheet;
 use crate::terminal::{note, print};
 
-/// How many rows a table has at most; then another one begins, so that memory does not grow.
+/// The most rows of a table. Then the next table begins, so that memory does not grow.
 const ROWS: usize = 500;
 
-/// After how many installations it is noted how far it is, where there is no terminal.
+/// After how many installations the progress is noted, if there is no terminal.
 const NOTED: u64 = 100;
 
 /// How the command ends.
@@ -38,12 +38,12 @@ impl Exit {
     }
 }
 
-/// A report in the making.
+/// A report, while it is made.
 pub(super) struct Report {
     json: bool,
     /// Whether problems are fixed.
     fix: bool,
-    /// What is compared with what.
+    /// The place of the table, which is compared with `api`.
     place: String,
     api: String,
     bar: ProgressBar,
@@ -53,7 +53,7 @@ pub(super) struct Report {
     differ: u64,
     not_compared: u64,
     fixed: u64,
-    /// How many of them Vercel has.
+    /// How many of the installations Vercel has.
     at_vercel: u64,
 }
 
@@ -80,7 +80,7 @@ impl Report {
         }
     }
 
-    /// Does something that uses the terminal, without the bar in its way.
+    /// Does work that uses the terminal, with the bar hidden.
     pub(super) async fn aside<T>(&self, work: impl Future<Output = T>) -> T {
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
         let done = work.await;
@@ -88,17 +88,17 @@ impl Report {
         done
     }
 
-    /// How many installations Vercel has, of those that were told.
+    /// How many of the reported installations Vercel has.
     pub(super) fn found_at_vercel(&self) -> u64 {
         self.at_vercel
     }
 
-    /// Says something of the whole run.
+    /// Prints a remark on the whole run.
     pub(super) fn remark(&self, remark: &str) {
         self.bar.suspend(|| note(remark));
     }
 
-    /// Tells that an installation is not known.
+    /// Reports that an installation is not known.
     pub(super) fn unknown(&mut self, id: &InstallationId) {
         self.not_compared += 1;
         let place = &self.place;
@@ -106,7 +106,7 @@ impl Report {
         self.advance();
     }
 
-    /// Tells what was found of an installation.
+    /// Reports what was found of an installation.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Report {
         self.print(&format!("{}\n", sheet.finish()))
     }
 
-    /// Ends the report; says how the command ends.
+    /// Ends the report, and returns how the command ends.
     ///
     /// # Errors
     ///

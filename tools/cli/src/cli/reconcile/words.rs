@@ -56,7 +56,7 @@ fn problem(problem: &Problem) -> Value {
     Value::Object(object)
 }
 
-/// The rows of an installation: what is fixed first.
+/// The rows of an installation, the fixed problems first.
 pub(super) fn rows(finding: &Finding) -> impl Iterator<Item = [String; 5]> {
     let fixed = finding.fixed.iter().map(|problem| (problem, fixed(problem)));
     let left = finding.left.iter().map(|problem| (problem, "left"));
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// L1: each problem has its row and its object, and names nothing that it is not about.
+    /// L1: each problem has its row and its object, with only the fields that concern it.
     #[test]
     fn each_problem_is_told() {
         let at = Timestamp::from_secs(1_763_769_600);
