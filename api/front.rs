@@ -1,5 +1,5 @@
-//! What passes through to the provider's backend: `PUT` and `PATCH` of an installation, `POST` of a
-//! resource, `GET` and `PATCH` of one.
+//! Calls that pass through to the provider's backend: `PUT` and `PATCH` of an installation, `POST`, `GET`
+//! and `PATCH` of a resource.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `GET /api/sweep`: finishes what is due.
+//! `GET /api/sweep`: runs the jobs that are due.
 
 use std::process::ExitCode;
 

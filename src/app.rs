@@ -1,4 +1,4 @@
-//! The one way a request goes, from the host's request to its response.
+//! The steps of a request, from the host's request to its response.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -60,9 +60,9 @@ pub struct App {
     support_url: Option<String>,
 }
 
-/// How long a sweep, or the backend of a call that passes through, may take, where its host does not say:
-/// what `vercel.json` grants a sweep (60 s), less what its answer needs. A host says otherwise by adding this
-/// to a request's extensions.
+/// The time that a sweep, or the backend of a call that passes through, may take. The default is what
+/// `vercel.json` grants a sweep (60 s), less the time that the answer needs. A host sets another time by
+/// adding this to a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct HostTime(pub Duration);
 
@@ -72,8 +72,9 @@ impl Default for HostTime {
     }
 }
 
-/// Work after an answer, on a host that lets a process go on: the fetch of keys that is under way, and one
-/// attempt at each job of the deletion. On other hosts, and if an attempt fails, the sweep runs the jobs.
+/// The work after an answer, on a host that keeps the process running: the fetch of keys that is under
+/// way, and one attempt at each job of the deletion. On other hosts, and if an attempt fails, the sweep
+/// runs the jobs.
 #[derive(Default)]
 pub struct FollowUp {
     jobs: Option<Jobs>,
@@ -88,7 +89,7 @@ struct Jobs {
 }
 
 impl FollowUp {
-    /// Carries it out. A job that fails is logged, and comes due again.
+    /// Does this work. A job that fails is logged, and becomes due again.
     pub async fn run(self) {
         let jobs = async {
             if let Some(Jobs { worker, installation, due }) = self.jobs {
@@ -110,20 +111,20 @@ struct Handled {
     jobs: Option<Jobs>,
 }
 
-/// How a request ended.
+/// The result of a request.
 struct Ended {
     result: Result<Handled, Error>,
     dynamodb_calls: u32,
 }
 
-/// A handler panicked. Where it did is in the log.
+/// A handler panicked. The log has the place.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler panicked")]
 struct Panicked;
 
 impl App {
-    /// Makes the verifier and the store that a configuration and the AWS environment describe, with
-    /// that environment's credentials or those of an identity's role. Nothing is sent to anybody yet.
+    /// Makes an app from a configuration and the AWS environment. The credentials are those of the
+    /// environment or, if there is an `identity`, of its role. Nothing is sent to anybody yet.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl App {
         clock: Clock,
         after_answer: AfterAnswer,
     ) -> Result<Self, ConfigError> {
-        // The region without asking the network, where it would only be found missing.
+        // The network is not asked for a region: it would have none.
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new());
         let environment = aws_config::defaults(BehaviorVersion::latest()).region(region);
@@ -152,7 +153,7 @@ impl App {
         Self::on_host(config, store, clock, AfterAnswer::GoesOn)
     }
 
-    /// Like [`App::with_store`], on a host that does this after an answer.
+    /// Like [`App::with_store`], on a host that does `after_answer` with the process.
     #[must_use]
     pub fn on_host(config: &Config, store: Store, clock: Clock, after_answer: AfterAnswer) -> Self {
         let (outbound, limits) = (Outbound::default(), store.limits());
@@ -195,7 +196,7 @@ impl App {
         }
     }
 
-    /// What says who calls.
+    /// The verifier of callers' tokens.
     #[must_use]
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
@@ -207,7 +208,7 @@ impl App {
         self.front.is_some()
     }
 
-    /// Answers a request. A panic is answered too: hosts close the connection on one, or worse.
+    /// Answers a request, also if the handler panics: on a panic, hosts close the connection, or worse.
     pub async fn handle<B>(&self, endpoint: Endpoint, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: http_body::Body<Data = Bytes>,
@@ -216,7 +217,7 @@ impl App {
         self.handle_and_follow_up(endpoint, request).await.0
     }
 
-    /// Answers a request, and says what is left to be done after the answer.
+    /// Answers a request, and returns the work that is left after the answer.
     pub async fn handle_and_follow_up<B>(
         &self,
         endpoint: Endpoint,
@@ -231,13 +232,13 @@ impl App {
         self.finish(ended, line)
     }
 
-    /// Sweeps for a scheduler that its host vouches for, such as a schedule of Lambda's.
+    /// Runs a sweep for a scheduler that the host vouches for, such as a schedule on Lambda.
     pub async fn sweep(&self, time: HostTime) -> Response<Full<Bytes>> {
         let line = RequestLog::new(None, Endpoint::Sweep);
         self.finish(ended(Box::pin(self.swept(time))).await, line).0
     }
 
-    /// Runs the jobs that the table's stream names as new, where its host vouches for it (L2).
+    /// Runs the new jobs that an event of the table's stream names. The host vouches for the event (L2).
     pub(crate) async fn run_new_jobs(
         &self,
         jobs: Vec<(InstallationId, Job)>,
@@ -258,7 +259,7 @@ impl App {
         self.finish(Ended { result: Err(error), dynamodb_calls: 0 }, line).0
     }
 
-    /// Logs how a request ended, and says it to its caller.
+    /// Logs a request's result, and makes the response of it.
     fn finish(&self, ended: Ended, line: RequestLog) -> (Response<Full<Bytes>>, Option<FollowUp>) {
         let (result, jobs) = match ended.result {
             Ok(outcome) => (Ok(outcome.reply), outcome.jobs),
@@ -343,7 +344,7 @@ impl App {
     }
 }
 
-/// Carries a request to its end, which a panic is too.
+/// Runs a request until it ends or panics.
 async fn ended(answer: impl Future<Output = Result<Handled, Error>> + Unpin) -> Ended {
     let answer = AssertUnwindSafe(answer).catch_unwind();
     let (result, dynamodb_calls) = telemetry::counting_dynamodb_calls(answer).await;

@@ -1,7 +1,7 @@
 //! Who is calling: from a request's headers to a [`Caller`].
 //!
-//! [`jws`] takes a token apart and checks its signature, [`keys`] says which keys are good enough,
-//! [`jwks`] keeps them, [`claims`] decides what the token says. Nothing here knows what is to be
+//! [`jws`] parses a token and checks its signature, [`keys`] decides which keys may verify it, [`jwks`]
+//! caches the keys, and [`claims`] reads and checks the token's claims. Nothing here knows what is
 //! deleted, or where it is stored.
 
 pub mod claims;
@@ -20,7 +20,7 @@ use self::jws::Jws;
 use crate::clock::Clock;
 use crate::ids::IntegrationIds;
 
-/// Why a token does not prove who sent it. Each is answered 403 `invalid_token` (A1).
+/// Why a token does not prove who sent it. The answer is always 403 `invalid_token` (A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// A1: no `Authorization` header, several of them, or another scheme.
@@ -32,40 +32,40 @@ pub enum TokenError {
     /// Not three parts of base64url with a JSON header (RFC 7515, section 7.1).
     #[error("the token is not a signed JWT")]
     Malformed,
-    /// A2: the header's `alg` is another.
+    /// A2: the header's `alg` is not `RS256`.
     #[error("the token is not signed with RS256")]
     Algorithm,
-    /// A2: extensions that must be understood are refused (RFC 7515, section 4.1.11).
+    /// A2: a token that requires extensions is refused (RFC 7515, section 4.1.11).
     #[error("the token has a crit header")]
     Critical,
-    /// A2: without a `kid` no key is looked for.
+    /// A2: the token has no `kid`, so no key is looked for.
     #[error("the token has no kid")]
     KeyId,
-    /// The issuer's keys were looked up, and this one is not among them.
+    /// The issuer's keys were looked up, and the token's key is not among them.
     #[error("the token's key is not one of the issuer's")]
     UnknownKey,
-    /// The signature is not the key's.
+    /// The signature was not made with the key.
     #[error("the token's signature is wrong")]
     Signature,
     /// A3, A4: a claim is missing, repeated or of the wrong JSON type.
     #[error("the token's claims are missing or of the wrong type")]
     Claims,
-    /// A3: `iss` is another.
+    /// A3: `iss` is not the configured issuer.
     #[error("the token is from another issuer")]
     Issuer,
-    /// A3: `aud` is another.
+    /// A3: `aud` is not an id of the integration.
     #[error("the token is meant for another integration")]
     Audience,
     /// A3: `exp` is past.
     #[error("the token has expired")]
     Expired,
-    /// A3: `nbf` is to come.
+    /// A3: `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
     /// A4: neither a user's token nor a system's.
     #[error("the token is neither a user's nor the system's")]
     Kind,
-    /// A4: `X-Vercel-Auth` says something else than the token.
+    /// A4: `X-Vercel-Auth` contradicts the token.
     #[error("X-Vercel-Auth does not agree with the token")]
     AuthStyle,
 }
@@ -73,13 +73,13 @@ pub enum TokenError {
 /// Why it is not known who is calling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// The token does not prove it.
+    /// The token does not prove who is calling.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The token's key could not be looked up (A7).
     #[error("the keys that verify tokens are not available")]
     KeysUnavailable {
-        /// When a lookup is possible again.
+        /// The time until a lookup is possible again.
         retry_after: Duration,
     },
 }
@@ -100,7 +100,7 @@ pub enum Caller {
     },
     /// Vercel itself.
     System {
-        /// `installation_id`, or `None` where the token stands for the account's installations.
+        /// `installation_id`. `None` if the token stands for all installations of the account.
         installation: Option<String>,
         /// `account_id`.
         account: String,
@@ -140,13 +140,14 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Takes the `iss` that tokens must have, the `aud` that they may have, and where their keys are.
+    /// Takes the `iss` that tokens must have, the ids that they may have as `aud`, and the cache of their
+    /// keys.
     #[must_use]
     pub fn new(issuer: String, audiences: IntegrationIds, jwks: Jwks, clock: Clock) -> Self {
         Self { issuer, audiences, jwks, clock }
     }
 
-    /// The fetch of keys that is under way, if one is: it has to end before the process is frozen.
+    /// The fetch of keys that is under way, if there is one. It has to end before the process is frozen.
     pub(crate) fn under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         self.jwks.fetch_under_way()
     }
@@ -155,8 +156,8 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`AuthError::Token`] if the headers do not prove it, [`AuthError::KeysUnavailable`] where
-    /// the proof's key cannot be looked up now.
+    /// [`AuthError::Token`] if the headers do not prove who sent the request,
+    /// [`AuthError::KeysUnavailable`] if the token's key cannot be looked up now.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
         let jws = Jws::parse(bearer(headers)?)?;
         let key = self.jwks.find(jws.key_id()?).await.map_err(|error| match error {
@@ -170,7 +171,7 @@ impl Verifier {
     }
 }
 
-/// The token of the one `Authorization: Bearer` header (A1); the scheme in any case (RFC 9110, 11.1).
+/// The token of the only `Authorization: Bearer` header (A1). The scheme may be in any case (RFC 9110, 11.1).
 fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

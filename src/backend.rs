@@ -1,8 +1,8 @@
-//! The provider's backend: calls are passed on to it, and its answers back, byte for byte (J1).
+//! The provider's backend: teardown passes calls on to it, and its answers back, byte for byte (J1).
 //!
-//! The client adds `Host` and what frames a body, and nothing else. It follows no redirect, unpacks nothing
-//! and sends each call once. So it does not send on a connection that may be dead: a host may have frozen the
-//! process since the last call, and a call that is lost cannot be sent again.
+//! The client adds only `Host` and the headers that frame a body. It follows no redirect, unpacks nothing
+//! and sends each call once, since a lost call cannot be sent again. So the client does not use a
+//! connection that may be dead: a host may have frozen the process since the last call.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -44,11 +44,11 @@ struct Inner {
     pool: Mutex<Option<Pool>>,
 }
 
-/// How long ago the last call may be for its connection to be used again. Servers keep idle connections for
+/// How long ago the last call may be if its connection is used again. Servers keep idle connections for
 /// some seconds at least.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The connections, and the wall clock's time of the last call: a monotonic clock may stand still while the
+/// The connections, and the time of the last call by the wall clock: a monotonic clock may stop while the
 /// process is frozen.
 #[derive(Debug)]
 struct Pool {
@@ -57,8 +57,8 @@ struct Pool {
     used: SystemTime,
 }
 
-/// Connections to the backend. They are of one type, whichever way they go: each type of connection has all
-/// of the client's code once more.
+/// Connections to the backend. Direct and tunneled connections have one type: a second type would compile
+/// all of the client's code again.
 type Client = legacy::Client<HttpsConnector<Way>, Full<Bytes>>;
 
 /// The way to the backend: directly, or through the proxy that the environment names (S3).
@@ -91,7 +91,7 @@ impl Service<Uri> for Way {
 /// Why there is no answer that can be passed on.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
-    /// The call has no address.
+    /// The call's address cannot be built.
     #[error("the call's path cannot be appended to BACKEND_URL")]
     Address(#[source] http::Error),
     /// The machine's root certificates cannot be read.
@@ -100,7 +100,7 @@ pub enum NoAnswer {
     /// No connection came up, or it broke off before the answer began.
     #[error("the backend did not answer")]
     Broken(#[from] legacy::Error),
-    /// The time was over.
+    /// The backend did not answer in time.
     #[error("the backend took too long")]
     TooLong,
     /// The answer broke off, or is over 4 MiB.
@@ -115,11 +115,11 @@ impl Backend {
         Self(Arc::new(Inner { url, pool: Mutex::new(None) }))
     }
 
-    /// Sends a call once, and gives the whole answer, if it comes until then.
+    /// Sends a call once, and returns the whole answer, if it arrives before `until`.
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`]: the backend may have carried the call out all the same.
+    /// [`NoAnswer`]. The backend may have carried out the call all the same.
     pub async fn ask(
         &self,
         call: &request::Parts,
@@ -144,14 +144,14 @@ impl Backend {
         tokio::time::timeout_at(until.into(), answer).await.unwrap_or(Err(NoAnswer::TooLong))
     }
 
-    /// Where a call goes: its path and query as they came, after the backend's own path.
+    /// The address of a call: the backend's own address, then the call's path and query, unchanged.
     fn uri(&self, call: Option<&PathAndQuery>) -> String {
         let base = self.0.url.as_str().trim_end_matches('/');
         format!("{base}{}", call.map_or("/", PathAndQuery::as_str))
     }
 
-    /// The client, without idle connections if the last call is too long ago. Its root certificates are read
-    /// when it is first needed: that takes milliseconds.
+    /// The client, without idle connections if the last call is too long ago. The root certificates are
+    /// read at the first use only, because reading takes milliseconds.
     fn client(&self) -> Result<Client, NoAnswer> {
         let mut pool = self.0.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let used = SystemTime::now();
@@ -177,7 +177,7 @@ fn client(connector: HttpsConnector<Way>) -> Client {
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(FRESH).build(connector)
 }
 
-/// Makes what connects to an address. Without TLS no root certificates are needed.
+/// Makes the connector for an address. Without TLS, no root certificates are needed.
 fn connector(url: &Url) -> std::io::Result<HttpsConnector<Way>> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -209,7 +209,7 @@ fn connector(url: &Url) -> std::io::Result<HttpsConnector<Way>> {
     Ok(tls.https_or_http().enable_http1().wrap_connector(way))
 }
 
-/// What is meant for one connection alone (RFC 9110, section 7.6.1), and what frames a body.
+/// The headers that are meant for one connection alone (RFC 9110, section 7.6.1), or that frame a body.
 const HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
     CONTENT_LENGTH,
@@ -223,7 +223,7 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     UPGRADE,
 ];
 
-/// Whether a header is of Vercel's platform or of AWS's, and not of the caller (J1).
+/// Whether a header comes from Vercel's or AWS's platform, and not from the caller (J1).
 fn is_the_platforms(name: &HeaderName) -> bool {
     let name = name.as_str();
     *name == *HOST.as_str()
@@ -233,7 +233,7 @@ fn is_the_platforms(name: &HeaderName) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-/// The headers that go from end to end, in their order, but for those that `dropped` names.
+/// The headers that go from end to end, in their order, except those that `dropped` selects.
 fn end_to_end(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let named: Vec<_> = headers
         .get_all(CONNECTION)
@@ -268,8 +268,7 @@ mod tests {
         headers
     }
 
-    /// J1: what is of a connection or of the platform stays here; everything else goes on, repeated lines
-    /// too.
+    /// J1: headers of a connection or of the platform are not passed on; all others are, repeated lines too.
     #[test]
     fn headers_go_from_end_to_end() {
         let sent = headers(&[

@@ -1,6 +1,6 @@
 //! A permitted deletion, and what to do for it: decisions without I/O (A6, C, D, F).
 //!
-//! [`Deletion`] is what the caller asks for, [`Belief`] what is known of the store, and [`plan()`] decides
+//! [`Deletion`] is the caller's request, [`Belief`] is what is known of the store, and [`plan()`] decides
 //! from both.
 
 mod belief;
@@ -18,21 +18,21 @@ use crate::ids::{IdempotencyKey, ResourceId, sha256_hex};
 /// How long Vercel waits between an uninstall and the final deletion (G3).
 pub const FINALIZATION_PERIOD: Duration = Duration::from_hours(24);
 
-/// When a finalization is due: so long before the end of Vercel's 24 hours (G3).
+/// When a finalization is due: `margin` before the end of Vercel's 24 hours (G3).
 pub(crate) fn finalization_due(deleted_at: Timestamp, margin: Duration) -> Timestamp {
     deleted_at + FINALIZATION_PERIOD.saturating_sub(margin)
 }
 
-/// One deletion that a caller may do.
+/// A deletion that the caller is permitted to do.
 #[derive(Clone, Debug)]
 pub struct Deletion {
-    /// Where, and by whom.
+    /// The installation and the caller.
     pub grant: Grant,
-    /// What.
+    /// What to delete.
     pub target: Target,
-    /// Under which idempotency key, if any.
+    /// The idempotency key, if the request has one.
     pub key: Option<IdempotencyKey>,
-    /// When.
+    /// The deletion's time.
     pub at: Timestamp,
 }
 
@@ -43,30 +43,30 @@ pub enum Target {
     Resource(ResourceId),
     /// The installation.
     Installation {
-        /// Whether its live resources go too.
+        /// Whether its live resources are deleted too.
         cascade: Cascade,
-        /// Why, in the caller's words.
+        /// The reason, in the caller's words.
         reason: Option<String>,
-        /// Whether it goes while its invoices are open, as the deployment has it.
+        /// What to do if invoices are open, as the deployment is configured.
         open_invoices: OpenInvoices,
     },
 }
 
-/// Whether an uninstall takes the live resources along (D2, D3).
+/// Whether an uninstall deletes the live resources too (D2, D3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cascade {
-    /// They go too.
+    /// The live resources are deleted too.
     Yes,
-    /// The uninstall is refused while there are any.
+    /// The uninstall is refused while there are live resources.
     No,
 }
 
 /// What an uninstall does while invoices are open (D1, D7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenInvoices {
-    /// It goes on, and is not finalized.
+    /// The uninstall is accepted, and is not finalized.
     Accept,
-    /// It is refused.
+    /// The uninstall is refused.
     Refuse,
 }
 
@@ -80,7 +80,7 @@ impl Deletion {
         }
     }
 
-    /// By whom, when and why.
+    /// Who deletes, when and why.
     #[must_use]
     pub fn provenance(&self) -> Provenance {
         let reason = match &self.target {
@@ -90,7 +90,7 @@ impl Deletion {
         Provenance { by: self.grant.by.clone(), at: self.at, reason }
     }
 
-    /// What requests have in common that are the same: their parsed values (F2).
+    /// A hash of the request's parsed values: equal for requests that are the same (F2).
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let values = match &self.target {
@@ -103,7 +103,7 @@ impl Deletion {
     }
 }
 
-/// How a deletion that succeeded is answered.
+/// The answer to a deletion that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The resource or the configuration is gone (C1, E3).
@@ -143,7 +143,7 @@ impl Answer {
 mod tests {
     use super::*;
 
-    /// F1: what is stored of an answer gives the answer back.
+    /// F1: an answer can be read back from the status and body that are stored of it.
     #[test]
     fn an_answer_can_be_read_back() {
         for answer in [

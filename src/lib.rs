@@ -1,30 +1,31 @@
 //! The deletion side of a Vercel Marketplace integration.
 //!
-//! A request goes one way. A module imports only modules below it in this list, which a test holds:
+//! A request passes through them in one direction. A module imports only modules below it in this list; a
+//! test checks this:
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`host`] | Vercel's and Lambda's runtimes: the only place that knows them |
-//! | [`app`] | the way of a request, from top to bottom |
+//! | [`app`] | the steps of a request, from start to end |
 //! | `front` | calls that pass through to the provider's backend, and what is recorded of them |
-//! | `work` | jobs, run: claimed, tried, retried, parked |
-//! | `saga` | Delete Configuration, whose effect lies at Vercel too: intent, call, commit |
+//! | `work` | running jobs: claim, attempt, retry, park |
+//! | `saga` | Delete Configuration, which also changes Vercel's side: intent, call, commit |
 //! | [`store`] | DynamoDB: keys, conditions, transactions |
 //! | [`http`] | requests in, responses out |
-//! | [`webhook`] | Vercel's webhooks: what they say, and whether Vercel says it |
+//! | [`webhook`] | Vercel's webhooks: their signature, and what they say |
 //! | [`provider`] | the provider's endpoint |
 //! | [`backend`] | the provider's backend |
 //! | [`credentials`] | AWS credentials on Vercel without stored keys |
 //! | [`config`] | the environment |
 //! | [`job`] | which jobs there are, and when one is tried again: decisions without I/O |
 //! | [`provision`] | what to record of a Provision that passes through: decisions without I/O |
-//! | [`reconcile`] | what is stored beside what Vercel has: decisions without I/O |
+//! | [`reconcile`] | the comparison of the table with Vercel: decisions without I/O |
 //! | [`deletion`] | what to do for a deletion: decisions without I/O |
-//! | [`grant`] | what a caller may delete, as far as the token tells |
+//! | [`grant`] | what a caller's token permits to delete |
 //! | [`error`] | every way to fail, and the table of answers |
 //! | [`vercel`] | Vercel's REST API |
 //! | [`auth`] | who is calling: tokens, claims, keys |
-//! | [`outbound`] | HTTP to others |
+//! | [`outbound`] | HTTP requests to others |
 //! | [`ids`] | identifiers, parsed once |
 //! | [`json`] | JSON that others wrote |
 //! | [`secret`] | texts that must not be shown |

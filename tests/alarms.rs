@@ -16,8 +16,8 @@ use crate::support::world::World;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// G3: a finalization that fails is an error once less than an hour of Vercel's 24 is left, and a
-/// warning before; what Vercel finalized by itself is a warning.
+/// G3: a finalization that fails is logged as an error if less than an hour of Vercel's 24 is left, and
+/// as a warning before that. If Vercel finalized the installation itself, that is logged as a warning.
 #[tokio::test]
 async fn a_finalization_near_its_end_is_an_error() {
     let world = World::new().await;
@@ -39,7 +39,8 @@ async fn a_finalization_near_its_end_is_an_error() {
     assert_eq!(log.take("WARN"), [finalized]);
 }
 
-/// G3: so is one that fails of what is stored.
+/// G3: a finalization that fails because the stored installation cannot be read is logged as an error,
+/// too.
 #[tokio::test]
 async fn a_finalization_that_cannot_be_read_is_an_error_too() {
     let world = World::new().await;
@@ -57,7 +58,7 @@ async fn a_finalization_that_cannot_be_read_is_an_error_too() {
     assert_eq!(log.take("ERROR"), [alarm]);
 }
 
-/// G1: a job that is parked is logged as an error, once; each failure before that as a warning.
+/// G1: a job that is parked is logged as an error, once. Each failure before that is logged as a warning.
 #[tokio::test]
 async fn what_is_parked_is_an_error() {
     let world = World::announcing().await;
@@ -73,7 +74,7 @@ async fn what_is_parked_is_an_error() {
     assert_eq!(log.take("ERROR"), ["parked: it has failed for too long"]);
 }
 
-/// G4: the log has the reason of a failure even if DynamoDB does not let the retry be written.
+/// G4: the reason of a failure is logged even if DynamoDB refuses the write of the retry.
 #[tokio::test]
 async fn a_retry_that_cannot_be_scheduled_is_logged() {
     let world = World::announcing().await;
@@ -81,7 +82,7 @@ async fn a_retry_that_cannot_be_scheduled_is_logged() {
     let path = "/v1/installations/icfg_1/resources/db_1";
     assert_eq!(world.delete(path).send().await.status, 204);
     world.provider.script([Answer::Status(500)]);
-    // It is claimed.
+    // The claim succeeds.
     world.dynamodb.once("UpdateItem", Fault::None);
     world.dynamodb.once("UpdateItem", Fault::Echo);
     let log = Log::start();
@@ -91,8 +92,8 @@ async fn a_retry_that_cannot_be_scheduled_is_logged() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// G1: a worker that is late with a failure logs nothing of it: the job that it would have retried or
-/// parked is done by then.
+/// G1: if a worker fails after it has lost its lease, it does not log the failure: another worker has
+/// done the job by then.
 #[tokio::test]
 async fn who_lost_its_lease_tells_nothing() {
     for (failed_for, level) in [(HOUR, "WARN"), (73 * HOUR, "ERROR")] {
@@ -117,7 +118,7 @@ async fn who_lost_its_lease_tells_nothing() {
     }
 }
 
-/// The metric filters of `deploy/aws/template.yaml`: the fields that each asks for, with their values.
+/// The metric filters of `deploy/aws/template.yaml`: the fields that each requires, with their values.
 fn filters() -> BTreeSet<BTreeMap<&'static str, &'static str>> {
     let template = include_str!("../deploy/aws/template.yaml");
     let filters = template.split("FilterPattern:").skip(1).map(|rest| {
@@ -132,8 +133,8 @@ fn filters() -> BTreeSet<BTreeMap<&'static str, &'static str>> {
     filters.collect()
 }
 
-/// The lines that the metric filters of the template wait for are those that are logged: of a sweep, of a
-/// job that is parked, of one that breaks off, of a finalization near its end, of an internal error.
+/// Each metric filter of the template matches a line that is logged: for a sweep, a parked job, a job
+/// that breaks off, a finalization near its end, or an internal error.
 #[tokio::test]
 async fn the_filters_of_the_template_match_what_is_logged() {
     let log = Log::start();

@@ -1,5 +1,5 @@
-//! Under attack: callers that hold their connections, tokens that are forged; and one honest client
-//! beside them, who waits for nobody.
+//! Under attack: callers that hold their connections open, and forged tokens. An honest client at the
+//! same time waits for none of them.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ use crate::support::world::{
 };
 use crate::vercel_platform::Broken;
 
-/// The length of a longest body.
+/// The length of the longest allowed body.
 const BODY: usize = 64 * 1024;
 
 /// Delete Installation as a process on its port.
@@ -54,14 +54,15 @@ impl OnPort {
         Self { world, port, function, _log: log }
     }
 
-    /// A connection on which this was sent.
+    /// Opens a connection, and sends this text on it.
     async fn send(&self, text: &str) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         stream
     }
 
-    /// The status that an honest client is answered, within the 5 s that a body may take.
+    /// The status of the answer to an honest client. It must arrive before the 5 s of a slow body are
+    /// over.
     async fn honest(&self) -> u16 {
         let token = self.world.token(&user("icfg_1"));
         let asked = http_client().delete(format!("http://127.0.0.1:{}{INSTALLATION}", self.port));
@@ -71,7 +72,7 @@ impl OnPort {
     }
 }
 
-/// The head of a request whose body has a longest length.
+/// The head of a request with the longest allowed body.
 fn head(token: &str) -> String {
     format!(
         "DELETE {INSTALLATION} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
@@ -79,17 +80,17 @@ fn head(token: &str) -> String {
     )
 }
 
-/// The bytes that come until the connection is closed.
+/// The bytes that arrive until the connection is closed.
 async fn rest(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
-    // A reset closes it too.
+    // A reset closes the connection, too.
     let closed = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer));
     let _ = closed.await.expect("it is closed one day");
     String::from_utf8(answer).unwrap()
 }
 
-/// B3: a caller that may delete and does not send its last byte holds up nobody, takes about as much
-/// memory as the bytes that it did send, and is answered 400 and cut off.
+/// B3: a caller that may delete and never sends its last byte delays nobody. It takes about as much
+/// memory as the bytes that it sent, is answered 400, and its connection is closed.
 #[tokio::test]
 async fn bodies_that_stop_hold_up_nobody() {
     let port = OnPort::start().await;
@@ -110,8 +111,7 @@ async fn bodies_that_stop_hold_up_nobody() {
     assert!(more <= 4 * 256 * BODY / 1024, "{more} KiB for 16 MiB");
 }
 
-/// J6: calls that pass through with 32 bodies of 1 MiB at once, and as many answers, take less than
-/// 128 MiB in all.
+/// J6: 32 calls at once that pass through with bodies and answers of 1 MiB take less than 128 MiB in all.
 #[tokio::test]
 async fn long_bodies_pass_in_little_memory() {
     const LONG: usize = 1 << 20;
@@ -158,7 +158,7 @@ async fn nobody_waits_for_a_strangers_body() {
     }
 }
 
-/// Connections on which no request comes hold up nobody.
+/// Connections without a complete request delay nobody.
 #[tokio::test]
 async fn half_open_connections_hold_up_nobody() {
     let port = OnPort::start().await;
@@ -170,7 +170,7 @@ async fn half_open_connections_hold_up_nobody() {
         held.extend(join_all((0..60).map(|_| port.send(part))).await);
         assert_eq!(port.honest().await, 200, "beside {} connections", held.len());
     }
-    // A client that goes on after all is answered.
+    // A client that completes its request late is answered.
     let mut late = held.remove(60);
     let rest_of_it =
         format!("ELETE {INSTALLATION} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -194,7 +194,7 @@ impl http_body::Body for Trickle {
     }
 }
 
-/// B3: a body has its time as a whole, however often some of it comes.
+/// B3: the time limit of a body is for the whole body, however often a part of it arrives.
 #[tokio::test]
 async fn a_body_that_trickles_is_given_up() {
     let limits = Limits { body: Duration::from_millis(500), ..limits() };
@@ -219,7 +219,7 @@ async fn a_body_that_trickles_is_given_up() {
     assert!(world.is_live("icfg_1", "db_1").await);
 }
 
-/// A8: of a body nothing is read before its sender may delete.
+/// A8: no byte of a body is read before its sender is known to be allowed to delete.
 #[tokio::test]
 async fn a_strangers_body_is_not_read() {
     let world = World::new().await;
@@ -241,7 +241,7 @@ fn request<B>(path: &str, token: &str, body: B) -> http::Request<B> {
     request.body(body).unwrap()
 }
 
-/// Tokens that are forged under the key id that everybody knows; no key is looked up for them.
+/// Tokens that are forged with a known key id, so that no key is looked up for them.
 fn forged(world: &World) -> Vec<(&'static str, String)> {
     let claims = world.timed(&user("icfg_1"));
     let header = |alg| json!({ "alg": alg, "typ": "JWT", "kid": ISSUER.kid() });
@@ -276,8 +276,8 @@ fn forged(world: &World) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A2, A7: forged tokens of every kind are refused, cost the store no call and the issuer one at the
-/// most; the honest client among them is always let in.
+/// A2, A7: forged tokens of every kind are refused. They cost no call to the store, and at most one to
+/// the issuer. An honest client at the same time is always let in.
 #[tokio::test]
 async fn forged_tokens_keep_nobody_out() {
     let fetches = Arc::new(AtomicUsize::new(0));

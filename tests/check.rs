@@ -1,5 +1,5 @@
-//! `teardown check` (N): each check finds its fault, and nothing else; and a run ends well beside a backend
-//! that does not.
+//! `teardown check` (N): each check finds its own fault and no other, and a run against a backend that
+//! misbehaves ends well.
 
 mod acts;
 mod backend;
@@ -72,7 +72,7 @@ fn found(report: &Report) -> Vec<&str> {
     found.map(|row| row.check.id).collect()
 }
 
-/// Holds a backend with a fault against these checks.
+/// Runs these checks against a backend with a fault.
 async fn with_fault(fault: &str, selection: &Selection) -> (Backend, Report) {
     let clock = Clock::standing();
     let backend = Backend::new(&SIGNER.jwks(), fault, clock.clone());
@@ -81,7 +81,7 @@ async fn with_fault(fault: &str, selection: &Selection) -> (Backend, Report) {
     (backend, report)
 }
 
-/// N3: a backend that does everything right passes every check, and nothing is left behind.
+/// N3: a backend that does everything right passes every check, and the run leaves nothing behind.
 #[tokio::test]
 async fn a_right_backend_passes() {
     let (backend, report) = with_fault("none", &all()).await;
@@ -96,12 +96,12 @@ async fn a_right_backend_passes() {
     assert!(resources <= usize::from(needs.resources), "more than was announced");
 }
 
-/// N4: each check finds the backend that has just its fault, and no other check of its group does.
+/// N4: each check finds the backend that has just its fault, and no other check of its group finds it.
 #[tokio::test]
 async fn each_check_finds_its_fault() {
     let wrong = finding_others(|check| {
         let beside = check::all().filter(|it| it.group() == check.group());
-        // What errors are like shows where there are some.
+        // The form of a conflict is checked only if another check provokes one.
         let more = check::all().filter(|it| {
             check.id.starts_with("errors/conflict") && it.id.contains("cascade-false-is")
         });
@@ -111,7 +111,7 @@ async fn each_check_finds_its_fault() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// N4: no check of another group finds a fault that is not its own. It takes 10 s of one core.
+/// N4: no check of another group finds a fault that is not its own. This test takes 10 s of one core.
 #[tokio::test]
 #[ignore = "`.ci/run` has it"]
 async fn no_check_finds_the_fault_of_another() {
@@ -119,8 +119,8 @@ async fn no_check_finds_the_fault_of_another() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The checks whose fault was not found by them alone. A few runs at a time, so that on a busy machine none of
-/// them waits long for an answer.
+/// The checks that did not find their fault, or were not the only ones to find it. Only a few runs go at
+/// a time, so that on a busy machine none waits long for an answer.
 async fn finding_others(beside: impl Fn(&Check) -> Selection) -> Vec<String> {
     let beside = &beside;
     let runs = check::all().map(async |check| {

@@ -1,4 +1,4 @@
-//! Many at once (F4), each also with conflicts, which no emulator produces by itself.
+//! Many requests at once (F4), each case also with conflicts, which no emulator produces.
 
 use std::sync::LazyLock;
 
@@ -9,18 +9,19 @@ use teardown::store::registry::RegisterError;
 use crate::support::dynamodb::Fault;
 use crate::support::world::{INSTALLATION, RESOURCE, World, sized};
 
-/// How many are sent at once. A slow DynamoDB has no time for so many: each waits for it for 8 s at
-/// most, and the last in the queue would be answered 503.
+/// The number of requests that are sent at once. It is smaller for a slow DynamoDB: each request waits 8
+/// s at most, and the last in the queue would be answered 503.
 static AT_ONCE: LazyLock<usize> = LazyLock::new(|| sized(64, 16));
 
-/// Conflicts at the first writes, and beside every evidence.
+/// Conflicts at the first writes; after that, refused transactions report conflicts in addition to
+/// evidence.
 fn conflicts(world: &World) {
     let fault = |n| if n % 3 == 0 { Fault::None } else { Fault::Conflict };
     world.dynamodb.script((0..*AT_ONCE).map(fault));
     world.dynamodb.lasting(Fault::ConflictBesideEvidence);
 }
 
-/// The counter of live resources is their number.
+/// The number of live resources, which the counter must equal.
 async fn counted(world: &World, installation: &str) -> u64 {
     let items = world.items(installation).await;
     let live = items.keys().filter(|key| key.starts_with("resource#")).count() as u64;
@@ -28,7 +29,7 @@ async fn counted(world: &World, installation: &str) -> u64 {
     live
 }
 
-/// F4: 64 equal requests, with and without a key: one effect, one answer.
+/// F4: 64 equal requests, with or without a key, have one effect and the same answer.
 #[tokio::test]
 async fn equal_requests_have_one_effect() {
     for with_conflicts in [false, true] {
@@ -60,7 +61,7 @@ async fn equal_requests_have_one_effect() {
     }
 }
 
-/// F4: 64 requests of their own keys for one resource: one effect, 64 outcomes.
+/// F4: 64 requests with different keys for one resource have one effect and 64 recorded outcomes.
 #[tokio::test]
 async fn different_requests_for_one_resource_have_one_effect() {
     for with_conflicts in [false, true] {
@@ -78,7 +79,8 @@ async fn different_requests_for_one_resource_have_one_effect() {
     }
 }
 
-/// F2, F4: one key for 64 different resources: one of them is deleted, the others are refused.
+/// F2, F4: if one key is sent for 64 different resources, one resource is deleted, and the other requests
+/// are refused.
 #[tokio::test]
 async fn one_key_deletes_one_resource() {
     for with_conflicts in [false, true] {
@@ -100,7 +102,7 @@ async fn one_key_deletes_one_resource() {
     }
 }
 
-/// F4, D5: 64 equal uninstalls, and 64 of their own keys: one effect, one answer.
+/// F4, D5: 64 equal uninstalls, with one key or with a key each, have one effect and the same answer.
 #[tokio::test]
 async fn uninstalls_at_once_have_one_effect() {
     for with_conflicts in [false, true] {
@@ -126,7 +128,7 @@ async fn uninstalls_at_once_have_one_effect() {
     }
 }
 
-/// D4: registrations that race an uninstall come before it and are counted, or are refused.
+/// D4: a registration that races an uninstall comes before it and is counted, or is refused.
 #[tokio::test]
 async fn a_registration_comes_before_the_uninstall_or_is_refused() {
     for with_conflicts in [false, true] {
@@ -163,8 +165,8 @@ async fn a_registration_comes_before_the_uninstall_or_is_refused() {
     }
 }
 
-/// C4, D4: deletions and registrations of one resource at once: it ends deleted or not, counted
-/// right, and once its receipt stands it stays deleted.
+/// C4, D4: if deletions and registrations of one resource race, it is counted right, and once its receipt
+/// exists it stays deleted.
 #[tokio::test]
 async fn a_deletion_races_registrations_of_its_resource() {
     for with_conflicts in [false, true] {
@@ -190,8 +192,8 @@ async fn a_deletion_races_registrations_of_its_resource() {
     }
 }
 
-/// C1, D2, G1: deletions of resources race the uninstall: each is answered 204, nothing stays live, and
-/// each resource is announced once, by its own deletion or by the purge.
+/// C1, D2, G1: if deletions of resources race the uninstall, each is answered 204, and no resource stays
+/// live. Each resource is announced once, by its own deletion or by the purge.
 #[tokio::test]
 async fn deletions_race_the_uninstall() {
     for with_conflicts in [false, true] {

@@ -1,5 +1,5 @@
-//! Delete Configuration (E) and its idempotency (F): who may, what stands in the way, what is deleted.
-//! `vercel_answers` has what each answer of Vercel leads to.
+//! Delete Configuration (E) and its idempotency (F): who may call it, why it refuses, what it deletes.
+//! `vercel_answers` tests the result of each answer of Vercel's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,19 +19,20 @@ use crate::support::world::{
 pub const GONE: (u16, Value) = (204, Value::Null);
 pub const DAY: Duration = Duration::from_hours(24);
 
-/// A world with one whole installation: settled, with a team, a token and what can belong to it.
+/// A world with one whole installation: settled, with a team, a token and everything that can belong to
+/// it.
 pub async fn world() -> World {
     world_within(limits()).await
 }
 
-/// Such a world, whose endpoints wait so long for others.
+/// The same world, with these limits for its endpoints.
 pub async fn world_within(limits: Limits) -> World {
     let world = World::announcing_within(limits).await;
     world.install_whole("icfg_1", &["db_1", "db_2"]).await;
     world
 }
 
-/// Vercel's side is gone, ours too, and the token is erased.
+/// Whether Vercel's side and teardown's side are gone, and the token is erased.
 pub async fn is_gone(world: &World) -> bool {
     let items = world.items("icfg_1").await;
     let tombstone = &items["#installation"];
@@ -42,8 +43,8 @@ pub async fn is_gone(world: &World) -> bool {
     ours && world.vercel.is_gone("icfg_1")
 }
 
-/// E2, E3, G5: Vercel is asked for it with the stored team and token; then our side goes in one
-/// transaction, with its receipt and what it owes.
+/// E2, E3, G5: teardown calls Vercel with the stored team and token. Then it deletes its own side in one
+/// transaction, with the receipt and the jobs.
 #[tokio::test]
 async fn both_sides_are_deleted() {
     let world = world().await;
@@ -76,7 +77,8 @@ async fn both_sides_are_deleted() {
     assert_eq!(world.vercel.heard().len(), 1, "no finalization is called");
 }
 
-/// E5: after it, Delete Installation answers `finalized: true`, and nothing happens twice.
+/// E5: after Delete Configuration, Delete Installation is answered `finalized: true`, and changes
+/// nothing.
 #[tokio::test]
 async fn an_uninstall_after_it_is_final() {
     let world = world().await;
@@ -89,7 +91,8 @@ async fn an_uninstall_after_it_is_final() {
     assert_eq!(world.all().await, before);
 }
 
-/// E4, F1: deleted on both sides before: 204, with and without a key, and Vercel is not asked again.
+/// E4, F1: if both sides were deleted before, the answer is 204, with or without a key, and Vercel is not
+/// called again.
 #[tokio::test]
 async fn what_is_gone_is_gone() {
     let world = world().await;
@@ -109,7 +112,7 @@ async fn what_is_gone_is_gone() {
     assert_eq!(world.vercel.heard().len(), 1);
 }
 
-/// E4: an installation that was never known is 404, with any parameters, and nothing is stored.
+/// E4: an installation that was never known is answered 404, with any parameters, and nothing is stored.
 #[tokio::test]
 async fn an_unknown_configuration_is_not_found() {
     let world = World::announcing().await;
@@ -122,8 +125,8 @@ async fn an_unknown_configuration_is_not_found() {
     assert!(world.all().await.is_empty() && world.vercel.heard().is_empty());
 }
 
-/// E1: `teamId` and `slug`, if sent, are those stored for it; a parameter that is sent twice is
-/// refused (B4), and what a host appends is passed over.
+/// E1: `teamId` and `slug`, if sent, must be the stored ones. A parameter that is sent twice is refused
+/// (B4), and parameters that a host appends are ignored.
 #[tokio::test]
 async fn the_team_is_compared() {
     let world = world().await;
@@ -151,7 +154,7 @@ async fn the_team_is_compared() {
     assert_eq!(right.send().await.whole(), GONE);
 }
 
-/// E1, A5, A6: the rules for callers are those of the other endpoints.
+/// E1, A5, A6: the rules for callers of Delete Configuration are those of the other endpoints.
 #[tokio::test]
 async fn callers_are_held_to_the_same_rules() {
     let world = world().await;
@@ -187,7 +190,7 @@ async fn callers_are_held_to_the_same_rules() {
     );
 }
 
-/// E3: no access token is stored: our side alone.
+/// E3: if no access token is stored, only teardown's side is deleted, and Vercel is not called.
 #[tokio::test]
 async fn without_a_token_our_side_is_all_there_is() {
     let world = World::announcing().await;
@@ -201,7 +204,8 @@ async fn without_a_token_our_side_is_all_there_is() {
     assert_eq!(items["#installation"]["state"], "finalized");
 }
 
-/// E3, E4: uninstalled and finalized: the token is erased, and our side alone is left.
+/// E3, E4: if the installation is uninstalled and finalized, its token is erased, and only teardown's
+/// side is left.
 #[tokio::test]
 async fn after_finalization_our_side_is_all_there_is() {
     let world = world().await;
@@ -217,7 +221,8 @@ async fn after_finalization_our_side_is_all_there_is() {
     assert!(world.items("icfg_1").await["#installation"].get("configurationDeletedAt").is_some());
 }
 
-/// E3: invoices are open: 409, before an uninstall and for 24 h after it; then Vercel is asked.
+/// E3: while invoices are open, the answer is 409, before an uninstall and for 24 h after it. Then Vercel
+/// is called.
 #[tokio::test]
 async fn open_invoices_stand_in_the_way() {
     let world = world().await;
@@ -248,7 +253,7 @@ async fn open_invoices_stand_in_the_way() {
     assert!(keys.contains(&"receipt#configuration".to_owned()), "{keys:?}");
 }
 
-/// E3: uninstalled, and settled before the 24 h are over: Vercel is asked.
+/// E3: if the installation is uninstalled, and settled before the 24 h are over, Vercel is called.
 #[tokio::test]
 async fn settled_invoices_stand_in_no_ones_way() {
     let world = world().await;
@@ -262,7 +267,8 @@ async fn settled_invoices_stand_in_no_ones_way() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
-/// F2: the same key with another team is another request; a key belongs to one operation (F1).
+/// F2: the same key with another team is another request, and refused. A key belongs to one operation
+/// (F1).
 #[tokio::test]
 async fn a_key_stands_for_one_request() {
     let world = world().await;
@@ -276,8 +282,8 @@ async fn a_key_stands_for_one_request() {
     assert_eq!(later.whole(), GONE, "after 7 days a key is forgotten");
 }
 
-/// F4: many operators at once: Vercel is asked once, and each is answered 204, or 409 with the time
-/// after which to ask again.
+/// F4: if many operators call at once, Vercel is called once. Each operator is answered 204, or 409 with
+/// the time after which to try again.
 #[tokio::test]
 async fn many_at_once_have_one_effect() {
     for same_key in [true, false] {
@@ -310,7 +316,7 @@ async fn many_at_once_have_one_effect() {
     }
 }
 
-/// F5: a late request finds a newer fence, changes nothing, and answers what is true.
+/// F5: a late request that finds a newer fence changes nothing, and its answer is true.
 #[tokio::test]
 async fn who_lost_the_lease_changes_nothing() {
     for late in [204, 403, 500] {
@@ -336,8 +342,8 @@ async fn who_lost_the_lease_changes_nothing() {
     }
 }
 
-/// D4, E3: while the intent is open the installation is active: what is registered then is counted,
-/// and goes with it.
+/// D4, E3: while the intent is open, the installation is active. A resource that is registered in this
+/// time is counted, and is deleted with the installation.
 #[tokio::test]
 async fn what_is_registered_meanwhile_goes_with_it() {
     let world = world().await;

@@ -1,5 +1,5 @@
-//! A 404 or 410 of Vercel's is confirmed before it is believed: the configuration may have moved to another
-//! team, and then the stored one is wrong (E7).
+//! A 404 or 410 of Vercel's is confirmed before it is believed: the configuration may have moved to
+//! another team, and then the stored team is wrong (E7).
 
 use std::time::Duration;
 
@@ -15,25 +15,25 @@ use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::{ACCOUNT, CONFIGURATION, World, limits};
 
-/// What Vercel says of a configuration that is in another team.
+/// Vercel's answer about a configuration that is in another team.
 const IN_TEAM_2: &str = r#"{"id":"icfg_1","teamId":"team_2","ownerId":"u","scopes":[]}"#;
 
 fn found() -> Answer {
     Answer::Words(200, IN_TEAM_2)
 }
 
-/// Who brings a deletion on.
+/// Who carries on the deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     Request,
-    /// The sweep, which resumes what a request left when Vercel was busy.
+    /// The sweep, which resumes a request that failed because Vercel was busy.
     Sweep,
 }
 
 impl Who {
     const ALL: [Self; 2] = [Self::Request, Self::Sweep];
 
-    /// A world in which this is about to call Vercel, and has not called it in vain.
+    /// A world in which the next step of this one is to call Vercel, and no earlier call is in doubt.
     async fn world(self) -> World {
         let world = world().await;
         if self == Self::Sweep {
@@ -45,8 +45,8 @@ impl Who {
         world
     }
 
-    /// Brings it on while Vercel answers so; what Vercel was asked. 204 where it is done, 409 where it is
-    /// withdrawn, 503 where it is open.
+    /// Carries on the deletion while Vercel gives these answers. Returns 204 if it is done, 409 if it is
+    /// withdrawn, 503 if it is open, and the requests that Vercel got.
     async fn goes_on(self, world: &World, answers: &[Answer]) -> (u16, Vec<String>) {
         let before = world.vercel.lines().len();
         world.vercel.script(answers.iter().cloned());
@@ -75,7 +75,8 @@ impl Who {
     }
 }
 
-/// The lines of a `DELETE` in team 1, of the question where it is, and of a `DELETE` in team 2.
+/// The request lines of a `DELETE` in team 1, of the `GET` that asks for the team, and of a `DELETE` in
+/// team 2.
 fn lines() -> [String; 3] {
     [
         format!("DELETE {CONFIGURATION}?teamId=team_1"),
@@ -88,8 +89,9 @@ async fn installation(world: &World) -> Value {
     world.items("icfg_1").await["#installation"].clone()
 }
 
-/// E7, E2: 404 and 410 mean gone once Vercel says the same where it is asked for the configuration, with
-/// the same token and in no team: 404, 410, 401, 403, or a `deletedAt`. It costs no call to DynamoDB.
+/// E7, E2: 404 and 410 mean gone once Vercel confirms it. Vercel is asked for the configuration with the
+/// same token and no team, and answers 404, 410, 401, 403, or a `deletedAt`. The confirmation costs no
+/// call to DynamoDB.
 #[tokio::test]
 async fn what_is_not_there_is_gone_once_it_is_confirmed() {
     let deleted = r#"{"id":"icfg_1","teamId":"team_2","deletedAt":1763769600000}"#;
@@ -119,8 +121,9 @@ async fn what_is_not_there_is_gone_once_it_is_confirmed() {
     }
 }
 
-/// E7: it lives on in another team: that is stored, and Vercel is asked to delete it there, once. What it
-/// answers there is as ever, but that 404 and 410 are refusals: nothing of ours is deleted then.
+/// E7: if the configuration exists in another team, that team is stored, and Vercel is asked to delete it
+/// there, once. Vercel's answers mean the same there, except that 404 and 410 are refusals: nothing of
+/// teardown's is deleted then.
 #[tokio::test]
 async fn a_configuration_that_moved_is_deleted_where_it_is() {
     for who in Who::ALL {
@@ -160,7 +163,7 @@ async fn a_configuration_that_moved_is_deleted_where_it_is() {
                 assert!(is_gone(&world).await, "{what}");
                 continue;
             }
-            // Nothing of ours is deleted, and but for the team nothing is changed.
+            // Nothing of teardown's is deleted, and only the team is changed.
             let intent = items.remove("work#configuration");
             assert_eq!(intent.is_some(), expected == 503, "{what}");
             let in_doubt = matches!(answer, Answer::Reset | Answer::RetryAfter(503, _));
@@ -177,7 +180,8 @@ async fn a_configuration_that_moved_is_deleted_where_it_is() {
     }
 }
 
-/// E7: the team is stored before Vercel is asked in it, and the call is in doubt until it is answered.
+/// E7: the new team is stored before Vercel is called in it, and that call is in doubt until it is
+/// answered.
 #[tokio::test]
 async fn the_team_is_stored_before_it_is_asked_in() {
     let world = world().await;
@@ -198,8 +202,8 @@ async fn the_team_is_stored_before_it_is_asked_in() {
     assert_eq!(items["work#configuration"]["inDoubt"], true);
 }
 
-/// E7: an answer without a team removes the stored one and its slug; a team that is the stored one keeps
-/// its slug; and where none was stored, the one that Vercel names is.
+/// E7: an answer without a team removes the stored team and slug. If the answer names the stored team,
+/// the slug stays. If no team is stored, the team that Vercel names is.
 #[tokio::test]
 async fn what_is_stored_is_what_vercel_names() {
     for (words, query, team, slug) in [
@@ -228,8 +232,8 @@ async fn what_is_stored_is_what_vercel_names() {
     assert_eq!(installation(&world).await["teamId"], "team_2");
 }
 
-/// E7, E3: no definite answer where it is: 503, nothing of ours is deleted, and no doubt is left about the
-/// `DELETE` before it, which was answered: what Vercel refuses then is refused.
+/// E7, E3: if the confirmation gets no definite answer, the answer is 503, and nothing of teardown's is
+/// deleted. The `DELETE` before it was answered, so it is not in doubt: a later refusal counts as one.
 #[tokio::test]
 async fn without_a_confirmation_it_stays_open_and_clear() {
     for who in Who::ALL {
@@ -272,7 +276,7 @@ async fn without_a_confirmation_it_stays_open_and_clear() {
     }
 }
 
-/// E7, E2: an attempt that was in doubt before the 404 stays so, with every answer to the confirmation.
+/// E7, E2: an attempt that was in doubt before the 404 stays in doubt, whatever answers the confirmation.
 #[tokio::test]
 async fn a_doubt_from_before_stays() {
     for who in Who::ALL {
@@ -282,7 +286,7 @@ async fn a_doubt_from_before_stays() {
         assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
         assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
 
-        // Refused where it is, it is kept in mind: what Vercel refuses then is gone.
+        // After a refusal in the new team the doubt is stored: what Vercel refuses next is gone.
         let world = who.world().await;
         let answers = [Answer::Reset, Answer::Status(404), found(), Answer::Status(403)];
         assert_eq!(who.goes_on(&world, &answers).await.0, 409);
@@ -292,8 +296,9 @@ async fn a_doubt_from_before_stays() {
     }
 }
 
-/// E7, E2: where an attempt of the second `DELETE` got no definite answer, what is said to the next one is
-/// no refusal: it may have taken effect. It stays open and in doubt, and the next request finds out.
+/// E7, E2: if an attempt of the second `DELETE` got no definite answer, 401, 403, 404 and 410 to the next
+/// attempt are not refusals, because the first may have taken effect. The deletion stays open and in
+/// doubt, and the next request finds out.
 #[tokio::test]
 async fn a_second_delete_in_doubt_is_never_refused() {
     for who in Who::ALL {
@@ -316,8 +321,8 @@ async fn a_second_delete_in_doubt_is_never_refused() {
     }
 }
 
-/// E1, E7: after a move the new team is the stored one, and the slug is not known; what was answered under
-/// a key before is answered again (F1).
+/// E1, E7: after a move the new team is stored, without a slug. An answer that was recorded under a key
+/// before is replayed (F1).
 #[tokio::test]
 async fn the_new_team_is_compared_from_then_on() {
     let world = world().await;
@@ -346,7 +351,8 @@ async fn the_new_team_is_compared_from_then_on() {
     assert_eq!(world.vercel.heard().len(), asked);
 }
 
-/// E7, F5: who has lost its lease while it asked stores no team, and asks Vercel for nothing more.
+/// E7, F5: a request that loses its lease while it asks for the team stores no team, and does not call
+/// Vercel again.
 #[tokio::test]
 async fn who_lost_the_lease_stores_no_team() {
     let world = world().await;
@@ -369,8 +375,8 @@ async fn who_lost_the_lease_stores_no_team() {
     assert_eq!(world.vercel.heard().len(), 3);
 }
 
-/// E7, I3: a team that is registered while Vercel is asked is not overwritten; the next request asks in it,
-/// and no doubt is left.
+/// E7, I3: a team that is registered while Vercel is asked for the team is not overwritten. The next
+/// request calls Vercel in the registered team, and no doubt is left.
 #[tokio::test]
 async fn a_team_that_is_registered_meanwhile_stands() {
     let world = world().await;
@@ -392,7 +398,7 @@ async fn a_team_that_is_registered_meanwhile_stands() {
     assert_eq!(world.vercel.lines()[2], format!("DELETE {CONFIGURATION}?teamId=team_3"));
 }
 
-/// E7, G4: a sweep whose time ends while it asks where a configuration is leaves no doubt.
+/// E7, G4: a sweep whose time ends while it asks for the team of a configuration leaves no doubt.
 #[tokio::test]
 async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
     let world = Who::Sweep.world().await;
@@ -402,8 +408,8 @@ async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
     assert_eq!((&intent["inDoubt"], &intent["failures"]), (&json!(false), &json!(2)));
 }
 
-/// E7, F6: DynamoDB that is out of reach when the team is to be stored: nothing is asked there, nothing of
-/// ours is deleted, and no doubt is left. A fault, or a lost answer, is overcome.
+/// E7, F6: if DynamoDB is out of reach when the team has to be stored, Vercel is not called in that team,
+/// nothing of teardown's is deleted, and no doubt is left. A single fault or a lost answer is overcome.
 #[tokio::test]
 async fn a_team_that_cannot_be_stored_is_not_asked_in() {
     let a_second = Limits { dynamodb: Duration::from_secs(1), ..limits() };
@@ -430,7 +436,7 @@ async fn a_team_that_cannot_be_stored_is_not_asked_in() {
     }
 }
 
-/// E7, E3: all calls of an attempt together have the time of one (12 s by default).
+/// E7, E3: all calls of an attempt together have the time of one call (12 s by default).
 #[tokio::test]
 async fn all_calls_together_have_the_time_of_one() {
     let time = Limits {
@@ -449,7 +455,8 @@ async fn all_calls_together_have_the_time_of_one() {
     assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
 }
 
-/// E7, E5: Vercel calls our Delete Installation while it deletes where the configuration is.
+/// E7, E5: if Vercel calls Delete Installation while it deletes the configuration in its new team, both
+/// end well.
 #[tokio::test]
 async fn vercel_calls_back_from_where_it_is() {
     let world = world().await;

@@ -1,5 +1,4 @@
-//! Connections to DynamoDB that died unnoticed, and what the log tells of a DynamoDB that is out of
-//! reach (F6).
+//! Connections to DynamoDB that died unnoticed, and what is logged if DynamoDB is out of reach (F6).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +18,8 @@ use crate::support::process::{DELETE_RESOURCE, Variables, free_port, start};
 use crate::support::wire::{empty, listen};
 use crate::support::world::{RESOURCE, World, http_client, serve, user};
 
-/// A way to DynamoDB whose connections can go silent, without an end and without an error, while new
-/// ones work: as after a freeze, a node's failure, or the loss of a NAT's state.
+/// A tunnel to DynamoDB whose connections can go silent, without an end and without an error, while new
+/// connections work. This happens after a freeze, a node's failure, or the loss of a NAT's state.
 struct Tunnel {
     url: String,
     connections: Arc<AtomicUsize>,
@@ -45,7 +44,7 @@ impl Tunnel {
                     };
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
-                        // Open still, and nobody reads or writes any more.
+                        // The connection stays open, but nobody reads or writes any more.
                         () = silenced => std::future::pending().await,
                     }
                 });
@@ -58,14 +57,14 @@ impl Tunnel {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Every connection that is open goes silent.
+    /// Makes every open connection silent.
     fn silence(&self) {
         self.silenced.send_replace(self.connections());
     }
 }
 
-/// F6: a pool of dead connections costs one time-out, and no request: the first attempt that times out
-/// condemns those beside its own.
+/// F6: a pool of dead connections costs one time-out, and fails no request: the first attempt that times
+/// out condemns the idle connections, too.
 #[tokio::test]
 async fn a_pool_of_dead_connections_costs_one_time_out() {
     let world = World::new().await;
@@ -90,7 +89,7 @@ async fn a_pool_of_dead_connections_costs_one_time_out() {
     assert_eq!(join_all((0..16).map(|_| ask())).await, [204; 16]);
 }
 
-/// The cause that the log of a function tells of an answer 503 `store_unavailable`.
+/// The cause that a function logs for an answer 503 `store_unavailable`.
 async fn cause(world: &World, variables: &[(&'static str, &str)]) -> String {
     let port = free_port();
     let mut environment: Variables = world.environment();
@@ -119,7 +118,7 @@ async fn the_cause_is_the_last_attempts_error() {
     let endpoint = "AWS_ENDPOINT_URL_DYNAMODB";
     let cases = [
         (Fault::None, Some("http://127.0.0.1:1"), "Connection refused"),
-        // Unless no name server answers within the second of a connection.
+        // It is a time-out if no name server answers within the second that a connection has.
         (Fault::None, Some("http://dynamodb.invalid"), "HTTP connect timeout|dns error"),
         (Fault::None, Some(tls.as_str()), "InvalidContentType"),
         (Fault::None, Some(silent.as_str()), "(single attempt) occurred after 2s"),

@@ -1,5 +1,5 @@
 //! A crash at every step (F5): each operation is killed before each call that it makes to DynamoDB, to
-//! Vercel and to the provider, and after the last. What comes after brings it to the same end.
+//! Vercel and to the provider, and after the last. A retry or the sweep then brings it to the same end.
 
 mod care;
 mod front;
@@ -37,19 +37,20 @@ enum Operation {
     DeleteConfigurationLate,
     /// The configuration has moved to another team.
     DeleteConfigurationMoved,
-    /// Vercel tells by a webhook that it has removed the configuration.
+    /// Vercel reports by a webhook that it has removed the configuration.
     Removed {
         settled: bool,
     },
-    /// Vercel tells by a webhook that the installation has moved to another team.
+    /// Vercel reports by a webhook that the installation has moved to another team.
     Transferred,
     /// The job that the function tries after its answer: an announcement.
     FollowUp,
-    /// The sweep after an uninstall that was settled since: it announces, purges and finalizes.
+    /// The sweep after an uninstall whose invoices were settled since: it announces, purges and
+    /// finalizes.
     SweepUninstall,
     /// The sweep after a configuration's deletion that got no definite answer.
     SweepConfiguration,
-    /// So it is, and the configuration has moved to another team.
+    /// The same sweep, if the configuration has moved to another team.
     SweepConfigurationMoved,
 }
 
@@ -57,18 +58,18 @@ enum Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Vercel {
     Honest,
-    /// It calls our Delete Installation back first.
+    /// Vercel calls Delete Installation first.
     CallsBack,
-    /// It is gone, and the answer is lost.
+    /// The configuration is gone, and the answer is lost.
     Lost,
-    /// It is gone, and nothing but errors come.
+    /// The configuration is gone, and Vercel answers with nothing but errors.
     Broken,
 }
 
-/// The way on after the crash.
+/// What happens after the crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recovery {
-    /// The same request again, as soon as a lease can be over.
+    /// The same request again, once any lease is over.
     Retry,
     /// The sweep.
     Sweep,
@@ -131,7 +132,7 @@ impl Operation {
         world
     }
 
-    /// The body of the webhook; none where it is none.
+    /// The body of the webhook. `None` for other operations.
     fn webhook(self) -> Option<&'static str> {
         match self {
             Self::Removed { .. } => Some(
@@ -144,12 +145,12 @@ impl Operation {
         }
     }
 
-    /// Whether it is one that is asked again: all but a sweep.
+    /// Whether its caller repeats it: true for all but a sweep.
     fn is_repeated(self) -> bool {
         self.request().is_some() || self.webhook().is_some()
     }
 
-    /// The endpoint and the path of the deletion; none where it is a sweep or a webhook.
+    /// The endpoint and the path of the deletion. `None` for a sweep or a webhook.
     fn request(self) -> Option<(Endpoint, &'static str)> {
         match self {
             Self::DeleteResource | Self::FollowUp => Some((Endpoint::DeleteResource, RESOURCE)),
@@ -160,7 +161,8 @@ impl Operation {
             Self::DeleteConfiguration { .. } | Self::DeleteConfigurationLate => {
                 Some((Endpoint::DeleteConfiguration, CONFIGURATION))
             }
-            // Its slug is not known any more, once it is found in another team.
+            // No slug is sent: the stored slug is removed once the configuration is found in another
+            // team.
             Self::DeleteConfigurationMoved => {
                 Some((Endpoint::DeleteConfiguration, crate::support::world::CONFIGURATION))
             }
@@ -172,7 +174,8 @@ impl Operation {
         }
     }
 
-    /// Runs it in a process of its own, until it ends or is killed; the answer's status.
+    /// Runs it in a process of its own, until it ends or is killed. Returns the answer's status; `None`
+    /// if it was killed.
     async fn run(self, world: &World) -> Option<u16> {
         let process = world.process().await;
         let run = async {
@@ -216,7 +219,7 @@ impl Operation {
         if recovery == Recovery::Sweep {
             world.sweep_all().await;
         }
-        // Vercel's callers ask until they are answered, and its webhooks come until then.
+        // Callers repeat a request until it is answered, and so does Vercel with a webhook.
         if let Some(body) = self.webhook() {
             assert_eq!(world.webhook(body).send().await.status, 200);
         }
@@ -225,7 +228,7 @@ impl Operation {
             assert!([200, 204].contains(&reply.status), "{reply:?}");
         }
         world.sweep_all().await;
-        // Back-offs, and what is due a day later.
+        // Time for back-offs, and for jobs that are due a day later.
         for _ in 0..2 {
             world.clock.advance(Duration::from_hours(13));
             world.sweep_all().await;
@@ -233,13 +236,13 @@ impl Operation {
     }
 }
 
-/// The end, which has to be the same at whichever call the operation was killed.
+/// The end, which must be the same for each call at which the operation is killed.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     table: BTreeMap<String, BTreeMap<String, Value>>,
     gone_at_vercel: bool,
     finalized_at_vercel: bool,
-    /// Each thing announced, and under how many ids.
+    /// The announced events, each with its number of `webhook-id`s.
     announced: BTreeMap<String, usize>,
 }
 
@@ -264,7 +267,7 @@ impl End {
         let ids = world.provider.ids();
         let gone = world.vercel.is_gone("icfg_1");
         let finalized = world.vercel.is_finalized("icfg_1");
-        // 24 h after an uninstall the sweep may finalize first: then nothing is left to be deleted.
+        // 24 h after an uninstall the sweep may finalize first: then nothing is left to delete at Vercel.
         let either = operation == Operation::DeleteConfigurationLate && (gone || finalized);
         Self {
             table,
@@ -275,9 +278,8 @@ impl End {
     }
 }
 
-/// F5, C3, E5, G1, G2, G3, G5: wherever an operation is killed, a retry and the sweep bring it to the
-/// end that it has without a crash: one receipt, nothing owed, one `webhook-id` for each thing
-/// announced.
+/// F5, C3, E5, G1, G2, G3, G5: wherever an operation is killed, a retry and the sweep bring it to the end
+/// that it has without a crash: one receipt, no pending job, one `webhook-id` for each event.
 async fn survives(operation: Operation) -> usize {
     let smooth = operation.arrange().await;
     smooth.steps.begin();
@@ -291,7 +293,7 @@ async fn survives(operation: Operation) -> usize {
     assert!(owed(&expected).iter().all(|key| !key.starts_with("work#")), "{expected:#?}");
     println!("{operation:?}: {status} after {steps} calls");
 
-    // A sweep is not a request, and nobody repeats it.
+    // A sweep is not a request: nobody repeats it.
     let retry = operation.is_repeated().then_some(Recovery::Retry);
     let recoveries: Vec<_> = retry.into_iter().chain([Recovery::Sweep]).collect();
     let crashes: Vec<_> = crashes(steps)
@@ -318,7 +320,8 @@ async fn survives(operation: Operation) -> usize {
 macro_rules! survives {
     ($($name:ident: $operation:expr;)*) => {
         $(
-            /// F5: see [`survives`].
+            /// F5: wherever the operation is killed, a retry and the sweep bring it to the end that it
+            /// has without a crash.
             #[tokio::test]
             async fn $name() {
                 let crashes = survives($operation).await;

@@ -17,7 +17,7 @@ const ROLE: &str = "arn:aws:iam::123456789012:role/teardown";
 /// A token of the platform.
 const TOKEN: &str = "platform-t0ken";
 
-/// The session of STS's request of this number.
+/// The session that STS gives for its request of this number.
 fn assumed(number: usize) -> Signer {
     Signer {
         access_key_id: format!("ASIA{number}"),
@@ -33,7 +33,7 @@ fn stored() -> Signer {
 const STORED_KEYS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", "AKIASTORED"), ("AWS_SECRET_ACCESS_KEY", "stored-s3cret")];
 
-/// The keys that Vercel puts into a function's environment by itself, which permit nothing.
+/// The keys that Vercel itself puts into a function's environment, which permit nothing.
 const USELESS_KEYS: [(&str, &str); 3] = [
     ("AWS_ACCESS_KEY_ID", "ASIAUSELESS"),
     ("AWS_SECRET_ACCESS_KEY", "useless-s3cret"),
@@ -104,7 +104,7 @@ impl Scene {
         Reply { status, headers, body, calls: self.world.dynamodb.calls() - before }
     }
 
-    /// Ends the function; its log, which holds nothing secret.
+    /// Ends the function. Returns its log, which must hold nothing secret.
     fn log(self) -> String {
         let log = self.function.end();
         for secret in [TOKEN, "s3cret", "sess1on"] {
@@ -114,8 +114,8 @@ impl Scene {
     }
 }
 
-/// The platform's token is exchanged for a session of the role, once; keys that Vercel puts into the
-/// environment by itself are not looked at.
+/// The platform's token is exchanged for a session of the role, once. Keys that Vercel itself puts into
+/// the environment are ignored.
 #[tokio::test]
 async fn a_role_is_taken_with_the_platforms_token() {
     let role = [("AWS_ROLE_ARN", ROLE)];
@@ -152,8 +152,8 @@ async fn a_session_is_renewed_before_it_ends() {
     scene.log();
 }
 
-/// F6: if a session cannot be renewed, what is left of the old one is used, whether STS refuses
-/// or says nothing, and STS is let alone for a while.
+/// F6: if STS refuses to renew a session, or does not answer, the old session is used until it ends, and
+/// STS is not asked again for a while.
 #[tokio::test]
 async fn an_outage_of_sts_ends_no_session() {
     for (outage, attempts) in [(Answer::Refused, 1), (Answer::Silence, 2)] {
@@ -184,8 +184,8 @@ async fn a_session_that_ends_now_is_not_used_again() {
     assert!(scene.world.is_live("icfg_1", "db_2").await);
 }
 
-/// B5, F6: a failure that somebody has to mend is 500, one that passes is 503; the log has the cause, and
-/// neither has a secret.
+/// B5, F6: a failure that somebody has to fix is answered 500, and one that passes 503. The log has the
+/// cause. Neither the log nor the answer holds a secret.
 #[tokio::test]
 async fn a_role_that_is_not_to_be_had_is_answered() {
     let scene = Scene::on_vercel(Answer::Refused, &[("AWS_ROLE_ARN", ROLE)]).await;
@@ -215,8 +215,8 @@ async fn a_role_that_is_not_to_be_had_is_answered() {
     }
 }
 
-/// A header that any caller can send is nobody's identity: elsewhere than on Vercel's platform it is
-/// not looked at, and stored keys are used.
+/// Any caller can send the header of the platform's token. Outside Vercel's platform it is ignored, and
+/// stored keys are used.
 #[tokio::test]
 async fn a_callers_token_is_not_the_platforms() {
     let variables = [&STORED_KEYS[..], &[("AWS_ROLE_ARN", ROLE)]].concat();

@@ -52,14 +52,14 @@ fn anchors(page: &str) -> BTreeSet<String> {
     anchors
 }
 
-/// The README is the front door: what it has no room for is on a page of `docs/`.
+/// The README is short. Everything else is on a page of `docs/`.
 #[test]
 fn readme_is_short() {
     let lines = read("README.md").lines().count();
     assert!(lines <= 200, "README.md has {lines} lines");
 }
 
-/// Each relative link on a page names a file that exists, and its anchor a heading there.
+/// Each relative link on a page names a file that exists, and its anchor names a heading of that file.
 #[test]
 fn every_link_leads_somewhere() {
     for page in pages() {
@@ -81,8 +81,8 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// The code of the receivers and the backend on the pages is that of the files that are compiled: by
-/// cargo, and by `deploy/vercel/check-build`.
+/// The code of the receivers and the backend on the pages is that of files that are compiled, by cargo or
+/// by `deploy/vercel/check-build`.
 #[test]
 fn the_pages_have_the_code_that_is_compiled() {
     let mut shown = BTreeSet::new();
@@ -99,7 +99,7 @@ fn the_pages_have_the_code_that_is_compiled() {
     assert_eq!(shown, BTreeSet::from(compiled.map(str::to_owned)));
 }
 
-/// B5: the table of `docs/errors.md` is the code's.
+/// B5: the table of `docs/errors.md` is the table of the code.
 #[test]
 fn the_errors_page_has_the_table_of_errors() {
     let mut table = String::from("| status | code | when |\n|---|---|---|\n");
@@ -109,7 +109,7 @@ fn the_errors_page_has_the_table_of_errors() {
     assert!(read("docs/errors.md").contains(&format!("\n{table}\n")), "it should be\n{table}");
 }
 
-/// A7, B3, F6: the pages have the limits that functions have.
+/// A7, B3, F6: the pages state the limits that the functions use.
 #[test]
 fn the_pages_have_the_limits_of_functions() {
     let Limits { dynamodb, vercel_call, keys, body, .. } = Limits::default();
@@ -125,7 +125,7 @@ fn the_pages_have_the_limits_of_functions() {
     }
 }
 
-/// The requirements' numbers in a text: a letter and a digit, as words.
+/// The rules' numbers in a text: words of a letter and a digit.
 fn numbers(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_number = |word: &&str| {
@@ -166,7 +166,7 @@ fn rules() -> Vec<String> {
     rules.map(str::to_owned).collect()
 }
 
-/// The tests of a source, each with what its doc comment says.
+/// The tests of a source, each with the text of its doc comment.
 fn tests(source: &str) -> Vec<(&str, String)> {
     let (mut tests, mut doc, mut is_test) = (Vec::new(), String::new(), false);
     for line in source.lines().map(str::trim) {
@@ -186,7 +186,7 @@ fn tests(source: &str) -> Vec<(&str, String)> {
     tests
 }
 
-/// Every number that a comment in the code or in the tests names is in the contract.
+/// Every rule's number that a comment in the code or in the tests names is in the contract.
 #[test]
 fn the_contract_has_every_number_that_the_code_names() {
     let rules = rules().into_iter().collect();
@@ -197,8 +197,8 @@ fn the_contract_has_every_number_that_the_code_names() {
     }
 }
 
-/// Each rule of the contract has a test whose doc comment names it, and `docs/coverage.md` lists them
-/// all. With `UPDATE_DOCS` it is written anew.
+/// Each rule of the contract has a test whose doc comment names it, and `docs/coverage.md` lists all
+/// these tests. With `UPDATE_DOCS` set, this test writes the list.
 #[test]
 fn the_coverage_page_has_the_tests_of_each_rule() {
     let mut proofs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -235,7 +235,8 @@ fn the_coverage_page_has_the_tests_of_each_rule() {
     }
 }
 
-/// N2: the page of checks has those of the code. With `UPDATE_DOCS` it is written anew.
+/// N2: `docs/check-list.md` has the checks of the code. With `UPDATE_DOCS` set, this test writes the
+/// list.
 #[test]
 fn the_check_list_has_every_check() {
     let page = read("docs/check-list.md");
@@ -304,8 +305,7 @@ fn the_configuration_page_has_every_variable() {
     assert_eq!(told, variables);
 }
 
-/// The architecture page is a map: what it has no room for is in a module's comment or on another
-/// page.
+/// The architecture page is short. Everything else is in a module's comment or on another page.
 #[test]
 fn the_architecture_fits_on_a_screen_and_a_half() {
     let page = read("docs/architecture.md");
@@ -329,8 +329,8 @@ fn modules() -> Vec<String> {
     cells.skip(1).map(name).collect()
 }
 
-/// A module imports only what stands below it in the list of `src/lib.rs`, so that no two modules import
-/// each other.
+/// A module imports only modules that are below it in the list of `src/lib.rs`, so that no two modules
+/// import each other.
 #[test]
 fn a_module_imports_only_what_is_below_it() {
     let modules = modules();

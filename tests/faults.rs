@@ -1,5 +1,5 @@
-//! A DynamoDB that throttles, conflicts and breaks off: what happened then, and what a retry does
-//! (B6, F5, F6).
+//! A DynamoDB that throttles, reports conflicts or breaks off: the state of the table then, and the
+//! effect of a retry (B6, F5, F6).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use teardown::limits::Limits;
 use crate::support::dynamodb::Fault;
 use crate::support::world::{INSTALLATION, RESOURCE, World, limits};
 
-/// Paths to delete: every kind of transaction.
+/// Paths whose deletions need every kind of transaction.
 const PATHS: [&str; 5] = [
     RESOURCE,
     INSTALLATION,
@@ -30,12 +30,12 @@ async fn world_within(limits: Limits) -> World {
     world
 }
 
-/// The limits of endpoints that wait for DynamoDB for a second.
+/// The limits of endpoints that wait for DynamoDB for one second.
 fn a_second() -> Limits {
     Limits { dynamodb: Duration::from_secs(1), ..limits() }
 }
 
-/// The table without what depends on the second in which a deletion took place.
+/// The table without the attributes that depend on the time of a deletion.
 async fn timeless(world: &World) -> BTreeMap<String, BTreeMap<String, Value>> {
     let mut table = world.all().await;
     for item in table.values_mut().flat_map(BTreeMap::values_mut) {
@@ -55,7 +55,7 @@ async fn timeless(world: &World) -> BTreeMap<String, BTreeMap<String, Value>> {
     table
 }
 
-/// F5, F6: a fault at any write is retried, and leaves what would be there without it.
+/// F5, F6: a fault at any write is retried, and the table ends as it would without the fault.
 #[tokio::test]
 async fn a_fault_at_any_write_is_overcome() {
     for path in PATHS {
@@ -83,7 +83,8 @@ async fn a_fault_at_any_write_is_overcome() {
     }
 }
 
-/// F6: a conflict does not cost the connection: to connect anew takes longer than to try again.
+/// F6: a conflict does not close the connection, because a new connection takes longer than a new
+/// attempt.
 #[tokio::test]
 async fn a_conflict_keeps_the_connection() {
     let world = world().await;
@@ -105,8 +106,8 @@ async fn evidence_beats_a_conflict() {
     }
 }
 
-/// B6, F3, F6: a fault that lasts is 503 with `Retry-After` once the time for DynamoDB is over, with
-/// nothing deleted; when it has passed, the same request succeeds.
+/// B6, F3, F6: if a fault lasts for the whole time for DynamoDB, the answer is 503 with `Retry-After`,
+/// and nothing is deleted. Once the fault is over, the same request succeeds.
 #[tokio::test]
 async fn a_lasting_fault_is_503_and_deletes_nothing() {
     let faults = [
@@ -137,8 +138,8 @@ async fn a_lasting_fault_is_503_and_deletes_nothing() {
     .await;
 }
 
-/// F5: if DynamoDB commits and no reply of it arrives, the answer has to be 503; the retry finds the
-/// deletion done, and does nothing again.
+/// F5: if DynamoDB commits and none of its replies arrives, the answer is 503. A retry finds the deletion
+/// done, and changes nothing.
 #[tokio::test]
 async fn a_retry_finds_what_a_lost_answer_did() {
     join_all([Some("k1"), None].map(async |key| {
@@ -159,7 +160,7 @@ async fn a_retry_finds_what_a_lost_answer_did() {
     .await;
 }
 
-/// F6: a fault of the deployment, such as a table that is missing, is 500 without internals.
+/// F6: a fault of the deployment, such as a missing table, is answered 500 without internals.
 #[tokio::test]
 async fn a_missing_table_is_an_internal_error() {
     let world = World::with(&[("TABLE_NAME", "another")]).await;

@@ -37,7 +37,8 @@ async fn is_finalized(world: &World) -> bool {
     finalized
 }
 
-/// D6, G3: settled by hand, it is finalized by the next sweep, with the token, which is erased then.
+/// D6, G3: if an operator settles the invoices, the next sweep finalizes the installation with its token,
+/// and erases the token.
 #[tokio::test]
 async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     let world = world().await;
@@ -53,7 +54,7 @@ async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     assert_eq!(world.vercel.heard().len(), 1);
 }
 
-/// G3: settling says that an installation is active, or that it is not there.
+/// G3: settling reports that an installation is active, or that it does not exist.
 #[tokio::test]
 async fn settling_says_what_it_did() {
     let world = World::new().await;
@@ -61,7 +62,7 @@ async fn settling_says_what_it_did() {
     assert!(world.all().await.is_empty());
     world.install("icfg_1", &[]).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
-    // A job of an active installation was written by somebody else, and is in nobody's way.
+    // If somebody else wrote such a job for an active installation, it is ignored.
     world.put(json!({ "pk": "installation#icfg_1", "sk": "work#finalize" })).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
     assert_eq!(
@@ -70,7 +71,8 @@ async fn settling_says_what_it_did() {
     );
 }
 
-/// G3: never settled, it is finalized when 24 h less the margin have passed, and not before.
+/// G3: an installation that is never settled is finalized when 24 h less the margin have passed, and not
+/// before.
 #[tokio::test]
 async fn it_is_finalized_before_the_24_hours_are_over() {
     let world = world().await;
@@ -81,7 +83,7 @@ async fn it_is_finalized_before_the_24_hours_are_over() {
     assert!(is_finalized(&world).await);
 }
 
-/// G3: 204, 404 and 410 mean done.
+/// G3: 204, 404 and 410 mean that the finalization is done.
 #[tokio::test]
 async fn vercel_says_that_it_is_done() {
     for status in [204, 404, 410] {
@@ -93,8 +95,8 @@ async fn vercel_says_that_it_is_done() {
     }
 }
 
-/// G3: other answers are tried again, in time before the 24 hours are over; 401 and 403 mean done
-/// when they are.
+/// G3: after any other answer the finalization is tried again, in time before the 24 h are over. After
+/// the 24 h, 401 and 403 mean that it is done.
 #[tokio::test]
 async fn other_answers_are_tried_again() {
     for status in [200, 400, 401, 403, 409, 429, 500] {
@@ -123,7 +125,8 @@ async fn other_answers_are_tried_again() {
     }
 }
 
-/// G3: no token is stored: finalized at that time without a call.
+/// G3: if no token is stored, the installation is finalized when 24 h less the margin have passed,
+/// without a call.
 #[tokio::test]
 async fn without_a_token_there_is_no_call() {
     let world = World::new().await;
@@ -142,7 +145,7 @@ async fn is_finalized_without_token(world: &World) -> bool {
     world.items("icfg_1").await["#installation"]["state"] == "finalized"
 }
 
-/// G4: a finalization that is settled while a worker runs it is not claimed twice.
+/// G4: if the invoices are settled while a worker runs the finalization, it is not claimed twice.
 #[tokio::test]
 async fn settling_takes_nothing_from_whoever_holds_it() {
     let world = world().await;
@@ -160,8 +163,8 @@ async fn settling_takes_nothing_from_whoever_holds_it() {
     assert!(is_finalized(&world).await);
 }
 
-/// F5: a worker that lost its lease ends no finalization, though Vercel has answered it: its successor
-/// calls Vercel again.
+/// F5: a worker that lost its lease does not end the finalization, even if Vercel has answered it. The
+/// next worker calls Vercel again.
 #[tokio::test]
 async fn who_lost_the_lease_ends_nothing() {
     let world = world().await;
@@ -170,7 +173,7 @@ async fn who_lost_the_lease_ends_nothing() {
     world.dynamodb.hold("TransactWriteItems", gate.clone());
     let process = world.process().await;
     let meanwhile = async {
-        // Until Vercel has finalized, and the table is about to be told.
+        // Vercel has finalized, and the worker is about to write that to the table.
         until(|| world.dynamodb.is_holding()).await;
         // Longer than any lease.
         world.clock.advance(Duration::from_mins(3));
@@ -188,7 +191,8 @@ async fn who_lost_the_lease_ends_nothing() {
     assert!(is_finalized(&world).await);
 }
 
-/// G3: invoices that are settled at the very moment of an uninstall make its finalization due.
+/// G3: if invoices are settled at the same moment as an uninstall commits, its finalization is due at
+/// once.
 #[tokio::test]
 async fn settling_sees_an_uninstall_in_between() {
     let world = crate::support::world::World::new().await;
@@ -197,7 +201,7 @@ async fn settling_sees_an_uninstall_in_between() {
         (0..3).map(|_| std::sync::Arc::new(tokio::sync::Semaphore::new(0))).collect();
     world.dynamodb.hold("TransactWriteItems", gates[0].clone());
     let uninstall = async {
-        // Up to its third transaction the installation is unknown.
+        // Settling finds the installation unknown up to its third transaction.
         for at in 0..3 {
             until(|| world.dynamodb.calls() > at).await;
             if at < 2 {

@@ -1,4 +1,4 @@
-//! `forget`: our side alone, where Vercel's cannot be reached any more (E6, H5).
+//! `forget` deletes teardown's side alone, if Vercel's cannot be reached any more (E6, H5).
 
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ async fn forget(world: &World, announced: Announced) -> Forgotten {
     world.store.forget(&id("icfg_1"), &act, announced).await.unwrap()
 }
 
-/// E6, H5: our side goes alone, with open invoices too: the token is erased, no finalization is called,
-/// the resources are purged and announced, and the receipt says by whom, why, and that Vercel was not
-/// asked. Both calls agree afterwards, and a second time writes nothing.
+/// E6, H5: `forget` deletes teardown's side alone, with open invoices too: the token is erased, no
+/// finalization is called, the resources are purged and announced, and the receipt says by whom, why, and
+/// that Vercel was not called. Afterwards both of Vercel's calls are answered as after a deletion. A
+/// second `forget` writes nothing.
 #[tokio::test]
 async fn our_side_goes_alone() {
     let world = World::announcing().await;
@@ -58,7 +59,8 @@ async fn our_side_goes_alone() {
     assert!(world.vercel.heard().is_empty(), "Vercel was never asked");
 }
 
-/// E6: the provider need not be told; a hold has nothing to hold then.
+/// E6: the operator may decide that the provider is not notified. Then no announcement is left for a hold
+/// to stop.
 #[tokio::test]
 async fn it_may_go_unannounced() {
     let world = World::announcing().await;
@@ -72,8 +74,8 @@ async fn it_may_go_unannounced() {
     assert_eq!(world.items("icfg_1").await["receipt#installation"]["unannounced"], true);
 }
 
-/// E6, E4, H1: after an uninstall it has a receipt of its own, ends the finalization, and leaves the
-/// time of the announcements; a deletion that was begun is over too.
+/// E6, E4, H1: after an uninstall, `forget` writes a receipt of its own, ends the finalization, and does
+/// not change the time of the announcements. A configuration's deletion that was begun is over, too.
 #[tokio::test]
 async fn it_ends_what_hangs() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "7d")]).await;
@@ -97,7 +99,7 @@ async fn it_ends_what_hangs() {
     assert_eq!(items["work#announce#installation"]["teardownAt"], at + WEEK.as_secs());
 }
 
-/// E6: what was never known is left so.
+/// E6: `forget` writes nothing for an installation that was never known.
 #[tokio::test]
 async fn what_was_never_known_is_not_forgotten() {
     let world = World::announcing().await;

@@ -1,4 +1,4 @@
-//! The front: what passes through to the provider's backend, and what is recorded of it (J).
+//! The front: the calls that pass through to the provider's backend, and what is recorded of them (J).
 
 mod beside;
 mod passing;

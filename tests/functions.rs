@@ -25,7 +25,7 @@ fn on_port(world: &World, port: u16) -> Variables {
     variables
 }
 
-/// S1: a start that fails says why in one line that names the variable, and no secret.
+/// S1: a start that fails says why in one line, which names the variable and holds no secret.
 #[test]
 fn a_bad_environment_stops_the_start_with_one_line() {
     let region = ("AWS_REGION", "us-east-1");
@@ -102,7 +102,7 @@ fn a_bad_environment_stops_the_start_with_one_line() {
 }
 
 /// J6, S1: `front` does not start without a backend's address, nor with one that calls cannot be appended
-/// to or that they would leave unencrypted; the line does not repeat it.
+/// to, or to which they would go unencrypted. The error's line does not repeat the address.
 #[test]
 fn a_bad_backend_stops_the_start_with_one_line() {
     let extra = "has a query, a fragment or credentials; it is a scheme, a host and maybe a path";
@@ -139,8 +139,9 @@ fn timeless(line: &str) -> Value {
     line
 }
 
-/// A7, B1, C1, D1, D5: on a plain port each binary serves its own endpoint, fetches no keys where it
-/// has some, logs one line per request that never holds the token, and warns of what it never knew.
+/// A7, B1, C1, D1, D5: on a plain port each binary serves its own endpoint. If it has keys, it fetches
+/// none. It logs one line per request, which never holds the token, and a warning if it deletes what it
+/// never knew.
 #[tokio::test]
 async fn a_binary_serves_its_endpoint_on_a_port() {
     let world = World::new().await;
@@ -211,7 +212,7 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
     "#);
 }
 
-/// S1: where standard output cannot be written, standard error says so.
+/// S1: if standard output cannot be written, standard error says so.
 #[tokio::test]
 async fn a_full_standard_output_is_told() {
     let world = World::new().await;

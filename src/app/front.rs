@@ -1,4 +1,4 @@
-//! The way of a call that passes through: verified, if it can be, and passed on (J).
+//! A call that passes through: its token is verified, if possible, and the call is passed on (J).
 
 use std::time::Instant;
 
@@ -22,8 +22,8 @@ use crate::telemetry;
 struct NoBackend;
 
 impl App {
-    /// Passes a call on to the provider's backend. A caller that hangs up changes nothing: the call is carried
-    /// to its end (J4).
+    /// Passes a call on to the provider's backend. If the caller hangs up, the call is completed all the
+    /// same (J4).
     pub(super) async fn pass<B>(
         &self,
         ids: Option<Ids>,
@@ -36,7 +36,7 @@ impl App {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let front = self.front.clone().ok_or_else(|| Error::Internal(NoBackend.into()))?;
-        // The host counts from the call's beginning.
+        // The host's time counts from the beginning of the call.
         let host_ends = head.extensions.get().map(|HostTime(time)| Instant::now() + *time);
         let recorded = self.recorded(ids, &head, line).await?;
         let body = read_body(body, MAX_PASSING, self.limits.passing_body).await?;
@@ -48,12 +48,13 @@ impl App {
         Ok(Handled { reply: Reply::Passed(answer?), jobs: None })
     }
 
-    /// What is to be recorded of a call that passes through: what a verified token of its installation
-    /// permits (J2).
+    /// What to record of a call that passes through, as a verified token of its installation permits (J2).
+    /// `None` if nothing is recorded.
     ///
     /// # Errors
     ///
-    /// [`Error::KeysUnavailable`] for what creates something: it can be sent again, and is not to be missed.
+    /// [`Error::KeysUnavailable`] for a call that creates something: it must be recorded, and can be sent
+    /// again.
     async fn recorded(
         &self,
         ids: Option<Ids>,
@@ -81,7 +82,7 @@ impl App {
                 Operation::Upsert
             }
             Ids::Installation(_) | Ids::Configuration(_) if head.method == Method::POST => {
-                // A malformed key is the backend's to judge, and is none here.
+                // A malformed key counts as none here: the backend decides about it.
                 Operation::Provision(idempotency_key(&head.headers).unwrap_or_default())
             }
             Ids::Installation(_) | Ids::Configuration(_) => Operation::UpdateInstallation,

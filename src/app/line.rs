@@ -1,4 +1,4 @@
-//! The one log line of a request, with all that became known of it.
+//! The one log line of a request, with all that is known of the request.
 
 use std::time::Instant;
 
@@ -10,11 +10,11 @@ use crate::ids::{InstallationId, ResourceId};
 use crate::job::Report;
 use crate::telemetry;
 
-/// The log line of a request. It is one event with all of its fields, and not a span: most requests log
-/// nothing else, and any other line on their way names its own subject.
+/// The log line of a request. It is one event with all fields, and not a span: most requests log nothing
+/// else, and every other log line names its own subject.
 pub(super) struct RequestLog {
     began: Instant,
-    /// None if a schedule asks, or if the request could not be read.
+    /// `None` if a schedule sent the request, or if the request could not be read.
     method: Option<Method>,
     route: &'static str,
     /// The kind of an authenticated caller.
@@ -25,11 +25,11 @@ pub(super) struct RequestLog {
     event: Option<String>,
 }
 
-/// How much of a webhook's type is logged, in characters: Vercel's types are shorter.
+/// How many characters of a webhook's type are logged. Vercel's types are shorter.
 const LONGEST_TYPE: usize = 64;
 
 impl RequestLog {
-    /// Begins with the request.
+    /// Begins the line at the request's beginning.
     pub(super) fn new(method: Option<Method>, endpoint: Endpoint) -> Self {
         let began = Instant::now();
         let route = endpoint.patterns().first().map_or("", |(_, path)| path);
@@ -41,7 +41,7 @@ impl RequestLog {
         self.route = route.pattern();
     }
 
-    /// The path that the request is for.
+    /// The pattern of the request's path.
     pub(super) fn route(&self) -> &'static str {
         self.route
     }
@@ -57,12 +57,12 @@ impl RequestLog {
         self.event = Some(kind.chars().take(LONGEST_TYPE).collect());
     }
 
-    /// Adds the installation that a webhook is about.
+    /// Adds the installation that a webhook names.
     pub(super) fn installation(&mut self, installation: Option<&InstallationId>) {
         self.ids = installation.cloned().map(Ids::Installation);
     }
 
-    /// Logs how the request ended: a failure of ours as an error with its cause, once.
+    /// Logs the request's result. A failure of teardown is logged as an error with its cause, once.
     pub(super) fn write(self, result: &Result<Reply, Error>, dynamodb_calls: u32) {
         let ms = self.began.elapsed().as_secs_f64() * 1000.0;
         let Self { route, caller, .. } = self;
@@ -114,10 +114,10 @@ impl RequestLog {
         }
         match result {
             Ok(Reply::Swept(report)) => counted!(report, "swept"),
-            // It is not called a sweep: an alarm rings where sweeps are missing.
+            // This is not logged as a sweep: an alarm rings if sweeps are missing.
             Ok(Reply::Ran(report)) => counted!(report, "ran new jobs"),
             Ok(Reply::Deleted(_) | Reply::Passed(_) | Reply::Received) => answered!(info),
-            // The provider's to mend.
+            // The provider has to fix this.
             Err(Error::BackendUnavailable(error)) => {
                 cause = Some(telemetry::chain(error.as_ref()));
                 answered!(warn);
@@ -126,7 +126,7 @@ impl RequestLog {
                 cause = Some(telemetry::chain(error.as_ref()));
                 answered!(error);
             }
-            // Any caller can bring this about with a key id that nobody has.
+            // Any caller can cause this with an unknown key id.
             Err(Error::KeysUnavailable { .. }) => answered!(warn),
             Err(error) => {
                 reason = Some(error.to_string());

@@ -1,4 +1,4 @@
-//! What a verified token says: the claims of Vercel's two schemas, and the caller they make (A3, A4).
+//! The claims of a verified token, in Vercel's two schemas, and the caller that they name (A3, A4).
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::json;
 /// How far the clocks of issuer and verifier may be apart (A3).
 const LEEWAY: Duration = Duration::from_mins(1);
 
-/// The claims that are checked. A missing, repeated or mistyped one refuses the token; unknown ones
-/// are passed over. For the optional ones `null` is a wrong type and not absence.
+/// The claims that are checked. If one of them is missing, repeated or of a wrong type, the token is
+/// refused; unknown claims are ignored. A claim that is optional may be absent, but not `null`.
 #[derive(Debug, Deserialize)]
 pub struct Claims {
     iss: String,
@@ -32,8 +32,8 @@ pub struct Claims {
     user_role: Option<String>,
 }
 
-/// Reads a field that may be `null`, but not absent: `serde` takes an absent `Option` for `None`
-/// unless a function reads it.
+/// Reads a field that may be `null`, but not absent. If no function read the field, `serde` would take an
+/// absent one for `None`.
 fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Option::deserialize(deserializer)
 }
@@ -182,7 +182,7 @@ mod tests {
         );
     }
 
-    /// A4: a token that is half of each is refused, and null is not absence.
+    /// A4: a token with claims of both kinds is refused, and null does not count as absent.
     #[test]
     fn half_of_each_is_refused() {
         for claims in [
@@ -245,8 +245,8 @@ mod tests {
         assert_eq!(Claims::parse(b"[]").unwrap_err(), TokenError::Malformed);
     }
 
-    /// A3: the payload as a whole is UTF-8, also where nobody reads it; half of a surrogate pair is a
-    /// character like any other.
+    /// A3: the whole payload must be UTF-8, also the parts that are not read; half of a surrogate pair is
+    /// accepted like any character.
     #[test]
     fn a_payload_is_utf8_as_a_whole() {
         let payload = |name: &[u8]| {
@@ -276,7 +276,7 @@ mod tests {
         }
     }
 
-    /// A5: every role but `ADMIN` is read-only.
+    /// A5: every role except `ADMIN` is read-only.
     #[test]
     fn only_admin_is_admin() {
         for role in ["USER", "admin", "", "OWNER"] {

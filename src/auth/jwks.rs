@@ -1,11 +1,11 @@
 //! The issuer's keys, kept in the process (A7).
 //!
-//! What must hold, in the order of what goes wrong: a request whose key is known is never delayed;
-//! a flood of forged key ids costs the issuer one request in 30 s; an outage of the issuer is not
-//! felt for 24 h; a key that could not be looked up is never called unknown.
+//! The guarantees, the most important first: a request whose key is known is never delayed; a flood of
+//! forged key ids costs the issuer one request in 30 s; an outage of the issuer has no effect for 24 h; a
+//! key that could not be looked up is never reported as unknown.
 //!
-//! A host that freezes the process after each answer lets no fetch end in the background. There the
-//! request that finds the keys due waits for them, for a second at most.
+//! A host that freezes the process after each answer lets no fetch end in the background. On such a host,
+//! the request that finds the keys due for a refresh waits for it, for 1 s at most.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,20 +20,20 @@ use crate::limits::Limits;
 use crate::outbound::{self, Outbound};
 use crate::telemetry;
 
-/// How old keys are when they are fetched anew, in the background.
+/// The age at which keys are fetched again, in the background.
 const REFRESH_AFTER: Duration = Duration::from_mins(10);
 
-/// How much longer they serve when that fails.
+/// How much longer the keys are used if that fetch fails.
 const OUTAGE_TOLERANCE: Duration = Duration::from_hours(24);
 
-/// The time between two fetches while keys are held, so that forged key ids cost the issuer no more.
+/// The time between two fetches while keys are held: forged key ids cause no more requests to the issuer.
 const COOLDOWN: Duration = Duration::from_secs(30);
 
-/// The time between two fetches while none is held: nobody can be let in without.
+/// The time between two fetches while no keys are held: without keys, nobody is let in.
 const COOLDOWN_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 
-/// How long a request with a known key waits for keys that are due, where nothing goes on after its
-/// answer.
+/// How long a request with a known key waits for a refresh that is due, on a host that may freeze the
+/// process after the answer.
 const REFRESH_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest document that is read, in bytes. Vercel's is under 2 KiB.
@@ -46,7 +46,7 @@ pub enum LookupError {
     Unknown,
     /// The issuer cannot be asked now.
     Unavailable {
-        /// When it can be again.
+        /// The time until the issuer can be asked again.
         retry_after: Duration,
     },
 }
@@ -54,13 +54,13 @@ pub enum LookupError {
 /// What a host does with the process after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterAnswer {
-    /// It goes on.
+    /// The process goes on.
     GoesOn,
-    /// It may be frozen until the next request.
+    /// The process may be frozen until the next request.
     MayFreeze,
 }
 
-/// The cache. Clones share it.
+/// The cache of keys. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Jwks(Arc<Inner>);
 
@@ -88,13 +88,13 @@ struct CachedKeys {
     since: Duration,
 }
 
-/// A fetch under way; its output says whether it brought keys.
+/// A fetch under way. Its output is `true` if it brought keys.
 type Fetch = Shared<BoxFuture<'static, bool>>;
 
 /// The result of a first look at the cache.
 enum Lookup {
     Key(PublicKey),
-    /// A known key, and a fetch that begins now since the keys are due.
+    /// A known key, and a fetch that begins now, because the keys are due for a refresh.
     Refresh(PublicKey, Fetch),
     /// A fetch that begins now.
     Fetch(Fetch),
@@ -119,8 +119,8 @@ enum FetchError {
 }
 
 impl Jwks {
-    /// A cache of the keys at `url`. Where a first set is given, nothing is fetched until it is
-    /// 10 minutes old or a key is asked for that it does not have.
+    /// A cache of the keys at `url`. If `first` is given, nothing is fetched until it is 10 minutes old,
+    /// or until a key is asked for that it does not have.
     #[must_use]
     pub fn new(
         url: reqwest::Url,
@@ -136,11 +136,11 @@ impl Jwks {
         Self(Arc::new(Inner { url, after_answer, outbound, clock, fetch_timeout, state }))
     }
 
-    /// The key with this id, at once where it is held; else after a fetch, if one is allowed now.
+    /// The key with this id: at once if it is held, else after a fetch, if a fetch is allowed now.
     ///
     /// # Errors
     ///
-    /// [`LookupError::Unknown`] only where the issuer was asked since this was called.
+    /// [`LookupError::Unknown`] only if the issuer was asked since this was called.
     pub async fn find(&self, kid: &str) -> Result<PublicKey, LookupError> {
         let fetched = match self.look(kid) {
             Lookup::Key(key) => return Ok(key),
@@ -170,7 +170,7 @@ impl Jwks {
         }
     }
 
-    /// The fetch in flight, if there is one. The host has to wait for it before it freezes the process.
+    /// The fetch in flight, if there is one. It has to end before the host freezes the process.
     pub(crate) fn fetch_under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         let flight = self.state().flight.clone()?;
         Some(flight.map(drop))
@@ -205,7 +205,8 @@ impl Jwks {
             state.flight = None;
             match fetched {
                 Ok(keys) => {
-                    // Since it began: a freeze may lie between the answer and here.
+                    // The age counts from the fetch's beginning: the process may have been frozen since
+                    // the answer.
                     state.held = Some(CachedKeys { keys: Arc::new(keys), since: now });
                     true
                 }
@@ -232,7 +233,7 @@ impl State {
     }
 
     fn is_stale(&self, now: Duration) -> bool {
-        // A clock that was set back leaves keys of unknown age.
+        // If the clock was set back, the keys' age is unknown, and they count as old.
         let age = |held: &CachedKeys| now.checked_sub(held.since);
         self.held.as_ref().is_some_and(|held| age(held).is_none_or(|age| age >= REFRESH_AFTER))
     }
@@ -245,7 +246,7 @@ impl State {
     /// The time until the next fetch may begin.
     fn cooldown_left(&self, now: Duration) -> Duration {
         let cooldown = if self.held.is_some() { COOLDOWN } else { COOLDOWN_WITHOUT_KEYS };
-        // A clock that was set back leaves a fetch in the future, which holds nobody up.
+        // If the clock was set back, the last fetch lies in the future, and holds nobody up.
         let since = self.last_fetch.and_then(|last| now.checked_sub(last));
         since.map_or(Duration::ZERO, |since| cooldown.saturating_sub(since))
     }

@@ -12,7 +12,7 @@ use super::TokenError;
 use super::keys::PublicKey;
 use crate::json;
 
-/// A token that was taken apart, and not verified yet: its payload can't be had before.
+/// A token that was parsed and is not verified yet. Only `verify` returns its payload.
 pub struct Jws<'a> {
     kid: Option<String>,
     message: &'a str,
@@ -21,13 +21,13 @@ pub struct Jws<'a> {
 }
 
 impl fmt::Debug for Jws<'_> {
-    /// Without what makes it a token.
+    /// Shows only the `kid`: the other parts make up the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jws").field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 
-/// The header parameters that are read. `jku`, `x5u`, `jwk` and the rest are not: they decide nothing (A2).
+/// The header parameters that are read. `jku`, `x5u`, `jwk` and all others are ignored (A2).
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -38,7 +38,7 @@ struct Header {
 }
 
 impl<'a> Jws<'a> {
-    /// Takes a compact serialization apart.
+    /// Parses a compact serialization.
     ///
     /// # Errors
     ///
@@ -70,11 +70,11 @@ impl<'a> Jws<'a> {
         self.kid.as_deref().ok_or(TokenError::KeyId)
     }
 
-    /// Checks the signature and hands out the payload that it signs.
+    /// Checks the signature, and returns the payload.
     ///
     /// # Errors
     ///
-    /// [`TokenError::Signature`], or [`TokenError::Malformed`] if a part is no base64url.
+    /// [`TokenError::Signature`], or [`TokenError::Malformed`] if a part is not base64url.
     pub fn verify(&self, key: &PublicKey) -> Result<Vec<u8>, TokenError> {
         let valid = jsonwebtoken::crypto::verify(
             self.signature,
@@ -95,8 +95,8 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }
 
-/// Passes JSON objects in UTF-8 on (RFC 7515, section 4; RFC 7519, section 7.2). `serde` would read a
-/// struct from an array too, and would pass over a stray byte in a member that is not read.
+/// Returns `json` if it is an object in UTF-8 (RFC 7515, section 4; RFC 7519, section 7.2). `serde` alone
+/// would also read a struct from an array, and would ignore a stray byte in a member that is not read.
 pub(super) fn object(json: &[u8]) -> Result<&[u8], TokenError> {
     let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'{') && str::from_utf8(json).is_ok() {

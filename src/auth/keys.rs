@@ -1,4 +1,4 @@
-//! Which public keys may verify a token: a JWKS document (RFC 7517) in, the usable keys out (A7).
+//! Reads a JWKS document (RFC 7517), and selects the keys that may verify a token (A7).
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// The sizes of RSA modulus that are trusted, in bits (A7; the upper end is the library's).
+/// The sizes of RSA modulus that are trusted, in bits (A7; the upper limit is the signature library's).
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// An RSA key that is strong enough and meant for verifying RS256 signatures. Clones share it.
@@ -40,10 +40,10 @@ pub struct KeySet(Vec<PublicKey>);
 /// Why a document gives no keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
-    /// No JSON object with an array `keys`.
+    /// The document is not a JSON object with an array `keys`.
     #[error("not a JWKS document")]
     Malformed,
-    /// No key that is RSA, of 2048 bits or more, and meant for RS256 signatures.
+    /// No key is RSA, has 2048 bits or more, and is meant for RS256 signatures.
     #[error("the JWKS document has no usable key")]
     NoUsableKey,
 }
@@ -53,7 +53,7 @@ struct Document {
     keys: Vec<Box<RawValue>>,
 }
 
-/// What decides whether a key is usable. An odd type in one of these passes the key over.
+/// The fields that decide whether a key is usable. If one of them has a wrong type, the key is skipped.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -66,14 +66,13 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a JWKS document. Keys that are not usable are passed over; one bad key never spoils
-    /// the set.
+    /// Reads a JWKS document. Keys that are not usable are skipped: one bad key never spoils the set.
     ///
     /// # Errors
     ///
     /// [`KeySetError`] if there is no usable key at all.
     pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
-        // A stray byte may be in a key that is passed over.
+        // A byte that is not UTF-8 may be in a key that is skipped.
         let document = String::from_utf8_lossy(document);
         let document: Document =
             json::from_slice(document.as_bytes()).map_err(|_| KeySetError::Malformed)?;
@@ -81,14 +80,14 @@ impl KeySet {
         if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self(keys)) }
     }
 
-    /// The key with this `kid`; the first, where the document names several so.
+    /// The key with this `kid`; the first one, if the document has several.
     #[must_use]
     pub fn get(&self, kid: &str) -> Option<&PublicKey> {
         self.0.iter().find(|key| &*key.kid == kid)
     }
 }
 
-/// The key, if it is one to verify RS256 signatures with.
+/// The key, if it may verify RS256 signatures.
 fn usable(key: &RawValue) -> Option<PublicKey> {
     let jwk: Jwk = serde_json::from_str(key.get()).ok()?;
     let meant_for_it = jwk.kty == "RSA"
@@ -106,8 +105,8 @@ fn usable(key: &RawValue) -> Option<PublicKey> {
     Some(PublicKey { kid: jwk.kid.into(), decoding: decoding.into() })
 }
 
-/// The octets of a number (RFC 7518, section 2), without the zero octets that Java's `BigInteger`
-/// writes before it: the signature library does not take those.
+/// The octets of a number (RFC 7518, section 2), without leading zero octets. Java's `BigInteger` writes
+/// these, and the signature library does not accept them.
 fn number(encoded: &str) -> Option<Vec<u8>> {
     let octets = URL_SAFE_NO_PAD.decode(encoded).ok()?;
     Some(octets.into_iter().skip_while(|octet| *octet == 0).collect())
@@ -122,13 +121,14 @@ fn bits(number: &[u8]) -> usize {
     significant.count() * 8 - leading
 }
 
-/// An RSA exponent is odd and at least 3 (RFC 8017, section 3.1); over 32 bits nobody uses.
+/// Whether an RSA exponent is odd and at least 3 (RFC 8017, section 3.1), and has at most 32 bits, as all
+/// in use have.
 fn is_odd_exponent(exponent: &[u8]) -> bool {
     (2..=32).contains(&bits(exponent)) && exponent.last().is_some_and(|byte| byte % 2 == 1)
 }
 
-/// Whether a modulus has the fingerprint of keys that a broken library of Infineon's made, which can
-/// be factored (ROCA, CVE-2017-15361): it is a power of 65537 modulo every small prime.
+/// Whether a modulus has the fingerprint of keys from a broken library of Infineon's, which can be
+/// factored (ROCA, CVE-2017-15361): it is a power of 65537 modulo every small prime.
 fn is_roca(modulus: &[u8]) -> bool {
     const GENERATOR: u32 = 65_537;
     const PRIMES: [u32; 38] = [

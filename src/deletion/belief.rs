@@ -2,14 +2,14 @@
 
 use super::Answer;
 
-/// What is believed of the store. Until something is read, the common case is believed.
+/// What is believed of the store. Before anything is read, the common case is assumed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Belief {
     /// The outcome recorded under the deletion's idempotency key.
     pub recorded: Option<Recorded>,
     /// The installation.
     pub installation: Installation,
-    /// The resource's item, where the deletion is of a resource.
+    /// The resource's item, if a resource is to be deleted.
     pub resource: Resource,
     /// The resource's receipt.
     pub receipt: Receipt,
@@ -18,7 +18,7 @@ pub struct Belief {
 /// An outcome that was recorded under an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// The installation's account, where it was known.
+    /// The installation's account, if it was known.
     pub account: Option<String>,
     /// The request's [`Deletion::fingerprint`](super::Deletion::fingerprint).
     pub fingerprint: String,
@@ -29,7 +29,7 @@ pub struct Recorded {
 /// What is believed of an installation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Installation {
-    /// Not seen: believed to be active, settled, the caller's, and without resources where that
+    /// Not seen. It is assumed to be active, settled and the caller's, and to have no resources if that
     /// matters.
     #[default]
     Assumed,
@@ -49,18 +49,19 @@ pub enum Installation {
         /// Whether its deletion is finalized.
         finalized: bool,
     },
-    /// Seen not to be there.
+    /// Seen to be absent.
     Absent,
 }
 
-/// How far an installation's deletion is, as its `state` says; it is `active` before.
+/// The state of an installation's deletion, as its `state` says. Before the deletion, `state` is
+/// `active`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It is deleted, and its items are purged.
+    /// The installation is deleted, and its items are being purged.
     Deleting,
-    /// They are, and it is not finalized.
+    /// The items are purged, and the installation is not finalized.
     Purged,
-    /// It is purged and finalized.
+    /// The installation is purged and finalized.
     Finalized,
 }
 
@@ -76,21 +77,21 @@ pub enum Billing {
 /// What is believed of a resource's item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Resource {
-    /// There, and not being provisioned.
+    /// Present, and not being provisioned.
     #[default]
     Ready,
-    /// There, and being provisioned (C2).
+    /// Present, and being provisioned (C2).
     Provisioning,
-    /// Not there.
+    /// Absent.
     Absent,
 }
 
 /// What is believed of a resource's receipt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Receipt {
-    /// There is none, or it has expired.
+    /// There is no receipt, or it has expired.
     #[default]
     None,
-    /// It stands: the resource was deleted.
+    /// The receipt is valid: the resource was deleted.
     Present,
 }

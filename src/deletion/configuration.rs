@@ -1,5 +1,5 @@
-//! What to do for a configuration's deletion, given what is stored and what Vercel said: decisions
-//! alone, without I/O (E1 to E5, E7).
+//! The decisions of a configuration's deletion, from what is stored and what Vercel said, without I/O (E1
+//! to E5, E7).
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use crate::ids::{IdempotencyKey, sha256_hex};
 use crate::secret::Secret;
 use crate::vercel::{CallResult, LookupResult, VercelAnswer};
 
-/// The deletion of a configuration, permitted by the caller's token. The stored account and team are
-/// compared later.
+/// The deletion of a configuration, permitted by the caller's token. `plan` compares the stored account
+/// and team.
 #[derive(Clone, Debug)]
 pub struct ConfigurationDeletion {
-    /// Where, and by whom.
+    /// The installation and the caller.
     pub grant: Grant,
-    /// On behalf of which team, as the query says.
+    /// The team that the query names.
     pub team: Team,
-    /// Under which idempotency key, if any.
+    /// The idempotency key, if the request has one.
     pub key: Option<IdempotencyKey>,
-    /// When.
+    /// The deletion's time.
     pub at: Timestamp,
 }
 
-/// A team, as far as it is said.
+/// A team, as far as it is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Team {
     /// `teamId`.
@@ -35,14 +35,14 @@ pub struct Team {
 }
 
 impl Team {
-    /// Whether what is said of a team is true of the stored one (E1).
+    /// Whether the stored team has each value that is given here (E1).
     fn matches(&self, stored: &Self) -> bool {
         let same =
             |said: &Option<String>, stored: &Option<String>| said.is_none() || said == stored;
         same(&self.id, &stored.id) && same(&self.slug, &stored.slug)
     }
 
-    /// What is known of the team once Vercel has named its id: another team's slug is not known (E7).
+    /// The team after Vercel has named its id. If the id is another, the slug is not known (E7).
     #[must_use]
     pub fn named(&self, id: Option<String>) -> Self {
         let slug = self.slug.clone().filter(|_| id == self.id);
@@ -54,13 +54,13 @@ impl ConfigurationDeletion {
     /// The operation that an idempotency key belongs to (F1).
     pub const OPERATION: &'static str = "delete_configuration";
 
-    /// By whom and when it is deleted.
+    /// Who deletes, and when.
     #[must_use]
     pub fn provenance(&self) -> Provenance {
         Provenance { by: self.grant.by.clone(), at: self.at, reason: None }
     }
 
-    /// What requests have in common that are the same: their parsed values (F2).
+    /// A hash of the request's parsed values: equal for requests that are the same (F2).
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let values = serde_json::json!([self.team.id, self.team.slug]);
@@ -68,16 +68,16 @@ impl ConfigurationDeletion {
     }
 }
 
-/// What is stored of a configuration, at one moment.
+/// The stored state of a configuration, read at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The outcome recorded under the idempotency key.
     pub recorded: Option<Recorded>,
     /// The installation, if it is known.
     pub installation: Option<InstallationState>,
-    /// Its access token.
+    /// The installation's access token.
     pub token: Option<Secret>,
-    /// The deletion that was begun and has not ended.
+    /// The intent of a deletion that was begun and has not ended.
     pub intent: Option<Intent>,
 }
 
@@ -90,49 +90,49 @@ pub struct InstallationState {
     pub team: Team,
     /// Whether its invoices are settled.
     pub billing: Billing,
-    /// Whether an attempt was in doubt when Vercel refused another (E2).
+    /// Whether an attempt was in doubt when Vercel refused another attempt (E2).
     pub in_doubt: bool,
-    /// Its own deletion; none where it is active.
+    /// The installation's own deletion. `None` if it is active.
     pub deletion: Option<Deleted>,
 }
 
 /// What is stored of an installation's own deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deleted {
-    /// When it was.
+    /// When the installation was deleted.
     pub at: Timestamp,
-    /// How far it is.
+    /// The state of the deletion.
     pub stage: Stage,
-    /// Whether Vercel is not called for it any more.
+    /// Whether Vercel is no longer called for the installation.
     pub finalized: bool,
-    /// Whether its configuration was deleted too: it is gone at Vercel, or there was no token to call
-    /// Vercel with.
+    /// Whether its configuration was deleted too: the configuration is gone at Vercel, or there was no
+    /// token to call Vercel with.
     pub configuration_gone: bool,
 }
 
-/// A deletion that was begun.
+/// A configuration's deletion that was begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
-    /// The fence of the worker that holds it, or held it last.
+    /// The fence of the worker that holds the intent, or held it last.
     pub fence: i64,
-    /// When its lease ends; past where nobody works on it.
+    /// When the lease ends. If nobody works on the deletion, this time is past.
     pub leased_until: Timestamp,
     /// Whether an attempt got no definite answer, or may have got none.
     pub in_doubt: bool,
-    /// Whether the reader holds that lease, which does not stand in its own way.
+    /// Whether the reader itself holds the lease. Its own lease does not stop it.
     pub own: bool,
 }
 
-/// What is recorded of a request with its commit.
+/// The outcome that a commit records for a request.
 pub struct Recording<'a> {
-    /// Under this key.
+    /// The request's idempotency key.
     pub key: &'a IdempotencyKey,
     /// The request's [`ConfigurationDeletion::fingerprint`].
     pub fingerprint: String,
 }
 
 impl<'a> Recording<'a> {
-    /// What is recorded of a request, if it has a key.
+    /// The outcome to record for a request, if it has a key.
     #[must_use]
     pub fn of(request: &'a ConfigurationDeletion) -> Option<Self> {
         let key = request.key.as_ref()?;
@@ -144,9 +144,9 @@ impl<'a> Recording<'a> {
 pub enum Next<'a> {
     /// Answer: nothing is to be written.
     Answer(Answer),
-    /// Record under the idempotency key that it is gone, alone (F1).
+    /// Record under the idempotency key that the configuration is gone, and write nothing else (F1).
     Record(Loaded<'a>, Recording<'a>),
-    /// Delete our side, which is all there is (E3).
+    /// Delete teardown's side only: Vercel cannot be called (E3).
     Commit(Loaded<'a>),
     /// Write the intent, and call Vercel with this token.
     Call(Loaded<'a>, &'a Secret),
@@ -154,12 +154,12 @@ pub enum Next<'a> {
     Refuse(Error),
 }
 
-/// A snapshot in which the installation is there.
+/// A snapshot that has an installation.
 #[derive(Clone, Copy, Debug)]
 pub struct Loaded<'a> {
     /// The snapshot.
     pub snapshot: &'a Snapshot,
-    /// The installation of it.
+    /// The snapshot's installation.
     pub installation: &'a InstallationState,
 }
 
@@ -173,7 +173,7 @@ pub fn plan<'a>(
     if !account_is_the_callers(&request.grant, snapshot) {
         return Next::Refuse(Error::OtherInstallation);
     }
-    // The team may have been stored since (E7): a replay comes first.
+    // A replay is answered before the team is compared: another team may have been stored since (E7).
     let recorded = snapshot.recorded.as_ref();
     if let Some(recorded) = recorded.filter(|it| it.fingerprint == request.fingerprint()) {
         return Next::Answer(recorded.answer);
@@ -205,7 +205,7 @@ pub fn plan<'a>(
     }
 }
 
-/// A6, for tokens that name an account alone. For the others the token itself is the proof.
+/// A6, for tokens that name an account and no installation. Every other token is proof enough.
 fn account_is_the_callers(grant: &Grant, snapshot: &Snapshot) -> bool {
     let Some(required) = grant.required_account() else { return true };
     let stored = match (&snapshot.installation, &snapshot.recorded) {
@@ -218,7 +218,7 @@ fn account_is_the_callers(grant: &Grant, snapshot: &Snapshot) -> bool {
 }
 
 impl Snapshot {
-    /// The snapshot with its installation; none where that is not known.
+    /// The snapshot with its installation. `None` if the installation is not known.
     #[must_use]
     pub fn loaded(&self) -> Option<Loaded<'_>> {
         let installation = self.installation.as_ref()?;
@@ -234,7 +234,7 @@ impl Snapshot {
 }
 
 impl<'a> Loaded<'a> {
-    /// The token to call Vercel with; none where our side is all there is (E3).
+    /// The token to call Vercel with. `None` if only teardown's side is to be deleted (E3).
     #[must_use]
     pub fn usable_token(self) -> Option<&'a Secret> {
         let finalized = self.installation.deletion.is_some_and(|deletion| deletion.finalized);
@@ -249,7 +249,7 @@ impl InstallationState {
         self.deletion.is_some_and(|deletion| deletion.configuration_gone)
     }
 
-    /// Whether Vercel would take the token that final invoices need (E3).
+    /// Whether final invoices may still need the token, which dies with the configuration (E3).
     #[must_use]
     pub fn invoices_are_open(&self, now: Timestamp) -> bool {
         let over = self.deletion.is_some_and(|deletion| deletion.at + FINALIZATION_PERIOD <= now);
@@ -270,12 +270,12 @@ impl Intent {
 pub enum Verdict {
     /// The configuration is gone at Vercel.
     Gone,
-    /// Vercel has none in the team that it was asked in. It may be gone, or have moved to another team:
-    /// Vercel is asked where it is (E7).
+    /// Vercel has no such configuration in the team of the `DELETE`. The configuration may be gone or in
+    /// another team, so Vercel is asked where it is (E7).
     NotThere,
-    /// Vercel refuses, and nothing was done there.
+    /// Vercel refuses, and has done nothing.
     Refused,
-    /// It is not known: Vercel is called again.
+    /// The result is not known: Vercel is called again.
     Open {
         /// Whether an attempt may have taken effect.
         in_doubt: bool,
@@ -285,17 +285,18 @@ pub enum Verdict {
 /// The team in which Vercel is asked to delete a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The stored one, in which it need not be any more.
+    /// The stored team. The configuration may have left it.
     Stored,
-    /// The one that Vercel has just named (E7).
+    /// The team that Vercel has just named (E7).
     Named,
 }
 
-/// Says what a reply to a `DELETE` means. `in_doubt_before` says whether an attempt before it got no
-/// definite answer: the token dies with the configuration, so that 401 and 403 mean gone then.
+/// Says what a reply to a `DELETE` means. `in_doubt_before` says whether an earlier attempt got no
+/// definite answer. After such an attempt 401 and 403 mean gone, because the token dies with the
+/// configuration.
 ///
-/// If Vercel has just named the place, the token was good and the configuration there: an answer that
-/// denies this is a refusal, unless an attempt of this very `DELETE` may have taken effect.
+/// If Vercel has just named the team, the token was good and the configuration was there. An answer that
+/// denies this is a refusal, unless an attempt of this same `DELETE` may have taken effect.
 #[must_use]
 pub fn verdict(reply: &CallResult, in_doubt_before: bool, place: Place) -> Verdict {
     let in_doubt = in_doubt_before || reply.in_doubt;
@@ -316,17 +317,17 @@ pub fn verdict(reply: &CallResult, in_doubt_before: bool, place: Place) -> Verdi
 /// Where a configuration is, as Vercel says (E7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whereabouts {
-    /// Nowhere any more.
+    /// The configuration is gone.
     Gone,
-    /// In this team; none where it belongs to no team.
+    /// It is in this team. `None` if it belongs to no team.
     LivesIn(Option<String>),
-    /// It is not known.
+    /// Vercel did not say.
     Unknown,
 }
 
-/// Says what Vercel's answer means, asked where a configuration is that it did not find. The token dies
-/// with the configuration, so that 401 and 403 mean gone. What is no definite answer leaves no doubt
-/// about the `DELETE` before it.
+/// Says where a configuration is, from Vercel's answer to the lookup. 401 and 403 mean gone, because the
+/// token dies with the configuration. An answer that is not definite leaves no doubt about the `DELETE`
+/// before it.
 #[must_use]
 pub fn whereabouts(reply: &LookupResult) -> Whereabouts {
     let VercelAnswer::Answer { status, .. } = reply.heard else { return Whereabouts::Unknown };

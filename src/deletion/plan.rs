@@ -1,10 +1,10 @@
 //! The next step of a deletion.
 //!
-//! [`plan`] begins with the common case: until something is read, it assumes an active installation with a
-//! resource that is ready. The transaction of a step has exactly the conditions that make the belief true.
-//! If a condition fails, DynamoDB returns the item, and `plan` is called again with what it says. So every
-//! failed condition changes the belief; if one does not, the store fails with [`Error::Internal`], and
-//! nothing was written.
+//! [`plan`] begins with the common case: before anything is read, it assumes an active installation with
+//! a resource that is ready. The transaction of a step has exactly the conditions that make the belief
+//! true. If a condition fails, DynamoDB returns the item, the store corrects the belief, and calls `plan`
+//! again. So every failed condition changes the belief. If one does not, the store fails with
+//! [`Error::Internal`], and nothing was written.
 
 use super::{
     Answer, Belief, Billing, Cascade, Deletion, Installation, OpenInvoices, Receipt, Resource,
@@ -19,58 +19,59 @@ use crate::ids::ResourceId;
 pub enum Step<'a> {
     /// Answer: nothing is to be written.
     Answer(Answer),
-    /// Commit this. If it goes through, its answer is the deletion's.
+    /// Commit this. If the commit succeeds, its answer is the deletion's answer.
     Commit(Commit<'a>),
-    /// Read the installation: what is believed of it has to be known.
+    /// Read the installation: here it is not enough to assume its state.
     ReadInstallation,
     /// Refuse.
     Refuse(Error),
 }
 
-/// One transaction. Where a kind speaks of conditions, they are what makes its answer true.
+/// One transaction. If a variant names conditions, they make its answer true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit<'a> {
-    /// Deletes a live resource of an active installation, and writes its receipt and what it owes.
+    /// Deletes a live resource of an active installation, and writes its receipt and jobs.
     Resource {
         /// The resource.
         resource: &'a ResourceId,
-        /// The receipt that is believed. One that stands beside a live resource was left by a
-        /// writer that broke the rules; the resource goes all the same.
+        /// The receipt that is believed. A live resource should have no receipt. If it has one, a writer
+        /// broke the rules; the resource is deleted all the same.
         receipt: Receipt,
     },
-    /// Writes the receipt of a resource that is not there, and what it owes (C1).
+    /// Writes the receipt and jobs of a resource that does not exist (C1).
     AbsentResource {
         /// The resource.
         resource: &'a ResourceId,
-        /// Whether the installation is there.
+        /// Whether the installation exists.
         installation: Presence,
     },
-    /// Deletes an active installation and what hangs on it, and writes what it owes.
+    /// Deletes an active installation with what belongs to it, and writes its receipt and jobs.
     Installation {
-        /// Whether its live resources go too.
+        /// Whether its live resources are deleted too.
         cascade: Cascade,
-        /// The billing that is believed; it decides the answer.
+        /// The billing that is believed. It decides the answer.
         billing: Billing,
     },
-    /// Writes the tombstone of an installation that is not there, and what it owes (D5).
+    /// Writes the tombstone, receipt and jobs of an installation that does not exist (D5).
     AbsentInstallation,
-    /// Records an answer without effect under the idempotency key (F1).
+    /// Records an answer under the idempotency key, and changes nothing else (F1).
     ///
-    /// Where the installation was not seen, the account that it must have is a condition.
+    /// If the installation was not seen and the token names an account alone, a condition demands that
+    /// the installation has this account.
     RecordOutcome(Answer),
 }
 
-/// Whether something is there.
+/// Whether something exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It is.
+    /// It exists.
     Present,
-    /// It is not.
+    /// It does not exist.
     Absent,
 }
 
 impl Commit<'_> {
-    /// The answer that holds once this went through.
+    /// The answer that is true once this is committed.
     #[must_use]
     pub fn answer(self) -> Answer {
         match self {
@@ -86,9 +87,9 @@ impl Commit<'_> {
 
 /// Says what to do next for a deletion, given what is believed of the store.
 ///
-/// What was found out is weighed in this order: another account, the recorded outcome, the
-/// installation's tombstone, the resource. A step for which the caller's account has to be compared
-/// has that condition in its transaction, or comes after a look at the installation (A6).
+/// The checks come in this order: another account, the recorded outcome, the installation's tombstone,
+/// the resource. If the caller's account must be compared, a condition in the step's transaction compares
+/// it, or the installation is read before the step (A6).
 #[must_use]
 pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
     match check_account(deletion, belief) {
@@ -109,14 +110,14 @@ pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
             plan_installation(deletion, belief, *cascade, *open_invoices)
         }
     };
-    // A transaction may tell of the resource and not of its installation.
+    // A failed transaction may return the resource's item without the installation's.
     let account_is_open =
         deletion.grant.scope == Scope::Account && belief.installation == Installation::Assumed;
     if account_is_open && !step.compares_the_account() { Step::ReadInstallation } else { step }
 }
 
 impl Step<'_> {
-    /// Whether the step does nothing unless the installation's account is the caller's.
+    /// Whether the step takes effect only if the installation's account is the caller's.
     fn compares_the_account(&self) -> bool {
         match self {
             Self::Commit(commit) => match commit {
@@ -138,7 +139,8 @@ fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a Resourc
         Installation::Absent => Presence::Absent,
     };
     match (installation, belief.resource) {
-        // The transaction may have told of the resource and not of its installation's tombstone.
+        // A failed transaction may have returned the resource's item without the installation's
+        // tombstone.
         (Presence::Present, Resource::Provisioning)
             if belief.installation == Installation::Assumed =>
         {
@@ -184,7 +186,7 @@ fn plan_installation(
     }
 }
 
-/// Nothing is left to do; under a key the answer is recorded (F1).
+/// Nothing is left to delete: answers, and records the answer if there is a key (F1).
 fn record_or_answer(deletion: &Deletion, answer: Answer) -> Step<'static> {
     if deletion.key.is_some() {
         Step::Commit(Commit::RecordOutcome(answer))
@@ -196,11 +198,11 @@ fn record_or_answer(deletion: &Deletion, answer: Answer) -> Step<'static> {
 enum AccountCheck {
     Callers,
     Foreign,
-    /// A recorded outcome asks for an answer before the installation was seen.
+    /// The recorded outcome has no account, and the installation was not seen.
     NotRead,
 }
 
-/// A6, for tokens that name an account alone. For the others the token itself is the proof.
+/// A6, for tokens that name an account and no installation. Every other token is proof enough.
 fn check_account(deletion: &Deletion, belief: &Belief) -> AccountCheck {
     let Some(required) = deletion.grant.required_account() else { return AccountCheck::Callers };
     let recorded = belief.recorded.as_ref().map(|recorded| recorded.account.as_deref());
@@ -208,7 +210,7 @@ fn check_account(deletion: &Deletion, belief: &Belief) -> AccountCheck {
         (Installation::Active { account, .. } | Installation::Deleted { account, .. }, _) => {
             account.as_deref()
         }
-        // Left to the step's own condition, or to a look.
+        // The step's own condition compares the account, or `plan` demands a read.
         (Installation::Assumed, None) => return AccountCheck::Callers,
         (Installation::Assumed, Some(None)) => return AccountCheck::NotRead,
         // An outcome may outlive its installation's tombstone.

@@ -1,5 +1,5 @@
-//! A crash at every step of what operators type, and of an announcement in its two phases (F5, H1, H2,
-//! H3, I1): typed again, or swept, it comes to the end that it has without a crash.
+//! A crash at every step of the operators' commands, and of an announcement in its two phases (F5, H1,
+//! H2, H3, I1). If the command is typed again, or a sweep runs, the end is the same as without a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,7 +27,7 @@ enum Typed {
     HoldAgain,
     Release,
     Keep,
-    /// The uninstall has not purged it yet.
+    /// The uninstall has not purged the resource yet.
     KeepUnpurged,
     Move,
     Forget,
@@ -79,7 +79,7 @@ impl Typed {
         world
     }
 
-    /// Does it in a process of its own, until it ends or is killed.
+    /// Runs it in a process of its own, until it ends or is killed. Returns whether it ended.
     async fn run(self, world: &World) -> bool {
         let store = world.proxied().await;
         tokio::select! {
@@ -124,7 +124,7 @@ impl Typed {
         }
     }
 
-    /// Brings it to its end, whatever became of it: typed again, and swept.
+    /// Brings it to its end, from any step: types it again, and sweeps.
     async fn recover(self, world: &World) {
         world.steps.begin();
         // Longer than any lease.
@@ -142,11 +142,11 @@ impl Typed {
     }
 }
 
-/// What has to be the same in the end, whenever it took place.
+/// The end without its times, which must be the same after each crash.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     table: BTreeMap<String, BTreeMap<String, Value>>,
-    /// The things announced, each under one id.
+    /// The announced events, each with one `webhook-id`.
     announced: BTreeSet<String>,
 }
 
@@ -155,7 +155,7 @@ impl End {
         let mut table = world.all().await;
         for item in table.values_mut().flat_map(BTreeMap::values_mut) {
             let item = item.as_object_mut().unwrap();
-            // A worker that died leaves a doubt, and one claim more.
+            // A worker that died leaves an attempt in doubt, and one more claim.
             for name in ["attempts", "fence", "inDoubt", "lastError"] {
                 item.remove(name);
             }
@@ -173,7 +173,7 @@ impl End {
     }
 }
 
-/// F5, H1, H2, H3, I1: wherever it is killed, it comes to the same end.
+/// F5, H1, H2, H3, I1: wherever it is killed, it ends in the same state.
 async fn survives(typed: Typed) {
     let smooth = typed.arrange().await;
     smooth.steps.begin();
@@ -194,7 +194,8 @@ async fn survives(typed: Typed) {
 macro_rules! survives {
     ($($name:ident: $typed:expr;)*) => {
         $(
-            /// F5, H1, H2, H3, I1: see [`survives`].
+            /// F5, H1, H2, H3, I1: wherever it is killed, it ends in the same state once it is typed
+            /// again, or swept.
             #[tokio::test]
             async fn $name() {
                 survives($typed).await;

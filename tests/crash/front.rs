@@ -1,6 +1,6 @@
-//! A crash at every step of what passes through to the backend, and of the sweep that looks where nobody
-//! came back (F5, J3, J4): after Vercel's retry or a sweep nothing that the backend made is without a record
-//! or an announcement, and the backend was asked at most once per request.
+//! A crash at every step of a call that passes through to the backend, and of the sweep that reconciles
+//! if nobody repeats the call (F5, J3, J4). After Vercel's retry or a sweep, everything that the backend
+//! made has a record or an announcement. The backend was asked at most once per request.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::support::world::{CRON_SECRET, INSTALLATION, World, http_client, user}
 
 const RESOURCES: &str = "/v1/installations/icfg_1/resources";
 
-/// After so many calls a sweep has ended an intent.
+/// The number of calls after which a sweep has ended an intent.
 const SWEPT: usize = 8;
 
 /// What is killed.
@@ -26,15 +26,15 @@ const SWEPT: usize = 8;
 enum Passing {
     Upsert,
     Provision,
-    /// The backend makes it, and its answer is lost.
+    /// The backend makes the resource, and its answer is lost.
     ProvisionLost,
     /// The backend refuses.
     ProvisionRefused,
-    /// The installation is uninstalled while the backend is at it.
+    /// The installation is uninstalled while the backend handles the call.
     ProvisionUninstalled,
     /// The sweep, after a Provision whose answer was lost.
     Sweep,
-    /// So it is, and the installation was uninstalled since.
+    /// The same sweep, if the installation was uninstalled since.
     SweepUninstalled,
 }
 
@@ -63,7 +63,7 @@ impl Passing {
         (world, backend)
     }
 
-    /// Runs it in a process of its own, until it ends or is killed; whether it ended.
+    /// Runs it in a process of its own, until it ends or is killed. Returns whether it ended.
     async fn run(self, world: &World, backend: &Backend) -> bool {
         let gate = Gate::default();
         match self {
@@ -74,7 +74,7 @@ impl Passing {
             }
             _ => {}
         }
-        // What the front has taken on it carries to its end: only with its runtime it dies.
+        // The front finishes each call that it has begun, unless its runtime ends.
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
         let (process, sweeps) = (world.process().await, self.sweeps());
@@ -136,7 +136,7 @@ impl Passing {
     }
 }
 
-/// Sends a call, as Vercel does; the answer's status.
+/// Sends a call, as Vercel does. Returns the answer's status.
 async fn send(world: &World, passing: Passing) -> u16 {
     let (method, path, body) = passing.request();
     let call = world.request(method.as_str(), path).key("k1").body(body);
@@ -144,13 +144,14 @@ async fn send(world: &World, passing: Passing) -> u16 {
     call.header("authorization", &format!("Bearer {token}")).send().await.status
 }
 
-/// An intent comes due, and Vercel lists what was made: the most that can have reached it.
+/// Lets an intent come due, and makes Vercel list all that the backend made: the most that Vercel can
+/// know.
 fn wait(world: &World, backend: &Backend) {
     world.clock.advance(Duration::from_mins(15));
     world.vercel.lists("icfg_1", &backend.made());
 }
 
-/// Nothing made is lost, nothing is counted twice, and nothing is left to be done.
+/// Asserts that nothing made is lost, nothing is counted twice, and no job is left.
 async fn ended_well(world: &World, backend: &Backend, sent: usize, case: &str) {
     let items = world.items("icfg_1").await;
     let announced = world.provider.ids();
@@ -170,7 +171,7 @@ async fn ended_well(world: &World, backend: &Backend, sent: usize, case: &str) {
     assert!(asked <= sent, "{case}: asked {asked} times for {sent} requests");
 }
 
-/// F5, J3, J4: wherever it is killed, nothing is lost.
+/// F5, J3, J4: wherever it is killed, nothing that the backend made is lost.
 async fn survives(passing: Passing) {
     let (smooth, backend) = passing.arrange().await;
     smooth.steps.begin();
@@ -179,13 +180,13 @@ async fn survives(passing: Passing) {
     passing.recover(&smooth, &backend, Recovery::Sweep).await;
     ended_well(&smooth, &backend, 1, &format!("{passing:?}")).await;
     println!("{passing:?}: {steps} calls");
-    // A sweep is nobody's request, and an Upsert leaves nothing to sweep.
+    // Nobody repeats a sweep, and an Upsert leaves nothing to sweep.
     let recoveries: &[_] = match passing {
         Passing::Upsert => &[Recovery::Retry],
         Passing::Sweep | Passing::SweepUninstalled => &[Recovery::Sweep],
         _ => &[Recovery::Retry, Recovery::Sweep],
     };
-    // Intents are swept first. What the sweep does then is killed elsewhere.
+    // A sweep handles intents first. Other tests kill the rest of the sweep.
     let steps = if passing.sweeps() { steps.min(SWEPT) } else { steps };
     for (step, moment) in crashes(steps) {
         for recovery in recoveries {
@@ -207,7 +208,8 @@ async fn survives(passing: Passing) {
 macro_rules! survives {
     ($($name:ident: $passing:expr;)*) => {
         $(
-            /// F5, J3, J4: see [`survives`].
+            /// F5, J3, J4: wherever it is killed, a retry or the sweep loses nothing that the backend
+            /// made.
             #[tokio::test]
             async fn $name() {
                 survives($passing).await;

@@ -1,4 +1,5 @@
-//! Provisions beside each other, and beside what operators do meanwhile (F4, H2, H3, I1, J4).
+//! Provisions at the same time as each other, and as deletions and operators' commands (F4, H2, H3, I1,
+//! J4).
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ fn resource() -> ResourceId {
     ResourceId::parse("db_1").unwrap()
 }
 
-/// Sends a Provision, and does something while the backend is at it.
+/// Sends a Provision, and does something while the backend handles it.
 async fn beside(world: &World, backend: &Backend, meanwhile: impl Future<Output = ()>) -> Reply {
     let gate = Gate::default();
     backend.script([Answer::Held(gate.clone(), Box::new(Answer::Honest))]);
@@ -43,14 +44,14 @@ async fn beside(world: &World, backend: &Backend, meanwhile: impl Future<Output 
     reply
 }
 
-/// How often, and under how many ids, the deletion of `db_1` was announced.
+/// The number of `webhook-id`s under which the deletion of `db_1` was announced.
 fn announced(world: &World) -> usize {
     let ids = world.provider.ids();
     ids.get("\"resource.deleted\" \"icfg_1\" \"db_1\"").map_or(0, std::collections::BTreeSet::len)
 }
 
-/// F4, J4: 16 equal Provisions at once: each is passed on once, and what they make is registered once. So are
-/// 16 that are refused, and leave nothing.
+/// F4, J4: of 16 equal Provisions at once, each is passed on once, and what they make is registered once.
+/// 16 that are refused are passed on likewise, and leave nothing.
 #[tokio::test]
 async fn equal_provisions_at_once_register_once() {
     for (with_conflicts, refused) in [(false, false), (true, false), (true, true)] {
@@ -78,7 +79,7 @@ async fn equal_provisions_at_once_register_once() {
     }
 }
 
-/// I1, J4: what is moved away while the backend repeats its answer stays away.
+/// I1, J4: a resource that is moved away while the backend repeats its answer stays moved.
 #[tokio::test]
 async fn what_is_moved_meanwhile_stays_moved() {
     let (world, backend) = Backend::behind().await;
@@ -101,7 +102,8 @@ async fn what_is_moved_meanwhile_stays_moved() {
     assert_eq!(installation["resources"], 0);
 }
 
-/// H3, J4: what is kept from an uninstall while the backend repeats its answer is not announced.
+/// H3, J4: a resource that `keep` exempts from an uninstall while the backend repeats its answer is not
+/// announced.
 #[tokio::test]
 async fn what_is_kept_meanwhile_is_not_announced() {
     let (world, backend) = Backend::behind().await;
@@ -123,7 +125,8 @@ async fn what_is_kept_meanwhile_is_not_announced() {
     assert_eq!(receipt["kept"]["by"], "olga");
 }
 
-/// H2, J4: a hold on the installation holds what is made late, too; released, it is announced.
+/// H2, J4: a hold on the installation also holds a resource that is made late. After the release it is
+/// announced.
 #[tokio::test]
 async fn what_is_made_under_a_hold_is_held() {
     let (world, backend) = Backend::behind().await;
@@ -146,7 +149,8 @@ async fn what_is_made_under_a_hold_is_held() {
     assert_eq!(announced(&world), 1);
 }
 
-/// E6, J4: what is made while its installation is forgotten is announced like the rest of it.
+/// E6, J4: a resource that is made while its installation is forgotten is announced if the other
+/// resources are.
 #[tokio::test]
 async fn what_is_made_while_it_is_forgotten_is_announced_like_the_rest() {
     for (how, times) in [(Announced::After(Duration::ZERO), 1), (Announced::Never, 0)] {
@@ -166,7 +170,7 @@ async fn what_is_made_while_it_is_forgotten_is_announced_like_the_rest() {
     }
 }
 
-/// E2, J4: what is made while its configuration is deleted is announced.
+/// E2, J4: a resource that is made while its configuration is deleted is announced.
 #[tokio::test]
 async fn what_is_made_while_its_configuration_is_deleted_is_announced() {
     let (world, backend) = Backend::behind().await;

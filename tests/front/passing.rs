@@ -1,4 +1,4 @@
-//! What passes, byte for byte, and within which limits (J1, J6).
+//! The calls that pass, byte for byte, and their limits (J1, J6).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::backend::{Answer, Backend};
 use crate::support::waiting::within;
 use crate::support::world::{INSTALLATION, RESOURCE, World, http_client, limits, user};
 
-/// Every byte there is, which is no text.
+/// Every byte. Together they are not valid text.
 fn all_bytes() -> Vec<u8> {
     (0..=255).collect()
 }
@@ -114,7 +114,7 @@ async fn an_answer_comes_back_as_it_is() {
     assert_eq!(backend.heard().len(), 9);
 }
 
-/// B1, J1: other methods and other paths are answered here.
+/// B1, J1: `front` answers other methods and other paths itself.
 #[tokio::test]
 async fn other_calls_do_not_pass() {
     let (world, backend) = Backend::behind().await;
@@ -139,7 +139,7 @@ async fn other_calls_do_not_pass() {
     assert!(backend.heard().is_empty());
 }
 
-/// J6: bodies pass up to 4 MiB either way, and no further.
+/// J6: bodies of up to 4 MiB pass in both directions, and longer ones do not.
 #[tokio::test]
 async fn bodies_pass_up_to_4_mib() {
     const MOST: usize = 4 << 20;
@@ -158,7 +158,8 @@ async fn bodies_pass_up_to_4_mib() {
     assert_eq!(backend.heard()[0].body.len(), MOST);
 }
 
-/// J6: a backend that hangs, breaks off or is not there is 502, and is asked once.
+/// J6: if the backend hangs, breaks off or is not there, the answer is 502, and the backend is asked
+/// once.
 #[tokio::test]
 async fn a_backend_without_an_answer_is_502() {
     let limits = Limits { backend: Duration::from_millis(200), ..limits() };
@@ -177,7 +178,7 @@ async fn a_backend_without_an_answer_is_502() {
     assert_eq!(reply.error(), (502, "backend_unavailable"));
 }
 
-/// J6: an answer that breaks off is never passed on as a whole one.
+/// J6: an answer that breaks off is never passed on as if it were whole.
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_502() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -204,7 +205,7 @@ async fn an_answer_that_breaks_off_is_502() {
     }
 }
 
-/// J6: what cannot be told of a body that does not arrive is refused, and the backend is not asked.
+/// J6: a call whose body does not arrive is refused, and the backend is not asked.
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_refused() {
     let limits = Limits { passing_body: Duration::from_millis(100), ..limits() };

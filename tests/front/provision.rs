@@ -17,8 +17,8 @@ async fn resources(world: &World) -> (Value, Vec<String>) {
     (items["#installation"]["resources"].clone(), names.map(str::to_owned).collect())
 }
 
-/// J4: a Provision takes two calls to DynamoDB: its intent before the backend is asked, and after it the
-/// resource and the end of the intent together.
+/// J4: a Provision takes two calls to DynamoDB. The first writes its intent, before the backend is asked.
+/// The second registers the resource and ends the intent.
 #[tokio::test]
 async fn a_provision_registers_what_the_backend_made() {
     let (world, backend) = Backend::behind().await;
@@ -45,12 +45,13 @@ async fn a_provision_registers_what_the_backend_made() {
     let item = world.item("installation#icfg_1", "resource#db_1").await.unwrap();
     assert_eq!((&item["name"], &item["productId"]), (&json!("my db"), &json!("prod_1")));
     assert_eq!(intents(&world).await, [""; 0]);
-    // What is registered is deleted like any other.
+    // A registered resource is deleted like any other.
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     assert_eq!(resources(&world).await, (json!(0), vec![]));
 }
 
-/// J2, J4: the intent registers an installation that is not known; it stays where the backend refuses.
+/// J2, J4: the intent registers an installation that is not known. It stays registered if the backend
+/// refuses.
 #[tokio::test]
 async fn a_provision_registers_an_unknown_installation() {
     let (world, backend) = Backend::behind().await;
@@ -62,7 +63,8 @@ async fn a_provision_registers_an_unknown_installation() {
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
 }
 
-/// J4: a 4xx ends the intent; a 3xx, a 5xx and silence leave it, and the same key takes it over.
+/// J4: a 4xx ends the intent. A 3xx, a 5xx, a 2xx without a usable `id` and silence leave it, and the
+/// same key takes it over.
 #[tokio::test]
 async fn an_intent_stays_without_a_definite_answer() {
     let (world, backend) = Backend::behind().await;
@@ -90,15 +92,15 @@ async fn an_intent_stays_without_a_definite_answer() {
         assert_eq!(status, passed, "{answer:?}");
         assert_eq!(intents(&world).await.len(), 1, "{answer:?}");
     }
-    // A refusal of one attempt says nothing of the others.
+    // The refusal of one attempt does not end the others.
     backend.script([Answer::words(409, "{}")]);
     assert_eq!(provision(&world, "k1").send().await.status, 409);
     assert_eq!(intents(&world).await.len(), 1);
-    // The answer of one attempt neither.
+    // Nor does the answer to one attempt.
     assert_eq!(provision(&world, "k1").send().await.status, 200);
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
     assert_eq!(intents(&world).await.len(), 1, "others may have made something else");
-    // Each without a key has an intent of its own.
+    // Each Provision without a key has an intent of its own.
     for _ in 0..2 {
         backend.script([Answer::words(500, "{}")]);
         call(&world, "POST", RESOURCES).json(&json!({})).send().await;
@@ -106,7 +108,7 @@ async fn an_intent_stays_without_a_definite_answer() {
     assert_eq!(intents(&world).await.len(), 3);
 }
 
-/// J4: attempts that are refused at the same time end their intent, whatever the order.
+/// J4: attempts that are refused at the same time end their intent, in any order.
 #[tokio::test]
 async fn attempts_that_are_refused_together_leave_no_intent() {
     let (world, backend) = Backend::behind().await;
@@ -120,7 +122,7 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
         first.reached().await;
         let (status, ()) = tokio::join!(provision(&world, "k1").send(), async {
             second.reached().await;
-            // The first is told that it is not the only one, and is held before it goes by that.
+            // The first attempt learns that it is not the only one, and is held before it acts on that.
             world.dynamodb.hold("TransactWriteItems", sole.clone());
             first.open();
             sole.reached().await;
@@ -136,8 +138,8 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4: an attempt that was stopped for longer than the sweep waits does not ask the backend: its intent may
-/// be gone by then.
+/// J4: an attempt that was stopped for longer than the sweep waits does not ask the backend, because its
+/// intent may be gone.
 #[tokio::test]
 async fn an_attempt_that_was_stopped_does_not_ask() {
     let (world, backend) = Backend::behind().await;
@@ -154,7 +156,7 @@ async fn an_attempt_that_was_stopped_does_not_ask() {
     assert_eq!((backend.made(), intents(&world).await.len()), (vec![], 1));
 }
 
-/// J4: the backend repeats its answer to a retry, and the resource is registered once.
+/// J4: if the backend repeats its answer to a retry, the resource is registered once.
 #[tokio::test]
 async fn a_retry_is_the_backends_to_judge() {
     let (world, backend) = Backend::behind().await;
@@ -164,14 +166,14 @@ async fn a_retry_is_the_backends_to_judge() {
         assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
         assert_eq!(intents(&world).await, [""; 0]);
     }
-    // Deleted meanwhile: its receipt stands, and it is not registered again.
+    // The resource was deleted since: its receipt exists, and it is not registered again.
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     assert_eq!(provision(&world, "k1").send().await.status, 200);
     assert_eq!(resources(&world).await, (json!(0), vec![]));
     assert_eq!((intents(&world).await, backend.heard().len()), (vec![], 4));
 }
 
-/// J4: in a deleted installation nothing is made, and the backend is not asked.
+/// J4: for a deleted installation nothing is written, and the backend is not asked.
 #[tokio::test]
 async fn nothing_is_provisioned_in_a_deleted_installation() {
     let (world, backend) = Backend::behind().await;
@@ -185,7 +187,8 @@ async fn nothing_is_provisioned_in_a_deleted_installation() {
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// J4, G1: what is made while its installation is deleted is announced as a resource of that uninstall, once.
+/// J4, G1: a resource that is made while its installation is deleted is announced once, as a resource of
+/// that uninstall.
 #[tokio::test]
 async fn what_is_made_meanwhile_is_announced() {
     for is_registered in [false, true] {
@@ -219,7 +222,8 @@ async fn what_is_made_meanwhile_is_announced() {
     }
 }
 
-/// J4: without a provider's address it is 409 all the same.
+/// J4: if the installation is deleted while the backend handles a Provision, the answer is 409, also
+/// without a provider's address.
 #[tokio::test]
 async fn what_is_made_meanwhile_is_refused_without_a_provider() {
     let (backend, url) = Backend::start().await;
@@ -237,8 +241,8 @@ async fn what_is_made_meanwhile_is_refused_without_a_provider() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J6: without a store nothing is made; with one that fails after the backend has made something, its
-/// answer passes, and the intent stays.
+/// J6: if DynamoDB fails before the backend is asked, nothing is made. If it fails after the backend has
+/// made something, the backend's answer passes, and the intent stays.
 #[tokio::test]
 async fn a_store_that_fails_loses_nothing() {
     let limits = teardown::limits::Limits {
@@ -263,7 +267,7 @@ async fn a_store_that_fails_loses_nothing() {
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
 }
 
-/// J4: a caller that hangs up changes nothing.
+/// J4: a Provision whose caller hangs up is recorded all the same.
 #[tokio::test]
 async fn a_caller_that_hangs_up_changes_nothing() {
     let (world, backend) = Backend::behind().await;
@@ -279,7 +283,7 @@ async fn a_caller_that_hangs_up_changes_nothing() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4: a malformed key passes as it came, and is none.
+/// J4: a malformed key is passed on as it came, and the Provision counts as one without a key.
 #[tokio::test]
 async fn a_malformed_key_is_none() {
     let (world, backend) = Backend::behind().await;

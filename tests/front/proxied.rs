@@ -1,4 +1,4 @@
-//! The way to a backend that is not on this machine: TLS, and the proxy that the environment names (S3).
+//! Calls to a backend that is not on this machine: TLS, and the proxy that the environment names (S3).
 
 use std::sync::{Arc, Mutex};
 
@@ -19,14 +19,14 @@ use crate::support::world::{INSTALLATION, World, http_client, user};
 
 const HOST: &str = "backend.invalid";
 
-/// What was heard, in its order.
+/// The requests that were received, in their order.
 type Heard = Arc<Mutex<Vec<String>>>;
 
 fn take(heard: &Heard) -> Vec<String> {
     std::mem::take(&mut heard.lock().unwrap())
 }
 
-/// A backend by TLS that repeats the body which it was sent; its port, and its certificate.
+/// A backend by TLS that answers with the body that it was sent. Returns its port and its certificate.
 async fn by_tls(heard: Heard) -> (u16, NamedTempFile) {
     let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
     let file = NamedTempFile::new().unwrap();
@@ -62,7 +62,7 @@ async fn repeat(
     Ok(Response::new(Full::new(body.collect().await?.to_bytes())))
 }
 
-/// A proxy that leads wherever it is asked to this port; its address.
+/// A proxy that leads to this port, wherever its client wants to connect. Returns its address.
 async fn proxy(to: u16, heard: Heard) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -85,7 +85,7 @@ async fn proxy(to: u16, heard: Heard) -> String {
     format!("user:p%40ss@{address}")
 }
 
-/// The status and the body of the answers to two Upserts by a function with these variables besides.
+/// The status and the body of the answers to two Upserts by a function with these additional variables.
 async fn ask(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u8>); 2] {
     let port = free_port();
     let mut environment: Variables = world.environment();
@@ -103,7 +103,7 @@ async fn ask(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u8
 }
 
 /// J6, S3: a backend is reached by TLS, and through the proxy that the environment names, over one
-/// connection. `SSL_CERT_FILE` says whom to trust.
+/// connection. `SSL_CERT_FILE` names the certificates to trust.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_is_reached_through_the_proxy() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! A Provision whose end nobody recorded: the sweep compares the installation with Vercel (J4).
+//! A Provision whose end was not recorded: the sweep compares the installation with Vercel (J4).
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn lost() -> (World, Backend) {
     (world, backend)
 }
 
-/// What Vercel lists.
+/// Sets what Vercel lists.
 fn lists(world: &World, resources: &[&str]) {
     let resources: Vec<_> = resources.iter().map(|id| (*id).to_owned()).collect();
     world.vercel.lists("icfg_1", &resources);
@@ -31,8 +31,7 @@ async fn keys(world: &World, prefix: &str) -> Vec<String> {
     keys.into_iter().filter(|key| key.starts_with(prefix)).collect()
 }
 
-/// J4: after 15 minutes, counted from the last attempt, what Vercel lists is registered, and the intent
-/// ends.
+/// J4: 15 minutes after the last attempt, the sweep registers what Vercel lists, and ends the intent.
 #[tokio::test]
 async fn what_vercel_lists_is_registered() {
     let (world, backend) = lost().await;
@@ -51,7 +50,8 @@ async fn what_vercel_lists_is_registered() {
     assert_eq!(backend.heard().len(), 3, "it is not asked again");
 }
 
-/// J4: what Vercel does not list is not registered; nor is what has a receipt here. The intent ends.
+/// J4: the sweep does not register what Vercel does not list, nor what has a receipt in the table. The
+/// intent ends.
 #[tokio::test]
 async fn what_vercel_does_not_list_is_not_registered() {
     for (listed, deleted) in [(vec![], false), (vec!["db_1"], true)] {
@@ -71,8 +71,8 @@ async fn what_vercel_does_not_list_is_not_registered() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4, G1: while Vercel does not say, the intent is tried again, and parked after 3 days; it is never
-/// dropped.
+/// J4, G1: while Vercel does not list the resources, the intent is tried again. After 3 days it is
+/// parked, and never dropped.
 #[tokio::test]
 async fn an_intent_that_cannot_be_reconciled_is_parked() {
     for answer in [403, 401, 500, 429] {
@@ -84,7 +84,7 @@ async fn an_intent_that_cannot_be_reconciled_is_parked() {
         let [intent] = &intents(&world).await[..] else { panic!("it is dropped") };
         let item = world.item("installation#icfg_1", intent).await.unwrap();
         assert_eq!(item["dueShard"], "parked");
-        // The same key takes it over, parked or not.
+        // The same key takes the intent over, even if it is parked.
         world.vercel.forget_script();
         world.vercel.lasting(outside::Answer::Honest);
         assert_eq!(provision(&world, "k1").send().await.status, 200);
@@ -92,8 +92,8 @@ async fn an_intent_that_cannot_be_reconciled_is_parked() {
     }
 }
 
-/// J4: an attempt that comes while a sweep is at the intent is passed on, and the sweep does not end the
-/// intent then.
+/// J4: an attempt that comes while a sweep reconciles the intent is passed on, and then the sweep does
+/// not end the intent.
 #[tokio::test]
 async fn a_sweep_does_not_end_the_intent_of_a_later_attempt() {
     let (world, backend) = lost().await;
@@ -113,7 +113,8 @@ async fn a_sweep_does_not_end_the_intent_of_a_later_attempt() {
     assert_eq!(item["openAttempts"].as_array().unwrap().len(), 2);
 }
 
-/// J4: in a deleted installation what Vercel still lists is announced, unless it has a receipt of its own.
+/// J4: in a deleted installation, a resource that Vercel still lists is announced, unless it has a
+/// receipt of its own.
 #[tokio::test]
 async fn in_a_deleted_installation_it_is_announced() {
     let (world, _backend) = lost().await;
@@ -139,8 +140,8 @@ async fn in_a_deleted_installation_it_is_announced() {
     assert_eq!(of("db_2").len(), 1);
 }
 
-/// J4, L3: where the token is gone with a settled uninstall, nothing can be asked any more: the intent is
-/// parked at once.
+/// J4, L3: if a settled uninstall has erased the token, Vercel cannot be asked any more, and the intent
+/// is parked at once.
 #[tokio::test]
 async fn without_a_token_for_good_it_is_parked() {
     let (world, _backend) = lost().await;

@@ -1,4 +1,4 @@
-//! What is recorded, and for whom (J2, J3, J5).
+//! The parts of a call that are recorded, and for whom (J2, J3, J5).
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ async fn resource(world: &World, id: &str) -> Value {
     world.item("installation#icfg_1", &format!("resource#{id}")).await.unwrap_or_default()
 }
 
-/// J3: an Upsert that the backend accepts registers the installation with the token's account, and with
-/// the access token that it brings. It takes one call to DynamoDB.
+/// J3: an Upsert that the backend accepts registers the installation with the token's account and with
+/// the access token in its body. The registration takes one call to DynamoDB.
 #[tokio::test]
 async fn an_upsert_registers_its_installation() {
     let (world, _backend) = Backend::behind().await;
@@ -40,7 +40,7 @@ async fn an_upsert_registers_its_installation() {
     assert!(world.item("installation#icfg_1", "#token").await.is_some());
 }
 
-/// J3: billing is written once, as the first answer has it.
+/// J3: billing is written once, as the first answer says.
 #[tokio::test]
 async fn billing_is_written_once() {
     let free = r#"{"billingPlan":{"paymentMethodRequired":false}}"#;
@@ -57,7 +57,8 @@ async fn billing_is_written_once() {
     }
 }
 
-/// J3: what the backend refuses is not recorded; nor is what it accepts for a deleted installation.
+/// J3: an Upsert that the backend refuses is not recorded. Nor is a call that it accepts for a deleted
+/// installation.
 #[tokio::test]
 async fn what_is_refused_or_deleted_is_not_recorded() {
     let (world, backend) = Backend::behind().await;
@@ -75,7 +76,8 @@ async fn what_is_refused_or_deleted_is_not_recorded() {
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// J3: an Upsert that cannot be recorded is 503, since its token is nowhere else.
+/// J3: an Upsert that cannot be recorded is answered with an error, since its token is stored nowhere
+/// else.
 #[tokio::test]
 async fn an_upsert_that_cannot_be_recorded_is_to_be_sent_again() {
     let (world, backend) = Backend::behind().await;
@@ -85,7 +87,8 @@ async fn an_upsert_that_cannot_be_recorded_is_to_be_sent_again() {
     assert_eq!(backend.heard().len(), 2);
 }
 
-/// J2: every role, and the system, vouch for their installation, and register it where it is not known.
+/// J2: tokens of every role, and of the system, vouch for their installation, and register it if it is
+/// not known.
 #[tokio::test]
 async fn a_token_registers_an_unknown_installation() {
     let mut read_only = user("icfg_1");
@@ -103,14 +106,14 @@ async fn a_token_registers_an_unknown_installation() {
         let stored = installation(&world).await;
         assert_eq!((&stored["state"], &stored["accountId"]), (&json!("active"), &json!(ACCOUNT)));
         assert_eq!(world.sort_keys("icfg_1").await, ["#installation"], "{method} {path}");
-        // Nothing is said of its billing, which a later Upsert may say.
+        // Its billing is not set, and a later Upsert may set it.
         assert_eq!(stored.get("billing"), None);
         assert_eq!(upsert(&world).send().await.status, 200);
         assert_eq!(installation(&world).await["billing"], "settled");
     }
 }
 
-/// J2: a token of an account vouches for the account's installations that are known, and for no others.
+/// J2: a token of an account vouches for the known installations of that account, and for no others.
 #[tokio::test]
 async fn a_token_of_an_account_vouches_for_what_is_known() {
     let (world, backend) = Backend::behind().await;
@@ -141,7 +144,8 @@ async fn a_token_of_an_account_vouches_for_what_is_known() {
     assert_eq!(installation(&world).await["resources"], 2);
 }
 
-/// J2: what is not verified passes all the same, and nothing is written.
+/// J2: a call without a verified token of its installation, or with malformed ids, is passed on, and
+/// nothing is written.
 #[tokio::test]
 async fn what_is_not_verified_passes_and_is_not_recorded() {
     let (world, backend) = Backend::behind().await;
@@ -176,8 +180,8 @@ async fn what_is_not_verified_passes_and_is_not_recorded() {
     assert!(world.all().await.is_empty());
 }
 
-/// A7, J2: where keys are out of reach, what creates something is to be sent again, and what reads or
-/// changes passes, not recorded.
+/// A7, J2: if the keys are out of reach, `PUT` and `POST` are answered 503 and not passed on. Other calls
+/// are passed on, and not recorded.
 #[tokio::test]
 async fn without_keys_what_creates_is_refused() {
     // Nobody serves keys there.
@@ -197,7 +201,7 @@ async fn without_keys_what_creates_is_refused() {
     assert!(world.all().await.is_empty());
 }
 
-/// J5: name and status of a registered resource follow what the backend says, and a poll that says nothing
+/// J5: name and status of a registered resource follow what the backend says. A poll that says nothing
 /// new does not renew C2's limit.
 #[tokio::test]
 async fn name_and_status_follow_the_backend() {
@@ -220,7 +224,7 @@ async fn name_and_status_follow_the_backend() {
     assert!(changed["updatedAt"].as_u64() > first["updatedAt"].as_u64());
     backend.script([Answer::words(404, r#"{"name":"c"}"#)]);
     assert_eq!(call(&world, "PATCH", RESOURCE).json(&json!({})).send().await.status, 404);
-    // One that is not registered is not made by it.
+    // A poll does not register a resource.
     backend.script([Answer::words(200, r#"{"id":"db_7","name":"c"}"#)]);
     let unregistered = format!("{RESOURCES}/db_7");
     assert_eq!(call(&world, "GET", &unregistered).send().await.status, 200);
@@ -229,7 +233,7 @@ async fn name_and_status_follow_the_backend() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J6: a status that cannot be recorded is logged, and the answer passes.
+/// J6: if a name or status cannot be recorded, that is logged, and the answer passes.
 #[tokio::test]
 async fn what_is_read_passes_without_a_store() {
     let (world, backend) = Backend::behind().await;

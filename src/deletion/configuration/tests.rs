@@ -9,8 +9,8 @@ fn reply(status: u16, in_doubt: bool) -> CallResult {
     CallResult { heard: answer(status), in_doubt }
 }
 
-/// E2, E3, E7: 204 and 200 mean gone, 404 and 410 are to be confirmed; 401 and 403 mean gone only
-/// after an attempt without a definite answer; what is neither this nor a refusal stays open.
+/// E2, E3, E7: 204 and 200 mean gone, 404 and 410 are to be confirmed; 401 and 403 mean gone only after
+/// an attempt without a definite answer; any other answer that is not a refusal stays open.
 #[test]
 fn what_vercel_says() {
     let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Stored);
@@ -49,8 +49,8 @@ fn what_vercel_says() {
     }
 }
 
-/// E7: in the team that Vercel has just named, 404 and 410 are refusals like 401 and 403, also
-/// after an earlier doubt; but nothing is a refusal that a `DELETE` in doubt may have caused.
+/// E7: in the team that Vercel has just named, 404 and 410 are refusals like 401 and 403, also after an
+/// earlier doubt; but an answer that a `DELETE` in doubt may have caused is not a refusal.
 #[test]
 fn what_vercel_says_in_the_team_that_it_named() {
     let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Named);
@@ -75,7 +75,7 @@ fn what_vercel_says_in_the_team_that_it_named() {
     }
 }
 
-/// E7: what Vercel says of a configuration that it was asked for.
+/// E7: Vercel's answer to a lookup says where the configuration is, or says nothing.
 #[test]
 fn where_a_configuration_is() {
     let at = |team: Option<&str>, is_deleted| {
@@ -102,7 +102,7 @@ fn where_a_configuration_is() {
     }
 }
 
-/// E7: another team has another slug, which is not known.
+/// E7: if Vercel names another team, the slug is not known.
 #[test]
 fn a_named_team_keeps_its_own_slug_alone() {
     let team = |id: Option<&str>, slug: Option<&str>| Team {
