@@ -12,6 +12,9 @@ use super::signer::Signer;
 /// The issuer of Vercel's tokens.
 pub const ISSUER: &str = "https://marketplace.vercel.com";
 
+/// The address of the account's contact, and of the user that tokens are of.
+pub(super) const EMAIL: &str = "teardown-check@example.com";
+
 /// How long an answer may take until it is called slow.
 pub(super) const SLOW: Duration = Duration::from_secs(10);
 

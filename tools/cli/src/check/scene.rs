@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::finding::{Finding, Verdict};
+use super::options::EMAIL;
 use super::session::{Fate, Installation, Resource, Session};
 use super::signer::{Bearer, Claims, Signer, webhook_signature};
-use super::stock::EMAIL;
 use super::wire::{Exchange, Header, Request};
 use crate::issuer::{Subject, Token};
 

@@ -4,14 +4,11 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::finding::Finding;
-use super::options::Supply;
+use super::options::{EMAIL, Supply};
 use super::scene::{Call, Scene};
 use super::session::{Fate, Installation, Made, Resource};
 use super::signer::Bearer;
 use super::wire::{Answer, Exchange};
-
-/// The address of the account's contact, and of the user that tokens are of.
-pub(super) const EMAIL: &str = "teardown-check@example.com";
 
 impl Scene {
     /// An id of an installation that the backend has never heard of.
