@@ -15,7 +15,8 @@ use teardown::{Endpoint, app};
 use teardown_cli::issuer::Issuer;
 use teardown_cli::server;
 
-use super::{KeyServer, Mode, RESOURCE, ask, ask_as, good};
+use super::server::{KeyServer, Mode};
+use super::{RESOURCE, ask, ask_as, good};
 use crate::support::world::{ISSUER, World, serve, user};
 
 /// A world whose endpoints may be frozen after each answer: what they begin and do not wait for never
