@@ -49,7 +49,7 @@ impl Worker {
         if found == 0 {
             tracing::warn!(
                 installation = %id,
-                "a Provision without an end: Vercel lists nothing that is not known"
+                "a Provision whose end was not recorded: Vercel lists no new resource; its backend may have one"
             );
         }
         Ok(AttemptResult::Ended(match self.store.complete(lease).await? {

@@ -44,7 +44,7 @@ async fn an_uninstall_by_mistake_is_stopped() {
     let keep = ["keep", "icfg_open1", "db_1", "--reason", "they came back", "--by", "ivan"];
     let (status, said) = tool.typed(&keep);
     assert!(status == 0 && said.starts_with("db_1 of icfg_open1 is kept by ivan at "), "{said}");
-    let again = (0, "db_1 of icfg_open1 was kept before, and that stands\n".to_owned());
+    let again = (0, "db_1 of icfg_open1 was kept before: nothing was changed\n".to_owned());
     assert_eq!(tool.typed(&keep), again);
     tool.shows("icfg_open1", &["kept by ivan: they came back"]);
 
@@ -54,7 +54,7 @@ async fn an_uninstall_by_mistake_is_stopped() {
     assert!(said.contains("; held up until now: "), "{said}");
     tool.says("provider  resource.deleted  icfg_open1  db_2");
     let (status, said) = tool.typed(&["release", "icfg_open1", "--reason", "once more"]);
-    assert!(status == 1 && said.contains("no hold stands on icfg_open1"), "{said}");
+    assert!(status == 1 && said.contains("there is no hold on icfg_open1"), "{said}");
     tool.shows("icfg_open1", &["job: none", "state           finalized"]);
     let (status, said) =
         tool.typed(&["hold", "icfg_open1", "--reason", "too late", "--until", "30d"]);
@@ -165,7 +165,7 @@ async fn a_resource_is_moved() {
     tool.typed(&["hold", "icfg_open1", "--reason", "wait"]);
     let (status, said) = tool.typed(&to);
     assert!(
-        status == 1 && said.contains("db_1 of icfg_open1 is not moved: a hold stands"),
+        status == 1 && said.contains("db_1 of icfg_open1 is not moved: a hold is in force"),
         "{said}"
     );
     tool.typed(&["release", "icfg_open1", "--reason", "go on"]);

@@ -26,7 +26,7 @@ use crate::store::{Malformed, Store, work};
 pub enum Kept {
     /// The resource is kept: its deletion is never announced for good.
     Now,
-    /// It was kept before, and that stands.
+    /// It was kept before: nothing was changed.
     Before,
     /// A worker may be announcing its deletion until then: look again.
     LeasedUntil(Timestamp),

@@ -70,7 +70,7 @@ pub enum Obstacle {
     #[error("the resource was moved to {0}")]
     MovedElsewhere(String),
     /// A hold stands on the resource or its installation.
-    #[error("a hold stands on it; release that first")]
+    #[error("a hold is in force on it; release that first")]
     Held,
     /// The target installation is deleted, or not registered.
     #[error("the target installation is not active")]

@@ -22,7 +22,7 @@ pub(crate) fn standing(standing: &Standing) -> String {
         Standing::Moved(to) => format!("moved to {to}"),
         Standing::Kept => "kept".to_owned(),
         Standing::AnnouncedBefore => {
-            "deleted by itself before this, and torn down: the provider was told".to_owned()
+            "deleted alone before this, and torn down: the provider was told".to_owned()
         }
         Standing::InDoubt => "the provider may have heard it; held from now on".to_owned(),
         Standing::Announced => "too late, the provider was told to tear it down".to_owned(),

@@ -77,7 +77,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     match forgotten.with_context(|| format!("{id} may not be forgotten: repeat this"))? {
         Forgotten::Now { uninstalled } => {
             let then = match announced {
-                _ if uninstalled => "what its uninstall announces stands".to_owned(),
+                _ if uninstalled => "its uninstall is announced as before".to_owned(),
                 Announced::Never => "nothing is announced".to_owned(),
                 Announced::After(grace) => {
                     format!("torn down in {}", humantime::format_duration(grace))

@@ -84,11 +84,11 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     // fails, the hold is placed all the same.
     let before = store.look(&subject, &BTreeSet::new()).await.unwrap_or_default();
     let held = store.hold(&subject, &act, args.until).await;
-    held.context("the hold may not stand: repeat this")?;
+    held.context("it is not known whether the hold is in force: repeat this")?;
     let looked =
         timeout(PATIENCE, look(&store, destination.clock(), &subject, before.owed())).await;
     let looked = looked.map_err(anyhow::Error::from).flatten();
-    let look = looked.context("the hold stands; whether it is in time cannot be told")?;
+    let look = looked.context("the hold is in force; whether it is in time is not known")?;
     let until = args.until.map_or_else(String::new, |until| format!(" until {until}"));
     for warning in warnings(&subject, &look, args.until) {
         print(&format!("WARNING: {warning}\n"))?;
@@ -127,7 +127,8 @@ fn warnings(subject: &Subject, look: &Look, until: Option<Timestamp>) -> Vec<Str
     }
     if !look.is_in_time() {
         warnings.push(
-            "it is too late, or may be, for some of it; the hold stands for the rest".to_owned(),
+            "it is too late, or may be, for some of it; the hold is in force for the rest"
+                .to_owned(),
         );
     }
     if standings.iter().any(|standing| ends_before(standing, until)) {

@@ -55,7 +55,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
             Kept::Now => {
                 break format!("{what} is kept by {} at {}\n", act.by, destination.place());
             }
-            Kept::Before => break format!("{what} was kept before, and that stands\n"),
+            Kept::Before => break format!("{what} was kept before: nothing was changed\n"),
             Kept::LeasedUntil(until) => {
                 let now = destination.clock().timestamp();
                 let left = until.as_secs().saturating_sub(now.as_secs());

@@ -38,10 +38,10 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let store = destination.store()?;
     let act = args.operator.act(&destination).await?;
     let released = store.release_hold(&subject, &act).await;
-    let released = released.context("the hold may stand: repeat this")?;
+    let released = released.context("it is not known whether the hold is released: repeat this")?;
     if !released.was_held && released.due_again == 0 {
         let (what, place) = (name(&subject), destination.place());
-        bail!("no hold stands on {what} at {place}: `{}` lists those that do", typed("held"));
+        bail!("there is no hold on {what} at {place}: `{}` lists the holds", typed("held"));
     }
     let due = match released.due_again {
         0 => "nothing was held up yet".to_owned(),

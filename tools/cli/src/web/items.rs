@@ -121,7 +121,7 @@ impl ItemChange {
         let changed = |name| attribute(name).filter(|it| it.change != Change::Same);
         let after = |name| changed(name).map_or("", |it| it.after.as_str());
         match (self.sk.starts_with("work#"), self.change) {
-            (true, Change::New) => "owed",
+            (true, Change::New) => "to be done",
             (true, Change::Gone) => "done",
             (false, _) | (_, Change::Same) => self.change.word(),
             (true, Change::Changed) => match after("dueShard") {
@@ -293,7 +293,7 @@ mod tests {
             Some(job)
         };
         let text = |text: &str| json!({ "S": text });
-        assert_eq!(meaning(None, Some(due.clone())), "owed");
+        assert_eq!(meaning(None, Some(due.clone())), "to be done");
         assert_eq!(meaning(Some(due.clone()), None), "done");
         let leased = with("leaseUntil", json!({ "N": "2" }));
         assert_eq!(meaning(Some(due.clone()), leased.clone()), "leased by a worker");

@@ -98,9 +98,9 @@ impl Operator {
         self.store
             .hold(&subject, act, None)
             .await
-            .context("the hold may not stand: repeat this")?;
+            .context("it is not known whether the hold is in force: repeat this")?;
         let look = self.store.look(&subject, &before.owed()).await;
-        let look = look.context("the hold stands; whether it is in time cannot be told")?;
+        let look = look.context("the hold is in force; whether it is in time is not known")?;
         let what = words::subject(&subject);
         Ok(if let Some(until) = look.leased_until {
             format!(
@@ -122,12 +122,13 @@ impl Operator {
 
     async fn release(&self, subject: Subject, act: &Act) -> anyhow::Result<String> {
         let released = self.store.release_hold(&subject, act).await;
-        let released = released.context("the hold may stand: repeat this")?;
+        let released =
+            released.context("it is not known whether the hold is released: repeat this")?;
         let what = words::subject(&subject);
         Ok(if released.was_held || released.due_again > 0 {
             format!("{what} is released; held up until now: {}.", released.due_again)
         } else {
-            format!("No hold stands on {what}: nothing was changed.")
+            format!("There is no hold on {what}: nothing was changed.")
         })
     }
 
@@ -139,7 +140,7 @@ impl Operator {
     ) -> anyhow::Result<String> {
         Ok(match self.store.keep(id, resource, act).await? {
             Kept::Now => format!("{resource} of {id} is kept: it is never torn down."),
-            Kept::Before => format!("{resource} of {id} was kept before, and that stands."),
+            Kept::Before => format!("{resource} of {id} was kept before: nothing was changed."),
             Kept::LeasedUntil(until) => {
                 format!("A worker may be announcing {resource}: try again after {until}.")
             }

@@ -102,7 +102,7 @@ fn what(problem: &Problem) -> String {
         }
         Problem::MissingThere(_) => "stored, Vercel does not list it".to_owned(),
         Problem::DeletedHere(_) => "deleted here, Vercel lists it".to_owned(),
-        Problem::BadId(_) => "Vercel lists it, its id cannot be ours".to_owned(),
+        Problem::BadId(_) => "Vercel lists it, its id is not a valid one".to_owned(),
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
             ),
             (
                 Problem::BadId("a/b".to_owned()),
-                "bad_id a/b Vercel lists it, its id cannot be ours",
+                "bad_id a/b Vercel lists it, its id is not a valid one",
                 json!({ "kind": "bad_id", "resource": "a/b" }),
             ),
         ] {
