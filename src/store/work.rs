@@ -43,7 +43,7 @@ pub(crate) struct Lease {
     /// When the lease ends.
     pub(crate) until: Timestamp,
     pub(crate) streak: FailureStreak,
-    /// The deletion that the job belongs to. `None` if the item does not say it.
+    /// The deletion that the job belongs to. `None` if the item does not name the deletion.
     pub(crate) provenance: Option<Provenance>,
     /// The hash of the idempotency key of the request that began the job, if it had one.
     pub(crate) key_sha256: Option<String>,

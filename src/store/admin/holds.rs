@@ -108,7 +108,7 @@ impl Store {
         ]);
         if let Some(until) = until {
             item.insert("until".to_owned(), time(until));
-            // DynamoDB's TTL removes it later.
+            // DynamoDB's TTL removes the hold later.
             item.insert("expiresAt".to_owned(), time(until));
         }
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
@@ -163,7 +163,7 @@ impl Store {
         let stands = stands.name("#until", "until");
         let mut was_held = self.update_item(subject.key(), released, stands).await?.is_some();
         if !was_held {
-            // If the SDK repeated the write after a lost answer, its first attempt released it.
+            // If the SDK repeated the write after a lost answer, its first attempt released the hold.
             let item = self.get(subject.key()).await?.unwrap_or_default();
             let by = attr::str(&item, "releasedBy");
             was_held = attr::timestamp(&item, "releasedAt") == Some(now) && by == Some(&act.by);

@@ -81,7 +81,7 @@ pub enum Obstacle {
     /// A resource of this id was deleted at the target, or is kept there.
     #[error("the target has a receipt of this id, of a deletion")]
     TargetReceipt,
-    /// The deletion of a resource of this id is still to be announced.
+    /// An announcement of a resource of this id is pending.
     #[error("a deletion under this id is still to be announced")]
     Unannounced,
 }

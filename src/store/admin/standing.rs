@@ -16,31 +16,30 @@ use crate::store::{Store, work};
 /// The state of the teardown of a resource or an installation, as a hold finds it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// It is not deleted. The hold stops a later deletion's `deleted` event.
+    /// Not deleted. The hold stops a later deletion's `deleted` event.
     Live,
-    /// The table does not have it. The hold stops a later deletion's `deleted` event.
+    /// Not in the table. The hold stops a later deletion's `deleted` event.
     Unknown,
-    /// It is deleted, and its `deleted` event is sent at this time at the earliest. The hold stops that
-    /// event.
+    /// Deleted; the `deleted` event is sent at this time at the earliest. The hold stops that event.
     Owed(Timestamp),
-    /// It is deleted, and the provider is not notified.
+    /// Deleted, and the provider is not notified.
     Unannounced,
-    /// It was moved to this installation, or `out` of the marketplace.
+    /// Moved to this installation, or `out` of the marketplace.
     Moved(String),
-    /// It is kept: its `deleted` event is never sent.
+    /// Kept: the `deleted` event is never sent.
     Kept,
     /// The resource was deleted alone, not with its installation, and was announced before the hold.
     AnnouncedBefore,
     /// The provider may have been notified: an attempt failed or was answered 202, or its worker died.
     InDoubt,
-    /// It is too late: the provider was notified.
+    /// Too late: the provider was notified.
     Announced,
-    /// It was purged, and no item is left that says whether the provider was notified.
+    /// Purged, and no item is left that says whether the provider was notified.
     Untold,
 }
 
 impl Standing {
-    /// Whether a hold is in time for it (H2).
+    /// Whether a hold is in time (H2).
     #[must_use]
     pub fn is_in_time(&self) -> bool {
         match self {
@@ -63,7 +62,8 @@ pub struct Look {
     pub leased_until: Option<Timestamp>,
     /// The resources that a worker may be announcing.
     pub under_way: BTreeSet<ResourceId>,
-    /// The state of the installation itself. `None` if the hold is on a resource.
+    /// The state of the installation itself. `None` if the hold is on a resource, or a worker may be
+    /// announcing the installation.
     pub installation: Option<Standing>,
     /// The state of each resource, except those under way.
     pub resources: BTreeMap<ResourceId, Standing>,
