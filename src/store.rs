@@ -2,18 +2,18 @@
 //!
 //! | module | has |
 //! |---|---|
-//! | `client` | the way to DynamoDB, with its retries and timeouts |
+//! | `client` | the DynamoDB client, with its retries and timeouts |
 //! | `keys`, `attr` | where each item is, and how its attributes are written |
 //! | `transaction`, `conditions` | one `TransactWriteItems`, and the conditions that several share |
 //! | `deletion`, `configuration` | a decision turned into a transaction |
-//! | `evidence`, `outcome` | what a failed condition returned, and what an idempotency key finds |
+//! | `evidence`, `outcome` | the items of failed conditions, and the recorded answers of idempotency keys |
 //! | `receipt`, `provisioning` | how long receipts stay, and which resources are too new to be deleted |
 //! | `work`, `announcement`, `purge` | jobs and their leases; the phases of announcements, and holds on them; the job that only changes the table |
-//! | `front`, `provision` | what passes through to the backend |
-//! | `webhook` | what Vercel's webhooks change |
+//! | `front`, `provision` | the effects of calls that pass through to the backend |
+//! | `webhook` | the changes of Vercel's webhooks |
 //! | [`registry`] | the registration of a resource |
-//! | [`comparison`] | what is stored, to be compared with Vercel |
-//! | [`admin`] | what operators do: no function calls it |
+//! | [`comparison`] | the stored items, to be compared with Vercel |
+//! | [`admin`] | the acts of operators: no function calls it |
 
 pub mod admin;
 pub(crate) mod announcement;
@@ -52,14 +52,14 @@ use crate::error::{Cause, Error};
 use crate::job::Job;
 use crate::limits::Limits;
 
-/// The table, and what its deletions are told by the configuration. Clones share the connection.
+/// The table, and the settings that its deletions need. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
     table: String,
     /// Whether deletions are announced to the provider (G1).
     announces: bool,
-    /// How long after a deletion it is announced for good (H1).
+    /// How long after a deletion its `deleted` event is sent (H1).
     grace: Duration,
     /// How long a resource counts as being provisioned (C2).
     provisioning_limit: Duration,
@@ -86,7 +86,7 @@ impl Store {
         }
     }
 
-    /// The same store with other limits, which an [`App`](crate::App) over it has too.
+    /// The same store with other limits. An [`App`](crate::App) over this store has the same limits.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
@@ -107,14 +107,14 @@ impl Store {
         i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// A fence for a new job. It differs from that of every earlier job under the same key, whose worker may
-    /// still be running.
+    /// A fence for a new job. It differs from the fence of each earlier job under the same key: the worker of
+    /// an earlier job may still be running.
     fn new_fence(&self) -> i64 {
         self.now_millis()
     }
 
-    /// Waits for DynamoDB as long as a request may (F6). The SDK's futures take kilobytes, and moving one
-    /// copies it: what waits holds a pointer.
+    /// Waits for DynamoDB as long as a request may (F6). The SDK's futures take kilobytes, and a move copies
+    /// them, so `work` is boxed.
     fn in_time<'a, T: 'a>(
         &'a self,
         work: impl Future<Output = Result<T, Error>> + Send + 'a,
@@ -148,24 +148,23 @@ impl Store {
     }
 }
 
-/// What came of a deletion.
+/// The result of a deletion.
 #[derive(Debug)]
 pub(crate) struct Done {
     /// The answer.
     pub(crate) answer: Answer,
-    /// What it owes that is due at once.
+    /// The jobs of the deletion that are due at once.
     pub(crate) due: Vec<Job>,
 }
 
 impl Done {
-    /// It was done before.
+    /// The result of a deletion that was done before.
     pub(crate) fn without_jobs(answer: Answer) -> Self {
         Self { answer, due: Vec::new() }
     }
 }
 
-/// What is left of the time that a request or a job may wait for DynamoDB, if it calls Vercel in between
-/// (F6).
+/// The time that a request or a job may still wait for DynamoDB, if it calls Vercel in between (F6).
 pub(crate) struct TimeBudget(Duration);
 
 impl TimeBudget {
@@ -184,7 +183,7 @@ impl TimeBudget {
     }
 }
 
-/// A stored item that this program did not write so.
+/// A stored item in a form that teardown does not write.
 #[derive(Debug, thiserror::Error)]
 #[error("the item {pk} {sk} is malformed: {problem}")]
 struct Malformed {

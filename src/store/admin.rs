@@ -1,4 +1,4 @@
-//! What operators do to the table by the tool. No function calls any of it.
+//! The acts of operators on the table, through the tool. No function calls this module.
 
 pub mod comparison;
 pub mod forget;
@@ -15,6 +15,6 @@ pub mod table;
 pub struct Act {
     /// An AWS caller's ARN, or a user's name.
     pub by: String,
-    /// In the operator's words.
+    /// The reason, in the operator's words.
     pub reason: String,
 }

@@ -1,13 +1,13 @@
 //! Announcements in the table: their two phases, and the holds that stop them (G1, H1, H2).
 //!
 //! ```text
-//!   go on    Update  work#announce#…  if the fence is ours         phase := deleted, dueAt := teardownAt
-//!   hold     Update  work#announce#…  if the fence is ours         heldUnder, dueShard := held, no lease
-//!            Check   hold#…           if it is as it was read
+//!   go on    Update  work#announce#…  if the fence matches         phase := deleted, dueAt := teardownAt
+//!   hold     Update  work#announce#…  if the fence matches         heldUnder, dueShard := held, no lease
+//!            Check   hold#…           if it has not changed
 //! ```
 //!
-//! A worker reads the holds after it took its lease; the command writes its hold before it reads the
-//! job. Whichever comes second sees the other.
+//! A worker takes its lease, then reads the holds. `teardown hold` writes its hold, then reads the job. So
+//! the later of the two sees the other.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -24,22 +24,22 @@ use crate::ids::InstallationId;
 use crate::job::announcement::{AnnouncementState, Phase};
 use crate::job::{HELD_SHARD, Job, JobResult};
 
-/// When a deletion itself is announced, as it was decided at the deletion; none where nothing is.
+/// When the `deleted` event is sent, as decided at the deletion. `None` if nothing is announced.
 pub(crate) type TeardownAt = Option<Timestamp>;
 
-/// A hold that stands, as a worker reads it.
+/// A hold in force, as a worker reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct StandingHold {
-    /// Its key.
+    /// The key of the hold's item.
     key: Item,
-    /// What tells it from a hold before it; none where it was not written by the tool.
+    /// Distinguishes this hold from an earlier one. `None` if the tool did not write the hold.
     id: Option<AttributeValue>,
-    /// When it ends by itself.
+    /// When the hold ends automatically.
     until: Option<Timestamp>,
 }
 
 impl StandingHold {
-    /// The hold that an item is, if it stands at `now`.
+    /// The hold in this item, if it is in force at `now`.
     pub(super) fn read(key: Item, item: Option<&Item>, now: Timestamp) -> Option<Self> {
         let item = item?;
         let until = attr::timestamp(item, "until");
@@ -49,7 +49,8 @@ impl StandingHold {
     }
 }
 
-/// What an announcement's item says of it. Without a phase it is of a version that had none.
+/// The state that an announcement's item stores. An item without a phase is from a version that had no
+/// phases.
 pub(super) fn parse(item: &Item) -> AnnouncementState {
     let phase = match attr::str(item, "phase") {
         Some(name) if name == Phase::Scheduled.name() => Phase::Scheduled,
@@ -65,22 +66,22 @@ pub(super) fn parse(item: &Item) -> AnnouncementState {
     }
 }
 
-/// How far an announcement is that was claimed, by its item before that; none of other jobs.
+/// The state of a claimed announcement, from its item before the claim. `None` for other jobs.
 pub(super) fn claimed(job: &Job, before: &Item) -> Option<AnnouncementState> {
     job.event(Phase::Deleted)?;
     let mut state = parse(before);
-    // A lease that nobody ended: its worker died, and may have announced it (H2).
+    // If nobody ended the earlier lease, its worker died, and may have announced the deletion (H2).
     state.in_doubt |= state.phase == Phase::Deleted && before.contains_key("leaseUntil");
     Some(state)
 }
 
 impl Store {
-    /// When a deletion at that moment is announced for good; none where nothing is announced.
+    /// When the `deleted` event of a deletion at `deleted_at` is sent. `None` if nothing is announced.
     pub(super) fn teardown_at(&self, deleted_at: Timestamp) -> TeardownAt {
         self.announces.then(|| deleted_at + self.grace)
     }
 
-    /// The item of an announcement of this deletion.
+    /// The item of a new announcement.
     pub(super) fn announcement(
         &self,
         job: &Job,
@@ -103,7 +104,7 @@ impl Store {
         item
     }
 
-    /// Ends a lease: the notice is delivered or dropped, and the deletion itself comes next.
+    /// Ends a lease: the notice is delivered or dropped, and the `deleted` event comes next.
     pub(crate) async fn begin_final_phase(&self, lease: &Lease) -> Result<JobResult, Error> {
         let now = self.clock.timestamp();
         let at = lease.announcement.map_or(now, |announcement| announcement.at);
@@ -119,8 +120,8 @@ impl Store {
         })
     }
 
-    /// Ends the lease of an announcement that the provider is still at: it is sent again then, a notice
-    /// no later than its end.
+    /// Ends the lease of an announcement that the provider is still processing: the job is due again at
+    /// `due`, in the phase `scheduled` no later than the notice's end.
     pub(crate) async fn ask_again(
         &self,
         lease: &Lease,
@@ -139,8 +140,8 @@ impl Store {
         self.end_lease(lease, change.remove(LEASE_AND_FAILURES)).await
     }
 
-    /// Has the receipts of a deletion's announcement wait for it, if they could expire before it is over
-    /// that is due again then.
+    /// Makes the receipts wait for an announcement that is due again at `due`, if they could expire before it
+    /// is over.
     pub(super) async fn retain_for(
         &self,
         lease: &Lease,
@@ -154,8 +155,8 @@ impl Store {
         }
     }
 
-    /// The holds that stop an announcement: the first that stands at `now`, of the resource or of its
-    /// installation.
+    /// The hold that stops an announcement: the first in force at `now`, on the installation or on the
+    /// resource.
     pub(crate) async fn standing_hold(
         &self,
         lease: &Lease,
@@ -171,8 +172,8 @@ impl Store {
         Ok(holds.find_map(|(key, item)| StandingHold::read(key, item.as_ref(), now)))
     }
 
-    /// Ends a lease: a hold stops the announcement until it ends. None where the hold is not as it was
-    /// read: look again.
+    /// Ends a lease: the announcement waits until the hold ends. `None` if the hold has changed since it was
+    /// read: the caller then reads the holds again.
     pub(crate) async fn put_on_hold(
         &self,
         lease: &Lease,

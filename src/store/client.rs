@@ -1,4 +1,4 @@
-//! The AWS client: time-outs, retries, connections (F6). It knows no table and no item.
+//! The AWS client: time-outs, retries, connections (F6). It does not know tables or items.
 
 mod connections;
 
@@ -37,19 +37,19 @@ use crate::limits::Limits;
 use crate::outbound::USER_AGENT;
 use crate::telemetry;
 
-/// How long one attempt may take. DynamoDB answers in milliseconds; what takes longer is lost, and
-/// the same transaction sent again under the same `ClientRequestToken` finds out what became of it.
-/// The SDK fetches a session from STS within an attempt, so `TIMEOUT` in `credentials` is shorter.
+/// How long one attempt may take. DynamoDB answers in milliseconds, so an attempt that takes longer counts as
+/// lost. The same transaction, sent again under the same `ClientRequestToken`, returns the first one's
+/// result. The SDK fetches a session from STS within an attempt, so `TIMEOUT` in `credentials` is shorter.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a connection may take to come up: DynamoDB answers in milliseconds.
+/// How long a connection may take to open: DynamoDB answers in milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The first wait before an attempt is repeated; it doubles, with full jitter. Conflicts pass in
 /// milliseconds.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
-/// The longest wait, so that 8 s hold a dozen attempts. Throttling passes in seconds.
+/// The longest wait: 8 s have room for a dozen attempts. Throttling passes in seconds.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// More attempts than [`Limits::dynamodb`] has room for, so that time alone ends them.
@@ -60,23 +60,24 @@ const MAX_ATTEMPTS: u32 = 100;
 pub struct Aws(SdkConfig);
 
 impl Aws {
-    /// Reads the AWS environment as every AWS SDK does; what the loader was given comes first.
+    /// Reads the AWS environment as every AWS SDK does. The loader's own settings come first.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if there is no region.
     pub async fn load(loader: ConfigLoader) -> Result<Self, ConfigError> {
-        // Each client has its own: a malformed AWS_RETRY_MODE would make the loader panic.
+        // Each client sets its own retries. Without this call, a malformed AWS_RETRY_MODE makes the loader
+        // panic.
         let loader = loader.retry_config(RetryConfig::standard());
         let config = loader.http_client(Connections::default()).load().await;
-        // The SDK takes an empty one for a region.
+        // The SDK accepts an empty region.
         if config.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(ConfigError::new("AWS_REGION", "is required"));
         }
         Ok(Self(config))
     }
 
-    /// The same environment, with sessions of the identity's role for credentials.
+    /// The same environment, with sessions of the identity's role as credentials.
     pub(crate) fn assume_role(self, identity: credentials::WebIdentity) -> Self {
         let connections = Connections::default();
         let condemn = SharedInterceptor::permanent(Condemn::of(connections.clone()));
@@ -90,25 +91,26 @@ impl Aws {
         &self.0
     }
 
-    /// Makes the DynamoDB client: time-outs, retries that also cover cancelled transactions, and the
-    /// count of calls.
+    /// Makes the DynamoDB client, with time-outs, retries that also cover cancelled transactions, and a count
+    /// of calls.
     #[must_use]
     pub fn dynamodb(&self) -> Client {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
-        // Attempts are bounded by time (F6), and not by their number or by other requests' failures.
+        // Time alone bounds attempts (F6), not their number or other requests' failures.
         let retries = RetryConfig::standard()
             .with_max_attempts(MAX_ATTEMPTS)
             .with_initial_backoff(FIRST_BACKOFF)
             .with_max_backoff(MAX_BACKOFF)
-            // A conflict says nothing against the connection; a broken one is not reused anyway.
+            // A conflict does not mean that the connection is broken. A broken connection is not reused
+            // anyway.
             .with_reconnect_mode(ReconnectMode::ReuseAllConnections);
         let partition =
             RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
-        // Set explicitly: otherwise the SDK derives it from all attempts' longest back-offs, on every
-        // call.
+        // The load time-out is explicit: otherwise the SDK derives it from all attempts' longest back-offs,
+        // on every call.
         let identities = IdentityCache::lazy()
             .load_timeout(Limits::default().dynamodb)
             .buffer_time(RENEWED_BEFORE)
@@ -123,7 +125,7 @@ impl Aws {
             .retry_classifier(RetryConflicts)
             // Answers are small and attempts are bounded: nothing here streams.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        // Permanent: nothing of ours is ever disabled, so it need not be looked up whether it is.
+        // Permanent: teardown never disables these interceptors, so the SDK need not check for it.
         config.push_interceptor(SharedInterceptor::permanent(CountCalls));
         config.push_interceptor(SharedInterceptor::permanent(Condemn::of(connections)));
         Client::from_conf(config.build())
@@ -131,7 +133,7 @@ impl Aws {
 }
 
 /// Retries single writes that conflict with a transaction, and transactions that were cancelled for a
-/// reason that passes.
+/// temporary reason.
 #[derive(Debug)]
 struct RetryConflicts;
 
@@ -157,8 +159,8 @@ impl ClassifyRetry for RetryConflicts {
     }
 }
 
-/// Counts the attempts of each call, and names the sender in one header. The SDK's own four headers are
-/// long, made and signed for each attempt, and of no use to DynamoDB.
+/// Counts the attempts of each call, and names the sender in one header. The SDK's own four headers are long,
+/// are made and signed for each attempt, and are not used by DynamoDB.
 #[derive(Debug)]
 struct CountCalls;
 
@@ -208,7 +210,7 @@ impl Intercept for CountCalls {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let failure = context.output_or_error().and_then(Result::err);
-        // Outside of `within` nobody waits for it.
+        // Outside of `within`, nobody reads the error.
         let _ = LAST_FAILURE.try_with(|last| last.set(failure.map(|it| telemetry::chain(it))));
         Ok(())
     }
@@ -232,7 +234,7 @@ impl LastFailure {
     }
 }
 
-/// DynamoDB did not let us through in time (F6).
+/// DynamoDB did not let a call through in time (F6).
 #[derive(Debug, thiserror::Error)]
 enum GivenUp {
     #[error("given up after {} ms; the last attempt: {last}", .time.as_millis())]
@@ -241,16 +243,16 @@ enum GivenUp {
     Silence(Duration),
 }
 
-/// Waits for DynamoDB for so long at most.
+/// Waits for DynamoDB, at most for `time`.
 ///
 /// # Errors
 ///
-/// [`Error::StoreUnavailable`] with the error of the last attempt where the time is over.
+/// [`Error::StoreUnavailable`] with the last attempt's error, if the time is over.
 pub(super) async fn within<T>(
     time: Duration,
     work: BoxFuture<'_, Result<T, Error>>,
 ) -> Result<T, Error> {
-    // What waits in what waits has one last failure with it.
+    // Nested calls of `within` share one last failure.
     let last = LAST_FAILURE.try_with(Clone::clone).unwrap_or_default();
     let ended = tokio::time::timeout(time, work);
     LAST_FAILURE.scope(last.clone(), ended).await.unwrap_or_else(|_| {
@@ -262,7 +264,7 @@ pub(super) async fn within<T>(
     })
 }
 
-/// The answer to an error of the SDK, which has retried by then if a retry could help.
+/// The answer to an error of the SDK. The SDK has already retried, if a retry could help.
 pub(super) fn store_error<E>(error: SdkError<E>) -> Error
 where
     E: std::error::Error + Send + Sync + 'static,

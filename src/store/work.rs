@@ -3,14 +3,14 @@
 //! ```text
 //!   claim     Update  if it is due, not parked, and not leased     dueAt, leaseUntil := the lease's end
 //!                                                                  fence + 1, attempts + 1
-//!   complete  Delete  if the fence is ours
-//!   retry     Update  if the fence is ours                         dueAt := later, no lease
-//!   park      Update  if the fence is ours                         dueShard := parked
+//!   complete  Delete  if the fence matches
+//!   retry     Update  if the fence matches                         dueAt := later, no lease
+//!   park      Update  if the fence matches                         dueShard := parked
 //! ```
 //!
-//! `announcement` has what an announcement needs besides: its phases, and holds.
+//! `announcement` has what only announcements need: phases and holds.
 //!
-//! A job whose worker died comes due again by itself, when its lease ends.
+//! A job whose worker died is due again automatically, when its lease ends.
 
 mod failure;
 
@@ -36,22 +36,22 @@ use crate::job::{FailureStreak, HELD_SHARD, Job, PARKED_SHARD};
 pub(crate) struct Lease {
     pub(crate) installation: InstallationId,
     pub(crate) job: Job,
-    /// What proves that the lease is still ours.
+    /// Proves that this worker still has the lease.
     pub(crate) fence: i64,
     /// When the job was due.
     pub(crate) due: Timestamp,
     /// When the lease ends.
     pub(crate) until: Timestamp,
     pub(crate) streak: FailureStreak,
-    /// The deletion that the job is of; none where its item does not say so.
+    /// The deletion that the job belongs to. `None` if the item does not name the deletion.
     pub(crate) provenance: Option<Provenance>,
     /// The hash of the idempotency key of the request that began the job, if it had one.
     pub(crate) key_sha256: Option<String>,
-    /// How far an announcement is; none of other jobs.
+    /// The state of an announcement. `None` for other jobs.
     pub(crate) announcement: Option<AnnouncementState>,
 }
 
-/// What came of a write that demands the fence of a lease.
+/// The result of a write that demands the lease's fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum LeaseWrite {
@@ -70,11 +70,11 @@ impl LeaseWrite {
 /// A page of the jobs that are due in a shard.
 pub(crate) struct Page {
     pub(crate) due: Vec<(InstallationId, Job)>,
-    /// Where the next page begins; none where this is the last.
+    /// Where the next page begins. `None` if this is the last page.
     pub(crate) next: Option<Item>,
 }
 
-/// What is removed from a job's item when a lease ends without a failure.
+/// The attributes that are removed from a job's item when a lease ends without a failure.
 pub(super) const LEASE_AND_FAILURES: &str = "leaseUntil, failures, failingSince, lastError";
 
 /// The key of a job's item.
@@ -96,7 +96,7 @@ pub(super) fn item(
         ("dueShard".to_owned(), s(job.shard(installation))),
         ("dueAt".to_owned(), time(due)),
         ("attempts".to_owned(), n(0)),
-        // It differs from that of every earlier job under this key: its worker may still be running.
+        // Differs from the fence of each earlier job under this key: an earlier worker may still be running.
         ("fence".to_owned(), n(provenance.at.as_secs().cast_signed().saturating_mul(1000))),
         ("deletedAt".to_owned(), time(provenance.at)),
         ("deletedBy".to_owned(), keys::actor(&provenance.by)),
@@ -107,7 +107,7 @@ pub(super) fn item(
     item
 }
 
-/// How the attempts at a job went, as its item tells.
+/// The failures in a row that a job's item records.
 pub(super) fn streak(item: &Item) -> FailureStreak {
     let failures = attr::i64(item, "failures").and_then(|count| count.try_into().ok());
     FailureStreak {
@@ -117,8 +117,8 @@ pub(super) fn streak(item: &Item) -> FailureStreak {
 }
 
 impl Store {
-    /// The jobs that are due in a shard at `now`, the oldest first, `limit` at most: from the beginning,
-    /// or where the page before has ended.
+    /// The jobs that are due in a shard at `now`, the oldest first, `limit` at most. `from` is the `next` of
+    /// the page before; `None` starts at the beginning.
     pub(crate) async fn due(
         &self,
         shard: &str,
@@ -145,7 +145,7 @@ impl Store {
         .await
     }
 
-    /// Claims a job until then, if it is due at `now` and nobody else holds it.
+    /// Claims a job with a lease until `until`, if the job is due at `now` and has no lease.
     pub(crate) async fn claim(
         &self,
         installation: &InstallationId,
@@ -166,8 +166,8 @@ impl Store {
         .value(":now", time(now))
         .value(":parked", s(PARKED_SHARD))
         .value(":held", s(HELD_SHARD));
-        // Where the answer is lost and the SDK asks again, the lease is not recognised as ours: it
-        // ends by itself.
+        // If the answer is lost and the SDK repeats the claim, the worker does not know that it has the
+        // lease. The lease then runs out.
         let claimed = self.update_work(installation, job, change, condition).await?;
         let Some(before) = claimed else { return Ok(None) };
         let malformed = |problem| Malformed::error(&before, problem);
@@ -184,7 +184,8 @@ impl Store {
         }))
     }
 
-    /// Ends a lease: the job is done. Where the lease is lost, what another worker holds by now stays.
+    /// Ends a lease: the job is done and its item deleted. If the lease is lost, the item stays for the
+    /// worker that has claimed it since.
     pub(crate) async fn complete(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
         let condition = fence_is(lease.fence);
         let delete = self
@@ -210,7 +211,7 @@ impl Store {
         }
     }
 
-    /// Ends a lease without a failure: the job is due again then.
+    /// Ends a lease without a failure: the job is due again at `due`.
     pub(crate) async fn reschedule(
         &self,
         lease: &Lease,
@@ -230,8 +231,7 @@ impl Store {
         Ok(LeaseWrite::when(before.is_some()))
     }
 
-    /// Changes a job, if the condition holds, and gives its item as it was before; none where the
-    /// condition does not hold.
+    /// Changes a job and returns its item as it was before. `None` if the condition does not hold.
     pub(super) async fn update_work(
         &self,
         installation: &InstallationId,
@@ -242,8 +242,7 @@ impl Store {
         self.update_item(key(job, installation), change, condition).await
     }
 
-    /// Changes an item, if the condition holds, and gives it as it was before; none where the condition
-    /// does not hold.
+    /// Changes an item and returns it as it was before. `None` if the condition does not hold.
     pub(super) async fn update_item(
         &self,
         key: Item,
@@ -269,12 +268,12 @@ impl Store {
     }
 }
 
-/// The job that an entry of the index is of.
+/// The job of an index entry.
 fn parse_key(item: &Item) -> Option<(InstallationId, Job)> {
     job_at(attr::str(item, "pk")?, attr::str(item, "sk")?)
 }
 
-/// The job whose item has these keys; none where it is another's.
+/// The job whose item has these keys. `None` if they are not a job's.
 pub(crate) fn job_at(pk: &str, sk: &str) -> Option<(InstallationId, Job)> {
     let installation = pk.strip_prefix("installation#")?;
     Some((InstallationId::parse(installation).ok()?, Job::parse(sk)?))

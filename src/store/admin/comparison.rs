@@ -1,4 +1,4 @@
-//! The changes that bring the table to what Vercel has, as an operator asks for them (L1).
+//! The changes that make the table agree with Vercel, at an operator's request (L1).
 
 use super::Act;
 use super::forget::Announced;
@@ -21,16 +21,16 @@ use crate::store::work::LeaseWrite;
 /// The effect of deleting a resource that Vercel does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// It is deleted now.
+    /// The resource is deleted now.
     Deleted,
-    /// It was gone before, by itself or with its installation. Nothing was written.
+    /// The resource was gone before, alone or with its installation. Nothing was written.
     Gone,
-    /// It is still being provisioned (C2). Nothing was written.
+    /// The resource is still being provisioned (C2). Nothing was written.
     Busy,
 }
 
 impl Store {
-    /// The same store, whose deletions are announced like this.
+    /// The same store, with deletions that are announced as `announced` says.
     #[must_use]
     pub fn announcing(self, announced: Announced) -> Self {
         match announced {
@@ -39,8 +39,7 @@ impl Store {
         }
     }
 
-    /// Stores the team that Vercel has an installation in, if the stored one is as it was read. Says
-    /// whether it was.
+    /// Stores an installation's team at Vercel, if the stored team is still `from`. Returns whether it was.
     ///
     /// # Errors
     ///
@@ -72,8 +71,7 @@ impl Store {
         self.delete(&removal).await.map(|_| ())
     }
 
-    /// Deletes a resource that Vercel does not have, as Delete Resource does, on behalf of an operator: the
-    /// receipt says who.
+    /// Deletes a resource that Vercel does not have, as Delete Resource does. The receipt names the operator.
     ///
     /// # Errors
     ///
@@ -94,7 +92,7 @@ impl Store {
         transaction.update(Part::Installation, keys::installation(id), count, active());
         let (key, deletable) = (keys::resource(id, resource), provisioning.deletable());
         transaction.delete(Part::Resource, key, Some(deletable));
-        // A receipt beside a live resource was left by a writer that broke the rules.
+        // If a live resource has a receipt, a writer broke the rules: the receipt is replaced.
         let mut receipt = self.receipt(keys::resource_receipt(id, resource), &provenance, None);
         let teardown_at = self.teardown_at(at);
         receipt.extend(self.schedule_attributes(at, teardown_at));

@@ -1,4 +1,4 @@
-//! `forget`: our side of an installation alone, where Vercel's cannot be reached any more (E6).
+//! `forget`: deletes teardown's side of an installation alone, if Vercel's can no longer be reached (E6).
 
 use std::time::Duration;
 
@@ -10,32 +10,33 @@ use crate::store::Store;
 use crate::store::configuration::{Asked, Holder};
 use crate::store::work::LeaseWrite;
 
-/// Whether, and when, the provider is told of what is forgotten.
+/// Whether, and when, the provider is notified of the deletions of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announced {
-    /// The provider is told: as scheduled at once, and for good after this time, in whole seconds.
+    /// The notice is sent at once, and the `deleted` event after this time, in whole seconds.
     After(Duration),
-    /// The provider is not told.
+    /// The provider is not notified.
     Never,
 }
 
 /// The effect of `forget`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgotten {
-    /// Our side is deleted. Vercel was not asked.
+    /// Teardown's side is deleted. Vercel was not asked.
     Now {
-        /// Whether it was uninstalled before: what that announces stands, as it was decided then.
+        /// Whether the installation was uninstalled before. If so, that uninstall's announcements do not
+        /// change.
         uninstalled: bool,
     },
-    /// It was gone before, with its configuration. Nothing was written.
+    /// The installation and its configuration were deleted before. Nothing was written.
     Before,
-    /// It was never known. Nothing was written.
+    /// The installation is not known. Nothing was written.
     Unknown,
 }
 
 impl Store {
-    /// Deletes our side of an installation, as Delete Configuration does, without asking Vercel. Open
-    /// invoices do not stand in the way: the access token is erased, and no finalization is called.
+    /// Deletes teardown's side of an installation, as Delete Configuration does, without asking Vercel. It
+    /// does so even if invoices are open: the access token is erased, and no finalization is called.
     ///
     /// # Errors
     ///
@@ -47,7 +48,7 @@ impl Store {
         announced: Announced,
     ) -> Result<Forgotten, Error> {
         self.in_time(async {
-            // Again where something has changed since it was read.
+            // Repeated if something has changed since it was read.
             loop {
                 let now = self.clock.timestamp();
                 let snapshot = self.load(id, None, now).await?;

@@ -1,7 +1,8 @@
 //! Holds, as operators place, release and list them (H2).
 //!
-//! The command writes its hold, then reads what is owed; a worker takes its lease, then reads the holds.
-//! Whichever comes second sees the other: so an announcement that this finds without a lease is stopped.
+//! `teardown hold` writes its hold, then reads the pending announcements. A worker takes its lease, then
+//! reads the holds. The later of the two sees the other, so the hold stops an announcement that the command
+//! finds without a lease.
 
 use std::collections::BTreeSet;
 
@@ -18,35 +19,35 @@ use crate::store::keys::{self, Item};
 use crate::store::transaction::Expression;
 use crate::store::{Store, store_error, work};
 
-/// What a hold is on.
+/// The installation or resource that a hold is on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
     /// The installation.
     pub installation: InstallationId,
-    /// The resource; none for the installation and all that was its.
+    /// The resource. `None` for the installation and all that belonged to it.
     pub resource: Option<ResourceId>,
 }
 
-/// A hold that stands.
+/// A hold in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// What it is on.
+    /// The installation or resource that is held.
     pub subject: Subject,
-    /// When it was placed.
+    /// When the hold was placed.
     pub at: Timestamp,
-    /// By whom.
+    /// Who placed the hold.
     pub by: String,
-    /// Why.
+    /// Why the hold was placed.
     pub reason: String,
-    /// When it ends by itself.
+    /// When the hold ends automatically.
     pub until: Option<Timestamp>,
-    /// How many announcements it holds up.
+    /// How many announcements the hold stops.
     pub holds_up: u64,
-    /// When the first of these is due without it.
+    /// When the first of these would be due without the hold.
     pub first_due: Option<Timestamp>,
 }
 
-/// What a release did.
+/// The result of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
     /// Whether there was a hold.
@@ -60,7 +61,7 @@ impl Subject {
         keys::hold(&self.installation, self.resource.as_ref())
     }
 
-    /// The sort key of its hold, which a held job names.
+    /// The sort key of the subject's hold, which a held job names.
     fn name(&self) -> String {
         attr::str(&self.key(), "sk").unwrap_or_default().to_owned()
     }
@@ -77,12 +78,12 @@ impl Subject {
 }
 
 impl Store {
-    /// Places a hold, in place of one that there is; until then, or until it is released. Whether it is
-    /// in time says [`Store::look`] afterwards.
+    /// Places a hold until `until`, or until it is released, and replaces an existing hold. Afterwards,
+    /// [`Store::look`] says whether the hold is in time.
     ///
     /// # Errors
     ///
-    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The hold may stand then.
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The hold may be in force even so.
     pub async fn hold(
         &self,
         subject: &Subject,
@@ -91,7 +92,8 @@ impl Store {
     ) -> Result<(), Error> {
         let now = self.clock.timestamp();
         if let Some(until) = until {
-            // Before too: should this be cut off after the hold is written, nothing stays held.
+            // Also before the write: if the call is cut off after the write, no job of an earlier hold stays
+            // held without an end.
             self.wake(subject, until).await?;
         }
         let mut item = subject.key();
@@ -99,26 +101,27 @@ impl Store {
             ("heldAt".to_owned(), time(now)),
             ("heldBy".to_owned(), s(&act.by)),
             ("reason".to_owned(), s(&act.reason)),
-            // Tells this hold from one before it.
+            // Distinguishes this hold from an earlier one.
             ("id".to_owned(), s(format!("{:016x}", fastrand::u64(..)))),
             ("dueShard".to_owned(), s(HOLDS_SHARD)),
             ("dueAt".to_owned(), time(now)),
         ]);
         if let Some(until) = until {
             item.insert("until".to_owned(), time(until));
-            // DynamoDB's TTL removes it later.
+            // DynamoDB's TTL removes the hold later.
             item.insert("expiresAt".to_owned(), time(until));
         }
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         self.in_time(async { put.send().await.map_err(store_error) }).await?;
         if let Some(until) = until {
-            // What the hold before it held without an end has this one's.
+            // Jobs that an earlier hold held without an end are due when this hold ends.
             self.wake(subject, until).await?;
         }
         Ok(())
     }
 
-    /// Says what a hold that was written before finds; `under_way` is what an earlier look found leased.
+    /// Returns the state that an already written hold finds. `under_way` has the resources that an earlier
+    /// look found leased.
     ///
     /// # Errors
     ///
@@ -137,8 +140,8 @@ impl Store {
         Ok(Look::at_resource(resource, found.standing(now)))
     }
 
-    /// Ends a hold, and makes due again what it holds up. If that was cut off, the same again does the
-    /// rest.
+    /// Ends a hold, and makes the announcements that it stopped due again. If the call is cut off, a second
+    /// call does the rest.
     ///
     /// # Errors
     ///
@@ -160,7 +163,7 @@ impl Store {
         let stands = stands.name("#until", "until");
         let mut was_held = self.update_item(subject.key(), released, stands).await?.is_some();
         if !was_held {
-            // If the SDK repeated the write after a lost answer, its first attempt released it.
+            // If the SDK repeated the write after a lost answer, its first attempt released the hold.
             let item = self.get(subject.key()).await?.unwrap_or_default();
             let by = attr::str(&item, "releasedBy");
             was_held = attr::timestamp(&item, "releasedAt") == Some(now) && by == Some(&act.by);
@@ -169,7 +172,7 @@ impl Store {
         Ok(Released { was_held, due_again })
     }
 
-    /// Makes due then, and not before `teardownAt`, what a hold holds up.
+    /// Makes the announcements that a hold stops due at `due`, but not before `teardownAt`. Returns how many.
     async fn wake(&self, subject: &Subject, due: Timestamp) -> Result<u64, Error> {
         let name = subject.name();
         let mut woken = 0;
@@ -190,7 +193,7 @@ impl Store {
         Ok(woken)
     }
 
-    /// The announcements that are owed of an installation.
+    /// The pending announcements of an installation.
     async fn announcements(&self, id: &InstallationId) -> Result<Vec<Item>, Error> {
         let mut pages = self.owed(id).into_paginator().send();
         let mut items = Vec::new();
@@ -200,7 +203,7 @@ impl Store {
         Ok(items)
     }
 
-    /// Lists the holds that stand, the oldest first, `limit` at most, with what they hold up.
+    /// Lists the holds in force, the oldest first, `limit` at most, with the announcements that they stop.
     ///
     /// # Errors
     ///

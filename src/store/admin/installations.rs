@@ -10,8 +10,7 @@ use crate::store::attr::{self, s};
 use crate::store::keys::{self, Item};
 use crate::store::{Store, store_error};
 
-/// The installations that are to be compared, page by page: those that are active, and those that are
-/// deleted and not finalized.
+/// The installations to compare, page by page: the active ones, and the deleted ones that are not finalized.
 #[derive(Debug)]
 pub struct Installations<'a> {
     store: &'a Store,
@@ -21,7 +20,7 @@ pub struct Installations<'a> {
 }
 
 impl Installations<'_> {
-    /// The next page; none after the last. A page may be empty.
+    /// The next page. `None` after the last page. A page may be empty.
     ///
     /// # Errors
     ///
@@ -58,8 +57,8 @@ fn installation(item: &Item) -> Option<InstallationId> {
 const FILTERED: usize = 100;
 
 impl Store {
-    /// Which of these resources are stored at another installation than this one, and where. It scans the
-    /// table.
+    /// Returns the resources of `resources` that are stored at another installation than `id`, each with that
+    /// installation. It scans the table.
     ///
     /// # Errors
     ///
@@ -96,7 +95,7 @@ impl Store {
         Ok(found)
     }
 
-    /// The installations that are to be compared with Vercel.
+    /// The installations to compare with Vercel.
     #[must_use]
     pub fn installations(&self) -> Installations<'_> {
         Installations { store: self, start: None, ended: false }

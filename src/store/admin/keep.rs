@@ -1,9 +1,8 @@
-//! `keep`: the real resource is never to be torn down, although its deletion stands (H3). No function
-//! calls this.
+//! `keep`: a resource stays deleted, and its `deleted` event is never sent (H3). No function calls this.
 //!
 //! ```text
-//!   Delete  work#announce#resource#…  if nobody has claimed it since it was read
-//!   Delete  resource#…                where its uninstall has not purged it yet
+//!   Delete  work#announce#resource#…  if it was not claimed since it was read
+//!   Delete  resource#…                if its uninstall has not purged it yet
 //!   Put     receipt#resource#…        kept: by whom, when, why; it does not expire
 //! ```
 
@@ -21,16 +20,16 @@ use crate::store::keys::{self, Item};
 use crate::store::transaction::{Committed, Expression, Part, Transaction};
 use crate::store::{Malformed, Store, work};
 
-/// What `keep` did.
+/// The result of `keep`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// The resource is kept: its deletion is never announced for good.
+    /// The resource is kept: its `deleted` event is never sent.
     Now,
-    /// It was kept before: nothing was changed.
+    /// The resource was kept before. Nothing was written.
     Before,
-    /// A worker may be announcing its deletion until then: look again.
+    /// A worker may be announcing the deletion until this time: the caller must try again then.
     LeasedUntil(Timestamp),
-    /// It cannot be kept; its standing says why. Nothing was written.
+    /// The resource cannot be kept: its standing says why. Nothing was written.
     No(Standing),
 }
 
@@ -47,7 +46,7 @@ impl Store {
         act: &Act,
     ) -> Result<Kept, Error> {
         self.in_time(async {
-            // Again where it was claimed, purged or deleted in between.
+            // Repeated if the resource was claimed, purged or deleted in between.
             loop {
                 let now = self.clock.timestamp();
                 let state = self.resource_state(id, resource, now).await?;
@@ -61,7 +60,7 @@ impl Store {
                 }
                 let may = match standing {
                     Standing::Owed(_) => true,
-                    // Nothing is owed, and its receipt can say that it is kept.
+                    // No announcement is pending, and a receipt can say that the resource is kept.
                     Standing::Unannounced => state.item.is_some() || receipt.is_some(),
                     _ => false,
                 };
@@ -81,7 +80,7 @@ impl Store {
         .await
     }
 
-    /// The transaction that keeps a resource, on condition that it stands as it was read.
+    /// The transaction that keeps a resource, on condition that its state is as it was read.
     async fn keeping(
         &self,
         id: &InstallationId,
@@ -93,7 +92,7 @@ impl Store {
         let mut transaction = Transaction::on(&self.table);
         let job = work::key(&Job::AnnounceResource(resource.clone()), id);
         match &state.job {
-            // A worker announces nothing before it has claimed the job, with another fence.
+            // A worker claims the job before it announces anything, and the claim changes the fence.
             Some(item) => {
                 let fence = attr::i64(item, "fence");
                 let fence = fence.ok_or_else(|| Malformed::error(item, "it has no `fence`"))?;
@@ -118,14 +117,14 @@ impl Store {
             let mut receipt = key;
             receipt.extend(self.uninstall_of(id, state.job.as_ref()).await?);
             receipt.insert("kept".to_owned(), kept);
-            // It is one of those that the uninstall took along.
+            // The uninstall deleted this resource too.
             receipt.insert("underUninstall".to_owned(), attr::truth(true));
             transaction.put(Part::Receipt, receipt, Some(absent_or_expired(now)));
         }
         Ok(transaction)
     }
 
-    /// When, by whom and why something was deleted that has no receipt: as its job says, or its uninstall.
+    /// When, by whom and why a resource without a receipt was deleted, as its job or its uninstall says.
     async fn uninstall_of(&self, id: &InstallationId, job: Option<&Item>) -> Result<Item, Error> {
         let item = match job {
             Some(job) => Some(job.clone()),
@@ -137,7 +136,7 @@ impl Store {
     }
 }
 
-/// What a receipt says of who keeps its resource.
+/// The value of a receipt's `kept`: when, by whom and why the resource was kept.
 fn kept(act: &Act, now: Timestamp) -> AttributeValue {
     let kept = [("at", time(now)), ("by", s(&act.by)), ("reason", s(&act.reason))];
     AttributeValue::M(kept.map(|(name, value)| (name.to_owned(), value)).into())

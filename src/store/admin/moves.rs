@@ -1,14 +1,14 @@
-//! `move`: a live resource to another installation, or out of the marketplace (I1, I2).
+//! `move`: a live resource moves to another installation, or out of the marketplace (I1, I2).
 //!
 //! ```text
 //!   Update  #installation of the source   if it is active                  resources - 1
 //!   Delete  resource#… of the source      if it is as it was read
-//!   Put     receipt#… of the source       movedTo, unless a receipt of a deletion stands
-//!   Check   hold#… of the source          no hold stands, on the resource or its installation
+//!   Put     receipt#… of the source       movedTo, unless a deletion's receipt is in force
+//!   Check   hold#… of the source          no hold is in force, on the resource or its installation
 //!   Update  #installation of the target   if it is active                  resources + 1
 //!   Put     resource#… of the target      if it is not there
-//!   Delete  receipt#… of the target       if there is none, or it is of a move
-//!   Check   work#announce#… of both       nothing is owed under this id
+//!   Delete  receipt#… of the target       if there is none, or it is of a move, or has expired
+//!   Check   work#announce#… of both       no announcement is pending under this id
 //! ```
 
 use super::Act;
@@ -28,7 +28,7 @@ use crate::store::{Store, work};
 pub enum Target {
     /// To another installation.
     Installation(InstallationId),
-    /// Out of the marketplace: the provider goes on with it, and nobody here knows it any more.
+    /// Out of the marketplace: the provider continues with it, and teardown no longer knows it.
     Out,
 }
 
@@ -43,14 +43,14 @@ impl Target {
     }
 }
 
-/// What a move did.
+/// The result of a move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Moved {
-    /// The resource is the target's.
+    /// The resource now belongs to the target.
     Now,
-    /// It was moved there before.
+    /// The resource was moved to the target before.
     Before,
-    /// It cannot be moved. Nothing was written.
+    /// The resource cannot be moved. Nothing was written.
     No(Obstacle),
 }
 
@@ -66,10 +66,10 @@ pub enum Obstacle {
     /// The source's resource was deleted.
     #[error("the resource was deleted")]
     Deleted,
-    /// It was moved to another place.
+    /// The resource was moved to another place.
     #[error("the resource was moved to {0}")]
     MovedElsewhere(String),
-    /// A hold stands on the resource or its installation.
+    /// A hold is in force on the resource or its installation.
     #[error("a hold is in force on it; release that first")]
     Held,
     /// The target installation is deleted, or not registered.
@@ -81,12 +81,12 @@ pub enum Obstacle {
     /// A resource of this id was deleted at the target, or is kept there.
     #[error("the target has a receipt of this id, of a deletion")]
     TargetReceipt,
-    /// The deletion of a resource of this id is still to be announced.
+    /// An announcement of a resource of this id is pending.
     #[error("a deletion under this id is still to be announced")]
     Unannounced,
 }
 
-/// All that a move goes by, at one moment.
+/// The items that decide a move, read at one moment.
 struct Snapshot {
     source: Option<Item>,
     item: Option<Item>,
@@ -113,7 +113,7 @@ impl Store {
         act: &Act,
     ) -> Result<Moved, Error> {
         self.in_time(async {
-            // Again where something has changed since it was read.
+            // Repeated if something has changed since it was read.
             loop {
                 let now = self.clock.timestamp();
                 let snapshot = self.snapshot(source, resource, target).await?;
@@ -198,7 +198,7 @@ impl Store {
         if let Target::Installation(target) = target {
             transaction.update(Part::Other, keys::installation(target), count(1), active());
             let mut moved = item.clone();
-            // With its `updatedAt`: a move does not renew the time that provisioning has (C2).
+            // `updatedAt` stays: a move does not extend the provisioning time (C2).
             moved.extend(keys::resource(target, resource));
             moved.insert("registeredAt".to_owned(), time(now));
             transaction.put(Part::Other, moved, Some(absent()));
@@ -211,7 +211,7 @@ impl Store {
 }
 
 impl Snapshot {
-    /// How a move ends without a transaction; none where there is one to try.
+    /// The result, if no transaction is needed. `None` if the caller must try one.
     fn ended(&self, target: &Target, now: Timestamp) -> Result<Option<Moved>, Error> {
         let no = |obstacle| Ok(Some(Moved::No(obstacle)));
         if self.item.is_none() {
@@ -234,7 +234,7 @@ impl Snapshot {
         {
             return no(Obstacle::Held);
         }
-        // Beside a live resource it was left by a writer that broke the rules.
+        // If a live resource has the receipt of a deletion, a writer broke the rules.
         if self.receipt.as_ref().is_some_and(|receipt| !gives_way(receipt, now)) {
             return no(Obstacle::Deleted);
         }
@@ -261,19 +261,19 @@ fn is_active(installation: Option<&Item>) -> Result<bool, Error> {
     installation.map_or(Ok(false), |item| Ok(keys::stage(item)?.is_none()))
 }
 
-/// Whether a receipt gives way to a move: that of another move does, and one that has expired.
+/// Whether a move may replace a receipt: the receipt of another move, or an expired receipt.
 fn gives_way(receipt: &Item, now: Timestamp) -> bool {
     receipt.contains_key("movedTo")
         || attr::timestamp(receipt, "expiresAt").is_some_and(|expiry| expiry <= now)
 }
 
-/// Condition: there is no receipt, or one that [`gives_way`].
+/// Condition: there is no receipt, or the receipt [`gives_way`].
 fn may_give_way(now: Timestamp) -> Expression {
     Expression::new("attribute_not_exists(pk) OR attribute_exists(movedTo) OR expiresAt <= :now")
         .value(":now", time(now))
 }
 
-/// Condition: no hold stands there.
+/// Condition: no hold is in force under this key.
 fn no_hold(now: Timestamp) -> Expression {
     Expression::new("attribute_not_exists(pk) OR attribute_exists(releasedAt) OR #until <= :now")
         .name("#until", "until")

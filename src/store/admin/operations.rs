@@ -1,4 +1,4 @@
-//! The acts of operators: settle invoices, list the parked jobs, and have them tried again (G3, G6).
+//! Acts of operators: settle invoices, list the parked jobs, and retry them (G3, G6).
 
 use super::Act;
 use crate::clock::Timestamp;
@@ -15,32 +15,32 @@ use crate::store::{Store, store_error, work};
 /// The effect of settling an installation's invoices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It is active: an uninstall will be answered `finalized: true`.
+    /// The installation is active: an uninstall will be answered `finalized: true`.
     Active,
-    /// It was uninstalled, and its finalization is due now, also where it was parked.
+    /// The installation was uninstalled, and its finalization is due now, even if it was parked.
     Due,
-    /// It was uninstalled, and no finalization is outstanding.
+    /// The installation was uninstalled, and no finalization is pending.
     Finalized,
 }
 
-/// A job that is parked.
+/// A parked job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedJob {
-    /// Its installation.
+    /// The job's installation.
     pub installation: InstallationId,
-    /// Its sort key, after `work#`.
+    /// The job's sort key, after `work#`.
     pub what: String,
-    /// Since when it is parked.
+    /// When the job was parked.
     pub since: Timestamp,
-    /// How often it was tried.
+    /// How often the job was tried.
     pub attempts: u64,
-    /// What went wrong at last.
+    /// The error of the last failed attempt.
     pub last_error: String,
 }
 
 impl Store {
-    /// Marks an installation's invoices as settled. Where it was uninstalled before, its finalization
-    /// is due at once. None where it is not registered.
+    /// Marks an installation's invoices as settled. If it was uninstalled before, its finalization is due at
+    /// once. `None` if it is not registered.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl Store {
     ) -> Result<Option<Settled>, Error> {
         let now = self.clock.timestamp();
         self.in_time(async {
-            // Uninstalled or finalized in between, it is settled by the next transaction.
+            // If the installation is uninstalled or finalized in between, the next transaction settles it.
             loop {
                 for settled in [Settled::Active, Settled::Due, Settled::Finalized] {
                     if self.mark_settled(id, now, settled, act).await? {
@@ -109,7 +109,7 @@ impl Store {
                 let there = Expression::new("attribute_exists(pk)");
                 transaction.update(Part::Other, finalization, due, there);
             }
-            // Uninstalled a moment ago, it may have a job by now.
+            // If the installation was uninstalled a moment ago, it may have a job by now.
             Settled::Finalized => transaction.check(Part::Other, finalization, absent()),
             // An active installation has no finalization.
             Settled::Active => {}
@@ -138,7 +138,7 @@ impl Store {
             let entry = entry.map_err(store_error)?;
             let key: Item =
                 entry.into_iter().filter(|(name, _)| name == "pk" || name == "sk").collect();
-            // The index may be behind: a job that is not parked any more is left out.
+            // The index may be behind: a job that is no longer parked is left out.
             let item = self
                 .get(key)
                 .await?
@@ -151,7 +151,7 @@ impl Store {
         Ok(parked)
     }
 
-    /// Makes a parked job due at once, with 3 days before it anew. `false` if it is not parked.
+    /// Makes a parked job due at once, and its 3 days of retries start again. `false` if it is not parked.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! How far something is on its way to being torn down, as its items tell: what a hold goes by (H2, H3).
+//! The state of the teardown of a resource or an installation, by its items. Holds and `keep` depend on it
+//! (H2, H3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,33 +13,33 @@ use crate::store::attr;
 use crate::store::keys::{self, Item};
 use crate::store::{Store, work};
 
-/// How far something is on its way to being torn down, as a hold finds it.
+/// The state of the teardown of a resource or an installation, as a hold finds it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// It is not deleted. A deletion to come is stopped.
+    /// Not deleted. The hold stops a later deletion's `deleted` event.
     Live,
-    /// Nothing is stored of it. A deletion to come is stopped.
+    /// Not in the table. The hold stops a later deletion's `deleted` event.
     Unknown,
-    /// It is deleted, and announced for good at this time at the earliest. That is stopped.
+    /// Deleted; the `deleted` event is sent at this time at the earliest. The hold stops that event.
     Owed(Timestamp),
-    /// It is deleted, and the provider is not told.
+    /// Deleted, and the provider is not notified.
     Unannounced,
-    /// It was moved to this installation, or `out` of the marketplace.
+    /// Moved to this installation, or `out` of the marketplace.
     Moved(String),
-    /// It is kept, whatever becomes of its deletion.
+    /// Kept: the `deleted` event is never sent.
     Kept,
-    /// Its deletion was announced before, and has nothing to do with its installation's.
+    /// The resource was deleted alone, not with its installation, and was announced before the hold.
     AnnouncedBefore,
-    /// The provider may have been told: an attempt failed or was answered 202, or its worker died.
+    /// The provider may have been notified: an attempt failed or was answered 202, or its worker died.
     InDoubt,
-    /// It is too late: the provider was told.
+    /// Too late: the provider was notified.
     Announced,
-    /// It was purged, and nothing is left that says whether the provider was told.
+    /// Purged, and no item is left that says whether the provider was notified.
     Untold,
 }
 
 impl Standing {
-    /// Whether a hold is in time for it (H2).
+    /// Whether a hold is in time (H2).
     #[must_use]
     pub fn is_in_time(&self) -> bool {
         match self {
@@ -54,24 +55,25 @@ impl Standing {
     }
 }
 
-/// What a hold finds.
+/// The state that a hold finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// A worker may be announcing something until then: look again.
+    /// A worker may be announcing something until this time: the caller must look again then.
     pub leased_until: Option<Timestamp>,
     /// The resources that a worker may be announcing.
     pub under_way: BTreeSet<ResourceId>,
-    /// How the installation itself stands; none where the hold is on a resource.
+    /// The state of the installation itself. `None` if the hold is on a resource, or a worker may be
+    /// announcing the installation.
     pub installation: Option<Standing>,
-    /// How each resource stands.
+    /// The state of each resource, except those under way.
     pub resources: BTreeMap<ResourceId, Standing>,
-    /// How many resources of an uninstall were announced for good, of which nothing is left.
+    /// How many resources of an uninstall have no item left: their `deleted` events were sent.
     pub announced: u64,
 }
 
 impl Look {
-    /// The resources whose deletion is announced, or may be: one of these that is announced by the next
-    /// look was announced meanwhile.
+    /// The resources whose `deleted` event is pending, in doubt or under way. If the next look finds one of
+    /// them announced, it was announced between the two looks.
     #[must_use]
     pub fn owed(&self) -> BTreeSet<ResourceId> {
         let is_owed =
@@ -89,7 +91,7 @@ impl Look {
 }
 
 impl Store {
-    /// Reads all that says how far a resource is on its way, at one moment.
+    /// Reads the items that decide a resource's standing, at one moment.
     pub(super) async fn resource_state(
         &self,
         id: &InstallationId,
@@ -114,7 +116,7 @@ impl Store {
     }
 }
 
-/// What is stored of a resource, at one moment.
+/// The items of a resource, read at one moment.
 pub(super) struct ResourceState {
     pub(super) job: Option<Item>,
     pub(super) receipt: Option<Item>,
@@ -122,12 +124,12 @@ pub(super) struct ResourceState {
     pub(super) installation: InstallationState,
 }
 
-/// What is stored of an installation, as far as a hold goes by it.
+/// The state of an installation, as far as a hold depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InstallationState {
     Unknown,
     Active,
-    /// Deleted, and announced then, or not at all.
+    /// Deleted. The `deleted` event is due at `teardown_at`; `None` if the provider is not notified.
     Deleted {
         teardown_at: Option<Timestamp>,
     },
@@ -144,19 +146,19 @@ impl InstallationState {
     }
 }
 
-/// A standing, or that a worker may be changing it until then.
+/// A standing, or the time until which a worker may be changing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Stands(Standing),
     LeasedUntil(Timestamp),
 }
 
-/// Whether a receipt has expired: by the clock, and not by when DynamoDB's TTL gets to it.
+/// Whether a receipt has expired by the clock, even if DynamoDB's TTL has not deleted it yet.
 fn is_over(receipt: &Item, now: Timestamp) -> bool {
     attr::timestamp(receipt, "expiresAt").is_some_and(|expiry| expiry <= now)
 }
 
-/// How an announcement that is owed stands.
+/// The state of a pending announcement.
 fn owed(job: &Item, now: Timestamp) -> Found {
     let teardown = parse(job);
     match teardown.timing(attr::timestamp(job, "leaseUntil"), now) {
@@ -166,7 +168,7 @@ fn owed(job: &Item, now: Timestamp) -> Found {
     }
 }
 
-/// How something stands by its receipt, with nothing owed.
+/// The standing that a receipt shows, if no announcement is pending.
 fn receipted(receipt: &Item) -> Standing {
     if receipt.contains_key("kept") {
         return Standing::Kept;
@@ -179,8 +181,8 @@ fn receipted(receipt: &Item) -> Standing {
 }
 
 impl ResourceState {
-    /// A receipt that has expired says nothing of what came after it: of a resource that was registered
-    /// again, or went with its installation.
+    /// Drops an expired receipt if the resource may have been registered again, or deleted with its
+    /// installation: the receipt says nothing of that.
     fn without_an_old_receipt(mut self, now: Timestamp) -> Self {
         let deleted = matches!(self.installation, InstallationState::Deleted { .. });
         if self.job.is_some() || self.item.is_some() || deleted {
@@ -189,7 +191,7 @@ impl ResourceState {
         self
     }
 
-    /// How the resource stands at `now`.
+    /// The resource's standing at `now`.
     pub(super) fn standing(&self, now: Timestamp) -> Found {
         if let Some(job) = &self.job {
             return owed(job, now);
@@ -210,14 +212,15 @@ impl ResourceState {
 }
 
 impl Look {
-    /// What a hold on one resource finds.
+    /// The state that a hold on one resource finds.
     pub(super) fn at_resource(resource: &ResourceId, found: Found) -> Self {
         let mut look = Self::default();
         look.resource(resource, found);
         look
     }
 
-    /// What a hold on an installation finds in all that is stored of it, in the order of its sort keys.
+    /// The state that a hold on an installation finds. `items` are all items of its partition, in the order
+    /// of their sort keys.
     pub(super) fn at_installation(
         items: &[Item],
         now: Timestamp,
@@ -239,8 +242,8 @@ impl Look {
     }
 }
 
-/// All that is stored of an installation, as far as a hold goes by it. It is read in the order of its
-/// sort keys, resources before jobs: what is purged in between is in both, and in neither never.
+/// The items of an installation that a hold depends on. They are read in the order of their sort keys,
+/// resources before jobs. So a resource that is purged in between is seen as both, and is never missed.
 struct Partition<'a> {
     installation: Option<&'a Item>,
     announcement: Option<&'a Item>,
@@ -309,7 +312,7 @@ impl<'a> Partition<'a> {
             };
             let state = state.without_an_old_receipt(now);
             let found = match state.standing(now) {
-                // Deleted by itself, and announced before anybody asked for a hold.
+                // Deleted alone, and announced before anybody asked for a hold.
                 Found::Stands(Standing::Announced) if !under_way.contains(resource) => {
                     Found::Stands(Standing::AnnouncedBefore)
                 }
@@ -321,14 +324,15 @@ impl<'a> Partition<'a> {
         Ok(look)
     }
 
-    /// How many resources of an uninstall have left nothing: those that were live, less those that are
-    /// to be purged, that are owed, and that are kept.
+    /// How many resources of an uninstall have no item left: all that were live, less those that are not yet
+    /// purged, have a pending announcement, or are kept.
     fn announced(&self, installation: InstallationState, now: Timestamp) -> u64 {
         let InstallationState::Deleted { teardown_at: Some(_) } = installation else { return 0 };
         let live = self.installation.and_then(|item| attr::i64(item, "resources")).unwrap_or(0);
         let receipt = |parts: &Parts<'a>| parts.receipt.filter(|receipt| !is_over(receipt, now));
         let left = self.resources.values().filter(|parts| match receipt(parts) {
-            // One that was deleted by itself is not counted, unless it was kept from the uninstall.
+            // A resource with a receipt was deleted alone or moved, and does not count, unless `keep` wrote
+            // the receipt after the uninstall.
             Some(receipt) => attr::bool(receipt, "underUninstall"),
             None => parts.item.is_some() || parts.job.is_some(),
         });

@@ -11,26 +11,26 @@ use aws_sdk_dynamodb::{Client, error::BuildError};
 use crate::error::Cause;
 pub use crate::store::keys::DUE_INDEX;
 
-/// The attribute that DynamoDB's TTL goes by, in seconds since the Unix epoch.
+/// The attribute that DynamoDB's TTL uses, in seconds since the Unix epoch.
 const TTL_ATTRIBUTE: &str = "expiresAt";
 
 /// How long a new table takes to become active, at most. AWS takes seconds.
 const CREATION_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(5);
 
-/// Whether a table was made.
+/// Whether the table was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// It was.
+    /// The table was created now.
     Now,
-    /// It was there.
+    /// The table existed before.
     Before,
 }
 
-/// Creates the table and switches its TTL on, or finds both there. Takes seconds on AWS.
+/// Creates the table and enables its TTL, unless they are there already. Takes seconds on AWS.
 ///
 /// # Errors
 ///
-/// DynamoDB's error, or that a table of this name has other keys.
+/// DynamoDB's error, or an error if a table of this name has other keys.
 pub async fn create(client: &Client, table: &str) -> Result<Created, Cause> {
     let created = match create_table(client, table).await? {
         Ok(()) => Created::Now,
@@ -97,7 +97,7 @@ async fn wait_until_active(client: &Client, table: &str) -> Result<(), Cause> {
     if ours { Ok(()) } else { Err(OtherTable(table.to_owned()).into()) }
 }
 
-/// AWS refuses a second `UpdateTimeToLive`, so what is there is described first.
+/// AWS refuses a second `UpdateTimeToLive`, so the current setting is read first.
 async fn enable_ttl(client: &Client, table: &str) -> Result<(), Cause> {
     let described = client.describe_time_to_live().table_name(table).send().await?;
     let status = described.time_to_live_description().and_then(|ttl| ttl.time_to_live_status());

@@ -1,4 +1,4 @@
-//! The client's connections: made when they are needed, and given up where an attempt timed out (F6).
+//! The client's connections: opened when they are needed, and given up if an attempt times out (F6).
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -20,7 +20,7 @@ use reqwest::Url;
 
 use crate::outbound::is_local;
 
-/// Condemns the connections that an attempt could have had which timed out (F6).
+/// If an attempt times out, condemns all connections that it may have used (F6).
 #[derive(Debug)]
 pub(super) struct Condemn(Connections);
 
@@ -69,15 +69,15 @@ impl Intercept for Condemn {
     }
 }
 
-/// A client's connections, by way of the proxy that the environment names (S3). Clones share them.
+/// A client's connections, through the proxy that the environment names (S3). Clones share them.
 ///
-/// A freeze, a failed node or a lost NAT entry leaves connections that take a request and never
-/// answer, all of a pool at once. One that is condemned takes its pool with it: the next attempt opens
-/// a new connection.
+/// A freeze, a failed node or a lost NAT entry leaves connections that take a request and never answer, all
+/// connections of a pool at once. So the whole pool is condemned, and the next attempt opens a new
+/// connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections(Arc<Mutex<Pools>>);
 
-/// A pool for each of the settings that the client asks with.
+/// One pool for each of the settings that the client uses.
 #[derive(Debug, Default)]
 struct Pools {
     generation: Generation,
@@ -89,8 +89,8 @@ impl Connections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the pools of this generation up, unless another attempt has done so. Requests under way on
-    /// their connections go on.
+    /// Gives up the pools of this generation, unless another attempt has done so. Requests under way
+    /// continue.
     fn condemn(&self, generation: Generation) {
         let mut pools = self.pools();
         if pools.generation == generation {
@@ -124,8 +124,8 @@ fn same(one: &HttpConnectorSettings, other: &HttpConnectorSettings) -> bool {
     (one.connect_timeout(), one.read_timeout()) == (other.connect_timeout(), other.read_timeout())
 }
 
-/// Connections that are made when they are first needed: to others, and to this machine, which no
-/// proxy knows, with TLS and without.
+/// Connectors that are made when first needed: for other hosts, and for this machine, without a proxy, with
+/// and without TLS.
 #[derive(Debug)]
 struct Pool {
     settings: HttpConnectorSettings,
@@ -138,7 +138,7 @@ impl HttpConnector for Pool {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let url: Option<Url> = request.uri().parse().ok();
         let url = url.filter(is_local);
-        // Without TLS no root certificates are needed, which take milliseconds to read.
+        // Without TLS the root certificates, which take milliseconds to read, are not needed.
         let (slot, proxy, roots) = match url.as_ref().map(Url::scheme) {
             Some("http") => (&self.plain_local, ProxyConfig::disabled(), TrustStore::empty()),
             Some(_) => (&self.local, ProxyConfig::disabled(), TrustStore::default()),

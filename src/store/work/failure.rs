@@ -20,20 +20,20 @@ use crate::store::transaction::Expression;
 pub(crate) struct JobFailure {
     /// What went wrong, for people.
     pub(crate) reason: String,
-    /// How long the other side wants to be left alone.
+    /// How long the other side wants teardown to wait before the next attempt.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) doubt: Doubt,
     /// Whether no later attempt can succeed.
     pub(crate) is_permanent: bool,
 }
 
-/// What a failed attempt says about the calls that cannot be undone, its own and earlier ones: to Vercel
-/// (E2), or to the provider (H2).
+/// What a failed attempt says about calls that cannot be undone: its own and earlier calls to Vercel (E2), or
+/// to the provider (H2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
-    /// Nothing: what is stored stands.
+    /// Nothing: the stored doubt does not change.
     Unchanged,
-    /// Whether one of them may have taken effect.
+    /// Whether one of these calls may have taken effect.
     Known { in_doubt: bool },
 }
 
@@ -42,7 +42,7 @@ impl JobFailure {
         Self { reason: reason.into(), retry_after, doubt: Doubt::Unchanged, is_permanent: false }
     }
 
-    /// The same, where no later attempt can succeed: the job is parked at once.
+    /// The same failure, if no later attempt can succeed: the job is parked at once.
     pub(crate) fn permanent(self) -> Self {
         Self { is_permanent: true, ..self }
     }
@@ -52,7 +52,8 @@ impl JobFailure {
         Self::new("the host's time was over", None).in_doubt_if_final(lease)
     }
 
-    /// The failure of an attempt that may have announced a deletion itself: a hold is too late then (H2).
+    /// The same failure, in doubt if the attempt may have sent the `deleted` event: a hold is then too late
+    /// (H2).
     pub(crate) fn in_doubt_if_final(self, lease: &Lease) -> Self {
         match lease.announcement {
             Some(AnnouncementState { phase: Phase::Deleted, .. }) => {
@@ -62,15 +63,15 @@ impl JobFailure {
         }
     }
 
-    /// The job's item does not say what it has to.
+    /// The job's item lacks a required attribute.
     pub(crate) fn malformed() -> Self {
         Self::new("its item is malformed", None)
     }
 }
 
 impl Store {
-    /// Ends a lease with a failure: the job is due again later, or parked where it has failed for too
-    /// long. Says in the log what was written; if the lease was lost, its new holder does.
+    /// Ends a lease with a failure: the job is due again later, or is parked if it has failed for too long.
+    /// The log says what was written. If the lease was lost, the worker that has it now logs its own result.
     pub(crate) async fn retry_later(
         &self,
         lease: &Lease,
@@ -143,7 +144,7 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
     .value(":reason", s(&failure.reason));
     let in_doubt = match failure.doubt {
         Doubt::Known { in_doubt } => Some(in_doubt),
-        // An earlier worker that died may have announced it, which its lease says no longer.
+        // An earlier worker that died may have announced the deletion. Its lease no longer shows this.
         Doubt::Unchanged => {
             lease.announcement.and_then(|announcement| announcement.in_doubt.then_some(true))
         }
@@ -157,7 +158,7 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
     change.remove("leaseUntil")
 }
 
-/// Tells the log of a finalization that fails, for any reason, when Vercel's 24 hours are ending (G3).
+/// Logs that a finalization fails, for any reason, when Vercel's 24 hours are ending (G3).
 fn warn_of_deadline(lease: &Lease, reason: &str, now: Timestamp) {
     let uninstalled_at = lease.provenance.as_ref().map(|provenance| provenance.at);
     if let Some(over) = finalization_ends(&lease.job, uninstalled_at, now) {
