@@ -88,7 +88,7 @@ errors! {
     OtherInstallation = 403 "forbidden"
         "the token does not stand for this installation"
         user "You do not have access to this installation."
-        when "The token stands for another installation or account.";
+        when "The token is for another installation or account.";
     /// `teamId` or `slug` is not the installation's (E1).
     OtherTeam = 403 "forbidden"
         "teamId and slug do not stand for this installation's team"
@@ -121,7 +121,7 @@ errors! {
     InstallationDeleted = 409 "installation_deleted"
         "the installation was deleted"
         user "This installation was removed. Install the integration again to create resources."
-        when "A resource is to be made in a deleted installation. Nothing is made; what the backend had made by then is announced as deleted.";
+        when "A call would make a resource in a deleted installation. If the backend has already made it, teardown announces it as deleted.";
     /// The resource is still being provisioned (C2).
     ResourceBusy = 409 "resource_busy"
         "the resource is still being provisioned"
@@ -141,7 +141,7 @@ errors! {
     IdempotencyKeyReused = 409 "idempotency_key_reused"
         "this Idempotency-Key was used for another request"
         user "This request could not be matched with an earlier one. Try again."
-        when "The `Idempotency-Key` has stood for another request in the last 7 days.";
+        when "The `Idempotency-Key` was used for another request in the last 7 days.";
     /// Another request is deleting the configuration (F4).
     RequestInProgress {
         /// When that one has ended at the latest.
@@ -185,14 +185,14 @@ errors! {
     /// DynamoDB did not let us through in time (F6).
     StoreUnavailable(#[source] Cause) = 503 "store_unavailable"
         "the store is not available"
-        when "DynamoDB, or STS where it gives the role, did not answer in time; try again after `Retry-After` seconds.";
+        when "DynamoDB did not answer in time, or STS did not give the role; try again after `Retry-After` seconds.";
     /// Vercel's API is out of reach (E3).
     UpstreamUnavailable {
         /// When it is worth trying again.
         retry_after: Duration,
     } = 503 "upstream_unavailable"
         "Vercel's API is not available"
-        when "Vercel's API is out of reach; the deletion goes on by itself, or by a request after `Retry-After` seconds.";
+        when "Vercel's API is out of reach; a sweep continues the deletion, or a request after `Retry-After` seconds.";
 }
 
 /// The methods of a path, as `Allow` lists them.

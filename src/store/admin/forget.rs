@@ -13,7 +13,8 @@ use crate::store::work::LeaseWrite;
 /// Whether, and when, the provider is notified of the deletions of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announced {
-    /// The notice is sent at once, and the `deleted` event after this time, in whole seconds.
+    /// The notice is sent at once, and the `deleted` event after this time, in whole seconds. After no time, the
+    /// `deleted` event alone is sent.
     After(Duration),
     /// The provider is not notified.
     Never,
