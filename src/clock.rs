@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// 10 minutes old must be old after a freeze too.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// Where it stands, since the Unix epoch; `None` where it goes.
+    /// The time at which it stands still, since the Unix epoch. `None` if it runs.
     stands_at: Option<Duration>,
     advanced_ms: Arc<AtomicU64>,
 }
@@ -24,7 +24,7 @@ impl Clock {
         Self::default()
     }
 
-    /// A clock that stands where the system's is now, until it is moved.
+    /// A clock that stands still at the system's time, until a test moves it.
     #[must_use]
     pub fn standing() -> Self {
         Self { stands_at: Some(Self::system().now()), ..Self::default() }

@@ -47,7 +47,7 @@ pub struct Config {
     pub client_secret: Option<Secret>,
     /// `SUPPORT_URL`: `error.user.url`.
     pub support_url: Option<Url>,
-    /// `GRACE_PERIOD`: how long after a deletion it is announced for good, in whole seconds (H1).
+    /// `GRACE_PERIOD`: how long after a deletion its `deleted` event is sent, in whole seconds (H1).
     pub grace_period: Duration,
     /// `PROVISIONING_LIMIT`: how long after its last write a resource that is being provisioned may not be
     /// deleted, in whole seconds (C2).
@@ -161,7 +161,7 @@ pub(crate) fn from_env(name: &'static str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// A variable's value; none where it is absent or empty. `echo … | vercel env add` leaves a line break
+/// A variable's value. `None` if it is absent or empty. `echo … | vercel env add` leaves a line break
 /// at its end, which would be part of an address or a secret.
 pub(crate) fn whole(
     name: &'static str,
@@ -308,7 +308,7 @@ fn role(arn: Option<String>, session_name: Option<String>) -> Result<Option<AwsR
     Ok(Some(AwsRole { arn, session_name }))
 }
 
-/// A secret that a header can carry as it stands.
+/// A secret that a header can carry unchanged.
 fn cron_secret(secret: String) -> Result<Secret, ConfigError> {
     if secret.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(Secret::new(secret))

@@ -42,7 +42,7 @@ const TIMEOUT: Duration = Duration::from_millis(1800);
 /// The first wait before an attempt is repeated; it doubles, within [`TIMEOUT`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long STS is let alone after a failure, where the old session is still good: each call to
+/// How long STS is not asked after a failure, if the old session is still valid: each call to
 /// DynamoDB would wait for it again.
 const COOLDOWN: Duration = Duration::from_secs(10);
 

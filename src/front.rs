@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A call is sent on once, and its answer comes back byte for byte. What a verified token vouches for is
-//! recorded where the backend has answered 2xx; everything else passes alone. A process that dies leaves a
+//! recorded if the backend answers 2xx; everything else passes unrecorded. A process that dies leaves a
 //! Provision's intent, and the sweep compares the installation with Vercel.
 
 mod reading;
@@ -38,7 +38,7 @@ pub(crate) struct Front {
 pub(crate) struct Call {
     pub(crate) head: request::Parts,
     pub(crate) body: Bytes,
-    /// What is to be recorded of it; none where it passes alone.
+    /// What is to be recorded of it. `None` if it passes unrecorded.
     pub(crate) recorded: Option<(Membership, Operation)>,
     /// When the host's time for it ends, if it says so.
     pub(crate) host_ends: Option<Instant>,
@@ -73,7 +73,7 @@ impl Front {
     /// # Errors
     ///
     /// [`Error::BackendUnavailable`]; [`Error::InstallationDeleted`] for a Provision; and the store's
-    /// errors, where nothing was sent on or where the same call can be sent again.
+    /// errors, if nothing was sent on or if the same call can be sent again.
     pub(crate) async fn pass(&self, call: Call) -> Result<Response<Bytes>, Error> {
         let Call { head, body, recorded, host_ends } = call;
         match recorded {
@@ -115,7 +115,7 @@ impl Front {
         answer.map_err(|error| Error::BackendUnavailable(error.into()))
     }
 
-    /// Records what the backend's 2xx says. Only an Upsert fails where it cannot be recorded: its token is
+    /// Records what the backend's 2xx says. Only an Upsert fails if it cannot be recorded: its token is
     /// nowhere else, and the same call can be sent again (J3). What the others say, the next ones say again.
     async fn record(
         &self,

@@ -1,5 +1,5 @@
 //! Grants: what a caller may delete, as far as the token tells, and as whom it is recorded; and what a token
-//! vouches for, where a call passes through. Decisions alone, without I/O (A5, A6, J2).
+//! vouches for if a call passes through. Decisions alone, without I/O (A5, A6, J2).
 
 use crate::auth::{Caller, Role};
 use crate::clock::Timestamp;
@@ -73,7 +73,7 @@ pub struct Provenance {
     pub reason: Option<String>,
 }
 
-/// What a verified token vouches for, where nothing is to be deleted: the installation, and its account
+/// What a verified token vouches for if nothing is to be deleted: the installation, and its account
 /// (J2). The role does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
@@ -86,7 +86,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// What a caller's token says of an installation; none where it is another one's.
+    /// What a token proves about this installation. `None` if the token names another one.
     #[must_use]
     pub fn of(caller: Caller, installation: InstallationId) -> Option<Self> {
         let (named, account) = match caller {
@@ -124,7 +124,7 @@ impl Grant {
         Ok(Self { installation, by, scope })
     }
 
-    /// The account that the store must have for the installation, where that is left to check.
+    /// The account that the store must have for the installation. `None` if the token itself is the proof.
     #[must_use]
     pub fn required_account(&self) -> Option<&str> {
         match self.scope {

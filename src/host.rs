@@ -116,7 +116,7 @@ async fn vercel(
 ) -> Result<(), Failure> {
     let handler = move |mut request: vercel_runtime::Request, state: vercel_runtime::AppState| {
         if let Some(identity) = &identity {
-            // Where there are two, the platform's own comes last.
+            // If there are two, the platform's own comes last.
             let token = request.headers().get_all(OIDC_TOKEN).iter().next_back();
             if let Some(token) = token.and_then(|token| token.to_str().ok()) {
                 identity.keep_token(token);

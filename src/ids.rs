@@ -109,7 +109,7 @@ impl IntegrationIds {
         Ok(Self { first, others: ids.collect::<Result<_, _>>()? })
     }
 
-    /// The id that stands first.
+    /// The first id.
     #[must_use]
     pub fn first(&self) -> &str {
         self.first.as_str()

@@ -145,7 +145,7 @@ impl Job {
         (0..SHARDS).map(|shard| shard.to_string())
     }
 
-    /// The event that an announcement sends in a phase (G1, H1); none of other jobs.
+    /// The event that an announcement sends in a phase (G1, H1). `None` for other jobs.
     pub(crate) fn event(&self, phase: Phase) -> Option<&'static str> {
         Some(match (self, phase) {
             (Self::AnnounceResource(_), Phase::Scheduled) => "resource.deletion_scheduled",
@@ -164,7 +164,7 @@ impl Job {
         })
     }
 
-    /// The `webhook-id` of an announcement in a phase; none of other jobs. It is a function of the event,
+    /// The `webhook-id` of an announcement in a phase. `None` for other jobs. It is a function of the event,
     /// of what was deleted and when: every attempt has the same, and a resource that is registered again
     /// after its receipt expired gets a new one (G1, H1).
     pub(crate) fn webhook_id(
@@ -221,7 +221,7 @@ pub(crate) enum JobResult {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// How many jobs it claimed, but for those that broke off because of DynamoDB.
+    /// How many jobs it claimed, except those that a DynamoDB error stopped.
     pub claimed: u64,
     /// How many of them are done.
     pub done: u64,

@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// B3: half of a surrogate pair is U+FFFD, whichever half, wherever it stands; all else is as it
+    /// B3: half of a surrogate pair is U+FFFD, whichever half, at any place; all else is as it
     /// was written.
     #[test]
     fn half_of_a_pair_is_the_replacement_character() {

@@ -14,7 +14,7 @@ pub struct Limits {
     pub dynamodb: Duration,
     /// How long one attempt at Vercel may take; all of them together have `vercel_call`. 5 s.
     pub vercel_attempt: Duration,
-    /// How long calls to Vercel may take with all of their attempts, together where one leads to the next:
+    /// How long calls to Vercel may take with all of their attempts, together if one leads to the next:
     /// the caller of Delete Configuration waits. `LEASE` in `saga`, and `LAST` and `FOLLOW_UP` in `work::sweep`, count on it. 12 s.
     pub vercel_call: Duration,
     /// The longest wait before the second attempt at Vercel; it doubles, with full jitter, and

@@ -165,7 +165,7 @@ pub(crate) async fn read(response: reqwest::Response, most: usize) -> Result<Vec
     Ok(body)
 }
 
-/// The longest wait that is granted: a slip of somebody's hand should not delay anything for good.
+/// The longest wait that is granted: a typing error of somebody's should not delay a job for ever.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// The wait that `Retry-After` asks for, in seconds or as a date (RFC 9110, section 10.2.3), up to a day;

@@ -24,7 +24,7 @@ use crate::telemetry;
 /// How long the provider may take to answer. What takes longer to tear down is answered 202.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When a provider that is still at it is asked again, where its `Retry-After` cannot be read.
+/// When a provider that answered 202 is asked again, if its `Retry-After` cannot be read.
 const STILL_AT_IT: Duration = Duration::from_mins(1);
 
 /// The client. Clones share its connections.
@@ -53,12 +53,12 @@ pub(crate) struct Announcement {
     /// `timestamp`: when what it says is so.
     pub(crate) at: Timestamp,
     pub(crate) installation: InstallationId,
-    /// The resource that was deleted; none where it is the installation.
+    /// The resource that was deleted. `None` if the installation was.
     pub(crate) resource: Option<ResourceId>,
     pub(crate) provenance: Provenance,
-    /// When the deletion itself is announced; none where this is that announcement.
+    /// When the `deleted` event is sent. `None` if this is that event.
     pub(crate) teardown_at: Option<Timestamp>,
-    /// When the installation is finalized at Vercel, if that is owed.
+    /// When the installation is finalized at Vercel, if it is to be.
     pub(crate) finalizes_at: Option<Timestamp>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Report<'a> {
     pub(crate) incident: Incident,
     pub(crate) installation: &'a InstallationId,
     pub(crate) job: &'a Job,
-    /// The resource that the job is about; none where it is about the installation.
+    /// The resource that the job is about. `None` if it is about the installation.
     pub(crate) resource: Option<&'a ResourceId>,
     /// What went wrong, for people.
     pub(crate) reason: &'a str,
@@ -312,7 +312,7 @@ mod tests {
         insta::assert_snapshot!(body(&Job::Finalize, Incident::FinalizationLate { until: time }), @r#"{"type":"operation.finalization_late","timestamp":"2025-11-22T23:00:00Z","data":{"installationId":"icfg_1","until":"2025-11-22T00:00:00Z","reason":"Vercel answered 500"}}"#);
     }
 
-    /// H1, H4: a notice says when the deletion itself comes, and both say when invoices end.
+    /// H1, H4: a notice says when the `deleted` event comes, and both say when invoices end.
     #[test]
     fn a_notice_says_what_comes() {
         let system = Actor::System { account: "acc_1".to_owned() };

@@ -2,7 +2,7 @@
 //!
 //! The mirror of a deletion. [`begin`] decides before the backend is asked, [`plan`] after it made a
 //! resource; each given what is believed of the store. They begin with the common case, commit under the
-//! conditions that make the belief true, and where one fails, decide again from what that taught.
+//! conditions that make the belief true. If a condition fails, they decide again with the item it returned.
 //!
 //! An intent counts the attempts under it that have no definite answer: each has an id of its own, and takes
 //! it out when it ends. So no attempt ends the intent of another.
@@ -19,7 +19,7 @@ pub const RECONCILED_AFTER: Duration = Duration::from_mins(15);
 /// What to do before the backend is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// Write the intent, and the installation with it where it is not there.
+    /// Write the intent, and the installation if it is absent.
     WriteIntent(Presence),
     /// Ask the backend, and record nothing: the token does not vouch for this installation.
     ForwardUnrecorded,
@@ -28,7 +28,7 @@ pub enum Begin {
 }
 
 /// Says what to do before the backend is asked, given what is believed of the installation. The write's
-/// conditions are that it is active, and of the token's account where the token names no installation; or
+/// conditions are that it is active, and of the token's account if the token names no installation; or
 /// that it is absent.
 #[must_use]
 pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
@@ -52,8 +52,8 @@ pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
     }
 }
 
-/// Whether an attempt that began then may ask the backend now, which may take so long. One that was stopped
-/// in between may not: a sweep may end its intent before the backend has answered.
+/// Whether an attempt that began at `begun` may still ask the backend: the call, `time` long at most, has to
+/// end before a sweep may end the intent. A process that was frozen in between may not.
 #[must_use]
 pub fn may_ask(begun: Timestamp, now: Timestamp, time: Duration) -> bool {
     now + time <= begun + RECONCILED_AFTER
@@ -89,7 +89,7 @@ pub struct Belief {
 /// believed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// Add the resource, and the installation with it where it is not there.
+    /// Add the resource, and the installation if it is absent.
     Register(Presence),
     /// Update the resource, which is there: the backend answers a retry.
     Update,

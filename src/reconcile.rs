@@ -2,7 +2,7 @@
 //! (L1).
 //!
 //! [`compare`] names the problems. The tool tells them and mends what it is asked to. A sweep that
-//! reconciles an installation by itself registers what is [`missing_here`].
+//! reconciles one installation registers what is [`missing_here`].
 
 mod vercel_side;
 
@@ -21,7 +21,7 @@ use crate::vercel::{Disabled, ListedResource, ResourceList};
 /// has arrived there.
 pub const YOUNG: Duration = Duration::from_mins(15);
 
-/// How long ago Vercel was asked to uninstall where an uninstall hangs: it waits 24 hours for final
+/// How long ago Vercel was asked to uninstall if an uninstall counts as hanging: it waits 24 hours for final
 /// invoices, and needs some time itself.
 pub const HANGING: Duration = Duration::from_hours(25);
 
@@ -35,7 +35,7 @@ pub struct Stored {
     pub installation: InstallationState,
     /// Its resources; each with the time of its registration, else of its last write, if there is one.
     pub resources: BTreeMap<ResourceId, Option<Timestamp>>,
-    /// What was deleted, moved or kept: its receipt stands, or its announcement is owed.
+    /// Resources that were deleted, moved or kept: they have a receipt, or a pending announcement.
     pub deleted: BTreeSet<ResourceId>,
     /// Whether a resource is being provisioned under an intent (J4). It may be any.
     pub provisioning: bool,

@@ -106,7 +106,7 @@ impl DeleteConfiguration {
             let now = self.clock.timestamp();
             let load = self.store.load(id, request.key.as_ref(), now);
             let mut snapshot = time.before.run(load).await?;
-            // Where the installation changed while Vercel was called, the lease is still ours.
+            // If the installation changed while Vercel was called, this worker still has the lease.
             if let Some(intent) = &mut snapshot.intent {
                 intent.own = held == Some(intent.fence);
             }
@@ -140,7 +140,7 @@ impl DeleteConfiguration {
         }
     }
 
-    /// Calls Vercel for a request that holds the intent. None where the request has to look again: the
+    /// Calls Vercel for a request that holds the intent. `None` if the request has to look again: the
     /// lease was lost, or the installation changed.
     async fn ask(
         &self,

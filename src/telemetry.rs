@@ -60,7 +60,7 @@ fn first_line(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// Standard output. Where a line cannot be written there, standard error says so: nobody would miss it
+/// Standard output. If a line cannot be written there, standard error says so: nobody would miss it
 /// else (S1).
 struct Output;
 
@@ -68,7 +68,7 @@ impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut output = io::stdout().lock();
         if let Err(error) = output.write_all(line).and_then(|()| output.flush()) {
-            // Where that fails too, nobody is left to be told.
+            // If that fails too, nobody can be told.
             let _ = writeln!(io::stderr(), "teardown: standard output cannot be written: {error}");
         }
         Ok(line.len())
@@ -100,7 +100,7 @@ pub fn init_json(filter: Targets) {
 mod tests {
     use super::*;
 
-    /// F6: where no credentials are found, the log has who was asked for them, and not why they had none.
+    /// F6: if no credentials are found, the log has who was asked for them, and not why they had none.
     #[test]
     fn who_was_asked_for_credentials_is_told() {
         let error = "not enabled: no credentials found in chain. Attempted:\n  Environment: no \

@@ -68,7 +68,7 @@ pub enum VercelAnswer {
     Answer {
         /// The HTTP status.
         status: u16,
-        /// Vercel's `error.code` and `error.message`, where there are any.
+        /// Vercel's `error.code` and `error.message`, if there are any.
         said: Option<VercelError>,
         /// `Retry-After`.
         retry_after: Option<Duration>,
@@ -228,7 +228,7 @@ impl Vercel {
         LookupResult { heard: result.heard, configuration: VercelConfiguration::parse(&body) }
     }
 
-    /// `GET /v1/installations/{id}/resources`: what Vercel has of an installation (L1). Where it does not
+    /// `GET /v1/installations/{id}/resources`: what Vercel has of an installation (L1). If it does not
     /// know the installation, these are none.
     pub async fn list_resources(
         &self,

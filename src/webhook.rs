@@ -50,7 +50,7 @@ impl<'a> Signature<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSignature`], also where there is no secret.
+    /// [`Error::InvalidSignature`], also if there is no secret.
     pub fn verify(&self, body: &[u8], secret: Option<&Secret>) -> Result<(), Error> {
         let secret = secret.ok_or(Error::InvalidSignature)?;
         // Vercel signs so, and HMAC asks of its hash less than what SHA-1 has lost.
@@ -166,7 +166,7 @@ impl Event {
 
 impl Removal {
     /// The uninstall that it asks for: by the system, and without a question that Vercel would not hear
-    /// the answer to. The account is the stored one, where the installation is known (K3).
+    /// the answer to. The account is the stored one, if the installation is known (K3).
     #[must_use]
     pub fn uninstall(&self, stored: Option<&str>, at: Timestamp) -> Deletion {
         let account = stored.or(self.team.as_deref()).unwrap_or(self.installation.as_str());

@@ -1,8 +1,9 @@
 //! Jobs, run: claimed, tried, retried, parked (G).
 //!
 //! [`crate::job`] says which jobs there are and when one is tried again; `sweep` finds those that are due.
-//! `incident` tells the provider of what fails for good. Here is how a worker runs each kind under a lease. A worker that loses its lease does not complete
-//! the job. What it did until then may be done twice: a page purged, a deletion announced.
+//! `incident` notifies the provider of jobs that were parked or are late. This module runs each kind of job
+//! under a lease. A worker that loses its lease does not complete the job. What it did before may be done
+//! twice: a page purged, a deletion announced.
 
 mod incident;
 mod reconcile;
@@ -70,7 +71,7 @@ impl Worker {
         Self { store, vercel, provider, delete_configuration, clock }
     }
 
-    /// Claims a job that was due at `now`, and runs it until `end` at most; none where it cannot be
+    /// Claims a job that was due at `now`, and runs it until `end` at most. `None` if it cannot be
     /// claimed.
     pub(crate) async fn run(
         &self,
@@ -190,8 +191,8 @@ impl Worker {
         })
     }
 
-    /// H2: the last look before the deletion itself is announced. None where nothing stops it: no hold
-    /// stands, and the lease, under which that was read, is not over.
+    /// H2: the last look before the `deleted` event is sent. `None` if nothing stops it: no hold
+    /// is in force, and the lease, under which the holds were read, is not over.
     async fn hold_back(&self, lease: &Lease) -> Result<Option<JobResult>, Error> {
         let (installation, work) = (&lease.installation, lease.job.to_string());
         while let Some(hold) = self.store.standing_hold(lease, self.clock.timestamp()).await? {
@@ -305,7 +306,7 @@ fn failed(reason: impl Into<String>, retry_after: Option<Duration>) -> AttemptRe
     AttemptResult::Failed(JobFailure::new(reason, retry_after))
 }
 
-/// The announcement that a job's item describes; none where it is malformed.
+/// The announcement that a job's item describes. `None` if it is malformed.
 fn announcement(lease: &Lease, state: &AnnouncementState) -> Option<Announcement> {
     let Lease { installation, job, .. } = lease;
     let provenance = lease.provenance.clone()?;

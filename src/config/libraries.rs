@@ -74,7 +74,7 @@ pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result
             }
         }
     }
-    // It counts where one of the others is not set.
+    // It counts if one of the others is not set.
     let is_set = |names: [&'static str; 2]| names.into_iter().any(|name| variable(name).is_some());
     if !is_set(["HTTP_PROXY", "http_proxy"]) || !is_set(["HTTPS_PROXY", "https_proxy"]) {
         for name in ["ALL_PROXY", "all_proxy"] {
@@ -104,7 +104,7 @@ fn is_region(text: &str) -> bool {
     text.len() <= 63 && text.bytes().all(permitted)
 }
 
-/// Whether a header can carry this text as it stands.
+/// Whether a header can carry this text unchanged.
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -58,7 +58,7 @@ pub(super) fn is_free(answer: &Response<Bytes>) -> bool {
     plan.is_some_and(|plan| plan["paymentMethodRequired"] == Value::Bool(false))
 }
 
-/// The resource that a Provision's answer names; none where it has no usable `id`.
+/// The resource that a Provision's answer names. `None` if it has no usable `id`.
 pub(super) fn made(
     installation: &crate::ids::InstallationId,
     answer: &Response<Bytes>,
@@ -92,7 +92,7 @@ fn fields(answer: &Response<Bytes>) -> Option<Fields> {
     json::from_slice(&unpacked(answer.headers(), answer.body())?).ok()
 }
 
-/// A body without its `Content-Encoding`, which is gzip or none; none where it is another, or over 4 MiB
+/// A body without its `Content-Encoding`, which is gzip or none. `None` if it is another, or over 4 MiB
 /// unpacked.
 fn unpacked(headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(padded(most + 1), None);
     }
 
-    /// J3: the token and the billing, where they stand as documented.
+    /// J3: the token and the billing, in the documented places.
     #[test]
     fn an_upsert_is_read() {
         let token = |body: &str| access_token(body.as_bytes()).map(|it| it.expose().to_owned());

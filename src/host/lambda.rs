@@ -252,7 +252,7 @@ fn without_host(headers: &mut HeaderMap, domain_name: &mut Option<String>) {
 struct RoutedPath<'a> {
     path: &'a str,
     stage: Option<String>,
-    /// The path that its route is for, such as `/v1/{proxy+}`; none for `$default`.
+    /// The path that its route is for, such as `/v1/{proxy+}`. `None` for `$default`.
     route: Option<&'a str>,
     /// The parts of the path that the route matched.
     parameters: &'a HashMap<String, String>,
@@ -330,7 +330,7 @@ mod tests {
         }
     }
 
-    /// B2: an id is what the caller sent, also where the API has a prefix before the contract's path.
+    /// B2: an id is what the caller sent, also if the API has a prefix before the contract's path.
     #[test]
     fn the_contracts_path_is_what_the_route_matched() {
         let route = Some("/v1/installations/{installationId}");

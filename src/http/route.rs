@@ -24,7 +24,7 @@ pub enum Endpoint {
     Webhook,
 }
 
-/// The ids of a path as they stand there, percent-encoded and unchecked: who calls is asked first
+/// The ids of a path as they were sent, percent-encoded and unchecked: who calls is asked first
 /// (A8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawIds<'a> {
@@ -83,7 +83,7 @@ impl Ids {
         }
     }
 
-    /// The resource's id, where they are of one.
+    /// The resource's id, if the path names a resource.
     #[must_use]
     pub fn resource(&self) -> Option<&ResourceId> {
         match self {

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 ///
 /// # Errors
 ///
-/// [`Error::InvalidCronSecret`], also where there is no secret.
+/// [`Error::InvalidCronSecret`], also if there is no secret.
 pub fn authorize_sweep(headers: &HeaderMap, secret: Option<&Secret>) -> Result<(), Error> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None, Some(secret)) = (values.next(), values.next(), secret) else {

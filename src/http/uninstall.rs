@@ -28,7 +28,7 @@ impl Uninstall {
     ///
     /// # Errors
     ///
-    /// [`BadRequest`] that names the field, or the body where it is no JSON object.
+    /// [`BadRequest`] that names the field, or the body if it is not a JSON object.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
         let fields = if body.is_empty() {
             UninstallFields::default()
@@ -43,7 +43,7 @@ impl Uninstall {
     }
 }
 
-/// The one value of a field; none where it is absent or null.
+/// The one value of a field. `None` if it is absent or null.
 fn one<T: DeserializeOwned>(
     name: &'static str,
     expected: &'static str,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   scheduled   due at once          sends the notice, ….deletion_scheduled    then: deleted, due at teardownAt
-//!   deleted     due at teardownAt    sends ….deleted, unless a hold stands     then: done
+//!   deleted     due at teardownAt    sends ….deleted, unless a hold is in force   then: done
 //! ```
 //!
 //! Without a grace period an announcement is in the phase `deleted` from the start.
@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 pub enum Phase {
     /// The notice: the deletion is scheduled, and can still be stopped.
     Scheduled,
-    /// The deletion itself, which cannot be undone.
+    /// The `deleted` event, after which nothing can be undone.
     Deleted,
 }
 
@@ -40,11 +40,11 @@ impl Phase {
 pub struct AnnouncementState {
     /// The event that is sent next.
     pub phase: Phase,
-    /// `teardownAt`: when the deletion itself is announced.
+    /// `teardownAt`: when the `deleted` event is sent.
     pub at: Timestamp,
-    /// `finalizesAt`: when the installation's finalization is due, if one is owed (H4).
+    /// `finalizesAt`: when the installation's finalization is due, if there is one (H4).
     pub finalizes_at: Option<Timestamp>,
-    /// Whether the provider may have been told of the deletion itself: an attempt failed or was answered
+    /// Whether the provider may have received the `deleted` event: an attempt failed or was answered
     /// 202, or its worker died.
     pub in_doubt: bool,
     /// Whether receipts wait for this job to end before they expire.
@@ -56,9 +56,9 @@ pub struct AnnouncementState {
 pub enum Turn {
     /// Send the notice.
     Notify,
-    /// Drop the notice, for which it is too late, and go on to the deletion itself.
+    /// Drop the notice, for which it is too late: the `deleted` event is next.
     SkipNotice,
-    /// Announce the deletion itself, unless a hold stands.
+    /// Send the `deleted` event, unless a hold is in force.
     Announce,
 }
 
@@ -74,17 +74,17 @@ impl AnnouncementState {
         }
     }
 
-    /// When a notice ends, however it fares; none in the phase `deleted`.
+    /// When a notice ends, delivered or not. `None` in the phase `deleted`.
     #[must_use]
     pub fn notice_ends(&self) -> Option<Timestamp> {
         (self.phase == Phase::Scheduled).then_some(self.at)
     }
 }
 
-/// What a hold, or `keep`, finds of an announcement that is still owed (H2, H3).
+/// What a hold, or `keep`, finds of a pending announcement (H2, H3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timing {
-    /// The deletion itself was not announced, and no worker that looked before the hold can announce it.
+    /// The `deleted` event was not sent, and no worker that looked before the hold can send it.
     InTime,
     /// A worker may be announcing it: look again when its lease ends.
     LeasedUntil(Timestamp),
@@ -100,7 +100,7 @@ impl AnnouncementState {
     pub fn timing(&self, lease_until: Option<Timestamp>, now: Timestamp) -> Timing {
         match (self.phase, lease_until) {
             (Phase::Scheduled, _) => Timing::InTime,
-            // Also where it is in doubt: until the lease ends, it may be announced once more.
+            // Also if it is in doubt: until the lease ends, the event may be sent once more.
             (Phase::Deleted, Some(until)) if until > now => Timing::LeasedUntil(until),
             (Phase::Deleted, None) if !self.in_doubt => Timing::InTime,
             // An attempt may have been heard; or the lease's worker died, and may have announced it.
@@ -118,7 +118,7 @@ mod tests {
         AnnouncementState { phase, at, finalizes_at: None, in_doubt, retains: false }
     }
 
-    /// H1: a notice that is late is dropped for the deletion itself.
+    /// H1: a late notice is dropped, and the `deleted` event is next.
     #[test]
     fn a_late_notice_is_dropped() {
         let turn = |phase, now| teardown(phase, false).turn(Timestamp::from_secs(now));
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(turn(Phase::Deleted, 0), Turn::Announce);
     }
 
-    /// H2: a hold is in time unless the deletion itself may have been announced.
+    /// H2: a hold is in time unless the `deleted` event may have been sent.
     #[test]
     fn a_hold_never_claims_to_be_in_time_when_it_is_not() {
         let now = Timestamp::from_secs(2000);

@@ -28,7 +28,7 @@ pub(crate) enum Retry {
     Again(Timestamp),
     /// Park it.
     Park,
-    /// Drop the notice: the announcement goes on to the deletion itself (H1).
+    /// Drop the notice: the `deleted` event is next (H1).
     SkipNotice,
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Attempt<'a> {
     pub(super) progress: &'a Progress,
     /// By whom and when the deletion is, if it comes to one.
     pub(super) provenance: &'a Provenance,
-    /// The request that waits for it; none where the sweep resumes.
+    /// The request that waits for it. `None` if the sweep resumes.
     pub(super) request: Option<&'a ConfigurationDeletion>,
 }
 
@@ -205,7 +205,7 @@ impl DeleteConfiguration {
             if loaded.installation.is_gone_on_both_sides() {
                 break;
             }
-            // A key that stands for another request by now does not hold the commit up.
+            // A key that was used for another request since does not hold the commit up.
             let asked = match request.filter(|_| snapshot.recorded.is_none()) {
                 Some(request) => Asked::Now(Recording::of(request)),
                 None => Asked::Before { key_sha256: lease.key_sha256.as_deref() },

@@ -40,7 +40,7 @@ pub(crate) fn timestamp(item: &Item, name: &str) -> Option<Timestamp> {
     i64(item, name)?.try_into().ok().map(Timestamp::from_secs)
 }
 
-/// An item's truth value of this name; false where it has none.
+/// An item's truth value of this name; false if it has none.
 pub(crate) fn bool(item: &Item, name: &str) -> bool {
     matches!(item.get(name), Some(AttributeValue::Bool(true)))
 }

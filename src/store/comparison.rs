@@ -34,7 +34,7 @@ pub enum Added {
 
 impl Store {
     /// Reads what is stored of an installation, page by page and consistently, as far as it is compared.
-    /// None where it is not known.
+    /// `None` if the installation is not known.
     ///
     /// # Errors
     ///

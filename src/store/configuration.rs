@@ -5,11 +5,11 @@
 //!                                         settled if it is active and no attempt was in doubt
 //!            Update  work#configuration   if nobody holds it, and it is as much in doubt as it was read
 //!                                                                     intent, lease, new fence
-//!   mark     Update  work#configuration   if the fence is ours       inDoubt, until Vercel's answer is here
-//!   move     Update  work#configuration   if the fence is ours       inDoubt, as for a mark
+//!   mark     Update  work#configuration   if the fence matches       inDoubt, until Vercel's answer is here
+//!   move     Update  work#configuration   if the fence matches       inDoubt, as for a mark
 //!            Update  #installation        if its team is as it was read, and its configuration not gone
 //!                                                                     teamId; no teamSlug
-//!   withdraw Delete  work#configuration   if the fence is ours
+//!   withdraw Delete  work#configuration   if the fence matches
 //!            Update  #installation        in doubt: if it is as it was read   configurationInDoubt
 //!   again    Update  work#configuration   if it is there             new fence
 //!            else
@@ -18,7 +18,7 @@
 //!   commit   Put     key#…  outcome       if it is not there, or has expired
 //!            Update  #installation        if it is as it was read     the tombstone
 //!            Delete  work#configuration   if the fence is as it was read, or there is none
-//!            Put     receipt#…, work#purge, work#announce#…           where it was active
+//!            Put     receipt#…, work#purge, work#announce#…           if it was active
 //!            Delete  work#finalize; and #token, if one was read or there is none
 //! ```
 
@@ -67,13 +67,13 @@ pub(crate) enum Asked<'a> {
     Operator {
         /// The operator.
         by: &'a str,
-        /// When what is deleted is announced for good; none where nothing is.
+        /// When the `deleted` events are due. `None` if there are none.
         teardown_at: TeardownAt,
     },
 }
 
 impl Holder {
-    /// The last worker, as the snapshot has it.
+    /// The last worker, as the snapshot says.
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         snapshot.intent.as_ref().map_or(Self::Nobody, |intent| Self::Fence(intent.fence))
     }
@@ -118,7 +118,7 @@ impl Store {
         self.get(keys::token(id)).await?.as_ref().map(parse_token).transpose()
     }
 
-    /// Writes the intent and takes its lease until then; none where what was read has changed.
+    /// Writes the intent and takes its lease until `until`. `None` if what was read has changed.
     pub(crate) async fn begin(
         &self,
         request: &ConfigurationDeletion,
@@ -164,7 +164,7 @@ impl Store {
     }
 
     /// Stores the team that Vercel has a configuration in, and records that Vercel is about to be called
-    /// there (E7). [`LeaseWrite::LeaseLost`] where the lease was lost, or the installation changed.
+    /// there (E7). [`LeaseWrite::LeaseLost`] if the lease was lost, or the installation changed.
     pub(crate) async fn move_to_team(
         &self,
         lease: &Lease,
@@ -183,7 +183,7 @@ impl Store {
         self.commit_leased(transaction).await
     }
 
-    /// Withdraws an intent. Where an attempt was in doubt, the installation keeps that in mind: its token
+    /// Withdraws an intent. If an attempt was in doubt, the installation's item says so: its token
     /// may be dead, and the next refusal mean that the configuration is gone (E2). [`LeaseWrite::LeaseLost`] where
     /// the lease was lost, or the installation changed.
     pub(crate) async fn withdraw(
@@ -226,7 +226,7 @@ impl Store {
         let mut transaction = Transaction::on(&self.table);
         transaction.check(Part::Installation, keys::installation(id), Expression::new(there));
         transaction.put(Part::Other, intent, Some(absent()));
-        // Where a condition does not hold, it is gone, or another request has begun since.
+        // If a condition does not hold, it is gone, or another request has begun since.
         if self.commit_leased(transaction).await? == LeaseWrite::Written {
             tracing::warn!(
                 installation = %id,
@@ -236,7 +236,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes our side of a configuration for good. [`LeaseWrite::LeaseLost`] where what was read has changed, or
+    /// Deletes teardown's side of a configuration. [`LeaseWrite::LeaseLost`] if what was read has changed, or
     /// another worker holds it; nothing was written then.
     pub(crate) async fn commit_configuration(
         &self,
@@ -299,7 +299,7 @@ impl Store {
         self.commit_leased(transaction).await
     }
 
-    /// Records that a configuration is gone, alone (F1). [`LeaseWrite::LeaseLost`] where an outcome is recorded.
+    /// Records that a configuration is gone, alone (F1). [`LeaseWrite::LeaseLost`] if an outcome is recorded.
     pub(crate) async fn record_gone(
         &self,
         loaded: Loaded<'_>,

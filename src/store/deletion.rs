@@ -7,7 +7,7 @@
 //!   Update  #installation       if it is active                        else: gone with it, or unknown
 //!   Delete  resource#…          if it is there and not provisioning    else: gone, or busy
 //!   Put     receipt#resource#…  if it is not there, or has expired     else: deleted before
-//!   Put     work#announce#…     where the provider is to be told
+//!   Put     work#announce#…     if the provider is notified
 //! ```
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -193,7 +193,7 @@ impl Store {
         }
     }
 
-    /// The announcement of a resource's deletion; none where the provider is not told.
+    /// The announcement of a resource's deletion. `None` if the provider is not notified.
     fn announcement_of(&self, deletion: &Deletion, resource: &ResourceId) -> Option<Item> {
         let teardown_at = self.teardown_at(deletion.at)?;
         let id = &deletion.grant.installation;
@@ -298,7 +298,7 @@ impl Store {
         }
     }
 
-    /// The purge, and the announcement where the provider is told (G1, G2).
+    /// The purge, and the announcement if the provider is notified (G1, G2).
     pub(super) fn put_uninstall_jobs(
         &self,
         transaction: &mut Transaction<'_>,
@@ -325,7 +325,7 @@ impl Store {
 
 /// What is recorded under the idempotency key, if there is one (F1).
 fn outcome(deletion: &Deletion, belief: &Belief, answer: Answer) -> Option<Item> {
-    // The account is recorded only where it is known to be the stored one.
+    // The account is recorded only if it is known to be the stored one.
     let account = match &belief.installation {
         Installation::Active { account, .. } | Installation::Deleted { account, .. } => {
             account.as_deref()

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   upsert     Update  #installation   if it is active, or absent        accountId, accountAsOf; billing, once
-//!              Put     #token          where the call brought one
+//!              Put     #token          if the call brought one
 //!   known      Put     #installation   if it is absent
 //!   resource   Check   #installation   if it is active
 //!              Update  resource#…      if it is there and says otherwise
@@ -89,8 +89,8 @@ impl Store {
         Ok(())
     }
 
-    /// Updates what is said of a resource that is registered, where it has changed, and registers its
-    /// installation, where that is not known (J2, J5).
+    /// Updates the name and status of a registered resource if the backend reports new ones, and registers its
+    /// installation if that is not known (J2, J5).
     pub(crate) async fn update_reported(
         &self,
         membership: &Membership,
@@ -151,7 +151,7 @@ pub(super) fn vouched(membership: &Membership) -> Expression {
     }
 }
 
-/// What a failed condition has taught of the installation; none where another one failed.
+/// What a failed condition says of the installation. `None` if another condition failed.
 fn installation_of(evidence: Vec<(Part, Option<Item>)>) -> Result<Option<Installation>, Error> {
     let mut found = evidence.into_iter().filter(|(part, _)| *part == Part::Installation);
     let read = |item: Option<Item>| {

@@ -31,7 +31,7 @@ pub(crate) fn actor(by: &Actor) -> AttributeValue {
     AttributeValue::M(map)
 }
 
-/// The `state` of an installation at this stage of its deletion; none is `active`.
+/// The `state` of an installation at this stage of its deletion. `None` gives `active`.
 pub(crate) fn state(stage: Option<Stage>) -> &'static str {
     match stage {
         None => "active",
@@ -41,7 +41,7 @@ pub(crate) fn state(stage: Option<Stage>) -> &'static str {
     }
 }
 
-/// The stage of an installation's deletion, as its item has it; none is `active`.
+/// The stage of an installation's deletion, as its item says. `None` for `active`.
 ///
 /// # Errors
 ///

@@ -18,7 +18,7 @@ pub(super) struct Outcome<'a> {
     pub(super) key: &'a IdempotencyKey,
     /// A hash of the request's parameters: two requests are the same if theirs are (F2).
     pub(super) fingerprint: String,
-    /// The account, only where it is known to be the installation's stored one.
+    /// The account, only if it is known to be the installation's stored one.
     pub(super) account: Option<&'a str>,
     pub(super) answer: Answer,
     pub(super) at: Timestamp,

@@ -74,7 +74,7 @@ impl Contradiction {
 }
 
 impl Store {
-    /// Writes a Provision's intent, before the backend is asked. None where nothing is to be recorded.
+    /// Writes a Provision's intent, before the backend is asked. `None` if nothing is to be recorded.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Store {
         Ok(written.then_some(attempt))
     }
 
-    /// Whether an attempt may ask the backend, which may take so long: not where it was stopped for longer
+    /// Whether an attempt may still ask the backend, which may take `time`: not if the process was frozen for longer
     /// than a sweep waits.
     pub(crate) fn may_ask(&self, attempt: &Attempt, time: Duration) -> bool {
         may_ask(attempt.begun, self.clock.timestamp(), time)
@@ -272,7 +272,7 @@ impl Store {
     }
 
     /// Announces a resource that Vercel still has of a deleted installation (J4). Whether it is announced
-    /// now: not where it has a receipt of its own.
+    /// now: not if it has a receipt of its own.
     pub(crate) async fn announce_listed(
         &self,
         id: &InstallationId,

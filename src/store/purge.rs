@@ -58,7 +58,7 @@ pub(crate) struct Tombstone {
     /// Whether no finalization is due.
     pub(crate) finalized: bool,
     pub(crate) provenance: Provenance,
-    /// When what is purged is announced for good; none where nothing is.
+    /// When the `deleted` events are due. `None` if there are none.
     pub(super) teardown_at: TeardownAt,
 }
 
@@ -82,7 +82,7 @@ pub(crate) enum Purged {
 }
 
 impl Store {
-    /// Reads an installation's tombstone; none where it is not deleted, or not there.
+    /// Reads an installation's tombstone. `None` if it is not deleted, or absent.
     pub(crate) async fn tombstone(&self, id: &InstallationId) -> Result<Option<Tombstone>, Error> {
         let Some(item) = self.get(keys::installation(id)).await? else { return Ok(None) };
         let Some(stage) = keys::stage(&item)? else { return Ok(None) };
@@ -199,7 +199,7 @@ impl Store {
         }
     }
 
-    /// Ends the purge: `deleting` becomes `purged`, or `finalized` where no finalization is outstanding.
+    /// Ends the purge: `deleting` becomes `purged`, or `finalized` if no finalization is outstanding.
     pub(crate) async fn end_purge(
         &self,
         lease: &Lease,
@@ -207,7 +207,7 @@ impl Store {
     ) -> Result<Advance, Error> {
         let change = if tombstone.finalized {
             let expiry = self.expiry_of(&lease.installation, tombstone).await?;
-            // Where it waits for an announcement, it has one that never comes.
+            // If it waits for an announcement, it has one that never comes.
             Expression::new("SET #state = :to, expiresAt = if_not_exists(expiresAt, :expiry)")
                 .value(":to", s(keys::state(Some(Stage::Finalized))))
                 .value(":expiry", time(expiry))
@@ -244,7 +244,7 @@ impl Store {
     }
 
     /// The change that finalizes a tombstone in this state. What is purged and finalized is kept for
-    /// as long as receipts are (G2); before that, what hangs on it would be live again without it.
+    /// as long as receipts are (G2). Before that the tombstone must stay: without it, remaining items would be live.
     pub(super) fn set_finalized(stage: Stage, expiry: Timestamp) -> Expression {
         let finalized =
             Expression::new("SET finalized = :true").value(":true", AttributeValue::Bool(true));

@@ -2,7 +2,7 @@
 //! H1).
 //!
 //! By default an announcement is over long before its receipt expires, and nothing is written for it.
-//! Where it may not be (a short retention, a hold, a parked job, a provider that is at it for months),
+//! If it may not be (a short retention, a hold, a parked job, a provider that answers 202 for months),
 //! the job's `retains` is true, and the receipt, or the tombstone, has an `expiresAt` that never comes.
 //! The worker that ends the job puts that right.
 
@@ -66,7 +66,7 @@ impl Store {
     }
 
     /// What a receipt and a tombstone say of their announcement: `teardownAt`, or that the provider is
-    /// not told; and an `expiresAt`, where they have to wait for it.
+    /// not told; and an `expiresAt`, if they have to wait for it.
     pub(super) fn schedule_attributes(
         &self,
         deleted_at: Timestamp,
@@ -156,7 +156,7 @@ impl Store {
                 .value(":finalized", s(keys::state(Some(Stage::Finalized))))
         };
         let tombstone = || keys::installation(id);
-        // Once more, where it was finalized in between.
+        // Once more, if it was finalized in between.
         for _ in 0..2 {
             let finalized = in_state("#state = :finalized");
             if self.update_item(tombstone(), expires(), finalized).await?.is_some() {

@@ -38,7 +38,7 @@ pub enum RegisterError {
     /// The installation was never registered.
     #[error("the installation is not registered")]
     InstallationUnknown,
-    /// The resource was deleted, and its receipt stands (C4).
+    /// The resource was deleted, and its receipt is kept (C4).
     #[error("the resource was deleted")]
     ResourceDeleted,
     /// The resource was deleted, and its announcement is pending. The provider would apply that to the
@@ -160,7 +160,7 @@ impl Store {
         let steps: [for<'a> fn(&'a Self, &ResourceRecord) -> Transaction<'a>; 2] =
             [Self::add_resource, Self::update_resource];
         self.in_time(async {
-            // Added, or else updated; and again, where it was added or deleted in between.
+            // Added, or else updated; and again, if it was added or deleted in between.
             loop {
                 for step in steps {
                     let findings = match step(self, record).commit(&self.client).await? {
@@ -186,7 +186,7 @@ impl Store {
         transaction
     }
 
-    /// Adds a resource that is counted by the same transaction, where neither it nor a receipt nor an
+    /// Adds a resource that is counted by the same transaction, if neither it nor a receipt nor an
     /// announcement of it is there (C4, D4, G1).
     pub(super) fn put_new_resource(
         &self,
@@ -209,7 +209,7 @@ impl Store {
         transaction.put(Part::Resource, item, Some(absent()));
         let receipt = keys::resource_receipt(id, &record.id);
         transaction.check(Part::Receipt, receipt, absent_or_expired(now));
-        // It may outlive the receipt, where the provider is out of reach or still at it.
+        // It may outlive the receipt, if the provider is out of reach or answers 202.
         let announcement = work::key(&Job::AnnounceResource(record.id.clone()), id);
         transaction.check(Part::Announcement, announcement, absent());
     }

@@ -121,7 +121,7 @@ macro_rules! placeholders {
 
 pub(super) use placeholders;
 
-/// A transaction in the making. A condition that is evidence returns the old item where it fails.
+/// A transaction in the making. A condition that is evidence returns the old item if it fails.
 #[derive(Debug)]
 pub(crate) struct Transaction<'a> {
     table: &'a str,
@@ -260,7 +260,7 @@ fn any_passes(reasons: &[CancellationReason]) -> bool {
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
-/// What a cancelled transaction teaches. The reasons stand in the order of the items; `None` as a
+/// What a cancelled transaction teaches. The reasons are in the order of the items; `None` as a
 /// reason proves nothing about its item.
 fn evidence(rows: &[Part], error: &SdkError<TransactWriteItemsError>) -> Vec<(Part, Option<Item>)> {
     let failed =

@@ -1,4 +1,4 @@
-//! How a call is sent: attempted until it is answered for good, within the time that the caller has.
+//! How a call is sent: attempted until it gets a definite answer, within the time that the caller has.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -21,7 +21,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How often a call is attempted. What fails longer is taken up again by the sweep.
 pub(super) const ATTEMPTS: u32 = 3;
 
-/// The longest answer that is read where nothing long is asked for, in bytes: errors are under 1 KiB.
+/// The longest answer that is read if nothing long is asked for, in bytes: errors are under 1 KiB.
 pub(super) const SHORT_ANSWER: usize = 64 * 1024;
 
 /// The longest list that is read, in bytes: thousands of resources.
@@ -87,7 +87,7 @@ impl Vercel {
         heard.unwrap_or_else(|never| match never {})
     }
 
-    /// Sends a request until it is answered for good, the attempts are over or the time is. What is
+    /// Sends a request until it gets a definite answer, or until the attempts or the time are over. What is
     /// done before the first one is sent is not counted as this call's time.
     pub(super) async fn call<F, E>(
         &self,
@@ -132,7 +132,7 @@ impl Vercel {
         };
         let mut sending = pin!(client.execute(request));
         if let Some((held_back, before)) = before_sending {
-            // It ends before it is connected only where it cannot be.
+            // It ends before it is connected only if it cannot be.
             if let Either::Left((Err(error), _)) =
                 select(sending.as_mut(), pin!(held_back.connected())).await
             {
@@ -175,7 +175,7 @@ pub(super) struct Request<'a> {
     pub(super) most: usize,
 }
 
-/// The future to await once a connection is up, and before a request is sent over it; none once it has
+/// The future to await once a connection is up, and before a request is sent over it. `None` once it has
 /// ended.
 pub(super) type BeforeSending<'a, F> = Option<(&'a HeldBack, Pin<Box<F>>)>;
 
@@ -185,7 +185,7 @@ fn silence(error: reqwest::Error) -> VercelAnswer {
     if was_not_sent { VercelAnswer::Unreached(why) } else { VercelAnswer::Nothing(why) }
 }
 
-/// An answer's body; empty where it does not come whole, or is too long.
+/// An answer's body; empty if it does not come whole, or is too long.
 async fn body(response: reqwest::Response, most: usize) -> Vec<u8> {
     if response.status() == StatusCode::NO_CONTENT {
         return Vec::new();

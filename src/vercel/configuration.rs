@@ -1,4 +1,4 @@
-//! A configuration as Vercel has it.
+//! A configuration at Vercel.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::ids::AttachmentId;
 use crate::json;
 
-/// A configuration as Vercel has it.
+/// A configuration at Vercel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VercelConfiguration {
     /// `teamId`.
@@ -23,14 +23,14 @@ pub struct VercelConfiguration {
 /// That a configuration is disabled: it does not work, and Vercel removes it after a while.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disabled {
-    /// `disabledAt`, where it is a time.
+    /// `disabledAt`, if it is a time.
     pub at: Option<Timestamp>,
     /// `disabledReason`.
     pub reason: Option<String>,
 }
 
 impl VercelConfiguration {
-    /// Reads an answer's body; none where it is not an object, or its team is not an id.
+    /// Reads an answer's body. `None` if it is not an object, or its team is not an id.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let fields: Map<String, Value> = json::from_slice(body).ok()?;
         let given = |name| fields.get(name).filter(|value| !value.is_null());

@@ -17,7 +17,7 @@ const MAX_NAME: usize = 1000;
 pub struct ResourceList {
     /// Those whose `partnerId` can be an id of ours, each once.
     pub resources: BTreeMap<ResourceId, ListedResource>,
-    /// What stands for the id of the others: their `partnerId`, else their `internalId`.
+    /// The ids of the others: their `partnerId`, else their `internalId`.
     pub bad_ids: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ struct Body {
 }
 
 impl ResourceList {
-    /// Reads an answer's body; none where it has no list of resources.
+    /// Reads an answer's body. `None` if it has no list of resources.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let (mut list, nothing) = (Self::default(), Map::new());
         for entry in json::from_slice::<Body>(body).ok()?.resources {

@@ -1,4 +1,4 @@
-//! Incidents, told to the provider: what fails for good, beside the log (L3).
+//! Incidents: the provider is notified of a job that is parked, or of a late finalization (L3).
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
 //! A Provision of which nobody recorded the end (J4): the installation is compared with Vercel, and what
-//! Vercel has is registered; or announced, where the installation is deleted.
+//! Vercel has is registered; or announced, if the installation is deleted.
 
 use super::{AttemptResult, Worker, failed};
 use crate::error::Error;
@@ -58,7 +58,7 @@ impl Worker {
         }))
     }
 
-    /// Registers what Vercel has and the table does not. How many are registered; none where the
+    /// Registers what Vercel has and the table does not. How many are registered. `None` if the
     /// installation was deleted meanwhile.
     async fn register_listed(
         &self,

@@ -32,7 +32,7 @@ const LAG: Duration = Duration::from_millis(100);
 /// How long what is due at once is tried after an answer: with the longest request within what
 /// `vercel.json` grants a function (60 s). That is a Delete Configuration: the issuer's keys (3 s),
 /// DynamoDB (8 s, and 8 s after Vercel's answer) and Vercel (12 s, and as much each time it has to
-/// be asked again). Where a slow DynamoDB makes it longer, the host cuts it off, and the sweep does
+/// be asked again). If a slow DynamoDB makes it longer, the host cuts it off, and the sweep does
 /// the rest.
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
@@ -80,7 +80,7 @@ impl Worker {
         }
     }
 
-    /// Takes what is due in a shard, page by page, until then, and carries it out.
+    /// Claims and runs the due jobs of a shard, page by page. Claims none after `taking_until`.
     async fn sweep_shard(
         &self,
         shard: &str,
@@ -111,7 +111,7 @@ impl Worker {
         self.run_all(due, now, began + claiming(time), began + time).await
     }
 
-    /// Runs jobs side by side: those that are claimed until then.
+    /// Runs jobs side by side. Claims none after `taking_until`.
     async fn run_all(
         &self,
         jobs: Vec<(InstallationId, Job)>,

@@ -60,7 +60,7 @@ impl Answer {
     }
 }
 
-/// A body as text, which every gateway sends as it is; in base64 where it is no UTF-8, or where JSON's
+/// A body as text, which every gateway sends as it is; in base64 if it is not UTF-8, or if JSON's
 /// escapes would make it longer than Lambda takes.
 pub(super) fn body(bytes: Bytes) -> Body {
     let bytes = Vec::from(bytes);
@@ -79,7 +79,7 @@ fn escaped_length(bytes: &[u8]) -> usize {
     bytes.iter().map(escaped).sum()
 }
 
-/// Each name once, but for cookies, with its values joined as RFC 9110 (section 5.2) has it.
+/// Each name once, except cookies, with its values joined as in RFC 9110 (section 5.2).
 fn joined(headers: &HeaderMap) -> HeaderMap {
     let names = headers.keys().filter(|name| **name != SET_COOKIE);
     let one = |name: &HeaderName| {
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!((&many["multiValueHeaders"], &many["headers"]), (&expected, &json!({})));
     }
 
-    /// J1: a body is text where it is some, whatever its headers say of it, and base64 where it is none.
+    /// J1: a body is passed as text if it is text, and in base64 if not. Its headers do not matter.
     #[test]
     fn a_body_is_text_or_base64() {
         let said: [(&str, &[u8]); 2] =

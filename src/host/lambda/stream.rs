@@ -41,8 +41,8 @@ struct Text {
     text: String,
 }
 
-/// The new jobs of a stream's event; none where it is another's. Records of anything else are passed over:
-/// of an item that has changed or is gone, of another kind, or of a job that this version does not know.
+/// The new jobs of a stream's event. `None` if the event is another service's. Other records are skipped: of
+/// an item that has changed or is gone, of another kind, or of a job that this version does not know.
 pub(super) fn new_jobs(event: &[u8]) -> Option<Vec<(InstallationId, Job)>> {
     let Event { records } = crate::json::from_slice(event).ok()?;
     if records.is_empty() || records.iter().any(|it| it.event_source != "aws:dynamodb") {

@@ -1,4 +1,4 @@
-//! What can be registered, as a line of `teardown import` has it.
+//! What can be registered: a line of `teardown import`.
 
 use serde::de::value::{Error as NoSuchWord, StrDeserializer};
 use serde::de::{Error as _, IntoDeserializer as _};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use crate::ids::{AttachmentId, InstallationId, ResourceId};
 use crate::secret::Secret;
 
-/// A thing to register, as a line of `cargo dev import` has it. What is there already is updated;
+/// A line of `teardown import`. What is registered already is updated;
 /// optional values that are absent stay as they are.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,7 +81,7 @@ pub struct ResourceRecord {
     pub name: Option<String>,
     /// The product that it is of.
     pub product_id: Option<String>,
-    /// Its status; `ready` where it was never said (C2).
+    /// Its status; `ready` if it was never reported (C2).
     pub status: Option<StatusRecord>,
 }
 
@@ -166,7 +166,7 @@ fn access_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sec
     Ok(Some(Secret::new(token)))
 }
 
-/// A resource's status as its item has it.
+/// A resource's status as its item says.
 pub(in crate::store) fn status(status: StatusRecord) -> &'static str {
     match status {
         StatusRecord::Provisioning => "provisioning",
