@@ -40,9 +40,8 @@ fn told(world: &World) -> Vec<String> {
     heard.map(|it| it.body["type"].as_str().unwrap().to_owned()).collect()
 }
 
-/// H3, H5: a resource that was deleted by itself is kept in either phase: what is owed of it is
-/// withdrawn, its deletion stands, and its receipt says by whom it is kept, and why. Kept twice, the
-/// first stands.
+/// H3, H5: a resource that was deleted alone is kept in either phase: its announcement is withdrawn, its
+/// deletion stays, and its receipt says who kept it, and why. A second `keep` changes nothing.
 #[tokio::test]
 async fn a_deleted_resource_is_kept() {
     for notice in [false, true] {

@@ -32,7 +32,7 @@ async fn wait(world: &World) -> u64 {
     work(world).await["dueAt"].as_u64().unwrap().saturating_sub(world.clock.now().as_secs())
 }
 
-/// G1: an announcement is signed, says what, when and by whom, and is owed no more once it is heard.
+/// G1: an announcement is signed, says what, when and by whom, and its job ends once the provider has accepted it.
 #[tokio::test]
 async fn a_deletion_is_announced_once() {
     let world = world().await;

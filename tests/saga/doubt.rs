@@ -26,7 +26,7 @@ async fn is_scheduled_and_done(world: &World) {
     is_done(world).await;
 }
 
-/// The configuration is gone here, and nothing is owed for it.
+/// The configuration is gone here, and no job is left for it.
 async fn is_done(world: &World) {
     let items = world.items("icfg_1").await;
     assert!(!items.contains_key("work#configuration"));
@@ -51,7 +51,7 @@ async fn a_late_doubt_is_cleared_up() {
     is_done(&world).await;
 }
 
-/// E3, F5: where the late one is a sweep, the deletion is owed again, asked for by whom it was.
+/// E3, F5: if the late worker is a sweep, the deletion is scheduled again, for the caller who asked for it.
 #[tokio::test]
 async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
     let world = awaiting_retry().await;
@@ -78,7 +78,7 @@ async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
     assert_eq!(items["receipt#installation"]["keySha256"], asked["keySha256"]);
 }
 
-/// E3, F5: a refusal that was heard before a late attempt took effect does not end what is owed.
+/// E3, F5: a refusal that was heard before a late attempt took effect does not end the deletion's job.
 #[tokio::test]
 async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
     let world = awaiting_retry().await;
@@ -175,7 +175,7 @@ async fn a_late_204_of_a_sweep_is_scheduled_again() {
     let again = Gate::default();
     let meanwhile = async {
         another_is_refused(&world, 4).await;
-        // It does not get to commit for as long as it tries; then it has it owed again.
+        // It does not get to commit for as long as it tries; then it schedules it again.
         world.dynamodb.lasting(Fault::ServerError);
         world.dynamodb.hold("UpdateItem", again.clone());
         gate.add_permits(1);

@@ -57,7 +57,7 @@ pub enum Flaw {
     RegisterAbsent,
     /// Register: no receipt stands.
     RegisterReceipt,
-    /// Register: no announcement is owed.
+    /// Register: no announcement is pending.
     RegisterAnnouncement,
     /// Update: the installation is active.
     UpdateActive,
@@ -67,7 +67,7 @@ pub enum Flaw {
     AnnounceDeleted,
     /// Announce: no receipt stands.
     AnnounceReceipt,
-    /// Announce: an announcement that is owed stays.
+    /// Announce: a pending announcement stays.
     AnnounceWhereNone,
     /// Announce: the resource's item goes.
     AnnounceDeletes,

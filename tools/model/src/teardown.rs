@@ -1,4 +1,4 @@
-//! The teardown of one deletion: its notice, the deletion itself, and what an operator does meanwhile.
+//! The announcement of one deletion: its notice, its `deleted` event, and the acts of an operator.
 //!
 //! A deletion was committed with a grace period. Workers take its announcement when it is due, in either
 //! phase; each may die at every step, a lease may end at every step while its worker goes on, and what a
@@ -26,7 +26,7 @@ pub enum Flaw {
     ClaimNotHeld,
     /// Claim: a lease that nobody ended leaves a doubt.
     ClaimDoubt,
-    /// A failure of the deletion itself leaves a doubt.
+    /// A failure of the `deleted` event leaves a doubt.
     FailureDoubt,
     /// A worker that puts it on hold keeps the doubt.
     HeldDoubt,
@@ -46,7 +46,7 @@ pub enum Flaw {
     LookUnderLease,
     /// The worker compares its clock with its lease before it announces.
     LeaseNotOver,
-    /// A claim in the phase `scheduled` never announces the deletion itself.
+    /// A claim in the phase `scheduled` never sends the `deleted` event.
     ScheduledAnnounces,
     /// The command writes its hold before it looks.
     HoldBeforeLook,
@@ -87,7 +87,7 @@ enum At {
     Looked(Option<u8>),
     /// It sent the notice.
     Notified,
-    /// It sent the deletion itself.
+    /// It sent the `deleted` event.
     Announced,
 }
 
@@ -138,7 +138,7 @@ pub struct State {
     cut_off: bool,
     /// Whether `teardownAt` has come.
     time: bool,
-    /// Whether the provider was told of the deletion itself.
+    /// Whether the provider received the `deleted` event.
     told: bool,
     /// Whether a worker began to tell it after a hold that stands had ended its look.
     told_late: bool,

@@ -15,7 +15,7 @@ pub(super) enum Installation {
     Absent,
     /// Active, with its count of live resources.
     Active { settled: bool, live: i8 },
-    /// Deleted; whether no finalization is owed.
+    /// Deleted; whether no finalization is outstanding.
     Deleted { finalized: bool },
 }
 
@@ -158,7 +158,7 @@ pub struct State {
     pub(super) announced: [u8; 2],
     /// How often the installation's was.
     pub(super) uninstall_announced: u8,
-    /// Whether the purge, the finalization is owed.
+    /// Whether the purge and the finalization are outstanding.
     pub(super) purge: bool,
     pub(super) finalize: bool,
     /// Whether the purge has ended.

@@ -166,7 +166,7 @@ pub(super) const ENDED_OTHERS: &str = "a refusal ended the intent of others";
 pub(super) const ENDED_LATER: &str = "a worker ended the intent of a later attempt";
 /// A worker that had lost its lease changed the intent.
 pub(super) const OVERWROTE: &str = "overwrote";
-/// An announcement that is owed was written anew.
+/// A pending announcement was written anew.
 pub(super) const ANNOUNCED_ANEW: &str = "announced anew";
 /// The conditions that failed taught nothing.
 pub(super) const CONTRADICTED: &str = "contradicted";
@@ -217,7 +217,7 @@ impl State {
         self.resources[resource].item = true;
     }
 
-    /// Writes an announcement, where none is owed.
+    /// Writes an announcement, if none is pending.
     pub(super) fn announce(&mut self, resource: usize) {
         let job = &mut self.resources[resource].job;
         if *job == Job::None {
@@ -225,7 +225,7 @@ impl State {
         }
     }
 
-    /// Writes an announcement, whatever is owed.
+    /// Writes an announcement, even if one is pending.
     pub(super) fn announce_anew(&mut self, resource: usize) {
         if self.resources[resource].job != Job::None {
             self.wrong = Some(ANNOUNCED_ANEW);

@@ -73,7 +73,7 @@ pub(super) enum At {
     /// It has lost its lease, and does not know how its attempt ended: it takes the intent from the worker
     /// that holds it.
     Doubting,
-    /// There was none: it is owed again.
+    /// There was none: the deletion is scheduled again.
     OwingAgain,
     Recording,
     /// It committed, and has to write the outcome yet. Only a flaw leads here.

@@ -19,7 +19,7 @@ impl State {
         self.job.map_or(Timing::InDoubt, Job::timing)
     }
 
-    /// A worker tells the provider of the deletion itself.
+    /// A worker sends the `deleted` event.
     fn announce(&mut self, worker: Worker) {
         self.told = true;
         self.told_late |= self.hold.is_some() && matches!(self.command, Command::Said { .. });
