@@ -4,6 +4,7 @@
 mod delete_installation;
 mod delete_resource;
 mod errors;
+mod forged_tokens;
 mod good_tokens;
 mod time;
 mod tokens;
@@ -29,7 +30,8 @@ pub const GROUPS: [(&str, &str); 6] = [
 
 /// All checks.
 pub fn all() -> impl Iterator<Item = &'static Check> {
-    let groups: [&'static [Check]; 9] = [
+    let groups: [&'static [Check]; 10] = [
+        forged_tokens::CHECKS,
         tokens::CHECKS,
         uninstall_tokens::CHECKS,
         good_tokens::CHECKS,
