@@ -20,7 +20,7 @@ use crate::ids::IntegrationIds;
 use crate::outbound::is_loopback;
 use crate::secret::Secret;
 
-/// What the functions are told by their environment.
+/// The settings of the functions, from their environment.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `INTEGRATION_ID`: the ids that tokens may have as their `aud`.

@@ -74,8 +74,8 @@ impl WebIdentity {
     }
 }
 
-/// Takes the environment's own keys if it has any, as on Lambda. The SDK's chain would try them first, too,
-/// but it makes all of its providers at each start, one with a client of STS, which takes time.
+/// Uses the AWS credentials of the environment variables if they are set, as on Lambda. The SDK's own chain
+/// would try them first, too, but it makes all of its providers at each start, which takes time.
 pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
     let is_set = |name| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
     if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].into_iter().all(is_set) {

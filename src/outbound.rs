@@ -72,8 +72,8 @@ fn plain(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     client.tls_certs_only([])
 }
 
-/// A client for one call. Its first connection comes up and then waits for leave: until then nothing
-/// of a request has left this machine.
+/// A client for one call. It opens its first connection, and sends nothing of a request over it until the
+/// caller allows that.
 pub(crate) struct HeldBack {
     client: reqwest::Client,
     connected: Arc<Notify>,
@@ -121,7 +121,7 @@ impl HeldBack {
     }
 }
 
-/// Whether nothing of a request has left this machine: it could not be built, or no connection came
+/// Whether no byte of a request has left this machine: the request could not be built, or no connection came
 /// up, TLS and the proxy's consent included (E2).
 pub(crate) fn was_not_sent(error: &reqwest::Error) -> bool {
     error.is_builder() || error.is_connect()

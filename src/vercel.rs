@@ -2,8 +2,8 @@
 //! resources and the final invoices.
 //!
 //! The client sends requests, retries failures that may pass, and returns Vercel's answer; `saga`, `work`
-//! and [`crate::reconcile`] decide what it means. Vercel's error codes never become ours, and its messages
-//! are passed on as Vercel's. `calls` sends, `configuration` and `resources` read what Vercel has.
+//! and [`crate::reconcile`] decide what it means. Vercel's error codes never become teardown's, and its
+//! messages are passed on as Vercel's. `calls` sends, `configuration` and `resources` read what Vercel has.
 
 mod calls;
 mod configuration;

@@ -1,5 +1,5 @@
-//! What is read of the bodies that pass through: no more than the table needs (J3 to J5). A body that does
-//! not say it as documented says nothing; it passes through all the same.
+//! Reads of the bodies that pass through no more than the table needs (J3 to J5). A body of another form than
+//! the documented one is not read; it passes through all the same.
 
 use std::io::Read as _;
 

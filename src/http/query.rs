@@ -26,10 +26,9 @@ pub fn team(query: Option<&str>) -> Result<Team, BadRequest> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
-    /// B4, E1: what is read of a query, decoded once; what is read twice is refused.
+    /// B4, E1: `teamId` and `slug` of a query are decoded once. If one of them is sent twice, the query is refused.
     #[test]
     fn a_query_names_a_team() {
         let said = |id: Option<&str>, slug: Option<&str>| {

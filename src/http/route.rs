@@ -271,7 +271,6 @@ fn decode(segment: &str) -> Result<std::borrow::Cow<'_, str>, InvalidId> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     /// B1, B2: the contract's paths and no others, percent-decoded once.

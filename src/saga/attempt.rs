@@ -55,7 +55,7 @@ impl From<Error> for NotSent {
 }
 
 impl DeleteConfiguration {
-    /// Calls Vercel, and brings our store to what it answered.
+    /// Calls Vercel, and stores the result.
     pub(super) async fn attempt(
         &self,
         attempt: &Attempt<'_>,

@@ -17,10 +17,10 @@ use crate::job::Job;
 use crate::reconcile::Stored;
 use crate::vercel::ListedResource;
 
-/// What the sort keys of the intents of resources begin with that are being provisioned (J4).
+/// The prefix of the sort keys of Provisions' intents (J4).
 const PROVISIONS: &str = "work#provision#";
 
-/// What the sort keys of resources' receipts begin with.
+/// The prefix of the sort keys of resources' receipts.
 const RECEIPTS: &str = "receipt#resource#";
 
 /// The effect of registering a resource that Vercel has.

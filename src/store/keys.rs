@@ -87,7 +87,7 @@ pub(crate) fn token(id: &InstallationId) -> Item {
     key(partition(id), "#token".to_owned())
 }
 
-/// What the sort keys of resources begin with.
+/// The prefix of resources' sort keys.
 pub(crate) const RESOURCES: &str = "resource#";
 
 /// `resource#…`: a resource.
@@ -110,7 +110,7 @@ pub(crate) fn work(id: &InstallationId, what: &str) -> Item {
     key(partition(id), format!("work#{what}"))
 }
 
-/// What the sort keys of announcements begin with.
+/// The prefix of announcements' sort keys.
 pub(crate) const ANNOUNCEMENTS: &str = "work#announce#";
 
 /// `hold#installation`, `hold#resource#…`: a hold on all of an installation, or on a resource (H2).

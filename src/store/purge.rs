@@ -51,7 +51,7 @@ fn announcements_per_page(provenance: &Provenance) -> i32 {
     i32::try_from(PAGE_BYTES / announcement).unwrap_or(PAGE).clamp(1, PAGE)
 }
 
-/// How far a deleted installation's tombstone says that it is.
+/// The state of a deleted installation, as its tombstone says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tombstone {
     stage: Stage,

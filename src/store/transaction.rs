@@ -1,8 +1,8 @@
 //! One `TransactWriteItems`: rows with conditions in, committed or the evidence against it out.
 //!
 //! Of a cancelled transaction, `ConditionalCheckFailed` with an item is evidence of that item, and
-//! without one, that there was none. `None` as a reason proves nothing. Evidence beats a
-//! `TransactionConflict` beside it: a condition that failed is planned for, not retried.
+//! without one, that there was none. `None` as a reason proves nothing. If a
+//! transaction has both evidence and a `TransactionConflict`, the evidence counts: the caller plans again.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, SdkError};

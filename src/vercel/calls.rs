@@ -87,8 +87,8 @@ impl Vercel {
         heard.unwrap_or_else(|never| match never {})
     }
 
-    /// Sends a request until it gets a definite answer, or until the attempts or the time are over. What is
-    /// done before the first one is sent is not counted as this call's time.
+    /// Sends a request until it gets a definite answer, or until the attempts or the time are over. The
+    /// time that `before_sending` takes does not count.
     pub(super) async fn call<F, E>(
         &self,
         token: &Secret,
@@ -132,7 +132,7 @@ impl Vercel {
         };
         let mut sending = pin!(client.execute(request));
         if let Some((held_back, before)) = before_sending {
-            // It ends before it is connected only if it cannot be.
+            // The request ends before its connection is up only if it cannot connect.
             if let Either::Left((Err(error), _)) =
                 select(sending.as_mut(), pin!(held_back.connected())).await
             {

@@ -60,7 +60,7 @@ fn time(value: &Value) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    /// E7: a configuration is read where its answer is an object with the id of a team, or without one.
+    /// E7: a configuration is read if the answer is an object, with a team's id or without one.
     #[test]
     fn a_configuration_is_read() {
         let read = |body: &str| {

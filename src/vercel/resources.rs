@@ -79,7 +79,7 @@ mod tests {
         ResourceList::parse(body.as_bytes())
     }
 
-    /// L1: `partnerId` is our id; a repeated one counts once, and fields of the wrong type are absent.
+    /// L1: `partnerId` is the provider's id. A repeated one counts once; a field of the wrong type is absent.
     #[test]
     fn a_list_is_read() {
         let list = read(

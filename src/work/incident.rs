@@ -10,8 +10,8 @@ use crate::provider::Report;
 use crate::store::work::Lease;
 
 impl Worker {
-    /// Tells the provider of the incidents of an attempt that failed at `now` and ended so, until `end` at
-    /// most. Best effort: what cannot be told is a warning, and changes nothing. The table has it all.
+    /// Notifies the provider of the incidents of an attempt that failed at `now` with `result`, until `end` at
+    /// most. A failed notification is only logged as a warning: the table has the facts.
     pub(super) async fn tell(
         &self,
         lease: &Lease,

@@ -56,7 +56,7 @@ impl Worker {
         // What comes due meanwhile is the next sweep's: this one ends.
         let now = self.clock.timestamp();
         let mut shards: Vec<_> = Job::shards().collect();
-        // Sweeps that begin together should not meet; what is urgent comes first with each.
+        // Sweeps that begin together should claim different jobs. Urgent jobs come first in each.
         fastrand::shuffle(&mut shards[1..]);
         let (mut report, mut lag) = (Report::default(), 0);
         loop {
