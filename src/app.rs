@@ -44,7 +44,7 @@ use crate::telemetry;
 use crate::vercel::Vercel;
 use crate::work::Worker;
 
-/// Everything an endpoint needs. Clones share it.
+/// Everything that an endpoint needs. Clones share it.
 #[derive(Clone, Debug)]
 pub struct App {
     verifier: Verifier,
@@ -62,7 +62,7 @@ pub struct App {
 
 /// The time that a sweep, or the backend of a call that passes through, may take. The default is what
 /// `vercel.json` grants a sweep (60 s), less the time that the answer needs. A host sets another time by
-/// adding this to a request's extensions.
+/// adding a `HostTime` to a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct HostTime(pub Duration);
 
@@ -72,16 +72,16 @@ impl Default for HostTime {
     }
 }
 
-/// The work after an answer, on a host that keeps the process running: the fetch of keys that is under
-/// way, and one attempt at each job of the deletion. On other hosts, and if an attempt fails, the sweep
-/// runs the jobs.
+/// The work after an answer, on a host that keeps the process running: the fetch of keys that is under way,
+/// and one attempt at each due job of the deletion. On other hosts, and if an attempt fails, the sweep runs
+/// the jobs.
 #[derive(Default)]
 pub struct FollowUp {
     jobs: Option<Jobs>,
     fetch: Option<BoxFuture<'static, ()>>,
 }
 
-/// Jobs that are due at once.
+/// Jobs of one installation that are due at once.
 struct Jobs {
     worker: Worker,
     installation: InstallationId,
@@ -89,7 +89,7 @@ struct Jobs {
 }
 
 impl FollowUp {
-    /// Does this work. A job that fails is logged, and becomes due again.
+    /// Runs the jobs, and waits for the fetch. A job that fails is logged, and becomes due again.
     pub async fn run(self) {
         let jobs = async {
             if let Some(Jobs { worker, installation, due }) = self.jobs {
@@ -117,14 +117,14 @@ struct Ended {
     dynamodb_calls: u32,
 }
 
-/// A handler panicked. The log has the place.
+/// A handler panicked. The log names the place in the code.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler panicked")]
 struct Panicked;
 
 impl App {
-    /// Makes an app from a configuration and the AWS environment. The credentials are those of the
-    /// environment or, if there is an `identity`, of its role. Nothing is sent to anybody yet.
+    /// Makes an app from a configuration and the AWS environment. The AWS credentials are those of the
+    /// environment or, if there is an `identity`, sessions of its role. No request is sent yet.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl App {
         clock: Clock,
         after_answer: AfterAnswer,
     ) -> Result<Self, ConfigError> {
-        // The network is not asked for a region: it would have none.
+        // The SDK does not look for a region in the network, because no service there names a region.
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new());
         let environment = aws_config::defaults(BehaviorVersion::latest()).region(region);
@@ -147,13 +147,14 @@ impl App {
         Ok(Self::on_host(config, store, clock, after_answer))
     }
 
-    /// Like [`App::new`], with an existing store and its limits. The process keeps running after an answer.
+    /// Like [`App::new`], with an existing store and the store's limits. The app assumes that the process
+    /// keeps running after an answer.
     #[must_use]
     pub fn with_store(config: &Config, store: Store, clock: Clock) -> Self {
         Self::on_host(config, store, clock, AfterAnswer::GoesOn)
     }
 
-    /// Like [`App::with_store`], on a host that does `after_answer` with the process.
+    /// Like [`App::with_store`], on a host that treats the process after an answer as `after_answer` says.
     #[must_use]
     pub fn on_host(config: &Config, store: Store, clock: Clock, after_answer: AfterAnswer) -> Self {
         let (outbound, limits) = (Outbound::default(), store.limits());
@@ -208,7 +209,8 @@ impl App {
         self.front.is_some()
     }
 
-    /// Answers a request, also if the handler panics: on a panic, hosts close the connection, or worse.
+    /// Answers a request, also if the handler panics. Without this answer, hosts would close the connection,
+    /// or worse.
     pub async fn handle<B>(&self, endpoint: Endpoint, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: http_body::Body<Data = Bytes>,
@@ -252,7 +254,7 @@ impl App {
         drop(self.finish(ended(Box::pin(run)).await, line));
     }
 
-    /// Answers, and logs, a request that the host could not read: on Lambda, a malformed event.
+    /// Answers and logs a request that the host could not read, such as a malformed event on Lambda.
     #[must_use]
     pub fn refuse(&self, endpoint: Endpoint, error: Error) -> Response<Full<Bytes>> {
         let line = RequestLog::new(None, endpoint);

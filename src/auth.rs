@@ -1,7 +1,7 @@
 //! Who is calling: from a request's headers to a [`Caller`].
 //!
 //! [`jws`] parses a token and checks its signature, [`keys`] decides which keys may verify it, [`jwks`]
-//! caches the keys, and [`claims`] reads and checks the token's claims. Nothing here knows what is
+//! caches the keys, and [`claims`] reads and checks the token's claims. These modules do not know what is
 //! deleted, or where it is stored.
 
 pub mod claims;
@@ -26,10 +26,10 @@ pub enum TokenError {
     /// A1: no `Authorization` header, several of them, or another scheme.
     #[error("exactly one `Authorization: Bearer <token>` header is required")]
     Authorization,
-    /// A3: over 8 KiB.
+    /// A3: the token is over 8 KiB.
     #[error("the token is over 8 KiB")]
     TooLong,
-    /// Not three parts of base64url with a JSON header (RFC 7515, section 7.1).
+    /// The token is not three parts of base64url with a JSON header (RFC 7515, section 7.1).
     #[error("the token is not a signed JWT")]
     Malformed,
     /// A2: the header's `alg` is not `RS256`.
@@ -38,13 +38,13 @@ pub enum TokenError {
     /// A2: a token that requires extensions is refused (RFC 7515, section 4.1.11).
     #[error("the token has a crit header")]
     Critical,
-    /// A2: the token has no `kid`, so no key is looked for.
+    /// A2: the token has no `kid`, so its key cannot be looked up.
     #[error("the token has no kid")]
     KeyId,
     /// The issuer's keys were looked up, and the token's key is not among them.
     #[error("the token's key is not one of the issuer's")]
     UnknownKey,
-    /// The signature was not made with the key.
+    /// The signature was not made with the token's key.
     #[error("the token's signature is wrong")]
     Signature,
     /// A3, A4: a claim is missing, repeated or of the wrong JSON type.
@@ -62,7 +62,7 @@ pub enum TokenError {
     /// A3: `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// A4: neither a user's token nor a system's.
+    /// A4: the token is neither a user's nor the system's.
     #[error("the token is neither a user's nor the system's")]
     Kind,
     /// A4: `X-Vercel-Auth` contradicts the token.
@@ -84,12 +84,12 @@ pub enum AuthError {
     },
 }
 
-/// Who calls, as a verified token says.
+/// The caller, as a verified token names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A user in Vercel's dashboard.
     User {
-        /// `installation_id`: the one installation that the token stands for.
+        /// `installation_id`: the only installation that the token is for.
         installation: String,
         /// `account_id`.
         account: String,
@@ -100,7 +100,7 @@ pub enum Caller {
     },
     /// Vercel itself.
     System {
-        /// `installation_id`. `None` if the token stands for all installations of the account.
+        /// `installation_id`. `None` if the token is for all installations of the account.
         installation: Option<String>,
         /// `account_id`.
         account: String,
@@ -140,19 +140,20 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Takes the `iss` that tokens must have, the ids that they may have as `aud`, and the cache of their
-    /// keys.
+    /// Makes a verifier from the `iss` that tokens must have, the ids that tokens may have as `aud`, and the
+    /// cache of the issuer's keys.
     #[must_use]
     pub fn new(issuer: String, audiences: IntegrationIds, jwks: Jwks, clock: Clock) -> Self {
         Self { issuer, audiences, jwks, clock }
     }
 
-    /// The fetch of keys that is under way, if there is one. It has to end before the process is frozen.
+    /// The fetch of keys that is under way, if there is one. The fetch must end before the host freezes the
+    /// process.
     pub(crate) fn under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         self.jwks.fetch_under_way()
     }
 
-    /// Says who sent a request with these headers (A1 to A4, A7).
+    /// Finds out who sent a request with these headers (A1 to A4, A7).
     ///
     /// # Errors
     ///
@@ -191,7 +192,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     Ok(token)
 }
 
-/// A4: `X-Vercel-Auth`, if sent, agrees with the token.
+/// A4: checks that `X-Vercel-Auth`, if the caller sent it, agrees with the token.
 fn check_auth_style(headers: &HeaderMap, caller: &Caller) -> Result<(), TokenError> {
     let mut styles = headers.get_all("x-vercel-auth").iter();
     match (styles.next(), styles.next()) {

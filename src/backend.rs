@@ -1,7 +1,7 @@
 //! The provider's backend: teardown passes calls on to it, and its answers back, byte for byte (J1).
 //!
 //! The client adds only `Host` and the headers that frame a body. It follows no redirect, unpacks nothing
-//! and sends each call once, since a lost call cannot be sent again. So the client does not use a
+//! and sends each call once, because a lost call cannot be sent again. So the client does not use a
 //! connection that may be dead: a host may have frozen the process since the last call.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,8 +44,8 @@ struct Inner {
     pool: Mutex<Option<Pool>>,
 }
 
-/// How long ago the last call may be if its connection is used again. Servers keep idle connections for
-/// some seconds at least.
+/// A connection is used again only if the last call was less than this time ago. Servers keep idle
+/// connections for some seconds at least.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The connections, and the time of the last call by the wall clock: a monotonic clock may stop while the
@@ -57,8 +57,8 @@ struct Pool {
     used: SystemTime,
 }
 
-/// Connections to the backend. Direct and tunneled connections have one type: a second type would compile
-/// all of the client's code again.
+/// Connections to the backend. Direct and tunneled connections share one type, because a second type would
+/// compile all of the client's code again.
 type Client = legacy::Client<HttpsConnector<Way>, Full<Bytes>>;
 
 /// The way to the backend: directly, or through the proxy that the environment names (S3).
@@ -97,13 +97,13 @@ pub enum NoAnswer {
     /// The machine's root certificates cannot be read.
     #[error("the root certificates cannot be read")]
     Certificates(#[source] std::io::Error),
-    /// No connection came up, or it broke off before the answer began.
+    /// No connection came up, or the connection broke off before the answer began.
     #[error("the backend did not answer")]
     Broken(#[from] legacy::Error),
     /// The backend did not answer in time.
     #[error("the backend took too long")]
     TooLong,
-    /// The answer broke off, or is over 4 MiB.
+    /// The answer broke off, or is longer than 4 MiB.
     #[error("the backend's answer cannot be passed on whole")]
     Cut(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -119,7 +119,7 @@ impl Backend {
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`]. The backend may have carried out the call all the same.
+    /// [`NoAnswer`]. The backend may have carried out the call anyway.
     pub async fn ask(
         &self,
         call: &request::Parts,
@@ -268,7 +268,8 @@ mod tests {
         headers
     }
 
-    /// J1: headers of a connection or of the platform are not passed on; all others are, repeated lines too.
+    /// J1: the headers of one connection and of the platform are not passed on. All other headers are, even
+    /// if a header is repeated.
     #[test]
     fn headers_go_from_end_to_end() {
         let sent = headers(&[
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(end_to_end(&answered, |_| false).len(), 1);
     }
 
-    /// J1: path and query are appended as they came.
+    /// J1: the call's path and query are appended to the backend's address unchanged.
     #[test]
     fn an_address_is_the_backends_and_the_calls() {
         let uri = |backend: &str, call: &'static str| {

@@ -1,18 +1,18 @@
-//! What time it is: one clock for everything that compares times, so that tests can move it.
+//! The time. All code that compares times uses one clock, so that tests can move the clock.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The wall clock, or one that stands still, plus what a test has advanced it by. Clones share the
-/// advance.
+/// The wall clock, or a clock that stands still, plus the time by which a test has advanced it. Clones share
+/// this advance.
 ///
-/// Wall time and not a monotonic clock, because hosts freeze a function between requests: what is
-/// 10 minutes old must be old after a freeze too.
+/// The clock shows wall time. A monotonic clock may not count the time for which a host freezes the function.
+/// Keys that are 10 minutes old must also be old after a freeze.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// The time at which it stands still, since the Unix epoch. `None` if it runs.
+    /// The time at which the clock stands still, since the Unix epoch. `None` if the clock runs.
     stands_at: Option<Duration>,
     advanced_ms: Arc<AtomicU64>,
 }
@@ -44,14 +44,14 @@ impl Clock {
             + Duration::from_millis(self.advanced_ms.load(Ordering::SeqCst))
     }
 
-    /// The time in whole seconds, as stored.
+    /// The time in whole seconds, as the table stores times.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         Timestamp(self.now().as_secs())
     }
 }
 
-/// A moment in whole seconds since the Unix epoch. Displays as RFC 3339, UTC.
+/// A moment in whole seconds since the Unix epoch, displayed as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -59,10 +59,11 @@ impl Timestamp {
     /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
     const MAX: u64 = 253_402_300_799;
 
-    /// The last moment there is.
+    /// The last moment that a timestamp can be.
     pub(crate) const LAST: Self = Self(Self::MAX);
 
-    /// From seconds since the Unix epoch; later than the year 9999 is the end of 9999.
+    /// Makes a timestamp from seconds since the Unix epoch. A time after the year 9999 becomes the end of
+    /// 9999.
     #[must_use]
     pub fn from_secs(secs: u64) -> Self {
         Self(secs.min(Self::MAX))
@@ -93,7 +94,7 @@ impl fmt::Display for Timestamp {
 mod tests {
     use super::*;
 
-    /// G1: times are RFC 3339 in UTC, and no number of seconds breaks that.
+    /// G1: a timestamp is written as RFC 3339 in UTC. A time after the year 9999 becomes the end of 9999.
     #[test]
     fn a_timestamp_is_rfc_3339() {
         assert_eq!(Timestamp::from_secs(1_763_769_600).to_string(), "2025-11-22T00:00:00Z");

@@ -1,6 +1,8 @@
-//! The configuration: every environment variable of ours once, parsed at the start or refused by name.
-//! `log` reads the filter of the logs, `times` durations; `libraries` checks the variables that libraries
-//! read.
+//! The configuration. At the start, every environment variable of teardown is parsed once. A malformed
+//! variable stops the start, and the error names it.
+//!
+//! `log` reads the filter of the logs, and `times` reads durations. `libraries` checks the variables that
+//! libraries read.
 
 mod libraries;
 mod log;
@@ -29,67 +31,68 @@ pub struct Config {
     pub table_name: String,
     /// `OIDC_ISSUER`: the `iss` of tokens.
     pub oidc_issuer: String,
-    /// `OIDC_JWKS_URL`: where the keys of tokens are.
+    /// `OIDC_JWKS_URL`: the address of the keys that verify tokens.
     pub oidc_jwks_url: Url,
-    /// `OIDC_JWKS`: keys to start with.
+    /// `OIDC_JWKS`: the keys to use until the first fetch.
     pub oidc_jwks: Option<KeySet>,
-    /// `VERCEL_API_URL`: Vercel's REST API.
+    /// `VERCEL_API_URL`: the address of Vercel's REST API.
     pub vercel_api_url: Url,
-    /// `PROVIDER_URL` and `PROVIDER_SECRET`: where deletions are announced.
+    /// `PROVIDER_URL` and `PROVIDER_SECRET`: the provider's endpoint, to which deletions are announced.
     pub provider: Option<ProviderConfig>,
-    /// `BACKEND_URL`: the provider's backend, which `front` passes calls on to.
+    /// `BACKEND_URL`: the provider's backend, to which `front` passes calls on.
     pub backend_url: Option<Url>,
-    /// `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME`: the role to take on Vercel.
+    /// `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME`: the AWS role that a function on Vercel assumes.
     pub role: Option<AwsRole>,
-    /// `CRON_SECRET`: what the sweep's caller must send.
+    /// `CRON_SECRET`: the secret that the sweep's caller must send.
     pub cron_secret: Option<Secret>,
-    /// `CLIENT_SECRET`: what Vercel signs webhooks with.
+    /// `CLIENT_SECRET`: the secret with which Vercel signs webhooks.
     pub client_secret: Option<Secret>,
-    /// `SUPPORT_URL`: `error.user.url`.
+    /// `SUPPORT_URL`: the address that errors have as `error.user.url`.
     pub support_url: Option<Url>,
-    /// `GRACE_PERIOD`: how long after a deletion its `deleted` event is sent, in whole seconds (H1).
+    /// `GRACE_PERIOD`: the time from a deletion to its `deleted` event, in whole seconds (H1).
     pub grace_period: Duration,
-    /// `PROVISIONING_LIMIT`: how long after its last write a resource that is being provisioned may not be
-    /// deleted, in whole seconds (C2).
+    /// `PROVISIONING_LIMIT`: how long a resource that is being provisioned cannot be deleted, counted from
+    /// its last write, in whole seconds (C2).
     pub provisioning_limit: Duration,
-    /// `UNINSTALL_WITH_OPEN_INVOICES`: whether an uninstall goes on while invoices are open (D7).
+    /// `UNINSTALL_WITH_OPEN_INVOICES`: whether an uninstall is accepted while invoices are open (D7).
     pub open_invoices: OpenInvoices,
-    /// `RECEIPT_RETENTION`: how long receipts are kept, in whole seconds.
+    /// `RECEIPT_RETENTION`: how long receipts are kept after a deletion.
     pub receipt_retention: Duration,
-    /// `FINALIZE_MARGIN`: how long before the 24 h are over finalization is forced, in whole seconds.
+    /// `FINALIZE_MARGIN`: the finalization is due at the latest this long before Vercel's 24 hours end.
     pub finalize_margin: Duration,
 }
 
-/// Where deletions are announced (G1).
+/// The provider's endpoint, to which deletions are announced (G1).
 #[derive(Clone, Debug)]
 pub struct ProviderConfig {
     /// `PROVIDER_URL`.
     pub url: Url,
-    /// `PROVIDER_SECRET`: each `whsec_…` that signs announcements, at least one, the newest first.
+    /// `PROVIDER_SECRET`: the `whsec_…` secrets that sign announcements, at least one, the newest first.
     pub secrets: Vec<Secret>,
 }
 
-/// A role of AWS, to be taken with a token of Vercel's platform.
+/// An AWS role, which a function on Vercel assumes with the OIDC token of Vercel's platform.
 #[derive(Clone, Debug)]
 pub struct AwsRole {
     /// `AWS_ROLE_ARN`.
     pub arn: String,
-    /// `AWS_ROLE_SESSION_NAME`: what `CloudTrail` calls the session.
+    /// `AWS_ROLE_SESSION_NAME`: the session's name in `CloudTrail`.
     pub session_name: String,
 }
 
-/// A variable that is missing or malformed. It names the variable and the rule, not the value.
+/// The error for a variable that is missing or malformed. The error names the variable and the rule, but not
+/// the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct ConfigError {
     /// The variable's name.
     pub variable: &'static str,
-    /// What is wrong with it.
+    /// What is wrong with the variable.
     pub problem: String,
 }
 
 impl ConfigError {
-    /// Names a variable and what is wrong with it.
+    /// Makes the error for a variable. `problem` says what is wrong with the variable.
     pub fn new(variable: &'static str, problem: impl fmt::Display) -> Self {
         Self { variable, problem: problem.to_string() }
     }
@@ -105,12 +108,12 @@ impl Config {
         Self::from_variables(from_env)
     }
 
-    /// Reads variables from a function that gives their values. An empty one is an absent one.
+    /// Reads the variables from a function that returns their values. An empty variable counts as absent.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for the first variable that is missing or malformed, one that a library of ours
-    /// reads included (S1).
+    /// [`ConfigError`] for the first variable that is missing or malformed. The variables that libraries read
+    /// are checked too (S1).
     pub fn from_variables(
         variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
@@ -155,14 +158,14 @@ impl Config {
     }
 }
 
-/// A variable of the process's environment. A value that is not UTF-8 becomes one that every rule
-/// rejects.
+/// A variable of the process's environment. Bytes that are not UTF-8 become U+FFFD, which most rules reject.
 pub(crate) fn from_env(name: &'static str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// A variable's value. `None` if it is absent or empty. `echo … | vercel env add` leaves a line break
-/// at its end, which would be part of an address or a secret.
+/// A variable's value. `None` if the variable is absent or empty. A value with a blank or a line break at an
+/// end is refused. `echo … | vercel env add` adds such a line break, and it would become part of an address
+/// or a secret.
 pub(crate) fn whole(
     name: &'static str,
     value: Option<String>,
@@ -176,7 +179,7 @@ pub(crate) fn whole(
 }
 
 impl Config {
-    /// The secret that the sweep cannot do without.
+    /// The secret that the sweep requires.
     ///
     /// # Errors
     ///
@@ -185,7 +188,7 @@ impl Config {
         self.cron_secret.as_ref().ok_or_else(|| missing("CRON_SECRET"))
     }
 
-    /// The backend that `front` cannot do without.
+    /// The address of the backend, which `front` requires.
     ///
     /// # Errors
     ///
@@ -194,7 +197,7 @@ impl Config {
         self.backend_url.as_ref().ok_or_else(|| missing("BACKEND_URL"))
     }
 
-    /// The secret that the receiver of webhooks cannot do without.
+    /// The secret that the receiver of webhooks requires.
     ///
     /// # Errors
     ///
@@ -208,13 +211,14 @@ fn missing(variable: &'static str) -> ConfigError {
     ConfigError::new(variable, "is required")
 }
 
-/// Each an `oac_…`; what Vercel's ids never hold is a slip of the hand.
+/// Parses the integration's ids, such as `oac_…`. An id that breaks rule B2 must be a typing error.
 fn integration_ids(ids: Option<String>) -> Result<IntegrationIds, ConfigError> {
     let ids = ids.ok_or_else(|| missing("INTEGRATION_ID"))?;
     IntegrationIds::parse(&ids).map_err(|rule| ConfigError::new("INTEGRATION_ID", rule))
 }
 
-/// A token's `iss` is compared with it to the letter, so it is kept as it was written.
+/// Checks that the issuer is a URL, and returns its text unchanged: a token's `iss` must be exactly this
+/// text.
 fn oidc_issuer(text: String) -> Result<String, ConfigError> {
     match Url::parse(&text) {
         Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(text),
@@ -222,7 +226,7 @@ fn oidc_issuer(text: String) -> Result<String, ConfigError> {
     }
 }
 
-/// A table's name as DynamoDB has them: 3 to 255 of `A-Z a-z 0-9 _ . -`.
+/// Checks a table's name by DynamoDB's rule: 3 to 255 characters of `A-Z a-z 0-9 _ . -`.
 fn table_name(name: String) -> Result<String, ConfigError> {
     let permitted = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
     if (3..=255).contains(&name.len()) && name.bytes().all(permitted) {
@@ -232,7 +236,8 @@ fn table_name(name: String) -> Result<String, ConfigError> {
     }
 }
 
-/// An https address, or http on loopback: what is sent there is secret, or trusted.
+/// Parses an https address, or an http address on loopback. Other http addresses are refused, because
+/// teardown sends secrets to them or trusts their answers.
 fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text).map_err(|_| ConfigError::new(variable, "is not a URL"))?;
     match url.scheme() {
@@ -242,8 +247,8 @@ fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
     }
 }
 
-/// An address that paths and queries are appended to: it may have a path, but neither a query nor
-/// credentials, which no call of Vercel's would have.
+/// Parses the backend's address. The front appends each call's path and query to it. So the address may have
+/// a path, but neither a query, nor a fragment, nor credentials.
 fn backend(text: &str) -> Result<Url, ConfigError> {
     let url = url("BACKEND_URL", text)?;
     let has_credentials = !url.username().is_empty() || url.password().is_some();
@@ -274,14 +279,14 @@ fn provider(
     Ok(Some(ProviderConfig { url: url("PROVIDER_URL", &address)?, secrets }))
 }
 
-/// Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes.
+/// Whether a text is a secret in the form of Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes.
 fn is_webhook_secret(text: &str) -> bool {
     let bytes = text.strip_prefix("whsec_").and_then(|encoded| STANDARD.decode(encoded).ok());
     bytes.is_some_and(|bytes| (24..=64).contains(&bytes.len()))
 }
 
-/// A role's ARN, `arn:<partition>:iam::<account>:role/<path and name>`, and a session's name as STS
-/// has them.
+/// Checks a role's ARN, `arn:<partition>:iam::<account>:role/<path and name>`, and a session's name, by the
+/// rules of STS.
 fn role(arn: Option<String>, session_name: Option<String>) -> Result<Option<AwsRole>, ConfigError> {
     let Some(arn) = arn else { return Ok(None) };
     let is_role = match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
@@ -308,7 +313,7 @@ fn role(arn: Option<String>, session_name: Option<String>) -> Result<Option<AwsR
     Ok(Some(AwsRole { arn, session_name }))
 }
 
-/// A secret that a header can carry unchanged.
+/// Checks that a header can carry the secret unchanged.
 fn cron_secret(secret: String) -> Result<Secret, ConfigError> {
     if secret.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(Secret::new(secret))

@@ -1,8 +1,8 @@
-//! AWS credentials on Vercel without a stored key: every request brings the platform's OIDC token,
-//! and STS gives for it a session of the role that `AWS_ROLE_ARN` names.
+//! AWS credentials on Vercel without a stored key. Every request brings the OIDC token of Vercel's platform.
+//! In exchange for this token, STS gives a session of the role that `AWS_ROLE_ARN` names.
 //!
-//! Whose header can be trusted is for [`crate::host`] to know. The SDK keeps a session until
-//! `RENEWED_BEFORE` its end; elsewhere credentials are the SDK's business alone.
+//! [`crate::host`] decides whether the header with the token is trusted. The SDK keeps a session until
+//! `RENEWED_BEFORE` its end. On other hosts, the SDK alone provides the credentials.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -24,26 +24,28 @@ use crate::config::AwsRole;
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long before its end a session is renewed, less up to half of it that the SDK takes off at
-/// random: a request that was begun with the old one ends before that does, and STS may be out of
-/// reach for a while. Sessions last an hour. The SDK renews other credentials with an end likewise.
+/// How long before its end the SDK renews a session. The SDK shortens this time at random, by half at most.
+/// So a request that began with the old session ends before the session does, and a short outage of STS does
+/// no harm. Sessions last an hour. The SDK uses this time for other credentials that expire, too.
 pub(crate) const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 
-/// How long an old session must last to be used if it cannot be renewed: as long as a request.
+/// How long an old session must still last to be used after a failed renewal: as long as a request.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
-/// How long one attempt to reach STS may take; all of them together have [`TIMEOUT`].
+/// How long one attempt to call STS may take. All attempts together may take [`TIMEOUT`].
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// How long all attempts may take. The SDK counts it as time of an attempt at DynamoDB: what took
-/// longer than the 2 s of one would be cut off, and with it the old session's further use.
+/// How long all attempts to call STS may take together. The SDK counts this time as part of an attempt at
+/// DynamoDB, and cuts off that attempt after 2 s. If the calls to STS took longer, the old session could not
+/// be used either.
 const TIMEOUT: Duration = Duration::from_millis(1800);
 
-/// The first wait before an attempt is repeated; it doubles, within [`TIMEOUT`].
+/// The first wait before another attempt to call STS. The wait doubles after each failure, within
+/// [`TIMEOUT`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long STS is not asked after a failure, if the old session is still valid: each call to
-/// DynamoDB would wait for it again.
+/// How long STS is not called again after a failure, if the old session is still valid. Without this pause,
+/// each call to DynamoDB would wait for STS.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
 /// The deployment's identity: the newest token of Vercel's platform, and the role to assume with it.
@@ -55,13 +57,14 @@ pub struct WebIdentity {
 }
 
 impl WebIdentity {
-    /// An identity that has heard no token yet.
+    /// An identity that has no token yet.
     #[must_use]
     pub fn new(role: AwsRole) -> Self {
         Self { role, newest: Arc::default() }
     }
 
-    /// Keeps the platform's newest token: a request's, and good for as long as a request lasts.
+    /// Keeps the newest token of Vercel's platform. The token came with a request, and is valid at least as
+    /// long as the request lasts.
     pub(crate) fn keep_token(&self, token: &str) {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.as_ref().is_none_or(|known| known.expose() != token) {
@@ -75,7 +78,7 @@ impl WebIdentity {
 }
 
 /// Uses the AWS credentials of the environment variables if they are set, as on Lambda. The SDK's own chain
-/// would try them first, too, but it makes all of its providers at each start, which takes time.
+/// would also try them first. But the chain makes all of its providers at each start, which takes time.
 pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
     let is_set = |name| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
     if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].into_iter().all(is_set) {
@@ -85,9 +88,8 @@ pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
     }
 }
 
-/// The same AWS configuration, with sessions of the identity's role for credentials. STS is where the
-/// SDK has it: in the region, or at `AWS_ENDPOINT_URL_STS`.
-/// `condemn` watches its attempts.
+/// Returns `aws` with sessions of the identity's role as its credentials. The SDK decides where STS is: in
+/// the region, or at `AWS_ENDPOINT_URL_STS`. `condemn` watches the attempts to call STS.
 pub(crate) fn assume_role(
     aws: SdkConfig,
     identity: WebIdentity,
@@ -106,7 +108,7 @@ pub(crate) fn assume_role(
     aws.into_builder().credentials_provider(SharedCredentialsProvider::new(role)).build()
 }
 
-/// Why a role was not taken. The platform's token is in none of it.
+/// Why the role was not assumed. The errors never contain the platform's token.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RoleError {
     #[error("Vercel sent no x-vercel-oidc-token: OIDC is off in the project's settings")]
@@ -119,19 +121,20 @@ pub(crate) enum RoleError {
     NoCredentials,
 }
 
-/// Why STS gave no session.
+/// The error of a call to STS that gave no session, as text.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NoSession(String);
 
 impl RoleError {
-    /// Tells a refusal of this token from a failure that may pass.
+    /// Distinguishes a refusal of this token from a failure that may pass. The token is taken out of the
+    /// error's text.
     fn of(error: &SdkError<AssumeRoleWithWebIdentityError>, token: &Secret) -> Self {
         let why = NoSession(token.redact(&telemetry::chain(error)));
         let refused = match error {
             SdkError::ServiceError(answer) => {
                 let status = answer.raw().status().as_u16();
-                // Some are said with status 400, though they may pass.
+                // STS answers some failures with status 400 though they may pass.
                 let code = error.code().unwrap_or_default();
                 let passes = ["IDPCommunicationError", "RequestLimitExceeded", "SlowDown"];
                 (400..500).contains(&status)
@@ -151,14 +154,14 @@ impl From<RoleError> for CredentialsError {
     }
 }
 
-/// Whether somebody has to mend what brought an error about, since a role was refused.
+/// Whether a refused role or a missing token caused this error, so that somebody has to fix the deployment.
 pub(crate) fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     let role = causes.find_map(|cause| cause.downcast_ref::<RoleError>());
     role.is_some_and(|error| matches!(error, RoleError::NoToken | RoleError::Refused(_)))
 }
 
-/// The last session, and when STS may be asked for another.
+/// The last session, and the time from which STS may be called for a new session.
 #[derive(Debug)]
 struct Last {
     session: Credentials,

@@ -36,26 +36,26 @@ pub struct Deletion {
     pub at: Timestamp,
 }
 
-/// What is to be deleted.
+/// What to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// One resource.
     Resource(ResourceId),
     /// The installation.
     Installation {
-        /// Whether its live resources are deleted too.
+        /// Whether the installation's live resources are deleted, too.
         cascade: Cascade,
-        /// The reason, in the caller's words.
+        /// The reason, as the caller wrote it.
         reason: Option<String>,
-        /// What to do if invoices are open, as the deployment is configured.
+        /// What the deployment is configured to do if invoices are open.
         open_invoices: OpenInvoices,
     },
 }
 
-/// Whether an uninstall deletes the live resources too (D2, D3).
+/// Whether an uninstall deletes the live resources, too (D2, D3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cascade {
-    /// The live resources are deleted too.
+    /// The live resources are deleted, too.
     Yes,
     /// The uninstall is refused while there are live resources.
     No,
@@ -90,7 +90,7 @@ impl Deletion {
         Provenance { by: self.grant.by.clone(), at: self.at, reason }
     }
 
-    /// A hash of the request's parsed values: equal for requests that are the same (F2).
+    /// A hash of the request's parsed values. Two requests with the same values have the same hash (F2).
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let values = match &self.target {
@@ -126,7 +126,7 @@ impl Answer {
         }
     }
 
-    /// The answer with this status and body, as [`Answer::response`] writes them.
+    /// The answer that [`Answer::response`] writes with this status and body. `None` if there is none.
     #[must_use]
     pub fn from_response(status: u16, body: Option<&str>) -> Option<Self> {
         [
@@ -143,7 +143,7 @@ impl Answer {
 mod tests {
     use super::*;
 
-    /// F1: an answer can be read back from the status and body that are stored of it.
+    /// F1: an answer can be read back from its stored status and body.
     #[test]
     fn an_answer_can_be_read_back() {
         for answer in [

@@ -1,7 +1,7 @@
-//! Every way a request can fail, and the one table that says how each is answered (B5).
+//! Every way in which a request can fail, and the only table that says how each error is answered (B5).
 //!
-//! A message here is public: it says what the caller did or may do, never what went on inside. For the log,
-//! the error's `source` says that.
+//! The messages are public. A message says what the caller did wrong or may do, but nothing about teardown's
+//! internals. The log has the internal cause, from the error's `source`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::auth::{AuthError, TokenError};
 use crate::ids::InvalidId;
 use crate::vercel::VercelError;
 
-/// The cause of an error that the caller is not told, for the log.
+/// The cause of an error, for the log. The caller does not see the cause.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// How an error is answered.
@@ -23,13 +23,13 @@ pub struct Row {
     pub code: &'static str,
     /// `error.user.message` in the body, for the customer in Vercel's dashboard.
     pub user_message: Option<&'static str>,
-    /// When it happens, in the words of `docs/errors.md`.
+    /// When the error happens, as `docs/errors.md` says.
     pub when: &'static str,
 }
 
-/// Makes [`Error`], [`TABLE`] and [`Error::row`] of one entry for each error: the variant, the status,
-/// the code, the message with its argument if it needs one, the customer's message if there is one, and
-/// when it happens.
+/// Makes [`Error`], [`TABLE`] and [`Error::row`] from one entry for each error. An entry has the variant, the
+/// status, the code, and the message with its argument if there is one. Then come the customer's message, if
+/// there is one, and when the error happens.
 macro_rules! errors {
     ($(
         #[doc = $doc:literal]
@@ -40,8 +40,8 @@ macro_rules! errors {
             when $when:literal;
     )*) => {
         /// Why a request was not answered with a 2xx. Such a request has deleted nothing (B6), with one
-        /// exception: after [`Error::StoreUnavailable`] DynamoDB may have committed the deletion, and
-        /// its answer was lost.
+        /// exception. If DynamoDB's answer was lost, the deletion may be committed despite an
+        /// [`Error::StoreUnavailable`].
         #[derive(Debug, thiserror::Error)]
         pub enum Error {$(
             #[doc = $doc]
@@ -79,17 +79,17 @@ errors! {
     InvalidToken(TokenError) = 403 "invalid_token"
         "{0}"
         when "The token is missing, malformed, forged, expired or meant for somebody else.";
-    /// `USER` is a read-only role (A5).
+    /// The user's role is read-only, as is every role except `ADMIN` (A5).
     ReadOnlyRole = 403 "forbidden"
         "the token's user_role may not delete: ADMIN may"
         user "Your role is read-only. Ask a team member who may manage integrations to delete this."
         when "The user's role is read-only.";
-    /// One answer for every installation that is not the caller's, stored or not (A6).
+    /// The installation is not the caller's. The answer is the same if no such installation is stored (A6).
     OtherInstallation = 403 "forbidden"
         "the token does not stand for this installation"
         user "You do not have access to this installation."
         when "The token is for another installation or account.";
-    /// `teamId` or `slug` is not the installation's (E1).
+    /// `teamId` or `slug` is not that of the installation's team (E1).
     OtherTeam = 403 "forbidden"
         "teamId and slug do not stand for this installation's team"
         user "You do not have access to this team."
@@ -106,7 +106,7 @@ errors! {
     NotFound = 404 "not_found"
         "there is nothing at this path"
         when "No endpoint is at this path.";
-    /// No configuration of this id was ever known (E4).
+    /// No configuration with this id was ever known (E4).
     ConfigurationUnknown = 404 "not_found"
         "there is no such configuration"
         when "No configuration of this id was ever known.";
@@ -117,7 +117,7 @@ errors! {
     } = 405 "method_not_allowed"
         "this path answers {allowed} only"
         when "The endpoint takes another method; `Allow` names it.";
-    /// The installation was deleted, and nothing is made in it any more (J4).
+    /// The installation was deleted, and nothing can be created in it any more (J4).
     InstallationDeleted = 409 "installation_deleted"
         "the installation was deleted"
         user "This installation was removed. Install the integration again to create resources."
@@ -127,7 +127,7 @@ errors! {
         "the resource is still being provisioned"
         user "This resource is still being set up. Try again when it is ready."
         when "The resource is still being provisioned.";
-    /// So many resources are live, and the caller did not want them deleted (D3).
+    /// This number of resources is live, and the caller did not permit teardown to delete them (D3).
     ResourcesRemain(u64) = 409 "resources_remain"
         "the installation still has live resources: {0}"
         user "This installation still has resources. Delete them first."
@@ -137,37 +137,37 @@ errors! {
         "the installation's invoices are not settled, and it is not uninstalled until they are"
         user "This installation has open invoices. Uninstall it when they are settled."
         when "Invoices are not settled, and `UNINSTALL_WITH_OPEN_INVOICES` is `refuse`: nothing is uninstalled.";
-    /// The `Idempotency-Key` has stood for another request before (F2).
+    /// The `Idempotency-Key` was used for another request before (F2).
     IdempotencyKeyReused = 409 "idempotency_key_reused"
         "this Idempotency-Key was used for another request"
         user "This request could not be matched with an earlier one. Try again."
         when "The `Idempotency-Key` was used for another request in the last 7 days.";
     /// Another request is deleting the configuration (F4).
     RequestInProgress {
-        /// When that one has ended at the latest.
+        /// The time after which the other request has certainly ended.
         retry_after: Duration,
     } = 409 "request_in_progress"
         "the configuration is being deleted by another request"
         user "This is being deleted already. Try again in a moment."
         when "Another request is deleting this configuration; try again after `Retry-After` seconds.";
-    /// Vercel would take the token that final invoices need (E3).
+    /// Invoices are open, and Vercel would revoke the token that final invoices need (E3).
     InvoicesOpen = 409 "invoices_open"
         "the installation's invoices are not settled"
         user "Final invoices are still open. Try again when they are settled, or a day after the uninstall."
         when "A configuration is not deleted: invoices are not settled, and the uninstall, if any, is not 24 h ago.";
-    /// Vercel refuses to delete the configuration, in its own words (E3).
+    /// Vercel refuses to delete the configuration. The value is Vercel's own error (E3).
     UpstreamRefused(VercelError) = 409 "upstream_refused"
         "Vercel refuses to delete the configuration: {0}"
         user "Vercel did not permit this deletion."
         when "Vercel refuses to delete the configuration; the message has its words.";
-    /// The body is larger than the endpoint takes (B3, K1).
+    /// The body is larger than the endpoint accepts (B3, K1).
     PayloadTooLarge {
-        /// The longest body that it takes, in bytes.
+        /// The longest body that the endpoint accepts, in bytes.
         limit: u64,
     } = 413 "payload_too_large"
         "the body is over {size}" [size = size(*limit)]
         when "The body is larger than the endpoint takes; the message has the limit.";
-    /// A fault of ours or of our configuration.
+    /// A fault of teardown, or of its configuration.
     Internal(#[source] Cause) = 500 "internal_error"
         "internal error"
         when "A fault of the deployment; its log has the cause.";
@@ -177,18 +177,18 @@ errors! {
         when "The provider's backend did not answer in time, broke off, or answered over 4 MiB.";
     /// The token's key could not be looked up (A7).
     KeysUnavailable {
-        /// When a lookup is possible again.
+        /// The time until a lookup is possible again.
         retry_after: Duration,
     } = 503 "keys_unavailable"
         "the keys that verify tokens are not available"
         when "The token's key cannot be looked up now; try again after `Retry-After` seconds.";
-    /// DynamoDB did not let us through in time (F6).
+    /// DynamoDB did not answer in time, or STS did not give the role (F6).
     StoreUnavailable(#[source] Cause) = 503 "store_unavailable"
         "the store is not available"
         when "DynamoDB did not answer in time, or STS did not give the role; try again after `Retry-After` seconds.";
-    /// Vercel's API is out of reach (E3).
+    /// Vercel's API gave no definite answer, or cannot be reached (E3).
     UpstreamUnavailable {
-        /// When it is worth trying again.
+        /// The time after which the caller should repeat the request.
         retry_after: Duration,
     } = 503 "upstream_unavailable"
         "Vercel's API is not available"
@@ -206,7 +206,7 @@ impl std::fmt::Display for Methods {
     }
 }
 
-/// A limit of so many bytes, for people.
+/// A number of bytes as text for people, in MiB or KiB.
 fn size(bytes: u64) -> String {
     const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
@@ -223,15 +223,15 @@ pub enum BadRequest {
     /// An identifier or a key breaks its rule (B2, B4).
     #[error(transparent)]
     Id(#[from] InvalidId),
-    /// The body is no JSON object (B3).
+    /// The body is not a JSON object (B3).
     #[error("the body is not a JSON object")]
     Body,
-    /// A field of the body is not of its type (B3).
+    /// A field of the body has the wrong type (B3).
     #[error("the body's field `{name}` must be a {expected}")]
     FieldType {
         /// The field's name.
         name: &'static str,
-        /// The type it must have.
+        /// The type that the field must have.
         expected: &'static str,
     },
     /// The body has a field twice (B3).
@@ -243,7 +243,8 @@ pub enum BadRequest {
     /// The body broke off, or took longer than [`Limits::body`](crate::limits::Limits::body).
     #[error("the body did not arrive in full")]
     BodyIncomplete,
-    /// It came to Lambda in an event that nothing reads: of a load balancer, or malformed.
+    /// The request came to Lambda in an event that teardown cannot read: a load balancer's, or a malformed
+    /// event.
     #[error("the request did not come in an event of API Gateway that can be read")]
     Event,
 }
@@ -293,7 +294,7 @@ impl From<InvalidId> for Error {
 mod tests {
     use super::*;
 
-    /// B5: every 409 and every 403 `forbidden` tells the customer something.
+    /// B5: every 409 and every 403 `forbidden` has a message for the customer.
     #[test]
     fn conflicts_and_refusals_speak_to_the_user() {
         for row in TABLE {

@@ -1,13 +1,13 @@
-//! The front: calls that pass through to the provider's backend, and what is recorded of them (J).
+//! The front: passes calls on to the provider's backend, and records what the backend accepts (J).
 //!
 //! ```text
 //!   Provision   intent → backend → commit: the resource, and the end of the intent, in one transaction
-//!   the others           backend → what its answer says
+//!   other calls          backend → record of what its answer says
 //! ```
 //!
-//! A call is sent on once, and its answer comes back byte for byte. What a verified token vouches for is
-//! recorded if the backend answers 2xx; everything else passes unrecorded. A process that dies leaves a
-//! Provision's intent, and the sweep compares the installation with Vercel.
+//! The front sends a call on once, and returns the backend's answer byte for byte. If the backend answers
+//! 2xx, the front records what the verified token vouches for. It records nothing of other calls. If a
+//! process dies during a Provision, the intent stays, and the sweep compares the installation with Vercel.
 
 mod reading;
 
@@ -30,17 +30,17 @@ use crate::telemetry;
 pub(crate) struct Front {
     store: Store,
     backend: Backend,
-    /// How long the backend may take.
+    /// How long the backend may take to answer.
     time: Duration,
 }
 
-/// A call to pass on. It has no `Debug`: its token and its body are secrets.
+/// A call to pass on. It has no `Debug`, because its token and its body are secrets.
 pub(crate) struct Call {
     pub(crate) head: request::Parts,
     pub(crate) body: Bytes,
-    /// What is to be recorded of it. `None` if it passes unrecorded.
+    /// What to record if the backend accepts the call. `None` if nothing of the call is recorded.
     pub(crate) recorded: Option<(Membership, Operation)>,
-    /// When the host's time for it ends, if it says so.
+    /// When the host's time for the call ends, if the host says so.
     pub(crate) host_ends: Option<Instant>,
 }
 
@@ -49,14 +49,14 @@ pub(crate) struct Call {
 #[error("the backend was not asked: the call's intent may be reconciled before it answers")]
 struct AskedTooLate;
 
-/// What a call asks for, as far as it matters for what is recorded.
+/// The operation of a call, as far as the record depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     /// Upsert Installation (J3).
     Upsert,
-    /// Update Installation: nothing but that there is one (J2).
+    /// Update Installation. Only the fact that the installation exists is recorded (J2).
     UpdateInstallation,
-    /// Provision Resource, under this idempotency key (J4).
+    /// Provision Resource, under this idempotency key, if there is one (J4).
     Provision(Option<IdempotencyKey>),
     /// Get or Update Resource (J5).
     Resource(ResourceId),
@@ -68,12 +68,12 @@ impl Front {
         Self { store, backend, time }
     }
 
-    /// Passes a call on, and gives the backend's answer.
+    /// Passes a call on, and returns the backend's answer.
     ///
     /// # Errors
     ///
-    /// [`Error::BackendUnavailable`]; [`Error::InstallationDeleted`] for a Provision; and the store's
-    /// errors, if nothing was sent on or if the same call can be sent again.
+    /// [`Error::BackendUnavailable`]. For a Provision, [`Error::InstallationDeleted`]. The store's errors,
+    /// if the backend was not called or if the caller can send the same call again.
     pub(crate) async fn pass(&self, call: Call) -> Result<Response<Bytes>, Error> {
         let Call { head, body, recorded, host_ends } = call;
         match recorded {
@@ -115,8 +115,9 @@ impl Front {
         answer.map_err(|error| Error::BackendUnavailable(error.into()))
     }
 
-    /// Records what the backend's 2xx says. Only an Upsert fails if it cannot be recorded: its token is
-    /// nowhere else, and the same call can be sent again (J3). What the others say, the next ones say again.
+    /// Records what the backend's 2xx says. If the write fails, only an Upsert fails: its token is nowhere
+    /// else, and Vercel can send the same call again (J3). What any other call says, a later call says
+    /// again.
     async fn record(
         &self,
         membership: &Membership,
@@ -157,8 +158,8 @@ impl Front {
         Ok(())
     }
 
-    /// Records what the backend answered to a Provision (J4). A 3xx and a 5xx say nothing definite: the intent
-    /// stays.
+    /// Records what the backend answered to a Provision (J4). After a 3xx or a 5xx, it is not known whether
+    /// the resource exists, so the intent stays.
     async fn record_provision(
         &self,
         attempt: &Attempt,

@@ -1,5 +1,5 @@
-//! Grants: what a caller may delete, as far as the token tells, and as whom it is recorded; and what a token
-//! vouches for if a call passes through. Decisions alone, without I/O (A5, A6, J2).
+//! Grants: what a caller may delete according to its token, and which actor is recorded. Memberships: what
+//! a token vouches for if a call passes through. Decisions without I/O (A5, A6, J2).
 
 use crate::auth::{Caller, Role};
 use crate::clock::Timestamp;
@@ -11,18 +11,18 @@ use crate::ids::InstallationId;
 pub struct Grant {
     /// The installation.
     pub installation: InstallationId,
-    /// The actor that it was granted to.
+    /// The actor that has the permission.
     pub by: Actor,
-    /// Whether the account has to be checked against the store yet.
+    /// Whether the token names the installation, or the account must still be compared with the stored one.
     pub scope: Scope,
 }
 
 /// Whether the token names the installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// It does.
+    /// The token names the installation.
     Installation,
-    /// It names the account alone: the installation's stored account must be that one (A6).
+    /// The token names only the account: the installation's stored account must be that account (A6).
     Account,
 }
 
@@ -62,18 +62,18 @@ impl Actor {
     }
 }
 
-/// By whom, when and why something was deleted, as receipts and announcements tell it (G1, G5).
+/// Who deleted something, when and why, as receipts and announcements record it (G1, G5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
-    /// By whom.
+    /// Who deleted it.
     pub by: Actor,
-    /// When.
+    /// When it was deleted.
     pub at: Timestamp,
-    /// Why, in the caller's words.
+    /// Why it was deleted, as the caller wrote it. `None` if no reason was given.
     pub reason: Option<String>,
 }
 
-/// What a verified token vouches for if nothing is to be deleted: the installation, and its account
+/// What a verified token vouches for on a call that deletes nothing: the installation, and its account
 /// (J2). The role does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
@@ -81,12 +81,12 @@ pub struct Membership {
     pub installation: InstallationId,
     /// The token's `account_id`.
     pub account: String,
-    /// Whether the account has to be checked against the store yet.
+    /// Whether the token names the installation, or the account must still be compared with the stored one.
     pub scope: Scope,
 }
 
 impl Membership {
-    /// What a token proves about this installation. `None` if the token names another one.
+    /// What a token proves about this installation. `None` if the token names another installation.
     #[must_use]
     pub fn of(caller: Caller, installation: InstallationId) -> Option<Self> {
         let (named, account) = match caller {
@@ -103,7 +103,7 @@ impl Membership {
 }
 
 impl Grant {
-    /// Says whether a caller may delete in an installation (A5, A6), as far as its token tells.
+    /// Says whether a caller may delete in an installation, according to its token (A5, A6).
     ///
     /// # Errors
     ///

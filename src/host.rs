@@ -1,4 +1,4 @@
-//! The hosts: Vercel, AWS Lambda, or a plain port. Only this module depends on their runtimes.
+//! The hosts: Vercel, AWS Lambda, or a plain port. Only this module depends on the runtimes of the hosts.
 
 mod lambda;
 
@@ -15,24 +15,24 @@ use crate::credentials::WebIdentity;
 use crate::http::Endpoint;
 use crate::telemetry;
 
-/// What can end a function.
+/// The error that ends a function.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where a function runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Host {
-    /// Vercel's platform: what it says in headers of its own is true.
+    /// Vercel's platform. The headers that the platform adds can be trusted.
     Vercel,
-    /// `vercel dev`, or nowhere: Vercel's runtime is a plain HTTP server on
-    /// `127.0.0.1:$VERCEL_DEV_PORT` (3000).
+    /// `vercel dev`, or no host at all. Vercel's runtime is then a plain HTTP server on
+    /// `127.0.0.1:$VERCEL_DEV_PORT`, by default on port 3000.
     Port,
-    /// AWS Lambda, or what emulates it.
+    /// AWS Lambda, or an emulator of Lambda.
     Lambda,
 }
 
 impl Host {
-    /// Vercel lets go on what is handed to `wait_until`. Lambda does not, and a plain port promises
-    /// nothing.
+    /// What the host does with the process after an answer. Vercel keeps the process running until the work
+    /// given to `wait_until` is done. Lambda may freeze the process. A plain port guarantees nothing.
     fn after_answer(self) -> AfterAnswer {
         match self {
             Self::Vercel => AfterAnswer::GoesOn,
@@ -51,8 +51,8 @@ impl Host {
     }
 }
 
-/// Serves an endpoint on the host that this process runs on, until the host ends it. A start that
-/// fails says why in one line on standard error.
+/// Serves an endpoint on the host that this process runs on, until the host ends the process. If the start
+/// fails, one line on standard error says why.
 #[must_use]
 pub fn serve(endpoint: Endpoint) -> ExitCode {
     match run(endpoint) {
@@ -75,15 +75,17 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
     if endpoint == Endpoint::Front {
         config.require_backend_url()?;
     }
-    // One thread: a function has one core or a share of one, and a request computes for 0.1 ms.
+    // One thread is enough: a function has at most one core, and a request computes for 0.1 ms.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let host = Host::detect(|name| std::env::var_os(name).is_some());
-        // The header with the platform's token is trusted on Vercel alone: elsewhere a caller can forge it.
+        // The header with the platform's token is trusted only on Vercel: on other hosts, a caller can forge
+        // the header.
         let identity = config.role.clone().filter(|_| host == Host::Vercel).map(WebIdentity::new);
-        // The hosts' runtimes clone it more than once per request.
         let clock = Clock::system();
         let app = App::new(&config, identity.clone(), clock, host.after_answer()).await?;
+        // For each request, the host's runtime clones the handler, and the app in it: an `Arc` makes this
+        // cheap.
         let app = Arc::new(app);
         match host {
             Host::Vercel | Host::Port => vercel(app, identity, endpoint).await,
@@ -92,11 +94,11 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
     })
 }
 
-/// The port that Vercel's runtime serves, by the variable that it reads.
+/// The port that Vercel's runtime listens on, from the variable `VERCEL_DEV_PORT`.
 ///
 /// # Errors
 ///
-/// [`ConfigError`] if the variable is not a port: the runtime would serve 3000 then.
+/// [`ConfigError`] if the variable is not a port: the runtime would listen on port 3000 instead.
 fn dev_port() -> Result<u16, ConfigError> {
     const NAME: &str = "VERCEL_DEV_PORT";
     match whole(NAME, from_env(NAME))?.map(|text| text.parse()) {
@@ -116,7 +118,7 @@ async fn vercel(
 ) -> Result<(), Failure> {
     let handler = move |mut request: vercel_runtime::Request, state: vercel_runtime::AppState| {
         if let Some(identity) = &identity {
-            // If there are two, the platform's own comes last.
+            // If a caller sent this header too, the header of Vercel's platform is the last one.
             let token = request.headers().get_all(OIDC_TOKEN).iter().next_back();
             if let Some(token) = token.and_then(|token| token.to_str().ok()) {
                 identity.keep_token(token);

@@ -1,5 +1,5 @@
-//! Requests in, responses out: the endpoints' paths, ids, headers and bodies, and what is sent back
-//! (B1 to B5). What a request means is [`crate::deletion`]'s business.
+//! Reads requests and makes responses: the endpoints' paths, ids, headers, bodies and answers (B1 to B5).
+//! [`crate::deletion`] decides what a request does.
 
 mod query;
 mod response;
@@ -25,7 +25,7 @@ use crate::ids::{IdempotencyKey, InvalidId};
 ///
 /// # Errors
 ///
-/// [`InvalidId::IdempotencyKey`].
+/// [`InvalidId::IdempotencyKey`] if the header is malformed or repeated.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, InvalidId> {
     let mut values = headers.get_all("idempotency-key").iter();
     match (values.next(), values.next()) {
@@ -35,14 +35,15 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, In
     }
 }
 
-/// The longest body of a deletion, in bytes (B3).
+/// The longest body of a request for a deletion, in bytes (B3).
 pub const MAX_BODY: u64 = 64 * 1024;
 
 /// Reads a body of at most `limit` bytes that arrives within `time` (B3, J6).
 ///
 /// # Errors
 ///
-/// [`Error::PayloadTooLarge`] or [`BadRequest::BodyIncomplete`].
+/// [`Error::PayloadTooLarge`] if the body is longer, [`BadRequest::BodyIncomplete`] if it does not arrive in
+/// full in time.
 pub async fn read_body<B>(body: B, limit: u64, time: Duration) -> Result<Bytes, Error>
 where
     B: http_body::Body<Data = Bytes>,

@@ -1,19 +1,19 @@
 //! Identifiers, parsed once and trusted from then on.
 //!
-//! A text that these types accept is safe in a path, in a DynamoDB key (whose separator is `#`) and in a
-//! log line, so nothing behind them escapes or checks it again.
+//! A text that these types accept is safe in a path, in a DynamoDB key (whose separator is `#`) and in a log
+//! line. So no other code escapes it or checks it again.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// A string that is no identifier. It says what the rule is, and never repeats the input.
+/// The error for a text that is not an identifier. The message says the rule, and never repeats the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// Not 1 to 255 of the permitted characters, or `.` or `..` (B2).
+    /// The text is not 1 to 255 of the permitted characters, or is `.` or `..` (B2).
     #[error("an id is 1 to 255 of A-Z a-z 0-9 . _ : ~ - and not . or ..")]
     Id,
-    /// Not 1 to 255 visible ASCII characters (B4).
+    /// The text is not 1 to 255 visible ASCII characters (B4).
     #[error("Idempotency-Key is 1 to 255 visible ASCII characters, sent once")]
     IdempotencyKey,
 }
@@ -21,7 +21,7 @@ pub enum InvalidId {
 /// The longest identifier and the longest idempotency key, in bytes (B2, B4).
 const MAX_LEN: usize = 255;
 
-/// B2: 1 to 255 of `A-Z a-z 0-9 . _ : ~ -`, not `.` or `..`.
+/// B2: whether a text is 1 to 255 of `A-Z a-z 0-9 . _ : ~ -`, and not `.` or `..`.
 fn is_id(text: &str) -> bool {
     let permitted = |b: u8| b.is_ascii_alphanumeric() || b"._:~-".contains(&b);
     (1..=MAX_LEN).contains(&text.len())
@@ -37,7 +37,7 @@ macro_rules! id {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// Takes the decoded text of an identifier.
+            /// Makes an identifier from its decoded text.
             ///
             /// # Errors
             ///
@@ -85,8 +85,8 @@ id! {
 }
 
 id! {
-    /// The id of something else that belongs to an installation's configuration: a webhook, a log
-    /// drain or a project's environment variable.
+    /// The id of a webhook, a log drain or a project's environment variable, which belongs to an
+    /// installation's configuration.
     AttachmentId
 }
 
@@ -98,11 +98,11 @@ pub struct IntegrationIds {
 }
 
 impl IntegrationIds {
-    /// Takes one id, or several with commas between them and blanks around the commas.
+    /// Reads one id, or several ids with commas between them and blanks around the commas.
     ///
     /// # Errors
     ///
-    /// [`InvalidId::Id`] if one of them breaks rule B2; an empty one does.
+    /// [`InvalidId::Id`] if one of the ids breaks rule B2. An empty id breaks the rule.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let mut ids = text.split(',').map(|id| AttachmentId::parse(id.trim_matches([' ', '\t'])));
         let first = ids.next().unwrap_or(Err(InvalidId::Id))?;
@@ -115,21 +115,21 @@ impl IntegrationIds {
         self.first.as_str()
     }
 
-    /// Whether this is one of the ids.
+    /// Whether `id` is one of the integration's ids.
     #[must_use]
     pub fn contains(&self, id: &str) -> bool {
         self.first() == id || self.others.iter().any(|other| other.as_str() == id)
     }
 }
 
-/// An `Idempotency-Key`, kept as its SHA-256 alone: what identifies a request need not be stored.
+/// An `Idempotency-Key`. Only its SHA-256 is kept, because the key itself need not be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
     sha256: String,
 }
 
 impl IdempotencyKey {
-    /// Takes the header's value.
+    /// Makes a key from the header's value.
     ///
     /// # Errors
     ///
@@ -167,7 +167,8 @@ mod tests {
 
     use super::*;
 
-    /// B2: the limits and the alphabet, at their edges.
+    /// B2: an id has 1 to 255 characters of its alphabet, and a text with fewer, more or other characters is
+    /// refused.
     #[test]
     fn an_id_is_1_to_255_of_its_alphabet() {
         for good in ["a", "icfg_9bceb8ccT32d3U417ezb5c8p", "a.b_c:d~e-f", "...", &"x".repeat(255)] {
@@ -188,7 +189,7 @@ mod tests {
             }
         }
 
-        /// B4: visible ASCII and nothing else.
+        /// B4: exactly the texts of 1 to 255 visible ASCII characters are keys.
         #[test]
         fn a_key_is_visible_ascii(value in proptest::collection::vec(any::<u8>(), 0..300)) {
             let visible = value.iter().all(|b| (0x21..=0x7e).contains(b));
@@ -197,7 +198,7 @@ mod tests {
         }
     }
 
-    /// The digest is the standard's (FIPS 180-4, "abc").
+    /// A key's digest is SHA-256: for "abc", it is the digest in the example of FIPS 180-4.
     #[test]
     fn the_digest_is_sha_256() {
         assert_eq!(

@@ -1,9 +1,10 @@
-//! Jobs: what is left to do after a deletion's own transaction, or after a call that passed through.
-//! Decisions alone, without I/O.
+//! Jobs: what is left to do after a deletion's transaction, or after a call that the front passed on.
+//! Decisions without I/O.
 //!
-//! A deletion writes its jobs in its transaction. A worker claims each under a lease, after the answer
-//! or at a sweep. `retry` says when a job that failed is tried again, `announcement` how an announcement
-//! goes through its two phases, and what a hold does to it, `incident` what the provider is told of.
+//! A deletion writes its jobs in its own transaction. A worker claims each job under a lease, after the
+//! answer or in a sweep. `retry` says when a failed job is tried again. `announcement` has the two phases
+//! of an announcement, and says what a hold does to it. `incident` says which failures the provider is
+//! notified of.
 
 pub mod announcement;
 pub(crate) mod incident;
@@ -19,24 +20,25 @@ use crate::clock::Timestamp;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId, sha256_hex};
 use crate::job::announcement::Phase;
 
-/// The number of values that `dueShard` has. Sweeps that run at once read them in random order, so that
-/// they mostly meet different jobs. A smaller number strands the jobs under the values that went.
+/// The number of values of `dueShard` under which jobs come due. Sweeps that run at the same time read all
+/// shards after the urgent one in random order, so they mostly meet different jobs. If this number becomes
+/// smaller, no sweep finds the jobs in the shards that are gone.
 const SHARDS: u8 = 8;
 
-/// The shard of jobs that call Vercel, which gives a finalization 24 hours: it is swept first, so that
-/// no provider that hangs delays it.
+/// The shard of jobs that call Vercel. A sweep reads this shard first. So a provider that does not answer
+/// cannot delay a finalization, for which Vercel gives 24 hours.
 const URGENT: u8 = 0;
 
-/// The value of `dueShard` of a parked job: it is listed, and never due.
+/// The `dueShard` of a parked job: operators can list the job, and it is never due.
 pub(crate) const PARKED_SHARD: &str = "parked";
 
-/// The value of `dueShard` of a job that a hold stops: it is never due.
+/// The `dueShard` of a job that a hold stops: the job is never due.
 pub(crate) const HELD_SHARD: &str = "held";
 
-/// The value of `dueShard` of a hold: it is listed.
+/// The `dueShard` of a hold's item: operators can list the hold.
 pub(crate) const HOLDS_SHARD: &str = "holds";
 
-/// A job. An installation has at most one item for each.
+/// A job of an installation. The table has at most one item for each job of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
     /// The announcement of a resource's deletion to the provider (G1).
@@ -47,25 +49,25 @@ pub(crate) enum Job {
     Purge,
     /// The finalization of a deleted installation at Vercel (G3).
     Finalize,
-    /// The deletion of a configuration, which was begun and has not ended (E3).
+    /// A configuration's deletion that was begun and has not ended (E3).
     DeleteConfiguration,
-    /// A Provision that was passed on and of which nobody recorded the end (J4): the installation is
-    /// compared with Vercel.
+    /// A Provision that was passed on, and whose end nobody recorded (J4). The worker compares the
+    /// installation with Vercel.
     ReconcileProvision(IntentId),
 }
 
-/// What tells a Provision's intent from the others of its installation: the SHA-256 of its idempotency key, or
-/// of something random, in lower-case hexadecimal.
+/// The id of a Provision's intent in its installation: the SHA-256 of the request's idempotency key, or of
+/// a random number, in lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IntentId(String);
 
 impl IntentId {
-    /// The intent of the requests with this key.
+    /// The intent of all requests with this key.
     pub(crate) fn of(key: &IdempotencyKey) -> Self {
         Self(key.sha256().to_owned())
     }
 
-    /// The intent of a request without a key.
+    /// A new intent, for a request without a key.
     pub(crate) fn random() -> Self {
         Self(sha256_hex(&fastrand::u128(..).to_be_bytes()))
     }
@@ -76,7 +78,7 @@ impl IntentId {
     }
 }
 
-/// The sort key of its item, after `work#`.
+/// Writes the sort key of the job's item, without `work#`.
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,7 +93,7 @@ impl fmt::Display for Job {
 }
 
 impl Job {
-    /// The job of an item with this sort key.
+    /// The job whose item has this sort key. `None` if the sort key is not a job's.
     pub(crate) fn parse(sort_key: &str) -> Option<Self> {
         match sort_key.strip_prefix("work#")? {
             "announce#installation" => Some(Self::AnnounceInstallation),
@@ -108,7 +110,7 @@ impl Job {
         }
     }
 
-    /// The kind of the job, as its item names it.
+    /// The value of the item's attribute `kind`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::AnnounceResource(_) | Self::AnnounceInstallation => "announce",
@@ -119,8 +121,9 @@ impl Job {
         }
     }
 
-    /// Whether it is due as soon as it is there. The others wait: a finalization for the invoices, a
-    /// configuration's deletion for its request, which holds its lease, a Provision for its backend.
+    /// Whether the job is due as soon as it is written. A finalization waits for the final invoices. A
+    /// configuration's deletion waits for its request, which holds the lease. A Provision's job waits for
+    /// the backend.
     pub(crate) fn is_due_at_once(&self) -> bool {
         match self {
             Self::AnnounceResource(_) | Self::AnnounceInstallation | Self::Purge => true,
@@ -128,7 +131,7 @@ impl Job {
         }
     }
 
-    /// The shard that the job is due under: always the same for the same job.
+    /// The shard in which the job comes due. A job always has the same shard.
     pub(crate) fn shard(&self, installation: &InstallationId) -> String {
         let shard = match self {
             Self::Finalize | Self::DeleteConfiguration | Self::ReconcileProvision(_) => URGENT,
@@ -140,7 +143,7 @@ impl Job {
         shard.to_string()
     }
 
-    /// Every shard that jobs are due under, the urgent one first.
+    /// Every shard in which jobs come due, the urgent shard first.
     pub(crate) fn shards() -> impl Iterator<Item = String> {
         (0..SHARDS).map(|shard| shard.to_string())
     }
@@ -164,9 +167,9 @@ impl Job {
         })
     }
 
-    /// The `webhook-id` of an announcement in a phase. `None` for other jobs. It is a function of the event,
-    /// of what was deleted and when: every attempt has the same, and a resource that is registered again
-    /// after its receipt expired gets a new one (G1, H1).
+    /// The `webhook-id` of an announcement in this phase (G1, H1). `None` for other jobs. The id depends
+    /// only on the event, on what was deleted, and on when. So all attempts have the same id. A resource
+    /// that is registered again after its receipt expired, and deleted again, gets a new id.
     pub(crate) fn webhook_id(
         &self,
         phase: Phase,
@@ -182,7 +185,7 @@ impl Job {
     }
 }
 
-/// The `webhook-id` of an event about something of an installation, at some time.
+/// Makes the `webhook-id` of an event from its name, its installation, what it is about, and a time.
 fn message_id(event: &str, installation: &InstallationId, of: &str, at: Timestamp) -> String {
     let parts = [event, installation.as_str(), of].map(serde_json::Value::from);
     let parts = [&parts[..], &[at.as_secs().into()]].concat();
@@ -190,12 +193,12 @@ fn message_id(event: &str, installation: &InstallationId, of: &str, at: Timestam
     format!("msg_{}", &digest[..32])
 }
 
-/// How the attempts at a job went so far.
+/// A job's failures since its last success.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FailureStreak {
     /// How many attempts in a row have failed.
     pub(crate) failures: u32,
-    /// When the first of these failed.
+    /// When the first attempt of these failed.
     pub(crate) failing_since: Option<Timestamp>,
 }
 
@@ -208,34 +211,34 @@ pub(crate) enum JobResult {
     Unfinished,
     /// The job is due again later.
     Retried,
-    /// The job has failed for too long: it is due no more.
+    /// The job is parked: it has failed for too long, or no later attempt can succeed.
     Parked,
-    /// A hold stops the job: it is due no more until the hold ends (H2).
+    /// A hold stops the job: the job is not due until the hold ends (H2).
     OnHold,
-    /// The lease was lost: another worker holds the job, it is done, or it comes due again when the
-    /// lease ends.
+    /// The worker lost its lease. Another worker holds the job, or the job is done, or the job is due again
+    /// when the lease ends.
     Lost,
 }
 
-/// What a sweep did.
+/// What a sweep did, in numbers of jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// How many jobs it claimed, except those that a DynamoDB error stopped.
+    /// How many jobs the sweep claimed. A job that an error cut short is not counted.
     pub claimed: u64,
-    /// How many of them are done.
+    /// How many of the claimed jobs are done.
     pub done: u64,
-    /// How many of them are due again later.
+    /// How many of the claimed jobs are due again, at once or later.
     pub retried: u64,
-    /// How many of them have failed for too long.
+    /// How many of the claimed jobs were parked.
     pub parked: u64,
-    /// How many of those retried are due again at once.
+    /// How many of the retried jobs are due again at once.
     #[serde(skip)]
     pub(crate) unfinished: u64,
 }
 
 impl Report {
-    /// The report of one job that was claimed.
+    /// The report of one claimed job that ended with this result.
     pub(crate) fn of(result: JobResult) -> Self {
         Self {
             claimed: 1,
@@ -261,7 +264,8 @@ impl AddAssign for Report {
 mod tests {
     use super::*;
 
-    /// G1, G2, G3: a job can be read back from its key, and has one shard of those swept.
+    /// G1, G2, G3: a job can be read back from its sort key, and its shard is one of those that sweeps
+    /// read. Other sort keys are no job's.
     #[test]
     fn a_key_names_its_job() {
         let installation = InstallationId::parse("icfg_1").unwrap();
@@ -291,7 +295,7 @@ mod tests {
         }
     }
 
-    /// G1, H1: the event and what was deleted decide the `webhook-id`, and nothing else does.
+    /// G1, H1: the `webhook-id` depends on the event, on what was deleted and when, and on nothing else.
     #[test]
     fn a_webhook_id_is_of_what_was_deleted() {
         let installation = InstallationId::parse("icfg_1").unwrap();

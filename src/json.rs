@@ -1,23 +1,23 @@
-//! JSON that others wrote: requests, tokens, keys, Vercel's answers, lines to import.
+//! Reads JSON that others wrote: requests, tokens, keys, Vercel's answers, lines to import.
 
 use std::borrow::Cow;
 
 use serde::de::{DeserializeOwned, Error as _};
 
-/// Reads JSON that somebody else wrote. It has to be UTF-8 (RFC 8259, section 8.1).
+/// Reads JSON that somebody else wrote. The JSON must be UTF-8 (RFC 8259, section 8.1).
 ///
-/// Half of a surrogate pair is read as U+FFFD, in names and in values (B3): JavaScript's
-/// `JSON.stringify` writes `\ud83d` for a text that was cut in the middle of an emoji.
+/// Half of a surrogate pair is read as U+FFFD, in names and in values (B3). JavaScript's `JSON.stringify`
+/// writes such a half, for example `\ud83d`, for a text that was cut in the middle of an emoji.
 ///
 /// # Errors
 ///
-/// [`serde_json::Error`] if it is not JSON, or not what `T` needs.
+/// [`serde_json::Error`] if the text is not JSON in UTF-8, or is not what `T` needs.
 pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let text = str::from_utf8(json).map_err(serde_json::Error::custom)?;
     serde_json::from_slice(&whole_characters(text.as_bytes()))
 }
 
-/// The same JSON with the escape of U+FFFD for each half of a surrogate pair.
+/// Replaces each half of a surrogate pair in `json` by the escape of U+FFFD.
 fn whole_characters(json: &[u8]) -> Cow<'_, [u8]> {
     let mut whole = Cow::Borrowed(json);
     let mut at = 0;
@@ -55,8 +55,8 @@ mod tests {
 
     use super::*;
 
-    /// B3: half of a surrogate pair is U+FFFD, whichever half, at any place; all else is as it
-    /// was written.
+    /// B3: each half of a surrogate pair is read as U+FFFD, at any place. All other text is read as it was
+    /// written.
     #[test]
     fn half_of_a_pair_is_the_replacement_character() {
         for (json, text) in [
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(names.to_string(), "{\"a\u{fffd}\":{\"\u{fffd}\":1}}");
     }
 
-    /// B3: what is not JSON stays so.
+    /// B3: a text that is not JSON, or not UTF-8, is refused.
     #[test]
     fn what_is_not_json_is_refused() {
         for json in ["\"\\u\"", "\"\\ud8\"", "\"\\ud83", "\"\\", "\\", "\\é", r#""\ud83d\u""#] {
@@ -84,14 +84,15 @@ mod tests {
     }
 
     proptest! {
-        /// B3: JSON without half of a pair is read as `serde_json` reads it, and with one as with U+FFFD.
+        /// B3: each half of a surrogate pair is read as U+FFFD. All other JSON is read as `serde_json` reads
+        /// it.
         #[test]
         fn all_else_is_read_as_ever(parts in proptest::collection::vec(0..9_usize, 0..12)) {
             let written = [
                 "a", "é", r"\\", r#"\""#, r"\n", r"\u00e4", r"\ud83d\ude00", r"\ud83d", r"\ude00",
             ];
             let whole = |part: &usize| if *part < 7 { written[*part] } else { "\u{fffd}" };
-            // Two halves side by side would be a pair.
+            // Without the space, two halves side by side would be a pair.
             let json = |part: &dyn Fn(&usize) -> &'static str| {
                 let text = parts.iter().map(part).collect::<Vec<_>>().join(" ");
                 format!("{{\"{text}\":[\"{text}\"]}}")

@@ -1,31 +1,31 @@
-//! The deletion side of a Vercel Marketplace integration.
+//! The part of a Vercel Marketplace integration that deletes resources and installations.
 //!
-//! A request passes through them in one direction. A module imports only modules below it in this list; a
-//! test checks this:
+//! A request passes through these modules from the top of the list down. A module imports only modules that
+//! are below it in the list. A test checks that.
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`host`] | Vercel's and Lambda's runtimes: the only place that knows them |
 //! | [`app`] | the steps of a request, from start to end |
-//! | `front` | calls that pass through to the provider's backend, and what is recorded of them |
+//! | `front` | calls that pass through to the provider's backend, and what teardown records of them |
 //! | `work` | running jobs: claim, attempt, retry, park |
 //! | `saga` | Delete Configuration, which also changes Vercel's side: intent, call, commit |
 //! | [`store`] | DynamoDB: keys, conditions, transactions |
 //! | [`http`] | requests in, responses out |
-//! | [`webhook`] | Vercel's webhooks: their signature, and what they say |
+//! | [`webhook`] | Vercel's webhooks: their signatures, and the events that they report |
 //! | [`provider`] | the provider's endpoint |
 //! | [`backend`] | the provider's backend |
 //! | [`credentials`] | AWS credentials on Vercel without stored keys |
 //! | [`config`] | the environment |
-//! | [`job`] | which jobs there are, and when one is tried again: decisions without I/O |
+//! | [`job`] | the kinds of jobs, and when a failed job is retried: decisions without I/O |
 //! | [`provision`] | what to record of a Provision that passes through: decisions without I/O |
 //! | [`reconcile`] | the comparison of the table with Vercel: decisions without I/O |
 //! | [`deletion`] | what to do for a deletion: decisions without I/O |
-//! | [`grant`] | what a caller's token permits to delete |
-//! | [`error`] | every way to fail, and the table of answers |
+//! | [`grant`] | what a token permits its caller to delete |
+//! | [`error`] | every error, and the table of their answers |
 //! | [`vercel`] | Vercel's REST API |
 //! | [`auth`] | who is calling: tokens, claims, keys |
-//! | [`outbound`] | HTTP requests to others |
+//! | [`outbound`] | HTTP requests to other services |
 //! | [`ids`] | identifiers, parsed once |
 //! | [`json`] | JSON that others wrote |
 //! | [`secret`] | texts that must not be shown |

@@ -1,7 +1,8 @@
-//! Requests to others: one HTTP client for all of them, made when it is first needed, by way of the
-//! proxy that the environment names, if any; and for this machine, which no proxy knows, one with TLS
-//! and one without. They follow no redirect, and read no more of an answer than they are told to. A
-//! `HeldBack` client is for one call that must not be sent before something else is done.
+//! Requests to other services. One HTTP client, which uses the proxy that the environment names, is for all
+//! other machines. Two clients without a proxy are for this machine: one with TLS, and one without. Each
+//! client is made when it is first needed, and follows no redirect. An answer is read up to a given length.
+//!
+//! A `HeldBack` client is for one call that must not be sent before something else is done.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -18,11 +19,11 @@ use tower::util::MapFutureLayer;
 /// The `user-agent` of all requests to others.
 pub(crate) const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION"));
 
-/// How long a connection to Vercel, the provider or the issuer may take to come up: a host that
-/// takes longer counts as down.
+/// How long it may take to open a connection to Vercel, the provider or the issuer. A host that takes longer
+/// counts as down.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The clients. Clones share them, and their connections.
+/// The HTTP clients. Clones share the clients and their connections.
 #[derive(Clone, Debug, Default)]
 pub struct Outbound(Arc<Clients>);
 
@@ -36,16 +37,16 @@ struct Clients {
 /// Why an answer was not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    /// It broke off.
+    /// The answer broke off.
     #[error("the answer broke off")]
     Http(#[from] reqwest::Error),
-    /// It is longer than was allowed.
+    /// The answer is longer than the limit given to [`read`].
     #[error("the answer is over {} KiB", .0 / 1024)]
     TooLarge(usize),
 }
 
 impl Outbound {
-    /// The client for an address: a function that asks nobody never pays for one.
+    /// The client for an address. A client is made at its first use, because a function may need none.
     pub(crate) fn client(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
         let (slot, builder) = match (is_loopback(url), url.scheme()) {
             (true, "http") => (&self.0.plain_loopback, plain(builder(url))),
@@ -67,13 +68,13 @@ fn builder(url: &Url) -> reqwest::ClientBuilder {
     if is_loopback(url) { client.no_proxy() } else { client }
 }
 
-/// Without TLS no root certificates are needed, which take milliseconds to read.
+/// A client without TLS needs no root certificates, and to read them would take milliseconds.
 fn plain(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     client.tls_certs_only([])
 }
 
-/// A client for one call. It opens its first connection, and sends nothing of a request over it until the
-/// caller allows that.
+/// A client for one call. The client opens its first connection, but sends nothing of a request before
+/// `let_go` is called.
 pub(crate) struct HeldBack {
     client: reqwest::Client,
     connected: Arc<Notify>,
@@ -95,7 +96,7 @@ impl HeldBack {
                 async move {
                     let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
                     is_up.notify_one();
-                    // It is never closed.
+                    // The semaphore is never closed, so this does not fail.
                     let _ = may_go.acquire().await;
                     Ok::<_, BoxError>(connection)
                 }
@@ -115,14 +116,14 @@ impl HeldBack {
         self.connected.notified().await;
     }
 
-    /// Lets requests go, from now on.
+    /// Lets the client send requests, from now on.
     pub(crate) fn let_go(&self) {
         self.leave.add_permits(1);
     }
 }
 
-/// Whether no byte of a request has left this machine: the request could not be built, or no connection came
-/// up, TLS and the proxy's consent included (E2).
+/// Whether no byte of a request was sent: the request could not be built, or no connection was opened. To
+/// open a connection includes TLS and the proxy's consent (E2).
 pub(crate) fn was_not_sent(error: &reqwest::Error) -> bool {
     error.is_builder() || error.is_connect()
 }
@@ -132,11 +133,11 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str() == Some("localhost") || ip(url).is_some_and(|ip| ip.is_loopback())
 }
 
-/// The network of AWS's metadata and credentials in IPv6: `fd00:ec2::254`, `fd00:ec2::23`.
+/// The IPv6 network of AWS's metadata and credentials: `fd00:ec2::254`, `fd00:ec2::23`.
 const AWS_METADATA: [u16; 7] = [0xfd00, 0x0ec2, 0, 0, 0, 0, 0];
 
-/// Whether no proxy can lead to an address: it is on this machine, on its link, or of AWS's metadata,
-/// whose answers are secret.
+/// Whether requests to an address must not use a proxy. Such an address is on this machine, on its link, or
+/// of AWS's metadata, whose answers are secret. A proxy could not reach this address.
 pub(crate) fn is_local(url: &Url) -> bool {
     let is_near = match ip(url) {
         Some(IpAddr::V4(ip)) => ip.is_link_local(),
@@ -165,11 +166,11 @@ pub(crate) async fn read(response: reqwest::Response, most: usize) -> Result<Vec
     Ok(body)
 }
 
-/// The longest wait that is granted: a typing error of somebody's should not delay a job for ever.
+/// The longest wait that `Retry-After` can cause: a typing error in it must not delay a job for ever.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
-/// The wait that `Retry-After` asks for, in seconds or as a date (RFC 9110, section 10.2.3), up to a day;
-/// none if it cannot be understood.
+/// The wait that `Retry-After` asks for, in seconds or as a date (RFC 9110, section 10.2.3), up to a day.
+/// `None` if it is absent or cannot be read.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if let Ok(seconds) = text.parse() {
@@ -193,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// S3: no proxy learns what this machine and AWS's metadata say.
+    /// S3: requests to this machine, to its link and to AWS's metadata do not use a proxy.
     #[test]
     fn what_is_local_is_asked_directly() {
         for (host, local) in [
@@ -212,7 +213,8 @@ mod tests {
         }
     }
 
-    /// G1: seconds or a date; a date that is past is now, and nonsense is nothing.
+    /// G1: `Retry-After` is read as seconds or as a date. A date in the past means no wait. A value that
+    /// cannot be read is ignored.
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let read = |text: &str| {

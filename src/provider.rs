@@ -1,5 +1,5 @@
-//! The provider's own endpoint, which tears the real thing down: announcements as Standard Webhooks
-//! has them (G1), and what its operators have to see to (L3).
+//! Sends events, in the form of Standard Webhooks, to the provider's own endpoint. Announcements tell the
+//! provider what to destroy (G1). Reports tell the provider what its operators have to fix (L3).
 
 use std::fmt;
 use std::time::Duration;
@@ -21,69 +21,69 @@ use crate::outbound::{self, Outbound};
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long the provider may take to answer. What takes longer to tear down is answered 202.
+/// How long the provider may take to answer. If its own deletion takes longer, the provider answers 202.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When a provider that answered 202 is asked again, if its `Retry-After` cannot be read.
+/// The wait before an announcement is sent again after a 202, if the `Retry-After` of the 202 cannot be read.
 const STILL_AT_IT: Duration = Duration::from_mins(1);
 
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub(crate) struct Provider {
     url: Url,
-    /// The secrets that sign, the newest first.
+    /// The secrets that sign events, the newest first.
     secrets: Vec<Secret>,
     outbound: Outbound,
 }
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Its address may have a password in it.
+        // The provider's address may contain a password.
         f.debug_struct("Provider").finish_non_exhaustive()
     }
 }
 
-/// What is announced.
+/// An event that announces a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Announcement {
     /// `webhook-id`: the same for every attempt.
     pub(crate) id: String,
     /// `type`.
     pub(crate) event: &'static str,
-    /// `timestamp`: when what it says is so.
+    /// `timestamp`: the deletion's time for the notice, `teardownAt` for the `deleted` event.
     pub(crate) at: Timestamp,
     pub(crate) installation: InstallationId,
-    /// The resource that was deleted. `None` if the installation was.
+    /// The resource that was deleted. `None` if the installation was deleted.
     pub(crate) resource: Option<ResourceId>,
     pub(crate) provenance: Provenance,
-    /// When the `deleted` event is sent. `None` if this is that event.
+    /// When the `deleted` event is sent. `None` if this event is the `deleted` event.
     pub(crate) teardown_at: Option<Timestamp>,
-    /// When the installation is finalized at Vercel, if it is to be.
+    /// When the installation will be finalized at Vercel. `None` if there is no finalization.
     pub(crate) finalizes_at: Option<Timestamp>,
 }
 
-/// What is told of an incident (L3).
+/// The report of an incident, for the provider (L3).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) incident: Incident,
     pub(crate) installation: &'a InstallationId,
     pub(crate) job: &'a Job,
-    /// The resource that the job is about. `None` if it is about the installation.
+    /// The resource that the job is about. `None` if the job is about the installation.
     pub(crate) resource: Option<&'a ResourceId>,
     /// What went wrong, for people.
     pub(crate) reason: &'a str,
-    /// When.
+    /// When the job's attempt ended.
     pub(crate) at: Timestamp,
 }
 
-/// What the provider said to it.
+/// The provider's answer to an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// It is done.
+    /// The provider is done with the event.
     Done,
-    /// It is still at it, and wants to be asked again so much later.
+    /// The provider is not done yet, and wants the event again after this time.
     StillAtIt(Duration),
-    /// It is not done, for this reason; and when it wants to be asked again.
+    /// The delivery failed, for this reason. The second value is the provider's `Retry-After`.
     Failed(String, Option<Duration>),
 }
 
@@ -159,18 +159,18 @@ impl Report<'_> {
             Incident::FinalizationLate { until } => data.until = Some(until.to_string()),
         }
         let (r#type, timestamp) = (self.incident.event(), self.at.to_string());
-        // Strings alone: they always serialize.
+        // The struct contains only strings, so it always serializes.
         serde_json::to_string(&WebhookEvent { r#type, timestamp, data }).unwrap_or_default()
     }
 }
 
 impl Announcement {
-    /// The body to send: the same bytes for every attempt, since it is a function of what was
-    /// deleted, when, by whom and why.
+    /// The body to send. Every attempt has the same bytes, because the body depends only on what was deleted,
+    /// when, by whom and why.
     fn body(&self) -> String {
         let Provenance { by, at, reason } = &self.provenance;
         let (user_id, role) = match by {
-            // Nobody else may delete (A5).
+            // Only an `ADMIN` may delete (A5).
             Actor::User { user, .. } => (Some(user.as_str()), Some("ADMIN")),
             Actor::System { .. } => (None, None),
         };
@@ -187,7 +187,7 @@ impl Announcement {
                 by: By { kind: by.kind(), account_id: by.account(), user_id, role },
             },
         };
-        // Strings alone: they always serialize.
+        // The struct contains only strings, so it always serializes.
         serde_json::to_string(&event).unwrap_or_default()
     }
 }
@@ -198,7 +198,7 @@ impl Provider {
         Self { url: provider.url.clone(), secrets: provider.secrets.clone(), outbound }
     }
 
-    /// Announces a deletion, once.
+    /// Sends an announcement, in one attempt.
     pub(crate) async fn announce(&self, announcement: &Announcement, now: Timestamp) -> Delivery {
         match self.post(&announcement.id, announcement.body(), now).await {
             Ok(response) => heard(&response),
@@ -206,11 +206,12 @@ impl Provider {
         }
     }
 
-    /// Tells of an incident, once. Any 2xx will do: it is not sent again for a 202.
+    /// Sends the report of an incident, in one attempt. Any 2xx means that the report was received: after a
+    /// 202, the report is not sent again.
     ///
     /// # Errors
     ///
-    /// Why it was not told.
+    /// The reason why the provider did not receive the report.
     pub(crate) async fn tell(&self, report: &Report<'_>, now: Timestamp) -> Result<(), String> {
         let id = report.incident.webhook_id(report.installation, report.job);
         match heard(&self.post(&id, report.body(), now).await?) {
@@ -219,12 +220,12 @@ impl Provider {
         }
     }
 
-    /// A signature by each secret, in their order, with spaces between: while a secret is rotated, the
-    /// provider may know the older one alone (G1).
+    /// A signature by each secret, in the order of the secrets, with spaces between the signatures. During a
+    /// rotation of secrets, the provider may know only the older secret (G1).
     fn sign(&self, id: &str, sent_at: i64, body: &[u8]) -> Result<String, String> {
         let sign = |secret: &Secret| Webhook::new(secret.expose())?.sign(id, sent_at, body);
         let signatures: Result<Vec<_>, _> = self.secrets.iter().map(sign).collect();
-        // The error's words may tell of the secret.
+        // The error's text may reveal a part of the secret.
         Ok(signatures.map_err(|_| "PROVIDER_SECRET does not sign".to_owned())?.join(" "))
     }
 
@@ -253,8 +254,8 @@ impl Provider {
     }
 }
 
-/// What an answer means. Its body is not read. A 202's `Retry-After` counts as 1 s at least: the
-/// provider does not end sooner.
+/// What an answer of the provider means. The answer's body is not read. A 202's `Retry-After` counts as 1 s
+/// at least, because the provider is never done sooner.
 fn heard(response: &reqwest::Response) -> Delivery {
     let wait = outbound::retry_after(response.headers());
     match response.status().as_u16() {
@@ -285,7 +286,7 @@ mod tests {
         }
     }
 
-    /// G1: what is sent, whole.
+    /// G1: the whole body of a `deleted` event says what was deleted, when and by whom.
     #[test]
     fn an_announcement_says_what_when_and_by_whom() {
         let user = Actor::User { account: "acc_1".to_owned(), user: "user_1".to_owned() };
@@ -294,7 +295,7 @@ mod tests {
         insta::assert_snapshot!(announcement(None, Some("too \"dear\""), system).body(), @r#"{"type":"installation.deleted","timestamp":"2025-11-22T00:00:00Z","data":{"installationId":"icfg_1","deletedAt":"2025-11-22T00:00:00Z","reason":"too \"dear\"","by":{"kind":"system","accountId":"acc_1"}}}"#);
     }
 
-    /// L3: what is told of each incident, whole.
+    /// L3: the whole body of each report says what fails, and since when.
     #[test]
     fn an_incident_says_what_fails_and_since_when() {
         let installation = InstallationId::parse("icfg_1").unwrap();
@@ -312,7 +313,8 @@ mod tests {
         insta::assert_snapshot!(body(&Job::Finalize, Incident::FinalizationLate { until: time }), @r#"{"type":"operation.finalization_late","timestamp":"2025-11-22T23:00:00Z","data":{"installationId":"icfg_1","until":"2025-11-22T00:00:00Z","reason":"Vercel answered 500"}}"#);
     }
 
-    /// H1, H4: a notice says when the `deleted` event comes, and both say when invoices end.
+    /// H1, H4: a notice says when the `deleted` event will be sent, and when the installation will be
+    /// finalized.
     #[test]
     fn a_notice_says_what_comes() {
         let system = Actor::System { account: "acc_1".to_owned() };

@@ -1,11 +1,12 @@
-//! What is recorded of a Provision that passes through: decisions alone, without I/O (J2, J4).
+//! Decides what to record of a Provision that passes through, without I/O (J2, J4).
 //!
-//! The mirror of a deletion. [`begin`] decides before the backend is asked, [`plan`] after it made a
-//! resource; each given what is believed of the store. They begin with the common case, commit under the
-//! conditions that make the belief true. If a condition fails, they decide again with the item it returned.
+//! It works like the plan of a deletion. [`begin`] decides before the backend is called, and [`plan`]
+//! decides after the backend made a resource. Each decides from what is believed of the store, which at
+//! first is the common case. The transaction has the conditions that make the belief true. If a condition
+//! fails, DynamoDB returns the item, the store corrects the belief, and the function decides again.
 //!
-//! An intent counts the attempts under it that have no definite answer: each has an id of its own, and takes
-//! it out when it ends. So no attempt ends the intent of another.
+//! An intent lists its attempts that have no definite answer. Each attempt has an id of its own, and
+//! removes that id when it ends. So no attempt ends the intent of another attempt.
 
 use std::time::Duration;
 
@@ -13,23 +14,23 @@ use crate::clock::Timestamp;
 use crate::deletion::{Installation, Presence, Receipt};
 use crate::grant::{Membership, Scope};
 
-/// How long after its last attempt an intent is due: nobody came back to it (J4).
+/// How long after its last attempt an intent is due, if no attempt ended it (J4).
 pub const RECONCILED_AFTER: Duration = Duration::from_mins(15);
 
-/// What to do before the backend is asked.
+/// What to do before the backend is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// Write the intent, and the installation if it is absent.
     WriteIntent(Presence),
-    /// Ask the backend, and record nothing: the token does not vouch for this installation.
+    /// Call the backend, and record nothing: the token does not vouch for this installation.
     ForwardUnrecorded,
     /// Refuse: the installation is deleted.
     Refuse,
 }
 
-/// Says what to do before the backend is asked, given what is believed of the installation. The write's
-/// conditions are that it is active, and of the token's account if the token names no installation; or
-/// that it is absent.
+/// Says what to do before the backend is called, from what is believed of the installation. The write
+/// demands an absent installation, or an active one. If the token names only an account, the write also
+/// demands that the active installation has this account.
 #[must_use]
 pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
     let is_anothers = |account: &Option<String>| {
@@ -52,8 +53,8 @@ pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
     }
 }
 
-/// Whether an attempt that began at `begun` may still ask the backend: the call, `time` long at most, has to
-/// end before a sweep may end the intent. A process that was frozen in between may not.
+/// Whether an attempt that began at `begun` may still call the backend. The call takes `time` at most, and
+/// must end before a sweep may end the intent. If the process was frozen in between, it may be too late.
 #[must_use]
 pub fn may_ask(begun: Timestamp, now: Timestamp, time: Duration) -> bool {
     now + time <= begun + RECONCILED_AFTER
@@ -62,48 +63,47 @@ pub fn may_ask(begun: Timestamp, now: Timestamp, time: Duration) -> bool {
 /// What is believed of an attempt's intent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Intent {
-    /// It has this attempt and no other.
+    /// The intent has this attempt and no other.
     #[default]
     OnlyThisAttempt,
-    /// It has others besides.
+    /// The intent has other attempts, too.
     OtherAttemptsToo,
-    /// It is gone, or of others alone: a sweep has ended this attempt's.
+    /// The intent is gone, or has only other attempts: a sweep has ended the intent of this attempt.
     WithoutThisAttempt,
 }
 
-/// What is believed of the store once the backend has made a resource. Until something is read, the common
-/// case is believed.
+/// What is believed of the store after the backend made a resource. Before anything is read, the common
+/// case is assumed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Belief {
     /// The installation.
     pub installation: Installation,
-    /// Whether the resource's item is there.
+    /// Whether the resource's item exists.
     pub is_registered: bool,
-    /// The resource's receipt, or the announcement of its deletion.
+    /// Whether the resource has a receipt, or an announcement of its deletion.
     pub receipt: Receipt,
     /// The attempt's intent.
     pub intent: Intent,
 }
 
-/// What to commit once the backend has made a resource. Each also ends the attempt, as its intent is
-/// believed to be.
+/// What to commit after the backend made a resource. Each commit also ends the attempt in its intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
     /// Add the resource, and the installation if it is absent.
     Register(Presence),
-    /// Update the resource, which is there: the backend answers a retry.
+    /// Update the resource, which is already registered: the backend has answered a retry.
     Update,
     /// Announce the resource's deletion: its installation was deleted meanwhile (J4).
     Announce,
-    /// Record nothing: the resource was deleted before, and the backend has said again what it said then.
+    /// Record nothing: the resource was deleted before, and the backend has repeated an old answer.
     DeletedBefore {
-        /// Whether it went with its installation, which is deleted too.
+        /// Whether the resource's installation is deleted, too.
         with_installation: bool,
     },
 }
 
-/// Says what to commit once the backend has made a resource, given what is believed of the store. Nothing
-/// depends on whether the intent is there.
+/// Says what to commit after the backend made a resource, from what is believed of the store. The state of
+/// the intent does not matter.
 #[must_use]
 pub fn plan(belief: &Belief) -> Commit {
     match (&belief.installation, belief.receipt) {
@@ -111,7 +111,7 @@ pub fn plan(belief: &Belief) -> Commit {
             Commit::DeletedBefore { with_installation: true }
         }
         (Installation::Deleted { .. }, Receipt::None) => Commit::Announce,
-        // A receipt beside a resource was left by a writer that broke the rules.
+        // If a registered resource has a receipt, a writer broke the rules.
         (Installation::Assumed | Installation::Active { .. }, _) if belief.is_registered => {
             Commit::Update
         }
@@ -145,8 +145,9 @@ mod tests {
         Installation::Deleted { account: account.map(str::to_owned), finalized: false }
     }
 
-    /// J2, J4: a token of one installation vouches for it, known or not; a token of an account for those
-    /// that are known as the account's.
+    /// J2, J4: a token that names an installation vouches for it, even if the installation is unknown. A
+    /// token that names only an account vouches for the installations that the table knows as the
+    /// account's.
     #[test]
     fn an_intent_is_written_where_the_token_permits_it() {
         let named = membership(Scope::Installation);
@@ -172,7 +173,8 @@ mod tests {
         }
     }
 
-    /// J4: an attempt that was stopped asks the backend only while its intent is sure to stay.
+    /// J4: an attempt whose process was frozen calls the backend only if the intent stays until the call
+    /// ends.
     #[test]
     fn an_attempt_asks_while_its_intent_stays() {
         let begun = Timestamp::from_secs(1000);
@@ -181,8 +183,8 @@ mod tests {
         assert_eq!([0, 850, 851, 900, 9000].map(after), [true, true, false, false, false]);
     }
 
-    /// J4: what is made is registered or announced, unless it was deleted before; whether the intent is
-    /// there changes nothing.
+    /// J4: a resource that the backend made is registered or announced, unless it was deleted before. The
+    /// state of the intent changes nothing.
     #[test]
     fn what_is_made_is_registered_or_announced() {
         let at = |installation: &Installation, is_registered, receipt, intent| {

@@ -1,8 +1,7 @@
-//! The comparison of what is stored of an installation with what Vercel has: decisions alone, without I/O
-//! (L1).
+//! Compares what is stored of an installation with what Vercel has. Decisions without I/O (L1).
 //!
-//! [`compare`] names the problems. The tool tells them and mends what it is asked to. A sweep that
-//! reconciles one installation registers what is [`missing_here`].
+//! [`compare`] names the problems. The tool reports the problems, and repairs those that the operator
+//! chooses. A sweep that reconciles one installation registers the resources that are [`missing_here`].
 
 mod vercel_side;
 
@@ -17,43 +16,44 @@ use crate::grant::{Actor, Grant, Scope};
 use crate::ids::{InstallationId, ResourceId};
 use crate::vercel::{Disabled, ListedResource, ResourceList};
 
-/// How old a resource must be that Vercel does not list: Vercel lists it only after the provider's answer
-/// has arrived there.
+/// How old a stored resource must be to count as missing at Vercel. Vercel lists a resource only after it
+/// has received the provider's answer.
 pub const YOUNG: Duration = Duration::from_mins(15);
 
-/// How long ago Vercel was asked to uninstall if an uninstall counts as hanging: it waits 24 hours for final
-/// invoices, and needs some time itself.
+/// If Vercel was asked to uninstall an installation longer ago than this, the uninstall counts as hanging.
+/// Vercel waits 24 hours for final invoices, and needs some time itself.
 pub const HANGING: Duration = Duration::from_hours(25);
 
-/// The reason of an uninstall that follows Vercel's removal (K3).
+/// The reason of an uninstall that teardown does because Vercel removed the installation (K3).
 pub const REMOVED_AT_VERCEL: &str = "removed at Vercel";
 
-/// What is stored of an installation, as far as it is compared.
+/// What is stored of an installation, as far as it is compared with Vercel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The installation.
     pub installation: InstallationState,
-    /// Its resources; each with the time of its registration, else of its last write, if there is one.
+    /// The installation's resources. The time is that of the resource's registration, or of its last write
+    /// if no registration time is stored. `None` if neither time is stored.
     pub resources: BTreeMap<ResourceId, Option<Timestamp>>,
     /// Resources that were deleted, moved or kept: they have a receipt, or a pending announcement.
     pub deleted: BTreeSet<ResourceId>,
-    /// Whether a resource is being provisioned under an intent (J4). It may be any.
+    /// Whether any resource, known or not, is being provisioned under an intent (J4).
     pub provisioning: bool,
 }
 
-/// How far an installation is, as far as it is compared.
+/// The state of an installation, as far as the comparison depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It is active: all of it is compared.
+    /// The installation is active: all of it is compared.
     Active,
-    /// It is uninstalled, and not finalized: Vercel's side is there for a while.
+    /// The installation is uninstalled and not finalized: Vercel still has its side for a while.
     Uninstalled,
     /// Nothing is left to compare.
     Over,
 }
 
 impl Life {
-    /// How far this installation is.
+    /// The state of this installation.
     #[must_use]
     pub fn of(installation: &InstallationState) -> Self {
         match installation.deletion {
@@ -64,40 +64,40 @@ impl Life {
     }
 }
 
-/// Something in which the two sides do not agree, or why they cannot be compared.
+/// A difference between the table and Vercel, or the reason why they cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// Vercel removed the configuration.
     Removed,
     /// Vercel disabled the configuration.
     Disabled(Disabled),
-    /// Vercel was asked then to uninstall, and has not done so.
+    /// Vercel was asked at this time to uninstall, and has not finished.
     Hanging(Timestamp),
-    /// The stored team is not Vercel's.
+    /// The stored team is not the team that Vercel names.
     OtherTeam {
         /// The stored team.
         here: Option<String>,
-        /// Vercel's.
+        /// Vercel's team.
         there: Option<String>,
     },
-    /// No access token is stored to ask with.
+    /// No access token is stored to call Vercel with.
     NoToken,
-    /// Vercel does not take the stored token.
+    /// Vercel does not accept the stored token.
     DeadToken,
-    /// Vercel gave no answer that says anything.
+    /// Vercel gave no usable answer.
     Unreachable(String),
     /// Vercel has a resource that is not stored.
     MissingHere(ListedResource),
-    /// A resource is stored that Vercel does not have.
+    /// A resource is stored, and Vercel does not have it.
     MissingThere(ResourceId),
     /// Vercel has a resource that was deleted, moved or kept here.
     DeletedHere(ResourceId),
-    /// Vercel has a resource whose id cannot be one of ours.
+    /// Vercel has a resource whose id teardown does not accept.
     BadId(String),
 }
 
 impl Problem {
-    /// The name of its kind, for other programs.
+    /// The name of the problem's kind, for other programs.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -115,7 +115,7 @@ impl Problem {
         }
     }
 
-    /// The resource that it is about.
+    /// The resource that the problem is about. `None` if it is about the installation.
     #[must_use]
     pub fn resource(&self) -> Option<&str> {
         match self {
@@ -133,8 +133,8 @@ impl Problem {
     }
 }
 
-/// Names the problems of an installation. Vercel's side was asked before what is stored was read: what is
-/// provisioned in between is stored, and young.
+/// Names the problems of an installation. The caller must call Vercel first and then read the table. So a
+/// resource that is provisioned between the two is stored, and young.
 #[must_use]
 pub fn compare(stored: &Stored, vercel: &VercelSide, now: Timestamp) -> Vec<Problem> {
     let life = Life::of(&stored.installation);
@@ -144,7 +144,8 @@ pub fn compare(stored: &Stored, vercel: &VercelSide, now: Timestamp) -> Vec<Prob
         VercelSide::There(configuration, listing) => (configuration, listing),
         VercelSide::Unreachable(why) => return vec![Problem::Unreachable(why.clone())],
         VercelSide::DeadToken => return vec![Problem::DeadToken],
-        // An uninstall ends so, and what has no token is finalized without a call.
+        // An uninstall ends with the removal at Vercel. If no token is stored, an uninstall is finalized
+        // without a call.
         VercelSide::Removed | VercelSide::NoToken if !is_active => return Vec::new(),
         VercelSide::Removed => return vec![Problem::Removed],
         VercelSide::NoToken => return vec![Problem::NoToken],
@@ -174,7 +175,8 @@ pub fn compare(stored: &Stored, vercel: &VercelSide, now: Timestamp) -> Vec<Prob
     problems
 }
 
-/// The resources that Vercel has and that are to be registered.
+/// The resources that Vercel has, and that are to be registered: they are not stored, and were not deleted
+/// here.
 pub fn missing_here<'a>(
     stored: &Stored,
     list: &'a ResourceList,
@@ -202,8 +204,8 @@ fn deleted_here(stored: &Stored, list: &ResourceList) -> impl Iterator<Item = Re
     list.resources.keys().filter(move |id| is_gone(id)).cloned()
 }
 
-/// The uninstall of an installation that Vercel removed: by the system, as Delete Installation without a
-/// key (K3).
+/// The uninstall of an installation that Vercel removed. It is the same as a Delete Installation that the
+/// system sends without a key (K3).
 #[must_use]
 pub fn removal(installation: InstallationId, account: String, at: Timestamp) -> Deletion {
     Deletion {
@@ -211,7 +213,7 @@ pub fn removal(installation: InstallationId, account: String, at: Timestamp) -> 
         target: Target::Installation {
             cascade: Cascade::Yes,
             reason: Some(REMOVED_AT_VERCEL.to_owned()),
-            // It is gone at Vercel already: a refusal would reach nobody (D7).
+            // The installation is already gone at Vercel: nobody would see a refusal (D7).
             open_invoices: OpenInvoices::Accept,
         },
         key: None,

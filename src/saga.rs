@@ -1,32 +1,35 @@
-//! Delete Configuration: intent, call to Vercel, commit (E). The one operation that cannot be a
-//! single transaction, since its effect lies at Vercel too.
+//! Delete Configuration: intent, call to Vercel, commit (E). It cannot be a single transaction, because it
+//! has an effect at Vercel, too.
 //!
 //! ```text
 //!   load → plan → begin (intent, under a lease) → connect → mark → call Vercel → commit | withdraw | retry
 //!                                                                     404 or 410 ↓
-//!                                                   ask where it is → move to that team → call Vercel there
+//!                                                   look it up → store its team → call Vercel there
 //! ```
 //!
 //! - `load` reads all that the decision needs in one `TransactGetItems`, and `plan` decides.
-//! - `begin` writes the intent `work#configuration` with its lease, if the installation is as it
-//!   was read. A request that finds an intent without a lease takes it over, parked or not, with 3
-//!   new days before it is parked. A request that finds a lease is answered 409.
-//! - The mark records that Vercel is about to be called. It comes after the connection: what never
-//!   left this machine leaves no doubt (E2).
-//! - `verdict` says what Vercel's answer means. *Gone* commits the tombstone, the receipt, the
-//!   outcome and the jobs in one transaction. *Refused* withdraws the intent. Any other answer, or
-//!   none, schedules a retry as for any job.
-//! - *Not there*, a 404 or 410, is confirmed before it is believed: the configuration may have moved to
-//!   another team. If it lives on, its team is stored, and Vercel is asked to delete it there, once.
-//! - The sweep takes the same steps (`resume`), and the receipt names the caller who had asked.
+//! - `begin` writes the intent `work#configuration` with its lease, if the installation is as it was read.
+//!   A request that finds an intent without a lease takes the intent over, even if the intent is parked.
+//!   The intent then has 3 new days before it is parked. A request that finds a lease is answered 409.
+//! - The mark records that the worker is about to call Vercel. The worker writes it when the connection is
+//!   up: a request that was never sent leaves no doubt (E2).
+//! - `verdict` says what Vercel's answer means. *Gone* commits the tombstone, the receipt, the outcome and
+//!   the jobs in one transaction. *Refused* withdraws the intent. After any other answer, or none, the
+//!   worker schedules a retry as for any job.
+//! - *Not there*, a 404 or 410, does not prove that the configuration is gone: it may have moved to another
+//!   team. So the worker calls Vercel to look the configuration up. If the configuration still exists, the
+//!   worker stores its team, and calls Vercel once to delete it there.
+//! - The sweep takes the same steps (`resume`), and the receipt names the caller of the request that last
+//!   held the intent.
 //!
-//! Nothing is deleted in the table before Vercel's side is known to be gone, or there is no token
-//! to call Vercel with.
+//! teardown deletes nothing in the table until it knows that the configuration is gone at Vercel. The
+//! exception: if there is no token to call Vercel with, teardown deletes only its own side.
 //!
-//! A process that crashes leaves an intent whose lease expires; the next request or the sweep
-//! resumes it. A worker that lost its lease finds a newer fence and writes nothing, with two
-//! exceptions. If it knows that the configuration is gone at Vercel it commits that, because it stays
-//! true. If it cannot tell how its own call ended it schedules another: [`doubt`] says why.
+//! If a process crashes, its intent stays and the lease runs out. The next request or the sweep then
+//! resumes the deletion. A worker that lost its lease finds a newer fence and writes nothing, with two
+//! exceptions. If the worker knows that the configuration is gone at Vercel, it commits that, because that
+//! stays true. If the worker does not know how its own call ended, it schedules another call: [`doubt`]
+//! says why.
 
 mod attempt;
 mod doubt;
@@ -47,12 +50,12 @@ use crate::store::work::{Doubt, JobFailure, Lease, LeaseWrite};
 use crate::store::{Done, Store, TimeBudget};
 use crate::vercel::{Vercel, VercelError};
 
-/// How long an intent is leased: longer than a request waits for DynamoDB (8 s, and 8 s after Vercel's
-/// answer) and for Vercel (12 s), so that nobody else begins while it does.
+/// How long a request leases an intent. This is longer than the request waits for DynamoDB (8 s, and 8 s
+/// after Vercel's answer) and for Vercel (12 s). So nobody else begins while the request waits.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// The time after which a caller should repeat its request, if Vercel does not say: the call has been
-/// repeated for some seconds by then.
+/// The `Retry-After` of the caller's 503, if Vercel sent none. By then the request has called Vercel for
+/// some seconds already.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Deletes configurations. Clones share their connections.
@@ -63,24 +66,24 @@ pub(crate) struct DeleteConfiguration {
     clock: Clock,
 }
 
-/// The time for DynamoDB that an attempt has: before Vercel is called, and after. What Vercel answered
-/// has to be recorded, however long it took to get there.
+/// An attempt's time for DynamoDB: before it calls Vercel, and after. The time after the call is separate,
+/// because Vercel's answer must be recorded even if the steps before were slow.
 struct Time {
     before: TimeBudget,
     after: TimeBudget,
 }
 
-/// What came of an attempt, in our store too.
+/// The result of an attempt, at Vercel and in the table.
 pub(crate) enum SagaResult {
-    /// Both sides are gone.
+    /// The configuration is gone at Vercel and in the table.
     Gone,
     /// Vercel refuses, and the intent is withdrawn.
     Refused(VercelError),
     /// Invoices are open again, and the intent is withdrawn.
     InvoicesOpen,
-    /// Vercel's side is not known to be gone. The intent stays, and so does its lease.
+    /// It is not known whether the configuration is gone at Vercel. The intent and its lease stay.
     Open(JobFailure),
-    /// Another worker has the lease by now, or the installation changed.
+    /// Another worker has the lease now, or the installation changed.
     Lost,
 }
 
@@ -97,7 +100,7 @@ impl DeleteConfiguration {
     ///
     /// # Errors
     ///
-    /// The [`Error`] that answers it; nothing was deleted in our store then, as far as is known (B6).
+    /// The [`Error`] that answers the request. As far as is known, nothing was deleted in the table (B6).
     pub(crate) async fn delete(&self, request: &ConfigurationDeletion) -> Result<Done, Error> {
         let id = &request.grant.installation;
         let provenance = request.provenance();
@@ -106,7 +109,8 @@ impl DeleteConfiguration {
             let now = self.clock.timestamp();
             let load = self.store.load(id, request.key.as_ref(), now);
             let mut snapshot = time.before.run(load).await?;
-            // If the installation changed while Vercel was called, this worker still has the lease.
+            // If the installation changed while this request called Vercel, the request still has its
+            // lease.
             if let Some(intent) = &mut snapshot.intent {
                 intent.own = held == Some(intent.fence);
             }
@@ -140,8 +144,8 @@ impl DeleteConfiguration {
         }
     }
 
-    /// Calls Vercel for a request that holds the intent. `None` if the request has to look again: the
-    /// lease was lost, or the installation changed.
+    /// Calls Vercel for a request that holds the intent. `None` if the request must load the state again,
+    /// because the lease was lost or the installation changed.
     async fn ask(
         &self,
         request: &ConfigurationDeletion,
@@ -179,7 +183,7 @@ impl DeleteConfiguration {
         }
     }
 
-    /// Resumes what a request left, under the lease of its intent.
+    /// Resumes a deletion that a request began and did not end, under the lease of its intent.
     pub(crate) async fn resume(
         &self,
         lease: &Lease,
@@ -197,13 +201,14 @@ impl DeleteConfiguration {
         let Some(asked) = &lease.provenance else {
             return Ok(SagaResult::Open(JobFailure::malformed()));
         };
-        // The intent has a new owner: its in-doubt mark must not be read as ours.
+        // Another worker holds the intent: this worker must not take that worker's in-doubt mark for its
+        // own.
         if snapshot.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {
             return Ok(SagaResult::Lost);
         }
         let provenance = Provenance { at: now, ..asked.clone() };
         let Some(token) = loaded.usable_token() else {
-            // Our side is all there is.
+            // Vercel cannot be called, so only teardown's side is deleted.
             let asked = Asked::Before { key_sha256: lease.key_sha256.as_deref() };
             let holder = Holder::Fence(lease.fence);
             let commit = self.store.commit_configuration(id, &provenance, loaded, holder, asked);

@@ -19,7 +19,7 @@ impl Secret {
         &self.0
     }
 
-    /// A text of somebody who was told the secret, with the secret taken out.
+    /// Takes the secret out of a text. The text's author knew the secret, and may have repeated it.
     pub(crate) fn redact(&self, said: &str) -> String {
         if self.0.is_empty() { said.to_owned() } else { said.replace(&self.0, "[secret]") }
     }

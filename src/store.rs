@@ -3,17 +3,17 @@
 //! | module | has |
 //! |---|---|
 //! | `client` | the DynamoDB client, with its retries and timeouts |
-//! | `keys`, `attr` | where each item is, and how its attributes are written |
-//! | `transaction`, `conditions` | one `TransactWriteItems`, and the conditions that several share |
-//! | `deletion`, `configuration` | a decision turned into a transaction |
-//! | `evidence`, `outcome` | the items of failed conditions, and the recorded answers of idempotency keys |
-//! | `receipt`, `provisioning` | how long receipts stay, and which resources are too new to be deleted |
-//! | `work`, `announcement`, `purge` | jobs and their leases; the phases of announcements, and holds on them; the job that only changes the table |
-//! | `front`, `provision` | the effects of calls that pass through to the backend |
-//! | `webhook` | the changes of Vercel's webhooks |
-//! | [`registry`] | the registration of a resource |
-//! | [`comparison`] | the stored items, to be compared with Vercel |
-//! | [`admin`] | the acts of operators: no function calls it |
+//! | `keys`, `attr` | the key of each item, and how its attributes are written |
+//! | `transaction`, `conditions` | one `TransactWriteItems`, and the conditions that several demand |
+//! | `deletion`, `configuration` | the transactions that carry out what `plan` decided |
+//! | `evidence`, `outcome` | the items of failed conditions; the answers under idempotency keys |
+//! | `receipt`, `provisioning` | how long receipts stay, and which resources are still being provisioned |
+//! | `work`, `announcement`, `purge` | jobs and their leases; phases and holds of announcements; the purge |
+//! | `front`, `provision` | what the front records of the calls that it passes on to the backend |
+//! | `webhook` | what Vercel's webhooks change |
+//! | [`registry`] | the registration of installations, resources and what else belongs to them |
+//! | [`comparison`] | the stored items that a comparison with Vercel needs |
+//! | [`admin`] | the acts of operators; the tool calls it, the functions do not |
 
 pub mod admin;
 pub(crate) mod announcement;
@@ -70,7 +70,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes a client made with [`Aws::dynamodb`].
+    /// Makes a store over a client that [`Aws::dynamodb`] made.
     #[must_use]
     pub fn new(client: Client, config: &Config, clock: Clock) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl Store {
         Self { limits, ..self }
     }
 
-    /// How long this store and an app over it wait for others.
+    /// How long this store, and an app over this store, wait for other services.
     pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
@@ -102,19 +102,19 @@ impl Store {
         TimeBudget(self.limits.dynamodb)
     }
 
-    /// The time in milliseconds since the Unix epoch, as Vercel's webhooks count it.
+    /// The current time in milliseconds since the Unix epoch, the unit of Vercel's webhooks.
     fn now_millis(&self) -> i64 {
         i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// A fence for a new job. It differs from the fence of each earlier job under the same key: the worker of
-    /// an earlier job may still be running.
+    /// A fence for a new job. It differs from the fence of each earlier job under the same key, because an
+    /// earlier job's worker may still be running.
     fn new_fence(&self) -> i64 {
         self.now_millis()
     }
 
-    /// Waits for DynamoDB as long as a request may (F6). The SDK's futures take kilobytes, and a move copies
-    /// them, so `work` is boxed.
+    /// Runs `work`, and waits for DynamoDB no longer than a request may (F6). `work` is boxed, because the
+    /// SDK's futures take kilobytes, and each move would copy them.
     fn in_time<'a, T: 'a>(
         &'a self,
         work: impl Future<Output = Result<T, Error>> + Send + 'a,
@@ -131,7 +131,7 @@ impl Store {
         .await
     }
 
-    /// Reads items at one moment, consistently.
+    /// Reads these items consistently, all at the same moment.
     async fn read_together(&self, keys: &[keys::Item]) -> Result<Vec<Option<keys::Item>>, Error> {
         if let [key] = keys {
             return Ok(vec![self.get(key.clone()).await?]);
@@ -158,17 +158,18 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// The result of a deletion that was done before.
+    /// The result of a request whose deletion was done before.
     pub(crate) fn without_jobs(answer: Answer) -> Self {
         Self { answer, due: Vec::new() }
     }
 }
 
-/// The time that a request or a job may still wait for DynamoDB, if it calls Vercel in between (F6).
+/// The time that a request or a job may still wait for DynamoDB. Calls to Vercel in between do not count
+/// (F6).
 pub(crate) struct TimeBudget(Duration);
 
 impl TimeBudget {
-    /// Waits for DynamoDB as long as time is left.
+    /// Runs `work`, and waits for DynamoDB as long as time is left.
     pub(crate) fn run<'a, T: 'a>(
         &'a mut self,
         work: impl Future<Output = Result<T, Error>> + Send + 'a,

@@ -11,7 +11,7 @@ tokio::task_local! {
     static DYNAMODB_CALLS: Cell<u32>;
 }
 
-/// Runs a request and counts the calls that it makes to DynamoDB, repeated ones too.
+/// Runs a request and counts the calls that it makes to DynamoDB, retries too.
 pub(crate) async fn counting_dynamodb_calls<T>(request: impl Future<Output = T>) -> (T, u32) {
     DYNAMODB_CALLS
         .scope(Cell::new(0), async {
@@ -26,25 +26,26 @@ pub(crate) fn count_dynamodb_call() {
     let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
-/// Counts the calls of a part of a request that ran in a task of its own.
+/// Adds the calls to DynamoDB that a part of the request made in a task of its own.
 pub(crate) fn add_dynamodb_calls(more: u32) {
     let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + more));
 }
 
-/// Formats an error and its causes in one line. It uses `Display` alone, since `Debug` may hold whole
-/// answers, and of each text the first line: if AWS refuses a signature, the lines after it are the request
-/// as it should have been signed, with the session's token in it.
+/// Formats an error and its causes in one line. Only `Display` is used, because `Debug` may contain whole
+/// answers. Only the first line of each text is used: if AWS refuses a signature, the next lines contain the
+/// request with the session's token.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let lines = causes.map(|cause| one_line(&cause.to_string()));
     lines.collect::<Vec<_>>().join(": ")
 }
 
-/// The AWS SDK's message if it finds no credentials. Each line after it is of a provider that it has asked:
-/// the name, a colon, and the reason.
+/// The AWS SDK's message if it finds no credentials. Each line after the message is about a provider of
+/// credentials that the SDK has tried: the provider's name, a colon, and the reason.
 const NO_CREDENTIALS: &str = "no credentials found in chain. Attempted:";
 
-/// A text's first line; of credentials that were not found, the names of those asked too.
+/// A text's first line. If no credentials were found, the names of the providers that the SDK has tried
+/// follow.
 fn one_line(text: &str) -> String {
     let first = first_line(text);
     if !first.ends_with(NO_CREDENTIALS) {
@@ -54,21 +55,21 @@ fn one_line(text: &str) -> String {
     format!("{first} {}", names.collect::<Vec<_>>().join(", "))
 }
 
-/// A text up to its first line feed, also one that the SDK has escaped.
+/// A text up to its first line feed. A line feed that the SDK has escaped counts too.
 fn first_line(text: &str) -> &str {
     let end = ["\n", "\\n"].into_iter().filter_map(|feed| text.find(feed)).min();
     &text[..end.unwrap_or(text.len())]
 }
 
-/// Standard output. If a line cannot be written there, standard error says so: nobody would miss it
-/// else (S1).
+/// Standard output. If a line cannot be written there, standard error says so, because nobody would notice
+/// otherwise (S1).
 struct Output;
 
 impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut output = io::stdout().lock();
         if let Err(error) = output.write_all(line).and_then(|()| output.flush()) {
-            // If that fails too, nobody can be told.
+            // If this write fails too, the failure cannot be reported.
             let _ = writeln!(io::stderr(), "teardown: standard output cannot be written: {error}");
         }
         Ok(line.len())
@@ -79,8 +80,8 @@ impl Write for Output {
     }
 }
 
-/// Sends events that pass the filter to standard output as JSON, one line each. A panic is an event too,
-/// with its place and without its message, which may quote a request.
+/// Writes events that pass the filter to standard output as JSON, one line each. A panic is logged too, with
+/// its place but without its message, which may quote a request.
 pub fn init_json(filter: Targets) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| Output)
@@ -88,7 +89,7 @@ pub fn init_json(filter: Targets) {
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false);
-    // A second subscriber in one process is a test's, and keeps the first.
+    // Only a test sets a second subscriber in one process, and then the first subscriber stays.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
@@ -100,7 +101,8 @@ pub fn init_json(filter: Targets) {
 mod tests {
     use super::*;
 
-    /// F6: if no credentials are found, the log has who was asked for them, and not why they had none.
+    /// F6: if no credentials are found, the log names the providers that the SDK has tried, but not their
+    /// reasons.
     #[test]
     fn who_was_asked_for_credentials_is_told() {
         let error = "not enabled: no credentials found in chain. Attempted:\n  Environment: no \

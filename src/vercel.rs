@@ -1,9 +1,9 @@
 //! Vercel's REST API, as far as a deletion and the comparison with Vercel need it: the configuration, the
 //! resources and the final invoices.
 //!
-//! The client sends requests, retries failures that may pass, and returns Vercel's answer; `saga`, `work`
-//! and [`crate::reconcile`] decide what it means. Vercel's error codes never become teardown's, and its
-//! messages are passed on as Vercel's. `calls` sends, `configuration` and `resources` read what Vercel has.
+//! The client sends requests, retries failures that may pass, and returns Vercel's answer. `saga`, `work` and
+//! [`crate::reconcile`] decide what the answer means. teardown has its own error codes, and quotes Vercel's
+//! messages as Vercel's. `calls` sends requests. `configuration` and `resources` read Vercel's answers.
 
 mod calls;
 mod configuration;
@@ -30,7 +30,7 @@ pub struct Vercel {
     api: Url,
     outbound: Outbound,
     limits: Limits,
-    /// How often a call is attempted.
+    /// How often a call is attempted at most.
     attempts: u32,
 }
 
@@ -43,25 +43,25 @@ pub struct CallResult {
     pub in_doubt: bool,
 }
 
-/// What was heard of a configuration that Vercel was asked for (E7).
+/// The result of a look-up of a configuration at Vercel (E7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupResult {
     /// The last answer.
     pub heard: VercelAnswer,
-    /// The configuration, if the answer has one that can be understood.
+    /// The configuration. `None` if the answer's body is not a configuration that can be read.
     pub configuration: Option<VercelConfiguration>,
 }
 
-/// What was heard of an installation's resources that Vercel was asked for (L1).
+/// The result of a request for an installation's resources at Vercel (L1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListResult {
     /// The last answer.
     pub heard: VercelAnswer,
-    /// The resources that Vercel has, if it said so.
+    /// The resources that Vercel has. `None` if the answer does not say which resources Vercel has.
     pub resources: Option<ResourceList>,
 }
 
-/// An answer, or what came instead.
+/// Vercel's answer to a request, or the reason why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VercelAnswer {
     /// Vercel answered.
@@ -73,13 +73,13 @@ pub enum VercelAnswer {
         /// `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// No answer, or none that could be understood; and why.
+    /// The request may have reached Vercel, but no HTTP answer arrived. The text says why.
     Nothing(String),
-    /// It was not asked: nothing has left this machine; and why.
+    /// No byte of the request was sent. The text says why.
     Unreached(String),
 }
 
-/// Vercel's own words.
+/// The code and the message of Vercel's error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct VercelError {
     /// `error.code`.
@@ -102,20 +102,19 @@ impl std::fmt::Display for VercelError {
 }
 
 impl CallResult {
-    /// Nothing was sent.
+    /// The result if nothing was sent.
     fn unreached(why: String) -> Self {
         Self { heard: VercelAnswer::Unreached(why), in_doubt: false }
     }
 
-    /// Nothing was sent, since the request could not be built.
+    /// The result if nothing was sent because the request could not be built.
     fn unbuilt(error: reqwest::Error) -> Self {
         Self::unreached(telemetry::chain(&error.without_url()))
     }
 }
 
 impl VercelAnswer {
-    /// Whether the request may have taken effect, and may not: a 5xx, a 2xx that is not documented, or
-    /// no answer (E2).
+    /// Whether it is unknown if the request took effect: after a 5xx, an undocumented 2xx, or no answer (E2).
     fn is_in_doubt(&self) -> bool {
         match self {
             Self::Answer { status: 200 | 204, .. } | Self::Unreached(_) => false,
@@ -124,13 +123,13 @@ impl VercelAnswer {
         }
     }
 
-    /// Whether the same request may be answered otherwise in a moment.
+    /// Whether Vercel may give another answer if the same request is sent again soon.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         self.is_in_doubt() || matches!(self, Self::Answer { status: 429, .. } | Self::Unreached(_))
     }
 
-    /// Vercel's own words.
+    /// The code and the message of Vercel's error.
     pub(crate) fn said(self) -> Option<VercelError> {
         match self {
             Self::Answer { said, .. } => said,
@@ -138,7 +137,7 @@ impl VercelAnswer {
         }
     }
 
-    /// When Vercel wants to be asked again.
+    /// How long Vercel wants the client to wait before it sends the request again.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -148,7 +147,7 @@ impl VercelAnswer {
     }
 }
 
-/// Says what was heard, for a log and for what is stored of an attempt.
+/// Describes the answer in a log, and in the stored reason of a job's failure.
 impl std::fmt::Display for VercelAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -163,24 +162,24 @@ impl std::fmt::Display for VercelAnswer {
 }
 
 impl Vercel {
-    /// A client for the API at `api`, which may have a path of its own.
+    /// A client for the API at the address `api`, which may have a path.
     #[must_use]
     pub fn new(api: Url, outbound: Outbound, limits: Limits) -> Self {
         Self { api, outbound, limits, attempts: ATTEMPTS }
     }
 
-    /// The same client, which attempts each call once: for a caller that counts its requests.
+    /// The same client, with one attempt per call. This client is for code that counts its own requests.
     #[must_use]
     pub fn attempting_once(self) -> Self {
         Self { attempts: 1, ..self }
     }
 
-    /// `DELETE /v1/integrations/configuration/{id}` (E2). Once a connection is up, and before anything
-    /// is sent, `before_sending` is done.
+    /// Sends `DELETE /v1/integrations/configuration/{id}` (E2). When a connection is open, and before
+    /// anything is sent over it, `before_sending` runs.
     ///
     /// # Errors
     ///
-    /// That of `before_sending`. Vercel was not asked then.
+    /// The error of `before_sending`. In this case, nothing was sent to Vercel.
     pub(crate) async fn delete_configuration<E>(
         &self,
         id: &InstallationId,
@@ -205,7 +204,8 @@ impl Vercel {
         Ok(result)
     }
 
-    /// `DELETE /v1/integrations/configuration/{id}` once more, in the team that Vercel has it in (E7).
+    /// Sends `DELETE /v1/integrations/configuration/{id}` again, for the team that has the configuration at
+    /// Vercel (E7).
     pub(crate) async fn delete_configuration_there(
         &self,
         id: &InstallationId,
@@ -216,7 +216,8 @@ impl Vercel {
         self.send(Method::DELETE, self.configuration(id, team), token, time, SHORT_ANSWER).await.0
     }
 
-    /// `GET /v1/integrations/configuration/{id}`, in whichever team it is (E7).
+    /// Sends `GET /v1/integrations/configuration/{id}` without a team, because any team may have the
+    /// configuration (E7).
     pub async fn look_up_configuration(
         &self,
         id: &InstallationId,
@@ -228,8 +229,8 @@ impl Vercel {
         LookupResult { heard: result.heard, configuration: VercelConfiguration::parse(&body) }
     }
 
-    /// `GET /v1/installations/{id}/resources`: what Vercel has of an installation (L1). If it does not
-    /// know the installation, these are none.
+    /// Sends `GET /v1/installations/{id}/resources`, for the resources that Vercel has of an installation
+    /// (L1). If Vercel does not know the installation, the list is empty.
     pub async fn list_resources(
         &self,
         id: &InstallationId,
@@ -246,7 +247,7 @@ impl Vercel {
         ListResult { heard: result.heard, resources }
     }
 
-    /// `POST /v1/installations/{id}/billing/finalize` (G3).
+    /// Sends `POST /v1/installations/{id}/billing/finalize` (G3).
     pub(crate) async fn finalize(&self, id: &InstallationId, token: &Secret) -> CallResult {
         let url = self.at(&["v1", "installations", id.as_str(), "billing", "finalize"]);
         self.send(Method::POST, url, token, &mut self.call_time(), SHORT_ANSWER).await.0

@@ -1,5 +1,5 @@
-//! Vercel's webhooks: whether Vercel sent one, what it says, and what that asks for. Decisions alone,
-//! without I/O (K).
+//! Vercel's webhooks: whether Vercel sent a webhook, which event it reports, and which uninstall follows.
+//! Decisions without I/O (K).
 
 use aws_lc_rs::hmac;
 use http::HeaderMap;
@@ -22,11 +22,12 @@ const HEADER: &str = "x-vercel-signature";
 /// The length of a signature: an HMAC-SHA1 in hexadecimal.
 const LENGTH: usize = 40;
 
-/// A text that may be the signature of a body. No log shows it: it stays valid, and could be replayed.
+/// The signature that a webhook has for its body, not verified yet. No log shows the signature: it stays
+/// valid, and somebody could replay it.
 pub struct Signature<'a>(&'a [u8]);
 
 impl<'a> Signature<'a> {
-    /// Takes the header's value, before the body is read.
+    /// Reads the signature from the header, before the body is read.
     ///
     /// # Errors
     ///
@@ -46,14 +47,14 @@ impl<'a> Signature<'a> {
         }
     }
 
-    /// Compares the signature with that of the body, in constant time.
+    /// Compares the signature with the one that the body should have, in constant time.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSignature`], also if there is no secret.
+    /// [`Error::InvalidSignature`] if they differ, or if no secret is configured.
     pub fn verify(&self, body: &[u8], secret: Option<&Secret>) -> Result<(), Error> {
         let secret = secret.ok_or(Error::InvalidSignature)?;
-        // Vercel signs so, and HMAC asks of its hash less than what SHA-1 has lost.
+        // Vercel signs with HMAC-SHA1. The known attacks on SHA-1 do not break HMAC.
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose().as_bytes());
         let expected = hex(hmac::sign(&key, body).as_ref());
         if expected.as_bytes().ct_eq(self.0).into() { Ok(()) } else { Err(Error::InvalidSignature) }
@@ -67,14 +68,14 @@ pub struct Webhook {
     body: Value,
 }
 
-/// What a webhook says.
+/// The event that a webhook reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An installation has moved to another account (K2).
     Transferred(Transfer),
     /// A configuration was removed at Vercel (K3).
     Removed(Removal),
-    /// Nothing that teardown acts on.
+    /// An event that teardown does not act on.
     Other,
 }
 
@@ -83,11 +84,11 @@ pub enum Event {
 pub struct Transfer {
     /// The installation.
     pub installation: InstallationId,
-    /// The account that it belongs to now.
+    /// The account that the installation belongs to now.
     pub account: String,
-    /// The team that it belongs to now, if it is one's.
+    /// The team that the installation belongs to now, if the account is a team.
     pub team: Option<String>,
-    /// When Vercel wrote that, in milliseconds since the Unix epoch.
+    /// When Vercel created the webhook, in milliseconds since the Unix epoch.
     pub as_of: i64,
 }
 
@@ -96,7 +97,7 @@ pub struct Transfer {
 pub struct Removal {
     /// The installation.
     pub installation: InstallationId,
-    /// The team that it belonged to, if Vercel names one.
+    /// The team that the installation belonged to, if Vercel names a team.
     pub team: Option<String>,
 }
 
@@ -105,7 +106,7 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// [`BadRequest`] if it is no JSON object with a `type`.
+    /// [`BadRequest`] if the body is not a JSON object with a `type`.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
         let body: Value = crate::json::from_slice(body).map_err(|_| BadRequest::Body)?;
         if !body.is_object() {
@@ -115,18 +116,18 @@ impl Webhook {
         Ok(Self { kind, body })
     }
 
-    /// The event's type, in Vercel's words.
+    /// The event's type, as Vercel sent it.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// What it says. The installation is `configuration.id`: samples of Vercel's have the integration's
-    /// id as `installationId`.
+    /// The event that the webhook reports. The installation's id is read from `configuration.id`, because in
+    /// Vercel's samples `installationId` is the integration's id.
     ///
     /// # Errors
     ///
-    /// [`BadRequest`] if an event that teardown acts on lacks what that needs.
+    /// [`BadRequest`] if teardown acts on the event, but a field that it needs is missing or malformed.
     pub fn event(&self) -> Result<Event, BadRequest> {
         let body = &self.body;
         let installation = || {
@@ -153,7 +154,7 @@ impl Webhook {
 }
 
 impl Event {
-    /// The installation that it is about, if teardown acts on it.
+    /// The installation of the event, if teardown acts on the event.
     #[must_use]
     pub fn installation(&self) -> Option<&InstallationId> {
         match self {
@@ -165,8 +166,9 @@ impl Event {
 }
 
 impl Removal {
-    /// The uninstall that it asks for: by the system, and without a question that Vercel would not hear
-    /// the answer to. The account is the stored one, if the installation is known (K3).
+    /// The uninstall that follows the removal, by the system. This uninstall is never refused, because Vercel
+    /// would ignore a refusal. The account is the stored account. If the installation is unknown, the account
+    /// is the team that Vercel names, or else the installation's id (K3).
     #[must_use]
     pub fn uninstall(&self, stored: Option<&str>, at: Timestamp) -> Deletion {
         let account = stored.or(self.team.as_deref()).unwrap_or(self.installation.as_str());
@@ -174,13 +176,13 @@ impl Removal {
     }
 }
 
-/// The text at a place that has to have one.
+/// The text of a required field.
 fn text<'a>(body: &'a Value, name: &'static str, place: &str) -> Result<&'a str, BadRequest> {
     let text = body.pointer(place).and_then(Value::as_str);
     text.ok_or(BadRequest::FieldType { name, expected: "string" })
 }
 
-/// The text at a place that may have one.
+/// The text of an optional field. `None` if the field is absent or null.
 fn optional(body: &Value, name: &'static str, place: &str) -> Result<Option<String>, BadRequest> {
     match body.pointer(place) {
         None | Some(Value::Null) => Ok(None),

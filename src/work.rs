@@ -1,9 +1,9 @@
-//! Jobs, run: claimed, tried, retried, parked (G).
+//! Runs jobs: claims, tries, retries and parks them (G).
 //!
-//! [`crate::job`] says which jobs there are and when one is tried again; `sweep` finds those that are due.
-//! `incident` notifies the provider of jobs that were parked or are late. This module runs each kind of job
-//! under a lease. A worker that loses its lease does not complete the job. What it did before may be done
-//! twice: a page purged, a deletion announced.
+//! [`crate::job`] says which jobs there are, and when a failed job is tried again. `sweep` finds the jobs
+//! that are due. `incident` notifies the provider of parked jobs and of late finalizations. This module
+//! runs each kind of job under a lease. A worker that loses its lease does not complete the job. What that
+//! worker did before may be done twice: a page may be purged again, or a deletion announced again.
 
 mod incident;
 mod reconcile;
@@ -27,13 +27,13 @@ use crate::store::work::{JobFailure, Lease, LeaseWrite};
 use crate::telemetry;
 use crate::vercel::{Vercel, VercelAnswer};
 
-/// How long a lease outlives the time that its worker has, so that it ends after the worker.
+/// How much longer a lease lasts than its worker's time, so that the lease ends after the worker.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
-/// How many pages a purge takes at a time: then it is another's turn.
+/// How many pages one attempt purges at most. After that, other jobs get their turn.
 const PURGE_PAGES: usize = 20;
 
-/// How long a page may take: what does not fit in the worker's time is not begun.
+/// How long a page may take. A purge does not begin a page if its worker has less time left.
 const PURGE_PAGE: Duration = Duration::from_secs(1);
 
 /// Runs jobs. Clones share its connections.
@@ -48,13 +48,13 @@ pub(crate) struct Worker {
 
 /// How an attempt at a job went.
 enum AttemptResult {
-    /// The attempt has ended its lease itself, or lost it.
+    /// The attempt has ended its lease itself, or lost the lease.
     Ended(JobResult),
     /// There is more to do, as soon as a worker has time.
     More,
-    /// The other side is still at it, and wants to be asked again so much later.
+    /// The provider is still working on the event, and wants to get it again after this time.
     StillAtIt(Duration),
-    /// It failed.
+    /// The attempt failed.
     Failed(JobFailure),
 }
 
@@ -71,7 +71,7 @@ impl Worker {
         Self { store, vercel, provider, delete_configuration, clock }
     }
 
-    /// Claims a job that was due at `now`, and runs it until `end` at most. `None` if it cannot be
+    /// Claims a job that was due at `now`, and runs it until `end` at most. `None` if the job cannot be
     /// claimed.
     pub(crate) async fn run(
         &self,
@@ -89,11 +89,11 @@ impl Worker {
         let attempt = self.attempt(&lease, &progress, end);
         let attempt = match tokio::time::timeout_at(end.into(), attempt).await {
             Ok(Ok(attempt)) => attempt,
-            // Retrying does not mend an internal error: it counts as a failure, so that the job backs
-            // off, is parked and raises the alarm.
+            // A retry seldom cures an internal error. So the error counts as a failure: the job backs off,
+            // is parked at last, and raises the alarm.
             Ok(Err(Error::Internal(cause))) => {
                 let failure = JobFailure::new(telemetry::chain(cause.as_ref()), None);
-                // It may have come after the provider was told.
+                // The error may have come after the provider received the event.
                 AttemptResult::Failed(failure.in_doubt_if_final(&lease))
             }
             Ok(Err(error)) => {
@@ -158,7 +158,7 @@ impl Worker {
         }
     }
 
-    /// G1, H1: announces a deletion: first that it is scheduled, if there is a grace period.
+    /// G1, H1: sends an announcement's next event: the notice first, if there is a grace period.
     async fn announce(&self, lease: &Lease) -> Result<AttemptResult, Error> {
         let malformed = || AttemptResult::Failed(JobFailure::malformed());
         let Some(state) = lease.announcement else { return Ok(malformed()) };
@@ -191,12 +191,12 @@ impl Worker {
         })
     }
 
-    /// H2: the last look before the `deleted` event is sent. `None` if nothing stops it: no hold
-    /// is in force, and the lease, under which the holds were read, is not over.
+    /// H2: the last check before the `deleted` event is sent. `None` if the event may be sent, because no
+    /// hold is in force and the lease has not ended since the holds were read.
     async fn hold_back(&self, lease: &Lease) -> Result<Option<JobResult>, Error> {
         let (installation, work) = (&lease.installation, lease.job.to_string());
         while let Some(hold) = self.store.standing_hold(lease, self.clock.timestamp()).await? {
-            // Released in between, it stops nothing.
+            // If the hold was released in between, it stops nothing: read the holds again.
             if let Some(held) = self.store.put_on_hold(lease, &hold).await? {
                 if held != JobResult::Lost {
                     tracing::info!(%installation, work, "held: a hold stands");
@@ -222,7 +222,8 @@ impl Worker {
                 Purged::Page if Instant::now() + PURGE_PAGE < end => {}
                 Purged::Page => return Ok(AttemptResult::More),
                 Purged::All => {
-                    // If the installation was finalized meanwhile, retry soon, from the new state.
+                    // If the installation was finalized meanwhile, the attempt fails, and a retry reads the
+                    // new state.
                     let ended = self.store.end_purge(lease, &tombstone).await?;
                     return Ok(if ended == Advance::Done {
                         AttemptResult::Ended(JobResult::Done)
@@ -258,8 +259,8 @@ impl Worker {
                 heard => return Ok(failed(heard.to_string(), heard.retry_after())),
             }
         }
-        // If the purge ended meanwhile, only the condition is stale: write again at once, since Vercel has
-        // answered.
+        // If the purge ended meanwhile, the write's condition fails. Vercel has answered, so read the new
+        // state and write again at once.
         let mut tombstone = Some(tombstone);
         while let Some(seen) = tombstone {
             if self.store.end_finalization(lease, &seen).await? == Advance::Done {
@@ -270,7 +271,7 @@ impl Worker {
         Ok(changed())
     }
 
-    /// E3: resumes what a request left.
+    /// E3: resumes a deletion that a request began and did not end.
     async fn delete_configuration(
         &self,
         lease: &Lease,
@@ -306,7 +307,7 @@ fn failed(reason: impl Into<String>, retry_after: Option<Duration>) -> AttemptRe
     AttemptResult::Failed(JobFailure::new(reason, retry_after))
 }
 
-/// The announcement that a job's item describes. `None` if it is malformed.
+/// The announcement that a job's item describes. `None` if the item is malformed.
 fn announcement(lease: &Lease, state: &AnnouncementState) -> Option<Announcement> {
     let Lease { installation, job, .. } = lease;
     let provenance = lease.provenance.clone()?;

@@ -16,8 +16,9 @@ use crate::support::world::World;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// G3: a finalization that fails is logged as an error if less than an hour of Vercel's 24 is left, and
-/// as a warning before that. If Vercel finalized the installation itself, that is logged as a warning.
+/// G3: a finalization that fails is logged as an error if less than one of Vercel's 24 hours is left,
+/// and as a warning before that. If Vercel finalized the installation itself, that is logged as a
+/// warning.
 #[tokio::test]
 async fn a_finalization_near_its_end_is_an_error() {
     let world = World::new().await;
@@ -39,8 +40,8 @@ async fn a_finalization_near_its_end_is_an_error() {
     assert_eq!(log.take("WARN"), [finalized]);
 }
 
-/// G3: a finalization that fails because the stored installation cannot be read is logged as an error,
-/// too.
+/// G3: if the stored installation cannot be read, its finalization fails. In the last of Vercel's 24
+/// hours, that is logged as an error.
 #[tokio::test]
 async fn a_finalization_that_cannot_be_read_is_an_error_too() {
     let world = World::new().await;
@@ -74,7 +75,7 @@ async fn what_is_parked_is_an_error() {
     assert_eq!(log.take("ERROR"), ["parked: it has failed for too long"]);
 }
 
-/// G4: the reason of a failure is logged even if DynamoDB refuses the write of the retry.
+/// G4: the reason of a failure is logged even if DynamoDB refuses the write that schedules the retry.
 #[tokio::test]
 async fn a_retry_that_cannot_be_scheduled_is_logged() {
     let world = World::announcing().await;
@@ -118,7 +119,8 @@ async fn who_lost_its_lease_tells_nothing() {
     }
 }
 
-/// The metric filters of `deploy/aws/template.yaml`: the fields that each requires, with their values.
+/// The metric filters in `deploy/aws/template.yaml`: the log fields that each filter requires, with
+/// their values.
 fn filters() -> BTreeSet<BTreeMap<&'static str, &'static str>> {
     let template = include_str!("../deploy/aws/template.yaml");
     let filters = template.split("FilterPattern:").skip(1).map(|rest| {
@@ -133,8 +135,8 @@ fn filters() -> BTreeSet<BTreeMap<&'static str, &'static str>> {
     filters.collect()
 }
 
-/// Each metric filter of the template matches a line that is logged: for a sweep, a parked job, a job
-/// that breaks off, a finalization near its end, or an internal error.
+/// Each metric filter of `deploy/aws/template.yaml` matches a line that teardown logs: for a sweep, a
+/// parked job, a job that is aborted, a finalization that fails late, or an internal error.
 #[tokio::test]
 async fn the_filters_of_the_template_match_what_is_logged() {
     let log = Log::start();

@@ -1,5 +1,5 @@
-//! Under attack: callers that hold their connections open, and forged tokens. An honest client at the
-//! same time waits for none of them.
+//! Attacks: callers that hold their connections open, and forged tokens. These attacks do not delay an
+//! honest client at the same time.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -34,7 +34,7 @@ use crate::vercel_platform::Broken;
 /// The length of the longest allowed body.
 const BODY: usize = 64 * 1024;
 
-/// Delete Installation as a process on its port.
+/// The function of Delete Installation, as a process that listens on a port.
 struct OnPort {
     world: World,
     port: u16,
@@ -61,8 +61,8 @@ impl OnPort {
         stream
     }
 
-    /// The status of the answer to an honest client. It must arrive before the 5 s of a slow body are
-    /// over.
+    /// Sends an honest client's request, and returns the status of its answer. The answer must arrive
+    /// within 4 s: a slow body would take 5 s.
     async fn honest(&self) -> u16 {
         let token = self.world.token(&user("icfg_1"));
         let asked = http_client().delete(format!("http://127.0.0.1:{}{INSTALLATION}", self.port));
@@ -89,8 +89,9 @@ async fn rest(mut stream: TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// B3: a caller that may delete and never sends its last byte delays nobody. It takes about as much
-/// memory as the bytes that it sent, is answered 400, and its connection is closed.
+/// B3: a caller that may delete, and never sends its body's last byte, delays no other caller. Its
+/// request takes at most 4 times as much memory as the bytes that it sent. The request is answered 400,
+/// and its connection is closed.
 #[tokio::test]
 async fn bodies_that_stop_hold_up_nobody() {
     let port = OnPort::start().await;
@@ -111,7 +112,8 @@ async fn bodies_that_stop_hold_up_nobody() {
     assert!(more <= 4 * 256 * BODY / 1024, "{more} KiB for 16 MiB");
 }
 
-/// J6: 32 calls at once that pass through with bodies and answers of 1 MiB take less than 128 MiB in all.
+/// J6: 32 calls at once, with bodies and answers of 1 MiB, pass through the front. The front takes less
+/// than 128 MiB of memory in all.
 #[tokio::test]
 async fn long_bodies_pass_in_little_memory() {
     const LONG: usize = 1 << 20;
@@ -158,7 +160,7 @@ async fn nobody_waits_for_a_strangers_body() {
     }
 }
 
-/// Connections without a complete request delay nobody.
+/// Connections without a complete request do not delay an honest client.
 #[tokio::test]
 async fn half_open_connections_hold_up_nobody() {
     let port = OnPort::start().await;
@@ -178,7 +180,7 @@ async fn half_open_connections_hold_up_nobody() {
     assert!(rest(late).await.starts_with("HTTP/1.1 403"));
 }
 
-/// A body that comes byte by byte, without an end.
+/// A request's body that arrives byte by byte, without an end.
 struct Trickle(Interval);
 
 impl http_body::Body for Trickle {
@@ -194,7 +196,8 @@ impl http_body::Body for Trickle {
     }
 }
 
-/// B3: the time limit of a body is for the whole body, however often a part of it arrives.
+/// B3: the time limit counts for the whole body. A body that still arrives, byte by byte, is answered
+/// 400 when the limit is over.
 #[tokio::test]
 async fn a_body_that_trickles_is_given_up() {
     let limits = Limits { body: Duration::from_millis(500), ..limits() };
@@ -219,7 +222,7 @@ async fn a_body_that_trickles_is_given_up() {
     assert!(world.is_live("icfg_1", "db_1").await);
 }
 
-/// A8: no byte of a body is read before its sender is known to be allowed to delete.
+/// A8: teardown reads no byte of a body before it knows that the caller may delete.
 #[tokio::test]
 async fn a_strangers_body_is_not_read() {
     let world = World::new().await;
@@ -241,7 +244,8 @@ fn request<B>(path: &str, token: &str, body: B) -> http::Request<B> {
     request.body(body).unwrap()
 }
 
-/// Tokens that are forged with a known key id, so that no key is looked up for them.
+/// Forged tokens. Each names a known key id, or is too malformed to name a key, so teardown fetches no
+/// keys for it.
 fn forged(world: &World) -> Vec<(&'static str, String)> {
     let claims = world.timed(&user("icfg_1"));
     let header = |alg| json!({ "alg": alg, "typ": "JWT", "kid": ISSUER.kid() });
@@ -276,8 +280,8 @@ fn forged(world: &World) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A2, A7: forged tokens of every kind are refused. They cost no call to the store, and at most one to
-/// the issuer. An honest client at the same time is always let in.
+/// A2, A7: forged tokens of every kind are refused. They cause no call to DynamoDB, and at most one
+/// fetch of keys. An honest client's requests at the same time succeed.
 #[tokio::test]
 async fn forged_tokens_keep_nobody_out() {
     let fetches = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,5 @@
-//! Many requests at once (F4), each case also with conflicts, which no emulator produces.
+//! Many requests at once (F4). Each test also runs with injected conflicts of transactions, which no
+//! emulator of DynamoDB produces.
 
 use std::sync::LazyLock;
 
@@ -9,19 +10,20 @@ use teardown::store::registry::RegisterError;
 use crate::support::dynamodb::Fault;
 use crate::support::world::{INSTALLATION, RESOURCE, World, sized};
 
-/// The number of requests that are sent at once. It is smaller for a slow DynamoDB: each request waits 8
-/// s at most, and the last in the queue would be answered 503.
+/// The number of requests that are sent at once. It is smaller for a slow DynamoDB: a request waits for
+/// DynamoDB for at most 8 s, and the last in the queue would be answered 503.
 static AT_ONCE: LazyLock<usize> = LazyLock::new(|| sized(64, 16));
 
-/// Conflicts at the first writes; after that, refused transactions report conflicts in addition to
-/// evidence.
+/// Makes two in three of the first writes fail with a conflict. After these writes, each transaction
+/// that DynamoDB refuses reports conflicts in addition to its failed conditions.
 fn conflicts(world: &World) {
     let fault = |n| if n % 3 == 0 { Fault::None } else { Fault::Conflict };
     world.dynamodb.script((0..*AT_ONCE).map(fault));
     world.dynamodb.lasting(Fault::ConflictBesideEvidence);
 }
 
-/// The number of live resources, which the counter must equal.
+/// The number of live resources. Asserts that the installation's attribute `resources` has the same
+/// number.
 async fn counted(world: &World, installation: &str) -> u64 {
     let items = world.items(installation).await;
     let live = items.keys().filter(|key| key.starts_with("resource#")).count() as u64;
@@ -102,7 +104,8 @@ async fn one_key_deletes_one_resource() {
     }
 }
 
-/// F4, D5: 64 equal uninstalls, with one key or with a key each, have one effect and the same answer.
+/// F4, D5: 64 equal uninstalls, with one key for all or with a key each, have one effect and the same
+/// answer.
 #[tokio::test]
 async fn uninstalls_at_once_have_one_effect() {
     for with_conflicts in [false, true] {
@@ -128,7 +131,8 @@ async fn uninstalls_at_once_have_one_effect() {
     }
 }
 
-/// D4: a registration that races an uninstall comes before it and is counted, or is refused.
+/// D4: if registrations race an uninstall, each comes before the uninstall and is counted, or is
+/// refused.
 #[tokio::test]
 async fn a_registration_comes_before_the_uninstall_or_is_refused() {
     for with_conflicts in [false, true] {
@@ -165,8 +169,8 @@ async fn a_registration_comes_before_the_uninstall_or_is_refused() {
     }
 }
 
-/// C4, D4: if deletions and registrations of one resource race, it is counted right, and once its receipt
-/// exists it stays deleted.
+/// C4, D4: if deletions and registrations of one resource race, the number of resources stays right. The
+/// resource stays deleted once its receipt exists.
 #[tokio::test]
 async fn a_deletion_races_registrations_of_its_resource() {
     for with_conflicts in [false, true] {
@@ -192,8 +196,8 @@ async fn a_deletion_races_registrations_of_its_resource() {
     }
 }
 
-/// C1, D2, G1: if deletions of resources race the uninstall, each is answered 204, and no resource stays
-/// live. Each resource is announced once, by its own deletion or by the purge.
+/// C1, D2, G1: if deletions of resources race the uninstall, each of these deletions is answered 204,
+/// and no resource stays live. Each resource is announced once, by its own deletion or by the purge.
 #[tokio::test]
 async fn deletions_race_the_uninstall() {
     for with_conflicts in [false, true] {

@@ -1,5 +1,5 @@
 //! Delete Configuration (E) and its idempotency (F): who may call it, why it refuses, what it deletes.
-//! `vercel_answers` tests the result of each answer of Vercel's.
+//! The module `vercel_answers` tests what follows from each of Vercel's answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use crate::support::world::{
 pub const GONE: (u16, Value) = (204, Value::Null);
 pub const DAY: Duration = Duration::from_hours(24);
 
-/// A world with one whole installation: settled, with a team, a token and everything that can belong to
-/// it.
+/// A `World` with one whole installation: settled, with a team, a token and everything else that an
+/// installation can have.
 pub async fn world() -> World {
     world_within(limits()).await
 }
 
-/// The same world, with these limits for its endpoints.
+/// A `World` like that of [`world`], with these limits for its endpoints.
 pub async fn world_within(limits: Limits) -> World {
     let world = World::announcing_within(limits).await;
     world.install_whole("icfg_1", &["db_1", "db_2"]).await;
     world
 }
 
-/// Whether Vercel's side and teardown's side are gone, and the token is erased.
+/// Whether the configuration is gone at Vercel and in the table, and the token is erased.
 pub async fn is_gone(world: &World) -> bool {
     let items = world.items("icfg_1").await;
     let tombstone = &items["#installation"];
@@ -43,8 +43,8 @@ pub async fn is_gone(world: &World) -> bool {
     ours && world.vercel.is_gone("icfg_1")
 }
 
-/// E2, E3, G5: teardown calls Vercel with the stored team and token. Then it deletes its own side in one
-/// transaction, with the receipt and the jobs.
+/// E2, E3, G5: teardown calls Vercel with the stored team and token. Then one transaction deletes the
+/// installation in the table, and writes the receipt and the jobs.
 #[tokio::test]
 async fn both_sides_are_deleted() {
     let world = world().await;
@@ -91,8 +91,8 @@ async fn an_uninstall_after_it_is_final() {
     assert_eq!(world.all().await, before);
 }
 
-/// E4, F1: if both sides were deleted before, the answer is 204, with or without a key, and Vercel is not
-/// called again.
+/// E4, F1: after a Delete Configuration, a repeat is answered 204, with or without a key, and Vercel is
+/// not called again.
 #[tokio::test]
 async fn what_is_gone_is_gone() {
     let world = world().await;
@@ -112,7 +112,8 @@ async fn what_is_gone_is_gone() {
     assert_eq!(world.vercel.heard().len(), 1);
 }
 
-/// E4: an installation that was never known is answered 404, with any parameters, and nothing is stored.
+/// E4: Delete Configuration of an installation that was never known is answered 404, with or without a
+/// `teamId`. Nothing is stored, and Vercel is not called.
 #[tokio::test]
 async fn an_unknown_configuration_is_not_found() {
     let world = World::announcing().await;
@@ -125,8 +126,8 @@ async fn an_unknown_configuration_is_not_found() {
     assert!(world.all().await.is_empty() && world.vercel.heard().is_empty());
 }
 
-/// E1: `teamId` and `slug`, if sent, must be the stored ones. A parameter that is sent twice is refused
-/// (B4), and parameters that a host appends are ignored.
+/// E1: `teamId` and `slug`, if sent, must equal the stored ones. A request that repeats `teamId` or
+/// `slug` is refused (B4). Parameters that a host appends are ignored.
 #[tokio::test]
 async fn the_team_is_compared() {
     let world = world().await;
@@ -154,7 +155,7 @@ async fn the_team_is_compared() {
     assert_eq!(right.send().await.whole(), GONE);
 }
 
-/// E1, A5, A6: the rules for callers of Delete Configuration are those of the other endpoints.
+/// E1, A5, A6: Delete Configuration refuses the same callers as the other endpoints.
 #[tokio::test]
 async fn callers_are_held_to_the_same_rules() {
     let world = world().await;
@@ -190,7 +191,8 @@ async fn callers_are_held_to_the_same_rules() {
     );
 }
 
-/// E3: if no access token is stored, only teardown's side is deleted, and Vercel is not called.
+/// E3: if no access token is stored, the installation is deleted in the table alone, and Vercel is not
+/// called.
 #[tokio::test]
 async fn without_a_token_our_side_is_all_there_is() {
     let world = World::announcing().await;
@@ -204,8 +206,8 @@ async fn without_a_token_our_side_is_all_there_is() {
     assert_eq!(items["#installation"]["state"], "finalized");
 }
 
-/// E3, E4: if the installation is uninstalled and finalized, its token is erased, and only teardown's
-/// side is left.
+/// E3, E4: if the installation is uninstalled and finalized, its token is erased. Delete Configuration
+/// is then answered 204, and Vercel is not called.
 #[tokio::test]
 async fn after_finalization_our_side_is_all_there_is() {
     let world = world().await;
@@ -221,8 +223,8 @@ async fn after_finalization_our_side_is_all_there_is() {
     assert!(world.items("icfg_1").await["#installation"].get("configurationDeletedAt").is_some());
 }
 
-/// E3: while invoices are open, the answer is 409, before an uninstall and for 24 h after it. Then Vercel
-/// is called.
+/// E3: while invoices are open, the answer is 409, before an uninstall and for 24 h after the uninstall.
+/// After the 24 h, Vercel is called.
 #[tokio::test]
 async fn open_invoices_stand_in_the_way() {
     let world = world().await;
@@ -253,7 +255,8 @@ async fn open_invoices_stand_in_the_way() {
     assert!(keys.contains(&"receipt#configuration".to_owned()), "{keys:?}");
 }
 
-/// E3: if the installation is uninstalled, and settled before the 24 h are over, Vercel is called.
+/// E3: if the installation is uninstalled, and its invoices are settled before the 24 h are over, Delete
+/// Configuration calls Vercel.
 #[tokio::test]
 async fn settled_invoices_stand_in_no_ones_way() {
     let world = world().await;
@@ -267,8 +270,8 @@ async fn settled_invoices_stand_in_no_ones_way() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
-/// F2: the same key with another team is another request, and refused. A key belongs to one operation
-/// (F1).
+/// F2: the same key with another `teamId` is another request, and is refused. A key belongs to one
+/// operation (F1), so an uninstall may use it too.
 #[tokio::test]
 async fn a_key_stands_for_one_request() {
     let world = world().await;
@@ -282,8 +285,8 @@ async fn a_key_stands_for_one_request() {
     assert_eq!(later.whole(), GONE, "after 7 days a key is forgotten");
 }
 
-/// F4: if many operators call at once, Vercel is called once. Each operator is answered 204, or 409 with
-/// the time after which to try again.
+/// F4: if many callers send Delete Configuration at once, Vercel is called once. Each caller is answered
+/// 204, or 409 with the time after which to try again.
 #[tokio::test]
 async fn many_at_once_have_one_effect() {
     for same_key in [true, false] {
@@ -316,7 +319,8 @@ async fn many_at_once_have_one_effect() {
     }
 }
 
-/// F5: a late request that finds a newer fence changes nothing, and its answer is true.
+/// F5: a late request that finds a newer fence changes nothing except its own outcome. Its answer is
+/// still right: the configuration is gone.
 #[tokio::test]
 async fn who_lost_the_lease_changes_nothing() {
     for late in [204, 403, 500] {
@@ -342,8 +346,8 @@ async fn who_lost_the_lease_changes_nothing() {
     }
 }
 
-/// D4, E3: while the intent is open, the installation is active. A resource that is registered in this
-/// time is counted, and is deleted with the installation.
+/// D4, E3: while the intent of a Delete Configuration is open, the installation is active. A resource
+/// that is registered in this time is counted, and is deleted with the installation.
 #[tokio::test]
 async fn what_is_registered_meanwhile_goes_with_it() {
     let world = world().await;

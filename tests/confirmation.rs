@@ -1,5 +1,5 @@
-//! A 404 or 410 of Vercel's is confirmed before it is believed: the configuration may have moved to
-//! another team, and then the stored team is wrong (E7).
+//! If Vercel answers 404 or 410, teardown asks Vercel to confirm that the configuration is gone (E7).
+//! The configuration may have moved to another team, and then the stored team is wrong.
 
 mod late;
 
@@ -24,18 +24,19 @@ fn found() -> Answer {
     Answer::Words(200, IN_TEAM_2)
 }
 
-/// Who carries on the deletion.
+/// Who takes the next step of the deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     Request,
-    /// The sweep, which resumes a request that failed because Vercel was busy.
+    /// The sweep. It resumes the deletion of a request that failed because Vercel was busy.
     Sweep,
 }
 
 impl Who {
     const ALL: [Self; 2] = [Self::Request, Self::Sweep];
 
-    /// A world in which the next step of this one is to call Vercel, and no earlier call is in doubt.
+    /// A `World` in which the next step of the request or the sweep is to call Vercel. No earlier call
+    /// is in doubt.
     async fn world(self) -> World {
         let world = world().await;
         if self == Self::Sweep {
@@ -47,8 +48,8 @@ impl Who {
         world
     }
 
-    /// Carries on the deletion while Vercel gives these answers. Returns 204 if it is done, 409 if it is
-    /// withdrawn, 503 if it is open, and the requests that Vercel got.
+    /// Resumes the deletion while Vercel gives these answers. Returns 204 if the deletion is done, 409
+    /// if it is withdrawn, and 503 if it is still open. Also returns the requests that Vercel received.
     async fn goes_on(self, world: &World, answers: &[Answer]) -> (u16, Vec<String>) {
         let before = world.vercel.lines().len();
         world.vercel.script(answers.iter().cloned());
@@ -91,9 +92,9 @@ async fn installation(world: &World) -> Value {
     world.items("icfg_1").await["#installation"].clone()
 }
 
-/// E7, E2: 404 and 410 mean gone once Vercel confirms it. Vercel is asked for the configuration with the
-/// same token and no team, and answers 404, 410, 401, 403, or a `deletedAt`. The confirmation costs no
-/// call to DynamoDB.
+/// E7, E2: 404 and 410 mean that the configuration is gone, once Vercel confirms it. teardown sends
+/// `GET` with the same token and without a team. The answers 404, 410, 401, 403, or a `deletedAt`
+/// confirm it. The confirmation needs no call to DynamoDB.
 #[tokio::test]
 async fn what_is_not_there_is_gone_once_it_is_confirmed() {
     let deleted = r#"{"id":"icfg_1","teamId":"team_2","deletedAt":1763769600000}"#;
@@ -123,9 +124,9 @@ async fn what_is_not_there_is_gone_once_it_is_confirmed() {
     }
 }
 
-/// E7: if the configuration exists in another team, that team is stored, and Vercel is asked to delete it
-/// there, once. Vercel's answers mean the same there, except that 404 and 410 are refusals: nothing of
-/// teardown's is deleted then.
+/// E7: if the configuration exists in another team, that team is stored, and Vercel is called to delete
+/// the configuration there. Vercel's answers to this call mean the same as those to the first `DELETE`,
+/// except that 404 and 410 are refusals. After a refusal, nothing is deleted in the table.
 #[tokio::test]
 async fn a_configuration_that_moved_is_deleted_where_it_is() {
     for who in Who::ALL {
@@ -165,7 +166,7 @@ async fn a_configuration_that_moved_is_deleted_where_it_is() {
                 assert!(is_gone(&world).await, "{what}");
                 continue;
             }
-            // Nothing of teardown's is deleted, and only the team is changed.
+            // Nothing is deleted in the table. Only the stored team has changed.
             let intent = items.remove("work#configuration");
             assert_eq!(intent.is_some(), expected == 503, "{what}");
             let in_doubt = matches!(answer, Answer::Reset | Answer::RetryAfter(503, _));
@@ -182,8 +183,8 @@ async fn a_configuration_that_moved_is_deleted_where_it_is() {
     }
 }
 
-/// E7: the new team is stored before Vercel is called in it, and that call is in doubt until it is
-/// answered.
+/// E7: the new team is stored before Vercel is called to delete the configuration in that team. That
+/// call is in doubt until Vercel answers it.
 #[tokio::test]
 async fn the_team_is_stored_before_it_is_asked_in() {
     let world = world().await;
@@ -204,8 +205,8 @@ async fn the_team_is_stored_before_it_is_asked_in() {
     assert_eq!(items["work#configuration"]["inDoubt"], true);
 }
 
-/// E7: an answer without a team removes the stored team and slug. If the answer names the stored team,
-/// the slug stays. If no team is stored, the team that Vercel names is.
+/// E7: if Vercel's answer to the `GET` has no team, the stored team and slug are removed. If the answer
+/// names the stored team, the slug stays. If no team is stored, the team that Vercel names is stored.
 #[tokio::test]
 async fn what_is_stored_is_what_vercel_names() {
     for (words, query, team, slug) in [
@@ -234,8 +235,9 @@ async fn what_is_stored_is_what_vercel_names() {
     assert_eq!(installation(&world).await["teamId"], "team_2");
 }
 
-/// E7, E3: if the confirmation gets no definite answer, the answer is 503, and nothing of teardown's is
-/// deleted. The `DELETE` before it was answered, so it is not in doubt: a later refusal counts as one.
+/// E7, E3: if Vercel gives no definite answer to the `GET`, the caller is answered 503, and nothing is
+/// deleted in the table. Vercel answered the `DELETE` before, so the deletion is not in doubt. A later
+/// 403 of Vercel's is therefore a refusal.
 #[tokio::test]
 async fn without_a_confirmation_it_stays_open_and_clear() {
     for who in Who::ALL {
@@ -278,7 +280,8 @@ async fn without_a_confirmation_it_stays_open_and_clear() {
     }
 }
 
-/// E7, E2: an attempt that was in doubt before the 404 stays in doubt, whatever answers the confirmation.
+/// E7, E2: an attempt that was in doubt before the 404 stays in doubt, whatever Vercel answers to the
+/// `GET`.
 #[tokio::test]
 async fn a_doubt_from_before_stays() {
     for who in Who::ALL {
@@ -288,7 +291,8 @@ async fn a_doubt_from_before_stays() {
         assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
         assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
 
-        // After a refusal in the new team the doubt is stored: what Vercel refuses next is gone.
+        // After a refusal in the new team, the doubt is stored. Vercel's next refusal then means that
+        // the configuration is gone.
         let world = who.world().await;
         let answers = [Answer::Reset, Answer::Status(404), found(), Answer::Status(403)];
         assert_eq!(who.goes_on(&world, &answers).await.0, 409);
@@ -298,9 +302,9 @@ async fn a_doubt_from_before_stays() {
     }
 }
 
-/// E7, E2: if an attempt of the second `DELETE` got no definite answer, 401, 403, 404 and 410 to the next
-/// attempt are not refusals, because the first may have taken effect. The deletion stays open and in
-/// doubt, and the next request finds out.
+/// E7, E2: if an attempt of the second `DELETE` got no definite answer, 401, 403, 404 and 410 to the
+/// next attempt are not refusals, because the first attempt may have taken effect. The deletion stays
+/// open and in doubt. The next request finds that the configuration is gone.
 #[tokio::test]
 async fn a_second_delete_in_doubt_is_never_refused() {
     for who in Who::ALL {
@@ -323,8 +327,8 @@ async fn a_second_delete_in_doubt_is_never_refused() {
     }
 }
 
-/// E1, E7: after a move the new team is stored, without a slug. An answer that was recorded under a key
-/// before is replayed (F1).
+/// E1, E7: after a move, `teamId` and `slug` are compared with the new team, which is stored without a
+/// slug. An answer that was recorded under a key before the move is still replayed (F1).
 #[tokio::test]
 async fn the_new_team_is_compared_from_then_on() {
     let world = world().await;
@@ -353,7 +357,7 @@ async fn the_new_team_is_compared_from_then_on() {
     assert_eq!(world.vercel.heard().len(), asked);
 }
 
-/// E7, E3: all calls of an attempt together have the time of one call (12 s by default).
+/// E7, E3: all calls to Vercel in one attempt together have the time of one call (12 s by default).
 #[tokio::test]
 async fn all_calls_together_have_the_time_of_one() {
     let time = Limits {
@@ -372,8 +376,8 @@ async fn all_calls_together_have_the_time_of_one() {
     assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
 }
 
-/// E7, E5: if Vercel calls Delete Installation while it deletes the configuration in its new team, both
-/// end well.
+/// E7, E5: if Vercel calls Delete Installation while it deletes a configuration that has moved to
+/// another team, both calls succeed, and each has its receipt.
 #[tokio::test]
 async fn vercel_calls_back_from_where_it_is() {
     let world = world().await;

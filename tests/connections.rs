@@ -18,8 +18,9 @@ use crate::support::process::{DELETE_RESOURCE, Variables, free_port, start};
 use crate::support::wire::{empty, listen};
 use crate::support::world::{RESOURCE, World, http_client, serve, user};
 
-/// A tunnel to DynamoDB whose connections can go silent, without an end and without an error, while new
-/// connections work. This happens after a freeze, a node's failure, or the loss of a NAT's state.
+/// A tunnel to DynamoDB whose open connections can go silent: they report no end and no error, while new
+/// connections work. In production this happens after a freeze, a node's failure, or the loss of a NAT's
+/// state.
 struct Tunnel {
     url: String,
     connections: Arc<AtomicUsize>,
@@ -63,8 +64,8 @@ impl Tunnel {
     }
 }
 
-/// F6: a pool of dead connections costs one time-out, and fails no request: the first attempt that times
-/// out condemns the idle connections, too.
+/// F6: a pool of dead connections costs one time-out, and no request fails. After the first attempt that
+/// times out, the other idle connections are not used any more.
 #[tokio::test]
 async fn a_pool_of_dead_connections_costs_one_time_out() {
     let world = World::new().await;
@@ -89,7 +90,8 @@ async fn a_pool_of_dead_connections_costs_one_time_out() {
     assert_eq!(join_all((0..16).map(|_| ask())).await, [204; 16]);
 }
 
-/// The cause that a function logs for an answer 503 `store_unavailable`.
+/// Starts a function, and sends it a deletion, which is answered 503 `store_unavailable`. Returns the
+/// cause that the function logs.
 async fn cause(world: &World, variables: &[(&'static str, &str)]) -> String {
     let port = free_port();
     let mut environment: Variables = world.environment();
@@ -108,7 +110,7 @@ async fn cause(world: &World, variables: &[(&'static str, &str)]) -> String {
     line["cause"].as_str().unwrap().to_owned()
 }
 
-/// F6: the log has the error of the last attempt, not only that the time was over.
+/// F6: the log has the error of the last attempt, and does not only say that the time is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cause_is_the_last_attempts_error() {
     let (plain, _) = listen(async |_| Ok(empty(204))).await;
@@ -118,7 +120,8 @@ async fn the_cause_is_the_last_attempts_error() {
     let endpoint = "AWS_ENDPOINT_URL_DYNAMODB";
     let cases = [
         (Fault::None, Some("http://127.0.0.1:1"), "Connection refused"),
-        // It is a time-out if no name server answers within the second that a connection has.
+        // The error is a time-out if no name server answers within the 1 s that an attempt to connect
+        // has.
         (Fault::None, Some("http://dynamodb.invalid"), "HTTP connect timeout|dns error"),
         (Fault::None, Some(tls.as_str()), "InvalidContentType"),
         (Fault::None, Some(silent.as_str()), "(single attempt) occurred after 2s"),

@@ -1,5 +1,6 @@
-//! A crash at every step (F5): each operation is killed before each call that it makes to DynamoDB, to
-//! Vercel and to the provider, and after the last. A retry or the sweep then brings it to the same end.
+//! A crash at every step (F5). Each test kills an operation before each of its calls to DynamoDB, to
+//! Vercel and to the provider, and after the last call. A retry or the sweep must then bring the
+//! operation to the end that it has without a crash.
 
 mod care;
 mod front;
@@ -22,7 +23,7 @@ use crate::support::world::{
 
 const CONFIGURATION: &str = "/v1/integrations/configuration/icfg_1?slug=my-team";
 
-/// An operation to kill.
+/// An operation that a test kills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     DeleteResource,
@@ -33,9 +34,9 @@ enum Operation {
     DeleteConfiguration {
         answer: Vercel,
     },
-    /// The installation was uninstalled 25 h ago, and its invoices are open.
+    /// Delete Configuration, 25 h after an uninstall with open invoices.
     DeleteConfigurationLate,
-    /// The configuration has moved to another team.
+    /// Delete Configuration, after the configuration has moved to another team.
     DeleteConfigurationMoved,
     /// Vercel reports by a webhook that it has removed the configuration.
     Removed {
@@ -43,14 +44,15 @@ enum Operation {
     },
     /// Vercel reports by a webhook that the installation has moved to another team.
     Transferred,
-    /// The job that the function tries after its answer: an announcement.
+    /// Delete Resource, and the announcement that the function tries after its answer.
     FollowUp,
-    /// The sweep after an uninstall whose invoices were settled since: it announces, purges and
-    /// finalizes.
+    /// The sweep after an uninstall whose invoices were settled afterwards. The sweep announces, purges
+    /// and finalizes.
     SweepUninstall,
-    /// The sweep after a configuration's deletion that got no definite answer.
+    /// The sweep after a configuration's deletion to which Vercel gave no definite answer.
     SweepConfiguration,
-    /// The same sweep, if the configuration has moved to another team.
+    /// The sweep after a configuration's deletion for which Vercel was busy. The configuration has moved
+    /// to another team since the deletion.
     SweepConfigurationMoved,
 }
 
@@ -58,20 +60,20 @@ enum Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Vercel {
     Honest,
-    /// Vercel calls Delete Installation first.
+    /// Vercel calls Delete Installation before it answers.
     CallsBack,
-    /// The configuration is gone, and the answer is lost.
+    /// Vercel deletes the configuration, and its answer is lost.
     Lost,
-    /// The configuration is gone, and Vercel answers with nothing but errors.
+    /// Vercel deletes the configuration, and no attempt gets a definite answer.
     Broken,
 }
 
 /// What happens after the crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recovery {
-    /// The same request again, once any lease is over.
+    /// The caller repeats the request, after every lease has ended.
     Retry,
-    /// The sweep.
+    /// The sweep runs first, after every lease has ended.
     Sweep,
 }
 
@@ -132,7 +134,7 @@ impl Operation {
         world
     }
 
-    /// The body of the webhook. `None` for other operations.
+    /// The body of the webhook that starts the operation. `None` for other operations.
     fn webhook(self) -> Option<&'static str> {
         match self {
             Self::Removed { .. } => Some(
@@ -145,7 +147,7 @@ impl Operation {
         }
     }
 
-    /// Whether its caller repeats it: true for all but a sweep.
+    /// Whether the operation has a caller that repeats it. Only a sweep has none.
     fn is_repeated(self) -> bool {
         self.request().is_some() || self.webhook().is_some()
     }
@@ -161,8 +163,8 @@ impl Operation {
             Self::DeleteConfiguration { .. } | Self::DeleteConfigurationLate => {
                 Some((Endpoint::DeleteConfiguration, CONFIGURATION))
             }
-            // No slug is sent: the stored slug is removed once the configuration is found in another
-            // team.
+            // No slug is sent, because the stored slug is removed when the configuration is found in
+            // another team.
             Self::DeleteConfigurationMoved => {
                 Some((Endpoint::DeleteConfiguration, crate::support::world::CONFIGURATION))
             }
@@ -174,8 +176,8 @@ impl Operation {
         }
     }
 
-    /// Runs it in a process of its own, until it ends or is killed. Returns the answer's status; `None`
-    /// if it was killed.
+    /// Runs the operation in a process of its own, until it ends or is killed. Returns the answer's
+    /// status, or `None` if the process was killed.
     async fn run(self, world: &World) -> Option<u16> {
         let process = world.process().await;
         let run = async {
@@ -209,17 +211,17 @@ impl Operation {
         }
     }
 
-    /// Brings it to its end, from any step.
+    /// Brings the operation to its end, from any step at which it was killed.
     async fn recover(self, world: &World, recovery: Recovery) {
         world.steps.begin();
-        // Vercel has recovered.
+        // Vercel gives its normal answers again.
         world.vercel.forget_script();
-        // Longer than any lease.
+        // This is longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         if recovery == Recovery::Sweep {
             world.sweep_all().await;
         }
-        // Callers repeat a request until it is answered, and so does Vercel with a webhook.
+        // Callers repeat a request until they get an answer. Vercel repeats a webhook in the same way.
         if let Some(body) = self.webhook() {
             assert_eq!(world.webhook(body).send().await.status, 200);
         }
@@ -228,7 +230,7 @@ impl Operation {
             assert!([200, 204].contains(&reply.status), "{reply:?}");
         }
         world.sweep_all().await;
-        // Time for back-offs, and for jobs that are due a day later.
+        // This time is long enough for back-offs, and for jobs that are due a day later.
         for _ in 0..2 {
             world.clock.advance(Duration::from_hours(13));
             world.sweep_all().await;
@@ -236,7 +238,7 @@ impl Operation {
     }
 }
 
-/// The end, which must be the same for each call at which the operation is killed.
+/// The state at an operation's end. It must be the same, whichever call the operation was killed at.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     table: BTreeMap<String, BTreeMap<String, Value>>,
@@ -267,7 +269,8 @@ impl End {
         let ids = world.provider.ids();
         let gone = world.vercel.is_gone("icfg_1");
         let finalized = world.vercel.is_finalized("icfg_1");
-        // 24 h after an uninstall the sweep may finalize first: then nothing is left to delete at Vercel.
+        // 24 h after an uninstall the sweep may finalize first. After that, nothing is left to delete at
+        // Vercel.
         let either = operation == Operation::DeleteConfigurationLate && (gone || finalized);
         Self {
             table,
@@ -278,8 +281,8 @@ impl End {
     }
 }
 
-/// F5, C3, E5, G1, G2, G3, G5: wherever an operation is killed, a retry and the sweep bring it to the end
-/// that it has without a crash: one receipt, no pending job, one `webhook-id` for each event.
+/// F5, C3, E5, G1, G2, G3, G5: wherever an operation is killed, a retry and the sweep bring it to the
+/// end that it has without a crash. That end has no pending job, and one `webhook-id` for each event.
 async fn survives(operation: Operation) -> usize {
     let smooth = operation.arrange().await;
     smooth.steps.begin();
@@ -293,7 +296,7 @@ async fn survives(operation: Operation) -> usize {
     assert!(owed(&expected).iter().all(|key| !key.starts_with("work#")), "{expected:#?}");
     println!("{operation:?}: {status} after {steps} calls");
 
-    // A sweep is not a request: nobody repeats it.
+    // Nobody repeats a sweep, because it is not a request.
     let retry = operation.is_repeated().then_some(Recovery::Retry);
     let recoveries: Vec<_> = retry.into_iter().chain([Recovery::Sweep]).collect();
     let crashes: Vec<_> = crashes(steps)
@@ -304,7 +307,8 @@ async fn survives(operation: Operation) -> usize {
         let world = operation.arrange().await;
         world.steps.kill_at(step, moment);
         let killed = operation.run(&world).await.is_none();
-        // A sweep takes its shards in any order, and may need a call less.
+        // A sweep reads its shards in any order. So the sweep may need one call fewer than without a
+        // crash, and then it is not killed.
         assert!(killed || !operation.is_repeated(), "{operation:?} {moment:?} {step}");
         operation.recover(&world, recovery).await;
         let end = End::of(operation, &world).await;

@@ -1,4 +1,5 @@
-//! AWS credentials on Vercel: sessions of a role for the platform's tokens, and stored keys.
+//! AWS credentials of a function on Vercel: stored keys, or sessions of a role, which STS gives in
+//! exchange for tokens of Vercel's platform.
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use crate::support::world::{Reply, World, http_client, user};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/teardown";
 
-/// A token of the platform.
+/// A token of Vercel's platform.
 const TOKEN: &str = "platform-t0ken";
 
-/// The session that STS gives for its request of this number.
+/// The identity of the session that STS gives for the request of this number, counted from 1.
 fn assumed(number: usize) -> Signer {
     Signer {
         access_key_id: format!("ASIA{number}"),
@@ -25,7 +26,7 @@ fn assumed(number: usize) -> Signer {
     }
 }
 
-/// Stored keys.
+/// The identity of the keys that are stored in the function's environment.
 fn stored() -> Signer {
     Signer { access_key_id: "AKIASTORED".to_owned(), session_token: None }
 }
@@ -40,7 +41,7 @@ const USELESS_KEYS: [(&str, &str); 3] = [
     ("AWS_SESSION_TOKEN", "useless"),
 ];
 
-/// A function, an installation whose resources it deletes, and STS.
+/// A function, an installation whose resources the function deletes, and a stand-in for STS.
 struct Scene {
     world: World,
     sts: Sts,
@@ -51,7 +52,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A function on Vercel's platform.
+    /// Starts a function as Vercel's platform does.
     async fn on_vercel(answer: Answer, variables: &[(&'static str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("ipc.sock");
@@ -64,7 +65,7 @@ impl Scene {
         Self { _platform: Some((messages, folder)), ..scene }
     }
 
-    /// A function on a plain port.
+    /// Starts a function on a plain port, outside Vercel's platform.
     async fn on_a_port(answer: Answer, variables: &[(&'static str, &str)]) -> Self {
         let mut scene = Self::start(answer, variables).await;
         assert!(scene.function.line().starts_with("Dev server listening"));
@@ -88,7 +89,7 @@ impl Scene {
         Self { world, sts, url, function, _platform: None }
     }
 
-    /// Deletes a resource, with these tokens of the platform.
+    /// Deletes a resource. The request carries these tokens of the platform.
     async fn delete(&self, resource: &str, platform: &[&str]) -> Reply {
         let path = format!("/v1/installations/icfg_1/resources/{resource}");
         let mut request = http_client().delete(format!("{}{path}", self.url));
@@ -114,8 +115,8 @@ impl Scene {
     }
 }
 
-/// The platform's token is exchanged for a session of the role, once. Keys that Vercel itself puts into
-/// the environment are ignored.
+/// The function exchanges the platform's token for a session of the role, once. It ignores the keys that
+/// Vercel itself puts into the environment.
 #[tokio::test]
 async fn a_role_is_taken_with_the_platforms_token() {
     let role = [("AWS_ROLE_ARN", ROLE)];
@@ -137,7 +138,8 @@ async fn a_role_is_taken_with_the_platforms_token() {
     scene.log();
 }
 
-/// A session is renewed shortly before it ends, with the newest token.
+/// The function renews a session shortly before the session ends, with the last token of the newest
+/// request.
 #[tokio::test]
 async fn a_session_is_renewed_before_it_ends() {
     let role = [("AWS_ROLE_ARN", ROLE), ("AWS_ROLE_SESSION_NAME", "mine")];
@@ -173,7 +175,7 @@ async fn an_outage_of_sts_ends_no_session() {
     }
 }
 
-/// A session that is about to end is not used any more.
+/// The function does not use a session that is about to end.
 #[tokio::test]
 async fn a_session_that_ends_now_is_not_used_again() {
     let ending = Answer::Session(Duration::from_secs(5));
@@ -184,8 +186,8 @@ async fn a_session_that_ends_now_is_not_used_again() {
     assert!(scene.world.is_live("icfg_1", "db_2").await);
 }
 
-/// B5, F6: a failure that somebody has to fix is answered 500, and one that passes 503. The log has the
-/// cause. Neither the log nor the answer holds a secret.
+/// B5, F6: if the function gets no session, a failure that somebody has to fix is answered 500, and a
+/// temporary failure 503. The log has the cause. Neither the log nor the answer holds a secret.
 #[tokio::test]
 async fn a_role_that_is_not_to_be_had_is_answered() {
     let scene = Scene::on_vercel(Answer::Refused, &[("AWS_ROLE_ARN", ROLE)]).await;
@@ -215,8 +217,8 @@ async fn a_role_that_is_not_to_be_had_is_answered() {
     }
 }
 
-/// Any caller can send the header of the platform's token. Outside Vercel's platform it is ignored, and
-/// stored keys are used.
+/// Any caller can send the header of the platform's token. Outside Vercel's platform, the function
+/// ignores this header and uses its stored keys.
 #[tokio::test]
 async fn a_callers_token_is_not_the_platforms() {
     let variables = [&STORED_KEYS[..], &[("AWS_ROLE_ARN", ROLE)]].concat();
@@ -227,7 +229,7 @@ async fn a_callers_token_is_not_the_platforms() {
     scene.log();
 }
 
-/// Without a role, stored keys are used on Vercel too.
+/// If no role is configured, the function uses its stored keys on Vercel too.
 #[tokio::test]
 async fn stored_keys_work_on_vercel() {
     let scene = Scene::on_vercel(HOUR, &STORED_KEYS).await;

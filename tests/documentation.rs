@@ -35,8 +35,9 @@ fn prose(page: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The anchors of a page's headings, as GitHub makes them: in lower case, with hyphens for spaces and
-/// without punctuation; a heading that repeats an earlier one has a number behind it.
+/// The anchors of a page's headings, as GitHub makes them. An anchor is in lower case, without
+/// punctuation, and with hyphens for spaces. If a heading repeats an earlier heading, its anchor ends in
+/// a number.
 fn anchors(page: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     for line in prose(page).filter(|line| line.starts_with('#')) {
@@ -52,7 +53,7 @@ fn anchors(page: &str) -> BTreeSet<String> {
     anchors
 }
 
-/// The README is short. Everything else is on a page of `docs/`.
+/// The README is short. The details are on the pages of `docs/`.
 #[test]
 fn readme_is_short() {
     let lines = read("README.md").lines().count();
@@ -81,8 +82,8 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// The code of the receivers and the backend on the pages is that of files that are compiled, by cargo or
-/// by `deploy/vercel/check-build`.
+/// The code of receivers and of a backend on the pages equals files that are compiled, by cargo or by
+/// `deploy/vercel/check-build`.
 #[test]
 fn the_pages_have_the_code_that_is_compiled() {
     let mut shown = BTreeSet::new();
@@ -99,7 +100,7 @@ fn the_pages_have_the_code_that_is_compiled() {
     assert_eq!(shown, BTreeSet::from(compiled.map(str::to_owned)));
 }
 
-/// B5: the table of `docs/errors.md` is the table of the code.
+/// B5: the table of errors in `docs/errors.md` equals the table of errors in the code.
 #[test]
 fn the_errors_page_has_the_table_of_errors() {
     let mut table = String::from("| status | code | when |\n|---|---|---|\n");
@@ -125,7 +126,7 @@ fn the_pages_have_the_limits_of_functions() {
     }
 }
 
-/// The rules' numbers in a text: words of a letter and a digit.
+/// The numbers of rules in a text. Each is a word of a letter and a digit.
 fn numbers(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_number = |word: &&str| {
@@ -153,20 +154,20 @@ fn sources(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The comments of a source.
+/// The comments of a source file.
 fn comments(source: &str) -> String {
     let comment = |line: &&str| line.trim_start().starts_with("//");
     source.lines().filter(comment).collect::<Vec<_>>().join("\n")
 }
 
-/// The numbers of the contract's rules, in its order.
+/// The numbers of the contract's rules, in the contract's order.
 fn rules() -> Vec<String> {
     let contract = read("docs/contract.md");
     let rules = contract.lines().filter_map(|line| line.strip_prefix("- **")?.split("**").next());
     rules.map(str::to_owned).collect()
 }
 
-/// The tests of a source, each with the text of its doc comment.
+/// The tests in a source file, each with the text of its doc comment.
 fn tests(source: &str) -> Vec<(&str, String)> {
     let (mut tests, mut doc, mut is_test) = (Vec::new(), String::new(), false);
     for line in source.lines().map(str::trim) {
@@ -186,7 +187,7 @@ fn tests(source: &str) -> Vec<(&str, String)> {
     tests
 }
 
-/// Every rule's number that a comment in the code or in the tests names is in the contract.
+/// If a comment in the code or in the tests names a rule's number, the contract has that rule.
 #[test]
 fn the_contract_has_every_number_that_the_code_names() {
     let rules = rules().into_iter().collect();
@@ -197,8 +198,8 @@ fn the_contract_has_every_number_that_the_code_names() {
     }
 }
 
-/// Each rule of the contract has a test whose doc comment names it, and `docs/coverage.md` lists all
-/// these tests. With `UPDATE_DOCS` set, this test writes the list.
+/// Each rule of the contract has a test whose doc comment names the rule, and `docs/coverage.md` lists
+/// all these tests. With `UPDATE_DOCS` set, this test writes the list.
 #[test]
 fn the_coverage_page_has_the_tests_of_each_rule() {
     let mut proofs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -294,7 +295,7 @@ fn the_configuration_page_has_every_variable() {
         .split('"')
         .filter(|text| text.len() > 3 && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
         .collect();
-    // These are read by `telemetry` and by the AWS SDK.
+    // `telemetry` and the AWS SDK read these variables.
     variables.extend(["RUST_LOG", "AWS_REGION", "AWS_ENDPOINT_URL_DYNAMODB"]);
 
     let page = read("docs/configuration.md");
@@ -305,7 +306,8 @@ fn the_configuration_page_has_every_variable() {
     assert_eq!(told, variables);
 }
 
-/// The architecture page is short. Everything else is in a module's comment or on another page.
+/// `docs/architecture.md` is short, and so is each of its invariants. The details are in the modules'
+/// comments or on other pages.
 #[test]
 fn the_architecture_fits_on_a_screen_and_a_half() {
     let page = read("docs/architecture.md");

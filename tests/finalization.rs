@@ -15,7 +15,7 @@ use crate::support::world::{INSTALLATION, World, id};
 const FINALIZE: &str = "POST /v1/installations/icfg_1/billing/finalize";
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A world with an uninstalled and purged installation whose invoices are open.
+/// A `World` with an installation that is uninstalled and purged. Its invoices are open.
 async fn world() -> World {
     let world = World::new().await;
     world.install_whole("icfg_1", &[]).await;
@@ -37,8 +37,8 @@ async fn is_finalized(world: &World) -> bool {
     finalized
 }
 
-/// D6, G3: if an operator settles the invoices, the next sweep finalizes the installation with its token,
-/// and erases the token.
+/// D6, G3: if an operator settles the invoices, the next sweep finalizes the installation with its
+/// access token, and erases the token.
 #[tokio::test]
 async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     let world = world().await;
@@ -54,7 +54,8 @@ async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     assert_eq!(world.vercel.heard().len(), 1);
 }
 
-/// G3: settling reports that an installation is active, or that it does not exist.
+/// G3: if an operator settles the invoices of an installation that is active or unknown, the result says
+/// so.
 #[tokio::test]
 async fn settling_says_what_it_did() {
     let world = World::new().await;
@@ -62,7 +63,7 @@ async fn settling_says_what_it_did() {
     assert!(world.all().await.is_empty());
     world.install("icfg_1", &[]).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
-    // If somebody else wrote such a job for an active installation, it is ignored.
+    // A finalization job of an active installation is ignored, whoever wrote it.
     world.put(json!({ "pk": "installation#icfg_1", "sk": "work#finalize" })).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
     assert_eq!(
@@ -71,8 +72,8 @@ async fn settling_says_what_it_did() {
     );
 }
 
-/// G3: an installation that is never settled is finalized when 24 h less the margin have passed, and not
-/// before.
+/// G3: if the invoices are never settled, the sweep finalizes the installation when 24 h less
+/// `FINALIZE_MARGIN` have passed, and not earlier.
 #[tokio::test]
 async fn it_is_finalized_before_the_24_hours_are_over() {
     let world = world().await;
@@ -83,7 +84,7 @@ async fn it_is_finalized_before_the_24_hours_are_over() {
     assert!(is_finalized(&world).await);
 }
 
-/// G3: 204, 404 and 410 mean that the finalization is done.
+/// G3: if Vercel answers 204, 404 or 410, the finalization is done.
 #[tokio::test]
 async fn vercel_says_that_it_is_done() {
     for status in [204, 404, 410] {
@@ -95,8 +96,8 @@ async fn vercel_says_that_it_is_done() {
     }
 }
 
-/// G3: after any other answer the finalization is tried again, in time before the 24 h are over. After
-/// the 24 h, 401 and 403 mean that it is done.
+/// G3: after an answer other than 204, 404 and 410, the finalization is retried within 10 minutes. After
+/// the 24 h, 401 and 403 mean that the finalization is done.
 #[tokio::test]
 async fn other_answers_are_tried_again() {
     for status in [200, 400, 401, 403, 409, 429, 500] {
@@ -125,8 +126,8 @@ async fn other_answers_are_tried_again() {
     }
 }
 
-/// G3: if no token is stored, the installation is finalized when 24 h less the margin have passed,
-/// without a call.
+/// G3: if no token is stored, the installation is finalized when 24 h less `FINALIZE_MARGIN` have
+/// passed, without a call to Vercel.
 #[tokio::test]
 async fn without_a_token_there_is_no_call() {
     let world = World::new().await;
@@ -145,7 +146,8 @@ async fn is_finalized_without_token(world: &World) -> bool {
     world.items("icfg_1").await["#installation"]["state"] == "finalized"
 }
 
-/// G4: if the invoices are settled while a worker runs the finalization, it is not claimed twice.
+/// G4: if the invoices are settled while a worker runs the finalization, no second worker claims the
+/// finalization.
 #[tokio::test]
 async fn settling_takes_nothing_from_whoever_holds_it() {
     let world = world().await;
@@ -163,8 +165,8 @@ async fn settling_takes_nothing_from_whoever_holds_it() {
     assert!(is_finalized(&world).await);
 }
 
-/// F5: a worker that lost its lease does not end the finalization, even if Vercel has answered it. The
-/// next worker calls Vercel again.
+/// F5: a worker that lost its lease does not end the finalization, even if Vercel has answered its call.
+/// The next worker calls Vercel again.
 #[tokio::test]
 async fn who_lost_the_lease_ends_nothing() {
     let world = world().await;
@@ -175,7 +177,7 @@ async fn who_lost_the_lease_ends_nothing() {
     let meanwhile = async {
         // Vercel has finalized, and the worker is about to write that to the table.
         until(|| world.dynamodb.is_holding()).await;
-        // Longer than any lease.
+        // This is longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         world.vercel.script([Answer::Status(418)]);
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
@@ -191,8 +193,8 @@ async fn who_lost_the_lease_ends_nothing() {
     assert!(is_finalized(&world).await);
 }
 
-/// G3: if invoices are settled at the same moment as an uninstall commits, its finalization is due at
-/// once.
+/// G3: if invoices are settled at the same moment as an uninstall commits, the uninstall's finalization
+/// is due at once.
 #[tokio::test]
 async fn settling_sees_an_uninstall_in_between() {
     let world = crate::support::world::World::new().await;
@@ -201,7 +203,7 @@ async fn settling_sees_an_uninstall_in_between() {
         (0..3).map(|_| std::sync::Arc::new(tokio::sync::Semaphore::new(0))).collect();
     world.dynamodb.hold("TransactWriteItems", gates[0].clone());
     let uninstall = async {
-        // Settling finds the installation unknown up to its third transaction.
+        // Settling has found the installation unknown when it sends its third transaction.
         for at in 0..3 {
             until(|| world.dynamodb.calls() > at).await;
             if at < 2 {

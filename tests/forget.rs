@@ -1,4 +1,5 @@
-//! `forget` deletes teardown's side alone, if Vercel's cannot be reached any more (E6, H5).
+//! `forget` deletes an installation in the table alone, if its configuration cannot be deleted at Vercel
+//! any more (E6, H5).
 
 use std::time::Duration;
 
@@ -16,10 +17,10 @@ async fn forget(world: &World, announced: Announced) -> Forgotten {
     world.store.forget(&id("icfg_1"), &act, announced).await.unwrap()
 }
 
-/// E6, H5: `forget` deletes teardown's side alone, with open invoices too: the token is erased, no
-/// finalization is called, the resources are purged and announced, and the receipt says by whom, why, and
-/// that Vercel was not called. Afterwards both of Vercel's calls are answered as after a deletion. A
-/// second `forget` writes nothing.
+/// E6, H5: `forget` deletes an installation in the table alone, even if invoices are open. The token is
+/// erased, no finalization is called, and the resources are purged and announced. The receipt says by
+/// whom, why, and that Vercel was not called. Afterwards Delete Configuration and Delete Installation
+/// are answered as after a deletion. A second `forget` writes nothing.
 #[tokio::test]
 async fn our_side_goes_alone() {
     let world = World::announcing().await;
@@ -59,8 +60,8 @@ async fn our_side_goes_alone() {
     assert!(world.vercel.heard().is_empty(), "Vercel was never asked");
 }
 
-/// E6: the operator may decide that the provider is not notified. Then no announcement is left for a hold
-/// to stop.
+/// E6: the operator may decide that the provider is not notified. Then no announcement is sent, and the
+/// receipt says `unannounced`.
 #[tokio::test]
 async fn it_may_go_unannounced() {
     let world = World::announcing().await;
@@ -75,7 +76,8 @@ async fn it_may_go_unannounced() {
 }
 
 /// E6, E4, H1: after an uninstall, `forget` writes a receipt of its own, ends the finalization, and does
-/// not change the time of the announcements. A configuration's deletion that was begun is over, too.
+/// not change the time of the announcements. `forget` also ends a configuration's deletion that was
+/// begun.
 #[tokio::test]
 async fn it_ends_what_hangs() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "7d")]).await;

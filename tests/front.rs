@@ -1,4 +1,5 @@
-//! The front: the calls that pass through to the provider's backend, and what is recorded of them (J).
+//! The front: the calls that pass through to the provider's backend, and what the front records of these
+//! calls (J).
 
 mod beside;
 mod passing;
@@ -13,7 +14,7 @@ use crate::support::world::{Call, INSTALLATION, World, user};
 
 const RESOURCES: &str = "/v1/installations/icfg_1/resources";
 
-/// A call to the installation `icfg_1`, by its `ADMIN`.
+/// A call to the installation `icfg_1`, with the token of an `ADMIN`.
 fn call<'a>(world: &'a World, method: &str, path: &str) -> Call<'a> {
     call_as(world, method, path, &user("icfg_1"))
 }
@@ -23,19 +24,19 @@ fn call_as<'a>(world: &'a World, method: &str, path: &str, claims: &Value) -> Ca
     world.request(method, path).header("authorization", &format!("Bearer {token}"))
 }
 
-/// Upsert Installation, with an access token.
+/// An Upsert Installation with an access token.
 fn upsert(world: &World) -> Call<'_> {
     let credentials = json!({ "access_token": "t0ken-of-icfg_1", "token_type": "Bearer" });
     call(world, "PUT", INSTALLATION).json(&json!({ "scopes": [], "credentials": credentials }))
 }
 
-/// Provision Resource, under this key.
+/// A Provision Resource under this `Idempotency-Key`.
 fn provision<'a>(world: &'a World, key: &str) -> Call<'a> {
     let wanted = json!({ "productId": "prod_1", "name": "my db", "metadata": {} });
     call(world, "POST", RESOURCES).key(key).json(&wanted)
 }
 
-/// The sort keys of the intents of `icfg_1`.
+/// The sort keys of the Provision intents of the installation `icfg_1`.
 async fn intents(world: &World) -> Vec<String> {
     let keys = world.sort_keys("icfg_1").await;
     keys.into_iter().filter(|key| key.starts_with("work#provision#")).collect()

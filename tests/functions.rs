@@ -18,14 +18,15 @@ fn owned(variables: &[(&'static str, &str)]) -> Variables {
     variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
 }
 
-/// The environment of a function in this world that listens on this port.
+/// The environment of a function that uses this `World` and listens on this port.
 fn on_port(world: &World, port: u16) -> Variables {
     let mut variables = world.environment();
     variables.push(("VERCEL_DEV_PORT", port.to_string()));
     variables
 }
 
-/// S1: a start that fails says why in one line, which names the variable and holds no secret.
+/// S1: if a function cannot start, it says why in one line. The line names the variable and holds no
+/// secret.
 #[test]
 fn a_bad_environment_stops_the_start_with_one_line() {
     let region = ("AWS_REGION", "us-east-1");
@@ -101,8 +102,9 @@ fn a_bad_environment_stops_the_start_with_one_line() {
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "teardown: CLIENT_SECRET: is required\n");
 }
 
-/// J6, S1: `front` does not start without a backend's address, nor with one that calls cannot be appended
-/// to, or to which they would go unencrypted. The error's line does not repeat the address.
+/// J6, S1: `front` does not start if `BACKEND_URL` is missing, is not an address to which a call's path
+/// can be appended, or would send calls unencrypted over the network. The error's line does not repeat
+/// the address.
 #[test]
 fn a_bad_backend_stops_the_start_with_one_line() {
     let extra = "has a query, a fragment or credentials; it is a scheme, a host and maybe a path";
@@ -139,9 +141,9 @@ fn timeless(line: &str) -> Value {
     line
 }
 
-/// A7, B1, C1, D1, D5: on a plain port each binary serves its own endpoint. If it has keys, it fetches
-/// none. It logs one line per request, which never holds the token, and a warning if it deletes what it
-/// never knew.
+/// A7, B1, C1, D1, D5: on a plain port each binary serves its own endpoint alone. If keys are
+/// configured, the binary fetches none. It logs one line per request, which never holds the token, and a
+/// warning if it deletes a resource or an installation that was never known.
 #[tokio::test]
 async fn a_binary_serves_its_endpoint_on_a_port() {
     let world = World::new().await;
@@ -212,7 +214,7 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
     "#);
 }
 
-/// S1: if standard output cannot be written, standard error says so.
+/// S1: if a function cannot write to standard output, it says so on standard error.
 #[tokio::test]
 async fn a_full_standard_output_is_told() {
     let world = World::new().await;
@@ -222,7 +224,7 @@ async fn a_full_standard_output_is_told() {
     assert!(said.contains("standard output cannot be written: No space left on device"), "{said}");
     assert!(!said.contains("planted-secret"), "{said}");
 
-    // On Lambda nothing is written before the first request's line.
+    // On Lambda the function writes nothing before the first request's line.
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut error = tempfile::tempfile().unwrap();
     let started = |variables| start_into(DELETE_RESOURCE, variables, full, &error);
@@ -235,7 +237,7 @@ async fn a_full_standard_output_is_told() {
     assert!(said.contains("standard output cannot be written: No space left on device"), "{said}");
 }
 
-/// A fault of the deployment is told by its log, and by nothing else.
+/// The cause of a deployment's fault is in the log, and not in the answer.
 #[tokio::test]
 async fn the_log_has_the_cause_of_a_fault() {
     let world = World::new().await;
@@ -255,8 +257,9 @@ async fn the_log_has_the_cause_of_a_fault() {
     assert!(log["cause"].as_str().unwrap().contains("ResourceNotFoundException"), "{log}");
 }
 
-/// B1, E2, G1, G2: on a port, the function tries the jobs that are due right after its answer, and its
-/// process ends after them. The sweep runs the other jobs, for a caller with its secret.
+/// B1, E2, G1, G2: on a port, the function tries the jobs that are due right after its answer. If the
+/// process is terminated, it runs these jobs before it ends. The sweep runs the other jobs, for a caller
+/// that sends the sweep's secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_run_by_binaries() {
     let world = World::announcing().await;

@@ -1,8 +1,8 @@
-//! The seeds in `tools/fuzz/seeds` and mutations of them, against the rules that hold for every input; and
-//! inputs too large to keep.
+//! Checks the rules that hold for every input. The inputs are the seeds in `tools/fuzz/seeds`, mutations
+//! of these seeds, and inputs that are too large for a file.
 //!
-//! The mutations are the same in every run. `FUZZ_SECONDS=600` goes on for that long in each target,
-//! with others in every run.
+//! The mutations are the same in every run. With `FUZZ_SECONDS=600`, each target runs for 600 s, with
+//! other mutations in every run.
 
 #[path = "../tools/fuzz/src/lib.rs"]
 mod targets;
@@ -17,10 +17,10 @@ use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 
 use targets::{import, request, token, vercel};
 
-/// How long a target's mutations may take.
+/// The longest time that a target's mutations run, if `FUZZ_SECONDS` is not set.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How many mutations are made of one seed of randomness.
+/// The number of mutations that one seed of the random generator gives.
 const BATCH: u32 = 20;
 
 /// The seeds of a target, by name.
@@ -38,7 +38,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// A change to an input. Places and lengths are fractions of 65,536.
+/// A change to an input. Its places and lengths are fractions: a value of n means n/65,536.
 #[derive(Clone, Debug)]
 enum Edit {
     Set(u16, u8),
@@ -50,7 +50,7 @@ enum Edit {
     Piece(usize, usize, usize),
 }
 
-/// Pieces that parsers trip over.
+/// Pieces of input that parsers often handle wrongly.
 const TOKENS: &[&[u8]] = &[
     b"\"",
     b"\\",
@@ -123,10 +123,10 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-/// The longest input that is made: a little over the longest body.
+/// The length of the longest mutated input. It is a little over the length of the longest allowed body.
 const MAX_INPUT: usize = 70 * 1024;
 
-/// The pieces between separators.
+/// The pieces of an input between its separators.
 fn pieces(input: &[u8]) -> Vec<&[u8]> {
     input.split(|byte| b",{}/\n".contains(byte)).collect()
 }
@@ -150,7 +150,7 @@ fn apply(edit: &Edit, input: &mut Vec<u8>, seeds: &[(String, Vec<u8>)]) {
         }
         Edit::Remove(at, part) => {
             let at = place(*at, length);
-            // Short pieces most of the time.
+            // A removed piece has fewer than 40 bytes.
             input.drain(at..at + place(*part, (length - at).min(40)));
         }
         Edit::Repeat(at, part, times) => {
@@ -159,7 +159,7 @@ fn apply(edit: &Edit, input: &mut Vec<u8>, seeds: &[(String, Vec<u8>)]) {
                 input[at..at + place(*part, (length - at).min(40))].repeat(usize::from(*times));
             input.splice(at..at, piece);
         }
-        // A field, a line or a segment in another's place.
+        // Replaces a field, a line or a path segment by a piece of another seed.
         Edit::Piece(at, other, from) => {
             let there = pieces(&seeds[other % seeds.len()].1);
             let mut here: Vec<_> = pieces(input).into_iter().map(<[u8]>::len).collect();
@@ -177,7 +177,8 @@ fn apply(edit: &Edit, input: &mut Vec<u8>, seeds: &[(String, Vec<u8>)]) {
     input.truncate(MAX_INPUT);
 }
 
-/// Runs a target on its seeds, and on this many mutations of them or for this long.
+/// Runs a target on its seeds, and on this many mutations of its seeds, but for [`PATIENCE`] at most. If
+/// `FUZZ_SECONDS` is set, the mutations run for that time instead.
 fn run(name: &str, target: fn(&[u8]), cases: u32) {
     let seeds = seeds(name);
     for (_, seed) in &seeds {
@@ -213,7 +214,7 @@ fn run(name: &str, target: fn(&[u8]), cases: u32) {
     println!("{name}: {} seeds and {ran} mutations", seeds.len());
 }
 
-/// A1 to A4: only what the issuer's key signed is accepted, and it says who calls.
+/// A1 to A4: a token is accepted only if the issuer's key signed it. The token's claims say who calls.
 #[test]
 fn any_token() {
     for (name, seed) in seeds("token") {
@@ -222,7 +223,8 @@ fn any_token() {
     run("token", token::target, 2000);
 }
 
-/// B1 to B6: any request is answered as documented, and what is not a 2xx changed nothing.
+/// B1 to B6: any request is answered as documented, and a request that is not answered with a 2xx
+/// changes nothing.
 #[test]
 fn any_request() {
     for (name, seed) in seeds("request") {
@@ -232,7 +234,8 @@ fn any_request() {
     run("request", request::target, 1000);
 }
 
-/// A line that is refused is named by its number, and might as well not be there.
+/// An import names each line that it refuses by its number. The result is the same as without these
+/// lines.
 #[test]
 fn any_lines_to_import() {
     for (name, seed) in seeds("import") {
@@ -242,7 +245,8 @@ fn any_lines_to_import() {
     run("import", import::target, 300);
 }
 
-/// E2, E3: any answer of Vercel's means one of three things, by its status.
+/// E2, E3: Vercel may answer anything. The status of Vercel's answer alone decides how the caller is
+/// answered.
 #[test]
 fn any_answer_of_vercel() {
     for (name, seed) in seeds("vercel") {
@@ -252,7 +256,7 @@ fn any_answer_of_vercel() {
     run("vercel", vercel::target, 200);
 }
 
-/// Nested as deep, and repeated as often, as `most` bytes have room for.
+/// Texts of at most `most` bytes, nested as deep or repeated as often as possible.
 fn huge(most: usize) -> Vec<Vec<u8>> {
     let deep = |open: &str, close: &str| {
         let times = most / (open.len() + close.len());
@@ -274,7 +278,8 @@ fn huge(most: usize) -> Vec<Vec<u8>> {
     ]
 }
 
-/// A3, B3: JSON as large as it may be, and as odd, overflows no stack and takes no time.
+/// A3, B3: JSON of the largest allowed size, deeply nested or full of repetition, overflows no stack and
+/// costs little time.
 #[test]
 fn json_as_large_as_it_may_be() {
     for json in huge(64 * 1024) {
@@ -286,7 +291,7 @@ fn json_as_large_as_it_may_be() {
             request::target(&[head, field.as_bytes(), json, end].concat());
         }
     }
-    // The header and the payload have 8 KiB together with the signature, in base64.
+    // The header, the payload and the signature of a token have at most 8 KiB together, in base64.
     let (header, claims) = (r#"{"alg":"RS256","kid":"key-1","#, r#"{"iss":"x","#);
     for json in huge(5 * 1024) {
         for (header, payload) in [
@@ -304,7 +309,8 @@ fn json_as_large_as_it_may_be() {
     }
 }
 
-/// No answer of Vercel's is too large: what is over the 64 KiB that are read says nothing.
+/// The body of Vercel's answer may have any size. Only its first 64 KiB are read. An answer with too
+/// many headers counts as no answer.
 #[test]
 fn an_answer_of_vercel_as_large_as_it_likes() {
     for body in huge(64 * 1024).into_iter().chain([vec![b' '; 16 * 1024 * 1024]]) {
@@ -316,7 +322,8 @@ fn an_answer_of_vercel_as_large_as_it_likes() {
     assert_eq!(vercel::answered(format!("204\n{headers}\n").as_bytes()), 503);
 }
 
-/// An import is as long as it likes, and so are its lines: neither is held in memory.
+/// An import may have any number of lines, and its lines any length. Neither the import nor a long line
+/// is held in memory as a whole.
 #[test]
 fn an_import_as_large_as_it_likes() {
     let line = vec![b'x'; 16 * 1024 * 1024];

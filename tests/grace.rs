@@ -12,7 +12,7 @@ use crate::support::world::{ACCOUNT, CONFIGURATION, INSTALLATION, RESOURCE, Worl
 const WORK: &str = "work#announce#resource#db_1";
 const DAY: u64 = 24 * 3600;
 
-/// A world with a grace period of a week, and a deleted resource whose notice is due.
+/// A `World` with a grace period of a week, and a deleted resource whose notice is due.
 async fn world() -> World {
     world_with(&[]).await
 }
@@ -24,7 +24,7 @@ async fn world_with(variables: &[(&str, &str)]) -> World {
     world
 }
 
-/// What the provider heard, as event and resource, in its order.
+/// The events that the provider received, in order: the type of each, and its resource's id.
 fn events(world: &World) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let heard = world.provider.heard();
@@ -39,8 +39,9 @@ fn rfc_3339(secs: u64) -> String {
     Timestamp::from_secs(secs).to_string()
 }
 
-/// H1: a deletion is announced as scheduled at once, and itself when its grace period is over; each
-/// with its own `webhook-id`. The answer, the receipt and the tombstone are as ever.
+/// H1: a deletion's notice is sent at once, and its `deleted` event when the grace period is over. Each
+/// event has its own `webhook-id`. The resource is deleted at once, and its receipt says when its grace
+/// period ends.
 #[tokio::test]
 async fn a_deletion_is_announced_twice() {
     let world = world().await;
@@ -88,8 +89,8 @@ async fn a_deletion_is_announced_twice() {
     assert_eq!(world.items("icfg_1").await.get(WORK), None);
 }
 
-/// H1, H4: an uninstall and what is purged under it have one time, decided at the uninstall; the
-/// installation's events say until when invoices can be sent.
+/// H1, H4: an uninstall and the resources that are purged under it have the same `teardownAt`, decided
+/// at the uninstall. The installation's events say until when invoices can be sent.
 #[tokio::test]
 async fn an_uninstall_and_its_resources_have_one_time() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "36h")]).await;
@@ -139,7 +140,8 @@ async fn an_uninstall_and_its_resources_have_one_time() {
     assert_eq!(data.get("teardownAt"), None);
 }
 
-/// H1: what was never known has both events, and a configuration's deletion too.
+/// H1: both events are sent for the deletion of a configuration, and of a resource or an installation
+/// that was never known.
 #[tokio::test]
 async fn every_kind_of_deletion_has_a_grace_period() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "1h")]).await;
@@ -159,7 +161,7 @@ async fn every_kind_of_deletion_has_a_grace_period() {
     assert!(events(&world)[3..].iter().all(|(name, _)| name.ends_with(".deleted")));
 }
 
-/// H1: a configuration that is deleted after its uninstall leaves the first time as it is.
+/// H1: if a configuration is deleted after its uninstall, the uninstall's `teardownAt` stays.
 #[tokio::test]
 async fn the_first_time_stands() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "7d")]).await;
@@ -175,8 +177,8 @@ async fn the_first_time_stands() {
     }
 }
 
-/// H1: a notice that is not delivered in time is dropped for the deletion itself; a provider that is
-/// still at it, or wants to be left alone, delays nothing.
+/// H1: if a notice is not delivered by `teardownAt`, it is dropped, and the `deleted` event is sent. A
+/// `Retry-After` in the provider's answer to the notice does not delay the `deleted` event.
 #[tokio::test]
 async fn a_late_notice_is_dropped() {
     for answer in [
@@ -200,8 +202,8 @@ async fn a_late_notice_is_dropped() {
     }
 }
 
-/// H1: a notice that fails for 3 days ends; the deletion itself comes at its time, with 3 days of its
-/// own.
+/// H1: a notice that fails for 3 days is dropped. The `deleted` event is still due at `teardownAt`, and
+/// its failures are counted anew.
 #[tokio::test]
 async fn a_notice_fails_for_three_days_at_most() {
     let world = world().await;
@@ -231,7 +233,7 @@ async fn a_notice_fails_for_three_days_at_most() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// H1: the period is decided at the deletion: another `GRACE_PERIOD` later changes nothing.
+/// H1: the grace period is decided at the deletion. A later change of `GRACE_PERIOD` does not change it.
 #[tokio::test]
 async fn the_period_is_decided_at_the_deletion() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "0s")]).await;
@@ -259,7 +261,7 @@ async fn the_period_is_decided_at_the_deletion() {
 }
 
 /// H1: a receipt and a tombstone stay until their announcement is over, however short
-/// `RECEIPT_RETENTION` is; then they expire at its time, or at once.
+/// `RECEIPT_RETENTION` is. If `RECEIPT_RETENTION` is over by then, they expire at once.
 #[tokio::test]
 async fn a_receipt_waits_for_its_announcement() {
     let world = world_with(&[("RECEIPT_RETENTION", "1h")]).await;
@@ -285,7 +287,8 @@ async fn a_receipt_waits_for_its_announcement() {
     }
 }
 
-/// H1: the same for an announcement that is parked, or that the provider is at for months.
+/// H1: a receipt stays while its announcement is parked, or while the provider answers each attempt with
+/// 202. Both last longer than `RECEIPT_RETENTION`, 10 days, in this test.
 #[tokio::test]
 async fn a_receipt_waits_for_what_takes_long() {
     for parked in [true, false] {

@@ -1,7 +1,7 @@
-//! Random histories of several clients at once, with faults at DynamoDB, at Vercel and at the
-//! provider, clients that hang up, and workers that are overtaken once their leases have ended: each
-//! is checked for an order in which everything could have been done one after the other (C, D, E, F,
-//! G, J).
+//! Random histories of several clients at once (C, D, E, F, G, J). DynamoDB, Vercel and the provider
+//! fail, clients hang up, and workers are overtaken after their leases have ended. The tests check that
+//! each history has a legal order: the same operations, one after another, could have led to the same
+//! answers and the same end.
 
 mod end;
 mod order;
@@ -24,16 +24,17 @@ use self::spec::{ANSWERS, Part, State};
 use crate::support::backend::Backend;
 use crate::support::world::sized;
 
-/// How many there are where nobody says.
+/// The number of histories, if `HISTORIES` is not set.
 const HISTORIES: usize = 160;
 
-/// How many worlds histories are played in at once.
+/// The number of `World`s in which histories are played at the same time.
 const LANES: usize = 8;
 
-/// How many histories are brought to their end together, which takes longer than any of them.
+/// The number of histories that are played in one `World`, and then brought to their end together. To
+/// bring them to their end takes longer than to play a history.
 const TOGETHER: u8 = 8;
 
-/// A number from the environment.
+/// The number in this environment variable.
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|it| it.parse().unwrap())
 }
@@ -47,8 +48,8 @@ struct Seen {
     failures: Vec<String>,
 }
 
-/// C, D, E, F, G, J: thousands of histories, each with a legal order and the end that it leads to. Says
-/// how many there were, and how often each kind of answer.
+/// C, D, E, F, G, J: each of many random histories has a legal order, and the end that this order leads
+/// to. The test prints the number of histories, and how often each kind of answer occurred.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_history_has_a_legal_order() {
     let histories = variable("HISTORIES").unwrap_or(sized(HISTORIES, 60) as u64);
@@ -65,7 +66,7 @@ async fn every_history_has_a_legal_order() {
     for (kind, times) in &seen.kinds {
         println!("{times:6} {kind}");
     }
-    // A fault shows in many of them.
+    // A fault makes many histories fail, so 3 of them are enough.
     let failures = &seen.failures[..seen.failures.len().min(3)];
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     if histories >= HISTORIES as u64 {
@@ -75,9 +76,9 @@ async fn every_history_has_a_legal_order() {
     }
 }
 
-/// The judge knows a legal history from another: what comes after an uninstall is refused; what is at
-/// the same time may come before it; what was not heard of may have been done or not, but not before
-/// it was asked for.
+/// The search distinguishes a legal history from an illegal one. A registration after an uninstall must
+/// be refused. A registration at the same time as the uninstall may come before it. An uninstall without
+/// an answer may have taken effect or not, but not before its request was sent.
 #[test]
 fn an_order_has_to_be_legal() {
     let uninstall =
@@ -111,7 +112,8 @@ fn an_order_has_to_be_legal() {
     assert!(!legal(&[registers(refused, 0, 1), unheard(2)]));
 }
 
-/// Plays some histories, one after the other, and judges them, until one fails anywhere.
+/// Plays histories, one after another, and judges them. Ends when no history is left, or when a history
+/// in any lane has failed.
 async fn lane(next: Arc<AtomicU64>, end: u64, seen: Arc<Mutex<Seen>>) {
     while seen.lock().unwrap().failures.is_empty() {
         let first = next.fetch_add(TOGETHER.into(), Ordering::SeqCst);
@@ -120,7 +122,8 @@ async fn lane(next: Arc<AtomicU64>, end: u64, seen: Arc<Mutex<Seen>>) {
         if plans.is_empty() {
             return;
         }
-        // A new world: the embedded DynamoDB goes through all transactions at each.
+        // Each group of histories has a new `World`, because the embedded DynamoDB searches all earlier
+        // transactions at each transaction.
         let (world, backend) = Backend::behind_with(&[("RECEIPT_RETENTION", "30000d")]).await;
         let store = world.proxied().await;
         let mut played = Vec::new();
@@ -157,7 +160,7 @@ impl Seen {
     }
 }
 
-/// Whether a history has a legal order; or what it is, and how far one goes.
+/// Fails if the history has no legal order. The error has the history and its longest legal beginning.
 fn judge(history: &History, from: &State) -> Result<(), String> {
     let mut search = Search::new(&history.events);
     if search.finds_an_order(from) {

@@ -1,4 +1,5 @@
-//! Holds: nothing is torn down while one stands, and none claims to be in time when it is not (H2, H5).
+//! Holds: while a hold is in force, no `deleted` event is sent. A hold that is too late does not claim
+//! to be in time (H2, H5).
 
 mod race;
 
@@ -34,7 +35,7 @@ fn resource(name: &str) -> ResourceId {
     ResourceId::parse(name).unwrap()
 }
 
-/// A world with a grace period of a day, and two resources.
+/// A `World` with a grace period of a day, and two resources.
 async fn world() -> World {
     world_with("1d").await
 }
@@ -46,7 +47,7 @@ async fn world_with(grace: &str) -> World {
 }
 
 impl World {
-    /// Places a hold without an end, and looks once.
+    /// Places a hold without an end, and reads the state that it finds.
     async fn hold(&self, subject: &Subject) -> Look {
         self.store.hold(subject, &act(), None).await.unwrap();
         self.look(subject).await
@@ -56,7 +57,8 @@ impl World {
         self.store.look(subject, &BTreeSet::new()).await.unwrap()
     }
 
-    /// The events that the provider was told of as final: the resource, or nothing for the installation.
+    /// The resources whose `deleted` events the provider received. The installation's event is an empty
+    /// text.
     fn torn_down(&self) -> Vec<String> {
         let heard = self.provider.heard();
         let deleted = |it: &&crate::support::outside::Event| {
@@ -71,8 +73,9 @@ impl World {
     }
 }
 
-/// H2: a hold before the deletion, in either phase of it, or on all of the installation, stops what is
-/// final; the notice goes out as ever. A release lets it go on.
+/// H2: a hold on a resource or on its installation stops the `deleted` event, also if it is placed
+/// before the deletion or after the notice. The notice is still sent. After the release, the `deleted`
+/// event is sent.
 #[tokio::test]
 async fn a_hold_stops_a_teardown_until_it_is_released() {
     for subject in [on(Some("db_1")), on(None)] {
@@ -115,8 +118,9 @@ async fn a_hold_stops_a_teardown_until_it_is_released() {
     }
 }
 
-/// H2: a hold on an uninstalled installation stops everything of it, purged or not; holds of one
-/// resource stop that one alone.
+/// H2: a hold on an uninstalled installation stops the `deleted` events of the installation and of its
+/// resources, purged or not. A resource that was announced before the uninstall does not make the hold
+/// too late.
 #[tokio::test]
 async fn a_hold_on_an_uninstall_stops_all_of_it() {
     let world = world().await;
@@ -151,7 +155,8 @@ async fn a_hold_on_an_uninstall_stops_all_of_it() {
     assert_eq!((late.installation, late.announced), (Some(Standing::Announced), 1));
 }
 
-/// H2: a hold may have an end; then what it held is due by itself. A second one replaces the first.
+/// H2: a hold may have an end. At that time the event that it stopped is due without a release. A second
+/// hold replaces the first.
 #[tokio::test]
 async fn a_hold_may_end_by_itself() {
     let world = world_with("0s").await;
@@ -162,7 +167,7 @@ async fn a_hold_may_end_by_itself() {
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     world.clock.advance(Duration::from_secs(2 * 24 * 3600 - 1));
     assert_eq!(world.sweep().await, [0; 4]);
-    // One without an end, and then one with another.
+    // Replaces the hold by a hold without an end, and then by a hold with another end.
     world.store.hold(&subject, &act(), None).await.unwrap();
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.sweep().await, [1, 0, 0, 0]);
@@ -175,8 +180,8 @@ async fn a_hold_may_end_by_itself() {
     assert_eq!(released, Released { was_held: false, due_again: 0 }, "it does not stand any more");
 }
 
-/// H2: a release between a worker's look and its write is seen: nothing stays held by no hold. One that
-/// was cut off can be repeated.
+/// H2: a worker notices a release that comes between its read of the holds and its write. So no job
+/// stays held without a hold. A release that was cut off can be repeated.
 #[tokio::test]
 async fn nothing_stays_held_by_no_hold() {
     let world = world_with("0s").await;
@@ -198,7 +203,7 @@ async fn nothing_stays_held_by_no_hold() {
     let now = world.clock.now().as_secs();
     assert_eq!(receipt["expiresAt"], now + 90 * 24 * 3600, "it waits for nothing any more");
 
-    // As a release leaves it that died right after its first write.
+    // Brings the table into the state that a release leaves if it dies right after its first write.
     world.install("icfg_1", &["db_3"]).await;
     let path = "/v1/installations/icfg_1/resources/db_3";
     assert_eq!(world.delete(path).send().await.status, 204);
@@ -213,7 +218,7 @@ async fn nothing_stays_held_by_no_hold() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// H2: what is parked and tried again is held like anything else.
+/// H2: a parked job that an operator retries is still stopped by a hold.
 #[tokio::test]
 async fn a_retry_lets_nothing_out_that_is_held() {
     let world = world_with("0s").await;
@@ -229,8 +234,8 @@ async fn a_retry_lets_nothing_out_that_is_held() {
     assert!(world.provider.heard().is_empty());
 }
 
-/// H2: how a hold stands on what was moved, kept, never known, never announced, or purged without a
-/// trace.
+/// H2: a hold reports each of these states: its resource or installation is unknown, the deletion is
+/// never announced, or no item is left that says whether the provider was notified.
 #[tokio::test]
 async fn a_hold_says_how_it_stands() {
     let world = World::with(&[]).await;
@@ -256,8 +261,8 @@ async fn a_hold_says_how_it_stands() {
     assert!(!look.is_in_time());
 }
 
-/// H2, H5: the holds that stand are listed with who placed them and why, and what they hold up; one that
-/// was released says by whom and why.
+/// H2, H5: the list shows each hold in force with who placed it, why, and the number of jobs that it
+/// stops. The item of a released hold says who released it, and why.
 #[tokio::test]
 async fn holds_are_listed() {
     let world = world().await;

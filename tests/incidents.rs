@@ -1,4 +1,4 @@
-//! What fails for good is told to the provider (L3).
+//! The provider is notified of what fails for good (L3).
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::support::world::{CONFIGURATION, INSTALLATION, RESOURCE, World};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// What the provider was told beside the announcements.
+/// The events that the provider was sent, without the announcements.
 fn told(world: &World) -> Vec<Event> {
     let is_told = |event: &Event| event.body["type"].as_str().unwrap().starts_with("operation.");
     world.provider.heard().into_iter().filter(is_told).collect()
 }
 
-/// A time in the form that events have it.
+/// The clock's time, in the form that events use.
 fn time(world: &World) -> Value {
     json!(world.clock.timestamp().to_string())
 }
 
-/// L3, G1, G6: a job that is parked is told, whole: which, why, and since when. If the provider is out of
-/// reach, as it has been for the announcement, that is a warning, and the job is parked all the same.
+/// L3, G1, G6: the provider is notified of a parked job: which job, why, and since when it has failed. If the
+/// provider does not accept this event either, a warning is logged, and the job is parked all the same.
 #[tokio::test]
 async fn a_parked_job_is_told() {
     for reached in [true, false] {
@@ -61,9 +61,9 @@ async fn a_parked_job_is_told() {
     }
 }
 
-/// L3, G3: a finalization that fails in the last of Vercel's 24 hours, or later, is told at each attempt
-/// under one `webhook-id`; when it is parked, that is told too. No call to DynamoDB is made for it, and no
-/// secret is in it.
+/// L3, G3: the provider is notified each time a finalization fails in the last of Vercel's 24 hours or later,
+/// under one `webhook-id`. When the finalization is parked, the provider is notified of that too. These
+/// events need no call to DynamoDB, and contain no secret.
 #[tokio::test]
 async fn a_late_finalization_is_told() {
     let [announcing, silent] = [true, false].map(async |announces| {
@@ -102,7 +102,7 @@ async fn a_late_finalization_is_told() {
     assert_eq!(told[2].body["data"]["work"], "finalize");
 }
 
-/// L3, E3: a configuration's deletion that is parked is told, too.
+/// L3, E3: the provider is notified of a parked deletion of a configuration, too.
 #[tokio::test]
 async fn a_parked_configuration_is_told() {
     let world = World::announcing().await;
@@ -119,11 +119,11 @@ async fn a_parked_configuration_is_told() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "active");
 }
 
-/// L3, G4: a provider that hangs takes no more than what is left of the worker's time.
+/// L3, G4: if the provider hangs, the worker waits for it only until the worker's own time is over.
 #[tokio::test]
 async fn a_provider_that_hangs_is_not_waited_for() {
     let world = World::announcing().await;
-    // Its installation is not deleted, so that it fails at once.
+    // The purge fails at once, because its installation is not deleted.
     world.install("icfg_1", &[]).await;
     let since = world.clock.timestamp().as_secs();
     world

@@ -9,7 +9,8 @@ use crate::support::world::{ACCOUNT, INSTALLATION, World, account, system, user}
 const FINALIZED: fn() -> (u16, Value) = || (200, json!({ "finalized": true }));
 const NOT_FINALIZED: fn() -> (u16, Value) = || (200, json!({ "finalized": false }));
 
-/// D1, D2, D6, C3, G5: settled: one call, finalized, nothing is live any more, the token is erased.
+/// D1, D2, D6, C3, G5: an uninstall with settled invoices is one call, and is answered `finalized: true`. No
+/// resource is live any more, and the token is erased.
 #[tokio::test]
 async fn a_settled_installation_is_finalized_in_one_call() {
     let world = World::announcing().await;
@@ -53,7 +54,7 @@ async fn a_settled_installation_is_finalized_in_one_call() {
     let job = json!({
         "installationId": "icfg_1", "attempts": 0, "fence": at * 1000, "dueAt": at,
     });
-    // Without `expiresAt`: it is never revived.
+    // The tombstone has no `expiresAt` before the purge ends, so nothing revives the installation until then.
     let tombstone = json!({
         "accountId": ACCOUNT, "billing": "settled", "resources": 2, "updatedAt": at,
         "state": "deleting", "finalized": true, "teardownAt": at,
@@ -88,8 +89,9 @@ async fn a_settled_installation_is_finalized_in_one_call() {
     assert_eq!((replay.whole(), replay.calls), (FINALIZED(), 1));
 }
 
-/// D1, D6, G2, G3: open (also where it was never said): at most two calls, not finalized, the token stays,
-/// and its finalization is owed 24 h less the margin later.
+/// D1, D6, G2, G3: an uninstall with open invoices is at most two calls, and is answered `finalized: false`.
+/// The token stays, and the finalization is due 24 h less `FINALIZE_MARGIN` after the uninstall. An
+/// installation without `billing` counts as open.
 #[tokio::test]
 async fn an_open_installation_is_not_finalized() {
     let world = World::with(&[("FINALIZE_MARGIN", "30m")]).await;
@@ -114,9 +116,9 @@ async fn an_open_installation_is_not_finalized() {
     assert_eq!((replay.whole(), replay.calls), (NOT_FINALIZED(), 1));
 }
 
-/// D7, B6, F3: where the deployment has it so, an uninstall is refused while invoices are open (also where
-/// it was never said), by users and by the system; nothing is changed, and the customer is told why. Once
-/// they are settled it goes on, under the same key too.
+/// D7, B6, F3: with `UNINSTALL_WITH_OPEN_INVOICES=refuse`, an uninstall with open invoices is answered 409,
+/// to users and to the system. Nothing changes, and the customer gets the reason. An installation without
+/// `billing` counts as open. Once the invoices are settled, the uninstall succeeds, under the same key too.
 #[tokio::test]
 async fn open_invoices_stand_in_the_way_where_they_are_to() {
     let world = World::announcing_with(&[("UNINSTALL_WITH_OPEN_INVOICES", "refuse")]).await;
@@ -155,7 +157,7 @@ async fn open_invoices_stand_in_the_way_where_they_are_to() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// D7, D5: an installation that was never known, or is deleted, is answered as ever.
+/// D7, D5: an installation that was never known, or is deleted already, is not refused for open invoices.
 #[tokio::test]
 async fn only_an_active_installation_is_refused_for_its_invoices() {
     let mut world = World::with(&[]).await;
@@ -193,7 +195,7 @@ async fn nothing_is_added_to_a_deleted_installation() {
     assert_eq!(world.all().await, before);
 }
 
-/// D3, B6, F3: without cascade, live resources stand in the way and are counted.
+/// D3, B6, F3: without cascade, an uninstall with live resources is refused, and the answer has their number.
 #[tokio::test]
 async fn without_cascade_live_resources_remain() {
     let world = World::announcing().await;
@@ -215,7 +217,7 @@ async fn without_cascade_live_resources_remain() {
     assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
 }
 
-/// D3: a settled installation's resources stand in the way too.
+/// D3: without cascade, an uninstall with live resources is refused even if the invoices are settled.
 #[tokio::test]
 async fn without_cascade_a_settled_installation_keeps_its_resources() {
     let world = World::new().await;
@@ -238,8 +240,8 @@ async fn a_provisioning_resource_does_not_hold_up_an_uninstall() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// D5, G1: an unknown installation gets a tombstone, a receipt and jobs like any other; what comes
-/// later is refused.
+/// D5, G1: an unknown installation gets a tombstone, a receipt and jobs like any other. A registration that
+/// comes later is refused.
 #[tokio::test]
 async fn an_unknown_installation_gets_a_tombstone() {
     let world = World::announcing().await;
@@ -266,7 +268,8 @@ async fn an_unknown_installation_gets_a_tombstone() {
     assert!(matches!(refused, Err(RegisterError::InstallationDeleted)), "{refused:?}");
 }
 
-/// D5: deleted before: the present state, in one call without a key; nothing is written again.
+/// D5: a second uninstall is answered with the present state of the finalization, in one call if it has no
+/// key. The installation's items do not change.
 #[tokio::test]
 async fn a_second_uninstall_tells_the_present_state() {
     let world = World::announcing().await;
@@ -292,7 +295,8 @@ async fn a_second_uninstall_tells_the_present_state() {
     assert_eq!(replay.whole(), NOT_FINALIZED(), "the first answer (F1)");
 }
 
-/// F2: the values that were parsed are compared: cascade absent is true, a reason counts.
+/// F2: requests are the same if their parsed values are. An absent cascade is true, and the reason is
+/// compared.
 #[tokio::test]
 async fn requests_are_the_same_when_their_values_are() {
     let world = World::new().await;
@@ -318,7 +322,7 @@ async fn requests_are_the_same_when_their_values_are() {
     }
 }
 
-/// A6: the account's token uninstalls what is the account's, and learns nothing of the rest.
+/// A6: an account's token uninstalls the account's own installations, and reveals nothing about others.
 #[tokio::test]
 async fn an_accounts_token_uninstalls_its_own_installations() {
     let world = World::new().await;
@@ -344,8 +348,8 @@ async fn an_accounts_token_uninstalls_its_own_installations() {
     }
 }
 
-/// A6: an installation that was never known before its own token uninstalled it belongs to that
-/// token's account from then on.
+/// A6: if a token uninstalls an installation that was never known, the tombstone belongs to that token's
+/// account.
 #[tokio::test]
 async fn an_unknown_installations_account_is_its_tokens() {
     let world = World::new().await;

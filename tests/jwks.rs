@@ -14,7 +14,7 @@ use self::server::{KeyServer, Mode};
 use crate::support::waiting::within;
 use crate::support::world::{ISSUER, RESOURCE, Reply, World, limits, user};
 
-/// The limits of endpoints that wait for keys so long.
+/// The tests' limits, with this time to wait for keys.
 fn waiting_for_keys(time: Duration) -> Limits {
     Limits { keys: time, ..limits() }
 }
@@ -36,7 +36,8 @@ fn retry_after(reply: &Reply) -> u64 {
     reply.headers["retry-after"].to_str().unwrap().parse().unwrap()
 }
 
-/// A7: a cold start fetches once, however many ask; after that nothing is fetched for 10 minutes.
+/// A7: a process that starts without keys fetches them once, however many requests come. Then it fetches
+/// nothing for 10 minutes.
 #[tokio::test]
 async fn a_cold_start_fetches_once() {
     let server = KeyServer::start(good()).await;
@@ -48,8 +49,8 @@ async fn a_cold_start_fetches_once() {
     assert_eq!((ask(&world).await.status, server.hits()), (204, 1));
 }
 
-/// A7: with keys to start with nothing is fetched; at 10 minutes they are refreshed in the
-/// background, and nobody waits for it.
+/// A7: a process that starts with keys fetches nothing at first. When the keys are 10 minutes old, it
+/// refreshes them in the background, and no request waits for that.
 #[tokio::test]
 async fn keys_are_refreshed_in_the_background() {
     let server = KeyServer::start(Mode::Hang).await;
@@ -72,7 +73,7 @@ async fn keys_are_refreshed_in_the_background() {
     assert_eq!(server.hits(), 2);
 }
 
-/// A7: a new key is fetched when it is first seen, also right after a start with `OIDC_JWKS`.
+/// A7: a new key is fetched when a token first names it, also right after a start with `OIDC_JWKS`.
 #[tokio::test]
 async fn a_rotation_is_followed() {
     let next = Issuer::generate().unwrap();
@@ -85,7 +86,8 @@ async fn a_rotation_is_followed() {
     assert_eq!(server.hits(), 1);
 }
 
-/// A7: an unknown key id is looked up once in 30 s; in between it is never called invalid.
+/// A7: an unknown key id is looked up once in 30 s. In between, a token with an unknown key id is answered
+/// 503, never 403.
 #[tokio::test]
 async fn an_unknown_key_id_is_looked_up_once_in_30_seconds() {
     let server = KeyServer::start(good()).await;
@@ -103,7 +105,8 @@ async fn an_unknown_key_id_is_looked_up_once_in_30_seconds() {
     assert_eq!(server.hits(), 2);
 }
 
-/// A7: 1,000 forged key ids cost the issuer one request, and the honest caller nothing.
+/// A7: 1,000 forged key ids cause one request to the issuer, and the honest caller's requests succeed
+/// meanwhile.
 #[tokio::test]
 async fn a_thousand_forged_key_ids_cost_one_fetch() {
     let server = KeyServer::start(good()).await;
@@ -126,8 +129,8 @@ async fn a_thousand_forged_key_ids_cost_one_fetch() {
     assert_eq!(server.hits(), 1);
 }
 
-/// A7: in an outage known keys serve for 24 h after the 10 minutes, unknown ones are 503, and the
-/// issuer is asked once in 30 s; failures count.
+/// A7: in an outage, known keys are accepted for 24 h after the 10 minutes, and unknown keys are answered
+/// 503. The issuer is called once in 30 s, and failed calls count.
 #[tokio::test]
 async fn an_outage_is_not_felt_for_24_hours() {
     let server = KeyServer::start(Mode::Status(500)).await;
@@ -152,7 +155,7 @@ async fn an_outage_is_not_felt_for_24_hours() {
     assert_eq!(ask(&world).await.status, 204);
 }
 
-/// A7: without any key it is 503 with `Retry-After`, and the issuer is asked once in a second.
+/// A7: a process without any key answers 503 with `Retry-After`, and calls the issuer once a second.
 #[tokio::test]
 async fn a_cold_start_in_an_outage_is_unavailable() {
     let server = KeyServer::start(Mode::Status(503)).await;
@@ -170,7 +173,7 @@ async fn a_cold_start_in_an_outage_is_unavailable() {
     assert_eq!(retry_after(&ask(&gone).await), 1);
 }
 
-/// A7: a server that hangs is given up once a fetch has had its time.
+/// A7: a fetch from a server that hangs is aborted when its time is over, and the request is answered 503.
 #[tokio::test]
 async fn a_server_that_hangs_is_given_up() {
     let server = KeyServer::start(Mode::Hang).await;
@@ -178,14 +181,14 @@ async fn a_server_that_hangs_is_given_up() {
     assert_eq!(retry_after(&ask(&world).await), 1);
 }
 
-/// A7: whichever way a server hangs, those who wait for a key share one fetch and are told when to try
-/// again once it has had its time; a caller with a known key waits for none of it, and the server's keys
-/// are used once it answers.
+/// A7: whichever way a server hangs, the requests that wait for a key share one fetch. When its time is over,
+/// they are answered 503 with `Retry-After`. A request with a known key never waits. Once the server answers,
+/// its keys are used.
 #[tokio::test]
 async fn who_needs_no_new_key_waits_for_no_server() {
     join_all([Mode::Hang, Mode::Stall, Mode::Trickle, Mode::Flood].map(|mode| async move {
         let server = KeyServer::start(mode.clone()).await;
-        // Time enough for those who do not wait to be done before those who do, on a busy machine.
+        // Even on a busy machine, the requests that do not wait end within this time.
         let limits = waiting_for_keys(Duration::from_secs(2));
         let cold = server.cold_world_within(limits).await;
         let warm = server.warm_world_within(limits).await;
@@ -197,7 +200,7 @@ async fn who_needs_no_new_key_waits_for_no_server() {
                 assert_eq!(ask(&warm).await.status, 204);
             }
         };
-        // A flood is over its 256 KiB at once.
+        // A flood exceeds the 256 KiB at once, so its fetch ends at once.
         if !matches!(mode, Mode::Flood) {
             tokio::select! {
                 biased;
@@ -223,8 +226,8 @@ async fn who_needs_no_new_key_waits_for_no_server() {
     .await;
 }
 
-/// A7: a redirect, a document over 256 KiB and one that is not a JWKS are refused; the keys that are held
-/// stay.
+/// A7: a redirect, a status other than 200, a document over 256 KiB, and a document without usable keys are
+/// refused. The keys that are held stay.
 #[tokio::test]
 async fn a_bad_answer_is_no_answer() {
     let elsewhere = KeyServer::start(good()).await;
@@ -257,7 +260,8 @@ async fn a_bad_answer_is_no_answer() {
     assert_eq!(ask(&server.cold_world().await).await.status, 204);
 }
 
-/// A7: one bad key never spoils the set; weak and mis-purposed keys verify nothing.
+/// A7: one bad key never spoils the set. A key with a malformed `kid`, or a key for encryption, is skipped
+/// and verifies nothing.
 #[tokio::test]
 async fn bad_keys_are_passed_over() {
     let mut misused = ISSUER.jwk();
@@ -277,7 +281,7 @@ async fn bad_keys_are_passed_over() {
     assert_eq!(ask_as(&world, &other).await.status, 204);
 }
 
-/// A7: a fetch outlives the request that needed it.
+/// A7: if the caller whose request started a fetch hangs up, the fetch goes on, and serves the next request.
 #[tokio::test]
 async fn a_caller_that_leaves_does_not_stop_the_fetch() {
     let server = KeyServer::start(Mode::Hang).await;

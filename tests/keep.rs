@@ -33,15 +33,16 @@ async fn keep(world: &World, resource: &str) -> Kept {
     world.store.keep(&id("icfg_1"), &resource, &act).await.unwrap()
 }
 
-/// What the provider was told of `db_1`.
+/// The types of the events about `db_1` that the provider was sent.
 fn told(world: &World) -> Vec<String> {
     let heard = world.provider.heard().into_iter();
     let heard = heard.filter(|it| it.body["data"]["resourceId"] == "db_1");
     heard.map(|it| it.body["type"].as_str().unwrap().to_owned()).collect()
 }
 
-/// H3, H5: a resource that was deleted alone is kept in either phase: its announcement is withdrawn, its
-/// deletion stays, and its receipt says who kept it, and why. A second `keep` changes nothing.
+/// H3, H5: an operator can keep a resource that was deleted alone, before its notice and after it. The
+/// announcement is withdrawn, the resource stays deleted, and its receipt says who kept it, and why. A second
+/// `keep` changes nothing.
 #[tokio::test]
 async fn a_deleted_resource_is_kept() {
     for notice in [false, true] {
@@ -73,8 +74,8 @@ async fn a_deleted_resource_is_kept() {
     }
 }
 
-/// H3: under an uninstall a resource is kept whether it is purged yet or not, and gets a receipt of its
-/// own; the rest goes its way.
+/// H3: a resource that an uninstall deleted can be kept, before its purge and after it, and gets a receipt of
+/// its own. The uninstall's other resource is torn down.
 #[tokio::test]
 async fn a_resource_is_kept_from_an_uninstall() {
     for purged in [false, true] {
@@ -108,7 +109,8 @@ async fn a_resource_is_kept_from_an_uninstall() {
     }
 }
 
-/// H1, H3: what waited for an announcement that is withdrawn expires in its time.
+/// H1, H3: once `keep` withdraws an announcement, the tombstone and the receipt that waited for it expire
+/// after `RECEIPT_RETENTION` again.
 #[tokio::test]
 async fn what_waited_for_a_kept_resource_expires() {
     let world = world("1d").await;
@@ -132,7 +134,7 @@ async fn what_waited_for_a_kept_resource_expires() {
     }
 }
 
-/// H3: what is live, unknown, announced, or may have been, is not kept, and nothing is written.
+/// H3: `keep` refuses a resource that is live, unknown, announced, or possibly announced, and writes nothing.
 #[tokio::test]
 async fn what_cannot_be_kept_is_left_alone() {
     let world = world("0s").await;
@@ -154,7 +156,8 @@ async fn what_cannot_be_kept_is_left_alone() {
     assert_eq!(world.all().await, before);
 }
 
-/// H3: while a worker may be announcing it, nobody says that it is kept.
+/// H3: while a worker may be announcing the resource, `keep` reports the end of the lease, and does not
+/// report the resource as kept.
 #[tokio::test]
 async fn a_worker_under_way_is_waited_for() {
     let world = world("0s").await;
@@ -175,7 +178,8 @@ async fn a_worker_under_way_is_waited_for() {
     assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::Announced));
 }
 
-/// H3: a worker that is sending the notice loses nothing but its lease.
+/// H3: `keep` succeeds while a worker is sending the notice. The worker does not bring the job back
+/// afterwards.
 #[tokio::test]
 async fn a_notice_under_way_does_not_stand_in_the_way() {
     let world = world("1d").await;
@@ -194,7 +198,8 @@ async fn a_notice_under_way_does_not_stand_in_the_way() {
     assert_eq!(world.sweep().await, [0; 4]);
 }
 
-/// H3: without a provider nothing is owed, and what has a receipt can be kept all the same.
+/// H3: without a provider's address there is no announcement, and a resource with a receipt can still be
+/// kept.
 #[tokio::test]
 async fn what_is_not_announced_can_be_kept() {
     let world = World::new().await;

@@ -10,7 +10,7 @@ use crate::support::process::{
 };
 use crate::support::world::{ACCOUNT, CRON_SECRET, World, user};
 
-/// A request in an event.
+/// Makes a request's event from a method, a path and a token.
 type Event = fn(&str, &str, &str) -> Value;
 
 fn recorded(event: &str) -> Value {
@@ -63,8 +63,8 @@ fn code(answer: &Value) -> String {
     body["error"]["code"].as_str().unwrap().to_owned()
 }
 
-/// B1, B3, D1: an event of an HTTP API or of a REST API in, its answer out, in the form that each
-/// understands. A body in base64 is read.
+/// B1, B3, D1: a function answers events of an HTTP API and of a REST API, each in the form of its API. It
+/// reads a body in base64.
 #[tokio::test]
 async fn a_binary_serves_its_endpoint_on_lambda() {
     let world = World::announcing().await;
@@ -81,7 +81,7 @@ async fn a_binary_serves_its_endpoint_on_lambda() {
         assert_eq!((&refused["statusCode"], code(&refused)), (&json!(403), "invalid_token".into()));
         let refused = lambda.invoke(event("GET", &path, &token)).await;
         assert_eq!(refused["statusCode"], 405);
-        // A list of one where there may be several.
+        // A REST API's header is a list, here with one value.
         assert!(refused[headers]["allow"].to_string().contains(r#""DELETE""#), "{refused}");
         let mut deletion = event("DELETE", &path, &token);
         deletion["isBase64Encoded"] = json!(true);
@@ -98,7 +98,7 @@ async fn a_binary_serves_its_endpoint_on_lambda() {
     }
 }
 
-/// C1: with its stage's name or a custom domain's base path before it, a path is the contract's.
+/// C1: the function finds the contract's path even if an API puts a stage's name or a base path before it.
 #[tokio::test]
 async fn what_an_api_puts_before_the_path_is_no_part_of_it() {
     let world = World::announcing().await;
@@ -136,7 +136,8 @@ async fn what_an_api_puts_before_the_path_is_no_part_of_it() {
     }
 }
 
-/// A1, B4, E1: a header that a REST API was sent twice is seen twice, and queries are read.
+/// A1, B4, E1: if a caller sends a header or a parameter twice to a REST API, the function sees both and
+/// refuses the request. Queries are read.
 #[tokio::test]
 async fn what_is_sent_twice_to_a_rest_api_is_refused() {
     let world = World::announcing().await;
@@ -173,8 +174,9 @@ async fn what_is_sent_twice_to_a_rest_api_is_refused() {
     assert_eq!(lambda.invoke(odd).await["statusCode"], 204, "an odd query is one all the same");
 }
 
-/// B6: an event that cannot be read deletes nothing and is answered with an error: an answer without a
-/// status would be a 200 to an HTTP API. Of events that are not requests, only the schedule's sweeps.
+/// B6: a request that the function cannot read is answered 400 and deletes nothing. An HTTP API would take an
+/// answer without a status for a 200. An event that is not a request is an error to this function, the
+/// schedule's event too.
 #[tokio::test]
 async fn a_request_in_another_event_is_refused() {
     let world = World::announcing().await;
@@ -201,8 +203,8 @@ async fn a_request_in_another_event_is_refused() {
     assert!(!world.items("icfg_1").await.contains_key("receipt#installation"));
 }
 
-/// S2: no bytes of a caller make a function error, wherever a gateway hands them over: what is not
-/// UTF-8 is refused in the gateway's form, and so is half of a surrogate pair.
+/// S2: no bytes of a caller cause a function error, in a header, the query or the path. Bytes that are not
+/// UTF-8, and half of a surrogate pair, are answered 400 in the gateway's form.
 #[tokio::test]
 async fn bytes_that_are_no_utf8_are_refused() {
     let world = World::announcing().await;
@@ -232,18 +234,18 @@ async fn bytes_that_are_no_utf8_are_refused() {
         }
     }
     assert!(world.is_live("icfg_1", "db_1").await);
-    // A character is one, wherever it stands.
+    // A header with a character outside ASCII is accepted.
     let mut named = http_api("DELETE", "/v1/installations/icfg_1", &token);
     named["headers"]["x-name"] = json!("Zoë");
     assert_eq!(lambda.invoke(named).await["statusCode"], 200);
 }
 
-/// S2: no visible character in a path or a query makes a function error.
+/// S2: no character in a path or a query causes a function error.
 #[tokio::test]
 async fn any_character_is_answered() {
     let world = World::new().await;
     let token = world.token(&user("icfg_1"));
-    // Nobody reads its log, which would fill the pipe.
+    // The test does not read the function's log, and a longer log would fill the pipe.
     let mut variables = world.environment();
     variables.push(("RUST_LOG", "error".to_owned()));
     let mut lambda = Lambda::start(DELETE_INSTALLATION, variables).await;
@@ -260,7 +262,8 @@ async fn any_character_is_answered() {
     }
 }
 
-/// B1, G4: on Lambda a schedule's event sweeps, and no other event does but a request with the secret.
+/// B1, G4: on Lambda the schedule's event starts the sweep, and so does a request with the secret. Other
+/// requests are refused, and an event of another source is an error.
 #[tokio::test]
 async fn a_schedule_sweeps_on_lambda() {
     let world = World::announcing().await;

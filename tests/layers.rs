@@ -1,10 +1,10 @@
-//! No circle of imports: modules that stand beside each other have an order, at every level.
+//! No circular imports: at every level, modules beside each other import in one direction only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// A module's path from the crate's root; the root itself has none.
+/// A module's path from the crate's root. The root's own path is empty.
 type Module = Vec<String>;
 
 /// The modules of a crate that have a file of their own, each with its code.
@@ -36,8 +36,7 @@ fn code(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The paths that a module's code names from `crate`, `super` or `self`; what stands in braces is
-/// expanded.
+/// The paths in a module's code that begin with `crate`, `super` or `self`. Braces are expanded.
 fn paths(code: &str) -> Vec<Vec<&str>> {
     let mut paths = Vec::new();
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
@@ -51,7 +50,7 @@ fn paths(code: &str) -> Vec<Vec<&str>> {
     paths
 }
 
-/// Reads one path or tree of paths, adds what it names, and gives what follows it.
+/// Reads one path or tree of paths, adds the paths that it names to `paths`, and returns the text after it.
 fn expand<'a>(text: &'a str, before: &mut Vec<&'a str>, paths: &mut Vec<Vec<&'a str>>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut rest) = text.strip_prefix('{') {
@@ -77,7 +76,7 @@ fn expand<'a>(text: &'a str, before: &mut Vec<&'a str>, paths: &mut Vec<Vec<&'a 
     rest
 }
 
-/// The module that a path in a module's code leads to, as far as it has a file.
+/// The module that a path in the code of `from` names, or the closest module above it that has a file.
 fn target(modules: &BTreeMap<Module, String>, from: &Module, path: &[&str]) -> Module {
     let mut target = from.clone();
     for name in path {
@@ -97,8 +96,8 @@ fn target(modules: &BTreeMap<Module, String>, from: &Module, path: &[&str]) -> M
     target
 }
 
-/// Which module imports which of those beside it, itself or by what is below it. What a module and
-/// those in it have of each other is its own affair.
+/// For each module, the modules beside it that it imports, or that a module below it imports. Imports between
+/// a module and the modules inside it are left out.
 fn imports(crate_root: &str) -> BTreeMap<Module, BTreeSet<Module>> {
     let modules = modules(crate_root);
     let mut imports: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
@@ -131,8 +130,7 @@ fn circle(imports: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<Module> {
     }
 }
 
-/// Of the modules of the tools that stand beside each other, none imports one that imports it, itself or
-/// by way of others.
+/// In the tools, no module imports a module beside it that imports it back, directly or through others.
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
     for crate_root in ["tools/cli/src", "tools/model/src", "tools/bench/src"] {
@@ -142,7 +140,7 @@ fn no_modules_import_each_other_in_a_circle() {
     }
 }
 
-/// The judge knows a circle from an order, whichever way an import is written.
+/// `circle` finds a circle and accepts an order, and `paths` reads every form of an import.
 #[test]
 fn a_circle_is_found() {
     let named = |code| paths(code).into_iter().map(|path| path.join(" ")).collect::<Vec<_>>();

@@ -1,12 +1,13 @@
-//! The tests: HTTP in, HTTP and the table out, against the embedded DynamoDB, or the one that
-//! `TEST_DYNAMODB` names, and a local issuer.
+//! The tests. They send HTTP requests, and check the answers and the table. They run against a local
+//! issuer and the embedded DynamoDB. If `TEST_DYNAMODB` is set, they use the DynamoDB at that address.
 //!
-//! Each test that proves a requirement of `docs/contract.md` names it; `docs/coverage.md` lists them.
+//! Each test that proves a rule of `docs/contract.md` names the rule's number. `docs/coverage.md` lists
+//! these tests.
 #![expect(unreachable_pub, reason = "a test binary has no API")]
 #![expect(clippy::similar_names, reason = "a reply and its replay are alike")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-/// The world that tests stand in.
+/// The type `World`, and the stand-ins for Vercel, the provider and others.
 mod support;
 
 // A: who may delete.
@@ -32,7 +33,7 @@ mod saga;
 mod unreached;
 mod vercel_answers;
 
-// F: idempotency, many at once, faults, crashes.
+// F: idempotency, many requests at once, faults, crashes.
 mod concurrency;
 mod connections;
 mod crash;
@@ -60,20 +61,20 @@ mod webhook;
 // J: in front of a backend.
 mod front;
 
-// L: looking after it.
+// L: looking after a deployment.
 mod incidents;
 
-// N: a check for everybody.
+// N: `teardown check`, for the backend of any provider.
 mod check;
 
-// S, L2: start and hosts.
+// S, L2: how a function starts, and its hosts.
 mod credentials;
 mod functions;
 mod lambda;
 mod secrets;
 mod vercel_platform;
 
-// The tool, the pages, and what the sources have to keep to.
+// The tool, the documentation, and rules for the source files.
 mod documentation;
 mod layers;
 mod tool;

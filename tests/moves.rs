@@ -15,7 +15,7 @@ use crate::support::world::{ACCOUNT, INSTALLATION, RESOURCE, World, id};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Two installations: `icfg_1` with `db_1` and `db_2`, and `icfg_2` with nothing.
+/// The test's world with two installations: `icfg_1` with `db_1` and `db_2`, and `icfg_2` without resources.
 async fn world() -> World {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1", "db_2"]).await;
@@ -37,8 +37,8 @@ fn resources(items: &std::collections::BTreeMap<String, serde_json::Value>) -> u
     items["#installation"]["resources"].as_u64().unwrap()
 }
 
-/// I1, H5: a move takes the item as it is, counts on both sides, and leaves a receipt that does not
-/// expire and says where, when, by whom and why.
+/// I1, H5: a move stores the resource's item at the target with all its attributes, and updates the counts of
+/// both installations. Its receipt does not expire, and says where the resource went, when, by whom and why.
 #[tokio::test]
 async fn a_move_is_one_transaction() {
     let world = world().await;
@@ -70,8 +70,9 @@ async fn a_move_is_one_transaction() {
     assert_eq!(world.all().await, before);
 }
 
-/// I2: at the source the resource is gone without an announcement, also if the source is deleted; at the
-/// target it is deleted and announced under the target.
+/// I2: after a move, a deletion at the source is answered 204 without an announcement, and the source's
+/// uninstall leaves the resource live. A deletion at the target deletes the resource, and is announced under
+/// the target.
 #[tokio::test]
 async fn deletions_follow_the_move() {
     let world = world().await;
@@ -97,7 +98,7 @@ async fn deletions_follow_the_move() {
     assert_eq!(data["installationId"], "icfg_2");
 }
 
-/// I1, I2: out of the marketplace nothing tears it down any more.
+/// I1, I2: once a resource has left the marketplace, no deletion of it and no uninstall tears it down.
 #[tokio::test]
 async fn out_of_the_marketplace_nothing_is_torn_down() {
     let world = world().await;
@@ -115,7 +116,7 @@ async fn out_of_the_marketplace_nothing_is_torn_down() {
     assert_eq!(world.items("icfg_1").await["receipt#resource#db_1"]["movedTo"], "out");
 }
 
-/// I2: moved back, the receipt of the move gives way, and there is one at the other side.
+/// I2: a move back removes the receipt of the first move, and leaves a receipt at the other installation.
 #[tokio::test]
 async fn a_resource_can_be_moved_back() {
     let world = world().await;
@@ -132,7 +133,7 @@ async fn a_resource_can_be_moved_back() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0], "it is deleted like any other");
 }
 
-/// I1: a move is refused as a whole where a condition fails, and says which.
+/// I1: if a condition of a move fails, nothing is moved, and the result names the condition.
 #[tokio::test]
 async fn a_move_is_refused_as_a_whole() {
     let world = world().await;
@@ -164,7 +165,8 @@ async fn a_move_is_refused_as_a_whole() {
     assert_eq!(refused("icfg_1", Some("icfg_2")).await, Obstacle::Deleted);
 }
 
-/// I1: of two moves at once one goes through; a conflict is repeated, and not told.
+/// I1: of two moves of a resource at once, one succeeds. A move that meets a conflict, or loses DynamoDB's
+/// reply, is repeated and reported as done.
 #[tokio::test]
 async fn of_two_moves_at_once_one_goes_through() {
     let world = world().await;
@@ -185,8 +187,8 @@ async fn of_two_moves_at_once_one_goes_through() {
     assert_eq!(moved, Moved::Now);
 }
 
-/// I1, D2: a move and the source's uninstall at once: the resource is the target's, or goes with the
-/// source; never both, never neither.
+/// I1, D2: if a move and the source's uninstall come at once, the resource is either moved, or deleted with
+/// the source. Exactly one of the two happens.
 #[tokio::test]
 async fn a_move_meets_an_uninstall() {
     for _ in 0..8 {
@@ -202,8 +204,8 @@ async fn a_move_meets_an_uninstall() {
     }
 }
 
-/// I3: an installation that moves to another team keeps its id; registering it again replaces its
-/// account and its team.
+/// I3: an installation that moves to another team keeps its id. Registering it again replaces its account and
+/// its team.
 #[tokio::test]
 async fn an_installation_moves_to_another_team() {
     let world = world().await;

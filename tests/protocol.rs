@@ -1,7 +1,8 @@
 //! The deletion protocol, model-checked: `tools/model/` says what is checked and what is not.
 //!
-//! Each condition of each transaction is dropped once, and what belongs together written apart: the
-//! property that is named here catches it. What takes longer is ignored; `.ci/run` does it, too.
+//! Tests of flaws drop one condition of a transaction at a time, or write apart what belongs together. The
+//! model must then violate the property that the test names. Tests that take long are ignored, and `.ci/run`
+//! runs them, too.
 
 use teardown_model::Search::{All, Deep, For, Nearest};
 use teardown_model::{ENDS_WELL, Report, deletion, provision, saga, teardown, work};
@@ -22,14 +23,14 @@ fn is_caught(flaw: &str, property: &str, report: &Report) {
     assert!(report.violated.contains_key(property), "{flaw}: {:#?}", report.violated);
 }
 
-/// C1 to C4, D1 to D5, D7, A6, B6, F1, F2, F4, F5: two requests at once, of any kind, by any token, and
-/// a move between them (I1, I2).
+/// C1 to C4, D1 to D5, D7, A6, B6, F1, F2, F4, F5: two requests at once, of any kind and with any token, keep
+/// every property. A move may come between the requests (I1, I2).
 #[test]
 fn two_requests_at_once_keep_what_is_promised() {
     holds("two requests", &deletion::Deletions::new(2, None).check(All));
 }
 
-/// C1 to C4, D1 to D5, D7, B6, F1, F2, F4, F5: three at once.
+/// C1 to C4, D1 to D5, D7, B6, F1, F2, F4, F5: three requests at once keep every property.
 #[test]
 #[ignore = "15 s"]
 fn three_requests_at_once_keep_what_is_promised() {
@@ -74,7 +75,7 @@ fn each_condition_of_a_deletion_is_needed() {
         let report = deletion::Deletions::new(2, Some(flaw)).check(For(property));
         is_caught(&format!("{flaw:?}"), property, &report);
     }
-    // It only teaches in one call what takes two without it.
+    // This condition only saves a call: without it, a request learns the same in two calls.
     let report = deletion::Deletions::new(2, Some(ReceiptAbsent)).check(All);
     holds("without ReceiptAbsent", &report);
 }
@@ -113,7 +114,8 @@ fn each_condition_of_a_lease_is_needed() {
     }
 }
 
-/// H1, H2, H3, F5: two workers that die or are late, and an operator who holds and releases, or keeps.
+/// H1, H2, H3, F5: an operator holds and releases, or keeps, while two workers run, die or are late. What the
+/// commands report is true in every order.
 #[test]
 fn a_hold_tells_the_truth_at_every_interleaving() {
     for (name, keeps) in [("hold and release", false), ("keep", true)] {
@@ -146,32 +148,33 @@ fn each_condition_of_a_teardown_is_needed() {
         (ReleaseBeforeWake, false, ENDS_WELL),
         (KeepFence, true, KEPT),
     ] {
-        // A flaw may violate several: all are looked for.
+        // A flaw may violate several properties, so the search goes through all states.
         let report = teardown::Teardowns::new(keeps, 2, Some(flaw)).check(All);
         is_caught(&format!("{flaw:?}"), property, &report);
     }
-    // A leased job is due when its lease ends. It is needed where a job is made due by hand
-    // (`each_condition_of_a_lease_is_needed`).
+    // This condition is not needed here, because a leased job is due only when its lease ends. The condition
+    // is needed if an operator makes a job due (`each_condition_of_a_lease_is_needed`).
     let report = teardown::Teardowns::new(false, 2, Some(ClaimNotLeased)).check(All);
     holds("without ClaimNotLeased", &report);
 }
 
-/// E2 to E5, F1, F4, F5: a request and a sweep agree, with every answer that Vercel may give.
+/// E2 to E5, F1, F4, F5: a request and a sweep at once keep every property, whatever Vercel answers.
 #[test]
 fn a_request_and_a_sweep_agree_on_a_configuration() {
     let report = saga::Sagas::new(saga::Scope::Vercel, 2, None).check(All);
     holds("a configuration, two processes", &report);
 }
 
-/// E2 to E5, E7, F1, F4, F5: they agree, too, on a configuration that moves to another team, before or
-/// meanwhile.
+/// E2 to E5, E7, F1, F4, F5: a request and a sweep at once keep every property, even if the configuration
+/// moves to another team, before or meanwhile.
 #[test]
 fn a_request_and_a_sweep_agree_on_a_configuration_that_moves() {
     let report = saga::Sagas::new(saga::Scope::Moves, 2, None).check(All);
     holds("a configuration that moves, two processes", &report);
 }
 
-/// E2 to E5, F1, F4, F5: they agree, too, with every change that may come in between.
+/// E2 to E5, F1, F4, F5: a request and a sweep at once keep every property, also with every change that may
+/// come in between.
 #[test]
 #[ignore = "15 s"]
 fn a_request_and_a_sweep_agree_whatever_happens_meanwhile() {
@@ -179,7 +182,7 @@ fn a_request_and_a_sweep_agree_whatever_happens_meanwhile() {
     holds("a configuration, two processes, and what happens meanwhile", &report);
 }
 
-/// E2 to E5, F1, F4, F5: so do three processes.
+/// E2 to E5, F1, F4, F5: three processes at once keep every property of a configuration's deletion.
 #[test]
 #[ignore = "1 min"]
 fn three_processes_agree_on_a_configuration() {
@@ -187,7 +190,8 @@ fn three_processes_agree_on_a_configuration() {
     holds("a configuration, three processes", &report);
 }
 
-/// E2 to E5, E7, F1, F4, F5: so do three processes on a configuration that moves to another team.
+/// E2 to E5, E7, F1, F4, F5: three processes at once keep every property of a configuration's deletion, also
+/// if the configuration moves to another team.
 #[test]
 #[ignore = "2 min"]
 fn three_processes_agree_on_a_configuration_that_moves() {
@@ -231,8 +235,9 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
         let report = saga::Sagas::new(scope, processes, Some(flaw)).check(For(property));
         is_caught(&format!("{flaw:?}"), property, &report);
     }
-    // It takes many steps to where these two are missed, and two requests under one key to miss the
-    // third. What depth first violates at first depends on the order of the actions.
+    // The first two flaws show only after many steps, so the search goes deep first. Which property such a
+    // search violates first depends on the order of the actions. The third flaw shows only with two requests
+    // under one key.
     for (flaw, property) in [(BeginNotGone, ENDS_WELL), (CommitNotGone, "no second effect")] {
         let report = saga::Sagas::new(Meanwhile, 2, Some(flaw)).check(Deep);
         is_caught(&format!("{flaw:?}"), property, &report);
@@ -242,9 +247,9 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
     is_caught("RecordOutcomeAbsent", "the first answer again", &report);
 }
 
-/// Five conditions are second guards: the commit sees what has changed since the intent, a lease that
-/// was taken since has another fencing token, what is kept in mind is kept for good, an intent that is
-/// written over has another fencing token too, and nothing is recorded before the one commit.
+/// Five conditions can be dropped, because something else guards the same. The commit notices what has
+/// changed since the intent. A lease that was taken since has another fence. A stored doubt stays stored. An
+/// intent that is overwritten has another fence too. Nothing is recorded before the one commit.
 #[test]
 #[ignore = "2 min"]
 fn some_conditions_of_a_configurations_deletion_guard_twice() {
@@ -274,7 +279,8 @@ fn two_attempts_at_a_provision_lose_nothing() {
     }
 }
 
-/// J4, F5: nor do they with two workers, one of whom may be late, nor do three attempts.
+/// J4, F5: two attempts with two workers, one of which may be late, lose nothing that the backend made.
+/// Neither do three attempts.
 #[test]
 #[ignore = "2 min"]
 fn three_attempts_at_a_provision_lose_nothing() {
@@ -328,8 +334,9 @@ fn each_condition_of_a_provision_is_needed() {
     }
 }
 
-/// Three conditions are second guards: a deleted installation stays deleted, an announcement that is owed
-/// goes with a receipt or a deleted installation, and an intent without attempts is the sweep's to end.
+/// Three conditions can be dropped, because something else guards the same. A deleted installation stays
+/// deleted. A pending announcement comes with a receipt or a deleted installation. The sweep ends an intent
+/// without attempts.
 #[test]
 #[ignore = "5 s"]
 fn some_conditions_of_a_provision_guard_twice() {

@@ -1,4 +1,4 @@
-//! Announcements to the provider (G1): what is sent, and what its answers come to.
+//! Announcements to the provider (G1): what is sent, and what follows from the provider's answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::world::{ACCOUNT, RESOURCE, World, system};
 
 const WORK: &str = "work#announce#resource#db_1";
 
-/// A world with an announcement due: that of `db_1`.
+/// A test's world in which the announcement of `db_1` is due.
 async fn world() -> World {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
@@ -27,12 +27,13 @@ async fn work(world: &World) -> Value {
     world.items("icfg_1").await.remove(WORK).unwrap_or_default()
 }
 
-/// How long until it is due, in seconds.
+/// The seconds until the announcement is due.
 async fn wait(world: &World) -> u64 {
     work(world).await["dueAt"].as_u64().unwrap().saturating_sub(world.clock.now().as_secs())
 }
 
-/// G1: an announcement is signed, says what, when and by whom, and its job ends once the provider has accepted it.
+/// G1: an announcement is signed, says what was deleted, when and by whom, and its job ends once the provider
+/// has accepted it.
 #[tokio::test]
 async fn a_deletion_is_announced_once() {
     let world = world().await;
@@ -64,8 +65,8 @@ async fn a_deletion_is_announced_once() {
     assert_eq!(world.sweep().await, [0; 4]);
 }
 
-/// G1: while a secret is rotated, each announcement has a signature by each secret, the newest first, so
-/// that a provider that knows only one of them takes it.
+/// G1: while a secret is rotated, each announcement has a signature by each secret, the newest first. A
+/// provider that knows only one of the secrets accepts the announcement.
 #[tokio::test]
 async fn an_announcement_is_signed_by_each_secret() {
     const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -82,7 +83,8 @@ async fn an_announcement_is_signed_by_each_secret() {
     }
 }
 
-/// G1, C1, D5: an installation's announcement has the reason; what was never known is announced too.
+/// G1, C1, D5: an installation's announcement has the reason. The deletion of an installation or a resource
+/// that was never known is announced too.
 #[tokio::test]
 async fn what_was_never_known_is_announced_too() {
     let world = World::announcing().await;
@@ -103,7 +105,7 @@ async fn what_was_never_known_is_announced_too() {
     assert_eq!(resource["data"]["resourceId"], "db_1");
 }
 
-/// G1: a 2xx is done, a 202 without `Retry-After` too.
+/// G1: if the provider answers 2xx, also 202 without `Retry-After`, the announcement is done.
 #[tokio::test]
 async fn a_2xx_is_done() {
     for status in [200, 201, 202, 204, 299] {
@@ -114,8 +116,8 @@ async fn a_2xx_is_done() {
     }
 }
 
-/// G1: anything else is tried again, with back-off, and with the same `webhook-id`; what it was is
-/// kept for people.
+/// G1: after any other answer, or none, the announcement is sent again with back-off, and with the same
+/// `webhook-id`. The job stores the last error.
 #[tokio::test]
 async fn anything_else_is_tried_again() {
     let world = world().await;
@@ -149,7 +151,8 @@ async fn anything_else_is_tried_again() {
     assert!(heard.is_sorted_by_key(|event| event.timestamp), "each attempt is signed anew");
 }
 
-/// G1: 202 with `Retry-After`: asked again then, for as long as the provider is at it.
+/// G1: after 202 with `Retry-After`, the announcement is sent again at that time, however long the provider
+/// takes.
 #[tokio::test]
 async fn a_provider_may_take_its_time() {
     let world = world().await;
@@ -172,8 +175,8 @@ async fn a_provider_may_take_its_time() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// G1, G6: after 3 days of failures it is parked: not tried any more, listed with its reason, and
-/// tried again when somebody says so.
+/// G1, G6: after 3 days of failures an announcement is parked, and no sweep sends it any more. It is listed
+/// with its last error, and an operator can make it due again.
 #[tokio::test]
 async fn after_3_days_it_is_parked() {
     let world = world().await;
@@ -222,8 +225,8 @@ async fn without_an_address_it_is_retried() {
     assert_eq!(work(&world).await["lastError"], "PROVIDER_URL is not set");
 }
 
-/// G1: a resource that is registered again after its receipt expired, and deleted again, is another
-/// deletion: it has another `webhook-id`.
+/// G1: if a resource is registered again after its receipt expired, and deleted again, the second deletion
+/// has another `webhook-id`.
 #[tokio::test]
 async fn another_deletion_has_another_id() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
@@ -238,8 +241,8 @@ async fn another_deletion_has_another_id() {
     assert_eq!(ids.into_values().map(|ids| ids.len()).collect::<Vec<_>>(), [2]);
 }
 
-/// F5, G4: a worker that is late with the announcement of a deletion does not complete that of a later
-/// deletion of the same resource, whose job has the same key.
+/// F5, G4: two deletions of one resource have jobs with the same key. A worker that is late with the first
+/// deletion's announcement does not complete the second one's.
 #[tokio::test]
 async fn a_late_announcement_ends_no_other() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
@@ -256,7 +259,7 @@ async fn a_late_announcement_ends_no_other() {
         world.clock.advance(Duration::from_hours(2));
         world.register(json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } })).await;
         assert_eq!(world.delete(RESOURCE).send().await.status, 204);
-        // Taken as often as the other was when the late one had it.
+        // The second job has been claimed once, as the first job had been when the late worker held it.
         world.provider.script([Answer::Status(503)]);
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
         let before = world.items("icfg_1").await;
@@ -270,8 +273,8 @@ async fn a_late_announcement_ends_no_other() {
     assert_eq!(world.provider.ids().into_values().map(|ids| ids.len()).collect::<Vec<_>>(), [2]);
 }
 
-/// C4, G1, H1: a receipt stays until its announcement is over. Where somebody removed it, the
-/// announcement is not lost, and meets no resource that is registered anew under its id.
+/// C4, G1, H1: a receipt stays until its announcement is over. If somebody removes the receipt, the
+/// announcement is not lost, and the resource cannot be registered again before the announcement is over.
 #[tokio::test]
 async fn an_announcement_never_meets_another_resource() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;

@@ -1,4 +1,4 @@
-//! The purge of deleted installations (G2), and the states that they go through.
+//! The purge of deleted installations (G2), and the states of these installations.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use crate::support::outside::Answer;
 use crate::support::steps::Moment;
 use crate::support::world::{INSTALLATION, World, id};
 
-/// D6, G2, G3: settled: purged, it is finalized: tombstone and receipt stay for as long as receipts
-/// do, counted from the deletion; each resource is announced like a deleted one.
+/// D6, G2, G3: an installation with settled invoices is finalized once it is purged. Its tombstone and
+/// receipt stay for `RECEIPT_RETENTION`, counted from the deletion. Each purged resource is announced like a
+/// deleted resource.
 #[tokio::test]
 async fn a_settled_installation_is_purged() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "36h")]).await;
@@ -50,8 +51,8 @@ async fn a_settled_installation_is_purged() {
     assert_eq!(world.items("icfg_1").await, items);
 }
 
-/// G2, G3, D6: open: `deleting`, `purged`, `finalized`; the tombstone expires only then, and the
-/// token stays until then.
+/// G2, G3, D6: an installation with open invoices is `deleting`, then `purged`, then `finalized`. Before it
+/// is finalized, the token stays, and the tombstone has no expiry.
 #[tokio::test]
 async fn an_open_installation_is_purged_before_it_is_finalized() {
     let world = World::announcing().await;
@@ -140,8 +141,8 @@ async fn an_unknown_installation_is_finalized_without_a_call() {
     );
 }
 
-/// F5, G2, G4: 10,000 resources are purged by sweeps that are killed after 100 calls each, and go on
-/// where the last one was.
+/// F5, G2, G4: 10,000 resources are purged by sweeps that are each killed after 100 calls. Each sweep
+/// continues where the sweep before it stopped.
 #[tokio::test]
 async fn ten_thousand_resources_are_purged_by_repeated_sweeps() {
     let world = World::new().await;
@@ -178,7 +179,8 @@ async fn ten_thousand_resources_are_purged_by_repeated_sweeps() {
     assert_eq!(items["#installation"]["state"], "purged");
 }
 
-/// G1, G2: more resources than a transaction takes: each is announced once, under an id of its own.
+/// G1, G2: if an uninstall purges more resources than a transaction takes, each is announced once, under an
+/// id of its own.
 #[tokio::test]
 async fn every_purged_resource_is_announced_once() {
     let world = World::announcing().await;

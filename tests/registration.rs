@@ -1,11 +1,11 @@
-//! Registration: what the library writes, and what `docs/writing-the-table.md` tells others to.
+//! Registration: what the library writes. `docs/writing-the-table.md` tells backends to write the same.
 
 use serde_json::json;
 use teardown::store::registry::RegisterError;
 
 use crate::support::world::{ACCOUNT, World};
 
-/// D1, D4, D6: an installation is open and counts from nothing, and its token is an item alone.
+/// D1, D4, D6: a new installation has open invoices and no resources, and its token is an item of its own.
 #[tokio::test]
 async fn an_installation_is_registered_and_updated() {
     let world = World::new().await;
@@ -39,8 +39,8 @@ async fn an_installation_is_registered_and_updated() {
     assert!(world.item("installation#icfg_1", "#token").await.is_some());
 }
 
-/// B6, D5: an installation with a `state` that nobody knows is neither deleted nor active: nothing is
-/// answered that is not known to be so, and nothing changes.
+/// B6, D5: an installation with an unknown `state` counts neither as deleted nor as active. Requests are
+/// answered 500, registrations fail, and nothing changes.
 #[tokio::test]
 async fn a_state_that_nobody_knows_is_not_taken_for_deleted() {
     let world = World::new().await;
@@ -77,7 +77,7 @@ async fn a_state_that_nobody_knows_is_not_taken_for_deleted() {
     }
 }
 
-/// C2, D4: a resource is counted once, however often it is registered, and updated in place.
+/// C2, D4: a resource is counted once, however often it is registered. Registering it again updates its item.
 #[tokio::test]
 async fn a_resource_is_counted_once() {
     let world = World::new().await;
@@ -96,7 +96,7 @@ async fn a_resource_is_counted_once() {
     assert_eq!(world.items("icfg_1").await["#installation"]["resources"], 1);
 }
 
-/// D4: a record that belongs to an installation needs one that is registered.
+/// D4: a resource, webhook, log drain or variable can be registered only if its installation is registered.
 #[tokio::test]
 async fn nothing_is_added_to_an_unknown_installation() {
     let world = World::new().await;
@@ -126,7 +126,7 @@ async fn nothing_is_added_to_an_unknown_installation() {
     assert_eq!((&variable["projectId"], &variable["key"]), (&json!("p"), &json!("K")));
 }
 
-/// C1, C4: the receipt of a resource that was never known holds back its registration too.
+/// C1, C4: a resource that was deleted before it was ever known has a receipt, and cannot be registered.
 #[tokio::test]
 async fn what_was_deleted_before_it_was_known_is_not_registered() {
     let world = World::new().await;

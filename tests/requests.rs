@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::world::{INSTALLATION, RESOURCE, World, user};
 
-/// Sends a request as it stands there, and gives the answer's status.
+/// Sends this text as a request, and returns the answer's status.
 async fn raw(world: &World, request: &str) -> u16 {
     let mut stream = TcpStream::connect(world.url.trim_start_matches("http://")).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -16,7 +16,7 @@ async fn raw(world: &World, request: &str) -> u16 {
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// B3: a text that JavaScript cut in the middle of an emoji does not refuse the uninstall for good.
+/// B3: an uninstall is accepted even if JavaScript cut its reason in the middle of an emoji.
 #[tokio::test]
 async fn half_of_a_surrogate_pair_is_read() {
     let world = World::new().await;
@@ -29,7 +29,7 @@ async fn half_of_a_surrogate_pair_is_read() {
     assert_eq!(world.delete(INSTALLATION).key("k1").body(body).send().await.whole(), reply.whole());
 }
 
-/// B1: other methods and other paths, with and without a token.
+/// B1: another method is answered 405, also without a token, and another path is answered 404.
 #[tokio::test]
 async fn other_methods_and_paths() {
     let world = World::new().await;
@@ -59,7 +59,7 @@ async fn other_methods_and_paths() {
     }
 }
 
-/// B2: ids come from the path alone, decoded once; the query can forge nothing.
+/// B2: ids come from the path alone, decoded once. Ids in the query have no effect.
 #[tokio::test]
 async fn ids_come_from_the_path_alone() {
     let world = World::new().await;
@@ -100,7 +100,7 @@ async fn ids_come_from_the_path_alone() {
     assert_eq!(reply.error(), (400, "bad_request"));
 }
 
-/// B3: a body of 64 KiB at most, for both endpoints, with a length or without.
+/// B3: a body over 64 KiB is answered 413 by both endpoints, with or without a `Content-Length`.
 #[tokio::test]
 async fn bodies_are_bounded() {
     let world = World::new().await;
@@ -127,7 +127,7 @@ async fn bodies_are_bounded() {
     assert_eq!(world.items("icfg_1").await["receipt#installation"]["reason"], reason);
 }
 
-/// B3, B5: a body that is wrong is named, and nothing happens.
+/// B3, B5: a malformed body is answered 400, the message names what is wrong, and nothing is deleted.
 #[tokio::test]
 async fn a_wrong_body_is_named() {
     let world = World::new().await;
@@ -173,7 +173,7 @@ async fn a_key_is_visible_ascii_and_sent_once() {
     assert_eq!(world.delete(RESOURCE).key(&long[1..]).send().await.status, 204);
 }
 
-/// B5: an error's body, whole.
+/// B5: an error is JSON with a code and a message.
 #[tokio::test]
 async fn an_error_is_json() {
     let world = World::new().await;

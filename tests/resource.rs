@@ -13,7 +13,8 @@ use crate::support::world::{ACCOUNT, RESOURCE, World, account, system};
 
 const NOTHING: (u16, serde_json::Value) = (204, serde_json::Value::Null);
 
-/// C1, C3, G5: a first deletion is one call, and leaves a receipt and what it owes.
+/// C1, C3, G5: the first deletion of a resource is one call, and leaves a receipt and the job of its
+/// announcement.
 #[tokio::test]
 async fn a_live_resource_is_deleted_in_one_call() {
     let world = World::announcing().await;
@@ -84,7 +85,7 @@ async fn a_replay_returns_the_first_answer() {
     assert_eq!(world.all().await, before);
 }
 
-/// C1: deleted before, with no key or another one: gone is gone, and the first receipt stays.
+/// C1: a second deletion, without a key or with another key, is answered 204, and the first receipt stays.
 #[tokio::test]
 async fn a_second_deletion_is_answered_alike() {
     let world = World::announcing().await;
@@ -101,7 +102,8 @@ async fn a_second_deletion_is_answered_alike() {
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// C1: never known to an installation that is: a receipt, an announcement, and 204.
+/// C1: the deletion of a resource that a known installation never had is answered 204, and leaves a receipt
+/// and an announcement.
 #[tokio::test]
 async fn a_resource_that_was_never_known_gets_a_receipt() {
     let world = World::announcing().await;
@@ -119,7 +121,8 @@ async fn a_resource_that_was_never_known_gets_a_receipt() {
     assert_eq!((again.whole(), again.calls), (NOTHING, 1));
 }
 
-/// C1: never known, like its installation; what is left of it goes too.
+/// C1: the deletion of a resource whose installation was never known is answered 204, and leaves a receipt
+/// and an announcement. An item of the resource that is there nevertheless is deleted.
 #[tokio::test]
 async fn a_resource_of_an_unknown_installation_gets_a_receipt() {
     let world = World::announcing().await;
@@ -138,7 +141,8 @@ async fn a_resource_of_an_unknown_installation_gets_a_receipt() {
     assert_eq!((again.whole(), again.calls), (NOTHING, 1));
 }
 
-/// C1: gone with its installation, purged or not: 204, and the uninstall's receipt is enough.
+/// C1: after an uninstall, the deletion of any resource of the installation is answered 204. The uninstall's
+/// receipt is enough.
 #[tokio::test]
 async fn a_resource_is_gone_with_its_installation() {
     let world = World::announcing().await;
@@ -158,7 +162,8 @@ async fn a_resource_is_gone_with_its_installation() {
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// C4: a deleted id is not registered again while its receipt stands, even if DynamoDB's TTL is late.
+/// C4: a deleted id is not registered again before its receipt expires. An expired receipt counts for
+/// nothing, even if DynamoDB's TTL has not removed it.
 #[tokio::test]
 async fn a_deleted_id_is_not_registered_again_while_its_receipt_stands() {
     let world = World::with(&[("RECEIPT_RETENTION", "36h")]).await;
@@ -178,7 +183,7 @@ async fn a_deleted_id_is_not_registered_again_while_its_receipt_stands() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// C1: a resource that a careless writer put beside its own receipt is deleted all the same.
+/// C1: if somebody writes a resource's item beside its receipt, the resource can be deleted again.
 #[tokio::test]
 async fn a_live_resource_beside_its_receipt_is_deleted() {
     let world = World::new().await;
@@ -192,8 +197,8 @@ async fn a_live_resource_beside_its_receipt_is_deleted() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// F2: the same key with another request is refused and changes nothing; a key belongs to one
-/// installation and one operation (F1).
+/// F2: the same key with another request is refused, and changes nothing. A key belongs to one installation
+/// and one operation (F1).
 #[tokio::test]
 async fn a_key_stands_for_one_request() {
     let world = World::announcing().await;
@@ -218,7 +223,8 @@ async fn a_key_stands_for_one_request() {
     assert_eq!(other_operation.status, 200);
 }
 
-/// F1: an outcome answers for 7 days by the clock; then its record is overwritten.
+/// F1: an outcome is replayed for 7 days by the clock. After that, another request under its key overwrites
+/// it.
 #[tokio::test]
 async fn an_outcome_is_kept_for_7_days() {
     let world = World::new().await;

@@ -1,5 +1,5 @@
-//! A configuration's deletion when several things go wrong at once: what is unclear stays so, what is
-//! not stays clear, and what Vercel said is neither lost nor made up (E2, E3, F5).
+//! A configuration's deletion when several things go wrong at once: no doubt and no answer of Vercel's is
+//! lost or made up (E2, E3, F5).
 
 mod doubt;
 mod late;
@@ -27,12 +27,12 @@ async fn world_within(limits: Limits) -> World {
     world
 }
 
-/// The limits of endpoints that wait for DynamoDB for a second.
+/// The tests' limits, with a second to wait for DynamoDB.
 fn a_second() -> Limits {
     Limits { dynamodb: Duration::from_secs(1), ..limits() }
 }
 
-/// A world with an intent that waits for its retry: Vercel was busy, and has done nothing.
+/// A test's world with an intent that waits for its retry. Vercel was busy, and has done nothing.
 async fn awaiting_retry() -> World {
     awaiting_retry_within(limits()).await
 }
@@ -46,8 +46,8 @@ async fn awaiting_retry_within(limits: Limits) -> World {
     world
 }
 
-/// Once Vercel is asked for the `times`-th time, the lease ends, and another request is refused: the
-/// intent is withdrawn.
+/// Waits until Vercel has been called `times` times, and lets the lease end. Then Vercel refuses another
+/// request, which withdraws the intent.
 async fn another_is_refused(world: &World, times: usize) {
     until(|| world.vercel.heard().len() >= times).await;
     world.clock.advance(Duration::from_mins(3));
@@ -59,8 +59,8 @@ async fn state(world: &World) -> Value {
     world.items("icfg_1").await["#installation"]["state"].clone()
 }
 
-/// E2: a refusal after an attempt without a definite answer is Vercel's word, and answered so; that
-/// the token may be dead is kept in mind: what it refuses then is gone.
+/// E2: if Vercel refuses after an attempt without a definite answer, the request is answered 409. The doubt
+/// stays stored, so a 403 to the next request means that the configuration is gone.
 #[tokio::test]
 async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
     for refusal in [400, 409] {
@@ -78,10 +78,10 @@ async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
     }
 }
 
-/// E2, E3: a call that was never sent is not in doubt: the next refusal counts as one.
+/// E2, E3: a call that was never sent leaves no doubt, so the next 403 is a refusal.
 #[tokio::test]
 async fn what_was_not_asked_is_not_in_doubt() {
-    // The intent's answer is lost, and what comes after.
+    // DynamoDB's reply to the write of the intent is lost, and so are all later replies.
     let world = world_within(a_second()).await;
     world.dynamodb.lasting(Fault::ResetAfter);
     assert_eq!(
@@ -98,7 +98,7 @@ async fn what_was_not_asked_is_not_in_doubt() {
     );
     assert_eq!(state(&world).await, "active");
 
-    // The sweep's lease: its answer is lost; or the table can't be read after it.
+    // DynamoDB's reply to the sweep's claim is lost, or the sweep cannot read the table after its claim.
     for operation in ["UpdateItem", "TransactGetItems"] {
         let world = awaiting_retry_within(a_second()).await;
         let faults = if operation == "UpdateItem" { 1 } else { 100 };
@@ -118,14 +118,14 @@ async fn what_was_not_asked_is_not_in_doubt() {
     }
 }
 
-/// F5: a request that Vercel told that the configuration is gone commits that, even if another had the
-/// lease meanwhile and was refused.
+/// F5: a request that got 204 from Vercel commits the deletion, even if another request had the lease
+/// meanwhile and was refused.
 #[tokio::test]
 async fn a_late_204_is_not_thrown_away() {
     let world = world().await;
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 204), Answer::Status(409)]);
-    // Dead from the 204 on.
+    // From the 204 on, the token is dead.
     world.vercel.lasting(Answer::Status(403));
     let second = async {
         until(|| !world.vercel.heard().is_empty()).await;
@@ -140,8 +140,8 @@ async fn a_late_204_is_not_thrown_away() {
     assert_eq!(world.delete(CONFIGURATION).key("k2").send().await.status, 204);
 }
 
-/// E3: invoices that are open again stand in the way again, of a request and of the sweep, which
-/// withdraws the intent; unless Vercel's side may be gone already.
+/// E3: if invoices are open again, a request is refused, and the sweep withdraws the intent. If Vercel's side
+/// may be gone already, the request succeeds.
 #[tokio::test]
 async fn invoices_that_are_opened_again_stand_in_the_way() {
     let world = awaiting_retry().await;
@@ -165,7 +165,8 @@ async fn invoices_that_are_opened_again_stand_in_the_way() {
     );
 }
 
-/// F4, E3: of two that begin at once one does, and what has changed since it was seen is seen.
+/// F4, E3: of two requests that begin at once, one writes its intent, and the other is refused. A request
+/// also notices a change since it read the table.
 #[tokio::test]
 async fn who_begins_second_sees_it() {
     let world = world().await;
@@ -205,7 +206,8 @@ async fn who_begins_second_sees_it() {
     assert!(world.vercel.heard().is_empty());
 }
 
-/// D6, E3: a token that is registered while our side alone was about to go is something to ask with.
+/// D6, E3: if a token is registered while a request is about to delete our side alone, the request calls
+/// Vercel with this token.
 #[tokio::test]
 async fn a_token_that_comes_meanwhile_is_asked_with() {
     let world = World::announcing().await;
@@ -226,7 +228,8 @@ async fn a_token_that_comes_meanwhile_is_asked_with() {
     assert_eq!(world.dynamodb.told_tokens(), 0, "no condition returns it (D6)");
 }
 
-/// E3: a refusal whose withdrawal's answer is lost is answered once, and Vercel asked once.
+/// E3: if DynamoDB's reply to the withdrawal is lost, the request is still answered with the refusal, and
+/// Vercel is called once.
 #[tokio::test]
 async fn a_lost_answer_to_the_withdrawal_changes_nothing() {
     let world = world().await;
@@ -240,7 +243,8 @@ async fn a_lost_answer_to_the_withdrawal_changes_nothing() {
     assert_eq!(world.sort_keys("icfg_1").await.len(), 6, "nothing is intended any more");
 }
 
-/// F5, F6: a fault at any call of a configuration's deletion is overcome, and so is a lost answer.
+/// F5, F6: if a call to DynamoDB fails, or its reply is lost, a configuration's deletion still succeeds, with
+/// one call to Vercel.
 #[tokio::test]
 async fn a_fault_at_any_call_is_overcome() {
     for operation in ["TransactGetItems", "TransactWriteItems", "UpdateItem"] {

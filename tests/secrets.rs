@@ -1,4 +1,4 @@
-//! The functions tell no secret: in no answer and no log line, for no request, at no failure, and under no
+//! The functions reveal no secret in an answer or a log line, whatever the request, the failure and
 //! `RUST_LOG`.
 
 mod passing;
@@ -23,14 +23,14 @@ use crate::support::world::{ISSUER, World, signature, user};
 
 const HOSTS: [Host; 3] = [Host::Vercel, Host::Port, Host::Lambda];
 
-/// The endpoints of deletions, and a path of each.
+/// The endpoints of deletions, with a path for each.
 const DELETIONS: [(&str, &str); 3] = [
     (DELETE_RESOURCE, "/v1/installations/icfg_1/resources/db_1"),
     (DELETE_INSTALLATION, "/v1/installations/icfg_1"),
     (DELETE_CONFIGURATION, "/v1/integrations/configuration/icfg_1"),
 ];
 
-/// Every deletion, refused and failing in every way, on every host.
+/// No deletion reveals a secret, however it is refused or fails, on any host.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_deletion_tells_a_secret() {
     let scenes = HOSTS.into_iter().flat_map(|host| {
@@ -63,7 +63,7 @@ async fn no_deletion_tells_a_secret() {
     join_all(scenes).await;
 }
 
-/// STS does not give a session, in several ways.
+/// STS fails to give a session, in several ways.
 async fn no_session(scene: &mut Scene, path: &str, token: &str) {
     for answer in [
         sts::Answer::Echo,
@@ -79,7 +79,7 @@ async fn no_session(scene: &mut Scene, path: &str, token: &str) {
     scene.sts.now(sts::HOUR);
 }
 
-/// Requests that are refused before the store is asked.
+/// Requests that are refused before the store is called.
 async fn refusals(scene: &mut Scene, path: &str, good: &str) {
     let mut claims = user("icfg_1");
     let with = |name: &str, value: Value| {
@@ -129,7 +129,7 @@ async fn refusals(scene: &mut Scene, path: &str, good: &str) {
         delete().body(&"x".repeat(65 * 1024)),
     ] {
         let said = scene.ask(asked).await;
-        // Some of it is fine for some of the endpoints, whose own answer comes then.
+        // Some of these requests are valid for some of the endpoints, which then answer 2xx.
         assert!(said.starts_with(['2', '4']), "{said}");
     }
     if scene.binary == DELETE_INSTALLATION {
@@ -146,15 +146,15 @@ async fn refusals(scene: &mut Scene, path: &str, good: &str) {
     }
 }
 
-/// DynamoDB and Vercel fail.
+/// Requests during which DynamoDB or Vercel fails.
 async fn failures(scene: &mut Scene, path: &str, good: &str) {
     let faults =
         [Fault::Echo, Fault::Throttle, Fault::ServerError, Fault::Conflict, Fault::ResetAfter];
     for (number, fault) in faults.into_iter().enumerate() {
         let mut said = String::new();
-        // A job of an earlier answer may come first, and meet the fault in place of this request.
+        // A job of an earlier answer may call DynamoDB first, and meet the fault in place of this request.
         for attempt in 0..10 {
-            // A resource or an installation that is there yet, since what is gone is gone.
+            // Each attempt has a new installation, because nothing is deleted twice.
             let id = format!("icfg_f{number}{attempt}");
             scene.install(&id).await;
             let token = scene.token(&user(&id));
@@ -189,7 +189,7 @@ async fn failures(scene: &mut Scene, path: &str, good: &str) {
     scene.world.vercel.lasting(Answer::Honest);
 }
 
-/// The sweep, by every kind of caller and with every kind of failure.
+/// No sweep reveals a secret, whoever calls it and whatever fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_sweep_tells_a_secret() {
     join_all(HOSTS.map(|host| async move {
@@ -229,8 +229,8 @@ async fn no_sweep_tells_a_secret() {
     .await;
 }
 
-/// K1: a webhook, forged, failing and done, tells neither the secret nor its signature, which could be sent
-/// again.
+/// K1: a webhook that is forged, fails or succeeds reveals neither the secret nor its signature, which
+/// somebody could send again.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_webhook_tells_a_secret() {
     join_all(HOSTS.map(|host| async move {
@@ -271,7 +271,7 @@ async fn no_webhook_tells_a_secret() {
     .await;
 }
 
-/// A start that fails names the variable and not what it holds.
+/// A start that fails names the variable, but not its value.
 #[test]
 fn no_start_tells_a_secret() {
     let mut planted = Planted::default();
@@ -307,10 +307,10 @@ fn no_start_tells_a_secret() {
     }
 }
 
-/// A panic is a line of the log: with where it was, without what it said.
+/// A panic is logged with its place in the code, but without its message.
 #[test]
 fn no_panic_tells_a_secret() {
-    // The hook is the whole process's, so it gets one of its own.
+    // There is one panic hook for a whole process, so this test starts a process of its own.
     const ALONE: &str = "TEST_PANICS";
     if std::env::var_os(ALONE).is_some() {
         teardown::telemetry::init_json(teardown::config::log_filter_of_functions().unwrap());
@@ -330,7 +330,7 @@ fn no_panic_tells_a_secret() {
     Planted::default().is_not_in(&said);
 }
 
-/// A value that holds a secret does not show it, should anybody log it one day.
+/// A value that holds a secret does not show the secret if somebody logs the value.
 #[tokio::test]
 async fn no_debug_tells_a_secret() {
     let mut planted = Planted::default();
@@ -351,7 +351,7 @@ async fn no_debug_tells_a_secret() {
     assert!(shown.contains("[secret]") && format!("{jws:?}").contains(ISSUER.kid()), "{jws:?}");
 }
 
-/// Secrets are stored where they are needed, and nowhere else.
+/// Of all secrets the table holds the access token alone, and only until the deletion is committed.
 #[tokio::test]
 async fn the_table_holds_the_access_token_alone() {
     let mut scene = Scene::start(DELETE_CONFIGURATION, Host::Port).await;

@@ -1,4 +1,4 @@
-//! The world that tests stand in, and the servers beside it. No test is in here.
+//! What tests share: the type `World`, and the stand-ins beside it. No test is in here.
 
 pub mod backend;
 pub mod dynamodb;

@@ -1,4 +1,4 @@
-//! The sweep: who may call it, and what many of them do at once (B1, G4).
+//! The sweep: who may call it, and what many sweeps do at once (B1, G4).
 
 mod late;
 
@@ -18,7 +18,7 @@ use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::{CRON_SECRET, INSTALLATION, World, user};
 
-/// A world in which the announcements of so many resources are due.
+/// A test's world in which the announcements of this many resources are due.
 async fn world(announcements: usize) -> World {
     let world = World::announcing().await;
     let resources: Vec<_> = (0..announcements).map(|n| format!("db_{n}")).collect();
@@ -30,7 +30,7 @@ async fn world(announcements: usize) -> World {
     world
 }
 
-/// B1: `GET`, with the secret and nothing else; a token of Vercel's is none.
+/// B1: the sweep runs only for a `GET` with the secret. A token of Vercel's is refused.
 #[tokio::test]
 async fn only_the_scheduler_sweeps() {
     let world = world(1).await;
@@ -71,7 +71,7 @@ async fn only_the_scheduler_sweeps() {
     assert_eq!(reply.whole(), (200, report));
 }
 
-/// G4: many sweeps at once share what is due, and do nothing twice.
+/// G4: many sweeps at once share the due jobs, and run no job twice.
 #[tokio::test]
 async fn many_sweeps_share_what_is_due() {
     let world = world(60).await;
@@ -90,7 +90,7 @@ async fn many_sweeps_share_what_is_due() {
     assert_eq!((world.provider.heard().len(), world.provider.ids().len()), (60, 60));
 }
 
-/// G4: a sweep whose time is over takes nothing more, and loses nothing.
+/// G4: a sweep whose time is over claims no more jobs, and loses none.
 #[tokio::test]
 async fn a_sweep_ends_in_time() {
     let world = world(3).await;
@@ -100,7 +100,7 @@ async fn a_sweep_ends_in_time() {
     assert_eq!(world.sweep().await, [3, 3, 0, 0]);
 }
 
-/// G4: one thing that breaks off does not hold up the others.
+/// G4: a malformed job does not hold up the other jobs.
 #[tokio::test]
 async fn malformed_work_holds_nothing_up() {
     let world = world(3).await;
@@ -119,7 +119,7 @@ async fn malformed_work_holds_nothing_up() {
     assert_eq!(world.provider.heard().len(), 3);
 }
 
-/// E3, G1: an intent that does not say who asked is kept, and retried: no job is dropped.
+/// E3, G1: an intent that does not say who requested the deletion is kept and retried. No job is dropped.
 #[tokio::test]
 async fn a_malformed_intent_is_kept() {
     let world = World::new().await;
@@ -136,7 +136,7 @@ async fn a_malformed_intent_is_kept() {
     assert!(world.vercel.heard().is_empty());
 }
 
-/// G2: writes that DynamoDB leaves undone of a batch are sent again.
+/// G2: if DynamoDB leaves writes of a batch undone, the purge sends them again.
 #[tokio::test]
 async fn a_batch_that_is_left_undone_is_done_again() {
     let world = World::new().await;
@@ -149,7 +149,7 @@ async fn a_batch_that_is_left_undone_is_done_again() {
     assert_eq!(world.sort_keys("icfg_1").await, ["#installation", "receipt#installation"]);
 }
 
-/// G4: a whole page of what a sweep cannot read holds up nothing behind it.
+/// G4: a whole page of jobs that a sweep cannot read does not hold up the jobs behind it.
 #[tokio::test]
 async fn a_page_of_nonsense_holds_nothing_up() {
     let world = world(1).await;
@@ -164,13 +164,13 @@ async fn a_page_of_nonsense_holds_nothing_up() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// G4: an attempt that takes longer than the host's time is given up, and counts as a failure.
+/// G4: an attempt that takes longer than the host's time is aborted, and counts as a failure.
 #[tokio::test]
 async fn no_attempt_outlives_the_sweep() {
     let world = world(1).await;
     world.provider.lasting(Answer::Silence);
     let began = Instant::now();
-    // Time enough to get to the attempt on a busy machine, and less than the attempt would take.
+    // Long enough to begin the attempt on a busy machine, and shorter than the attempt.
     let response = world.process().await.sweep(HostTime(Duration::from_secs(2))).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], br#"{"claimed":1,"done":0,"retried":1,"parked":0}"#);
@@ -180,7 +180,7 @@ async fn no_attempt_outlives_the_sweep() {
     assert_eq!(work["failures"], 1);
 }
 
-/// G3, G4: calls that Vercel waits for come before announcements that a hanging provider holds up.
+/// G3, G4: a sweep makes the calls to Vercel first, so a provider that hangs does not delay them.
 #[tokio::test]
 async fn a_finalization_waits_for_no_provider() {
     let world = world(40).await;
@@ -194,11 +194,11 @@ async fn a_finalization_waits_for_no_provider() {
     assert!(world.vercel.is_finalized("icfg_2"));
 }
 
-/// How many jobs run at the same time.
+/// How many jobs a sweep runs at the same time.
 const AT_A_TIME: usize = 16;
 
-/// How many installations a sweep of this length finalizes, if one more is due than it runs at a time
-/// and Vercel answers only when the time for urgent jobs is over. None if the machine is so busy that
+/// For how many finalizations a sweep of this length calls Vercel. One more is due than the sweep runs at a
+/// time, and Vercel answers only when the time for urgent jobs is over. `None` if the machine is so busy that
 /// this time is over before Vercel is called.
 async fn finalized_within(time: Duration) -> Option<usize> {
     let world = World::new().await;
@@ -218,8 +218,8 @@ async fn finalized_within(time: Duration) -> Option<usize> {
         _ = &mut sweep => return None,
         () = until(|| !world.vercel.heard().is_empty()) => {}
     }
-    // The sweep has begun by now. It claims jobs for a quarter of its time, and urgent ones for half of
-    // that.
+    // The sweep has begun by now. It claims jobs for a quarter of its time, and urgent jobs for half of that
+    // quarter.
     let called = Instant::now();
     let half_is_over = async {
         until(|| called.elapsed() >= time / 8).await;
@@ -229,8 +229,8 @@ async fn finalized_within(time: Duration) -> Option<usize> {
     Some(world.vercel.heard().len())
 }
 
-/// G1, G4: jobs that call Vercel have half of a sweep's time, even if many of them are due and Vercel is
-/// slow: the rest is for other jobs.
+/// G1, G4: jobs that call Vercel get at most half of a sweep's time, even if many of them are due and Vercel
+/// is slow. The rest of the time is for other jobs.
 #[tokio::test]
 async fn what_is_urgent_has_half_of_the_time() {
     let mut time = Duration::from_secs(1);
@@ -244,7 +244,7 @@ async fn what_is_urgent_has_half_of_the_time() {
     assert!((1..=AT_A_TIME).contains(&finalized), "{finalized}");
 }
 
-/// F5, G4: a fault at any call of a sweep is overcome, or left to the next one.
+/// F5, G4: if a sweep's calls to DynamoDB fail, this sweep or a later one still ends every job.
 #[tokio::test]
 async fn a_fault_at_any_call_is_overcome() {
     for operation in ["Query", "UpdateItem", "DeleteItem", "GetItem", "BatchWriteItem"] {
@@ -269,7 +269,8 @@ async fn a_fault_at_any_call_is_overcome() {
     }
 }
 
-/// G2, G4: a tombstone that another hand wrote does not keep a sweep busy.
+/// G2, G4: the jobs of a tombstone that lacks attributes, because another program wrote it, are retried like
+/// any failed job.
 #[tokio::test]
 async fn a_tombstone_without_finalized_is_purged() {
     let world = World::new().await;
@@ -292,7 +293,7 @@ async fn a_tombstone_without_finalized_is_purged() {
     assert_eq!(work["lastError"], "its installation is not deleted");
 }
 
-/// G6: a parked job that is made due by a write whose answer is lost counts as made due.
+/// G6: if DynamoDB's reply to the retry of a parked job is lost, the job still counts as made due.
 #[tokio::test]
 async fn a_lost_answer_does_not_leave_work_parked() {
     let world = World::new().await;
@@ -311,8 +312,8 @@ async fn a_lost_answer_does_not_leave_work_parked() {
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
 }
 
-/// G1, G2: on a host that goes on after an answer, each job that is due is tried once, at once; the sweep
-/// runs those that fail.
+/// G1, G2: on a host that runs on after an answer, each job that is already due is tried once, right after
+/// the answer. The sweep runs the jobs that fail.
 #[tokio::test]
 async fn an_answer_is_followed_up() {
     for fails in [false, true] {

@@ -5,14 +5,14 @@ use teardown_cli::issuer::Issuer;
 
 use crate::support::world::{ISSUER, RESOURCE, World, account, system, user};
 
-/// A world with one resource, and a check that it is still there.
+/// A test's world with one resource: `db_1` of `icfg_1`.
 async fn world() -> World {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     world
 }
 
-/// A1: exactly one `Authorization: Bearer`, and 403 for anything else.
+/// A1: a request without exactly one `Authorization: Bearer` is answered 403.
 #[tokio::test]
 async fn without_one_bearer_token_nobody_is_let_in() {
     let world = world().await;
@@ -39,8 +39,8 @@ async fn without_one_bearer_token_nobody_is_let_in() {
     assert_eq!(reply.status, 204, "the scheme's case is free (RFC 9110, section 11.1)");
 }
 
-/// A2: RS256 by the configured keys is demanded, and no header changes that. The message says which check
-/// failed.
+/// A2: a token must be signed with RS256 by a configured key, whatever its header says. The message names the
+/// check that failed.
 #[tokio::test]
 async fn the_header_decides_nothing() {
     const MALFORMED: &str = "the token is not a signed JWT";
@@ -111,7 +111,8 @@ async fn the_header_decides_nothing() {
     }
 }
 
-/// A3: the payload and the header as a whole are UTF-8, a member that nobody reads too (RFC 7519, 7.2).
+/// A3: a token is refused if a byte of its header or payload is not UTF-8, even in a member that nobody reads
+/// (RFC 7519, 7.2).
 #[tokio::test]
 async fn a_stray_byte_anywhere_refuses_the_token() {
     let world = world().await;
@@ -139,7 +140,7 @@ async fn a_stray_byte_anywhere_refuses_the_token() {
     }
 }
 
-/// A3: a token over 8 KiB is refused before it is parsed; one under it is not.
+/// A3: a token over 8 KiB is refused before it is parsed. A shorter token is accepted.
 #[tokio::test]
 async fn a_token_over_8_kib_is_refused() {
     let world = world().await;
@@ -160,7 +161,7 @@ async fn a_token_over_8_kib_is_refused() {
     assert_eq!(world.delete_as(RESOURCE, &short).send().await.status, 204);
 }
 
-/// A3, A4: each claim that is wrong has its own message, and the same answer.
+/// A3, A4: each wrong claim is answered 403 `invalid_token`, with a message that names what is wrong.
 #[tokio::test]
 async fn wrong_claims_are_named() {
     let world = world().await;
@@ -201,8 +202,8 @@ async fn wrong_claims_are_named() {
     assert_eq!(world.delete_as(RESOURCE, &world.token(&late)).send().await.status, 204);
 }
 
-/// A3: of several integrations, such as staging and production, each has its tokens let in, whichever
-/// installation they are for.
+/// A3: if `INTEGRATION_ID` lists several integrations, such as staging and production, a token for each of
+/// them is accepted, for any installation.
 #[tokio::test]
 async fn the_audience_is_one_of_several_integrations() {
     let world = World::with(&[("INTEGRATION_ID", "oac_production, oac_staging")]).await;
@@ -228,7 +229,7 @@ async fn the_audience_is_one_of_several_integrations() {
     }
 }
 
-/// A4: `X-Vercel-Auth`, if sent, agrees with the token.
+/// A4: `X-Vercel-Auth`, if sent, must agree with the token; otherwise the answer is 403.
 #[tokio::test]
 async fn x_vercel_auth_agrees_with_the_token() {
     let world = world().await;
@@ -253,7 +254,7 @@ async fn x_vercel_auth_agrees_with_the_token() {
     }
 }
 
-/// A5, B5: a read-only user is told who can.
+/// A5, B5: a read-only user's deletion is answered 403, with a message that says who may delete.
 #[tokio::test]
 async fn a_read_only_user_may_not_delete() {
     let world = World::with(&[("SUPPORT_URL", "https://provider.example/help")]).await;
@@ -266,7 +267,8 @@ async fn a_read_only_user_may_not_delete() {
     assert!(world.is_live("icfg_1", "db_1").await);
 }
 
-/// A6: a token that names an installation stands for that one, known or not.
+/// A6: a token that names an installation is good for that installation alone. For any other, known or not,
+/// the answer is the same 403.
 #[tokio::test]
 async fn a_token_stands_for_its_own_installation() {
     let world = world().await;
@@ -283,7 +285,8 @@ async fn a_token_stands_for_its_own_installation() {
     assert_eq!(by_system.status, 204);
 }
 
-/// A8: route and method, token, ids, role and installation, headers and body, then the store.
+/// A8: the checks come in this order: route and method, token, ids, role and installation, headers and body,
+/// then the store.
 #[tokio::test]
 async fn the_first_check_that_fails_answers() {
     let world = world().await;

@@ -1,4 +1,4 @@
-//! The tool `teardown`, as it is typed: `cargo dev`.
+//! The tool `teardown` on the command line, by `cargo dev`.
 
 mod care;
 mod check;
@@ -19,10 +19,10 @@ use serde_json::json;
 
 use crate::support::world::http_client;
 
-/// How long what happens by itself may take: many sweeps, on a machine that has other things to do.
+/// How long a test waits for what the tool does by itself, which may take many sweeps on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// The command `cargo dev …`, without anything of AWS or of the tool in its environment.
+/// The command `cargo dev …`, without variables of AWS or of the tool in its environment.
 fn cargo_dev(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.arg("dev").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -30,15 +30,16 @@ fn cargo_dev(arguments: &[&str]) -> Command {
     command
 }
 
-/// What `cargo dev …` starts, likewise: without cargo, which takes longer than most commands.
+/// The command that `cargo dev …` starts, in the same environment as [`cargo_dev`]. Cargo itself does not
+/// run, because it takes longer than most commands.
 fn dev(arguments: &[&str]) -> Command {
     let mut command = teardown(&[&["dev"], arguments].concat());
-    // As cargo leaves it to what it runs.
+    // Cargo sets this variable for what it runs.
     command.env("CARGO", env!("CARGO"));
     command
 }
 
-/// The command `teardown …`, likewise.
+/// The command `teardown …`, in the same environment as [`cargo_dev`].
 fn teardown(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -52,9 +53,9 @@ fn binary() -> PathBuf {
     tests.ancestors().nth(3).unwrap().join("debug/teardown")
 }
 
-/// Builds the tool for a command, which gets nothing of AWS or of the tool in its environment.
+/// Builds the tool for a command, and removes the variables of AWS and of the tool from its environment.
 fn build_for(command: &mut Command) {
-    // The first to need the tool builds it; Cargo says nothing to the others then.
+    // The first test that needs the tool builds it, so Cargo prints nothing for the other tests.
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
@@ -91,7 +92,7 @@ fn run(arguments: &[&str]) -> Output {
     dev(arguments).output().unwrap()
 }
 
-/// The output of a shell that runs this script in the folder of the project. Its `cargo dev` is [`dev`].
+/// The output of a shell that runs this script in the project's folder. `cargo dev` in the script is [`dev`].
 fn shell(script: &str) -> String {
     let mut sh = Command::new("sh");
     let script = format!("cargo() {{ '{}' \"$@\"; }}\n{script}", binary().display());
@@ -112,7 +113,7 @@ fn text(bytes: &[u8]) -> &str {
 /// A `cargo dev` that runs until the test ends.
 struct Tool {
     child: Child,
-    /// The lines that it prints after its welcome.
+    /// The lines that `cargo dev` prints after its welcome.
     lines: Receiver<String>,
     url: String,
     welcome: String,
@@ -130,7 +131,7 @@ impl Tool {
         Self::start_with(arguments, &[])
     }
 
-    /// With these variables in its environment.
+    /// Starts the tool with these arguments, and with these variables in its environment.
     fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = dev(&[&["--port", "0"], arguments].concat());
         command.envs(variables.iter().copied());
@@ -152,7 +153,7 @@ impl Tool {
         Self { child, lines, url, welcome }
     }
 
-    /// Waits for a line of its output that has this in it.
+    /// Waits until the tool prints a line that contains this text.
     fn says(&self, part: &str) {
         let (end, mut said) = (Instant::now() + DEADLINE, Vec::new());
         loop {
@@ -166,7 +167,7 @@ impl Tool {
         }
     }
 
-    /// The output of `show` for an installation, as soon as these texts are all in it.
+    /// Waits until `show` prints all these texts for an installation, and returns its output.
     fn shows(&self, id: &str, parts: &[&str]) -> String {
         let end = Instant::now() + DEADLINE;
         loop {
@@ -180,7 +181,7 @@ impl Tool {
         }
     }
 
-    /// Deletes what is at a path, as the installation's `ADMIN`.
+    /// Deletes what is at a path, as the installation's `ADMIN`, and returns the answer's status.
     async fn delete_as_admin(&self, path: &str, installation: &str) -> u16 {
         let token = run(&["token", "--installation", installation]);
         self.delete(path, text(&token.stdout).trim_end()).await
@@ -190,12 +191,13 @@ impl Tool {
         self.url.rsplit(':').next().unwrap()
     }
 
-    /// Runs a command against its DynamoDB.
+    /// Runs a command against the tool's DynamoDB.
     fn run(&self, arguments: &[&str]) -> Output {
         run(&[&["--port", self.port()], arguments].concat())
     }
 
-    /// Pastes its `curl` commands into a shell, which has another `curl`; the statuses.
+    /// Sends the requests of the welcome's `curl` commands, and returns the statuses. A shell reads the
+    /// commands, but its `curl` only prints its arguments.
     async fn paste(&self) -> Vec<u16> {
         let mut statuses = Vec::new();
         let welcome = self.welcome.replace("\\\n", "");
@@ -225,8 +227,8 @@ impl Tool {
     }
 }
 
-/// The lines that `cargo dev` prints do what they say, Ctrl-C ends it cleanly, and with `--data` the
-/// next start has lines that work too.
+/// The commands that `cargo dev` prints work, and Ctrl-C ends it cleanly. With `--data`, the next start
+/// prints commands that work too.
 #[tokio::test]
 async fn the_printed_lines_work() {
     let folder = tempfile::tempdir().unwrap();
@@ -244,7 +246,8 @@ async fn the_printed_lines_work() {
     }
 }
 
-/// A token is all that is printed, the running tool takes it, and it says what it was asked to say.
+/// `teardown token` prints a token and nothing else. The running tool accepts it, and it has the claims that
+/// the arguments ask for.
 #[tokio::test]
 async fn a_token_is_printed_and_taken() {
     let tool = Tool::start(&[]);
@@ -270,7 +273,7 @@ async fn a_token_is_printed_and_taken() {
     }
 }
 
-/// A3: of several integrations, a token is for the one that stands first.
+/// A3: if `INTEGRATION_ID` lists several integrations, a token is for the first in the list.
 #[test]
 fn a_token_is_for_the_first_integration() {
     let ids = "oac_first, oac_second";
@@ -282,7 +285,7 @@ fn a_token_is_for_the_first_integration() {
     assert_eq!(claims["aud"], "oac_first");
 }
 
-/// C2: good lines are registered, bad and refused ones named by their numbers, and no secret is shown.
+/// C2: `import` registers good lines, names bad and refused lines by their numbers, and shows no secret.
 #[tokio::test]
 async fn lines_are_imported_and_shown() {
     let tool = Tool::start(&[]);
@@ -338,7 +341,7 @@ async fn lines_are_imported_and_shown() {
     assert_eq!((output.status.code(), text(&output.stderr).lines().count()), (Some(1), 1));
 }
 
-/// The table is created where the AWS environment says, and is fine if it is there.
+/// `teardown table` creates the table that the AWS environment names, and succeeds if that table is there.
 #[tokio::test]
 async fn the_table_is_created_once() {
     let tool = Tool::start(&[]);
@@ -353,7 +356,8 @@ async fn the_table_is_created_once() {
     }
 }
 
-/// A command that cannot succeed says why in one line.
+/// A command that cannot succeed says why in one line. Wrong arguments have the exit status 2, and the help
+/// names every command.
 #[tokio::test]
 async fn what_cannot_be_is_one_line() {
     let tool = Tool::start(&[]);

@@ -1,5 +1,5 @@
-//! Vercel that cannot be reached: what never left this machine leaves no doubt, so that a 403 after it
-//! is a refusal (E2, E3).
+//! Vercel cannot be reached: a request that was never sent leaves no doubt, so a 403 to the next request is a
+//! refusal (E2, E3).
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ use crate::support::process::{DELETE_CONFIGURATION, free_port, start};
 use crate::support::wire::{empty, listen};
 use crate::support::world::{CONFIGURATION, World, http_client, limits, serve, user};
 
-/// The endpoints of this world, but for where Vercel's API is.
+/// The endpoints of this test's world, with another address of Vercel's API.
 async fn with_api(world: &World, api: &str) -> App {
     let config = Config { vercel_api_url: Url::parse(api).unwrap(), ..world.config.clone() };
     App::with_store(&config, world.proxied().await, world.clock.clone())
 }
 
-/// The status and the code of a Delete Configuration that is sent to endpoints elsewhere.
+/// Sends a Delete Configuration to these endpoints, and returns the answer's status and code.
 async fn delete(world: &World, endpoints: &str) -> (u16, String) {
     let token = world.token(&user("icfg_1"));
     let answer =
@@ -39,7 +39,7 @@ async fn delete(world: &World, endpoints: &str) -> (u16, String) {
     (status, body["error"]["code"].as_str().unwrap().to_owned())
 }
 
-/// Vercel is there again and refuses: nothing is gone, and the provider is told nothing.
+/// Vercel can be reached again, and refuses. Checks that nothing is deleted, and that nothing is announced.
 async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
     let intent = &world.items("icfg_1").await["work#configuration"];
     assert_eq!(intent["inDoubt"], false, "{what}: {intent}");
@@ -61,7 +61,7 @@ async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
 /// E2: a request that could not be sent, for any reason, leaves no doubt.
 #[tokio::test]
 async fn what_was_not_sent_leaves_no_doubt() {
-    // It speaks HTTP where TLS is to begin.
+    // This server answers in plain HTTP, so TLS fails.
     let (plain, _) = listen(async |_| Ok(empty(204))).await;
     let apis = [
         ("refused", "http://127.0.0.1:1".to_owned()),
@@ -83,7 +83,7 @@ async fn what_was_not_sent_leaves_no_doubt() {
     .await;
 }
 
-/// E2: a request that cannot be built, with a token that no header can carry, leaves no doubt.
+/// E2: a request that cannot be built, because no header can carry its token, leaves no doubt.
 #[tokio::test]
 async fn what_cannot_be_built_leaves_no_doubt() {
     let world = world().await;
@@ -101,7 +101,7 @@ async fn what_cannot_be_built_leaves_no_doubt() {
     is_refused_afterwards(&world, "a token with a line break", false).await;
 }
 
-/// E2: an attempt that was sent stays in doubt, though Vercel cannot be reached any more after it.
+/// E2: an attempt that was sent stays in doubt, even if Vercel cannot be reached afterwards.
 #[tokio::test]
 async fn what_was_sent_stays_in_doubt() {
     let world = world().await;
@@ -114,13 +114,13 @@ async fn what_was_sent_stays_in_doubt() {
     assert_eq!(world.delete(CONFIGURATION).send().await.status, 204, "403 means gone");
 }
 
-/// E2, F5: a process that dies while it connects leaves no doubt: it is marked only once the connection
-/// is up.
+/// E2, F5: a process that dies while it connects leaves no doubt, because it marks its attempt only once the
+/// connection is up.
 #[tokio::test]
 async fn who_dies_while_connecting_leaves_no_doubt() {
     for sweeps in [false, true] {
         let world = world().await;
-        // It takes the connection, and never begins TLS.
+        // This server accepts the connection, and never begins TLS.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let app = with_api(&world, &format!("https://{}", silent.local_addr().unwrap())).await;
         let request = http::Request::delete(CONFIGURATION)
@@ -136,7 +136,7 @@ async fn who_dies_while_connecting_leaves_no_doubt() {
     }
 }
 
-/// E2: a mark whose write was not acknowledged leaves no doubt: nothing was sent after it.
+/// E2: if DynamoDB's reply to the mark of an attempt is lost, the attempt is not sent and leaves no doubt.
 #[tokio::test]
 async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
     let limits = Limits { dynamodb: Duration::from_secs(1), ..limits() };
@@ -150,14 +150,14 @@ async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
     is_refused_afterwards(&world, "the mark's answer was lost", false).await;
 }
 
-/// E2: a mark that was written while the sweep's time ended leaves no doubt.
+/// E2: if a sweep's time ends while it marks an attempt, the attempt leaves no doubt.
 #[tokio::test]
 async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     let world = world().await;
     world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
     assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
     world.clock.advance(Duration::from_secs(16));
-    // It is applied, and its answer is lost until the sweep has ended.
+    // DynamoDB applies the mark, and its replies are lost until the sweep has ended.
     for _ in 0..100 {
         world.dynamodb.once("SET inDoubt = :true", Fault::ResetAfter);
     }
@@ -170,7 +170,7 @@ async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     assert_eq!(world.vercel.heard().len(), asked + 1);
 }
 
-/// E2, E3: a status is an answer, also where the words that follow it never come.
+/// E2, E3: Vercel's status is a definite answer, even if its body never comes.
 #[tokio::test]
 async fn a_status_is_an_answer_without_its_words() {
     let limits = Limits { vercel_attempt: Duration::from_millis(500), ..limits() };
@@ -192,8 +192,8 @@ async fn a_status_is_an_answer_without_its_words() {
     asked.abort();
 }
 
-/// E2, S3: a proxy that refuses to connect leaves no doubt, and all calls outward go by it, DynamoDB's
-/// too.
+/// E2, S3: if the proxy refuses to connect, no doubt is left. All outgoing calls use the proxy, also those to
+/// DynamoDB.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_leaves_no_doubt() {
     let world = world().await;
@@ -225,7 +225,7 @@ async fn a_proxy_that_refuses_leaves_no_doubt() {
     is_refused_afterwards(&world, "the proxy refused", false).await;
 }
 
-/// Sends a request on, and its answer back.
+/// Sends a request to `upstream`, and returns its answer.
 async fn relay(
     upstream: &str,
     request: hyper::Request<hyper::body::Incoming>,

@@ -11,7 +11,7 @@ use crate::configuration::{DAY, GONE, is_gone, world, world_within};
 use crate::support::outside::Answer;
 use crate::support::world::{CONFIGURATION, World, limits};
 
-/// The status and the error's code that answers of Vercel lead to.
+/// Deletes the configuration while Vercel gives these answers, and returns the status and the error's code.
 async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
     world.vercel.script(answers.iter().cloned());
     let reply = world.delete(CONFIGURATION).key("k1").send().await;
@@ -19,8 +19,8 @@ async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
     (reply.status, reply.body["error"]["code"].clone())
 }
 
-/// E2, E3: 204 means gone, and so does 200, which is not documented; 404 and 410 do, once Vercel confirms
-/// it (E7).
+/// E2, E3: after 204, and after 200, which Vercel does not document, the configuration is gone. After 404 and
+/// 410 it is gone once Vercel confirms that (E7).
 #[tokio::test]
 async fn vercel_says_that_it_is_gone() {
     for status in [200, 204, 404, 410] {
@@ -30,8 +30,8 @@ async fn vercel_says_that_it_is_gone() {
     }
 }
 
-/// E3, F3: Vercel refuses: 409 with its words, and nothing is gone or still intended; later it is
-/// asked anew.
+/// E3, F3: if Vercel refuses, the answer is 409 with Vercel's message. Nothing is deleted, no intent is left,
+/// and a later request calls Vercel again.
 #[tokio::test]
 async fn vercel_refuses() {
     for status in [400, 401, 403, 409] {
@@ -50,7 +50,7 @@ async fn vercel_refuses() {
     }
 }
 
-/// B3, E3: Vercel's words are passed on also where they hold half of a surrogate pair.
+/// B3, E3: Vercel's message is passed on, even if it contains half of a surrogate pair.
 #[tokio::test]
 async fn vercels_words_are_passed_on() {
     let world = world().await;
@@ -61,8 +61,8 @@ async fn vercels_words_are_passed_on() {
     assert_eq!((reply.error(), reply.message()), ((409, "upstream_refused"), message));
 }
 
-/// B6, E3: Vercel is out of reach or talks nonsense: 503, with nothing deleted in our store; the same
-/// request, another one or the sweep carries on.
+/// B6, E3: if Vercel cannot be reached, or neither deletes nor refuses, the answer is 503, and nothing is
+/// deleted in our store. The same request, another request or the sweep resumes the deletion.
 #[tokio::test]
 async fn vercel_is_out_of_reach() {
     let answers = [
@@ -113,8 +113,8 @@ async fn vercel_is_out_of_reach() {
     .await;
 }
 
-/// E3: an API that never answers holds a request up for as long as a call may take, not for good: an
-/// attempt that has no time to connect (3 s) is not begun.
+/// E3: if Vercel never answers, a request waits no longer than a call may take. An attempt without the time
+/// to connect (3 s) is not begun.
 #[tokio::test]
 async fn vercel_never_answers() {
     let world = world_within(Limits {
@@ -131,8 +131,8 @@ async fn vercel_never_answers() {
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
 }
 
-/// E2: the token dies with the configuration: 401 and 403 mean gone after an attempt that got no
-/// definite answer, within a request or before it; and only then.
+/// E2: the token dies with the configuration. So 401 and 403 mean that the configuration is gone, but only
+/// after an attempt without a definite answer, in this request or an earlier one.
 #[tokio::test]
 async fn a_dead_token_means_gone_after_an_attempt_in_doubt() {
     for status in [401, 403] {
@@ -155,7 +155,7 @@ async fn a_dead_token_means_gone_after_an_attempt_in_doubt() {
     }
 }
 
-/// E5: Vercel calls our Delete Installation while it deletes: both end well.
+/// E5: if Vercel calls our Delete Installation while it deletes the configuration, both deletions succeed.
 #[tokio::test]
 async fn vercel_calls_delete_installation_meanwhile() {
     for answer in [Answer::Honest, Answer::EffectThenReset, Answer::EffectThen(500)] {
@@ -176,8 +176,8 @@ async fn vercel_calls_delete_installation_meanwhile() {
     }
 }
 
-/// F5: a process that is killed while it waits for Vercel leaves an intent: the sweep carries on as
-/// soon as the lease is over, and the receipt names who asked.
+/// F5: if a request gets no definite answer from Vercel, its intent stays. The sweep resumes the deletion
+/// when its retry is due, and the receipt names who requested the deletion.
 #[tokio::test]
 async fn the_sweep_carries_on() {
     let world = world().await;
@@ -200,8 +200,8 @@ async fn the_sweep_carries_on() {
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
 }
 
-/// E3: an intent that Vercel refuses to the sweep is withdrawn too; one that fails for 3 days is parked,
-/// and a request takes it up again.
+/// E3: if Vercel refuses the sweep's call, the sweep withdraws the intent. An intent that fails for 3 days is
+/// parked, and a later request resumes it.
 #[tokio::test]
 async fn the_sweep_withdraws_and_parks() {
     let world = world().await;

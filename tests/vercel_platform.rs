@@ -1,5 +1,5 @@
-//! The handshake of Vercel's platform with a function: a unix socket over which the function says
-//! that it is ready, and for each request that all of its work has ended.
+//! The handshake of Vercel's platform with a function. Over a unix socket the function reports that it is
+//! ready, and for each request that all of its work has ended.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Deployed {
         deployed
     }
 
-    /// The next message: JSON up to a NUL.
+    /// The function's next message: JSON up to a NUL.
     async fn message(&mut self) -> Value {
         let mut message = Vec::new();
         self.messages.read_until(0, &mut message).await.unwrap();
@@ -60,7 +60,7 @@ impl Deployed {
         serde_json::from_slice(&message).unwrap()
     }
 
-    /// Sends the request of this number, as the platform does; the answer's status.
+    /// Sends the request with this number, as the platform does, and returns the answer's status.
     async fn send(&self, number: usize, method: &str, path: &str, token: &str) -> u16 {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let request = http_client()
@@ -72,14 +72,14 @@ impl Deployed {
     }
 }
 
-/// The message that the request of this number has ended.
+/// The message by which a function reports that the request with this number has ended.
 fn end(number: usize) -> Value {
     let context = json!({ "invocationId": format!("invocation-{number}"), "requestId": number });
     json!({ "type": "end", "payload": { "context": context, "error": null } })
 }
 
-/// G1: one process answers many requests at once, refused ones too; each ends once, and not before the
-/// jobs that are due after it were tried.
+/// G1: one process answers many requests at once, also refused ones. It reports the end of each request once,
+/// after it has tried the jobs that the request made due.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_ends_when_its_work_has_ended() {
     let world = World::announcing().await;
@@ -113,8 +113,8 @@ async fn a_request_ends_when_its_work_has_ended() {
     assert_eq!(world.sort_keys("icfg_1").await, keys, "it was announced");
 }
 
-/// Each function says that it is ready, answers many requests at once, and says of each when it has
-/// ended: after the work that it owes at once.
+/// Each function reports that it is ready, and answers many requests at once. It reports the end of each
+/// request after it has run the jobs that are due.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_shakes_hands() {
     for (binary, method, path, status) in [
@@ -141,7 +141,7 @@ async fn every_function_shakes_hands() {
             let token = if number % 2 == 0 { right.as_str() } else { "nobody's" };
             deployed.send(number, method, path, token)
         });
-        // Whose token is no good is the backend's to judge.
+        // `front` passes on a request with a bad token, and leaves it to the backend to refuse.
         let refused = if binary == FRONT { status } else { 403 };
         for (number, answered) in (1..).zip(join_all(others).await) {
             let expected = if number % 2 == 0 { status } else { refused };
@@ -172,7 +172,8 @@ impl http_body::Body for Broken {
     }
 }
 
-/// B5: a panic is answered, so that the platform hears the request's end, and says nothing of itself.
+/// B5: if a request panics, it is answered 500, so that the platform learns of its end. The answer does not
+/// have the panic's message.
 #[tokio::test]
 async fn a_panic_is_answered() {
     let world = World::new().await;

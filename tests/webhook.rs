@@ -1,4 +1,4 @@
-//! Vercel's webhooks (K): who may send one, and what it has to be.
+//! Vercel's webhooks (K): who may send a webhook, and which form it must have.
 
 mod removed;
 mod transferred;
@@ -49,8 +49,8 @@ async fn a_signature_is_that_of_openssl() {
     assert_eq!((vectors.len(), worlds.len()), (7, 4));
 }
 
-/// K1: what is not signed once, in lower-case hex, with the client secret and over this body, is 403, and
-/// does nothing.
+/// K1: a webhook must be signed exactly once, in lower-case hex, with the client secret and over this body.
+/// Otherwise the answer is 403, and nothing changes.
 #[tokio::test]
 async fn a_forged_webhook_does_nothing() {
     let world = World::announcing().await;
@@ -87,7 +87,7 @@ async fn a_forged_webhook_does_nothing() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// K1: of a body nothing is read before its signature is there, once and in its form.
+/// K1: the body is not read before there is exactly one signature, in the right form.
 #[tokio::test]
 async fn a_body_without_a_signature_is_not_read() {
     let process = World::new().await.process().await;
@@ -100,7 +100,7 @@ async fn a_body_without_a_signature_is_not_read() {
     }
 }
 
-/// K1: a body has 256 KiB at most.
+/// K1: a body over 256 KiB is answered 413.
 #[tokio::test]
 async fn a_webhook_is_bounded() {
     let world = World::new().await;
@@ -112,7 +112,8 @@ async fn a_webhook_is_bounded() {
     assert_eq!(reply.message(), "the body is over 256 KiB");
 }
 
-/// K1: what is signed and lacks what teardown needs of it is named, and does nothing.
+/// K1: a signed webhook that lacks what teardown needs of it is answered 400. The message names what is
+/// wrong, and nothing is done.
 #[tokio::test]
 async fn a_webhook_that_cannot_be_read_is_named() {
     let world = World::new().await;
@@ -188,7 +189,7 @@ async fn an_unknown_type_does_nothing() {
 }
 
 /// K1: a webhook has one log line like other requests, with its type and its installation, and without its
-/// signature; what was not signed is not told.
+/// signature. If the signature is wrong, the line has nothing of the body.
 #[tokio::test]
 async fn a_webhook_is_logged_without_its_signature() {
     let world = World::new().await;

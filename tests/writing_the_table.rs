@@ -1,4 +1,4 @@
-//! The JSON of `docs/writing-the-table.md`, run as it stands there.
+//! The JSON of `docs/writing-the-table.md`, sent as the page has it.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn page() -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The request under this name on the page.
+/// The request with this name on the page.
 fn request(name: &str) -> String {
     let page = page();
     let (_, rest) = page.split_once(&format!("<!-- request: {name} -->\n```json\n")).unwrap();
@@ -22,7 +22,8 @@ fn request(name: &str) -> String {
 }
 
 impl World {
-    /// Sends the request under this name as it is, but for the table's name; the index of the first condition that failed.
+    /// Sends the page's request with this name, with the name of the test's table. Fails with the index of
+    /// the first condition that failed.
     async fn run(&self, name: &str) -> Result<(), usize> {
         let credential = "Credential=local/20261122/us-east-1/dynamodb/aws4_request";
         let authorization =
@@ -50,7 +51,7 @@ impl World {
         let mut items = self.items("icfg_1").await;
         for item in items.values_mut() {
             let item = item.as_object_mut().unwrap();
-            // A backend may leave the first one out.
+            // A backend may leave out `registeredAt`.
             item.remove("registeredAt");
             item.remove("updatedAt");
         }
@@ -91,7 +92,7 @@ async fn the_page_writes_what_the_library_writes() {
     }
 }
 
-/// C4, D4, D5: the page's requests are refused where it says so, and change nothing then.
+/// C4, D4, D5: the page's requests are refused in the cases that the page names, and change nothing then.
 #[tokio::test]
 async fn the_page_is_refused_where_it_says_so() {
     let world = World::announcing().await;
@@ -111,7 +112,8 @@ async fn the_page_is_refused_where_it_says_so() {
     assert_eq!(world.delete(path).send().await.error(), (409, "resource_busy"));
     assert_eq!(world.run("change-status").await, Ok(()));
     assert_eq!(world.delete(path).send().await.status, 204);
-    // The page's "now" is after this deletion, and before its receipt expires; else this tests nothing.
+    // The page's "now" must be after this deletion, and before its receipt expires. Otherwise the next check
+    // tests nothing.
     let receipt = &world.items("icfg_1").await["receipt#resource#db_1"];
     assert!(receipt["expiresAt"].as_u64().unwrap() > 1_800_000_000, "{receipt}");
     assert_eq!(world.run("register-resource").await, Err(2), "it was deleted");
@@ -131,7 +133,7 @@ async fn the_page_is_refused_where_it_says_so() {
     assert_eq!(items["work#finalize"]["dueAt"], 1_800_000_000);
 }
 
-/// D6, G3: the access token can be replaced for as long as it is needed, also after an uninstall.
+/// D6, G3: the access token can be replaced until the installation is finalized, also after an uninstall.
 #[tokio::test]
 async fn the_token_is_replaced_until_it_is_finalized() {
     let world = World::new().await;
@@ -153,7 +155,8 @@ async fn the_token_is_replaced_until_it_is_finalized() {
     assert!(!world.items("icfg_1").await.contains_key("#token"));
 }
 
-/// I1: the page's request moves a resource as the library does, and is refused where it says so.
+/// I1: the page's request moves a resource as the library does, and is refused in the cases that the page
+/// names.
 #[tokio::test]
 async fn the_page_moves_a_resource() {
     let (page, library) = (World::new().await, World::new().await);
@@ -204,7 +207,7 @@ async fn the_page_moves_a_resource() {
     assert_eq!(stored(&page).await, stored(&library).await);
 }
 
-/// C4, D4, G1: the page's TypeScript has every condition that its JSON has, and a word for each.
+/// C4, D4, G1: the page's TypeScript has every condition of the page's JSON, and a text for each.
 #[test]
 fn the_typescript_demands_what_the_json_does() {
     const ACTIVE: &str = r##"ConditionExpression: "#state = :active","##;

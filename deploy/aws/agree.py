@@ -1,4 +1,4 @@
-"""Holds the templates against the code: what stands in both must be the same in both."""
+"""Compares the templates with the code: what is in both must be the same in both."""
 
 import json
 import re
@@ -22,12 +22,12 @@ def equal(what, in_template, in_code):
 
 
 def source(path):
-    """A source without its tests."""
+    """The text of a source file, without its tests."""
     return (ROOT / path).read_text().split("#[cfg(test)]")[0]
 
 
 def found(pattern, text, what):
-    """All matches, at least one: a check that finds nothing to check has to fail."""
+    """Returns all matches. Fails if there is none, because a check that checks nothing must fail."""
     matches = re.findall(pattern, text, re.DOTALL)
     if not matches:
         sys.exit(f"deploy/aws/agree.py no longer understands {what}")
@@ -38,7 +38,7 @@ class Loader(yaml.SafeLoader):
     """YAML with CloudFormation's short forms: `!Ref Table` becomes `{"Ref": "Table"}`."""
 
     def compose_node(self, parent, index):
-        # CloudFormation takes no aliases.
+        # CloudFormation does not accept aliases.
         must(not self.check_event(yaml.AliasEvent), "a template has a YAML alias")
         return super().compose_node(parent, index)
 
@@ -61,7 +61,7 @@ def of_type(resources, kind):
     return {name: it for name, it in resources.items() if it["Type"] == kind}
 
 
-# What the code says of itself: tools/cli/examples/facts.rs.
+# The facts about the code that tools/cli/examples/facts.rs prints.
 FACTS = json.loads(subprocess.run(
     ["cargo", "run", "--quiet", "--package", "teardown-cli", "--example", "facts"],
     cwd=ROOT, check=True, stdout=subprocess.PIPE,
@@ -86,7 +86,7 @@ def the_table():
             "AttributeName": ttl["AttributeName"],
             "Enabled": ttl["TimeToLiveStatus"] == "ENABLED",
         },
-        # What `teardown table` leaves to people.
+        # `teardown table` does not set the next two properties.
         "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
         "DeletionProtectionEnabled": True,
         "TableName": {"Ref": "TableName"},
@@ -95,7 +95,7 @@ def the_table():
     for name, of in (("template.yaml", LAMBDA), ("vercel.yaml", VERCEL)):
         tables = of_type(of["Resources"], "AWS::DynamoDB::Table")
         equal(f"{name}: tables", sorted(tables), ["Table"])
-        # A stream is the Lambda template's alone: nothing else reads one, so `teardown table` makes none.
+        # Only the Lambda template has a stream. No other host reads one, so `teardown table` makes none.
         stream = {"StreamSpecification": {"StreamViewType": "KEYS_ONLY"}} if of is LAMBDA else {}
         expected = made | stream
         for table in tables.values():
@@ -108,7 +108,7 @@ def the_table():
 
 
 def binary(name):
-    """The function of an endpoint; `?` where there is none of this name."""
+    """The function of an endpoint. `?` if no endpoint has this name."""
     return next((it["function"] for it in FACTS["endpoints"] if it["name"] == name), "?")
 
 
@@ -117,7 +117,7 @@ def the_routes():
         it["name"]: {(route["method"], route["path"]) for route in it["routes"]}
         for it in FACTS["endpoints"]
     }
-    expected["Sweep"] = set()  # Its schedule alone starts it.
+    expected["Sweep"] = set()  # No route leads to the sweep.
     routes = {}
     for name, function in FUNCTIONS.items():
         events = function["Properties"]["Events"].values()
@@ -142,13 +142,13 @@ def the_routes():
     equal("routes beside the functions' own", others, [])
     api = RESOURCES["Api"]["Properties"]
     equal("the stage", api["StageName"], "$default")
-    # What SAM makes of it, deploy/aws/transform.py holds.
+    # deploy/aws/transform.py checks the routes that SAM makes from this definition.
     equal("routes of the API's own", list(api["DefinitionBody"]["paths"]), ["/{proxy+}"])
     binaries = [it["function"] for it in FACTS["endpoints"]]
     built = [function["Properties"]["CodeUri"] for function in FUNCTIONS.values()]
     zips = [f"../../target/lambda/{name}/bootstrap.zip" for name in binaries]
     equal("CodeUri", sorted(built), sorted(zips))
-    # cfn-lint does not look into Globals.
+    # cfn-lint does not check Globals.
     common = LAMBDA["Globals"]["Function"]
     equal("how all are run", [common.get(key) for key in ("Runtime", "Architectures", "Handler")],
           ["provided.al2023", ["arm64"], "bootstrap"])
@@ -159,7 +159,7 @@ def the_routes():
 
 
 def the_stream(properties):
-    """What src/host/lambda/stream.rs takes, and that what fails is left to the schedule."""
+    """Checks that src/host/lambda/stream.rs accepts the stream's events, and that Lambda repeats none."""
     equal("the stream", properties["Stream"], {"GetAtt": "Table.StreamArn"})
     filters = [json.loads(it["Pattern"]) for it in properties["FilterCriteria"]["Filters"]]
     new = {"eventName": ["INSERT"], "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "work#"}]}}}}
@@ -171,7 +171,7 @@ def the_stream(properties):
 
 def the_variables():
     known, required = (set(FACTS["variables"][key]) for key in ("read", "required"))
-    # Required by one function alone.
+    # The variables that only one function requires.
     of_one = {"BACKEND_URL": "Front", "CRON_SECRET": "Sweep", "CLIENT_SECRET": "Webhook"}
     must(of_one.keys() <= required, f"not required: {sorted(of_one.keys() - required)}")
     required -= of_one.keys()
@@ -188,7 +188,7 @@ def the_variables():
 
 
 def what_is_conditional():
-    """Without a backend there is no Front, and nothing of its own."""
+    """Checks that Front, and everything that belongs to it, exists only with a backend."""
     conditional = {name: it["Condition"] for name, it in RESOURCES.items() if "Condition" in it}
     of_front = {name for name in RESOURCES if re.search(r"Front(?![a-z])", name)}
     must(of_front, "there is no Front")
@@ -201,7 +201,7 @@ def what_is_conditional():
 
 
 def the_watched_functions():
-    """The alarms over AWS's own metrics count each function."""
+    """Checks that the alarms on AWS's own metrics include each function."""
     for name in ("FunctionErrors", "FunctionThrottles"):
         watched = set()
         for metric in RESOURCES[name]["Properties"]["Metrics"]:
@@ -216,7 +216,7 @@ def the_watched_functions():
 
 
 def the_log_filters():
-    """That a filter matches a line which is logged, tests/alarms.rs holds."""
+    """Checks the metric filters. tests/alarms.rs checks that each filter matches a line that the code logs."""
     codes = set(FACTS["codes"])
     filters = of_type(RESOURCES, "AWS::Logs::MetricFilter")
     must(filters, "there are no metric filters")
@@ -247,7 +247,7 @@ def the_log_filters():
         equal(f"{name}: log group", group, {"Ref": f"{name}Logs"})
 
 
-# What IAM asks for, for what the SDK is asked to do. Transactions ask for their items' actions.
+# The IAM action that each call of the SDK needs. A transaction needs the actions of its items.
 ACTIONS = {
     "get_item": "GetItem",
     "transact_get_items": "GetItem",
@@ -261,9 +261,9 @@ ACTIONS = {
     "ConditionCheck::builder": "ConditionCheckItem",
     "transact_write_items": None,
 }
-# What Lambda itself does with the stream, by the sweep's role. A stream has no Scan and no writes.
+# The actions with which Lambda itself reads the stream, in the sweep's role.
 STREAM = {(action, "Table.StreamArn") for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")}
-# What people and backends do, with rights of their own.
+# The files whose code runs with the rights of operators or backends, not with a function's rights.
 BY_HAND = {"admin.rs", "registry.rs"}
 
 
@@ -291,9 +291,9 @@ def allowed(policy, where):
 
 
 def the_policies():
-    """src/store.rs and src/store: every call of the SDK's."""
+    """Checks that the policies permit exactly the SDK's calls that are in src/store.rs and src/store."""
     store = ROOT / "src/store"
-    # What is in a folder belongs to the file of its name.
+    # A file in a folder belongs to the file that has the folder's name.
     owner = lambda path: path.relative_to(store).parts[0].removesuffix(".rs") + ".rs"
     files = [path for path in store.rglob("*.rs") if owner(path) not in BY_HAND]
     files.append(ROOT / "src/store.rs")
@@ -323,8 +323,8 @@ def the_policies():
     equal("who may read the stream", of_stream, ["Sweep"])
     of_index = [name for name, pairs in of_each.items() if any("index" in on for _, on in pairs)]
     equal("who may read the index", of_index, ["Sweep"])
-    # An uninstall alone checks nothing that it does not write. The sweep does where it carries on with a
-    # configuration's deletion.
+    # An uninstall has conditions only on items that it writes, so Delete Installation and Webhook check none.
+    # The sweep checks conditions when it resumes a configuration's deletion.
     checking = sorted(name for name, pairs in of_each.items() if ("ConditionCheckItem", "Table.Arn") in pairs)
     equal("who may check a condition", checking, ["DeleteConfiguration", "DeleteResource", "Front", "Sweep"])
     the_page_says(of_each)
@@ -335,7 +335,7 @@ def the_policies():
 
 
 def the_page_says(of_each):
-    """docs/deploy-lambda.md: the table of actions, function by function."""
+    """Checks the table of actions in docs/deploy-lambda.md, function by function."""
     page = (ROOT / "docs/deploy-lambda.md").read_text()
     heads, rows = found(r"\n\| action of `dynamodb:` \| on \|(.*?)\n\|[-|]+\n(.*?)\n\n", page, "the page's actions")[0]
     functions = re.findall(r"`(\w+)`", heads)

@@ -1,4 +1,4 @@
-"""Holds the API's routes as SAM makes them of the template: with a backend, and without one."""
+"""Checks the API's routes that SAM makes from the template, with a backend and without a backend."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ BACKEND = {
 
 
 def chosen(node, has_backend):
-    """A template with the condition decided."""
+    """The template, or a part of it, with each choice that depends on `HasBackend` made."""
     if isinstance(node, list):
         items = [chosen(it, has_backend) for it in node]
         return [it for it in items if it is not None]
@@ -34,7 +34,7 @@ def chosen(node, has_backend):
 
 
 def routes(api, has_backend):
-    """Each route, with the function that it leads to, or with the integration that is none."""
+    """Each route, with the function that it leads to. A route to no function has its integration instead."""
     found = {}
     for path, methods in chosen(api["Properties"]["Body"]["paths"], has_backend).items():
         for method, it in methods.items():
@@ -46,7 +46,7 @@ def routes(api, has_backend):
 
 
 def expected(has_backend):
-    """The functions' own events, and the rest for the backend."""
+    """The routes of the functions' own events. If there is a backend, all other routes lead to the backend."""
     found = {}
     for name, it in TEMPLATE["Resources"].items():
         if it.get("Condition") == "HasBackend" and not has_backend:
@@ -63,7 +63,7 @@ def main():
     template = json.loads(json.dumps(TEMPLATE))
     for it in template["Resources"].values():
         if it["Type"] == "AWS::Serverless::Function":
-            it["Properties"]["CodeUri"] = "s3://bucket/key"  # As `sam deploy` has it by then.
+            it["Properties"]["CodeUri"] = "s3://bucket/key"  # `sam deploy` uploads the code before this step.
     values = {name: it.get("Default", "oac_1") for name, it in TEMPLATE["Parameters"].items()}
     session = Session(region_name="eu-central-1")
     made = Translator({}, Parser(), boto_session=session).translate(template, values)["Resources"]

@@ -1,14 +1,14 @@
-"""Holds the commands on the pages against the tools that they call, and the pages against the templates.
+"""Checks the commands on the pages with the tools that they call, and compares the pages with the templates.
 
-Each command line of `vercel`, `sam`, `aws`, `cargo lambda`, `cargo dev` and `npm` in README.md and docs/
-has to be one that the pinned tool takes: its subcommands, its options, and as far as the tool tells
-without an account, its arguments. `aws` and `sam` are run, with nothing that they could reach and no
-credentials: they read the whole command line first, and have to fail for want of credentials. `cargo`'s
-tools read it when `--help` is appended. `vercel` reads nothing before it knows who asks: its command
-lines are held against the text of its `--help`. A span of text in `backquotes` names a command, and may
-leave its arguments out.
+The pinned tools have to accept each command line of `vercel`, `sam`, `aws`, `cargo lambda`, `cargo dev` and
+`npm` in README.md and docs/: its subcommands, its options and, if the tool checks them without an account,
+its arguments. `aws` and `sam` run without credentials and without a server to reach. They parse the whole
+command line first, and then have to fail because they find no credentials. The tools of `cargo` parse a
+command line if `--help` is appended. `vercel` parses nothing before it knows the account, so its command
+lines are compared with the text of its `--help`. A command in `backquotes` may leave out its arguments.
 
-It does not see what a value means: a name of a variable, an expression for a log, a menu of a dashboard.
+The check does not know what a value means: the name of a variable, an expression for a log, or the menu of a
+dashboard.
 """
 
 import functools
@@ -38,7 +38,7 @@ def must(condition, problem):
 
 
 def run(arguments, variables):
-    """What a tool says and its status, without an account and with nothing but `variables` set."""
+    """Runs a tool without an account, with only `variables` set. Returns its status and its output."""
     own = {"CARGO_HOME": f"{Path.home()}/.cargo", "RUSTUP_HOME": f"{Path.home()}/.rustup", "PATH": ""}
     env = {name: os.environ.get(name, default) for name, default in own.items()} | {
         "HOME": HOME.name, "COLUMNS": "200", "NO_COLOR": "1",
@@ -51,7 +51,7 @@ def run(arguments, variables):
 
 
 def code(page):
-    """The lines of a page's code, indented or fenced; one that ends in a backslash with the next."""
+    """The lines of a page's code, indented or fenced. A final backslash joins a line with the next line."""
     fenced, lines = False, []
     for line in page.replace("\\\n", " ").splitlines():
         fence = line.lstrip().startswith("```")
@@ -62,7 +62,7 @@ def code(page):
 
 
 def commands(line):
-    """The commands of the tools in a line of shell, each as its words."""
+    """Finds the commands of the tools in a line of shell. Yields each command as a list of words."""
     line, inner = re.sub(r"\$\(([^()]*)\)", "x", line), re.findall(r"\$\(([^()]*)\)", line)
     for text in [line, *inner]:
         for start in re.finditer(rf"(?:^|[|;&] *)(?:\S*/)?(?={TOOLS}(?: |$))", text):
@@ -83,7 +83,7 @@ def filled(words, variables):
 
 @functools.cache
 def help_of_vercel(*path):
-    """The usage, the text, and the names of the subcommands."""
+    """The usage of a command of `vercel`, the text of its help, and the names of its subcommands."""
     text = run(["vercel", *path, "--help", "--global-config", HOME.name], {})[1]
     usage = re.search(r"^ +\S+ vercel (.*)$", text, re.MULTILINE)[1]
     listed = re.search(r"^  Commands:$(.*?)(?=^  (?:Global )?Options:$|\Z)", text, re.MULTILINE | re.DOTALL)
@@ -91,14 +91,14 @@ def help_of_vercel(*path):
 
 
 def of_vercel(words, whole):
-    """Goes down the subcommands of `vercel`, and holds the rest against the last one's help."""
+    """Follows the subcommands of `vercel`, and compares the other words with the last one's help."""
     path, rest = [], list(words)
     usage, text, names = help_of_vercel()
     while rest and rest[0] in names:
         path.append(rest.pop(0))
         usage, text, names = help_of_vercel(*path)
     takes = re.sub(r"\[options\]|\[?\bcommand\b\]?", "", " ".join(usage.split()[len(path):]))
-    # `vercel` alone takes a path, which is not what a page means.
+    # `vercel` without a subcommand accepts a path, but no page means a path.
     if rest and not rest[0].startswith("-") and (not path or names and not takes.strip()):
         return f"no command {rest[0]}"
     options = {}
@@ -127,7 +127,7 @@ def of_aws(words, variables, whole):
 
 def of_sam(words, variables, whole):
     status, said = run(words if whole else [*words, "--help"], variables)
-    # `sam delete` asks before it looks for credentials.
+    # `sam delete` asks for confirmation before it looks for credentials.
     if status and not NO_CREDENTIALS.search(said) and "Are you sure you want to delete" not in said:
         return said.strip().splitlines()[-1]
 
@@ -145,7 +145,7 @@ def of_npm(words, _variables, _whole):
 
 def judge(words, variables, whole):
     tool = words[0]
-    if tool == "pip":  # The versions are compared below.
+    if tool == "pip":  # `the_versions` compares the versions.
         return None
     if tool == "vercel":
         return of_vercel(words[1:], whole) if len(words) > 1 else None
@@ -187,14 +187,14 @@ def the_commands():
 
 
 class Loader(yaml.SafeLoader):
-    """CloudFormation's YAML, as far as names go."""
+    """Reads CloudFormation's YAML, but ignores values that have a tag such as `!Ref`."""
 
 
 Loader.add_multi_constructor("!", lambda loader, tag, node: None)
 
 
 def cells(page, head):
-    """The rows of the table on a page that begins with `| head |`."""
+    """The rows of the table on a page whose first line begins with `| head |`."""
     found = re.search(rf"^ *\| {head} \|.*\n *\|[-|]+\n((?: *\|.*\n)+)", page, re.MULTILINE)
     rows = found[1].splitlines() if found else []
     return [[cell.strip(" `") for cell in row.strip("| ").split(" | ")] for row in rows]
@@ -209,7 +209,7 @@ def the_templates():
         must(told == parameters, f"{name} and {file}: parameters {told ^ parameters}")
         outputs = {row[0] for row in cells(page, "output")} ^ set(template["Outputs"])
         must(not outputs, f"{name} and {file}: outputs {outputs}")
-        # Actions of IAM look like parameters, and are in the templates too.
+        # IAM's actions look like parameters. The templates contain IAM's actions, too.
         for word in re.findall(r"[`' ]([A-Z][a-z]+(?:[A-Z][a-z]+)+)(?:=[^`]*)?`", page):
             must(re.search(rf"\b{word}\b", text), f"{name}: {word} is not in {file}")
     for path in PAGES:
@@ -223,7 +223,7 @@ def the_templates():
 
 
 def the_versions():
-    """Both guides name the versions that this check asks, and install no others."""
+    """Checks that both guides name the tool versions that this check runs, and install no other versions."""
     aws = run(["aws", "--version"], {})[1]
     required = "".join((ROOT / f"deploy/{it}/requirements.txt").read_text() for it in ("commands", "lambda"))
     pinned = dict(re.findall(r"^([\w-]+)==(\S+)$", required, re.MULTILINE))
@@ -239,7 +239,7 @@ def the_versions():
 
 
 def the_regions():
-    """Vercel's functions are shipped to run where deploy-vercel.md makes the table."""
+    """Checks that Vercel's functions run near the region where docs/deploy-vercel.md makes the table."""
     page = (ROOT / "docs/deploy-vercel.md").read_text()
     region = re.search(r"export AWS_REGION=(\S+)", page)[1]
     near = dict(row[:2] for row in cells(page, "`AWS_REGION`"))

@@ -1,6 +1,7 @@
-"""The functions under `cargo lambda watch`, in front of the DynamoDB and the issuer of `cargo dev`:
-requests by the contract's paths, and the events of deploy/lambda/events, are answered as they should
-be and delete what they are asked to, or reach the backend and are recorded."""
+"""Checks the functions under `cargo lambda watch`, with the DynamoDB and the issuer of `cargo dev`.
+
+The check sends requests with the contract's paths, and the events of deploy/lambda/events. It checks the
+answers and the deletions. For calls that pass through, it checks what reaches the backend and is recorded."""
 
 import base64
 import hashlib
@@ -25,18 +26,19 @@ ROOT = HERE.parent.parent
 START_SECONDS = 60
 REQUEST_SECONDS = 120
 
-# What this machine's user has set for the functions or AWS would decide what the check sees.
+# Variables of the functions and AWS that this machine's user may have set. They would change the results of
+# the check, so the check does not pass them on.
 SET_HERE = re.compile(
     r"(AWS_|OIDC_|VERCEL|PROVIDER_|CARGO_LAMBDA_)"
     r"|(INTEGRATION_ID|TABLE_NAME|BACKEND_URL|CRON_SECRET|CLIENT_SECRET|SUPPORT_URL|GRACE_PERIOD|PROVISIONING_LIMIT|UNINSTALL_WITH_OPEN_INVOICES|RECEIPT_RETENTION|FINALIZE_MARGIN|RUST_LOG)$"
 )
 ENVIRONMENT = {name: it for name, it in os.environ.items() if not SET_HERE.match(name)}
-# No proxy between this machine and itself.
+# Requests to this machine must not go through a proxy.
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Failure(Exception):
-    """Says why the check failed."""
+    """The reason why the check failed."""
 
 
 def free_port():
@@ -46,7 +48,7 @@ def free_port():
 
 
 class Service:
-    """A command in a process group of its own, so that all of it is ended."""
+    """A command in a process group of its own, so that all processes of the group can be ended."""
 
     def __init__(self, *command):
         self.name = " ".join(command)
@@ -79,7 +81,7 @@ class Service:
 
 
 class Backend(http.server.ThreadingHTTPServer):
-    """A backend that makes what is provisioned, and else repeats the bytes that it was sent."""
+    """A backend. It answers a POST with a new resource, and any other request with the bytes of its body."""
 
     daemon_threads = True
 
@@ -108,7 +110,7 @@ class Backend(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def heard_once(self, what, method, path, body):
-        """The headers of the one call that was heard since."""
+        """Checks that the backend got this one call since the last check. Returns the call's headers."""
         (call,) = self.heard or [("nothing",)]
         self.heard.clear()
         same(f"{what}, as the backend has it", call[:2], (method, path))
@@ -118,7 +120,7 @@ class Backend(http.server.ThreadingHTTPServer):
 
 
 class Dev:
-    """`cargo dev`, and what is asked of it."""
+    """Runs commands of `cargo dev`."""
 
     def __init__(self, port):
         self.port = port
@@ -156,7 +158,7 @@ def same(what, actual, expected):
 
 
 def environment_file(port):
-    """The `.env` of docs/deploy-vercel.md, for `cargo dev` on another port."""
+    """The `.env` of docs/deploy-vercel.md, changed for a `cargo dev` on another port."""
     page = (ROOT / "docs/deploy-vercel.md").read_text()
     found = re.search(r"^## vercel dev$.*?^```ini\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     if not found:
@@ -178,7 +180,7 @@ def http_api(method, path, token, stage="$default"):
 
 
 def rest_api(method, path, token, base=""):
-    """Its stage is `prod`; `base` is a custom domain's base path."""
+    """An event of a REST API with the stage `prod`. `base` is the base path of a custom domain."""
     event = recorded("rest-api")
     event |= {"httpMethod": method, "path": f"{base}{path}"}
     event["requestContext"] |= {"httpMethod": method, "path": f"{base or '/prod'}{path}"}
@@ -196,12 +198,12 @@ def load_balancer(method, path, token):
 
 
 def signed(secret, body):
-    """A webhook of Vercel's: its header."""
+    """The header with the signature of a webhook from Vercel."""
     return {"x-vercel-signature": hmac.new(secret.encode(), body.encode(), hashlib.sha1).hexdigest()}
 
 
 def removed(installation):
-    """The body of the webhook that tells of a removal."""
+    """The body of the webhook that says that an installation was removed at Vercel."""
     payload = {"team": {"id": "team_local"}, "configuration": {"id": installation}}
     return json.dumps({"type": "integration-configuration.removed", "createdAt": 1, "payload": payload})
 
@@ -212,7 +214,7 @@ def with_body(event, body):
 
 
 def check_requests(dev, base, secret, client_secret):
-    """By the contract's paths, through the router of Cargo.toml."""
+    """Checks requests with the contract's paths. The router of Cargo.toml sends them to the functions."""
     def answers(method, path, token, expected):
         headers = {"Authorization": f"Bearer {token}"}
         same(f"{method} {path}", ask(method, base + path, headers), expected)
@@ -244,12 +246,12 @@ def check_requests(dev, base, secret, client_secret):
     same("DELETE elsewhere", ask("DELETE", f"{base}/v1/installations")[0], 404)
 
 
-# No text in any encoding.
+# A body with every byte, which is not valid UTF-8.
 ALL_BYTES = bytes(range(256))
 
 
 def check_front(dev, base, backend):
-    """What passes through to the backend: by the contract's paths, and as API Gateway invokes the function."""
+    """Checks calls that pass through: requests with the contract's paths, and API Gateway's events."""
     token = dev.token("icfg_front1")
 
     def passes(method, path, body=b""):
@@ -303,7 +305,7 @@ def check_front(dev, base, backend):
 
 
 def check_events(dev, base, secret, client_secret):
-    """As API Gateway, EventBridge and a load balancer invoke a function."""
+    """Checks the events of API Gateway, EventBridge, a table's stream and a load balancer."""
     def invoke(function, event):
         url = f"{base}/2015-03-31/functions/{function}/invocations"
         status, body = ask("POST", url, body=json.dumps(event).encode())
@@ -417,7 +419,7 @@ def check(services):
 
 
 def main():
-    # What would end this process ends what it started, too.
+    # If a signal ends this process, the commands that it started are ended, too.
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda *_: sys.exit(1))
     services = []

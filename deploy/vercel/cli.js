@@ -1,6 +1,6 @@
 "use strict";
-// Vercel's command line as both checks run it: pinned, without an account, on a copy of the tracked
-// files, and never for longer than it may.
+// Runs Vercel's command line for both checks: a pinned version, without an account, on a copy of the tracked
+// files, and with a time limit.
 
 const { spawn, execFileSync } = require("node:child_process");
 const fs = require("node:fs");
@@ -10,22 +10,23 @@ const path = require("node:path");
 const ROOT = path.resolve(__dirname, "../..");
 const VERCEL = path.join(__dirname, "node_modules/.bin/vercel");
 
-// What this machine's user has set for the functions, AWS or Vercel would decide what a check sees.
+// Variables of the functions, AWS and Vercel that this machine's user may have set. They would change the
+// results of a check, so the checks do not pass them on.
 const SET_BY_CHECKS =
   /^(AWS_|OIDC_|VERCEL|PROVIDER_|INTEGRATION_ID$|TABLE_NAME$|BACKEND_URL$|CRON_SECRET$|CLIENT_SECRET$|SUPPORT_URL$|GRACE_PERIOD$|PROVISIONING_LIMIT$|UNINSTALL_WITH_OPEN_INVOICES$|RECEIPT_RETENTION$|FINALIZE_MARGIN$|RUST_LOG$)/;
 
 const ENVIRONMENT = {
   ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !SET_BY_CHECKS.test(name))),
-  // One for the checkout and its copies: cargo knows a workspace by what is in it and not by where
-  // it is, so nothing is built twice.
+  // The checkout and its copies use the same target folder. Cargo identifies a workspace by its content and
+  // not by its path, so nothing is built twice.
   CARGO_TARGET_DIR: path.resolve(ROOT, process.env.CARGO_TARGET_DIR || "target"),
   VERCEL_TELEMETRY_DISABLED: "1",
 };
 
-/** Says why a check failed. */
+/** The reason why a check failed. */
 class Failure extends Error {}
 
-/** Installs the command line, where it is not what the lock file says. */
+/** Installs the command line, if the lock file is newer than the installation. */
 function install() {
   const changed = (file) => {
     const name = path.join(__dirname, file);
@@ -41,8 +42,8 @@ const folders = [];
 
 /**
  * Copies the tracked files that `vercel deploy` uploads, as they are in the working tree, to a folder
- * that is gone after the check. Gives it, and one for Vercel's own configuration. Files keep their
- * times: cargo goes by them.
+ * that is removed after the check. Returns this folder, and a folder for Vercel's own configuration. The
+ * copies keep the times of the files, because cargo compares these times.
  */
 function copyTracked() {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "teardown-vercel-"));
@@ -65,7 +66,7 @@ function copyTracked() {
 
 const started = [];
 
-/** Starts a command in a process group of its own, so that all of it can be ended. */
+/** Starts a command in a process group of its own, so that all processes of the group can be ended. */
 function start(command, args, options) {
   const child = spawn(command, args, {
     cwd: ROOT,
@@ -86,7 +87,7 @@ function start(command, args, options) {
   return service;
 }
 
-/** Runs a command to its end, which comes within `seconds`, and gives its standard output. */
+/** Runs a command, and returns its standard output. Kills the command after `seconds`. */
 async function run(command, args, { seconds, ...options }) {
   const stdio = ["ignore", "pipe", "inherit"];
   const service = start(command, args, { stdio, ...options });
@@ -103,11 +104,11 @@ function signal(service, name) {
     process.kill(-service.child.pid, name);
     return true;
   } catch {
-    return false; // Nothing of the group is left, or it never began.
+    return false; // No process of the group is left, or the command never started.
   }
 }
 
-/** Ends what was started: it is asked to, and made to after some seconds. */
+/** Ends all started commands: with SIGTERM and, after 5 seconds, with SIGKILL. */
 async function end() {
   const left = started.filter((service) => service.child.pid && signal(service, "SIGTERM"));
   for (let tries = 0; tries < 50 && left.some((service) => signal(service, 0)); tries++) {
@@ -117,8 +118,8 @@ async function end() {
 }
 
 /**
- * Runs a check, and ends the process by what came of it: with all that was started, on a signal too,
- * and after `seconds` at the latest.
+ * Runs a check, and then ends this process with the check's result. Before that, it ends all commands that
+ * the check started. It does the same on a signal, and after `seconds` at the latest.
  */
 async function main(seconds, check) {
   let stopping = false;

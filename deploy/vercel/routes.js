@@ -1,11 +1,11 @@
 "use strict";
-// Where a request goes by the output of `vercel build`, as Vercel's Build Output API has it: the
-// routes in their order, phase by phase, and what is there as a function or a file.
+// Finds out where a request goes, from the output of `vercel build`. It follows the rules of Vercel's Build
+// Output API: the routes in their order, phase by phase, and the functions and files at a path.
 
 const fs = require("node:fs");
 const path = require("node:path");
 
-/** The phases: the routes before the first `handle`, and those after each. */
+/** Splits the routes into phases: the routes before the first `handle`, and the routes after each `handle`. */
 function phases(routes) {
   const found = { start: [] };
   let phase = found.start;
@@ -29,7 +29,7 @@ function lookUp(output, pathname) {
   return undefined;
 }
 
-/** What a route makes of a request, if it is for it: `src` is matched against the path as sent. */
+/** Where a route sends a request, if the route matches. `src` is compared with the path as it was sent. */
 function match(route, method, pathname) {
   if (route.methods && !route.methods.includes(method)) return undefined;
   const found = new RegExp(route.src, route.caseSensitive ? "" : "i").exec(pathname);
@@ -38,7 +38,7 @@ function match(route, method, pathname) {
   return { dest: route.dest && fill(route.dest), location: fill(route.headers?.Location ?? "") };
 }
 
-/** `function NAME`, `file NAME`, `redirect PATH`, an address elsewhere, or a status. */
+/** Where a request goes: `function NAME`, `file NAME`, `redirect PATH`, an address elsewhere, or a status. */
 function resolve(output, method, pathname) {
   const config = JSON.parse(fs.readFileSync(path.join(output, "config.json"), "utf8"));
   const { start, filesystem = [], rewrite = [], miss = [] } = phases(config.routes);
@@ -56,7 +56,7 @@ function resolve(output, method, pathname) {
       const found = lookUp(output, current);
       if (found) return found;
     }
-    // Only now: the routes before the first `handle` may hide what is there.
+    // Functions and files come after a phase's routes, because these routes may hide them.
     const found = lookUp(output, current);
     if (found) return found;
   }

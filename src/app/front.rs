@@ -1,4 +1,5 @@
-//! A call that passes through: its token is verified, if possible, and the call is passed on (J).
+//! The steps of a call that passes through: its token is verified, if possible, and the call is passed on
+//! (J).
 
 use std::time::Instant;
 
@@ -16,14 +17,13 @@ use crate::http::{Ids, Reply, idempotency_key, read_body};
 use crate::ids::InvalidId;
 use crate::telemetry;
 
-/// Nothing can be passed on.
+/// No call can be passed on, because no backend is configured.
 #[derive(Debug, thiserror::Error)]
 #[error("BACKEND_URL is not set")]
 struct NoBackend;
 
 impl App {
-    /// Passes a call on to the provider's backend. If the caller hangs up, the call is completed all the
-    /// same (J4).
+    /// Passes a call on to the provider's backend. The call is completed even if the caller hangs up (J4).
     pub(super) async fn pass<B>(
         &self,
         ids: Option<Ids>,
@@ -48,13 +48,13 @@ impl App {
         Ok(Handled { reply: Reply::Passed(answer?), jobs: None })
     }
 
-    /// What to record of a call that passes through, as a verified token of its installation permits (J2).
-    /// `None` if nothing is recorded.
+    /// What to record of a call that passes through, if a verified token for its installation permits that
+    /// (J2). `None` if nothing is recorded.
     ///
     /// # Errors
     ///
-    /// [`Error::KeysUnavailable`] for a call that creates something: it must be recorded, and can be sent
-    /// again.
+    /// [`Error::KeysUnavailable`] for a call that creates something: the call must be recorded, and the
+    /// caller can send it again.
     async fn recorded(
         &self,
         ids: Option<Ids>,
@@ -82,7 +82,7 @@ impl App {
                 Operation::Upsert
             }
             Ids::Installation(_) | Ids::Configuration(_) if head.method == Method::POST => {
-                // A malformed key counts as none here: the backend decides about it.
+                // A malformed key counts as absent here, because the backend decides what to do about it.
                 Operation::Provision(idempotency_key(&head.headers).unwrap_or_default())
             }
             Ids::Installation(_) | Ids::Configuration(_) => Operation::UpdateInstallation,

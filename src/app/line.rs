@@ -10,8 +10,8 @@ use crate::ids::{InstallationId, ResourceId};
 use crate::job::Report;
 use crate::telemetry;
 
-/// The log line of a request. It is one event with all fields, and not a span: most requests log nothing
-/// else, and every other log line names its own subject.
+/// The log line of a request. The line is one event with all fields, and not a span: most requests log
+/// nothing else, and every other log line names its own subject.
 pub(super) struct RequestLog {
     began: Instant,
     /// `None` if a schedule sent the request, or if the request could not be read.
@@ -19,7 +19,7 @@ pub(super) struct RequestLog {
     route: &'static str,
     /// The kind of an authenticated caller.
     caller: Option<&'static str>,
-    /// The ids of the thing that an authenticated caller asks to delete.
+    /// The ids of the request that an authenticated caller sent, or of the event in a webhook.
     ids: Option<Ids>,
     /// The type of a webhook that Vercel sent.
     event: Option<String>,
@@ -29,7 +29,7 @@ pub(super) struct RequestLog {
 const LONGEST_TYPE: usize = 64;
 
 impl RequestLog {
-    /// Begins the line at the request's beginning.
+    /// Begins the line, and the measurement of the request's time.
     pub(super) fn new(method: Option<Method>, endpoint: Endpoint) -> Self {
         let began = Instant::now();
         let route = endpoint.patterns().first().map_or("", |(_, path)| path);
@@ -46,7 +46,7 @@ impl RequestLog {
         self.route
     }
 
-    /// Adds the kind of the caller, and the ids of the thing that it asks to delete.
+    /// Adds the kind of the caller, and the ids in the request's path.
     pub(super) fn authenticated(&mut self, caller: &'static str, ids: Option<&Ids>) {
         self.caller = Some(caller);
         self.ids = ids.cloned();
@@ -114,10 +114,11 @@ impl RequestLog {
         }
         match result {
             Ok(Reply::Swept(report)) => counted!(report, "swept"),
-            // This is not logged as a sweep: an alarm rings if sweeps are missing.
+            // A run of new jobs is not logged as a sweep: an alarm counts the sweeps' lines, and fires if
+            // they are missing.
             Ok(Reply::Ran(report)) => counted!(report, "ran new jobs"),
             Ok(Reply::Deleted(_) | Reply::Passed(_) | Reply::Received) => answered!(info),
-            // The provider has to fix this.
+            // The provider has to fix its backend.
             Err(Error::BackendUnavailable(error)) => {
                 cause = Some(telemetry::chain(error.as_ref()));
                 answered!(warn);
@@ -126,7 +127,7 @@ impl RequestLog {
                 cause = Some(telemetry::chain(error.as_ref()));
                 answered!(error);
             }
-            // Any caller can cause this with an unknown key id.
+            // Any caller can cause this error with an unknown key id, so it is only a warning.
             Err(Error::KeysUnavailable { .. }) => answered!(warn),
             Err(error) => {
                 reason = Some(error.to_string());

@@ -1,4 +1,4 @@
-//! The steps of a webhook: its signature is verified, and its event is read and acted on (K).
+//! The steps of a webhook: teardown verifies its signature, reads its event, and acts on the event (K).
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -10,7 +10,7 @@ use crate::http::{Reply, read_body};
 use crate::webhook::{Event, MAX_BODY, Signature, Webhook};
 
 impl App {
-    /// Receives a webhook from Vercel. Nothing in it is used before its signature is verified.
+    /// Receives a webhook from Vercel. Nothing in its body is used before the signature is verified.
     pub(super) async fn receive<B>(
         &self,
         headers: &HeaderMap,

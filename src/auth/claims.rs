@@ -12,8 +12,8 @@ use crate::json;
 /// How far the clocks of issuer and verifier may be apart (A3).
 const LEEWAY: Duration = Duration::from_mins(1);
 
-/// The claims that are checked. If one of them is missing, repeated or of a wrong type, the token is
-/// refused; unknown claims are ignored. A claim that is optional may be absent, but not `null`.
+/// The claims that are checked. The token is refused if a required claim is missing, or if a claim is
+/// repeated or of a wrong type. Unknown claims are ignored. An optional claim may be absent, but not `null`.
 #[derive(Debug, Deserialize)]
 pub struct Claims {
     iss: String,
@@ -32,8 +32,8 @@ pub struct Claims {
     user_role: Option<String>,
 }
 
-/// Reads a field that may be `null`, but not absent. If no function read the field, `serde` would take an
-/// absent one for `None`.
+/// Reads a field that may be `null`, but not absent. Without such a function, `serde` would read an absent
+/// field as `None`.
 fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Option::deserialize(deserializer)
 }
@@ -92,7 +92,7 @@ impl Claims {
             return Err(TokenError::Audience);
         }
         let (now, leeway) = (now.as_secs_f64(), LEEWAY.as_secs_f64());
-        // RFC 7519, section 4.1.4: not accepted "on or after" the time.
+        // RFC 7519, section 4.1.4: a token is not accepted "on or after" its `exp`.
         if now >= self.exp + leeway {
             return Err(TokenError::Expired);
         }
@@ -160,7 +160,7 @@ mod tests {
         claims
     }
 
-    /// A4: both kinds of token are accepted; a system's may have null for `sub` and for the installation.
+    /// A4: both kinds of token are accepted. In a system's token, `sub` and the installation may be null.
     #[test]
     fn the_two_kinds_of_token() {
         assert_eq!(
@@ -182,7 +182,8 @@ mod tests {
         );
     }
 
-    /// A4: a token with claims of both kinds is refused, and null does not count as absent.
+    /// A4: a token is refused if it has only a part of a kind's claims, or claims of both kinds. Null does
+    /// not count as absent.
     #[test]
     fn half_of_each_is_refused() {
         for claims in [
@@ -222,7 +223,8 @@ mod tests {
         }
     }
 
-    /// A3: each checked claim is required and of its one JSON type.
+    /// A3: a token is refused if a required claim is absent, or if a checked claim is repeated or has a wrong
+    /// JSON type.
     #[test]
     fn wrong_types_are_refused() {
         for name in ["iss", "aud", "exp", "account_id"] {
@@ -245,8 +247,8 @@ mod tests {
         assert_eq!(Claims::parse(b"[]").unwrap_err(), TokenError::Malformed);
     }
 
-    /// A3: the whole payload must be UTF-8, also the parts that are not read; half of a surrogate pair is
-    /// accepted like any character.
+    /// A3: the whole payload must be UTF-8, also the parts that teardown does not read. Half of a surrogate
+    /// pair is accepted like any character.
     #[test]
     fn a_payload_is_utf8_as_a_whole() {
         let payload = |name: &[u8]| {
@@ -262,7 +264,8 @@ mod tests {
         }
     }
 
-    /// A3: issuer and audience are compared whole, and the audience is one of the integration's ids.
+    /// A3: the issuer must be exactly the configured one. The audience must be exactly one of the
+    /// integration's ids.
     #[test]
     fn issuer_and_audience_are_exact() {
         let claims = with(user(), "iss", json!("https://issuer/"));
@@ -290,7 +293,7 @@ mod tests {
     }
 
     proptest! {
-        /// A3: 60 s of leeway on both sides, whole or fractional seconds.
+        /// A3: `exp` and `nbf` have 60 s of leeway each, and may be whole or fractional seconds.
         #[test]
         fn times_have_60_seconds_of_leeway(exp in -200.0..200.0f64, nbf in -200.0..200.0f64) {
             let claims = with(with(user(), "exp", json!(NOW + exp)), "nbf", json!(NOW + nbf));

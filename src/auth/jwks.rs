@@ -1,11 +1,14 @@
 //! The issuer's keys, kept in the process (A7).
 //!
-//! The guarantees, the most important first: a request whose key is known is never delayed; a flood of
-//! forged key ids costs the issuer one request in 30 s; an outage of the issuer has no effect for 24 h; a
-//! key that could not be looked up is never reported as unknown.
+//! This module guarantees, the most important first:
 //!
-//! A host that freezes the process after each answer lets no fetch end in the background. On such a host,
-//! the request that finds the keys due for a refresh waits for it, for 1 s at most.
+//! - A request whose key is known does not wait, with the exception below.
+//! - A flood of forged key ids costs the issuer one request in 30 s.
+//! - An outage of the issuer has no effect for 24 h.
+//! - A key that could not be looked up is never reported as unknown.
+//!
+//! If a host freezes the process after each answer, a fetch cannot end in the background. On such a host, a
+//! request that finds the keys due for a refresh waits for the fetch, for 1 s at most.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,13 +26,13 @@ use crate::telemetry;
 /// The age at which keys are fetched again, in the background.
 const REFRESH_AFTER: Duration = Duration::from_mins(10);
 
-/// How much longer the keys are used if that fetch fails.
+/// How much longer the keys are used if their refresh fails.
 const OUTAGE_TOLERANCE: Duration = Duration::from_hours(24);
 
-/// The time between two fetches while keys are held: forged key ids cause no more requests to the issuer.
+/// The time between two fetches while keys are held. Forged key ids cannot cause more requests to the issuer.
 const COOLDOWN: Duration = Duration::from_secs(30);
 
-/// The time between two fetches while no keys are held: without keys, nobody is let in.
+/// The time between two fetches while no keys are held. Without keys, no caller can be verified.
 const COOLDOWN_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 
 /// How long a request with a known key waits for a refresh that is due, on a host that may freeze the
@@ -39,14 +42,14 @@ const REFRESH_WAIT: Duration = Duration::from_secs(1);
 /// The longest document that is read, in bytes. Vercel's is under 2 KiB.
 const MAX_DOCUMENT: usize = 256 * 1024;
 
-/// Why there is no key.
+/// Why a key was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookupError {
-    /// The issuer was asked, and has no such key.
+    /// The issuer's keys were fetched, and the key is not among them.
     Unknown,
-    /// The issuer cannot be asked now.
+    /// The issuer's keys cannot be fetched now.
     Unavailable {
-        /// The time until the issuer can be asked again.
+        /// The time until the issuer's keys can be fetched again.
         retry_after: Duration,
     },
 }
@@ -54,13 +57,13 @@ pub enum LookupError {
 /// What a host does with the process after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterAnswer {
-    /// The process goes on.
+    /// The process keeps running.
     GoesOn,
     /// The process may be frozen until the next request.
     MayFreeze,
 }
 
-/// The cache of keys. Clones share it.
+/// The cache of keys. Clones share the keys.
 #[derive(Clone, Debug)]
 pub struct Jwks(Arc<Inner>);
 
@@ -88,7 +91,7 @@ struct CachedKeys {
     since: Duration,
 }
 
-/// A fetch under way. Its output is `true` if it brought keys.
+/// A fetch of keys that is under way. Its output is `true` if it brought keys.
 type Fetch = Shared<BoxFuture<'static, bool>>;
 
 /// The result of a first look at the cache.
@@ -119,8 +122,8 @@ enum FetchError {
 }
 
 impl Jwks {
-    /// A cache of the keys at `url`. If `first` is given, nothing is fetched until it is 10 minutes old,
-    /// or until a key is asked for that it does not have.
+    /// A cache of the keys at `url`. If `first` is given, nothing is fetched until these keys are 10 minutes
+    /// old, or until a request needs a key that is not among them.
     #[must_use]
     pub fn new(
         url: reqwest::Url,
@@ -136,11 +139,13 @@ impl Jwks {
         Self(Arc::new(Inner { url, after_answer, outbound, clock, fetch_timeout, state }))
     }
 
-    /// The key with this id: at once if it is held, else after a fetch, if a fetch is allowed now.
+    /// Returns the key with this id: at once if the cache has the key, else after a fetch, if a fetch is
+    /// allowed now.
     ///
     /// # Errors
     ///
-    /// [`LookupError::Unknown`] only if the issuer was asked since this was called.
+    /// [`LookupError::Unknown`] only if the keys were fetched after this call began, else
+    /// [`LookupError::Unavailable`].
     pub async fn find(&self, kid: &str) -> Result<PublicKey, LookupError> {
         let fetched = match self.look(kid) {
             Lookup::Key(key) => return Ok(key),
@@ -170,7 +175,7 @@ impl Jwks {
         }
     }
 
-    /// The fetch in flight, if there is one. It has to end before the host freezes the process.
+    /// The fetch in flight, if there is one. The fetch must end before the host freezes the process.
     pub(crate) fn fetch_under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         let flight = self.state().flight.clone()?;
         Some(flight.map(drop))
@@ -195,7 +200,7 @@ impl Jwks {
         }
     }
 
-    /// Starts a fetch as a task of its own, so that it outlives the request that needed it.
+    /// Starts a fetch as a task of its own, so that the fetch outlives the request that needed it.
     fn start_fetch(&self, state: &mut State, now: Duration) -> Fetch {
         let cache = self.clone();
         let task = tokio::spawn(async move {
@@ -205,8 +210,8 @@ impl Jwks {
             state.flight = None;
             match fetched {
                 Ok(keys) => {
-                    // The age counts from the fetch's beginning: the process may have been frozen since
-                    // the answer.
+                    // The keys' age counts from the beginning of the fetch: the process may have been frozen
+                    // since the issuer's answer.
                     state.held = Some(CachedKeys { keys: Arc::new(keys), since: now });
                     true
                 }
@@ -246,7 +251,8 @@ impl State {
     /// The time until the next fetch may begin.
     fn cooldown_left(&self, now: Duration) -> Duration {
         let cooldown = if self.held.is_some() { COOLDOWN } else { COOLDOWN_WITHOUT_KEYS };
-        // If the clock was set back, the last fetch lies in the future, and holds nobody up.
+        // If the clock was set back, the last fetch lies in the future, and then it does not delay the next
+        // fetch.
         let since = self.last_fetch.and_then(|last| now.checked_sub(last));
         since.map_or(Duration::ZERO, |since| cooldown.saturating_sub(since))
     }

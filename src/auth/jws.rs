@@ -65,7 +65,7 @@ impl<'a> Jws<'a> {
     ///
     /// # Errors
     ///
-    /// [`TokenError::KeyId`] if there is none.
+    /// [`TokenError::KeyId`] if the header has no `kid`.
     pub fn key_id(&self) -> Result<&str, TokenError> {
         self.kid.as_deref().ok_or(TokenError::KeyId)
     }
@@ -90,7 +90,7 @@ impl<'a> Jws<'a> {
     }
 }
 
-/// Strict base64url: no padding, no white space, no stray bits (RFC 7515, section 2).
+/// Decodes strict base64url: no padding, no white space, no stray bits (RFC 7515, section 2).
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }

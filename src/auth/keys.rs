@@ -10,10 +10,11 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// The sizes of RSA modulus that are trusted, in bits (A7; the upper limit is the signature library's).
+/// The sizes of an RSA modulus that teardown accepts, in bits (A7). The upper limit is that of the signature
+/// library.
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// An RSA key that is strong enough and meant for verifying RS256 signatures. Clones share it.
+/// An RSA key that is strong enough and meant for verifying RS256 signatures. Clones share the key.
 #[derive(Clone)]
 pub struct PublicKey {
     kid: Arc<str>,
@@ -33,7 +34,7 @@ impl PublicKey {
     }
 }
 
-/// The usable keys of a JWKS document; at least one.
+/// The usable keys of a JWKS document, at least one.
 #[derive(Clone, Debug)]
 pub struct KeySet(Vec<PublicKey>);
 
@@ -43,7 +44,7 @@ pub enum KeySetError {
     /// The document is not a JSON object with an array `keys`.
     #[error("not a JWKS document")]
     Malformed,
-    /// No key is RSA, has 2048 bits or more, and is meant for RS256 signatures.
+    /// No key of the document is a strong enough RSA key for RS256 signatures.
     #[error("the JWKS document has no usable key")]
     NoUsableKey,
 }
@@ -66,13 +67,14 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a JWKS document. Keys that are not usable are skipped: one bad key never spoils the set.
+    /// Reads a JWKS document. Keys that are not usable are skipped, so one bad key does not make the others
+    /// useless.
     ///
     /// # Errors
     ///
-    /// [`KeySetError`] if there is no usable key at all.
+    /// [`KeySetError`] if the document is malformed, or has no usable key.
     pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
-        // A byte that is not UTF-8 may be in a key that is skipped.
+        // A byte that is not UTF-8 is accepted, because it may be in a key that is skipped.
         let document = String::from_utf8_lossy(document);
         let document: Document =
             json::from_slice(document.as_bytes()).map_err(|_| KeySetError::Malformed)?;
@@ -80,14 +82,14 @@ impl KeySet {
         if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self(keys)) }
     }
 
-    /// The key with this `kid`; the first one, if the document has several.
+    /// The first key of the document with this `kid`.
     #[must_use]
     pub fn get(&self, kid: &str) -> Option<&PublicKey> {
         self.0.iter().find(|key| &*key.kid == kid)
     }
 }
 
-/// The key, if it may verify RS256 signatures.
+/// Makes a key from its JSON. `None` if the key may not verify RS256 signatures.
 fn usable(key: &RawValue) -> Option<PublicKey> {
     let jwk: Jwk = serde_json::from_str(key.get()).ok()?;
     let meant_for_it = jwk.kty == "RSA"
@@ -105,8 +107,8 @@ fn usable(key: &RawValue) -> Option<PublicKey> {
     Some(PublicKey { kid: jwk.kid.into(), decoding: decoding.into() })
 }
 
-/// The octets of a number (RFC 7518, section 2), without leading zero octets. Java's `BigInteger` writes
-/// these, and the signature library does not accept them.
+/// The octets of a number (RFC 7518, section 2), without leading zero octets. Java's `BigInteger` writes such
+/// zero octets, and the signature library does not accept them.
 fn number(encoded: &str) -> Option<Vec<u8>> {
     let octets = URL_SAFE_NO_PAD.decode(encoded).ok()?;
     Some(octets.into_iter().skip_while(|octet| *octet == 0).collect())
@@ -121,14 +123,14 @@ fn bits(number: &[u8]) -> usize {
     significant.count() * 8 - leading
 }
 
-/// Whether an RSA exponent is odd and at least 3 (RFC 8017, section 3.1), and has at most 32 bits, as all
-/// in use have.
+/// Whether an RSA exponent is odd and at least 3 (RFC 8017, section 3.1), and has at most 32 bits. All
+/// exponents in use are that short.
 fn is_odd_exponent(exponent: &[u8]) -> bool {
     (2..=32).contains(&bits(exponent)) && exponent.last().is_some_and(|byte| byte % 2 == 1)
 }
 
-/// Whether a modulus has the fingerprint of keys from a broken library of Infineon's, which can be
-/// factored (ROCA, CVE-2017-15361): it is a power of 65537 modulo every small prime.
+/// Whether a modulus looks like one from a broken library of Infineon, whose keys can be factored (ROCA,
+/// CVE-2017-15361). Such a modulus is a power of 65537 modulo every small prime.
 fn is_roca(modulus: &[u8]) -> bool {
     const GENERATOR: u32 = 65_537;
     const PRIMES: [u32; 38] = [
@@ -164,7 +166,8 @@ mod tests {
         key
     }
 
-    /// A7: keys that are not RSA ≥ 2048 bits for signing are passed over.
+    /// A7: a key is skipped if it is not an RSA key of at least 2048 bits for RS256 signatures, or if its
+    /// exponent is unusual.
     #[test]
     fn unusable_keys_are_passed_over() {
         for good in [
@@ -195,7 +198,7 @@ mod tests {
         }
     }
 
-    /// A7: one bad key never spoils the set.
+    /// A7: one bad key does not make the others useless. A text that is not a JWKS document is refused.
     #[test]
     fn one_bad_key_never_spoils_the_set() {
         let odd = json!([1, null, "x", {}, rsa(&json!({ "use": 5 })), rsa(&json!({}))]);

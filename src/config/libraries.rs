@@ -1,5 +1,5 @@
-//! The variables that libraries read: the AWS SDK, and the HTTP clients. A library that finds one of
-//! them malformed goes on without it, refuses every request, or panics in the first (S1).
+//! Checks the variables that the AWS SDK and the HTTP clients read. If such a variable is malformed, these
+//! libraries ignore the variable, fail every request, or panic in the first request (S1).
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use http::Uri;
 
 use super::{ConfigError, missing, whole};
 
-/// The names of variables, the rule that their values keep, and the rule's words.
+/// The names of variables, the rule for their values, and the message if a value breaks the rule.
 type Rule = (&'static [&'static str], fn(&str) -> bool, &'static str);
 
 const RULES: &[Rule] = &[
@@ -40,7 +40,7 @@ const RULES: &[Rule] = &[
         is_truth,
         "must be true or false",
     ),
-    // Any text will do that is whole.
+    // Any text is accepted if it has no blank and no line break at an end.
     (
         &[
             "AWS_CONFIG_FILE",
@@ -60,11 +60,11 @@ const RULES: &[Rule] = &[
 
 const PROXY: &str = "is not the http or https address of a proxy";
 
-/// Checks each of them. `variable` gives their values.
+/// Checks each variable that libraries read. `variable` returns a variable's value.
 ///
 /// # Errors
 ///
-/// [`ConfigError`] for the first that is malformed.
+/// [`ConfigError`] for the first variable that is malformed or missing.
 pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result<(), ConfigError> {
     let read = |name| whole(name, variable(name));
     for (names, rule, words) in RULES {
@@ -74,7 +74,7 @@ pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result
             }
         }
     }
-    // It counts if one of the others is not set.
+    // The clients read `ALL_PROXY` if `HTTP_PROXY` or `HTTPS_PROXY` is not set.
     let is_set = |names: [&'static str; 2]| names.into_iter().any(|name| variable(name).is_some());
     if !is_set(["HTTP_PROXY", "http_proxy"]) || !is_set(["HTTPS_PROXY", "https_proxy"]) {
         for name in ["ALL_PROXY", "all_proxy"] {
@@ -83,13 +83,13 @@ pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result
             }
         }
     }
-    // With an empty one, the clients trust no certificate at all.
+    // If one of these variables is empty, the clients trust no certificate at all.
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         if variable(name).is_some_and(|value| value.is_empty()) {
             return Err(ConfigError::new(name, "is empty: unset it"));
         }
     }
-    // The SDK passes half of a pair over, and asks the network for credentials.
+    // If one of the two keys is missing, the SDK ignores the other key, and asks the network for credentials.
     let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
     match (read(pair[0])?, read(pair[1])?) {
         (Some(_), None) => Err(missing(pair[1])),
@@ -98,7 +98,7 @@ pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result
     }
 }
 
-/// A label of a host's name: the SDK makes the endpoint of it.
+/// Whether a region can be a label of a host name: the SDK makes the endpoint's host name from the region.
 fn is_region(text: &str) -> bool {
     let permitted = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.len() <= 63 && text.bytes().all(permitted)
@@ -109,14 +109,14 @@ fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// As the clients parse it.
+/// Whether a text is an http or https address, parsed as the clients parse it.
 fn is_endpoint(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
     })
 }
 
-/// A proxy may be named without its scheme, which is http then.
+/// Whether a text is the address of a proxy. An address without a scheme counts as http.
 fn is_proxy(text: &str) -> bool {
     if text.contains("://") { is_endpoint(text) } else { is_endpoint(&format!("http://{text}")) }
 }
@@ -129,7 +129,7 @@ fn has_certificate(path: &str) -> bool {
     fs::read(path).is_ok_and(|it| String::from_utf8_lossy(&it).contains("BEGIN CERTIFICATE"))
 }
 
-/// Whether one of these folders is there at least; they have colons between them.
+/// Whether at least one of these folders exists. Colons separate the folders.
 fn has_folder(paths: &str) -> bool {
     std::env::split_paths(paths).any(|path| path.is_dir())
 }
@@ -155,7 +155,7 @@ mod tests {
 
     const NO_CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
-    /// S1: what libraries read is checked as a whole, and named.
+    /// S1: each variable that libraries read is checked as a whole, and the error names the variable.
     #[test]
     fn what_is_wrong_is_named() {
         for (name, value, problem) in [
@@ -210,7 +210,7 @@ mod tests {
         ] {
             assert_eq!(checked(&[(name, value)]), Ok(()), "{name}");
         }
-        // It is not used beside these two.
+        // The clients do not use `ALL_PROXY` if these two are set.
         let proxies = [("HTTP_PROXY", "p"), ("https_proxy", "p"), ("ALL_PROXY", "socks5://p")];
         assert_eq!(checked(&proxies), Ok(()));
     }

@@ -1,12 +1,12 @@
-//! The filter of the logs: `RUST_LOG`, and what no filter lets through.
+//! The filter of the logs: `RUST_LOG`, with caps that keep secrets out of the logs.
 
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{ConfigError, from_env, whole};
 
-/// The most verbose level of each of these crates; `RUST_LOG` cannot raise it. At lower levels they
-/// log whole requests, with the secrets in them.
+/// The most verbose level of each of these crates. `RUST_LOG` cannot raise these levels. At more verbose
+/// levels, the crates log whole requests with the secrets in them.
 const AT_MOST: [(&str, LevelFilter); 8] = [
     ("aws_", LevelFilter::INFO),
     ("dynoxide", LevelFilter::DEBUG),
@@ -18,17 +18,18 @@ const AT_MOST: [(&str, LevelFilter); 8] = [
     ("tower", LevelFilter::INFO),
 ];
 
-/// The target of what we log.
+/// The target of teardown's own log lines.
 const OURS: &str = "teardown";
 
-/// Reads `RUST_LOG`: `info`, or `target=level` with commas between. What would log secrets is capped.
+/// Makes the filter from the value of `RUST_LOG`: `info`, or several `target=level` with commas between them.
+/// Levels that would log secrets are capped.
 ///
-/// It is one filter, and not a second one behind that of `RUST_LOG`: the highest level that is logged
-/// stays the one that was asked for.
+/// The caps are in this filter, not in a second filter behind it. So the highest level that tracing enables
+/// is the level that `RUST_LOG` asks for.
 ///
 /// # Errors
 ///
-/// [`ConfigError`] if it is malformed.
+/// [`ConfigError`] if `RUST_LOG` is malformed.
 pub fn log_filter(rust_log: Option<String>) -> Result<Targets, ConfigError> {
     let directives = whole("RUST_LOG", rust_log)?;
     let directives = directives.as_deref().unwrap_or("info");
@@ -46,18 +47,20 @@ pub fn log_filter(rust_log: Option<String>) -> Result<Targets, ConfigError> {
         .with_targets(asked.iter().map(|(target, level)| (target, capped(target, level)))))
 }
 
-/// Reads `RUST_LOG` of the process's environment, as [`log_filter`] does.
+/// Reads `RUST_LOG` from the process's environment, and makes the filter as [`log_filter`] does.
 ///
 /// # Errors
 ///
-/// [`ConfigError`] if it is malformed, or filters out our errors: alarms count those log lines (S1).
+/// [`ConfigError`] if `RUST_LOG` is malformed, or filters out teardown's errors: alarms count those log lines
+/// (S1).
 pub fn log_filter_of_functions() -> Result<Targets, ConfigError> {
     let filter = log_filter(from_env("RUST_LOG"))?;
     check_ours(&filter)?;
     Ok(filter)
 }
 
-/// Refuses a filter that filters out our errors, or those of a part of it: alarms count those log lines (S1).
+/// Refuses a filter that filters out the errors of teardown, or of one of its modules: alarms count those log
+/// lines (S1).
 fn check_ours(filter: &Targets) -> Result<(), ConfigError> {
     let is_off = |(target, level): (&str, LevelFilter)| {
         target.starts_with(OURS) && level == LevelFilter::OFF
@@ -74,7 +77,7 @@ fn check_ours(filter: &Targets) -> Result<(), ConfigError> {
 mod tests {
     use super::*;
 
-    /// No level brings the libraries to log whole requests.
+    /// No `RUST_LOG` makes the libraries log whole requests.
     #[test]
     fn what_would_log_secrets_is_capped() {
         let filter = |asked: &str| log_filter(Some(asked.to_owned()));
@@ -95,7 +98,8 @@ mod tests {
         assert!(!filter("").unwrap().would_enable("teardown", &Level::DEBUG));
     }
 
-    /// S1: a filter that would log none of our errors is malformed: no alarm would ever ring.
+    /// S1: a filter that hides the errors of teardown, or of one of its modules, is refused. With such a
+    /// filter, no alarm would ever fire.
     #[test]
     fn what_would_log_nothing_is_refused() {
         let filter = |asked: &str| check_ours(&log_filter(Some(asked.to_owned()))?);

@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::ConfigError;
 use crate::deletion::FINALIZATION_PERIOD;
 
-/// The longest retention: longer ones are typing errors, as are those under 1 s and a margin of 24 h
-/// or more.
+/// The longest `RECEIPT_RETENTION`, 100 years. A longer value must be a typing error.
 const MAX_RETENTION: Duration = Duration::from_hours(100 * 366 * 24);
 
 pub(super) fn retention(text: &str) -> Result<Duration, ConfigError> {
@@ -17,12 +16,12 @@ pub(super) fn retention(text: &str) -> Result<Duration, ConfigError> {
     }
 }
 
-/// The longest grace period (H1): a database that is kept is paid for.
+/// The longest grace period (H1). Until it ends, the provider pays for the deleted database.
 const MAX_GRACE: Duration = Duration::from_hours(90 * 24);
 
 pub(super) fn grace(text: &str) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
-        // A deletion is stored to the second: part of one would be lost.
+        // The time of a deletion is stored in whole seconds: a fraction of a second would be lost.
         Ok(time) if time <= MAX_GRACE && time.subsec_nanos() == 0 => Ok(time),
         Ok(_) => Err(ConfigError::new("GRACE_PERIOD", "must be 0s to 90d, in whole seconds")),
         Err(_) => Err(ConfigError::new("GRACE_PERIOD", "is no time such as 7d or 36h")),
@@ -31,7 +30,7 @@ pub(super) fn grace(text: &str) -> Result<Duration, ConfigError> {
 
 pub(super) fn provisioning_limit(text: &str) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
-        // A write is stored to the second, and part of one would count as `0s`.
+        // The time of a write is stored in whole seconds: a limit of `500ms` would count as `0s`.
         Ok(time) if time.subsec_nanos() == 0 => Ok(time),
         Ok(_) => Err(ConfigError::new("PROVISIONING_LIMIT", "must be in whole seconds")),
         Err(_) => Err(ConfigError::new("PROVISIONING_LIMIT", "is no time such as 1h or 30m")),

@@ -29,32 +29,32 @@ pub struct Recorded {
 /// What is believed of an installation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Installation {
-    /// Not seen. It is assumed to be active, settled and the caller's, and to have no resources if that
-    /// matters.
+    /// The installation was not read. It is assumed to be active, settled and the caller's. If that
+    /// matters, it is assumed to have no resources.
     #[default]
     Assumed,
-    /// Seen to be active.
+    /// The installation was read, and is active.
     Active {
         /// `accountId`.
         account: Option<String>,
-        /// Whether its invoices are settled.
+        /// Whether the installation's invoices are settled.
         billing: Billing,
         /// How many resources are live.
         resources: u64,
     },
-    /// Seen to be deleted.
+    /// The installation was read, and is deleted.
     Deleted {
         /// `accountId`.
         account: Option<String>,
-        /// Whether its deletion is finalized.
+        /// Whether the installation's deletion is finalized.
         finalized: bool,
     },
-    /// Seen to be absent.
+    /// The installation was read, and does not exist.
     Absent,
 }
 
-/// The state of an installation's deletion, as its `state` says. Before the deletion, `state` is
-/// `active`.
+/// The state of an installation's deletion: the attribute `state` of its item. Before the deletion, `state`
+/// is `active`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The installation is deleted, and its items are being purged.
@@ -77,12 +77,12 @@ pub enum Billing {
 /// What is believed of a resource's item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Resource {
-    /// Present, and not being provisioned.
+    /// The resource exists, and is not being provisioned.
     #[default]
     Ready,
-    /// Present, and being provisioned (C2).
+    /// The resource exists, and is being provisioned (C2).
     Provisioning,
-    /// Absent.
+    /// The resource does not exist.
     Absent,
 }
 

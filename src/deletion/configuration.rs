@@ -25,7 +25,7 @@ pub struct ConfigurationDeletion {
     pub at: Timestamp,
 }
 
-/// A team, as far as it is given.
+/// A team. Either of its two values may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Team {
     /// `teamId`.
@@ -42,7 +42,8 @@ impl Team {
         same(&self.id, &stored.id) && same(&self.slug, &stored.slug)
     }
 
-    /// The team after Vercel has named its id. If the id is another, the slug is not known (E7).
+    /// The stored team, after Vercel named this team id. If the id is not the stored one, the slug is not
+    /// known (E7).
     #[must_use]
     pub fn named(&self, id: Option<String>) -> Self {
         let slug = self.slug.clone().filter(|_| id == self.id);
@@ -60,7 +61,7 @@ impl ConfigurationDeletion {
         Provenance { by: self.grant.by.clone(), at: self.at, reason: None }
     }
 
-    /// A hash of the request's parsed values: equal for requests that are the same (F2).
+    /// A hash of the request's parsed values. Two requests with the same values have the same hash (F2).
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let values = serde_json::json!([self.team.id, self.team.slug]);
@@ -86,9 +87,9 @@ pub struct Snapshot {
 pub struct InstallationState {
     /// `accountId`.
     pub account: Option<String>,
-    /// The team that it belongs to.
+    /// The team that the installation belongs to.
     pub team: Team,
-    /// Whether its invoices are settled.
+    /// Whether the installation's invoices are settled.
     pub billing: Billing,
     /// Whether an attempt was in doubt when Vercel refused another attempt (E2).
     pub in_doubt: bool,
@@ -105,12 +106,12 @@ pub struct Deleted {
     pub stage: Stage,
     /// Whether Vercel is no longer called for the installation.
     pub finalized: bool,
-    /// Whether its configuration was deleted too: the configuration is gone at Vercel, or there was no
+    /// Whether the installation's configuration was deleted, too: it is gone at Vercel, or there was no
     /// token to call Vercel with.
     pub configuration_gone: bool,
 }
 
-/// A configuration's deletion that was begun.
+/// A configuration's deletion that was begun and has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
     /// The fence of the worker that holds the intent, or held it last.
@@ -119,7 +120,7 @@ pub struct Intent {
     pub leased_until: Timestamp,
     /// Whether an attempt got no definite answer, or may have got none.
     pub in_doubt: bool,
-    /// Whether the reader itself holds the lease. Its own lease does not stop it.
+    /// Whether the reader itself holds the lease: its own lease does not stop the reader.
     pub own: bool,
 }
 
@@ -142,7 +143,7 @@ impl<'a> Recording<'a> {
 
 /// What to do next.
 pub enum Next<'a> {
-    /// Answer: nothing is to be written.
+    /// Answer without a write.
     Answer(Answer),
     /// Record under the idempotency key that the configuration is gone, and write nothing else (F1).
     Record(Loaded<'a>, Recording<'a>),
@@ -150,7 +151,7 @@ pub enum Next<'a> {
     Commit(Loaded<'a>),
     /// Write the intent, and call Vercel with this token.
     Call(Loaded<'a>, &'a Secret),
-    /// Refuse.
+    /// Refuse with this error.
     Refuse(Error),
 }
 
@@ -205,7 +206,8 @@ pub fn plan<'a>(
     }
 }
 
-/// A6, for tokens that name an account and no installation. Every other token is proof enough.
+/// A6, for tokens that name only an account: whether the installation has that account. Any other token is
+/// proof enough.
 fn account_is_the_callers(grant: &Grant, snapshot: &Snapshot) -> bool {
     let Some(required) = grant.required_account() else { return true };
     let stored = match (&snapshot.installation, &snapshot.recorded) {
@@ -225,7 +227,7 @@ impl Snapshot {
         Some(Loaded { snapshot: self, installation })
     }
 
-    /// Whether Vercel's side may be gone: an attempt got no definite answer.
+    /// Whether the configuration may be gone at Vercel, because an attempt got no definite answer.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         self.intent.as_ref().is_some_and(|intent| intent.in_doubt)
@@ -258,7 +260,7 @@ impl InstallationState {
 }
 
 impl Intent {
-    /// How long another worker still holds the lease.
+    /// How long another worker still holds the lease. `None` if no other worker holds it.
     fn lease_left(&self, now: Timestamp) -> Option<Duration> {
         let left = self.leased_until.as_secs().saturating_sub(now.as_secs());
         (left > 0 && !self.own).then(|| Duration::from_secs(left))
@@ -271,7 +273,7 @@ pub enum Verdict {
     /// The configuration is gone at Vercel.
     Gone,
     /// Vercel has no such configuration in the team of the `DELETE`. The configuration may be gone or in
-    /// another team, so Vercel is asked where it is (E7).
+    /// another team, so it is looked up at Vercel (E7).
     NotThere,
     /// Vercel refuses, and has done nothing.
     Refused,
@@ -282,21 +284,20 @@ pub enum Verdict {
     },
 }
 
-/// The team in which Vercel is asked to delete a configuration.
+/// The team that a `DELETE` to Vercel names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The stored team. The configuration may have left it.
+    /// The stored team. The configuration may have left this team.
     Stored,
     /// The team that Vercel has just named (E7).
     Named,
 }
 
-/// Says what a reply to a `DELETE` means. `in_doubt_before` says whether an earlier attempt got no
-/// definite answer. After such an attempt 401 and 403 mean gone, because the token dies with the
-/// configuration.
+/// Says what a reply to a `DELETE` means. `in_doubt_before` says whether an earlier attempt got no definite
+/// answer. After such an attempt 401 and 403 mean gone, because the token dies with the configuration.
 ///
-/// If Vercel has just named the team, the token was good and the configuration was there. An answer that
-/// denies this is a refusal, unless an attempt of this same `DELETE` may have taken effect.
+/// If Vercel has just named the team, the token was good and the configuration was there. So 401, 403, 404
+/// and 410 are refusals, unless an attempt of this same `DELETE` may have taken effect.
 #[must_use]
 pub fn verdict(reply: &CallResult, in_doubt_before: bool, place: Place) -> Verdict {
     let in_doubt = in_doubt_before || reply.in_doubt;
@@ -314,20 +315,20 @@ pub fn verdict(reply: &CallResult, in_doubt_before: bool, place: Place) -> Verdi
     }
 }
 
-/// Where a configuration is, as Vercel says (E7).
+/// Where a configuration is, according to Vercel (E7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whereabouts {
     /// The configuration is gone.
     Gone,
-    /// It is in this team. `None` if it belongs to no team.
+    /// The configuration is in this team. `None` if it belongs to no team.
     LivesIn(Option<String>),
     /// Vercel did not say.
     Unknown,
 }
 
 /// Says where a configuration is, from Vercel's answer to the lookup. 401 and 403 mean gone, because the
-/// token dies with the configuration. An answer that is not definite leaves no doubt about the `DELETE`
-/// before it.
+/// token dies with the configuration. A lookup without a definite answer does not put the `DELETE` before
+/// it in doubt.
 #[must_use]
 pub fn whereabouts(reply: &LookupResult) -> Whereabouts {
     let VercelAnswer::Answer { status, .. } = reply.heard else { return Whereabouts::Unknown };

@@ -1,10 +1,10 @@
 //! The next step of a deletion.
 //!
-//! [`plan`] begins with the common case: before anything is read, it assumes an active installation with
-//! a resource that is ready. The transaction of a step has exactly the conditions that make the belief
-//! true. If a condition fails, DynamoDB returns the item, the store corrects the belief, and calls `plan`
-//! again. So every failed condition changes the belief. If one does not, the store fails with
-//! [`Error::Internal`], and nothing was written.
+//! [`plan`] begins with the common case: before anything is read, it assumes an active installation with a
+//! resource that is ready. The transaction of a step has exactly the conditions that make the belief true.
+//! If a condition fails, DynamoDB returns the item, the store corrects the belief, and calls `plan` again.
+//! If a failed condition does not change the belief, the store fails with [`Error::Internal`], and nothing
+//! was written.
 
 use super::{
     Answer, Belief, Billing, Cascade, Deletion, Installation, OpenInvoices, Receipt, Resource,
@@ -17,25 +17,25 @@ use crate::ids::ResourceId;
 /// What to do next.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// Answer: nothing is to be written.
+    /// Answer without a write.
     Answer(Answer),
     /// Commit this. If the commit succeeds, its answer is the deletion's answer.
     Commit(Commit<'a>),
-    /// Read the installation: here it is not enough to assume its state.
+    /// Read the installation: this deletion must not assume the installation's state.
     ReadInstallation,
-    /// Refuse.
+    /// Refuse with this error.
     Refuse(Error),
 }
 
-/// One transaction. If a variant names conditions, they make its answer true.
+/// One transaction. If it commits, its conditions held, so its answer is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit<'a> {
     /// Deletes a live resource of an active installation, and writes its receipt and jobs.
     Resource {
         /// The resource.
         resource: &'a ResourceId,
-        /// The receipt that is believed. A live resource should have no receipt. If it has one, a writer
-        /// broke the rules; the resource is deleted all the same.
+        /// The receipt, as believed. A live resource should have no receipt. If it has one, a writer broke
+        /// the rules, and the resource is deleted anyway.
         receipt: Receipt,
     },
     /// Writes the receipt and jobs of a resource that does not exist (C1).
@@ -45,33 +45,33 @@ pub enum Commit<'a> {
         /// Whether the installation exists.
         installation: Presence,
     },
-    /// Deletes an active installation with what belongs to it, and writes its receipt and jobs.
+    /// Deletes an active installation with everything that belongs to it, and writes its receipt and jobs.
     Installation {
         /// Whether its live resources are deleted too.
         cascade: Cascade,
-        /// The billing that is believed. It decides the answer.
+        /// The billing, as believed. The billing decides the answer.
         billing: Billing,
     },
     /// Writes the tombstone, receipt and jobs of an installation that does not exist (D5).
     AbsentInstallation,
     /// Records an answer under the idempotency key, and changes nothing else (F1).
     ///
-    /// If the installation was not seen and the token names an account alone, a condition demands that
-    /// the installation has this account.
+    /// If the installation was not read and the token names only an account, a condition demands that the
+    /// installation has this account.
     RecordOutcome(Answer),
 }
 
-/// Whether something exists.
+/// Whether an installation exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It exists.
+    /// The installation exists.
     Present,
-    /// It does not exist.
+    /// The installation does not exist.
     Absent,
 }
 
 impl Commit<'_> {
-    /// The answer that is true once this is committed.
+    /// The answer that is true after this commit.
     #[must_use]
     pub fn answer(self) -> Answer {
         match self {
@@ -110,7 +110,8 @@ pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
             plan_installation(deletion, belief, *cascade, *open_invoices)
         }
     };
-    // A failed transaction may return the resource's item without the installation's.
+    // A failed transaction may return the resource's item without the installation's, which is then still
+    // assumed.
     let account_is_open =
         deletion.grant.scope == Scope::Account && belief.installation == Installation::Assumed;
     if account_is_open && !step.compares_the_account() { Step::ReadInstallation } else { step }
@@ -139,8 +140,8 @@ fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a Resourc
         Installation::Absent => Presence::Absent,
     };
     match (installation, belief.resource) {
-        // A failed transaction may have returned the resource's item without the installation's
-        // tombstone.
+        // A failed transaction may have returned the resource's item without the installation's tombstone.
+        // So read the installation.
         (Presence::Present, Resource::Provisioning)
             if belief.installation == Installation::Assumed =>
         {
@@ -198,11 +199,12 @@ fn record_or_answer(deletion: &Deletion, answer: Answer) -> Step<'static> {
 enum AccountCheck {
     Callers,
     Foreign,
-    /// The recorded outcome has no account, and the installation was not seen.
+    /// The recorded outcome has no account, and the installation was not read.
     NotRead,
 }
 
-/// A6, for tokens that name an account and no installation. Every other token is proof enough.
+/// A6, for tokens that name only an account: whether the installation has that account. Any other token is
+/// proof enough.
 fn check_account(deletion: &Deletion, belief: &Belief) -> AccountCheck {
     let Some(required) = deletion.grant.required_account() else { return AccountCheck::Callers };
     let recorded = belief.recorded.as_ref().map(|recorded| recorded.account.as_deref());

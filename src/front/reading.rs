@@ -1,5 +1,5 @@
-//! Reads of the bodies that pass through no more than the table needs (J3 to J5). A body of another form than
-//! the documented one is not read; it passes through all the same.
+//! Reads only what the table needs from the bodies that pass through (J3 to J5). A body that does not have
+//! the documented form is not read, but it passes through.
 
 use std::io::Read as _;
 
@@ -16,17 +16,17 @@ use crate::json;
 use crate::secret::Secret;
 use crate::store::registry::{ResourceRecord, StatusRecord};
 
-/// The longest name and product that are stored, in bytes.
+/// The longest name and product id that are stored, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// What the backend's answer says of a resource.
+/// What the backend's answer says about a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) name: Option<String>,
     pub(super) status: Option<StatusRecord>,
 }
 
-/// Of an answer's fields those that are read. Others may be large.
+/// The fields that teardown reads of an answer. The other fields may be large, and are skipped.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Fields {
@@ -37,7 +37,8 @@ struct Fields {
     billing_plan: Option<Value>,
 }
 
-/// The access token that an Upsert Installation brings, if a header can carry it.
+/// The access token in an Upsert Installation's body. `None` if there is none, or if a header cannot carry
+/// it.
 pub(super) fn access_token(body: &[u8]) -> Option<Secret> {
     #[derive(Deserialize)]
     struct Upsert {
@@ -58,7 +59,7 @@ pub(super) fn is_free(answer: &Response<Bytes>) -> bool {
     plan.is_some_and(|plan| plan["paymentMethodRequired"] == Value::Bool(false))
 }
 
-/// The resource that a Provision's answer names. `None` if it has no usable `id`.
+/// The resource that a Provision's answer names. `None` if the answer has no usable `id`.
 pub(super) fn made(
     installation: &crate::ids::InstallationId,
     answer: &Response<Bytes>,
@@ -74,7 +75,7 @@ pub(super) fn made(
     })
 }
 
-/// What an answer says of a resource that is known.
+/// What an answer says about a resource that is already known.
 pub(super) fn said(answer: &Response<Bytes>) -> Said {
     let Some(fields) = fields(answer) else { return Said::default() };
     Said { name: text(fields.name.as_ref()), status: status(fields.status.as_ref()) }
@@ -92,8 +93,8 @@ fn fields(answer: &Response<Bytes>) -> Option<Fields> {
     json::from_slice(&unpacked(answer.headers(), answer.body())?).ok()
 }
 
-/// A body without its `Content-Encoding`, which is gzip or none. `None` if it is another, or over 4 MiB
-/// unpacked.
+/// Decodes a body from its `Content-Encoding`, which may be gzip, `identity` or absent. `None` for any
+/// other encoding, for malformed gzip, and for more than 4 MiB after decoding.
 fn unpacked(headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     let encoding = match (encodings.next(), encodings.next()) {
@@ -144,7 +145,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// J4: what is no usable id is none.
+    /// J4: the front reads a resource only if its id is usable, and skips a name, status or product id that
+    /// is not.
     #[test]
     fn a_resource_is_read_where_it_has_a_usable_id() {
         let installation = InstallationId::parse("icfg_1").unwrap();
@@ -175,7 +177,7 @@ mod tests {
         }
     }
 
-    /// J6: gzip is read, up to 4 MiB; another encoding is not.
+    /// J6: an answer in gzip is read, up to 4 MiB unpacked. An answer in another encoding is not read.
     #[test]
     fn an_answer_is_unpacked_to_be_read() {
         let json = br#"{"id":"db_1"}"#;
@@ -195,7 +197,7 @@ mod tests {
         assert_eq!(padded(most + 1), None);
     }
 
-    /// J3: the token and the billing, in the documented places.
+    /// J3: the token and the billing are read from the documented fields.
     #[test]
     fn an_upsert_is_read() {
         let token = |body: &str| access_token(body.as_bytes()).map(|it| it.expose().to_owned());

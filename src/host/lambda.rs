@@ -1,10 +1,9 @@
-//! AWS Lambda: requests in the events of API Gateway's HTTP APIs (payload 2.0 and 1.0, which function
-//! URLs and REST APIs send too), a schedule's event, which sweeps, and the event of the table's stream,
-//! which runs the jobs that are new.
+//! AWS Lambda, which sends a function events of three kinds. A request comes from an HTTP API of API Gateway
+//! (payload 2.0 or 1.0), a function URL (2.0) or a REST API (1.0). A schedule's event starts a sweep. An
+//! event of the table's stream runs the new jobs.
 //!
-//! An event with a `requestContext` is a request, and nothing in a request makes it another event. Its
-//! answer has a status in the gateways' form, as `form` makes it: to an HTTP API, an answer without one is a
-//! 200.
+//! An event with a `requestContext` is a request, whatever else the event contains. `form` makes the answer
+//! in the gateway's form, which has a status: an HTTP API would send an answer without a status as a 200.
 
 mod form;
 mod stream;
@@ -36,7 +35,8 @@ use crate::http::Endpoint;
 use crate::ids::InstallationId;
 use crate::job::Job;
 
-/// The time that Lambda's runtime needs to send an answer on. Of a shorter time it gets half.
+/// The time that Lambda's runtime needs to send an answer. If less than twice this time is left, half of what
+/// is left is kept for the answer.
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// Answers events until Lambda ends the process.
@@ -68,7 +68,8 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failu
     Runtime::new(service).layer(TracingLayer::new()).layer(readable).run().await
 }
 
-/// Checks what Lambda's runtime reads, and would panic without (S1). An emulator may leave it out.
+/// Checks the variables that Lambda's runtime reads (S1). An emulator may not set them, and then the runtime
+/// would panic.
 fn check_environment() -> Result<(), ConfigError> {
     let read = |name| {
         let value = whole(name, from_env(name))?;
@@ -81,16 +82,16 @@ fn check_environment() -> Result<(), ConfigError> {
         return Err(ConfigError::new(memory, "is not a number of MiB"));
     }
     let api = "AWS_LAMBDA_RUNTIME_API";
-    // `cargo lambda watch` has a scheme and a path in it.
+    // `cargo lambda watch` sets this variable to an address with a scheme and a path.
     if !read(api)?.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some()) {
         return Err(ConfigError::new(api, "is not a host and a port"));
     }
     Ok(())
 }
 
-/// An event that can be read as JSON. A gateway hands a caller's bytes over as they came, in a header
-/// for one, and an event that is not UTF-8 is a function error. In its place comes the least that is
-/// told to be a request's (S2).
+/// Makes an event readable as JSON. A gateway passes on a caller's bytes unchanged, for example in a header.
+/// But an event that is not UTF-8 would be a function error. If such an event is a request, the smallest
+/// event that counts as a request takes its place (S2).
 fn readable(event: Bytes) -> Bytes {
     if str::from_utf8(&event).is_ok() {
         return event;
@@ -103,8 +104,8 @@ fn readable(event: Bytes) -> Bytes {
     }
 }
 
-/// How long a sweep or a backend may take: until the deadline of its invocation, and no longer than
-/// elsewhere. A deadline that is past is none: `cargo lambda watch` has one of 1970.
+/// How long a sweep or a backend may take: until shortly before the invocation's deadline, and at most the
+/// default of [`HostTime`]. A deadline in the past is ignored: `cargo lambda watch` sends a deadline of 1970.
 fn host_time(request: &Request) -> HostTime {
     let deadline = Duration::from_millis(request.lambda_context().deadline);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -122,22 +123,24 @@ async fn into_lambdas(response: Response<Full<Bytes>>) -> Result<Response<Body>,
     Ok(Response::from_parts(head, form::body(body)))
 }
 
-/// An event that is not read as a request.
+/// The kind of an event that Lambda's HTTP layer cannot read as a request.
 #[derive(Debug, PartialEq, Eq)]
 enum NonHttpEvent {
-    /// A schedule's. What comes past API Gateway was permitted by IAM.
+    /// A schedule's event. The event does not come through API Gateway, so IAM has permitted its sender.
     Schedule,
-    /// That of the table's stream, with the jobs that are new.
+    /// The event of the table's stream, with the new jobs.
     Stream(Vec<(InstallationId, Job)>),
-    /// A request's all the same, with a caller's words in it: a load balancer's, or a malformed one.
+    /// An event with a request that cannot be read, from a load balancer or malformed. A caller wrote a part
+    /// of the event.
     Request,
-    /// Anything else.
+    /// Any other event.
     Unknown,
 }
 
 impl NonHttpEvent {
-    /// The top level of an event is never a caller's, unless something hands a caller's body over as the
-    /// event, which nothing may do that invokes the sweep; and every request's has a `requestContext`.
+    /// Finds out the kind of an event from its top level. A caller cannot write the top level: a gateway
+    /// writes it for each request, with a `requestContext`. A service that passes on a caller's body as the
+    /// event must not be permitted to invoke the sweep.
     fn of(event: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Event {
@@ -169,7 +172,7 @@ async fn answer_other(
     match NonHttpEvent::of(event) {
         NonHttpEvent::Schedule if endpoint == Endpoint::Sweep => {
             let response = app.sweep(time).await;
-            // For a schedule, a failure is what Lambda counts as one.
+            // If a schedule's sweep fails, the invocation must fail too, so that Lambda counts the failure.
             if !response.status().is_success() {
                 return Err("the sweep failed; its log line says why".into());
             }
@@ -177,14 +180,15 @@ async fn answer_other(
         }
         NonHttpEvent::Stream(jobs) if endpoint == Endpoint::Sweep => {
             app.run_new_jobs(jobs, time).await;
-            // What failed is the schedule's: sent again, the whole batch would hold up what is newer.
+            // The scheduled sweep retries the jobs that failed. If Lambda sent the whole batch again, newer
+            // jobs would wait.
             let answer = json!({ "batchItemFailures": [] });
             Ok(Response::new(Body::from(answer.to_string())))
         }
         NonHttpEvent::Request => {
             let (head, body) = app.refuse(endpoint, BadRequest::Event.into()).into_parts();
             let body = body.collect().await?.to_bytes();
-            // What all gateways understand. An answer that does not have this form is a 200 to some.
+            // All gateways understand this form. Some gateways send an answer in another form as a 200.
             let answer = json!({
                 "statusCode": head.status.as_u16(),
                 "headers": { "content-type": "application/json" },
@@ -200,12 +204,12 @@ async fn answer_other(
     }
 }
 
-/// The characters that have to be encoded in an address. An HTTP API decodes paths: a `?` that was `%3F`
-/// does not begin a query.
+/// The characters that have to be encoded in a query or in a path. An HTTP API decodes paths: a `?` in a path
+/// was `%3F`, and does not begin a query.
 const IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 const IN_PATH: &AsciiSet = &IN_QUERY.add(b'?');
 
-/// Makes of an event what the host's HTTP layer reads as the request that the caller sent, with the
+/// Changes an event so that Lambda's HTTP layer reads it as the request that the caller sent, with the
 /// contract's path.
 fn normalize(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
     match event {
@@ -217,7 +221,8 @@ fn normalize(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
                 parameters: &event.path_parameters,
             };
             event.path = Some(found.contract_path(endpoint));
-            // These have the last of several values, and would take the others' place.
+            // `headers` has only the last of several values, and would replace the values in
+            // `multi_value_headers`.
             for name in event.multi_value_headers.keys() {
                 event.headers.remove(name);
             }
@@ -242,28 +247,30 @@ fn normalize(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
     }
 }
 
-/// Without a host an address is the path alone. Nothing asks for it, and a caller may have written it.
+/// Removes the host, so that the request's address is the path alone. teardown does not need the host, and a
+/// caller may have forged it.
 fn without_host(headers: &mut HeaderMap, domain_name: &mut Option<String>) {
     headers.remove(HOST);
     *domain_name = None;
 }
 
-/// The path of a request, and the parts that its API took it for.
+/// The path of a request, and what the API's route says about the path.
 struct RoutedPath<'a> {
     path: &'a str,
     stage: Option<String>,
-    /// The path that its route is for, such as `/v1/{proxy+}`. `None` for `$default`.
+    /// The path of the API's route, such as `/v1/{proxy+}`. `None` for `$default`.
     route: Option<&'a str>,
     /// The parts of the path that the route matched.
     parameters: &'a HashMap<String, String>,
 }
 
 impl RoutedPath<'_> {
-    /// The path as the contract has it. In front of it, an API may have its stage's name or a custom
-    /// domain's base path.
+    /// The path in the contract's form: without the stage's name or a custom domain's base path, which an API
+    /// may put in front of it.
     fn contract_path(&self, endpoint: Endpoint) -> String {
         let mut segments = self.path.match_indices('/').map(|(index, _)| &self.path[index..]);
-        // Nothing is before it, though a stage's name may be what the contract begins with.
+        // If the whole path is in the contract, nothing is in front of it, even if it begins with the stage's
+        // name.
         let before = if endpoint.route(self.path).is_some() { 0 } else { self.segments_before() };
         let path = segments.nth(before).unwrap_or(self.path);
         utf8_percent_encode(path, IN_PATH).to_string()
@@ -272,7 +279,7 @@ impl RoutedPath<'_> {
     /// The number of segments before the part that the route matched. If the route matched nothing, only the
     /// stage's name is known.
     fn segments_before(&self) -> usize {
-        // A plain parameter is one segment, but its value is decoded, and may hold what was `%2F`.
+        // A plain parameter is one segment. But the parameter's value is decoded: a `%2F` has become a `/`.
         let matched = |part: &str| match part.strip_prefix('{').and_then(|it| it.strip_suffix('}'))
         {
             Some(name) => {
@@ -296,7 +303,8 @@ impl RoutedPath<'_> {
 mod tests {
     use super::*;
 
-    /// B1: only a schedule sweeps without the secret.
+    /// B1: only a schedule's event starts a sweep without the secret. A request cannot look like a schedule's
+    /// event.
     #[test]
     fn a_schedule_is_told_from_a_request() {
         for (event, other) in [
@@ -330,7 +338,7 @@ mod tests {
         }
     }
 
-    /// B2: an id is what the caller sent, also if the API has a prefix before the contract's path.
+    /// B2: an id is what the caller sent, also if the API adds a prefix to the contract's path.
     #[test]
     fn the_contracts_path_is_what_the_route_matched() {
         let route = Some("/v1/installations/{installationId}");

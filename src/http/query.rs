@@ -3,12 +3,12 @@
 use crate::deletion::configuration::Team;
 use crate::error::BadRequest;
 
-/// The team that a query names: `teamId` and `slug`, each sent once or not at all. What else is in a
-/// query is passed over: hosts append to it.
+/// The team that a query names by `teamId` and `slug`. The caller may send each of the two once. Other
+/// parameters are ignored, because hosts append some to the query.
 ///
 /// # Errors
 ///
-/// [`BadRequest::QueryRepeated`].
+/// [`BadRequest::QueryRepeated`] if `teamId` or `slug` is sent twice.
 pub fn team(query: Option<&str>) -> Result<Team, BadRequest> {
     let mut team = Team::default();
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -28,7 +28,8 @@ pub fn team(query: Option<&str>) -> Result<Team, BadRequest> {
 mod tests {
     use super::*;
 
-    /// B4, E1: `teamId` and `slug` of a query are decoded once. If one of them is sent twice, the query is refused.
+    /// B4, E1: `teamId` and `slug` of a query are decoded once. If one of them is sent twice, the query is
+    /// refused.
     #[test]
     fn a_query_names_a_team() {
         let said = |id: Option<&str>, slug: Option<&str>| {

@@ -1,4 +1,4 @@
-//! Answers and errors as responses (B5, C1, D1).
+//! Makes the responses for answers and errors (B5, C1, D1).
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -30,7 +30,8 @@ struct UserMessage<'a> {
     url: Option<&'a str>,
 }
 
-/// The answer to a request that succeeded. It has no `Debug`: what passes through may hold secrets.
+/// The answer to a request that succeeded. The type has no `Debug`, because a backend's answer may contain
+/// secrets.
 #[derive(Clone)]
 pub enum Reply {
     /// A deletion's answer.
@@ -39,7 +40,7 @@ pub enum Reply {
     Swept(Report),
     /// The backend's answer to a call that passed through.
     Passed(Response<Bytes>),
-    /// The report of the jobs that a stream named.
+    /// The report of the new jobs that the table's stream named.
     Ran(Report),
     /// A webhook was received.
     Received,
@@ -57,7 +58,7 @@ impl Reply {
     }
 }
 
-/// Makes the response for a result (B5). `support_url` becomes `error.user.url`.
+/// Makes the response for a request's result (B5). `support_url` becomes `error.user.url`.
 #[must_use]
 pub fn respond(result: Result<Reply, Error>, support_url: Option<&str>) -> Response<Full<Bytes>> {
     match result {
@@ -116,7 +117,7 @@ mod tests {
     use crate::ids::InvalidId;
     use crate::vercel::VercelError;
 
-    /// One of each error, and of each kind of bad request and of bad token.
+    /// One example of each error, of each kind of bad request, and of each kind of bad token.
     fn errors() -> Vec<Error> {
         let retry_after = Duration::from_millis(2_500);
         let bad_requests = [
@@ -176,7 +177,7 @@ mod tests {
         bad_requests.chain(tokens.into_iter().map(Error::InvalidToken)).chain(others).collect()
     }
 
-    /// B5: each error's whole answer, word for word. Providers and operators search for these.
+    /// B5: each error is answered with exactly this text. Providers and operators search for these texts.
     #[tokio::test]
     async fn every_error_is_answered_in_these_words() {
         let errors = errors();

@@ -1,4 +1,4 @@
-//! Paths and methods: which endpoint answers which, and the ids in a path (B1, B2).
+//! Which endpoint answers which path and method, and which ids a path contains (B1, B2).
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use crate::error::{Error, Methods};
 use crate::ids::{InstallationId, InvalidId, ResourceId};
 
-/// The endpoints, one function each.
+/// The endpoints. Each endpoint is one function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `DELETE /v1/installations/{installationId}/resources/{resourceId}`
@@ -17,37 +17,37 @@ pub enum Endpoint {
     DeleteConfiguration,
     /// `GET /api/sweep`
     Sweep,
-    /// What passes through to the provider's backend (J1): `PUT` and `PATCH` of an installation, `POST` of
-    /// a resource, `GET` and `PATCH` of one.
+    /// The calls that pass through to the provider's backend (J1): `PUT` and `PATCH` of an installation, and
+    /// `POST`, `GET` and `PATCH` of a resource.
     Front,
     /// `POST /api/webhook`
     Webhook,
 }
 
-/// The ids of a path as they were sent, percent-encoded and unchecked: who calls is asked first
-/// (A8).
+/// The ids of a path as the caller sent them, percent-encoded. The ids are checked only after the token is
+/// verified (A8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawIds<'a> {
-    /// Of a resource.
+    /// The id of a resource's installation, and the resource's own id.
     Resource(&'a str, &'a str),
-    /// Of an installation.
+    /// The id of an installation.
     Installation(&'a str),
-    /// Of an installation, all of whose resources are meant.
+    /// The installation's id, from the path of all of its resources.
     Resources(&'a str),
-    /// Of a configuration.
+    /// The id of a configuration.
     Configuration(&'a str),
 }
 
 /// The route of a request, by its path and its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
-    /// The deletion of what has these ids.
+    /// The deletion of the resource, installation or configuration with these ids.
     Delete(RawIds<'a>),
     /// A sweep.
     Sweep,
-    /// What passes through to the provider's backend.
+    /// A call that passes through to the provider's backend.
     Front(RawIds<'a>),
-    /// A webhook of Vercel's.
+    /// A webhook from Vercel.
     Webhook,
 }
 
@@ -61,14 +61,14 @@ const RESOURCE: &str = "/v1/installations/{installationId}/resources/{resourceId
 const RESOURCES: &str = "/v1/installations/{installationId}/resources";
 const INSTALLATION: &str = "/v1/installations/{installationId}";
 
-/// The ids of a path.
+/// The ids of a path, decoded and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ids {
-    /// Of a resource.
+    /// The id of a resource's installation, and the resource's own id.
     Resource(InstallationId, ResourceId),
-    /// Of an installation.
+    /// The id of an installation.
     Installation(InstallationId),
-    /// Of a configuration: its installation's.
+    /// The id of a configuration, which is its installation's id.
     Configuration(InstallationId),
 }
 
@@ -94,7 +94,7 @@ impl Ids {
 }
 
 impl Endpoint {
-    /// All of them. No two answer the same method at the same path.
+    /// All endpoints. No two endpoints answer the same method at the same path.
     pub const ALL: [Self; 6] = [
         Self::DeleteResource,
         Self::DeleteInstallation,
@@ -104,7 +104,7 @@ impl Endpoint {
         Self::Webhook,
     ];
 
-    /// The name of its function: of the binary, and of the file in `api/`.
+    /// The name of the endpoint's function. The binary and the file in `api/` have this name.
     #[must_use]
     pub fn function(self) -> &'static str {
         match self {
@@ -117,7 +117,7 @@ impl Endpoint {
         }
     }
 
-    /// What it answers (B1), at least one.
+    /// The methods and paths that the endpoint answers (B1). There is at least one.
     #[must_use]
     pub fn patterns(self) -> &'static [Pattern] {
         const DELETE_RESOURCE: &[Pattern] = &[(Method::DELETE, RESOURCE)];
@@ -142,8 +142,8 @@ impl Endpoint {
         }
     }
 
-    /// The route of `path`, if it is this endpoint's. Ids come from nowhere else: hosts append them
-    /// to the query string too, where a caller can forge them (B2).
+    /// The route of `path`. `None` if this endpoint does not answer the path. Ids are read from the path
+    /// alone: hosts append them to the query string too, but there a caller can forge them (B2).
     #[must_use]
     pub fn route(self, path: &str) -> Option<Route<'_>> {
         let (ids, is_front) = match self {
@@ -164,7 +164,7 @@ impl Endpoint {
         ids.are_segments().then_some(route)
     }
 
-    /// Finds out what a request asks for, and checks its method (B1).
+    /// Finds the route of a request, and checks the request's method (B1).
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl Endpoint {
 }
 
 impl Route<'_> {
-    /// The methods that its path is answered for (B1).
+    /// The methods that this route's path permits (B1).
     fn methods(self) -> &'static [Method] {
         const DELETE: &[Method] = &[Method::DELETE];
         const GET: &[Method] = &[Method::GET];
@@ -197,7 +197,7 @@ impl Route<'_> {
         }
     }
 
-    /// The path that it is for, as logs name it.
+    /// The route's path with placeholders for the ids, as logs name it.
     #[must_use]
     pub fn pattern(self) -> &'static str {
         match self {
@@ -247,7 +247,7 @@ impl RawIds<'_> {
     ///
     /// # Errors
     ///
-    /// [`InvalidId::Id`].
+    /// [`InvalidId::Id`] if an id breaks rule B2.
     pub fn parse(self) -> Result<Ids, InvalidId> {
         Ok(match self {
             Self::Resource(installation, resource) => Ids::Resource(
@@ -264,7 +264,8 @@ impl RawIds<'_> {
     }
 }
 
-/// Decodes a segment once. What is no escape stays as it is, and its `%` is in no id.
+/// Percent-decodes a segment once. A `%` that begins no escape stays in the text, and no id may contain a
+/// `%`.
 fn decode(segment: &str) -> Result<std::borrow::Cow<'_, str>, InvalidId> {
     percent_decode_str(segment).decode_utf8().map_err(|_| InvalidId::Id)
 }
@@ -273,7 +274,7 @@ fn decode(segment: &str) -> Result<std::borrow::Cow<'_, str>, InvalidId> {
 mod tests {
     use super::*;
 
-    /// B1, B2: the contract's paths and no others, percent-decoded once.
+    /// B1, B2: each endpoint answers the contract's paths for it, and no other path.
     #[test]
     fn paths() {
         let routes = |path| Endpoint::ALL.map(|endpoint: Endpoint| endpoint.route(path));
@@ -329,7 +330,8 @@ mod tests {
         }
     }
 
-    /// B2: decoded once, so that an encoded separator or an encoded escape is no id.
+    /// B2: an id is percent-decoded once. An encoded separator, or an escape that is encoded again, makes it
+    /// invalid.
     #[test]
     fn ids_are_decoded_once() {
         let parse = |raw| RawIds::Installation(raw).parse();

@@ -7,16 +7,16 @@ use crate::deletion::Cascade;
 use crate::error::BadRequest;
 use crate::json;
 
-/// What the body of Delete Installation says (B3).
+/// The body of Delete Installation, after parsing (B3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uninstall {
-    /// `cascadeResourceDeletion`; absent and null mean true (D2).
+    /// `cascadeResourceDeletion`. Absent and null mean true (D2).
     pub cascade: Cascade,
     /// `reason`.
     pub reason: Option<String>,
 }
 
-/// Every value that was sent for each field, so that repeated ones are seen.
+/// All values that the caller sent for each field, so that a repeated field is noticed.
 #[derive(Default)]
 struct UninstallFields {
     cascade: Vec<Box<RawValue>>,
@@ -24,7 +24,7 @@ struct UninstallFields {
 }
 
 impl Uninstall {
-    /// Reads the body. No body, `{}` and null values are the same; unknown fields are passed over.
+    /// Reads the body. No body, `{}` and null values mean the same. Unknown fields are ignored.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Uninstall {
     }
 }
 
-/// The one value of a field. `None` if it is absent or null.
+/// The value of a field that the caller may send once. `None` if the field is absent or null.
 fn one<T: DeserializeOwned>(
     name: &'static str,
     expected: &'static str,
@@ -92,7 +92,7 @@ impl<'de> Deserialize<'de> for UninstallFields {
 mod tests {
     use super::*;
 
-    /// B3: what the body may be, and what it says.
+    /// B3: which bodies of Delete Installation are accepted, and what they mean.
     #[test]
     fn bodies() {
         let said = |cascade, reason: Option<&str>| {

@@ -1,4 +1,4 @@
-//! The two phases of an announcement, and what a hold does to it (H1, H2). Decisions alone.
+//! The two phases of an announcement, and what a hold does to it (H1, H2). Decisions without I/O.
 //!
 //! ```text
 //!   scheduled   due at once          sends the notice, ….deletion_scheduled    then: deleted, due at teardownAt
@@ -35,17 +35,17 @@ impl Phase {
     }
 }
 
-/// What the item of an announcement says, beside what every job's does.
+/// What an announcement's item stores in addition to what every job's item stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnnouncementState {
     /// The event that is sent next.
     pub phase: Phase,
-    /// `teardownAt`: when the `deleted` event is sent.
+    /// `teardownAt`: when the `deleted` event is due.
     pub at: Timestamp,
     /// `finalizesAt`: when the installation's finalization is due, if there is one (H4).
     pub finalizes_at: Option<Timestamp>,
-    /// Whether the provider may have received the `deleted` event: an attempt failed or was answered
-    /// 202, or its worker died.
+    /// Whether the provider may have received the `deleted` event, because an attempt failed or was
+    /// answered 202, or because the worker of an attempt died.
     pub in_doubt: bool,
     /// Whether receipts wait for this job to end before they expire.
     pub retains: bool,
@@ -56,15 +56,15 @@ pub struct AnnouncementState {
 pub enum Turn {
     /// Send the notice.
     Notify,
-    /// Drop the notice, for which it is too late: the `deleted` event is next.
+    /// Drop the notice, because `teardownAt` has come. The `deleted` event is next.
     SkipNotice,
     /// Send the `deleted` event, unless a hold is in force.
     Announce,
 }
 
 impl AnnouncementState {
-    /// Says what a worker does at `now`. No claim of the phase `scheduled` ever announces the deletion
-    /// itself: so a hold that finds that phase is in time.
+    /// Says what a worker does at `now`. A worker that claimed the announcement in the phase `scheduled`
+    /// never sends the `deleted` event. So a hold that finds this phase is in time.
     #[must_use]
     pub fn turn(&self, now: Timestamp) -> Turn {
         match self.phase {
@@ -74,36 +74,39 @@ impl AnnouncementState {
         }
     }
 
-    /// When a notice ends, delivered or not. `None` in the phase `deleted`.
+    /// Until when the notice may be sent. `None` in the phase `deleted`.
     #[must_use]
     pub fn notice_ends(&self) -> Option<Timestamp> {
         (self.phase == Phase::Scheduled).then_some(self.at)
     }
 }
 
-/// What a hold, or `keep`, finds of a pending announcement (H2, H3).
+/// Whether a hold or a `keep` comes in time for a pending announcement (H2, H3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timing {
-    /// The `deleted` event was not sent, and no worker that looked before the hold can send it.
+    /// The `deleted` event was not sent. A worker that read the holds before this hold was written cannot
+    /// send the event.
     InTime,
-    /// A worker may be announcing it: look again when its lease ends.
+    /// A worker may be sending the `deleted` event: look again at this time, when the worker's lease ends.
     LeasedUntil(Timestamp),
-    /// The provider may have been told.
+    /// The provider may have received the `deleted` event.
     InDoubt,
 }
 
 impl AnnouncementState {
-    /// Says whether a hold that was written before this was read is in time. `lease_until` is the item's,
-    /// and `now` the reader's clock: one that is ahead of the worker's makes a lease look as if its worker
-    /// had died, which is [`Timing::InDoubt`].
+    /// Says whether a hold is in time. The hold must have been written before this announcement was read.
+    /// `lease_until` is the item's `leaseUntil`, and `now` is the reader's clock. If the reader's clock is
+    /// ahead of the worker's, a valid lease looks as if its worker had died. The result is then
+    /// [`Timing::InDoubt`].
     #[must_use]
     pub fn timing(&self, lease_until: Option<Timestamp>, now: Timestamp) -> Timing {
         match (self.phase, lease_until) {
             (Phase::Scheduled, _) => Timing::InTime,
-            // Also if it is in doubt: until the lease ends, the event may be sent once more.
+            // Also if the event is in doubt: until the lease ends, the worker may send the event once more.
             (Phase::Deleted, Some(until)) if until > now => Timing::LeasedUntil(until),
             (Phase::Deleted, None) if !self.in_doubt => Timing::InTime,
-            // An attempt may have been heard; or the lease's worker died, and may have announced it.
+            // The provider may have received an earlier attempt, or the lease's worker died and may have
+            // sent it.
             (Phase::Deleted, _) => Timing::InDoubt,
         }
     }
@@ -118,7 +121,7 @@ mod tests {
         AnnouncementState { phase, at, finalizes_at: None, in_doubt, retains: false }
     }
 
-    /// H1: a late notice is dropped, and the `deleted` event is next.
+    /// H1: at `teardownAt` a worker drops the notice, and the `deleted` event is next.
     #[test]
     fn a_late_notice_is_dropped() {
         let turn = |phase, now| teardown(phase, false).turn(Timestamp::from_secs(now));
@@ -127,7 +130,7 @@ mod tests {
         assert_eq!(turn(Phase::Deleted, 0), Turn::Announce);
     }
 
-    /// H2: a hold is in time unless the `deleted` event may have been sent.
+    /// H2: a hold is in time unless the `deleted` event may have been sent, or a worker may be sending it.
     #[test]
     fn a_hold_never_claims_to_be_in_time_when_it_is_not() {
         let now = Timestamp::from_secs(2000);

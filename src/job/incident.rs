@@ -1,5 +1,5 @@
-//! What a person has to see to, beside the log: which failures are told to the provider (L3). Decisions
-//! alone.
+//! Incidents: failures that a person must look at. They are logged, and the provider is notified of them
+//! (L3). Decisions without I/O.
 
 use std::time::Duration;
 
@@ -8,26 +8,27 @@ use crate::clock::Timestamp;
 use crate::deletion::FINALIZATION_PERIOD;
 use crate::ids::InstallationId;
 
-/// How long before the end of Vercel's 24 hours a finalization that fails is an error in the log: time
-/// enough to see to it.
+/// How long before the end of Vercel's 24 hours a failed finalization becomes an error in the log and an
+/// incident. A person then still has time to act.
 const ALARM: Duration = Duration::from_hours(1);
 
-/// Something that does not mend itself.
+/// A failure that a person must look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Incident {
-    /// A job was parked: it is tried no more.
+    /// A job was parked: no sweep tries it again.
     WorkParked {
-        /// Since when it had failed.
+        /// When the job began to fail.
         failing_since: Timestamp,
     },
-    /// A finalization fails while Vercel's 24 hours are ending, or are over.
+    /// A finalization failed in the last hour of Vercel's 24 hours, or later.
     FinalizationLate {
-        /// When they are over.
+        /// When the 24 hours end.
         until: Timestamp,
     },
 }
 
-/// The end of Vercel's 24 hours, if a failure of this job at `now` is near it, or later (G3).
+/// The end of Vercel's 24 hours. `None` unless this job is a finalization, and `now` is near that end or
+/// after it (G3).
 pub(crate) fn finalization_ends(
     job: &Job,
     uninstalled_at: Option<Timestamp>,
@@ -37,8 +38,8 @@ pub(crate) fn finalization_ends(
     (until <= now + ALARM).then_some(until)
 }
 
-/// The incidents of an attempt that failed at `now` and ended so. If the lease was lost, its new holder
-/// has them.
+/// The incidents of an attempt that failed at `now`, and whose lease ended with `result`. If the worker
+/// lost its lease, there are none: the worker that holds the job now reports its own incidents.
 pub(crate) fn incidents(
     job: &Job,
     streak: FailureStreak,
@@ -54,7 +55,7 @@ pub(crate) fn incidents(
 }
 
 impl Incident {
-    /// The event that tells of it.
+    /// The event that notifies the provider of the incident.
     pub(crate) fn event(self) -> &'static str {
         match self {
             Self::WorkParked { .. } => "operation.work_parked",
@@ -62,7 +63,7 @@ impl Incident {
         }
     }
 
-    /// The `webhook-id` of the event: the same each time that this incident is told.
+    /// The `webhook-id` of the event. It is the same each time the provider is notified of this incident.
     pub(crate) fn webhook_id(self, installation: &InstallationId, job: &Job) -> String {
         let (Self::WorkParked { failing_since: time } | Self::FinalizationLate { until: time }) =
             self;
@@ -80,8 +81,8 @@ mod tests {
         Timestamp::from_secs(UNINSTALLED + seconds)
     }
 
-    /// L3, G3: a job that is parked is told, and a finalization that fails in the last of the 24 hours, or
-    /// later; not one that another worker holds by now.
+    /// L3, G3: a parked job is an incident, and so is a finalization that fails in the last of the 24
+    /// hours, or later. A job whose lease was lost is no incident.
     #[test]
     fn what_is_told() {
         let told = |job: &Job, result, now| {
@@ -104,7 +105,7 @@ mod tests {
         }
     }
 
-    /// L3: the `webhook-id` is of the job and of when it began to fail, or of when the 24 hours end.
+    /// L3: the `webhook-id` depends on the job, and on when it began to fail or on when the 24 hours end.
     #[test]
     fn an_incident_has_one_id() {
         let installation = InstallationId::parse("icfg_1").unwrap();

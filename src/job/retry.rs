@@ -1,4 +1,4 @@
-//! When a job that failed is tried again, and when no more (G1). Decisions alone.
+//! When a failed job is tried again, and when it is parked (G1). Decisions without I/O.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use super::{FailureStreak, Job};
 use crate::clock::Timestamp;
 use crate::outbound::jitter;
 
-/// The first wait after a failure; it doubles. Half of it is random, and half is not: no job is
-/// tried again at once.
+/// The back-off after a job's first failure. Each further failure doubles the back-off. Half of the wait is
+/// random, and half is not, so no job is tried again at once.
 const FIRST_BACKOFF: Duration = Duration::from_secs(15);
 
-/// The longest wait: what was down for long is tried once an hour. It is also the longest
-/// `Retry-After` of a finalization, which has Vercel's 24 hours.
+/// The longest back-off of a job that is not a finalization. It is also the longest `Retry-After` of a
+/// finalization, which must be done within Vercel's 24 hours.
 const MAX_BACKOFF: Duration = Duration::from_hours(1);
 
-/// The longest back-off of a finalization, which has Vercel's 24 hours. A `Retry-After` may exceed it,
-/// up to [`MAX_BACKOFF`].
+/// The longest back-off of a finalization, which must be done within Vercel's 24 hours. A `Retry-After` may
+/// make the wait longer, up to [`MAX_BACKOFF`].
 const MAX_FINALIZE_BACKOFF: Duration = Duration::from_mins(10);
 
 /// How long failures in a row may last before the job is parked.
@@ -24,17 +24,17 @@ pub(crate) const PARKED_AFTER: Duration = Duration::from_hours(3 * 24);
 /// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// Try again then.
+    /// Try again at this time.
     Again(Timestamp),
-    /// Park it.
+    /// Park the job.
     Park,
     /// Drop the notice: the `deleted` event is next (H1).
     SkipNotice,
 }
 
-/// Says what to do after a failure at `now`, and since when there was nothing but failures.
-/// `retry_after` is what the other side asked for, and `notice_ends` when a notice is dropped, if the
-/// job is at one.
+/// Says what to do after a job failed at `now`. Also returns when its failures in a row began.
+/// `retry_after` is the wait that Vercel or the provider asked for. If the job was to send a notice,
+/// `notice_ends` is when the notice is dropped.
 pub(crate) fn after_failure(
     job: &Job,
     streak: FailureStreak,
@@ -51,7 +51,7 @@ pub(crate) fn after_failure(
     let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(streak.failures)).min(most);
     let asked = retry_after.unwrap_or_default();
     let asked = if *job == Job::Finalize { asked.min(MAX_BACKOFF) } else { asked };
-    // Half of it at least, so that nobody is asked at once again.
+    // At least half of the back-off, so that Vercel or the provider is not called again at once.
     let wait = (backoff / 2 + jitter(backoff / 2)).max(asked);
     let due = now + wait;
     (since, Retry::Again(notice_ends.map_or(due, |end| due.min(end))))
@@ -66,8 +66,9 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     proptest! {
-        /// G1: the wait doubles up to an hour, and never falls under what was asked for; after 3 days
-        /// of failures it is parked.
+        /// G1: the wait doubles up to 1 h, or 10 min for a finalization. The wait is never shorter than the
+        /// `Retry-After`, of which 1 h counts for a finalization. After 3 days of failures the job is
+        /// parked.
         #[test]
         fn the_wait_doubles_and_ends_after_3_days(
             failures in 0..400_u32,
@@ -98,7 +99,7 @@ mod tests {
         }
     }
 
-    /// G1: the 3 days begin with the first failure.
+    /// G1: the 3 days until a job is parked begin with its first failure.
     #[test]
     fn the_first_failure_is_never_the_last() {
         let now = Timestamp::from_secs(NOW);

@@ -5,7 +5,7 @@ use crate::deletion::configuration::Deleted;
 use crate::deletion::{Billing, Stage};
 use crate::vercel::VercelConfiguration;
 
-/// What time it is, in seconds.
+/// The present time, in seconds.
 const NOW: u64 = 1_000_000;
 
 fn now() -> Timestamp {
@@ -16,7 +16,7 @@ fn id(text: &str) -> ResourceId {
     ResourceId::parse(text).unwrap()
 }
 
-/// An installation of `team_1`, with resources of this age in seconds.
+/// An installation of `team_1`, with resources of these ages in seconds.
 fn stored(resources: &[(&str, u64)]) -> Stored {
     let aged = |(name, age): &(&str, u64)| (id(name), Some(Timestamp::from_secs(NOW - age)));
     Stored {
@@ -67,8 +67,8 @@ fn found(stored: &Stored, vercel: &VercelSide) -> Vec<String> {
     compare(stored, vercel, now()).into_iter().map(named).collect()
 }
 
-/// L1: resources on one side alone are named; a young one, and any under an intent, is not missing at
-/// Vercel; one of unknown age is.
+/// L1: a resource is named if only one side has it. A young resource, or any resource under an intent, is
+/// not missing at Vercel. A resource of unknown age may be missing.
 #[test]
 fn resources_on_one_side_are_named() {
     let mut stored = stored(&[("both", 9999), ("old", 900), ("young", 899)]);
@@ -82,8 +82,8 @@ fn resources_on_one_side_are_named() {
     assert_eq!(found(&stored, &vercel), ["missing_here new", "deleted_here gone"]);
 }
 
-/// L1: a configuration that is removed, disabled, hanging or another team's is told as that; a team on
-/// one side alone is another, both ways.
+/// L1: a configuration that is removed, disabled, hanging or in another team is reported as a problem of
+/// that kind. If only one side has a team, the problem is another team.
 #[test]
 fn a_configuration_is_compared() {
     let mut stored = stored(&[("old", 9999)]);
@@ -106,8 +106,8 @@ fn a_configuration_is_compared() {
     assert_eq!(found(&stored, &there(&["old"])), ["other_team"]);
 }
 
-/// L1: of an installation that is uninstalled only what hangs, another team and a dead token are told;
-/// of one that is finalized nothing.
+/// L1: for an uninstalled installation, only a hanging uninstall, another team, a dead token and an
+/// unreachable Vercel are reported. For a finalized installation, nothing is reported.
 #[test]
 fn an_uninstalled_installation_is_hardly_compared() {
     let mut hanging = configuration();
@@ -128,7 +128,7 @@ fn an_uninstalled_installation_is_hardly_compared() {
     }
 }
 
-/// L1: no resource is missing in a list that is not known.
+/// L1: if Vercel's list of resources is not known, no resource is reported as missing.
 #[test]
 fn a_list_that_is_not_known_says_nothing() {
     for listing in [Listing::DeadToken, Listing::Unreachable("down".to_owned())] {
@@ -139,8 +139,8 @@ fn a_list_that_is_not_known_says_nothing() {
 }
 
 proptest! {
-    /// L1: each resource is named once at most, and only for a side that it is not on; once what is
-    /// missing here is registered, nothing is missing here any more, and nothing else has changed.
+    /// L1: each resource is named at most once, and as missing only on a side that lacks it. After the
+    /// resources that are missing here are registered, only the other problems are left, unchanged.
     #[test]
     fn registering_what_is_missing_ends_it(
         here in proptest::collection::btree_map(0..9_u8, proptest::option::of(0..2000_u64), 0..9),

@@ -1,38 +1,38 @@
-//! What Vercel's answers say of its side.
+//! What Vercel's answers say about Vercel's side of an installation.
 
 use crate::vercel::{ListResult, LookupResult, ResourceList, VercelAnswer, VercelConfiguration};
 
-/// What is known of Vercel's side.
+/// What is known of Vercel's side of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VercelSide {
-    /// No access token is stored to ask with.
+    /// No access token is stored to call Vercel with.
     NoToken,
-    /// The configuration is there.
+    /// The configuration exists at Vercel.
     There(VercelConfiguration, Listing),
-    /// The configuration is gone.
+    /// The configuration is gone at Vercel.
     Removed,
-    /// Vercel does not take the token.
+    /// Vercel does not accept the token.
     DeadToken,
-    /// It is not known, for this reason.
+    /// Vercel's side is not known, for this reason.
     Unreachable(String),
 }
 
 /// What is known of the resources that Vercel has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing {
-    /// These.
+    /// Vercel has these resources.
     Known(ResourceList),
-    /// Vercel was not asked: they are not compared.
+    /// Vercel was not asked for its resources: they are not compared.
     NotAsked,
-    /// Vercel does not take the token.
+    /// Vercel does not accept the token.
     DeadToken,
-    /// They are not known, for this reason.
+    /// The resources are not known, for this reason.
     Unreachable(String),
 }
 
 impl VercelSide {
-    /// Reads Vercel's answer to Get Configuration. 401 and 403 mean that the token is dead, and not that the
-    /// configuration was removed: a token dies for other reasons, too.
+    /// Reads Vercel's answer to Get Configuration. 401 and 403 mean that the token is dead. They do not
+    /// mean that the configuration was removed, because a token dies for other reasons, too.
     #[must_use]
     pub fn of(reply: LookupResult) -> Self {
         let VercelAnswer::Answer { status, .. } = reply.heard else {
@@ -50,7 +50,7 @@ impl VercelSide {
 }
 
 impl Listing {
-    /// What Vercel's answer says, asked for the resources.
+    /// Reads Vercel's answer to the request for its resources.
     #[must_use]
     pub fn of(reply: ListResult) -> Self {
         match (reply.resources, &reply.heard) {
@@ -68,8 +68,8 @@ impl Listing {
 mod tests {
     use super::*;
 
-    /// L1: 401 and 403 are a dead token whatever is said beside them, 404, 410 and `deletedAt` a removal,
-    /// and all else tells nothing.
+    /// L1: 401 and 403 mean a dead token, whatever the body says. 404, 410 and `deletedAt` mean a removal.
+    /// Any other answer than a readable 200 says nothing.
     #[test]
     fn an_answer_is_read_by_its_status() {
         let heard = |status| VercelAnswer::Answer { status, said: None, retry_after: None };

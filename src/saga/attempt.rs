@@ -1,9 +1,9 @@
-//! One attempt of a configuration's deletion, under its lease: the calls to Vercel, and what they come to
-//! in our store (E2, E3, E7).
+//! One attempt at a configuration's deletion, under its lease: the calls to Vercel, and what is then
+//! written to the table (E2, E3, E7).
 //!
-//! A 404 or 410 does not prove that a configuration is gone. It may have moved to another team, and the
-//! stored one is wrong then. So Vercel is asked where it is. If it lives on, the team that Vercel names is
-//! stored, and Vercel is asked to delete it there, once.
+//! A 404 or 410 does not prove that a configuration is gone. The configuration may have left the stored
+//! team for another team. So the worker calls Vercel to look the configuration up. If the configuration
+//! still exists, the worker stores the team that Vercel names, and calls Vercel once to delete it there.
 
 use std::time::Duration;
 
@@ -20,31 +20,31 @@ use crate::store::configuration::{Asked, Holder};
 use crate::store::work::{Doubt, JobFailure, Lease, LeaseWrite};
 use crate::vercel::{CallResult, CallTime};
 
-/// An attempt: under which lease, and for whom.
+/// The lease of an attempt, and who the attempt is for.
 pub(super) struct Attempt<'a> {
     pub(super) lease: &'a Lease,
-    /// How far its call to Vercel is.
+    /// How far the attempt's call to Vercel is.
     pub(super) progress: &'a Progress,
-    /// By whom and when the deletion is, if it comes to one.
+    /// Who deletes the configuration, and when, if the attempt leads to a deletion.
     pub(super) provenance: &'a Provenance,
-    /// The request that waits for it. `None` if the sweep resumes.
+    /// The request that waits for the attempt. `None` if the sweep resumes the deletion.
     pub(super) request: Option<&'a ConfigurationDeletion>,
 }
 
-/// What came of asking Vercel where a configuration is.
+/// The result after the worker looked the configuration up at Vercel.
 enum Confirmed {
-    /// It is gone.
+    /// The configuration is gone.
     Gone,
-    /// It is not known.
+    /// It is not known whether the configuration is gone.
     Open(JobFailure),
-    /// It lives on, and Vercel was asked to delete it there.
+    /// The configuration still exists, and Vercel was called to delete it there. This is Vercel's answer.
     Asked(CallResult),
 }
 
-/// Why Vercel was not called, though a connection to it is up.
+/// Why the worker did not call Vercel, though the connection is up.
 enum NotSent {
     LeaseLost,
-    /// It could not be recorded that Vercel is about to be called.
+    /// The worker could not record that it is about to call Vercel.
     Error(Error),
 }
 
@@ -76,7 +76,8 @@ impl DeleteConfiguration {
             own_doubt |= reply.in_doubt;
             let in_doubt = in_doubt_before || own_doubt;
             match verdict(&reply, in_doubt, place) {
-                // Nobody else knows until it is committed: the doubt stays until then.
+                // Only this worker knows that the configuration is gone, until the commit. So the doubt
+                // stays until then.
                 Verdict::Gone => {
                     return self.commit(attempt, loaded.snapshot, &mut time.after).await;
                 }
@@ -100,7 +101,8 @@ impl DeleteConfiguration {
             let before = &mut time.before;
             match self.confirm(attempt, loaded, token, in_doubt, before, &mut calls).await? {
                 Confirmed::Gone => {
-                    // Nobody else knows it.
+                    // Only this worker knows that the configuration is gone. So it counts as in doubt until
+                    // the commit.
                     attempt.progress.asked();
                     return self.commit(attempt, loaded.snapshot, &mut time.after).await;
                 }
@@ -110,8 +112,8 @@ impl DeleteConfiguration {
         }
     }
 
-    /// Asks Vercel to delete the configuration in the stored team, once it is recorded that it is about to
-    /// be asked.
+    /// Calls Vercel to delete the configuration in the stored team. Before the call, records that Vercel is
+    /// about to be called.
     async fn ask_where_stored(
         &self,
         &Attempt { lease, progress, .. }: &Attempt<'_>,
@@ -134,8 +136,8 @@ impl DeleteConfiguration {
         self.vercel.delete_configuration(id, team, token, calls, mark).await
     }
 
-    /// Asks Vercel where the configuration is that it did not find in the stored team. If it has moved,
-    /// stores its team and asks Vercel to delete it there (E7).
+    /// Looks the configuration up at Vercel, after Vercel did not find it in the stored team. If the
+    /// configuration still exists, stores its team, and calls Vercel to delete it there (E7).
     async fn confirm(
         &self,
         &Attempt { lease, progress, .. }: &Attempt<'_>,
@@ -171,7 +173,7 @@ impl DeleteConfiguration {
         Ok(Confirmed::Asked(reply))
     }
 
-    /// Withdraws the intent, since Vercel refuses.
+    /// Withdraws the intent, because Vercel refuses.
     async fn withdraw(
         &self,
         &Attempt { lease, progress, .. }: &Attempt<'_>,
@@ -180,18 +182,18 @@ impl DeleteConfiguration {
         in_doubt: bool,
         after: &mut TimeBudget,
     ) -> Result<SagaResult, Error> {
-        // Vercel's definite answer to this call (E3).
+        // Vercel's refusal is a definite answer to this call (E3).
         progress.answered();
         let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt });
         Ok(match after.run(withdraw).await? {
             LeaseWrite::Written => SagaResult::Refused(reply.heard.said().unwrap_or_default()),
-            // Another worker holds the lease, and may have deleted it.
+            // Another worker holds the lease, and may have deleted the configuration.
             LeaseWrite::LeaseLost => SagaResult::Lost,
         })
     }
 
-    /// Commits that the configuration is gone at Vercel, with or without the lease. Reads the
-    /// installation again on a conflict. No later answer can make it untrue.
+    /// Commits that the configuration is gone at Vercel, with or without the lease: no later answer can
+    /// make this untrue. On a conflict, reads the installation again.
     async fn commit(
         &self,
         &Attempt { lease, provenance, request, .. }: &Attempt<'_>,
@@ -205,7 +207,8 @@ impl DeleteConfiguration {
             if loaded.installation.is_gone_on_both_sides() {
                 break;
             }
-            // A key that was used for another request since does not hold the commit up.
+            // If another request has used the key meanwhile, the commit records no outcome for this
+            // request.
             let asked = match request.filter(|_| snapshot.recorded.is_none()) {
                 Some(request) => Asked::Now(Recording::of(request)),
                 None => Asked::Before { key_sha256: lease.key_sha256.as_deref() },
@@ -224,7 +227,7 @@ impl DeleteConfiguration {
     }
 }
 
-/// Vercel's side is not known to be gone: it is tried again.
+/// The result if it is not known whether the configuration is gone at Vercel: the job is tried again.
 fn open(reason: String, retry_after: Option<Duration>, in_doubt: bool) -> SagaResult {
     SagaResult::Open(failure(reason, retry_after, in_doubt))
 }

@@ -1,22 +1,23 @@
-//! Late doubt: a worker that cannot tell how its own call to Vercel ended (E2, E3).
+//! Doubt: what happens if a worker does not know how its own call to Vercel ended (E2, E3).
 //!
-//! The intent's attribute `inDoubt` is true in the table from right before Vercel is called, when
-//! the connection is up. It becomes false only if every attempt is known to have got a definite
-//! answer. A worker that dies between the mark and the call leaves it true, too. If an intent is
-//! withdrawn in doubt, the installation keeps the doubt (`configurationInDoubt`). Only in doubt do
-//! 401 and 403 mean gone.
+//! Right before a worker calls Vercel, when the connection is up, the worker sets the intent's attribute
+//! `inDoubt`. This write is the mark. `inDoubt` becomes false only if every attempt is known to have got a
+//! definite answer. A worker that dies between the mark and the call leaves `inDoubt` true, too. If an
+//! intent is withdrawn in doubt, the installation keeps the doubt (`configurationInDoubt`). 401 and 403
+//! mean gone only while there is doubt.
+//! there is doubt.
 //!
-//! - *A late worker's mark is not erased, and nobody takes it for its own.* A request begins an
-//!   intent or takes one over on condition that the intent and the installation are as much in
-//!   doubt as it read them. A sweep that finds another fence there does not call Vercel.
-//! - *A late call is followed by another.* A worker that finds its lease lost, and cannot tell how
-//!   its own call ended or cannot record that the configuration is gone, schedules another call
-//!   (`schedule_again`): the refusal that another worker got meanwhile says nothing about that call.
-//!   `schedule_again` takes the fence from the intent's present holder, who then cannot withdraw
-//!   it. It makes a parked intent due, and writes a withdrawn one anew.
-//! - *Gone is for good.* A worker that learned that Vercel's side is gone commits it under any
-//!   fence, on condition that the installation is as it was read and its configuration not
-//!   gone. The configuration is deleted once, and no request begins an intent after that.
+//! - *Nobody erases a late worker's mark, or takes the mark for its own.* A request may begin an intent, or
+//!   take one over. Its write demands that the doubt of the intent and of the installation is as the
+//!   request read it. A sweep that finds another fence in the intent does not call Vercel.
+//! - *After a late call, Vercel is called again.* A worker that lost its lease may not know how its own
+//!   call ended. Or it cannot record that the configuration is gone. The worker then schedules another call
+//!   (`schedule_again`). A refusal that another worker got meanwhile says nothing about the late call.
+//!   `schedule_again` takes the fence from the intent's present holder, who then cannot withdraw the
+//!   intent. `schedule_again` makes a parked intent due, and writes a withdrawn intent again.
+//! - *Gone is for good.* A worker that learned that the configuration is gone at Vercel commits this under
+//!   any fence. The commit demands an installation that is as it was read, with a configuration that is not
+//!   deleted. So the configuration is deleted once, and no request begins an intent after that.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -27,7 +28,7 @@ use crate::store::TimeBudget;
 use crate::store::work::{Doubt, JobFailure, Lease};
 use crate::telemetry;
 
-/// How far a worker's own call to Vercel is. It outlives an attempt that is cut off.
+/// How far a worker's own call to Vercel is. This value outlives an attempt that is cut off.
 #[derive(Debug, Default)]
 pub(crate) struct Progress(Mutex<Phase>);
 
@@ -36,10 +37,10 @@ enum Phase {
     /// Vercel was not called, or gave a definite answer.
     #[default]
     Clear,
-    /// It is being recorded that Vercel is about to be called, and nothing was sent yet.
+    /// The worker is recording that it is about to call Vercel. Nothing was sent.
     Marking,
-    /// That is recorded still, though Vercel gave a definite answer, and no other call is in doubt: Vercel
-    /// is asked where the configuration is (E7).
+    /// The worker looks the configuration up at Vercel (E7). The table still has the mark, though Vercel
+    /// gave a definite answer and no other call is in doubt.
     Confirming,
     /// Vercel was called, and the worker does not know how that ended.
     InDoubt,
@@ -82,8 +83,8 @@ impl DeleteConfiguration {
         budget: &mut TimeBudget,
     ) -> Result<JobResult, Error> {
         let failure = match (failure.doubt, progress.phase()) {
-            // The host's time was over while the mark was written, and nothing was sent; or while Vercel was
-            // asked where the configuration is, and no deletion was under way.
+            // The host's time ended while the worker wrote the mark, and nothing was sent. Or the time
+            // ended while the worker looked the configuration up, and no `DELETE` was under way.
             (Doubt::Unchanged, Phase::Marking | Phase::Confirming) => {
                 JobFailure { doubt: Doubt::Known { in_doubt: false }, ..failure }
             }
@@ -103,10 +104,10 @@ impl DeleteConfiguration {
         }
     }
 
-    /// Cleans up after an attempt that broke off: if Vercel may have acted, schedules another call; if
-    /// it was not called, or has said that it did nothing, takes a mark back that may stand, which ends the
-    /// lease: then it gives the failure that is recorded, and how the lease ended. If that write fails too,
-    /// the lease ends as after a crash.
+    /// Cleans up after an attempt that broke off. If Vercel may have acted, schedules another call. If
+    /// Vercel was not called, or said that it did nothing, the mark may still be in the table: then clears
+    /// the mark and ends the lease. In this case, returns the failure that was recorded, and how the lease
+    /// ended. If this write fails too, the lease runs out as after a crash.
     pub(crate) async fn clean_up(
         &self,
         lease: &Lease,

@@ -1,4 +1,4 @@
-//! The acts of operators on the table, through the tool. No function calls this module.
+//! The acts of operators on the table, through the tool. None of the deployed functions calls this module.
 
 pub mod comparison;
 pub mod forget;
@@ -10,11 +10,11 @@ pub mod operations;
 pub mod standing;
 pub mod table;
 
-/// Who does an operator's act, and why (H5).
+/// Which operator acts, and why (H5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Act {
     /// An AWS caller's ARN, or a user's name.
     pub by: String,
-    /// The reason, in the operator's words.
+    /// The reason that the operator gave.
     pub reason: String,
 }

@@ -1,13 +1,13 @@
 //! Announcements in the table: their two phases, and the holds that stop them (G1, H1, H2).
 //!
 //! ```text
-//!   go on    Update  work#announce#…  if the fence matches         phase := deleted, dueAt := teardownAt
+//!   next     Update  work#announce#…  if the fence matches         phase := deleted, dueAt := teardownAt
 //!   hold     Update  work#announce#…  if the fence matches         heldUnder, dueShard := held, no lease
 //!            Check   hold#…           if it has not changed
 //! ```
 //!
 //! A worker takes its lease, then reads the holds. `teardown hold` writes its hold, then reads the job. So
-//! the later of the two sees the other.
+//! whichever of them is second sees what the first wrote.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -24,7 +24,7 @@ use crate::ids::InstallationId;
 use crate::job::announcement::{AnnouncementState, Phase};
 use crate::job::{HELD_SHARD, Job, JobResult};
 
-/// When the `deleted` event is sent, as decided at the deletion. `None` if nothing is announced.
+/// When the `deleted` event is sent. The deletion decides this time. `None` if the provider is not notified.
 pub(crate) type TeardownAt = Option<Timestamp>;
 
 /// A hold in force, as a worker reads it.
@@ -32,9 +32,9 @@ pub(crate) type TeardownAt = Option<Timestamp>;
 pub(crate) struct StandingHold {
     /// The key of the hold's item.
     key: Item,
-    /// Distinguishes this hold from an earlier one. `None` if the tool did not write the hold.
+    /// Distinguishes this hold from an earlier hold. `None` if the tool did not write the hold.
     id: Option<AttributeValue>,
-    /// When the hold ends automatically.
+    /// When the hold ends automatically. `None` if only an operator ends it.
     until: Option<Timestamp>,
 }
 
@@ -76,7 +76,8 @@ pub(super) fn claimed(job: &Job, before: &Item) -> Option<AnnouncementState> {
 }
 
 impl Store {
-    /// When the `deleted` event of a deletion at `deleted_at` is sent. `None` if nothing is announced.
+    /// When the `deleted` event of a deletion at `deleted_at` is sent. `None` if the provider is not
+    /// notified.
     pub(super) fn teardown_at(&self, deleted_at: Timestamp) -> TeardownAt {
         self.announces.then(|| deleted_at + self.grace)
     }
@@ -104,7 +105,8 @@ impl Store {
         item
     }
 
-    /// Ends a lease: the notice is delivered or dropped, and the `deleted` event comes next.
+    /// Ends the lease of an announcement whose notice is delivered or dropped. The job then waits to send the
+    /// `deleted` event.
     pub(crate) async fn begin_final_phase(&self, lease: &Lease) -> Result<JobResult, Error> {
         let now = self.clock.timestamp();
         let at = lease.announcement.map_or(now, |announcement| announcement.at);
@@ -120,8 +122,8 @@ impl Store {
         })
     }
 
-    /// Ends the lease of an announcement that the provider is still processing: the job is due again at
-    /// `due`, in the phase `scheduled` no later than the notice's end.
+    /// Ends the lease of an announcement that the provider is still processing. The job is due again at
+    /// `due`. In the phase `scheduled`, it is due at `teardownAt` at the latest, when the notice is dropped.
     pub(crate) async fn ask_again(
         &self,
         lease: &Lease,
@@ -140,8 +142,8 @@ impl Store {
         self.end_lease(lease, change.remove(LEASE_AND_FAILURES)).await
     }
 
-    /// Makes the receipts wait for an announcement that is due again at `due`, if they could expire before it
-    /// is over.
+    /// Makes the receipts wait for the end of an announcement, if they could expire before that. `due` is
+    /// when the announcement is due again.
     pub(super) async fn retain_for(
         &self,
         lease: &Lease,
@@ -155,8 +157,8 @@ impl Store {
         }
     }
 
-    /// The hold that stops an announcement: the first in force at `now`, on the installation or on the
-    /// resource.
+    /// The hold that stops an announcement at `now`. If the installation and the resource both have a hold in
+    /// force, this is the installation's.
     pub(crate) async fn standing_hold(
         &self,
         lease: &Lease,
@@ -172,8 +174,8 @@ impl Store {
         Ok(holds.find_map(|(key, item)| StandingHold::read(key, item.as_ref(), now)))
     }
 
-    /// Ends a lease: the announcement waits until the hold ends. `None` if the hold has changed since it was
-    /// read: the caller then reads the holds again.
+    /// Ends the lease of an announcement that a hold stops: the job waits until the hold ends. `None` if the
+    /// hold has changed since the worker read it. The worker then reads the holds again.
     pub(crate) async fn put_on_hold(
         &self,
         lease: &Lease,

@@ -38,21 +38,24 @@ use crate::outbound::USER_AGENT;
 use crate::telemetry;
 
 /// How long one attempt may take. DynamoDB answers in milliseconds, so an attempt that takes longer counts as
-/// lost. The same transaction, sent again under the same `ClientRequestToken`, returns the first one's
-/// result. The SDK fetches a session from STS within an attempt, so `TIMEOUT` in `credentials` is shorter.
+/// lost. The same transaction, sent again under the same `ClientRequestToken`, returns the result of the
+/// first attempt. The SDK fetches a session from STS within an attempt, so `TIMEOUT` in `credentials` is
+/// shorter.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a connection may take to open: DynamoDB answers in milliseconds.
+/// How long a connection may take to open. DynamoDB answers in milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The first wait before an attempt is repeated; it doubles, with full jitter. Conflicts pass in
-/// milliseconds.
+/// The first wait before the SDK repeats an attempt. The wait doubles each time, with full jitter. Conflicts
+/// pass in milliseconds.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
-/// The longest wait: 8 s have room for a dozen attempts. Throttling passes in seconds.
+/// The longest wait before the SDK repeats an attempt. With this limit, a dozen attempts fit into the 8 s of
+/// a request. Throttling passes in seconds.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// More attempts than [`Limits::dynamodb`] has room for, so that time alone ends them.
+/// The greatest number of attempts. [`Limits::dynamodb`] ends before so many attempts, so only time limits
+/// them.
 const MAX_ATTEMPTS: u32 = 100;
 
 /// The AWS environment.
@@ -60,7 +63,7 @@ const MAX_ATTEMPTS: u32 = 100;
 pub struct Aws(SdkConfig);
 
 impl Aws {
-    /// Reads the AWS environment as every AWS SDK does. The loader's own settings come first.
+    /// Reads the AWS environment as every AWS SDK does. The settings of `loader` have priority.
     ///
     /// # Errors
     ///
@@ -70,7 +73,7 @@ impl Aws {
         // panic.
         let loader = loader.retry_config(RetryConfig::standard());
         let config = loader.http_client(Connections::default()).load().await;
-        // The SDK accepts an empty region.
+        // The SDK accepts an empty region, but teardown does not.
         if config.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(ConfigError::new("AWS_REGION", "is required"));
         }
@@ -99,7 +102,7 @@ impl Aws {
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
-        // Time alone bounds attempts (F6), not their number or other requests' failures.
+        // Only time limits the attempts (F6). Their number and the failures of other requests do not.
         let retries = RetryConfig::standard()
             .with_max_attempts(MAX_ATTEMPTS)
             .with_initial_backoff(FIRST_BACKOFF)
@@ -109,8 +112,8 @@ impl Aws {
             .with_reconnect_mode(ReconnectMode::ReuseAllConnections);
         let partition =
             RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
-        // The load time-out is explicit: otherwise the SDK derives it from all attempts' longest back-offs,
-        // on every call.
+        // The load time-out is explicit. Without it, the SDK computes one from the longest back-offs of all
+        // attempts, on every call.
         let identities = IdentityCache::lazy()
             .load_timeout(Limits::default().dynamodb)
             .buffer_time(RENEWED_BEFORE)
@@ -123,9 +126,10 @@ impl Aws {
             .retry_config(retries)
             .retry_partition(partition)
             .retry_classifier(RetryConflicts)
-            // Answers are small and attempts are bounded: nothing here streams.
+            // Answers are small, attempts are bounded, and no call streams.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        // Permanent: teardown never disables these interceptors, so the SDK need not check for it.
+        // Permanent: teardown never disables these interceptors, so the SDK need not check whether they are
+        // disabled.
         config.push_interceptor(SharedInterceptor::permanent(CountCalls));
         config.push_interceptor(SharedInterceptor::permanent(Condemn::of(connections)));
         Client::from_conf(config.build())
@@ -220,7 +224,7 @@ tokio::task_local! {
     static LAST_FAILURE: LastFailure;
 }
 
-/// The error of the last attempt, if it failed. Clones share it.
+/// The error of the last attempt, if that attempt failed. Clones share the error.
 #[derive(Clone, Debug, Default)]
 struct LastFailure(Arc<Mutex<Option<String>>>);
 
@@ -234,7 +238,7 @@ impl LastFailure {
     }
 }
 
-/// DynamoDB did not let a call through in time (F6).
+/// DynamoDB did not complete a call in time (F6).
 #[derive(Debug, thiserror::Error)]
 enum GivenUp {
     #[error("given up after {} ms; the last attempt: {last}", .time.as_millis())]
@@ -243,11 +247,11 @@ enum GivenUp {
     Silence(Duration),
 }
 
-/// Waits for DynamoDB, at most for `time`.
+/// Runs `work`, and waits for it at most for `time`.
 ///
 /// # Errors
 ///
-/// [`Error::StoreUnavailable`] with the last attempt's error, if the time is over.
+/// [`Error::StoreUnavailable`] with the last attempt's error, if `time` is over.
 pub(super) async fn within<T>(
     time: Duration,
     work: BoxFuture<'_, Result<T, Error>>,
@@ -264,7 +268,7 @@ pub(super) async fn within<T>(
     })
 }
 
-/// The answer to an error of the SDK. The SDK has already retried, if a retry could help.
+/// The [`Error`] for an error of the SDK. The SDK has already retried, if a retry could help.
 pub(super) fn store_error<E>(error: SdkError<E>) -> Error
 where
     E: std::error::Error + Send + Sync + 'static,

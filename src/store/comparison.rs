@@ -1,5 +1,5 @@
-//! What is stored of an installation, read to be compared with what Vercel has, and the registration of a
-//! resource that was missing (L1). The tool calls this, and a sweep that reconciles an installation.
+//! Reads what is stored of an installation, to compare it with Vercel, and registers a resource that was
+//! missing (L1). The tool calls this module, and so does a worker that ends a Provision's intent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,14 +26,14 @@ const RECEIPTS: &str = "receipt#resource#";
 /// The effect of registering a resource that Vercel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
-    /// It is registered now.
+    /// The resource is registered now.
     Now,
-    /// It was registered before. It is left as it was.
+    /// The resource was registered before, and is not changed.
     Before,
 }
 
 impl Store {
-    /// Reads what is stored of an installation, page by page and consistently, as far as it is compared.
+    /// Reads those values of an installation that are compared with Vercel, page by page and consistently.
     /// `None` if the installation is not known.
     ///
     /// # Errors
@@ -59,11 +59,11 @@ impl Store {
         Ok(stored)
     }
 
-    /// Registers a resource that Vercel has, if it is not there. One that is there is not changed.
+    /// Registers a resource that Vercel has, if it is not registered. A registered resource is not changed.
     ///
     /// # Errors
     ///
-    /// [`RegisterError`]: the same as for any registration.
+    /// [`RegisterError`], as for [`Store::register`].
     pub async fn add_listed_resource(
         &self,
         id: &InstallationId,
@@ -86,7 +86,7 @@ impl Store {
     }
 }
 
-/// Reads an item into what is stored. The installation's own comes first.
+/// Adds the values of an item to `stored`. The installation's own item must come first.
 fn read(item: &Item, now: Timestamp, stored: &mut Option<Stored>) -> Result<(), Error> {
     let sort_key = attr::str(item, "sk").unwrap_or_default();
     if sort_key == "#installation" {
@@ -98,14 +98,14 @@ fn read(item: &Item, now: Timestamp, stored: &mut Option<Stored>) -> Result<(), 
         });
         return Ok(());
     }
-    // Without an installation nothing is live.
+    // Without the installation's own item, no resource is live.
     let Some(stored) = stored else { return Ok(()) };
     let named = |prefix: &str| ResourceId::parse(sort_key.strip_prefix(prefix)?).ok();
     if let Some(resource) = named(keys::RESOURCES) {
         let since = written(item, "registeredAt").or(written(item, "updatedAt"));
         stored.resources.insert(resource, since);
     } else if let Some(resource) = named(RECEIPTS) {
-        // By the clock, and not by when DynamoDB's TTL gets to it.
+        // The clock decides whether a receipt has expired. DynamoDB's TTL may remove it later.
         if attr::timestamp(item, "expiresAt").is_none_or(|expiry| expiry > now) {
             stored.deleted.insert(resource);
         }

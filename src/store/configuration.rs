@@ -1,16 +1,16 @@
 //! A configuration's deletion in the table: what is loaded, the intent, the commit (E).
 //!
 //! ```text
-//!   begin    Check   #installation        if it is as it was read, without a doubt that came since, and
-//!                                         settled if it is active and no attempt was in doubt
-//!            Update  work#configuration   if nobody holds it, and it is as much in doubt as it was read
+//!   begin    Check   #installation        if it is as it was read, and has no new doubt; and is settled,
+//!                                         if it is active and no attempt is in doubt
+//!            Update  work#configuration   if nobody holds it, and its inDoubt is as it was read
 //!                                                                     intent, lease, new fence
-//!   mark     Update  work#configuration   if the fence matches       inDoubt, until Vercel's answer is here
+//!   mark     Update  work#configuration   if the fence matches       inDoubt, until the answer is stored
 //!   move     Update  work#configuration   if the fence matches       inDoubt, as for a mark
 //!            Update  #installation        if its team is as it was read, and its configuration not gone
 //!                                                                     teamId; no teamSlug
 //!   withdraw Delete  work#configuration   if the fence matches
-//!            Update  #installation        in doubt: if it is as it was read   configurationInDoubt
+//!            Update  #installation        only in doubt; if it is as it was read   configurationInDoubt
 //!   again    Update  work#configuration   if it is there             new fence
 //!            else
 //!            Check   #installation        if it is there, and its configuration not gone
@@ -18,8 +18,10 @@
 //!   commit   Put     key#…  outcome       if it is not there, or has expired
 //!            Update  #installation        if it is as it was read     the tombstone
 //!            Delete  work#configuration   if the fence is as it was read, or there is none
-//!            Put     receipt#…, work#purge, work#announce#…           if it was active
-//!            Delete  work#finalize; and #token, if one was read or there is none
+//!            Put     receipt#…
+//!            Put     work#purge, work#announce#…   only if the installation was active
+//!            Delete  work#finalize                 only if it was uninstalled
+//!            Delete  #token                        if a token was read, or there is none
 //! ```
 
 mod expressions;
@@ -48,10 +50,10 @@ use crate::ids::{IdempotencyKey, InstallationId};
 use crate::job::{FailureStreak, Job};
 use crate::secret::Secret;
 
-/// Who may commit.
+/// Who holds the intent of the deletion that is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
-    /// No request has begun.
+    /// Nobody: there is no intent.
     Nobody,
     /// The worker with this fence.
     Fence(i64),
@@ -59,21 +61,21 @@ pub(crate) enum Holder {
 
 /// Who asked for a commit.
 pub(crate) enum Asked<'a> {
-    /// A request that waits for it, with what is recorded of it, if it has a key.
+    /// A request that waits for its answer. If the request has a key, the commit records its outcome.
     Now(Option<Recording<'a>>),
-    /// A request that is gone, with the hash of its key, if it had one.
+    /// A request that no longer waits, and the hash of its key if it had one.
     Before { key_sha256: Option<&'a str> },
-    /// An operator, without asking Vercel (E6).
+    /// An operator. Vercel is not called (E6).
     Operator {
         /// The operator.
         by: &'a str,
-        /// When the `deleted` events are due. `None` if there are none.
+        /// When the `deleted` events are due. `None` if the provider is not notified.
         teardown_at: TeardownAt,
     },
 }
 
 impl Holder {
-    /// The last worker, as the snapshot says.
+    /// The worker that holds the snapshot's intent, or held it last.
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         snapshot.intent.as_ref().map_or(Self::Nobody, |intent| Self::Fence(intent.fence))
     }
@@ -87,7 +89,7 @@ impl Store {
         Done { answer: Answer::Deleted, due }
     }
 
-    /// Reads all that a configuration's deletion goes by, at one moment.
+    /// Reads everything that a configuration's deletion depends on, at the same moment.
     ///
     /// # Errors
     ///
@@ -118,7 +120,7 @@ impl Store {
         self.get(keys::token(id)).await?.as_ref().map(parse_token).transpose()
     }
 
-    /// Writes the intent and takes its lease until `until`. `None` if what was read has changed.
+    /// Writes the intent and takes its lease until `until`. `None` if an item has changed since it was read.
     pub(crate) async fn begin(
         &self,
         request: &ConfigurationDeletion,
@@ -153,8 +155,8 @@ impl Store {
         })
     }
 
-    /// Records that Vercel is about to be called. Until the answer is stored, or for good if the process
-    /// dies first, the call is in doubt (E2).
+    /// Records that Vercel is about to be called. From then on the call is in doubt, until Vercel's answer is
+    /// stored. If the process dies before that, the doubt stays (E2).
     pub(crate) async fn mark_in_doubt(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
         let change = Expression::new("SET inDoubt = :true");
         let change = change.value(":true", AttributeValue::Bool(true));
@@ -163,8 +165,8 @@ impl Store {
         Ok(LeaseWrite::when(marked.is_some()))
     }
 
-    /// Stores the team that Vercel has a configuration in, and records that Vercel is about to be called
-    /// there (E7). [`LeaseWrite::LeaseLost`] if the lease was lost, or the installation changed.
+    /// Stores the team that Vercel names for a configuration, and records that Vercel is about to be called
+    /// for that team (E7). [`LeaseWrite::LeaseLost`] if the lease was lost, or the installation has changed.
     pub(crate) async fn move_to_team(
         &self,
         lease: &Lease,
@@ -183,9 +185,10 @@ impl Store {
         self.commit_leased(transaction).await
     }
 
-    /// Withdraws an intent. If an attempt was in doubt, the installation's item says so: its token
-    /// may be dead, and the next refusal mean that the configuration is gone (E2). [`LeaseWrite::LeaseLost`] where
-    /// the lease was lost, or the installation changed.
+    /// Withdraws an intent. If an attempt is in doubt, the installation's item records the doubt. The
+    /// configuration may be gone at Vercel, and its token with it: Vercel's next refusal can then mean that
+    /// the configuration is gone (E2). [`LeaseWrite::LeaseLost`] if the lease was lost, or the installation
+    /// has changed.
     pub(crate) async fn withdraw(
         &self,
         lease: &Lease,
@@ -204,9 +207,9 @@ impl Store {
         self.commit_leased(transaction).await
     }
 
-    /// Schedules another call to Vercel, for a worker that cannot tell how its own call ended. Takes the
-    /// fence from the current holder, so that it cannot withdraw the intent; makes a parked intent due,
-    /// with a fresh 3-day limit; writes a withdrawn intent anew.
+    /// Schedules another call to Vercel, for a worker that does not know how its own call ended. It takes the
+    /// fence from the intent's current holder, so that the holder cannot withdraw the intent. A parked intent
+    /// becomes due, and has 3 new days before it is parked again. A withdrawn intent is written again.
     pub(crate) async fn schedule_again(&self, lease: &Lease) -> Result<(), Error> {
         let (id, job) = (&lease.installation, &lease.job);
         let taken_away = Expression::new("SET fence = fence + :one, dueShard = :shard")
@@ -226,7 +229,7 @@ impl Store {
         let mut transaction = Transaction::on(&self.table);
         transaction.check(Part::Installation, keys::installation(id), Expression::new(there));
         transaction.put(Part::Other, intent, Some(absent()));
-        // If a condition does not hold, it is gone, or another request has begun since.
+        // If a condition fails, the configuration is gone, or another request has begun since.
         if self.commit_leased(transaction).await? == LeaseWrite::Written {
             tracing::warn!(
                 installation = %id,
@@ -236,8 +239,8 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes teardown's side of a configuration. [`LeaseWrite::LeaseLost`] if what was read has changed, or
-    /// another worker holds it; nothing was written then.
+    /// Deletes a configuration in the table. [`LeaseWrite::LeaseLost`] if an item has changed since it was
+    /// read, or another worker holds the intent. In both cases nothing was written.
     pub(crate) async fn commit_configuration(
         &self,
         id: &InstallationId,
@@ -268,7 +271,7 @@ impl Store {
             Holder::Nobody => transaction.check(Part::Other, intent, absent()),
             Holder::Fence(fence) => transaction.delete(Part::Other, intent, Some(fence_is(fence))),
         }
-        // With a token that came since, Vercel has to be called.
+        // If no token was read, there must still be none. With a new token, Vercel has to be called.
         let no_other = loaded.snapshot.token.is_none().then(absent);
         transaction.delete(Part::Other, keys::token(id), no_other);
         let (tombstone, mut receipt) = match &loaded.installation.deletion {
@@ -281,7 +284,8 @@ impl Store {
             }
             Some(deletion) => {
                 transaction.delete(Part::Other, work::key(&Job::Finalize, id), None);
-                // A request may not query for what is left: it takes the longest that an announcement has.
+                // The expiry is computed without a query for pending announcements. It assumes that an
+                // announcement takes as long as it can before it is parked.
                 let expiry = self.late_expiry(deletion.at, self.teardown_at(deletion.at));
                 let finalized = Self::set_finalized(deletion.stage, expiry);
                 (finalized, self.receipt(keys::configuration_receipt(id), provenance, key))
@@ -299,7 +303,8 @@ impl Store {
         self.commit_leased(transaction).await
     }
 
-    /// Records that a configuration is gone, alone (F1). [`LeaseWrite::LeaseLost`] if an outcome is recorded.
+    /// Records under the request's key that a configuration is gone, and writes nothing else (F1).
+    /// [`LeaseWrite::LeaseLost`] if the key already has an outcome.
     pub(crate) async fn record_gone(
         &self,
         loaded: Loaded<'_>,
@@ -313,7 +318,7 @@ impl Store {
         self.commit_leased(transaction).await
     }
 
-    /// Commits a transaction whose conditions hold or do not, whichever fails.
+    /// Commits a transaction. [`LeaseWrite::LeaseLost`] if any of its conditions failed.
     pub(super) async fn commit_leased(
         &self,
         transaction: Transaction<'_>,
@@ -322,7 +327,7 @@ impl Store {
     }
 }
 
-/// The outcome of a request that found the configuration gone, or made it so.
+/// The outcome of a request that deleted the configuration, or found it gone.
 fn outcome_item(
     id: &InstallationId,
     installation: &InstallationState,

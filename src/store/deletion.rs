@@ -1,4 +1,5 @@
-//! Deletions as transactions: commit what is planned, learn from what fails, plan again.
+//! Deletions as transactions. The store commits what `plan` decides, learns from a condition that fails, and
+//! plans again.
 //!
 //! For Delete Resource under a key, in the common case:
 //!
@@ -30,7 +31,7 @@ use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 use crate::job::Job;
 
-/// A condition failed, but the returned items taught nothing new: the same transaction would be planned
+/// A condition failed, but the returned items taught nothing new. The store would plan the same transaction
 /// again.
 #[derive(Debug, thiserror::Error)]
 #[error("the store's evidence contradicts its refusal: {0:?}")]
@@ -41,12 +42,13 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The [`Error`] that answers the request; nothing was deleted then, as far as is known (B6).
+    /// The [`Error`] that answers the request. As far as the store knows, nothing was deleted (B6).
     pub(crate) async fn delete(&self, deletion: &Deletion) -> Result<Done, Error> {
         self.in_time(self.plan_and_commit(deletion, Belief::default())).await
     }
 
-    /// Plans, commits, and plans again with what a failed condition returned, until there is an answer.
+    /// Plans and commits until there is an answer. If a condition fails, the next plan uses the item that it
+    /// returned.
     pub(super) async fn plan_and_commit(
         &self,
         deletion: &Deletion,
@@ -102,7 +104,7 @@ impl Store {
         item.map_or(Ok(Installation::Absent), |item| parse_installation(&item))
     }
 
-    /// The transaction of a commit. Its conditions are what is believed, no more and no less.
+    /// The transaction of a commit. Its conditions demand exactly what the belief says.
     fn transaction(
         &self,
         deletion: &Deletion,
@@ -179,7 +181,8 @@ impl Store {
                 transaction.check(Part::Installation, keys::installation(id), condition);
                 transaction.check(Part::Resource, key, absent());
             }
-            // An item without an installation is no live resource, but it should not be left.
+            // Without its installation, a resource's item is not a live resource. The transaction deletes the
+            // item if it exists.
             Presence::Absent => {
                 transaction.check(Part::Installation, keys::installation(id), absent());
                 transaction.delete(Part::Resource, key, None);
@@ -188,7 +191,7 @@ impl Store {
         let condition = Some(absent_or_expired(deletion.at));
         self.put_resource_receipt(transaction, deletion, resource, condition);
         if let Some(announcement) = self.announcement_of(deletion, resource) {
-            // A pending announcement of an earlier deletion stays.
+            // A pending announcement of an earlier deletion is not replaced.
             transaction.put_if_absent(Part::Announcement, announcement);
         }
     }
@@ -261,7 +264,8 @@ impl Store {
         let id = &deletion.grant.installation;
         let mut tombstone = keys::installation(id);
         tombstone.extend([
-            // The token vouches for it: it names both the account and the installation.
+            // The caller's token names both this account and the installation, so it proves that they belong
+            // together.
             ("accountId".to_owned(), s(deletion.grant.by.account())),
             ("state".to_owned(), s(keys::state(Some(Stage::Deleting)))),
             ("resources".to_owned(), n(0)),
@@ -298,7 +302,7 @@ impl Store {
         }
     }
 
-    /// The purge, and the announcement if the provider is notified (G1, G2).
+    /// Adds an uninstall's jobs: the purge, and the announcement if the provider is notified (G1, G2).
     pub(super) fn put_uninstall_jobs(
         &self,
         transaction: &mut Transaction<'_>,
@@ -316,22 +320,22 @@ impl Store {
         transaction.put(Part::Other, purge, None);
     }
 
-    /// What is due as soon as an installation is deleted.
+    /// The jobs that are due as soon as an installation is deleted.
     pub(super) fn uninstall_jobs_due_now(&self) -> impl Iterator<Item = Job> + use<> {
         let announcement = self.announces.then_some(Job::AnnounceInstallation);
         announcement.into_iter().chain([Job::Purge])
     }
 }
 
-/// What is recorded under the idempotency key, if there is one (F1).
+/// The outcome to record under the request's idempotency key. `None` if the request has no key (F1).
 fn outcome(deletion: &Deletion, belief: &Belief, answer: Answer) -> Option<Item> {
-    // The account is recorded only if it is known to be the stored one.
+    // The account is recorded only if it is known to be the installation's stored account.
     let account = match &belief.installation {
         Installation::Active { account, .. } | Installation::Deleted { account, .. } => {
             account.as_deref()
         }
-        // While the installation is only assumed and the token names an account alone, `plan` commits only
-        // what compares the account.
+        // If the installation is only assumed and the token names an account alone, each commit of `plan` has
+        // a condition that compares the account.
         Installation::Assumed => deletion.grant.required_account(),
         Installation::Absent => None,
     };
@@ -358,7 +362,8 @@ fn reason(deletion: &Deletion) -> Option<&str> {
     }
 }
 
-/// Logs a warning if the table did not have what was deleted: the provider may still have it (C1, D5).
+/// Logs a warning if the deleted resource or installation was not in the table. The provider may still have
+/// it (C1, D5).
 fn warn_of_unknown(deletion: &Deletion, commit: Commit<'_>) {
     let installation = &deletion.grant.installation;
     match commit {
@@ -372,8 +377,8 @@ fn warn_of_unknown(deletion: &Deletion, commit: Commit<'_>) {
     }
 }
 
-/// The installation is active. If the token names only an account and no installation, the
-/// installation must be that account's (A6).
+/// Condition: the installation is active. If the token names only an account and no installation, the
+/// installation must also belong to that account (A6).
 fn active_and_owned_by_caller(deletion: &Deletion) -> Expression {
     match deletion.grant.required_account() {
         None => active(),

@@ -1,4 +1,4 @@
-//! Evidence: the items that failed conditions returned, read as beliefs about the store.
+//! Evidence: turns the items that failed conditions returned into beliefs about the store.
 
 use super::Malformed;
 use super::attr;
@@ -8,7 +8,8 @@ use super::transaction::Part;
 use crate::deletion::{Answer, Belief, Billing, Installation, Receipt, Recorded, Resource};
 use crate::error::Error;
 
-/// Replaces a belief by evidence. Every reading here mirrors the condition that failed.
+/// Updates the belief with the item of a failed condition. Each item is read in the same way as the condition
+/// reads it.
 pub(super) fn learn(
     belief: &mut Belief,
     row: Part,
@@ -42,7 +43,7 @@ pub(super) fn parse_recorded(item: &Item) -> Result<Recorded, Error> {
     })
 }
 
-/// What an installation's item says of its invoices (D1).
+/// Whether an installation's invoices are settled, as its item says (D1).
 pub(super) fn billing(item: &Item) -> Billing {
     if attr::str(item, "billing") == Some("settled") { Billing::Settled } else { Billing::Open }
 }

@@ -1,12 +1,12 @@
-//! What the front records of calls that its backend answered: installations, and what is said of a known
-//! resource (J2, J3, J5). `provision` has what it records of a Provision.
+//! What the front records of calls that the backend answered: installations, and the name and status of a
+//! registered resource (J2, J3, J5). The module `provision` has what the front records of a Provision.
 //!
 //! ```text
-//!   upsert     Update  #installation   if it is active, or absent        accountId, accountAsOf; billing, once
+//!   upsert     Update  #installation   if it is active, or absent      accountId, accountAsOf; billing, once
 //!              Put     #token          if the call brought one
 //!   known      Put     #installation   if it is absent
 //!   resource   Check   #installation   if it is active
-//!              Update  resource#…      if it is there and says otherwise
+//!              Update  resource#…      if its name or status differs
 //! ```
 
 use super::Store;
@@ -22,20 +22,20 @@ use crate::grant::{Membership, Scope};
 use crate::ids::ResourceId;
 use crate::secret::Secret;
 
-/// What became of an Upsert.
+/// The result of recording an Upsert Installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upserted {
-    /// It is recorded.
+    /// The Upsert is recorded.
     Recorded,
-    /// The installation is deleted, and stays so (D5).
+    /// The installation is deleted, and stays deleted (D5).
     Deleted,
     /// The token does not vouch for this installation.
     NotVouched,
 }
 
 impl Store {
-    /// Records an Upsert Installation that the backend has accepted (J3). `is_free` says that its answer
-    /// wants no payment.
+    /// Records an Upsert Installation that the backend has accepted (J3). `is_free` says that the backend's
+    /// answer requires no payment method.
     pub(crate) async fn upsert(
         &self,
         membership: &Membership,
@@ -75,8 +75,8 @@ impl Store {
         })
     }
 
-    /// Registers an installation that is not known, with the token's account (J2). A token that names the
-    /// account alone registers none.
+    /// Registers an installation that is not known, with the token's account (J2). If the token names only an
+    /// account, nothing is registered.
     pub(crate) async fn ensure_known(&self, membership: &Membership) -> Result<(), Error> {
         if membership.scope == Scope::Account {
             return Ok(());
@@ -89,8 +89,8 @@ impl Store {
         Ok(())
     }
 
-    /// Updates the name and status of a registered resource if the backend reports new ones, and registers its
-    /// installation if that is not known (J2, J5).
+    /// Updates the name and status of a registered resource if the backend reports new ones, and registers
+    /// its installation if the installation is not known (J2, J5).
     pub(crate) async fn update_reported(
         &self,
         membership: &Membership,
@@ -128,8 +128,8 @@ impl Store {
         }
     }
 
-    /// The item of an installation that is registered because a token vouches for it (J2). Nothing is said
-    /// of its billing, and it has no access token.
+    /// The item of an installation that is registered because a token vouches for it (J2). It has neither
+    /// `billing` nor an access token.
     pub(super) fn new_installation(&self, membership: &Membership, resources: u32) -> Item {
         let mut item = keys::installation(&membership.installation);
         item.extend([
@@ -143,7 +143,7 @@ impl Store {
     }
 }
 
-/// The installation is active, and the token vouches for it.
+/// Condition: the installation is active, and the token vouches for it.
 pub(super) fn vouched(membership: &Membership) -> Expression {
     match membership.scope {
         Scope::Installation => active(),
@@ -151,7 +151,7 @@ pub(super) fn vouched(membership: &Membership) -> Expression {
     }
 }
 
-/// What a failed condition says of the installation. `None` if another condition failed.
+/// The installation, as the item of its failed condition shows it. `None` if another condition failed.
 fn installation_of(evidence: Vec<(Part, Option<Item>)>) -> Result<Option<Installation>, Error> {
     let mut found = evidence.into_iter().filter(|(part, _)| *part == Part::Installation);
     let read = |item: Option<Item>| {

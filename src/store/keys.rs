@@ -1,4 +1,4 @@
-//! The table's keys, and the attributes that several items have: what is where.
+//! The table's keys, and the attributes that several kinds of items have.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ use crate::error::Error;
 use crate::grant::{Actor, Provenance};
 use crate::ids::{AttachmentId, IdempotencyKey, InstallationId, ResourceId};
 
-/// An item, or the key of one.
+/// An item, or an item's key.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// The sparse index of the jobs.
+/// The name of the sparse index of jobs and holds.
 pub const DUE_INDEX: &str = "due";
 
-/// Who deleted, as a map attribute.
+/// The value of `deletedBy`: a map that says who deleted.
 pub(crate) fn actor(by: &Actor) -> AttributeValue {
     let mut map = HashMap::from([
         ("accountId".to_owned(), s(by.account())),
@@ -25,7 +25,7 @@ pub(crate) fn actor(by: &Actor) -> AttributeValue {
     ]);
     if let Actor::User { user, .. } = by {
         map.insert("userId".to_owned(), s(user));
-        // Nobody else may delete (A5).
+        // Users with another role may not delete (A5).
         map.insert("role".to_owned(), s("ADMIN"));
     }
     AttributeValue::M(map)
@@ -45,7 +45,7 @@ pub(crate) fn state(stage: Option<Stage>) -> &'static str {
 ///
 /// # Errors
 ///
-/// [`Error::Internal`], if its `state` is unknown: nobody can say whether it is deleted.
+/// [`Error::Internal`], if the item's `state` is unknown: nobody can say whether the installation is deleted.
 pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
     let stages = [None, Some(Stage::Deleting), Some(Stage::Purged), Some(Stage::Finalized)];
     let stored = attr::str(item, "state");
@@ -53,7 +53,8 @@ pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
     known.ok_or_else(|| Malformed::error(item, "its `state` is unknown"))
 }
 
-/// By whom, when and why something was deleted, as an item of it tells.
+/// By whom, when and why something was deleted, as an item says. `None` if the item does not say by whom and
+/// when.
 pub(crate) fn provenance(item: &Item) -> Option<Provenance> {
     let by = item.get("deletedBy")?.as_m().ok()?;
     let account = attr::str(by, "accountId")?.to_owned();
@@ -68,7 +69,7 @@ pub(crate) fn provenance(item: &Item) -> Option<Provenance> {
     })
 }
 
-/// The partition of an installation.
+/// The partition key of an installation's items.
 pub(crate) fn partition(installation: &InstallationId) -> String {
     format!("installation#{installation}")
 }
@@ -82,7 +83,7 @@ pub(crate) fn installation(id: &InstallationId) -> Item {
     key(partition(id), "#installation".to_owned())
 }
 
-/// `#token`: its access token, alone (D6).
+/// `#token`: the installation's access token, in an item of its own (D6).
 pub(crate) fn token(id: &InstallationId) -> Item {
     key(partition(id), "#token".to_owned())
 }
@@ -95,12 +96,12 @@ pub(crate) fn resource(id: &InstallationId, resource: &ResourceId) -> Item {
     key(partition(id), format!("{RESOURCES}{resource}"))
 }
 
-/// `receipt#installation`: the receipt of its deletion.
+/// `receipt#installation`: the receipt of the installation's deletion.
 pub(crate) fn installation_receipt(id: &InstallationId) -> Item {
     key(partition(id), "receipt#installation".to_owned())
 }
 
-/// `receipt#resource#…`: the receipt of a resource's deletion, and its tombstone (C4).
+/// `receipt#resource#…`: the receipt of a resource's deletion, which is the resource's tombstone too (C4).
 pub(crate) fn resource_receipt(id: &InstallationId, resource: &ResourceId) -> Item {
     key(partition(id), format!("receipt#resource#{resource}"))
 }
@@ -113,13 +114,13 @@ pub(crate) fn work(id: &InstallationId, what: &str) -> Item {
 /// The prefix of announcements' sort keys.
 pub(crate) const ANNOUNCEMENTS: &str = "work#announce#";
 
-/// `hold#installation`, `hold#resource#…`: a hold on all of an installation, or on a resource (H2).
+/// `hold#installation`, `hold#resource#…`: a hold on a whole installation, or on a resource (H2).
 pub(crate) fn hold(id: &InstallationId, resource: Option<&ResourceId>) -> Item {
     let on = resource.map_or("installation".to_owned(), |resource| format!("resource#{resource}"));
     key(partition(id), format!("hold#{on}"))
 }
 
-/// What else belongs to a configuration, and is purged with it (D6).
+/// What belongs to an installation besides resources, and is purged with it (D6).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attachment {
     Webhook,
@@ -130,7 +131,7 @@ pub(crate) enum Attachment {
 impl Attachment {
     pub(crate) const ALL: [Self; 3] = [Self::Webhook, Self::LogDrain, Self::EnvVar];
 
-    /// What its sort keys begin with.
+    /// The prefix of the sort keys of this kind of item.
     pub(crate) fn prefix(self) -> &'static str {
         match self {
             Self::Webhook => "webhook#",
@@ -140,7 +141,7 @@ impl Attachment {
     }
 }
 
-/// `webhook#…`, `drain#…`, `env#…`: something else of the configuration.
+/// `webhook#…`, `drain#…`, `env#…`: a webhook, a log drain or an environment variable.
 pub(crate) fn belonging(id: &InstallationId, kind: Attachment, name: &AttachmentId) -> Item {
     key(partition(id), format!("{}{name}", kind.prefix()))
 }

@@ -16,9 +16,9 @@ pub(super) struct Outcome<'a> {
     pub(super) installation: &'a InstallationId,
     pub(super) operation: &'static str,
     pub(super) key: &'a IdempotencyKey,
-    /// A hash of the request's parameters: two requests are the same if theirs are (F2).
+    /// A hash of the request's parameters: two requests are the same if their hashes are equal (F2).
     pub(super) fingerprint: String,
-    /// The account, only if it is known to be the installation's stored one.
+    /// The installation's stored account. `None` if the stored account is not known.
     pub(super) account: Option<&'a str>,
     pub(super) answer: Answer,
     pub(super) at: Timestamp,

@@ -1,9 +1,9 @@
-//! A Provision that passes through: its intent, and what it made (J4).
+//! A Provision that passes through the front: its intent, and the resource that the backend made (J4).
 //!
 //! ```text
 //!   begin      Check   #installation      if it is active; or Put, if it is absent
-//!              Update  work#provision#…   openAttempts + ours, fence + 1, dueAt := in 15 min, no lease
-//!   register   Update  #installation      if it is active             a resource more; or Put, if it is absent
+//!              Update  work#provision#…   openAttempts + its id, fence + 1, dueAt := in 15 min, no lease
+//!   register   Update  #installation      if it is active             resources + 1; or Put, if it is absent
 //!              Put     resource#…         if it is absent
 //!              Check   receipt#…, work#announce#…   if they are absent
 //!   update     Check   #installation      if it is active
@@ -11,9 +11,9 @@
 //!   announce   Check   #installation      if it is deleted
 //!              Check   receipt#…          if it is absent
 //!              Delete  resource#…
-//!              Put     work#announce#…    where none is
-//!   each also  Delete  work#provision#…   if no other attempt is open
-//!          or  Update  work#provision#…   openAttempts - ours
+//!              Put     work#announce#…    unless there is one
+//!   with each  Delete  work#provision#…   if no other attempt is open
+//!          or  Update  work#provision#…   openAttempts - its id
 //! ```
 
 use std::time::Duration;
@@ -42,27 +42,27 @@ use crate::provision::{Begin, Belief, Commit, Intent, RECONCILED_AFTER, begin, m
 pub(crate) struct Attempt {
     pub(crate) membership: Membership,
     job: Job,
-    /// What tells it from the other attempts under its intent.
+    /// Distinguishes this attempt from the other attempts under the same intent.
     id: String,
     begun: Timestamp,
 }
 
-/// What became of a resource that the backend has made.
+/// The result of recording a resource that the backend has made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Provisioned {
-    /// It is registered.
+    /// The resource is registered.
     Registered,
-    /// It was deleted before, and the backend has repeated its answer.
+    /// The resource was deleted before, and the backend has repeated its earlier answer.
     DeletedBefore,
-    /// Its installation was deleted meanwhile.
+    /// The resource's installation was deleted meanwhile.
     Uninstalled {
-        /// Whether its deletion is announced, or was.
+        /// Whether the resource's deletion is announced to the provider, now or earlier.
         announced: bool,
     },
 }
 
-/// A condition failed, but the returned items taught nothing new: the same transaction would be decided on
-/// again.
+/// A condition failed, but the returned items taught nothing new. The store would decide on the same
+/// transaction again.
 #[derive(Debug, thiserror::Error)]
 #[error("the store's evidence contradicts its refusal: {0}")]
 struct Contradiction(String);
@@ -74,12 +74,13 @@ impl Contradiction {
 }
 
 impl Store {
-    /// Writes a Provision's intent, before the backend is asked. `None` if nothing is to be recorded.
+    /// Writes a Provision's intent, before the front calls the backend. `None` if the front must record
+    /// nothing, because the token does not vouch for the installation.
     ///
     /// # Errors
     ///
-    /// [`Error::InstallationDeleted`], [`Error::StoreUnavailable`] or [`Error::Internal`]: the backend is not
-    /// to be asked.
+    /// [`Error::InstallationDeleted`], [`Error::StoreUnavailable`] or [`Error::Internal`]. The front must
+    /// then not call the backend.
     pub(crate) async fn begin_provision(
         &self,
         membership: Membership,
@@ -114,8 +115,8 @@ impl Store {
         Ok(written.then_some(attempt))
     }
 
-    /// Whether an attempt may still ask the backend, which may take `time`: not if the process was frozen for longer
-    /// than a sweep waits.
+    /// Whether an attempt may still call the backend, if the call takes at most `time`. It may not if the
+    /// process was frozen for so long that a sweep could end the intent before the call ends.
     pub(crate) fn may_ask(&self, attempt: &Attempt, time: Duration) -> bool {
         may_ask(attempt.begun, self.clock.timestamp(), time)
     }
@@ -135,7 +136,8 @@ impl Store {
             }
         }
         let now = self.clock.timestamp();
-        // Under a new fence a sweep that is at the intent neither ends it nor puts it off.
+        // The new fence stops a worker that is working on the intent: it can neither end nor reschedule the
+        // intent.
         let change = Expression::new(
             "SET #kind = :kind, installationId = :installation, dueShard = :shard, dueAt = :due, \
              fence = if_not_exists(fence, :millis) + :one, \
@@ -157,11 +159,11 @@ impl Store {
         transaction
     }
 
-    /// Records what the backend has made, and ends the attempt.
+    /// Records the resource that the backend has made, and ends the attempt.
     ///
     /// # Errors
     ///
-    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The intent stays, as far as is known.
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. As far as the store knows, the intent stays.
     pub(crate) async fn record_provisioned(
         &self,
         attempt: &Attempt,
@@ -189,8 +191,8 @@ impl Store {
         .await
     }
 
-    /// The transaction of a commit, and what is done once it went through. No transaction if there is nothing to
-    /// write.
+    /// The transaction of a commit, and the result if the transaction succeeds. `None` for the transaction if
+    /// there is nothing to write.
     async fn provision_transaction(
         &self,
         attempt: &Attempt,
@@ -246,8 +248,8 @@ impl Store {
         }
     }
 
-    /// Announces a resource of a deleted installation, as if it had been purged with it: under the
-    /// uninstall, and after its grace period. Whether it is announced.
+    /// Announces a resource of a deleted installation as the purge does: as part of the uninstall, and with
+    /// its `teardownAt`. Returns whether the provider is notified.
     async fn announce_late(
         &self,
         transaction: &mut Transaction<'_>,
@@ -259,20 +261,21 @@ impl Store {
         let receipt = keys::resource_receipt(id, resource);
         let now = self.clock.timestamp();
         transaction.check(Part::Receipt, receipt, absent_or_expired(now));
-        // The purge swaps it for an announcement; this is the swap.
+        // As in a purge, the announcement replaces the resource's item, if there is one.
         transaction.delete(Part::Other, keys::resource(id, resource), None);
         let scheduled = tombstone.and_then(|it| Some((it.provenance, it.teardown_at?)));
         let Some((provenance, teardown_at)) = scheduled else { return Ok(false) };
         let job = Job::AnnounceResource(resource.clone());
         let mut item = self.announcement(&job, id, &provenance, teardown_at, None);
-        // An earlier announcement may be over, whose worker may still be running.
+        // An earlier announcement of this resource may be over while its worker still runs. So this one needs
+        // a new fence.
         item.insert("fence".to_owned(), n(self.new_fence()));
         transaction.put_if_absent(Part::Announcement, item);
         Ok(true)
     }
 
-    /// Announces a resource that Vercel still has of a deleted installation (J4). Whether it is announced
-    /// now: not if it has a receipt of its own.
+    /// Announces a resource that Vercel still lists, though its installation is deleted (J4). Returns whether
+    /// the resource is announced now. A resource with a receipt of its own is not announced.
     pub(crate) async fn announce_listed(
         &self,
         id: &InstallationId,
@@ -284,11 +287,11 @@ impl Store {
         Ok(announced && matches!(committed, Committed::Yes))
     }
 
-    /// Ends an attempt that made nothing.
+    /// Ends an attempt in which the backend made no resource.
     ///
     /// # Errors
     ///
-    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The intent stays, as far as is known.
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. As far as the store knows, the intent stays.
     pub(crate) async fn end_refused(&self, attempt: &Attempt) -> Result<(), Error> {
         self.in_time(async {
             let mut intent = Intent::default();
@@ -317,7 +320,7 @@ impl Attempt {
         AttributeValue::Ss(vec![self.id.clone()])
     }
 
-    /// Takes this attempt out of its intent. The intent goes with its last attempt.
+    /// Removes this attempt from its intent. If the intent has no other attempt, the intent is deleted.
     fn take_out(&self, transaction: &mut Transaction<'_>, intent: Intent) {
         let key = work::key(&self.job, &self.membership.installation);
         let condition = |others: &str| {
@@ -340,7 +343,7 @@ impl Attempt {
         }
     }
 
-    /// What an item says of this attempt's intent.
+    /// The state of this attempt's intent, as the intent's item says.
     fn intent(&self, item: Option<&Item>) -> Intent {
         let open = item.and_then(|item| item.get("openAttempts")?.as_ss().ok());
         let open = open.map(Vec::as_slice).unwrap_or_default();
@@ -360,7 +363,7 @@ fn deleted_before(with_installation: bool) -> Provisioned {
     }
 }
 
-/// Replaces a belief by evidence.
+/// Updates the belief with the item of a failed condition.
 fn learn(
     belief: &mut Belief,
     attempt: &Attempt,

@@ -1,5 +1,5 @@
-//! Whether a resource is still being provisioned (C2): as the condition that a deletion demands, and as
-//! the reading of the item that failed it. The two say the same, item for item.
+//! Whether a resource is still being provisioned (C2). A deletion's condition decides this in DynamoDB, and
+//! `is_of` decides it for an item that failed the condition. Both decide in the same way for every item.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -9,20 +9,20 @@ use super::keys::Item;
 use super::transaction::Expression;
 use crate::clock::Timestamp;
 
-/// What is stored of a resource that is being provisioned, and what Vercel calls such a resource.
+/// The statuses of a resource that is being provisioned: teardown's own, and Vercel's.
 const BUSY: [&str; 2] = ["provisioning", "pending"];
 
-/// What a deletion takes for being provisioned.
+/// Which resources a deletion regards as still being provisioned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Provisioning {
-    /// Nothing is: `PROVISIONING_LIMIT` is `0s`.
+    /// No resource, because `PROVISIONING_LIMIT` is `0s`.
     Never,
-    /// A resource whose item was last written after this time.
+    /// A resource with the status `provisioning` or `pending` whose item was last written after this time.
     After(Timestamp),
 }
 
 impl Store {
-    /// What counts as being provisioned at this time.
+    /// Which resources count as being provisioned at `now`.
     pub(super) fn provisioning(&self, now: Timestamp) -> Provisioning {
         match self.provisioning_limit.as_secs() {
             0 => Provisioning::Never,
@@ -51,7 +51,7 @@ impl Provisioning {
             .value(":limit", time(limit))
     }
 
-    /// Whether this item, which is there, fails [`Provisioning::deletable`].
+    /// Whether this item, which exists, fails the condition [`Provisioning::deletable`].
     pub(super) fn is_of(self, item: &Item) -> bool {
         let Self::After(limit) = self else { return false };
         let is_busy = attr::str(item, "status").is_some_and(|status| BUSY.contains(&status));
@@ -64,13 +64,14 @@ fn last_write(item: &Item) -> Option<f64> {
     number(item, "updatedAt")
 }
 
-/// A time of an item, in whole seconds: the fraction that a backend may have written is left out.
+/// The time in the item's attribute `name`, in whole seconds. If a backend has written a fraction, it is cut
+/// off.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the ends saturate")]
 pub(super) fn written(item: &Item, name: &str) -> Option<Timestamp> {
     number(item, name).map(|seconds| Timestamp::from_secs(seconds as u64))
 }
 
-/// A number of an item. Backends write it: it may have a fraction.
+/// The number in the item's attribute `name`. A backend may have written it with a fraction.
 fn number(item: &Item, name: &str) -> Option<f64> {
     match item.get(name) {
         Some(AttributeValue::N(number)) => number.parse().ok(),
@@ -88,8 +89,8 @@ mod tests {
     use super::*;
     use crate::store::attr::n;
 
-    /// C2: what is read of an item is what the condition says of it; `what_is_busy_and_what_is_not` in
-    /// the tests through HTTP has the same items for the condition.
+    /// C2: `is_of` decides for each item as the condition does. The test `what_is_busy_and_what_is_not`
+    /// checks the condition with the same items, through HTTP.
     #[test]
     fn an_item_is_read_as_the_condition_has_it() {
         let number = |text: &str| Some(AttributeValue::N(text.to_owned()));

@@ -1,9 +1,8 @@
-//! The purge of a deleted installation, page by page, and the states that its tombstone goes
-//! through (D6, G2, G3).
+//! The purge of a deleted installation, page by page, and the changes of its tombstone's state (D6, G2, G3).
 //!
-//! Nothing can be added to a deleted installation, so what was purged stays so, even with two workers
-//! at it. A resource's item and its announcement are swapped in one transaction: no announcement is
-//! lost, and none is written twice.
+//! Nothing can be added to a deleted installation. So what was purged stays purged, even if two workers purge
+//! the same installation. One transaction replaces a resource's item by its announcement, so no announcement
+//! is lost or written twice.
 
 use std::iter;
 use std::time::Duration;
@@ -26,26 +25,27 @@ use crate::ids::{InstallationId, ResourceId};
 use crate::job::Job;
 use crate::outbound::jitter;
 
-/// What is purged, by the beginnings of its sort keys: everything but the tombstone, the receipts, the
-/// token and the jobs.
+/// The prefixes of the sort keys that are purged: resources, webhooks, log drains and variables. The
+/// tombstone, receipts, holds, jobs and the token stay.
 fn purged_prefixes() -> impl Iterator<Item = &'static str> {
     iter::once(keys::RESOURCES).chain(Attachment::ALL.map(Attachment::prefix))
 }
 
-/// The items of a page: with their announcements as many as a transaction takes.
+/// The greatest number of items on a page. With an announcement for each, they fill a transaction of 100
+/// writes.
 const PAGE: i32 = 50;
 
-/// As many as `BatchWriteItem` takes.
+/// The greatest number of writes that `BatchWriteItem` takes.
 const BATCH: usize = 25;
 
-/// The first wait where DynamoDB left a part of a batch undone; it doubles, with full jitter.
+/// The first wait if DynamoDB left a part of a batch undone. The wait doubles each time, with full jitter.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
-/// The bytes that a page's announcements may have: each has the uninstall's reason, and a partition
-/// takes about 1 MB a second.
+/// The size in bytes that a page's announcements may have together. Each contains the uninstall's reason, and
+/// DynamoDB writes about 1 MB a second to a partition.
 const PAGE_BYTES: usize = 256 * 1024;
 
-/// How many resources' announcements a transaction may write.
+/// How many announcements of resources the transaction of one page may write.
 fn announcements_per_page(provenance: &Provenance) -> i32 {
     let announcement = 1024 + provenance.reason.as_ref().map_or(0, String::len);
     i32::try_from(PAGE_BYTES / announcement).unwrap_or(PAGE).clamp(1, PAGE)
@@ -55,39 +55,40 @@ fn announcements_per_page(provenance: &Provenance) -> i32 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tombstone {
     stage: Stage,
-    /// Whether no finalization is due.
+    /// Whether no finalization is pending: there was none to do, or it has ended.
     pub(crate) finalized: bool,
     pub(crate) provenance: Provenance,
-    /// When the `deleted` events are due. `None` if there are none.
+    /// When the `deleted` events are due. `None` if the provider is not notified.
     pub(super) teardown_at: TeardownAt,
 }
 
-/// What became of a tombstone's next state.
+/// The result of writing a tombstone's next state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Advance {
-    /// It is written; or the lease was lost, and the new holder writes it.
+    /// The next state is written. Or the lease was lost, and the worker that has it now writes the state.
     Done,
     /// The tombstone has changed since it was read.
     Stale,
 }
 
-/// What became of a page.
+/// The result of purging a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purged {
-    /// There may be more.
+    /// A page was purged. There may be more items.
     Page,
-    /// Nothing is left.
+    /// No item was left to purge.
     All,
 }
 
 impl Store {
-    /// Reads an installation's tombstone. `None` if it is not deleted, or absent.
+    /// Reads an installation's tombstone. `None` if the installation is not deleted, or its item does not say
+    /// by whom and when.
     pub(crate) async fn tombstone(&self, id: &InstallationId) -> Result<Option<Tombstone>, Error> {
         let Some(item) = self.get(keys::installation(id)).await? else { return Ok(None) };
         let Some(stage) = keys::stage(&item)? else { return Ok(None) };
         let Some(provenance) = keys::provenance(&item) else { return Ok(None) };
-        // A tombstone of a version without a grace period says neither.
+        // A version without a grace period wrote neither `teardownAt` nor `unannounced`.
         let at_once = self.announces && !attr::bool(&item, "unannounced");
         let at_once = at_once.then_some(provenance.at);
         Ok(Some(Tombstone {
@@ -98,7 +99,8 @@ impl Store {
         }))
     }
 
-    /// Purges a page of a deleted installation's items. A resource's announcement takes its place.
+    /// Purges a page of a deleted installation's items. If the provider is notified, each resource's
+    /// announcement replaces the resource's item.
     pub(crate) async fn purge_page(
         &self,
         id: &InstallationId,
@@ -121,7 +123,7 @@ impl Store {
         Ok(Purged::All)
     }
 
-    /// The keys of the first items under a prefix.
+    /// The keys of the first items under a prefix, at most `limit`.
     async fn page(
         &self,
         id: &InstallationId,
@@ -162,7 +164,8 @@ impl Store {
             let there = Expression::new("attribute_exists(pk)");
             transaction.delete(Part::Resource, key, Some(there));
         }
-        // What another worker has purged in the meantime is not on the next page.
+        // If another worker has purged one of the items meanwhile, nothing is written. The next page no
+        // longer has that item.
         self.in_time(transaction.commit(&self.client)).await?;
         Ok(())
     }
@@ -180,7 +183,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a batch, and again what DynamoDB left undone.
+    /// Writes a batch, and repeats the writes that DynamoDB left undone.
     async fn write(&self, mut writes: Vec<WriteRequest>) -> Result<(), Error> {
         let mut backoff = FIRST_BACKOFF;
         loop {
@@ -199,7 +202,7 @@ impl Store {
         }
     }
 
-    /// Ends the purge: `deleting` becomes `purged`, or `finalized` if no finalization is outstanding.
+    /// Ends the purge: `deleting` becomes `purged`, or `finalized` if no finalization is pending.
     pub(crate) async fn end_purge(
         &self,
         lease: &Lease,
@@ -207,7 +210,7 @@ impl Store {
     ) -> Result<Advance, Error> {
         let change = if tombstone.finalized {
             let expiry = self.expiry_of(&lease.installation, tombstone).await?;
-            // If it waits for an announcement, it has one that never comes.
+            // A tombstone that waits for an announcement already has an `expiresAt` that never comes.
             Expression::new("SET #state = :to, expiresAt = if_not_exists(expiresAt, :expiry)")
                 .value(":to", s(keys::state(Some(Stage::Finalized))))
                 .value(":expiry", time(expiry))
@@ -233,7 +236,7 @@ impl Store {
         tombstone: &Tombstone,
     ) -> Result<Advance, Error> {
         let expiry = match tombstone.stage {
-            // The end of the purge says it.
+            // This value is not written: the end of the purge sets `expiresAt`.
             Stage::Deleting => tombstone.provenance.at,
             Stage::Purged | Stage::Finalized => {
                 self.expiry_of(&lease.installation, tombstone).await?
@@ -243,8 +246,9 @@ impl Store {
         self.end_step(lease, tombstone, change, Some(keys::token(&lease.installation))).await
     }
 
-    /// The change that finalizes a tombstone in this state. What is purged and finalized is kept for
-    /// as long as receipts are (G2). Before that the tombstone must stay: without it, remaining items would be live.
+    /// The change that finalizes a tombstone in this state. A tombstone that is purged and finalized is kept
+    /// as long as receipts are (G2). A tombstone that is not purged must stay: without it, the remaining
+    /// items would be live.
     pub(super) fn set_finalized(stage: Stage, expiry: Timestamp) -> Expression {
         let finalized =
             Expression::new("SET finalized = :true").value(":true", AttributeValue::Bool(true));

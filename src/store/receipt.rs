@@ -1,10 +1,10 @@
-//! How long receipts and tombstones stay: `RECEIPT_RETENTION`, and until their announcement is over (G2,
-//! H1).
+//! How long receipts and tombstones stay: for `RECEIPT_RETENTION`, and at least until their announcement is
+//! over (G2, H1).
 //!
-//! By default an announcement is over long before its receipt expires, and nothing is written for it.
-//! If it may not be (a short retention, a hold, a parked job, a provider that answers 202 for months),
-//! the job's `retains` is true, and the receipt, or the tombstone, has an `expiresAt` that never comes.
-//! The worker that ends the job puts that right.
+//! By default an announcement is over long before its receipt expires, and the receipt does not have to wait.
+//! An announcement can last longer because of a short retention, a hold, a parked job, or a provider that
+//! answers 202 for months. Then the job's `retains` is true, and the receipt, or the tombstone, has an
+//! `expiresAt` that never comes. The worker that ends the job replaces this `expiresAt`.
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ use crate::ids::InstallationId;
 use crate::job::Job;
 use crate::job::retry::PARKED_AFTER;
 
-/// How long an announcement may take after `teardownAt` without being parked, with a day to spare.
+/// The longest time after `teardownAt` that an announcement may take before it is parked, and a day more.
 const ANNOUNCING: Duration = PARKED_AFTER.saturating_add(Duration::from_hours(24));
 
-/// `expiresAt` of what waits for an announcement to end.
+/// The `expiresAt` of a receipt or a tombstone that waits for an announcement to end.
 const WHEN_ANNOUNCED: Timestamp = Timestamp::LAST;
 
 impl Store {
-    /// What was deleted, when, why and by whom (G5).
+    /// The item of a receipt: when, why and by whom something was deleted, and under which key's hash (G5).
     pub(super) fn receipt(
         &self,
         key: Item,
@@ -55,18 +55,20 @@ impl Store {
         item
     }
 
-    /// When a receipt expires that waits for nothing (G2).
+    /// When a receipt that waits for no announcement expires (G2).
     pub(super) fn expiry(&self, deleted_at: Timestamp) -> Timestamp {
         deleted_at + self.receipt_retention
     }
 
-    /// Whether the receipt of a deletion could expire before an announcement is over that is due then.
+    /// Whether a deletion's receipt could expire before its announcement is over, if the announcement is due
+    /// at `due`.
     pub(super) fn expires_early(&self, deleted_at: Timestamp, due: Timestamp) -> bool {
         self.expiry(deleted_at) < due + ANNOUNCING
     }
 
-    /// What a receipt and a tombstone say of their announcement: `teardownAt`, or that the provider is
-    /// not told; and an `expiresAt`, if they have to wait for it.
+    /// The attributes of a receipt or a tombstone that depend on its announcement: `teardownAt`, or
+    /// `unannounced` if the provider is not notified. If the item has to wait for the announcement,
+    /// `expiresAt` is among them.
     pub(super) fn schedule_attributes(
         &self,
         deleted_at: Timestamp,
@@ -81,7 +83,7 @@ impl Store {
         [said].into_iter().chain(waits).map(|(name, value)| (name.to_owned(), value))
     }
 
-    /// Adds the same to the change that deletes an installation.
+    /// Adds the attributes of [`Store::schedule_attributes`] to the change that deletes an installation.
     pub(super) fn with_schedule(
         &self,
         change: Expression,
@@ -102,8 +104,8 @@ impl Store {
         }
     }
 
-    /// Has the receipts and the tombstone of an announcement wait for its end. The job says so first:
-    /// whoever ends it sees it.
+    /// Makes the receipts and the tombstone wait for the end of an announcement. The job's `retains` is
+    /// written first, so that the worker that ends the job sees it.
     pub(super) async fn retain_receipts(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
         if lease.announcement.is_none_or(|announcement| announcement.retains) {
             return Ok(LeaseWrite::Written);
@@ -120,15 +122,16 @@ impl Store {
             let receipt = keys::resource_receipt(id, resource);
             self.update_item(receipt, never(), expires()).await?;
         }
-        // Of an active installation there is neither.
+        // An active installation has neither a tombstone nor a receipt.
         if self.update_item(keys::installation(id), never(), deleted()).await?.is_some() {
             self.update_item(keys::installation_receipt(id), never(), expires()).await?;
         }
         Ok(LeaseWrite::Written)
     }
 
-    /// Has what waited for an announcement expire, now that its job is gone, whose item this was. A worker
-    /// that dies before this leaves a receipt that never expires, and nothing worse.
+    /// Gives the receipts and the tombstone that waited for an announcement a normal `expiresAt` again. The
+    /// announcement's job is deleted, and `item` was its item. If a worker dies before this call, a receipt
+    /// never expires, but nothing else goes wrong.
     pub(super) async fn expire_receipts(
         &self,
         id: &InstallationId,
@@ -156,13 +159,13 @@ impl Store {
                 .value(":finalized", s(keys::state(Some(Stage::Finalized))))
         };
         let tombstone = || keys::installation(id);
-        // Once more, if it was finalized in between.
+        // Tried twice, because the installation may have been finalized in between.
         for _ in 0..2 {
             let finalized = in_state("#state = :finalized");
             if self.update_item(tombstone(), expires(), finalized).await?.is_some() {
                 return Ok(());
             }
-            // What finalizes it says when it expires.
+            // The write that finalizes the installation sets its `expiresAt`.
             let later = Expression::removing("expiresAt");
             let earlier = in_state("#state <> :finalized");
             if self.update_item(tombstone(), later, earlier).await?.is_some() {
@@ -172,7 +175,7 @@ impl Store {
         Ok(())
     }
 
-    /// When a tombstone expires that is purged and finalized now: not before its announcements are over.
+    /// When a tombstone that is now purged and finalized expires. It stays until its announcements are over.
     pub(super) async fn tombstone_expiry(
         &self,
         id: &InstallationId,
@@ -186,20 +189,21 @@ impl Store {
         Ok(if self.is_waited_for(id).await? {
             WHEN_ANNOUNCED
         } else if self.is_owed(id).await? {
-            // They were written under a longer retention, and nobody says when they are over.
+            // These announcements were written under a longer retention, without `retains`. So the worker
+            // that ends them may not set the expiry, and this assumes the longest time that they can take.
             self.late_expiry(deleted_at, Some(at))
         } else {
             expiry
         })
     }
 
-    /// When a tombstone expires, if its announcements take as long as they may without being parked.
+    /// When a tombstone expires, if its announcements take as long as they can before they are parked.
     pub(super) fn late_expiry(&self, deleted_at: Timestamp, at: TeardownAt) -> Timestamp {
         let over = at.map_or(deleted_at, |at| at + ANNOUNCING);
         self.expiry(deleted_at).max(over)
     }
 
-    /// Whether an announcement of the installation is left that its receipts wait for.
+    /// Whether the installation has a pending announcement that its receipts wait for.
     async fn is_waited_for(&self, id: &InstallationId) -> Result<bool, Error> {
         let owed = self
             .owed(id)
@@ -208,12 +212,12 @@ impl Store {
         self.finds_any(owed).await
     }
 
-    /// Whether an announcement of the installation is left.
+    /// Whether the installation has a pending announcement.
     async fn is_owed(&self, id: &InstallationId) -> Result<bool, Error> {
         self.finds_any(self.owed(id)).await
     }
 
-    /// The announcements of an installation that are left.
+    /// A query for the pending announcements of an installation.
     pub(super) fn owed(&self, id: &InstallationId) -> QueryFluentBuilder {
         self.client
             .query()

@@ -1,11 +1,12 @@
-//! Registration: what can be deleted gets into the table, with the care that deletions rely on.
+//! Registration: writes installations, resources and what else belongs to them into the table, under the
+//! conditions that deletions rely on.
 //!
-//! A resource is added in one transaction that requires its installation to be active, counts it
-//! there, and requires that neither a receipt nor an announcement of its deletion is there (C4, D4,
-//! G1). An announcement may outlive the receipt, and the provider would take it for one of the
-//! resource that is registered now. For the same reason a deletion that finds no resource leaves a
-//! pending announcement as it is. Backends in other languages write the same transactions:
-//! `docs/writing-the-table.md` has them.
+//! One transaction adds a resource. It demands that the installation is active, and counts the resource
+//! there. It also demands that there is neither a valid receipt nor an announcement of the resource's earlier
+//! deletion (C4, D4, G1). An announcement may outlive the receipt, and the provider would apply it to the
+//! resource that is registered now. For the same reason, a deletion that finds no resource does not change a
+//! pending announcement. Backends in other languages write the same transactions, which
+//! `docs/writing-the-table.md` lists.
 
 mod record;
 
@@ -26,7 +27,7 @@ use crate::error::Error;
 use crate::ids::InstallationId;
 use crate::job::Job;
 
-/// Why a record is refused. Nothing of it was written.
+/// Why a record is refused. Nothing of the record was written.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// The installation was deleted; a re-install has a new id (D5).
@@ -38,11 +39,11 @@ pub enum RegisterError {
     /// The installation was never registered.
     #[error("the installation is not registered")]
     InstallationUnknown,
-    /// The resource was deleted, and its receipt is kept (C4).
+    /// The resource was deleted, and its receipt is still valid (C4).
     #[error("the resource was deleted")]
     ResourceDeleted,
-    /// The resource was deleted, and its announcement is pending. The provider would apply that to the
-    /// resource which is registered now (G1).
+    /// The resource was deleted, and its announcement is pending. The provider would apply the announcement
+    /// to the resource that is registered now (G1).
     #[error("the resource was deleted, and that is still to be announced")]
     ResourceUnannounced,
     /// The store failed.
@@ -50,7 +51,7 @@ pub enum RegisterError {
     Store(#[from] Error),
 }
 
-/// The evidence of a registration's transaction.
+/// What the failed conditions of a registration's transaction show.
 #[derive(Default)]
 pub(super) struct Findings {
     installation: Option<Installation>,
@@ -60,7 +61,7 @@ pub(super) struct Findings {
 }
 
 impl Store {
-    /// Registers a record, or updates what is there.
+    /// Registers what a record describes, or updates it if it is registered already.
     ///
     /// # Errors
     ///
@@ -87,7 +88,7 @@ impl Store {
         }
     }
 
-    /// Replaces an installation's access token, as long as one is needed.
+    /// Replaces an installation's access token, if the installation still needs a token.
     async fn replace_token(&self, record: &AccessTokenRecord) -> Result<(), RegisterError> {
         let id = &record.installation_id;
         let needed = Expression::new("#state = :active OR finalized = :false")
@@ -160,7 +161,8 @@ impl Store {
         let steps: [for<'a> fn(&'a Self, &ResourceRecord) -> Transaction<'a>; 2] =
             [Self::add_resource, Self::update_resource];
         self.in_time(async {
-            // Added, or else updated; and again, if it was added or deleted in between.
+            // Adds the resource, or updates it if it exists. Both are tried again if the resource was added
+            // or deleted in between.
             loop {
                 for step in steps {
                     let findings = match step(self, record).commit(&self.client).await? {
@@ -186,8 +188,8 @@ impl Store {
         transaction
     }
 
-    /// Adds a resource that is counted by the same transaction, if neither it nor a receipt nor an
-    /// announcement of it is there (C4, D4, G1).
+    /// Adds a resource to the table, if there is no such resource, no valid receipt and no announcement of it
+    /// (C4, D4, G1). The same transaction must also count the resource.
     pub(super) fn put_new_resource(
         &self,
         transaction: &mut Transaction<'_>,
@@ -209,7 +211,7 @@ impl Store {
         transaction.put(Part::Resource, item, Some(absent()));
         let receipt = keys::resource_receipt(id, &record.id);
         transaction.check(Part::Receipt, receipt, absent_or_expired(now));
-        // It may outlive the receipt, if the provider is out of reach or answers 202.
+        // The announcement may outlive the receipt, if the provider cannot be reached or answers 202.
         let announcement = work::key(&Job::AnnounceResource(record.id.clone()), id);
         transaction.check(Part::Announcement, announcement, absent());
     }
@@ -222,7 +224,7 @@ impl Store {
         transaction
     }
 
-    /// Updates a resource that is there, with what the record says of it.
+    /// Updates a registered resource with the values that the record has.
     pub(super) fn update_known_resource(
         &self,
         transaction: &mut Transaction<'_>,
@@ -262,8 +264,8 @@ impl Store {
         }
     }
 
-    /// Everything that is stored of an installation, in the order of its sort keys; without what is
-    /// recorded under idempotency keys.
+    /// All items of an installation's partition, in the order of their sort keys. The outcomes of idempotency
+    /// keys are not in this partition.
     ///
     /// # Errors
     ///
@@ -304,12 +306,12 @@ impl Findings {
         Ok(findings)
     }
 
-    /// Refuses what no other transaction can register.
+    /// Refuses the record if no transaction can register it. `Ok` if another transaction may register it.
     pub(super) fn refuse(&self) -> Result<(), RegisterError> {
         match self.installation {
             Some(Installation::Absent) => Err(RegisterError::InstallationUnknown),
             Some(Installation::Deleted { .. }) => Err(RegisterError::InstallationDeleted),
-            // A receipt beside a resource was left by a writer that broke the rules.
+            // If a live resource has a receipt, a writer broke the rules. Such a receipt does not count.
             _ if self.receipt_stands && !self.resource_is_there => {
                 Err(RegisterError::ResourceDeleted)
             }

@@ -1,8 +1,10 @@
-//! One `TransactWriteItems`: rows with conditions in, committed or the evidence against it out.
+//! One `TransactWriteItems`. It takes rows with conditions, and returns that they are committed, or the
+//! evidence of the conditions that failed.
 //!
-//! Of a cancelled transaction, `ConditionalCheckFailed` with an item is evidence of that item, and
-//! without one, that there was none. `None` as a reason proves nothing. If a
-//! transaction has both evidence and a `TransactionConflict`, the evidence counts: the caller plans again.
+//! If DynamoDB cancels a transaction, it gives a reason for each row. `ConditionalCheckFailed` with an item
+//! is evidence of that item. Without an item, it is evidence that there was none. The reason `None` proves
+//! nothing. If a transaction has both evidence and a `TransactionConflict`, the evidence counts: the caller
+//! plans again.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
@@ -18,24 +20,24 @@ use super::keys::Item;
 use super::store_error;
 use crate::error::Error;
 
-/// Which item of a transaction, so that evidence can be told apart.
+/// What a row of a transaction writes or checks. It distinguishes the evidence of different rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Outcome,
     Installation,
     Resource,
     Receipt,
-    /// The announcement of a resource's deletion, until the provider has it.
+    /// The announcement of a resource's deletion.
     Announcement,
     /// The intent of a Provision (J4).
     Intent,
-    /// Written without a condition, or with one that is no evidence. DynamoDB does not return its item:
-    /// it may be the access token (D6).
+    /// A row without a condition, or whose item is not needed as evidence. DynamoDB does not return the item,
+    /// because it may be the access token (D6).
     Other,
 }
 
 impl Part {
-    /// What DynamoDB returns of an item whose condition fails.
+    /// What DynamoDB returns if the row's condition fails: the item, or nothing.
     fn on_failure(self) -> OnFailure {
         match self {
             Self::Other => OnFailure::None,
@@ -49,7 +51,7 @@ impl Part {
     }
 }
 
-/// A condition or an update with the names and values it speaks of.
+/// A condition or an update, with the attribute names and values that it uses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expression {
     text: String,
@@ -62,7 +64,7 @@ impl Expression {
         Self { text: text.into(), ..Self::default() }
     }
 
-    /// The expression itself.
+    /// The expression's text.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -79,7 +81,7 @@ impl Expression {
         self
     }
 
-    /// Both must hold. A placeholder that both define must mean the same in both.
+    /// A condition that demands both. A placeholder that both define must mean the same in both.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.text = format!("({}) AND ({})", self.text, other.text);
         self.names.extend(other.names);
@@ -105,7 +107,7 @@ impl Expression {
     }
 }
 
-/// The names and values of a condition and an update together, as DynamoDB takes them.
+/// Adds the names and values of several expressions to the builder of one request.
 macro_rules! placeholders {
     ($builder:expr, $($expression:expr),*) => {{
         let mut builder = $builder;
@@ -121,7 +123,8 @@ macro_rules! placeholders {
 
 pub(super) use placeholders;
 
-/// A transaction in the making. A condition that is evidence returns the old item if it fails.
+/// A transaction that is being built. If a row's condition fails, DynamoDB returns the row's item, except for
+/// [`Part::Other`].
 #[derive(Debug)]
 pub(crate) struct Transaction<'a> {
     table: &'a str,
@@ -129,13 +132,13 @@ pub(crate) struct Transaction<'a> {
     items: Vec<Result<TransactWriteItem, BuildError>>,
 }
 
-/// What became of a transaction.
+/// The result of a transaction.
 #[derive(Debug)]
 pub(crate) enum Committed {
-    /// All of it was written.
+    /// The whole transaction was written.
     Yes,
-    /// None of it was written: these conditions did not hold, for these items (`None`: there was no
-    /// item). It says nothing of the other rows.
+    /// Nothing was written, because the conditions of these rows failed. Each has its item, or `None` if
+    /// there was no item, or if the row is [`Part::Other`]. The list says nothing about the other rows.
     No(Vec<(Part, Option<Item>)>),
 }
 
@@ -156,7 +159,7 @@ impl<'a> Transaction<'a> {
         self.push(row, put.build().map(|put| TransactWriteItem::builder().put(put)));
     }
 
-    /// Changes an item, or makes it.
+    /// Changes an item, or creates it if it is absent and the condition permits that.
     pub(crate) fn update(
         &mut self,
         row: Part,
@@ -174,7 +177,7 @@ impl<'a> Transaction<'a> {
         self.push(row, update.build().map(|update| TransactWriteItem::builder().update(update)));
     }
 
-    /// Changes an item, or makes it, however it is.
+    /// Changes an item, or creates it if it is absent. There is no condition.
     pub(crate) fn update_any(&mut self, row: Part, key: Item, change: Expression) {
         let update = Update::builder()
             .table_name(self.table)
@@ -184,7 +187,8 @@ impl<'a> Transaction<'a> {
         self.push(row, update.build().map(|update| TransactWriteItem::builder().update(update)));
     }
 
-    /// Writes an item where none is. One that is there stays as it is, and holds nothing up.
+    /// Writes an item if it is absent. If the item exists, this adds only the attributes that the item lacks,
+    /// and the transaction does not fail.
     pub(crate) fn put_if_absent(&mut self, row: Part, mut item: Item) {
         let key = ["pk", "sk"].into_iter().filter_map(|name| item.remove_entry(name)).collect();
         let mut update = Update::builder().table_name(self.table).set_key(Some(key));
@@ -211,7 +215,7 @@ impl<'a> Transaction<'a> {
         self.push(row, delete.build().map(|delete| TransactWriteItem::builder().delete(delete)));
     }
 
-    /// Requires something of an item without changing it.
+    /// Demands a condition of an item, and does not change the item.
     pub(crate) fn check(&mut self, row: Part, key: Item, condition: Expression) {
         let check = ConditionCheck::builder()
             .table_name(self.table)
@@ -228,8 +232,9 @@ impl<'a> Transaction<'a> {
         self.items.push(item.map(TransactWriteItemBuilder::build));
     }
 
-    /// Sends the transaction until it is decided. The SDK gives it a `ClientRequestToken` and keeps
-    /// it across its retries, so a commit whose answer was lost is not mistaken for a refusal.
+    /// Sends the transaction until DynamoDB commits or cancels it. All retries of the SDK have the same
+    /// `ClientRequestToken`. So if the answer to a commit is lost, the retry gets the result of the commit,
+    /// and not a refusal.
     ///
     /// # Errors
     ///
@@ -244,13 +249,14 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Whether a read of several items was cancelled because some of them were being written.
+/// Whether a read of several items was cancelled for a temporary reason: some of the items were being
+/// written, or DynamoDB throttled the read.
 pub(super) fn read_passes(error: &TransactGetItemsError) -> bool {
     matches!(error, TransactGetItemsError::TransactionCanceledException(cancelled)
         if any_passes(cancelled.cancellation_reasons()))
 }
 
-/// What cancels a transaction and passes.
+/// The temporary reasons for which DynamoDB cancels a transaction.
 const PASSING: [&str; 3] =
     ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
 
@@ -260,8 +266,8 @@ fn any_passes(reasons: &[CancellationReason]) -> bool {
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
-/// What a cancelled transaction teaches. The reasons are in the order of the items; `None` as a
-/// reason proves nothing about its item.
+/// The evidence of a cancelled transaction: the rows whose conditions failed, with their items. DynamoDB
+/// gives its reasons in the order of the rows. The reason `None` proves nothing about its row.
 fn evidence(rows: &[Part], error: &SdkError<TransactWriteItemsError>) -> Vec<(Part, Option<Item>)> {
     let failed =
         |(_, reason): &(&Part, &CancellationReason)| reason.code() == Some(CONDITION_FAILED);
@@ -281,8 +287,8 @@ fn cancellation_reasons(error: Option<&TransactWriteItemsError>) -> &[Cancellati
     }
 }
 
-/// Whether a cancelled transaction can be retried as it is. It cannot if a condition failed, even beside
-/// reasons that pass: then a new one has to be planned.
+/// Whether a cancelled transaction can be sent again as it is. If a condition failed, it cannot, even if the
+/// other reasons are temporary. The caller then has to plan a new transaction.
 pub(super) fn passes(error: &TransactWriteItemsError) -> bool {
     let reasons = cancellation_reasons(Some(error));
     any_passes(reasons) && reasons.iter().all(|reason| reason.code() != Some(CONDITION_FAILED))

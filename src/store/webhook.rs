@@ -1,10 +1,12 @@
-//! What Vercel's webhooks change: the account of an installation, and its uninstall (K2, K3).
+//! What Vercel's webhooks change: they replace an installation's account and team, or uninstall the
+//! installation (K2, K3).
 //!
-//! A transfer is one update, whose condition says whether the team changes. In the common case it does:
+//! A transfer is one update. It first demands that the team changes, which is the common case:
 //!
 //! ```text
 //!   Update  #installation   if it is active, what is stored is older, and its team is another
-//!                           else: unknown, deleted, or newer: nothing; or the same team, which keeps its slug
+//!                           else, if it is unknown, deleted, or not older: nothing
+//!                           else, if the team is the same: an update that keeps the slug
 //! ```
 
 use super::attr::{self, n, s};
@@ -17,21 +19,22 @@ use crate::deletion::{Belief, Installation};
 use crate::error::Error;
 use crate::webhook::{Removal, Transfer};
 
-/// The attribute of an installation with the time at which Vercel said what account and team it has, in
-/// milliseconds since the Unix epoch.
+/// The attribute with the time at which Vercel named the installation's account and team, in milliseconds
+/// since the Unix epoch.
 const AS_OF: &str = "accountAsOf";
 
 /// What a transfer does to the team.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TeamChange {
-    /// It becomes another, whose slug is not known.
+    /// The team changes to another team, whose slug is not known.
     Changes,
-    /// It is the one that is stored.
+    /// The team is the same as the stored team.
     Stays,
 }
 
 impl Store {
-    /// Replaces the account and the team of an active installation, if what is stored is older.
+    /// Replaces the account and the team of an active installation, if the stored values are older than the
+    /// transfer.
     ///
     /// # Errors
     ///
@@ -54,7 +57,8 @@ impl Store {
                         let same = attr::str(&item, "teamId") == transfer.team.as_deref();
                         team = if same { TeamChange::Stays } else { TeamChange::Changes };
                     }
-                    // It is unknown, deleted, or newer.
+                    // The installation is unknown or deleted, or its stored values are not older than the
+                    // transfer.
                     _ => return Ok(()),
                 }
             }
@@ -62,12 +66,12 @@ impl Store {
         .await
     }
 
-    /// Uninstalls what was removed at Vercel, as [`Store::delete`] does. It reads the installation first:
-    /// the receipt names the stored account.
+    /// Uninstalls an installation that was removed at Vercel, as [`Store::delete`] does. It reads the
+    /// installation first, because the receipt names the stored account.
     ///
     /// # Errors
     ///
-    /// As [`Store::delete`].
+    /// The same as those of [`Store::delete`].
     pub(crate) async fn uninstall(&self, removal: &Removal, at: Timestamp) -> Result<Done, Error> {
         self.in_time(async {
             let installation = self.installation(&removal.installation).await?;
@@ -106,7 +110,7 @@ fn update(transfer: &Transfer, team: TeamChange) -> (Expression, Expression) {
     (change, active().and(older).and(in_team))
 }
 
-/// Whether an installation is active, and what is stored of its account older than a transfer.
+/// Whether an installation is active, and its stored account is older than the transfer.
 fn is_older(item: &Item, transfer: &Transfer) -> Result<bool, Error> {
     let malformed = || Malformed::error(item, "`accountAsOf` is no whole number");
     let as_of = item.contains_key(AS_OF).then(|| attr::i64(item, AS_OF).ok_or_else(malformed));

@@ -8,7 +8,7 @@
 //!   park      Update  if the fence matches                         dueShard := parked
 //! ```
 //!
-//! `announcement` has what only announcements need: phases and holds.
+//! The module `announcement` has what only announcements need: phases and holds.
 //!
 //! A job whose worker died is due again automatically, when its lease ends.
 
@@ -31,7 +31,7 @@ use crate::ids::InstallationId;
 use crate::job::announcement::AnnouncementState;
 use crate::job::{FailureStreak, HELD_SHARD, Job, PARKED_SHARD};
 
-/// A job that a worker has claimed, until the lease ends.
+/// A worker's lease on a job that it has claimed.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) installation: InstallationId,
@@ -45,7 +45,7 @@ pub(crate) struct Lease {
     pub(crate) streak: FailureStreak,
     /// The deletion that the job belongs to. `None` if the item does not name the deletion.
     pub(crate) provenance: Option<Provenance>,
-    /// The hash of the idempotency key of the request that began the job, if it had one.
+    /// The hash of the idempotency key of the request that began the job, if the request had one.
     pub(crate) key_sha256: Option<String>,
     /// The state of an announcement. `None` for other jobs.
     pub(crate) announcement: Option<AnnouncementState>,
@@ -55,7 +55,7 @@ pub(crate) struct Lease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum LeaseWrite {
-    /// The lease was held, and the write went through.
+    /// The worker still held the lease, and everything was written.
     Written,
     /// Another worker has claimed the job since, or the job is done. Nothing was written.
     LeaseLost,
@@ -96,7 +96,8 @@ pub(super) fn item(
         ("dueShard".to_owned(), s(job.shard(installation))),
         ("dueAt".to_owned(), time(due)),
         ("attempts".to_owned(), n(0)),
-        // Differs from the fence of each earlier job under this key: an earlier worker may still be running.
+        // This fence differs from that of each earlier job under this key: an earlier job's worker may still
+        // be running.
         ("fence".to_owned(), n(provenance.at.as_secs().cast_signed().saturating_mul(1000))),
         ("deletedAt".to_owned(), time(provenance.at)),
         ("deletedBy".to_owned(), keys::actor(&provenance.by)),
@@ -117,8 +118,8 @@ pub(super) fn streak(item: &Item) -> FailureStreak {
 }
 
 impl Store {
-    /// The jobs that are due in a shard at `now`, the oldest first, `limit` at most. `from` is the `next` of
-    /// the page before; `None` starts at the beginning.
+    /// The jobs that are due in a shard at `now`, the longest due first, at most `limit`. `from` is the
+    /// `next` of the page before. `None` starts at the beginning.
     pub(crate) async fn due(
         &self,
         shard: &str,
@@ -138,14 +139,15 @@ impl Store {
             .set_exclusive_start_key(from);
         self.in_time(async {
             let page = query.send().await.map_err(store_error)?;
-            // An entry that cannot be read is skipped: another version may have written it.
+            // An entry that cannot be read is skipped: another version of teardown may have written it.
             let due = page.items.unwrap_or_default().iter().filter_map(parse_key).collect();
             Ok(Page { due, next: page.last_evaluated_key })
         })
         .await
     }
 
-    /// Claims a job with a lease until `until`, if the job is due at `now` and has no lease.
+    /// Claims a job with a lease until `until`, if the job is due at `now`, and is not parked, held or
+    /// leased. `None` if it cannot be claimed.
     pub(crate) async fn claim(
         &self,
         installation: &InstallationId,
@@ -166,8 +168,8 @@ impl Store {
         .value(":now", time(now))
         .value(":parked", s(PARKED_SHARD))
         .value(":held", s(HELD_SHARD));
-        // If the answer is lost and the SDK repeats the claim, the worker does not know that it has the
-        // lease. The lease then runs out.
+        // If DynamoDB's answer is lost, the SDK repeats the claim, and the repeated claim is refused. The
+        // worker then does not know that it has the lease, and the lease runs out.
         let claimed = self.update_work(installation, job, change, condition).await?;
         let Some(before) = claimed else { return Ok(None) };
         let malformed = |problem| Malformed::error(&before, problem);
@@ -184,8 +186,8 @@ impl Store {
         }))
     }
 
-    /// Ends a lease: the job is done and its item deleted. If the lease is lost, the item stays for the
-    /// worker that has claimed it since.
+    /// Ends a lease: the job is done, and its item is deleted. If the lease was lost, the item stays for the
+    /// worker that has claimed the job since.
     pub(crate) async fn complete(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
         let condition = fence_is(lease.fence);
         let delete = self
@@ -231,7 +233,8 @@ impl Store {
         Ok(LeaseWrite::when(before.is_some()))
     }
 
-    /// Changes a job and returns its item as it was before. `None` if the condition does not hold.
+    /// Changes a job, and returns its item as it was before the change. `None` if the condition does not
+    /// hold.
     pub(super) async fn update_work(
         &self,
         installation: &InstallationId,
@@ -242,7 +245,7 @@ impl Store {
         self.update_item(key(job, installation), change, condition).await
     }
 
-    /// Changes an item and returns it as it was before. `None` if the condition does not hold.
+    /// Changes an item, and returns it as it was before the change. `None` if the condition does not hold.
     pub(super) async fn update_item(
         &self,
         key: Item,
@@ -268,12 +271,12 @@ impl Store {
     }
 }
 
-/// The job of an index entry.
+/// The job that an entry of the index `due` names. `None` if the entry names no job.
 fn parse_key(item: &Item) -> Option<(InstallationId, Job)> {
     job_at(attr::str(item, "pk")?, attr::str(item, "sk")?)
 }
 
-/// The job whose item has these keys. `None` if they are not a job's.
+/// The job whose item has these keys. `None` if no job's item can have them.
 pub(crate) fn job_at(pk: &str, sk: &str) -> Option<(InstallationId, Job)> {
     let installation = pk.strip_prefix("installation#")?;
     Some((InstallationId::parse(installation).ok()?, Job::parse(sk)?))

@@ -1,4 +1,5 @@
-//! How a call is sent: attempted until it gets a definite answer, within the time that the caller has.
+//! Sends a call: attempts the call until it gets a definite answer, or until the attempts or the [`CallTime`]
+//! are used up.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -15,30 +16,30 @@ use crate::outbound::{self, CONNECT_TIMEOUT, HeldBack, jitter};
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long a connection may have waited for leave to send: servers close one on which no request comes.
+/// How long an open connection may wait for `before_sending`: servers close a connection on which no request
+/// comes.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How often a call is attempted. What fails longer is taken up again by the sweep.
+/// How often a call is attempted at most. If a job's call still fails, a sweep runs the job again later.
 pub(super) const ATTEMPTS: u32 = 3;
 
-/// The longest answer that is read if nothing long is asked for, in bytes: errors are under 1 KiB.
+/// The longest answer that is read if the request is not for a list, in bytes. Errors are under 1 KiB.
 pub(super) const SHORT_ANSWER: usize = 64 * 1024;
 
-/// The longest list that is read, in bytes: thousands of resources.
+/// The longest list that is read, in bytes: enough for thousands of resources.
 pub(super) const LONG_ANSWER: usize = 8 * 1024 * 1024;
 
-/// How much of Vercel's message is passed on, in characters: it goes into an answer, a log and the
-/// table.
+/// How many characters of Vercel's message are passed on, into an answer, a log and the table.
 const MAX_MESSAGE: usize = 300;
 
-/// The time that one worker's calls to Vercel have together.
+/// The time that a worker's calls to Vercel may take together.
 #[derive(Debug)]
 pub struct CallTime {
     end: Instant,
 }
 
 impl CallTime {
-    /// Does something between two calls that does not count as their time.
+    /// Awaits `work` between two calls. The time of `work` does not count as time of the calls.
     pub(crate) async fn apart<T>(&mut self, work: impl Future<Output = T>) -> T {
         let began = Instant::now();
         let done = work.await;
@@ -46,8 +47,8 @@ impl CallTime {
         done
     }
 
-    /// Whether a connection can come up in time after this wait. What has no time to connect could not be
-    /// told from what was sent.
+    /// Whether a connection can be opened in time after this wait. If the time ended during the opening,
+    /// nobody could tell whether the request was sent.
     fn is_left_after(&self, wait: Duration) -> bool {
         Instant::now() + wait + CONNECT_TIMEOUT < self.end
     }
@@ -60,8 +61,8 @@ impl Vercel {
         CallTime { end: Instant::now() + self.limits.vercel_call }
     }
 
-    /// Calls with a request that has no body; what was heard, and the last answer's body, of at most `most`
-    /// bytes.
+    /// Sends a request that has no body, as `call` does. Returns the result and the last answer's body, of at
+    /// most `most` bytes.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -87,8 +88,8 @@ impl Vercel {
         heard.unwrap_or_else(|never| match never {})
     }
 
-    /// Sends a request until it gets a definite answer, or until the attempts or the time are over. The
-    /// time that `before_sending` takes does not count.
+    /// Sends a request until it gets a definite answer, or until the attempts or the `time` are used up. The
+    /// time of `before_sending` does not count.
     pub(super) async fn call<F, E>(
         &self,
         token: &Secret,
@@ -114,7 +115,8 @@ impl Vercel {
         unreachable!("attempts are counted")
     }
 
-    /// Sends a request once; returns Vercel's answer and its body, which is empty if it did not come whole.
+    /// Sends a request once. Returns Vercel's answer and the answer's body, which is empty if it did not
+    /// arrive in full.
     async fn attempt_once<F, E>(
         &self,
         token: &Secret,
@@ -126,13 +128,13 @@ impl Vercel {
         F: Future<Output = Result<(), E>> + Send,
     {
         let unheard = |why: VercelAnswer| Ok((why, Vec::new()));
-        // A body that is a stream could not be sent again: there is none.
+        // Only a request whose body is a stream cannot be cloned, and no such request is sent here.
         let Some(request) = inner.try_clone() else {
             return unheard(VercelAnswer::Unreached("the request cannot be repeated".to_owned()));
         };
         let mut sending = pin!(client.execute(request));
         if let Some((held_back, before)) = before_sending {
-            // The request ends before its connection is up only if it cannot connect.
+            // Before the connection is open, the request can end only if it cannot connect.
             if let Either::Left((Err(error), _)) =
                 select(sending.as_mut(), pin!(held_back.connected())).await
             {
@@ -143,7 +145,7 @@ impl Vercel {
             held_back.let_go();
             *before_sending = None;
             if began.elapsed() > FRESH {
-                // The other end may have closed it by now, which could not be told from a lost answer.
+                // Vercel may have closed the connection by now, and this would look like a lost answer.
                 let why = "the connection was up for too long".to_owned();
                 return unheard(VercelAnswer::Unreached(why));
             }
@@ -157,7 +159,7 @@ impl Vercel {
         };
         let status = response.status().as_u16();
         let retry_after = outbound::retry_after(response.headers());
-        // Of a deletion the status alone decides: words that do not come are none.
+        // A deletion's result depends on the status alone, so a body that does not arrive counts as empty.
         let body =
             tokio::time::timeout_at(over.into(), body(response, most)).await.unwrap_or_default();
         let said = said(&body, token);
@@ -168,15 +170,15 @@ impl Vercel {
 /// A request that can be sent again.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
-    /// The client to send it with.
+    /// The client to send the request with.
     pub(super) client: &'a reqwest::Client,
     pub(super) inner: &'a reqwest::Request,
-    /// How much of its answer is read, in bytes.
+    /// How many bytes of the answer are read at most.
     pub(super) most: usize,
 }
 
-/// The future to await once a connection is up, and before a request is sent over it. `None` once it has
-/// ended.
+/// The future to await when a connection is open, before a request is sent over the connection. `None` once
+/// the future has ended.
 pub(super) type BeforeSending<'a, F> = Option<(&'a HeldBack, Pin<Box<F>>)>;
 
 fn silence(error: reqwest::Error) -> VercelAnswer {
@@ -185,7 +187,7 @@ fn silence(error: reqwest::Error) -> VercelAnswer {
     if was_not_sent { VercelAnswer::Unreached(why) } else { VercelAnswer::Nothing(why) }
 }
 
-/// An answer's body; empty if it does not come whole, or is too long.
+/// An answer's body. The result is empty if the body does not arrive in full, or is too long.
 async fn body(response: reqwest::Response, most: usize) -> Vec<u8> {
     if response.status() == StatusCode::NO_CONTENT {
         return Vec::new();
@@ -198,8 +200,9 @@ struct VercelErrorBody {
     error: VercelError,
 }
 
-/// The words of an error, if they can be understood: the status alone decides what it means. If Vercel
-/// repeats the token, it is taken out: the text goes into an answer, a log and the table.
+/// The code and the message of an error, if they can be read. What the answer means depends on the status
+/// alone. If Vercel repeats the token, the token is taken out, because the text goes into an answer, a log
+/// and the table.
 fn said(body: &[u8], token: &Secret) -> Option<VercelError> {
     let body = String::from_utf8_lossy(body);
     let VercelError { code, message } =
@@ -208,7 +211,7 @@ fn said(body: &[u8], token: &Secret) -> Option<VercelError> {
     Some(VercelError { code: shown(&code), message: shown(&message) })
 }
 
-/// A line of bounded length.
+/// Makes a text one line of bounded length.
 pub(super) fn shown(text: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(shown).take(MAX_MESSAGE).collect::<String>().trim().to_owned()

@@ -1,4 +1,4 @@
-//! A configuration at Vercel.
+//! A configuration, as Vercel has it.
 
 use serde_json::{Map, Value};
 
@@ -7,20 +7,21 @@ use crate::clock::Timestamp;
 use crate::ids::AttachmentId;
 use crate::json;
 
-/// A configuration at Vercel.
+/// A configuration, as Vercel has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VercelConfiguration {
     /// `teamId`.
     pub team: Option<String>,
-    /// Whether it has a `deletedAt`.
+    /// Whether the configuration has a `deletedAt`.
     pub is_deleted: bool,
-    /// `deleteRequestedAt`: since when its uninstall is under way.
+    /// `deleteRequestedAt`: the time since which the configuration's uninstall is under way.
     pub delete_requested_at: Option<Timestamp>,
-    /// Whether it has a `disabledAt`.
+    /// `disabledAt` and `disabledReason`. `None` if the configuration is not disabled.
     pub disabled: Option<Disabled>,
 }
 
-/// That a configuration is disabled: it does not work, and Vercel removes it after a while.
+/// When and why a configuration was disabled. Such a configuration does not work, and Vercel removes it after
+/// a while.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disabled {
     /// `disabledAt`, if it is a time.
@@ -30,7 +31,7 @@ pub struct Disabled {
 }
 
 impl VercelConfiguration {
-    /// Reads an answer's body. `None` if it is not an object, or its team is not an id.
+    /// Reads an answer's body. `None` if the body is not an object, or if its team is not an id.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let fields: Map<String, Value> = json::from_slice(body).ok()?;
         let given = |name| fields.get(name).filter(|value| !value.is_null());
@@ -93,8 +94,8 @@ mod tests {
         }
     }
 
-    /// L1: an uninstall that is under way and a configuration that is disabled are read with their times;
-    /// a time that is none does not hide that it is disabled.
+    /// L1: the times of a requested uninstall and of a disabled configuration are read. A malformed time does
+    /// not hide that the configuration is disabled.
     #[test]
     fn what_is_under_way_is_read() {
         let read = |body: &str| VercelConfiguration::parse(body.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! The resources of an installation as Vercel has them (L1).
+//! The resources of an installation, as Vercel lists them (L1).
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use super::calls::shown;
 use crate::ids::ResourceId;
 use crate::json;
 
-/// The longest name that is taken over, in characters: an item of the table is 400 KB at most.
+/// How many characters of a name, a product or a status are kept: an item of the table has at most 400 KB.
 const MAX_NAME: usize = 1000;
 
 /// The resources that Vercel has of an installation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceList {
-    /// Those whose `partnerId` can be an id of ours, each once.
+    /// The resources whose `partnerId` can be an id of teardown's, each once.
     pub resources: BTreeMap<ResourceId, ListedResource>,
-    /// The ids of the others: their `partnerId`, else their `internalId`.
+    /// The ids of the other resources: the `partnerId`, or if it is absent, the `internalId`.
     pub bad_ids: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ struct Body {
 }
 
 impl ResourceList {
-    /// Reads an answer's body. `None` if it has no list of resources.
+    /// Reads an answer's body. `None` if the body has no list of resources.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let (mut list, nothing) = (Self::default(), Map::new());
         for entry in json::from_slice::<Body>(body).ok()?.resources {
@@ -79,7 +79,8 @@ mod tests {
         ResourceList::parse(body.as_bytes())
     }
 
-    /// L1: `partnerId` is the provider's id. A repeated one counts once; a field of the wrong type is absent.
+    /// L1: `partnerId` is the provider's id. A repeated id counts once. A field of the wrong type counts as
+    /// absent.
     #[test]
     fn a_list_is_read() {
         let list = read(
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(read(r#"{"resources":[]}"#), Some(ResourceList::default()));
     }
 
-    /// L1: an id that breaks B2 is kept apart, and shown in one line.
+    /// L1: an id that breaks B2 is listed separately, as one line.
     #[test]
     fn bad_ids_are_kept_apart() {
         let list = read(
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!(list.resources.len(), 1);
     }
 
-    /// What is not a list of resources is none: it must not pass for an empty one.
+    /// A body without a list of resources is not read as an empty list.
     #[test]
     fn no_list_is_not_an_empty_one() {
         for body in

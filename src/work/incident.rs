@@ -1,4 +1,4 @@
-//! Incidents: the provider is notified of a job that is parked, or of a late finalization (L3).
+//! Notifies the provider of incidents: a parked job, or a late finalization (L3).
 
 use std::time::Instant;
 

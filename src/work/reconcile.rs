@@ -1,5 +1,6 @@
-//! A Provision of which nobody recorded the end (J4): the installation is compared with Vercel, and what
-//! Vercel has is registered; or announced, if the installation is deleted.
+//! Ends a Provision whose end nobody recorded (J4). The worker compares the installation with Vercel, and
+//! registers the resources that the table lacks. If the installation is deleted, the worker instead
+//! announces the deletion of these resources.
 
 use super::{AttemptResult, Worker, failed};
 use crate::error::Error;
@@ -12,7 +13,8 @@ use crate::store::work::{JobFailure, Lease, LeaseWrite};
 use crate::vercel::ListedResource;
 
 impl Worker {
-    /// Ends an intent, unless an attempt came to it meanwhile: that one has taken the fence.
+    /// Ends an intent. If a new attempt has joined the intent meanwhile, the intent stays, because the
+    /// attempt has raised the fence.
     pub(super) async fn reconcile(&self, lease: &Lease) -> Result<AttemptResult, Error> {
         let id = &lease.installation;
         let Some(stored) = self.store.stored(id).await? else {
@@ -21,7 +23,7 @@ impl Worker {
         let is_active = stored.installation.deletion.is_none();
         let Some(token) = self.store.token(id).await? else {
             let failure = JobFailure::new("no access token is stored to ask Vercel with", None);
-            // The token of a deleted installation is erased for good: no later attempt has one.
+            // The token of a deleted installation is erased for good: no later attempt can read one.
             let failure = if is_active { failure } else { failure.permanent() };
             return Ok(AttemptResult::Failed(failure));
         };
@@ -58,8 +60,8 @@ impl Worker {
         }))
     }
 
-    /// Registers what Vercel has and the table does not. How many are registered. `None` if the
-    /// installation was deleted meanwhile.
+    /// Registers the resources that Vercel has and the table does not. Returns how many were registered.
+    /// `None` if the installation was deleted meanwhile.
     async fn register_listed(
         &self,
         id: &InstallationId,
@@ -69,7 +71,8 @@ impl Worker {
         for listed in missing {
             match self.store.add_listed_resource(id, &listed).await {
                 Ok(Added::Now) => registered += 1,
-                // Registered since it was read, or deleted: its own receipt speaks for it.
+                // The resource was registered after the table was read. Or the resource was deleted, and
+                // has its own receipt or announcement.
                 Ok(Added::Before)
                 | Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {}
                 Err(

@@ -1,5 +1,5 @@
-//! The sweep: finds the jobs that are due, and runs them, beside other sweeps (G4). Those that a stream
-//! names need not be found (L2).
+//! The sweep: finds the jobs that are due, and runs them. Other sweeps may run at the same time (G4). If
+//! the table's stream names new jobs, they are run without a search (L2).
 
 use std::time::{Duration, Instant};
 
@@ -13,31 +13,32 @@ use crate::ids::InstallationId;
 use crate::job::{Job, Report};
 use crate::telemetry;
 
-/// How many jobs run at the same time.
+/// How many jobs a sweep runs at the same time.
 const AT_A_TIME: usize = 16;
 
-/// How many entries of the index are read at a time, and held in memory.
+/// How many entries of the index a sweep reads at a time, and holds in memory.
 const PAGE: i32 = 64;
 
-/// How long the last job that is claimed may run: a call's time-out (12 s) and DynamoDB's (8 s). A job
-/// that needs more, since DynamoDB is slow before the call and after it, is cut off and retried later.
-/// A sweep claims jobs for a quarter of its time at least, however short that time is.
+/// How long before its end a sweep stops claiming jobs. So the job that it claims last has time for a
+/// call's time-out (12 s) and DynamoDB's (8 s). If DynamoDB is slow both before and after the call, the job
+/// may need more. Then the end of the sweep cuts it off, and it is retried later. [`claiming`] has the
+/// exception for short sweeps.
 const LAST: Duration = Duration::from_secs(20);
 
-/// How often a sweep looks again for the jobs that it rescheduled itself, and after which time: the
-/// index is behind the table by some milliseconds.
+/// How often a sweep looks again for jobs that it rescheduled itself, and how long it waits before each
+/// look. The index is some milliseconds behind the table.
 const LAGS: u32 = 4;
 const LAG: Duration = Duration::from_millis(100);
 
-/// How long what is due at once is tried after an answer: with the longest request within what
-/// `vercel.json` grants a function (60 s). That is a Delete Configuration: the issuer's keys (3 s),
-/// DynamoDB (8 s, and 8 s after Vercel's answer) and Vercel (12 s, and as much each time it has to
-/// be asked again). If a slow DynamoDB makes it longer, the host cuts it off, and the sweep does
-/// the rest.
+/// How long a function tries the jobs that are due at once, after its answer. Together with the longest
+/// request, this must fit in the 60 s that `vercel.json` grants a function. The longest request is a Delete
+/// Configuration. It needs 3 s for the issuer's keys, 8 s for DynamoDB, 12 s for Vercel, and 8 s for
+/// DynamoDB after Vercel's answer. It needs 12 s more each time it must call Vercel again. If a slow
+/// DynamoDB makes the request longer, the host cuts the jobs off, and the sweep runs them.
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
-/// For how much of its time a sweep claims jobs: so that they can be carried out, and a quarter of the
-/// time at least, however short it is.
+/// For how much of `time` a sweep claims jobs. The rest, [`LAST`], is for running them. A sweep claims for
+/// at least a quarter of its time, however short that is.
 fn claiming(time: Duration) -> Duration {
     time.saturating_sub(LAST).max(time / 4)
 }
@@ -53,16 +54,18 @@ impl Worker {
         let began = Instant::now();
         let taking = claiming(time);
         let end = began + time;
-        // What comes due meanwhile is the next sweep's: this one ends.
+        // The next sweep runs the jobs that come due from now on. So this sweep ends.
         let now = self.clock.timestamp();
         let mut shards: Vec<_> = Job::shards().collect();
-        // Sweeps that begin together should claim different jobs. Urgent jobs come first in each.
+        // Sweeps that begin at the same time should claim different jobs. Urgent jobs come first in every
+        // sweep.
         fastrand::shuffle(&mut shards[1..]);
         let (mut report, mut lag) = (Report::default(), 0);
         loop {
             let mut round = Report::default();
             for (index, shard) in shards.iter().enumerate() {
-                // What is urgent has half of the time: a Vercel that hangs holds up nothing else.
+                // Urgent jobs get half of the time. So a Vercel that does not answer cannot hold up the
+                // other jobs.
                 let taking = if index == 0 { taking / 2 } else { taking };
                 round += self.sweep_shard(shard, now, began + taking, end).await?;
             }
@@ -70,7 +73,7 @@ impl Worker {
             if began.elapsed() >= taking || (round.claimed == 0 && lag == 0) {
                 return Ok(report);
             }
-            // A job that was rescheduled for at once may not be in the index yet.
+            // A job that was made due again at once may not be in the index yet.
             if round.claimed > 0 {
                 lag = if round.unfinished > 0 { LAGS } else { 0 };
             } else {
@@ -80,7 +83,7 @@ impl Worker {
         }
     }
 
-    /// Claims and runs the due jobs of a shard, page by page. Claims none after `taking_until`.
+    /// Claims and runs the due jobs of a shard, page by page. Claims no job after `taking_until`.
     async fn sweep_shard(
         &self,
         shard: &str,
@@ -102,8 +105,8 @@ impl Worker {
         Ok(report)
     }
 
-    /// Runs the jobs that are new, and due at once, for `time` at most. What fails, or has no time left, is
-    /// the next sweep's (L2).
+    /// Runs the new jobs that are due at once, for `time` at most. The next sweep runs the jobs that fail
+    /// or get no time (L2).
     pub(crate) async fn run_new(&self, jobs: Vec<(InstallationId, Job)>, time: Duration) -> Report {
         let began = Instant::now();
         let due = jobs.into_iter().filter(|(_, job)| job.is_due_at_once()).collect();
@@ -111,7 +114,7 @@ impl Worker {
         self.run_all(due, now, began + claiming(time), began + time).await
     }
 
-    /// Runs jobs side by side. Claims none after `taking_until`.
+    /// Runs jobs at the same time. Claims no job after `taking_until`.
     async fn run_all(
         &self,
         jobs: Vec<(InstallationId, Job)>,
@@ -144,14 +147,14 @@ impl Worker {
                 let work = job.to_string();
                 let cause = telemetry::chain(&error);
                 tracing::error!(%installation, work, cause, "job broke off");
-                // A job that was claimed comes due again when its lease ends; one that was not is no
-                // progress.
+                // A job that was claimed is due again when its lease ends. A job that was not claimed
+                // counts as no progress.
                 Report::default()
             }
         }
     }
 
-    /// Tries what is due at once, once: what fails or dies is the sweep's.
+    /// Tries each of these jobs once. If an attempt fails, or the process dies, the sweep runs the job.
     pub(crate) async fn follow_up(&self, installation: &InstallationId, due: Vec<Job>) {
         let end = Instant::now() + FOLLOW_UP;
         for job in due {

@@ -1,4 +1,5 @@
-//! What the backend of the check's tests does when it deletes, with the fault in it if that is about that.
+//! How the stand-in backend in the tests of `teardown check` answers deletions. If its fault concerns
+//! deletions, its answers have that fault.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -65,7 +66,8 @@ impl Inner {
         }
     }
 
-    /// Why the body of an uninstall is not taken, if that is the fault.
+    /// The answer that refuses an uninstall because of its body: the body is wrong, or the fault refuses
+    /// it. `None` if the body is accepted.
     fn body(&self, asked: &Asked) -> Option<Reply> {
         let bad = || Some(Reply::error(400, "bad_request"));
         let fault = self.fault.strip_prefix("delete-installation/").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A provider's backend in memory that does everything right, or everything but the one thing that a fault
-//! names. A fault is the id of the check that has to find it.
+//! A stand-in for a provider's backend, in memory. It does everything right, apart from its fault. A
+//! fault is named by the id of the check that has to report it, or is [`IDLE`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,13 +18,14 @@ use teardown::clock::Clock;
 use super::gate::{CLIENT_SECRET, Gate, Refusal};
 use super::hook;
 
-/// How much slower than it should be a slow backend is.
+/// The time that a slow backend takes to answer.
 const SLOW: Duration = Duration::from_secs(11);
 
-/// The fault of a backend that answers a token of no installation, and does nothing.
+/// The fault of a backend that answers a deletion with success and deletes nothing, if the token names
+/// no installation.
 pub const IDLE: &str = "a token of no installation is answered, and does nothing";
 
-/// The backend. Clones share it.
+/// The backend. Its clones share its state.
 #[derive(Clone)]
 pub struct Backend(Arc<Inner>);
 
@@ -36,15 +37,15 @@ pub struct Inner {
     state: Mutex<Store>,
 }
 
-/// What it knows.
+/// What the backend stores.
 #[derive(Default)]
 pub struct Store {
     pub installations: BTreeMap<String, Installation>,
-    /// The answers by `Idempotency-Key`, with what was asked for.
+    /// The recorded answers by `Idempotency-Key`, each with its request.
     answers: BTreeMap<String, (String, StatusCode, String)>,
-    /// How many requests there were for a path.
+    /// The number of deletion requests for each path.
     requests: BTreeMap<String, u32>,
-    /// The ids of the webhook's events.
+    /// The ids of the webhook events that were received.
     pub events: BTreeSet<String>,
     numbers: u32,
 }
@@ -61,7 +62,7 @@ pub struct Resource {
     pub gone: bool,
 }
 
-/// What an answer is made of.
+/// An answer: its status and its body.
 pub struct Reply(pub StatusCode, pub Value);
 
 impl Reply {
@@ -105,7 +106,8 @@ impl Asked {
 }
 
 impl Backend {
-    /// A backend that trusts these keys, with a fault, or without one if there is no such.
+    /// A backend that trusts these keys, with this fault. If no fault has this name, the backend does
+    /// everything right.
     pub fn new(keys: &Value, fault: &str, clock: Clock) -> Self {
         let keys = KeySet::parse(keys.to_string().as_bytes()).unwrap();
         let gate = Gate::new(keys, fault, clock.clone());
@@ -122,7 +124,7 @@ impl Backend {
         Router::new().fallback(answer).with_state(self.clone())
     }
 
-    /// What is not deleted: installations, and resources.
+    /// The ids of the installations and of the resources that are not deleted.
     pub fn live(&self) -> (Vec<String>, Vec<String>) {
         let store = self.0.store();
         let live = store.installations.iter().filter(|(_, it)| !it.gone);
@@ -131,14 +133,14 @@ impl Backend {
         (live.map(|(id, _)| id.clone()).collect(), resources.collect())
     }
 
-    /// How many installations and resources there ever were.
+    /// The number of installations and of resources that were ever created.
     pub fn made(&self) -> (usize, usize) {
         let store = self.0.store();
         let resources = store.installations.values().map(|it| it.resources.len());
         (store.installations.len(), resources.sum())
     }
 
-    /// Puts an installation with resources there.
+    /// Adds an installation with these resources.
     pub fn install(&self, id: &str, account: &str, resources: &[&str]) {
         let resources =
             resources.iter().map(|id| ((*id).to_owned(), Resource::default())).collect();
@@ -182,7 +184,7 @@ impl Inner {
         self.state.lock().unwrap()
     }
 
-    /// Answers slowly, if that is the fault.
+    /// Delays the answer, if the backend has this fault.
     pub fn dawdle(&self, fault: &str) {
         if self.is(fault) {
             self.clock.advance(SLOW);
@@ -234,7 +236,7 @@ impl Inner {
         }
     }
 
-    /// Whether a caller may do this.
+    /// Whether the caller may send this request. If not, why it is refused.
     fn may(&self, caller: &Caller, asked: &Asked, deletes: bool) -> Result<(), Refusal> {
         let on_resource = asked.resource.is_some();
         let id = &asked.installation;
@@ -275,7 +277,7 @@ impl Inner {
         }
     }
 
-    /// Deletes although the caller was refused, if that is the fault.
+    /// Deletes although the token has expired, if the backend has that fault.
     fn act_in_spite_of(&self, refusal: &Refusal, asked: &Asked) {
         if !matches!(refusal, Refusal::Token(teardown::auth::TokenError::Expired)) {
             return;
@@ -332,7 +334,7 @@ impl Inner {
         }
     }
 
-    /// Answers a request under its key, or with the answer that was recorded.
+    /// Answers a request. If an answer is recorded under its `Idempotency-Key`, that answer is replayed.
     fn keyed(&self, asked: &Asked, act: impl Fn(&Self, &mut Store, &Asked) -> Reply) -> Reply {
         let path = format!("{}/{:?}", asked.installation, asked.resource);
         let mut store = self.store();

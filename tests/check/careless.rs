@@ -1,4 +1,5 @@
-//! A backend as public ones are: its faults are those of open backends of the marketplace, all in one.
+//! A stand-in for a careless backend. It has the faults of public backends of the marketplace, all in
+//! one.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// Its installations and its resources, by their ids.
+/// The ids of the backend's installations, and of its resources.
 type Store = Arc<Mutex<(BTreeSet<String>, BTreeSet<String>)>>;
 
 pub fn router() -> Router {
@@ -25,7 +26,7 @@ pub fn router() -> Router {
         .with_state(Store::default())
 }
 
-/// The claims of a token that nobody verifies.
+/// The claims of the request's token, which the backend does not verify.
 fn claims(headers: &HeaderMap) -> Option<Value> {
     let token = headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?).ok()
@@ -48,7 +49,7 @@ async fn get(State(store): State<Store>, Path((_, id)): Path<(String, String)>) 
     if there { StatusCode::OK } else { StatusCode::NOT_FOUND }
 }
 
-/// Deletes by the resource's id alone, for every caller, and looks at the token afterwards.
+/// Deletes a resource by its id alone, for every caller, and reads the token only afterwards.
 async fn remove(
     State(store): State<Store>,
     Path((_, id)): Path<(String, String)>,
@@ -58,8 +59,8 @@ async fn remove(
     if claims(&headers).is_some() { StatusCode::NO_CONTENT } else { StatusCode::FORBIDDEN }
 }
 
-/// Uninstalls what the token names, not what the path does; takes no `reason`; and breaks where the
-/// installation is not known.
+/// Uninstalls the installation that the token names, not that of the path. Refuses a body with a
+/// `reason`. Answers 500 if the installation is not known.
 async fn uninstall(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let Some(claims) = claims(&headers) else { return StatusCode::FORBIDDEN };
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -70,7 +71,7 @@ async fn uninstall(State(store): State<Store>, headers: HeaderMap, body: Bytes) 
     if known { StatusCode::NO_CONTENT } else { StatusCode::INTERNAL_SERVER_ERROR }
 }
 
-/// Says 200 to a forgery, with an error in the body.
+/// Answers 200 to a forged webhook, with an error in the body.
 async fn webhook() -> Response {
     axum::Json(json!({ "error": "the signature did not match" })).into_response()
 }

@@ -1,5 +1,5 @@
-//! Who calls the backend of the check's tests: what is refused, what a fault lets in all the same, and how a
-//! refusal reads.
+//! How the stand-in backend in the tests of `teardown check` verifies its callers: whom it refuses, whom
+//! it accepts because of its fault, and how it answers a refused caller.
 
 use aws_lc_rs::hmac;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,10 +16,10 @@ use teardown::ids::IntegrationIds;
 
 use crate::support::world::INTEGRATION;
 
-/// The secret that signs webhooks, and no token.
+/// The secret that signs webhooks. A token that is signed with it must be refused.
 pub const CLIENT_SECRET: &str = "client-s3cret";
 
-/// The keys that are trusted, and the fault.
+/// The check of a request's token, with the trusted keys and the fault.
 pub struct Gate {
     keys: KeySet,
     fault: String,
@@ -30,11 +30,11 @@ pub struct Gate {
 #[derive(Debug)]
 pub enum Refusal {
     Token(TokenError),
-    /// A claim that need not be refused.
+    /// A claim that only a backend with a fault refuses.
     Claim,
     Role,
     Stranger {
-        /// Its installation is not known here.
+        /// Whether the backend does not know the installation of the path.
         unknown: bool,
     },
 }
@@ -44,7 +44,8 @@ impl Gate {
         Self { keys, fault: fault.to_owned(), clock }
     }
 
-    /// Who asks for a path: the installation's id, and the resource's.
+    /// The caller of a request, or why it is refused. `path` has the installation's id and the
+    /// resource's.
     pub fn caller(
         &self,
         headers: &HeaderMap,
@@ -69,7 +70,7 @@ impl Gate {
         Err(Refusal::Token(error))
     }
 
-    /// The account that a good token is of.
+    /// The account that a valid token names. It is empty if the token is not valid.
     pub fn account(&self, headers: &HeaderMap) -> String {
         let authorization = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
         match self.verify(authorization) {
@@ -78,7 +79,7 @@ impl Gate {
         }
     }
 
-    /// Whether a good token names no installation.
+    /// Whether the token is valid and names no installation.
     pub fn is_of_no_installation(&self, headers: &HeaderMap) -> bool {
         let authorization = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
         matches!(self.verify(authorization), Ok(Caller::System { installation: None, .. }))
@@ -97,7 +98,7 @@ impl Gate {
         Claims::parse(&jws.verify(key)?)?.caller(issuer, &ours, self.clock.now())
     }
 
-    /// Takes a good token, unless that is the fault.
+    /// Accepts the caller of a valid token, unless the fault refuses it.
     fn take(
         &self,
         caller: Caller,
@@ -117,7 +118,7 @@ impl Gate {
         if refused { Err(Refusal::Claim) } else { Ok(caller) }
     }
 
-    /// Whether the fault lets in what has to be refused.
+    /// Whether the fault accepts a token that has to be refused.
     fn lets_in(&self, error: TokenError, authorization: Option<&str>, on_resource: bool) -> bool {
         let (head, claims) = (part(authorization, 0), part(authorization, 1));
         let signature = authorization.unwrap_or_default().rsplit('.').next().unwrap_or_default();
@@ -157,7 +158,7 @@ impl Gate {
         }
     }
 
-    /// Whether a token was a `USER`'s when it was signed.
+    /// Whether the token was signed with the role `USER`, and altered to `ADMIN` afterwards.
     fn was_altered(&self, authorization: &str) -> bool {
         let token = authorization.trim_start_matches("Bearer ");
         let parts: Vec<_> = token.split('.').collect();
@@ -168,7 +169,7 @@ impl Gate {
     }
 }
 
-/// Whether a token of HS256 is signed with the client secret.
+/// Whether an HS256 token is signed with the client secret.
 fn is_by_the_client_secret(authorization: Option<&str>) -> bool {
     let token = authorization.unwrap_or_default().trim_start_matches("Bearer ");
     let Some((message, signature)) = token.rsplit_once('.') else { return false };
@@ -177,7 +178,7 @@ fn is_by_the_client_secret(authorization: Option<&str>) -> bool {
     hmac::verify(&key, message.as_bytes(), &signature).is_ok()
 }
 
-/// A part of a token, read without being verified.
+/// The part of a token at this position, as JSON. The token is not verified.
 fn part(authorization: Option<&str>, number: usize) -> Value {
     let token = authorization.and_then(|it| it.split(' ').nth(1)).unwrap_or_default();
     let part = token.split('.').nth(number).unwrap_or_default();
@@ -185,7 +186,7 @@ fn part(authorization: Option<&str>, number: usize) -> Value {
 }
 
 impl Refusal {
-    /// The answer, with the fault in it if that is about answers.
+    /// The answer to a refused caller. If the fault concerns such answers, the answer has it.
     pub fn response(&self, fault: &str, headers: &HeaderMap) -> Response {
         let mut message = "the token is not good for this".to_owned();
         let mut error = json!({ "code": "forbidden" });

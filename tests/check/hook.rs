@@ -1,4 +1,4 @@
-//! The webhook of the backend of the check's tests.
+//! The webhook endpoint of the stand-in backend in the tests of `teardown check`.
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
@@ -22,7 +22,7 @@ pub fn answer(backend: &Inner, headers: &HeaderMap, body: &Bytes) -> Reply {
     }
     let ok = Reply(StatusCode::OK, json!({}));
     if signature != Some(webhook_signature(backend.secret, text).as_str()) {
-        // The fault let it in.
+        // The signature is wrong. The backend accepts the webhook because of its fault.
         return ok;
     }
     backend.dawdle("time/webhook");
@@ -50,7 +50,7 @@ pub fn answer(backend: &Inner, headers: &HeaderMap, body: &Bytes) -> Reply {
     ok
 }
 
-/// Whether a signature is good, or let in by the fault.
+/// Whether the signature is right, or the backend accepts it because of its fault.
 fn is_good(backend: &Inner, signature: Option<&str>, body: &str) -> bool {
     let Some(signature) = signature else { return backend.is("webhook/unsigned") };
     let by = |secret| webhook_signature(secret, body) == signature;

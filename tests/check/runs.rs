@@ -1,4 +1,4 @@
-//! How a run goes: what it leaves alone, what it skips, and that it ends.
+//! Whole runs of `teardown check`: what they do not touch, what they skip, and that they always end.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use teardown_cli::issuer::Issuer;
 
 use super::*;
 
-/// A right backend, and where it is.
+/// A backend without a fault, its URL and its clock.
 async fn right() -> (Backend, String, Clock) {
     let clock = Clock::standing();
     let backend = Backend::new(&SIGNER.jwks(), "none", clock.clone());
@@ -27,7 +27,7 @@ fn only(ids: &[&str]) -> Selection {
     Selection { checks: check::all().filter(chosen).collect(), accepted: BTreeSet::new() }
 }
 
-/// Why a check was not made.
+/// Why a check was skipped or not run.
 fn why<'a>(report: &'a Report, id: &str) -> &'a str {
     let row = report.rows.iter().find(|row| row.check.id == id).unwrap();
     match &row.outcome {
@@ -36,7 +36,7 @@ fn why<'a>(report: &'a Report, id: &str) -> &'a str {
     }
 }
 
-/// N3: what open backends of the marketplace do wrong is found.
+/// N3: the checks report the faults of public backends of the marketplace.
 #[tokio::test]
 async fn what_public_backends_do_wrong_is_found() {
     let report = run(options(serve(careless::router()).await, Clock::system()), &all()).await;
@@ -57,8 +57,8 @@ async fn what_public_backends_do_wrong_is_found() {
     assert!(!found.contains("delete-installation/no-body"), "{found:?}");
 }
 
-/// N2: a backend that does not trust the run's key is checked as far as it goes, and the rest is skipped with
-/// the setting that is missing.
+/// N2: if a backend does not trust the run's key, the checks that need no trusted key still run. The
+/// other checks are skipped, and name the setting that the backend lacks.
 #[tokio::test]
 async fn without_trust_the_rest_is_checked() {
     let clock = Clock::standing();
@@ -71,7 +71,7 @@ async fn without_trust_the_rest_is_checked() {
     for id in ["tokens/none", "tokens/alg-none", "errors/refusal-form", "webhook/signed"] {
         assert!(passed.contains(id), "{id} is not in {passed:?}");
     }
-    // A backend that refuses everybody refuses them, too: that says nothing.
+    // This backend refuses every token, so its refusal of an expired token proves nothing.
     let why = why(&report, "tokens/expired");
     for setting in ["VERCEL_JWKS_URL=http://127.0.0.1:1/jwks", "OIDC_JWKS_URL=", "--print-jwks"] {
         assert!(why.contains(setting), "{why}");
@@ -79,7 +79,8 @@ async fn without_trust_the_rest_is_checked() {
     assert_eq!(backend.made(), (0, 0));
 }
 
-/// N1: with `--read-only` nothing is made, and nothing is harmed by a backend that lets a forgery in.
+/// N1: with `--read-only` a run creates nothing. It deletes nothing either, even if the backend accepts
+/// a forged token.
 #[tokio::test]
 async fn read_only_sends_refusals_alone() {
     for fault in ["none", "tokens/expired", "tokens/uninstall-none"] {
@@ -93,7 +94,8 @@ async fn read_only_sends_refusals_alone() {
         assert_eq!(backend.live(), (vec!["icfg_1".to_owned()], vec!["db_x".to_owned()]));
         assert_eq!(backend.made(), (1, 1));
         assert!(why(&report, "delete-resource/answers-204").contains("--read-only"));
-        // The backend tells a good token from none where it is asked for a resource, so they mean something.
+        // For a resource, the backend answers a good token and no token differently. So its refusal of a
+        // forged token proves something.
         assert!(
             report
                 .rows
@@ -103,7 +105,8 @@ async fn read_only_sends_refusals_alone() {
     }
 }
 
-/// N1: with `--installation` and `--resource` nothing is made, and nothing else is deleted.
+/// N1: with `--installation` and `--resource` a run creates nothing, and deletes nothing outside that
+/// installation.
 #[tokio::test]
 async fn what_is_given_is_used_up() {
     let (backend, url, clock) = right().await;
@@ -121,7 +124,8 @@ async fn what_is_given_is_used_up() {
     assert!(why(&report, "delete-installation/reason").contains("used up"));
 }
 
-/// N3: a success that did nothing is found: what is still there counts for more than the answer.
+/// N3: a run reports an uninstall that is answered with success and deletes nothing. What still exists
+/// counts, not the answer.
 #[tokio::test]
 async fn an_uninstall_that_did_nothing_is_found() {
     let (_, report) = with_fault(backend::IDLE, &only(&["delete-installation"])).await;
@@ -134,7 +138,8 @@ async fn an_uninstall_that_did_nothing_is_found() {
     assert_eq!(report.left, Vec::<String>::new());
 }
 
-/// N2: a backend that trusts the run's key and refuses what is made is told so: its keys are not the cause.
+/// N2: if a backend trusts the run's key but refuses Upsert Installation, the report gives that refusal
+/// as the cause, and not the backend's keys.
 #[tokio::test]
 async fn a_body_that_is_refused_is_told_from_a_token_that_is() {
     let (backend, _, clock) = right().await;
@@ -151,13 +156,13 @@ async fn a_body_that_is_refused_is_told_from_a_token_that_is() {
     let why = why(&report, "delete-resource/answers-204");
     assert!(why.contains("a good Upsert Installation was answered 422"), "{why}");
     assert!(why.contains(r#""acceptedPolicies":{}"#), "{why}");
-    // What has to be refused is checked with good tokens all the same.
+    // The backend accepts good tokens, so the checks of forged tokens still run.
     let passed = |id| report.rows.iter().any(|it| it.check.id == id && it.outcome.name() == "pass");
     assert!(passed("tokens/expired") && passed("tokens/audience"));
 }
 
-/// N2: each request has a connection of its own. Some servers close a connection after an answer, and a request
-/// that met that would be taken for one without an answer.
+/// N2: each request has a connection of its own. Some servers close a connection after an answer. A
+/// second request on that connection would seem to get no answer.
 #[tokio::test]
 async fn no_connection_is_used_twice() {
     let (backend, _, clock) = right().await;
@@ -180,7 +185,7 @@ async fn no_connection_is_used_twice() {
     assert!(connections >= report.requests, "{connections} for {} requests", report.requests);
 }
 
-/// N2: a failure that is known does not count, and is told.
+/// N2: a check's failure that is accepted in advance does not count as a failure, and is still reported.
 #[tokio::test]
 async fn a_known_failure_is_accepted() {
     let id = "delete-resource/again-is-no-500";
@@ -191,7 +196,7 @@ async fn a_known_failure_is_accepted() {
     assert_eq!(found(&report), [id]);
 }
 
-/// A backend that answers this many requests, and breaks each connection off then.
+/// A backend that answers this many requests. After that, it closes each connection without an answer.
 fn breaking(backend: &Backend, answers: u32) -> Router {
     let left = Arc::new(AtomicU32::new(answers));
     backend.router().layer(from_fn(move |request: Request, next: Next| {
@@ -199,7 +204,7 @@ fn breaking(backend: &Backend, answers: u32) -> Router {
         async move {
             let take = |left: u32| left.checked_sub(1);
             if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err() {
-                // A panic that says nothing: it ends the connection's task.
+                // A panic without a message ends the connection's task.
                 std::panic::resume_unwind(Box::new(()));
             }
             next.run(request).await
@@ -207,7 +212,7 @@ fn breaking(backend: &Backend, answers: u32) -> Router {
     }))
 }
 
-/// N2: a backend that never answers cannot be checked, and a run says so after one time-out.
+/// N2: if a backend never answers, the run ends after one time-out, with an error that says so.
 #[tokio::test]
 async fn a_backend_that_hangs_is_not_checked() {
     let hangs = Router::new().fallback(async || std::future::pending::<()>().await);
@@ -217,7 +222,8 @@ async fn a_backend_that_hangs_is_not_checked() {
     assert!(report.unwrap_err().contains("no answer in time"));
 }
 
-/// N2: against a backend that stops answering a run ends, says so, and says what it could not delete.
+/// N2: if a backend stops answering, the run ends. Its report says so, and lists what the run could not
+/// delete.
 #[tokio::test]
 async fn a_backend_that_stops_answering_is_given_up() {
     let clock = Clock::standing();
@@ -229,7 +235,7 @@ async fn a_backend_that_stops_answering_is_given_up() {
     assert!(report.left.iter().any(|left| left.starts_with("installation icfg_check")));
 }
 
-/// N2: a run that is interrupted deletes what it made.
+/// N2: a run that is interrupted deletes what it created.
 #[tokio::test]
 async fn an_interrupted_run_cleans_up() {
     let (backend, url, clock) = right().await;
@@ -245,7 +251,7 @@ async fn an_interrupted_run_cleans_up() {
     assert_eq!((report.left, backend.live()), (vec![], (vec![], vec![])));
 }
 
-/// N1: what cannot be deleted is named.
+/// N1: the report lists what the run could not delete.
 #[tokio::test]
 async fn what_is_left_behind_is_said() {
     let selection = only(&["delete-installation"]);
@@ -259,7 +265,8 @@ async fn what_is_left_behind_is_said() {
     assert!(text.contains("left behind:") && text.contains("resource db_"), "{text}");
 }
 
-/// N2: a backend without Get Resource, or without a webhook, is checked without them.
+/// N2: if a backend has no Get Resource and no webhook, the checks that need these endpoints are
+/// skipped.
 #[tokio::test]
 async fn what_is_not_there_is_skipped() {
     let (backend, _, clock) = right().await;

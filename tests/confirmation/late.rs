@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// E7, F5: a request that loses its lease while it asks for the team stores no team, and does not call
-/// Vercel again.
+/// E7, F5: a request that loses its lease while it waits for Vercel to name the team stores no team, and
+/// does not call Vercel again.
 #[tokio::test]
 async fn who_lost_the_lease_stores_no_team() {
     let world = world().await;
@@ -26,8 +26,8 @@ async fn who_lost_the_lease_stores_no_team() {
     assert_eq!(world.vercel.heard().len(), 3);
 }
 
-/// E7, I3: a team that is registered while Vercel is asked for the team is not overwritten. The next
-/// request calls Vercel in the registered team, and no doubt is left.
+/// E7, I3: if a team is registered while a request waits for Vercel to name the team, the registered
+/// team stays. The next request calls Vercel with the registered team, and the deletion is not in doubt.
 #[tokio::test]
 async fn a_team_that_is_registered_meanwhile_stands() {
     let world = world().await;
@@ -49,7 +49,8 @@ async fn a_team_that_is_registered_meanwhile_stands() {
     assert_eq!(world.vercel.lines()[2], format!("DELETE {CONFIGURATION}?teamId=team_3"));
 }
 
-/// E7, G4: a sweep whose time ends while it asks for the team of a configuration leaves no doubt.
+/// E7, G4: if a sweep's time ends while it waits for Vercel to name the team, the deletion is not in
+/// doubt.
 #[tokio::test]
 async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
     let world = Who::Sweep.world().await;
@@ -59,8 +60,9 @@ async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
     assert_eq!((&intent["inDoubt"], &intent["failures"]), (&json!(false), &json!(2)));
 }
 
-/// E7, F6: if DynamoDB is out of reach when the team has to be stored, Vercel is not called in that team,
-/// nothing of teardown's is deleted, and no doubt is left. A single fault or a lost answer is overcome.
+/// E7, F6: if DynamoDB is out of reach when the team has to be stored, Vercel is not called with that
+/// team. Nothing is deleted in the table, and the deletion is not in doubt. After a single fault or a
+/// lost answer of DynamoDB's, the deletion succeeds.
 #[tokio::test]
 async fn a_team_that_cannot_be_stored_is_not_asked_in() {
     let a_second = Limits { dynamodb: Duration::from_secs(1), ..limits() };

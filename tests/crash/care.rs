@@ -1,5 +1,6 @@
 //! A crash at every step of the operators' commands, and of an announcement in its two phases (F5, H1,
-//! H2, H3, I1). If the command is typed again, or a sweep runs, the end is the same as without a crash.
+//! H2, H3, I1). After the operator runs the command again, and sweeps have run, the end is the same as
+//! without a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,21 +20,21 @@ use teardown::store::admin::moves::{Moved, Target};
 use crate::support::steps::crashes;
 use crate::support::world::{INSTALLATION, RESOURCE, World, id, user};
 
-/// What is killed.
+/// The command or the deletion that the test kills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Typed {
     Hold,
-    /// A hold without an end is replaced by one with an end.
+    /// A second hold, with an end. It replaces a hold without an end.
     HoldAgain,
     Release,
     Keep,
-    /// The uninstall has not purged the resource yet.
+    /// `keep`, for a resource of an uninstall that is not purged yet.
     KeepUnpurged,
     Move,
     Forget,
     /// A deletion, and the notice that follows its answer.
     Notice,
-    /// A deletion without a grace period, whose announcement a hold stops after the answer.
+    /// A deletion without a grace period. After its answer, a hold stops the announcement.
     Held,
 }
 
@@ -79,7 +80,8 @@ impl Typed {
         world
     }
 
-    /// Runs it in a process of its own, until it ends or is killed. Returns whether it ended.
+    /// Runs the command in a process of its own, until the command ends or is killed. Returns whether it
+    /// ended.
     async fn run(self, world: &World) -> bool {
         let store = world.proxied().await;
         tokio::select! {
@@ -124,10 +126,11 @@ impl Typed {
         }
     }
 
-    /// Brings it to its end, from any step: types it again, and sweeps.
+    /// Brings the command to its end, from any step at which it was killed: runs it again, and then
+    /// sweeps.
     async fn recover(self, world: &World) {
         world.steps.begin();
-        // Longer than any lease.
+        // This is longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         Box::pin(self.act(world, &world.store)).await;
         if self == Self::Held {
@@ -142,7 +145,7 @@ impl Typed {
     }
 }
 
-/// The end without its times, which must be the same after each crash.
+/// The state at the end, without times. It must be the same after each crash.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     table: BTreeMap<String, BTreeMap<String, Value>>,
@@ -155,7 +158,8 @@ impl End {
         let mut table = world.all().await;
         for item in table.values_mut().flat_map(BTreeMap::values_mut) {
             let item = item.as_object_mut().unwrap();
-            // A worker that died leaves an attempt in doubt, and one more claim.
+            // These attributes depend on the crash: a worker that died leaves an attempt in doubt, and
+            // one more claim.
             for name in ["attempts", "fence", "inDoubt", "lastError"] {
                 item.remove(name);
             }
@@ -173,7 +177,7 @@ impl End {
     }
 }
 
-/// F5, H1, H2, H3, I1: wherever it is killed, it ends in the same state.
+/// F5, H1, H2, H3, I1: wherever the command is killed, the end is the same as without a crash.
 async fn survives(typed: Typed) {
     let smooth = typed.arrange().await;
     smooth.steps.begin();
@@ -194,8 +198,8 @@ async fn survives(typed: Typed) {
 macro_rules! survives {
     ($($name:ident: $typed:expr;)*) => {
         $(
-            /// F5, H1, H2, H3, I1: wherever it is killed, it ends in the same state once it is typed
-            /// again, or swept.
+            /// F5, H1, H2, H3, I1: wherever the command is killed, the end is the same as without a
+            /// crash, once the command has run again and sweeps have run.
             #[tokio::test]
             async fn $name() {
                 survives($typed).await;

@@ -1,6 +1,6 @@
 //! A crash at every step of a call that passes through to the backend, and of the sweep that reconciles
-//! if nobody repeats the call (F5, J3, J4). After Vercel's retry or a sweep, everything that the backend
-//! made has a record or an announcement. The backend was asked at most once per request.
+//! if nobody repeats the call (F5, J3, J4). After Vercel's retry or a sweep, every resource that the
+//! backend made is registered or announced. The backend gets each request at most once.
 
 use std::time::Duration;
 
@@ -21,20 +21,20 @@ const RESOURCES: &str = "/v1/installations/icfg_1/resources";
 /// The number of calls after which a sweep has ended an intent.
 const SWEPT: usize = 8;
 
-/// What is killed.
+/// The call or the sweep that the test kills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Passing {
     Upsert,
     Provision,
-    /// The backend makes the resource, and its answer is lost.
+    /// A Provision: the backend makes the resource, and the backend's answer is lost.
     ProvisionLost,
-    /// The backend refuses.
+    /// A Provision that the backend refuses.
     ProvisionRefused,
-    /// The installation is uninstalled while the backend handles the call.
+    /// A Provision whose installation is uninstalled while the backend handles the call.
     ProvisionUninstalled,
     /// The sweep, after a Provision whose answer was lost.
     Sweep,
-    /// The same sweep, if the installation was uninstalled since.
+    /// The sweep, after a Provision whose answer was lost and a later uninstall.
     SweepUninstalled,
 }
 
@@ -48,7 +48,7 @@ impl Passing {
         if self == Self::Upsert {
             return (world, backend);
         }
-        // Invoices are open: the access token outlives an uninstall.
+        // After this answer, invoices are open. So the access token is kept after an uninstall.
         backend.script([Answer::words(200, "{}")]);
         assert_eq!(send(&world, Self::Upsert).await, 200);
         if self.sweeps() {
@@ -63,7 +63,8 @@ impl Passing {
         (world, backend)
     }
 
-    /// Runs it in a process of its own, until it ends or is killed. Returns whether it ended.
+    /// Runs the call or the sweep in a process of its own, until it ends or is killed. Returns whether
+    /// it ended.
     async fn run(self, world: &World, backend: &Backend) -> bool {
         let gate = Gate::default();
         match self {
@@ -74,7 +75,7 @@ impl Passing {
             }
             _ => {}
         }
-        // The front finishes each call that it has begun, unless its runtime ends.
+        // The front finishes each call that it has begun, unless its runtime is shut down.
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
         let (process, sweeps) = (world.process().await, self.sweeps());
@@ -119,11 +120,11 @@ impl Passing {
         (Method::POST, RESOURCES, json!({ "productId": "prod_1", "name": "my db" }).to_string())
     }
 
-    /// Brings it to its end, from any step.
+    /// Brings the call or the sweep to its end, from any step at which it was killed.
     async fn recover(self, world: &World, backend: &Backend, recovery: Recovery) {
         world.steps.begin();
         backend.forget_script();
-        // Longer than any lease.
+        // This is longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         if recovery == Recovery::Retry {
             let status = send(world, self).await;
@@ -144,14 +145,15 @@ async fn send(world: &World, passing: Passing) -> u16 {
     call.header("authorization", &format!("Bearer {token}")).send().await.status
 }
 
-/// Lets an intent come due, and makes Vercel list all that the backend made: the most that Vercel can
-/// know.
+/// Moves the clock until an intent is due. Makes Vercel list every resource that the backend made, which
+/// is the most that Vercel can know.
 fn wait(world: &World, backend: &Backend) {
     world.clock.advance(Duration::from_mins(15));
     world.vercel.lists("icfg_1", &backend.made());
 }
 
-/// Asserts that nothing made is lost, nothing is counted twice, and no job is left.
+/// Asserts that no resource is lost or counted twice, that the backend got each request at most once,
+/// and that no job except a finalization is left.
 async fn ended_well(world: &World, backend: &Backend, sent: usize, case: &str) {
     let items = world.items("icfg_1").await;
     let announced = world.provider.ids();
@@ -171,7 +173,7 @@ async fn ended_well(world: &World, backend: &Backend, sent: usize, case: &str) {
     assert!(asked <= sent, "{case}: asked {asked} times for {sent} requests");
 }
 
-/// F5, J3, J4: wherever it is killed, nothing that the backend made is lost.
+/// F5, J3, J4: wherever the call or the sweep is killed, no resource that the backend made is lost.
 async fn survives(passing: Passing) {
     let (smooth, backend) = passing.arrange().await;
     smooth.steps.begin();
@@ -208,8 +210,8 @@ async fn survives(passing: Passing) {
 macro_rules! survives {
     ($($name:ident: $passing:expr;)*) => {
         $(
-            /// F5, J3, J4: wherever it is killed, a retry or the sweep loses nothing that the backend
-            /// made.
+            /// F5, J3, J4: wherever the call or the sweep is killed, no resource that the backend made
+            /// is lost after a retry or a sweep.
             #[tokio::test]
             async fn $name() {
                 survives($passing).await;

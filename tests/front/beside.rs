@@ -1,5 +1,5 @@
-//! Provisions at the same time as each other, and as deletions and operators' commands (F4, H2, H3, I1,
-//! J4).
+//! Provisions at the same time as other Provisions, as deletions, and as operators' commands (F4, H2,
+//! H3, I1, J4).
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn resource() -> ResourceId {
     ResourceId::parse("db_1").unwrap()
 }
 
-/// Sends a Provision, and does something while the backend handles it.
+/// Sends a Provision, and runs `meanwhile` while the backend handles the Provision.
 async fn beside(world: &World, backend: &Backend, meanwhile: impl Future<Output = ()>) -> Reply {
     let gate = Gate::default();
     backend.script([Answer::Held(gate.clone(), Box::new(Answer::Honest))]);
@@ -50,8 +50,8 @@ fn announced(world: &World) -> usize {
     ids.get("\"resource.deleted\" \"icfg_1\" \"db_1\"").map_or(0, std::collections::BTreeSet::len)
 }
 
-/// F4, J4: of 16 equal Provisions at once, each is passed on once, and what they make is registered once.
-/// 16 that are refused are passed on likewise, and leave nothing.
+/// F4, J4: if 16 equal Provisions come at once, each is passed on once, and their resource is registered
+/// once. If the backend refuses all 16, each is passed on once too, and no intent is left.
 #[tokio::test]
 async fn equal_provisions_at_once_register_once() {
     for (with_conflicts, refused) in [(false, false), (true, false), (true, true)] {
@@ -79,7 +79,8 @@ async fn equal_provisions_at_once_register_once() {
     }
 }
 
-/// I1, J4: a resource that is moved away while the backend repeats its answer stays moved.
+/// I1, J4: if a resource is moved to another installation while the backend repeats its answer to a
+/// Provision, the resource stays moved.
 #[tokio::test]
 async fn what_is_moved_meanwhile_stays_moved() {
     let (world, backend) = Backend::behind().await;
@@ -102,8 +103,8 @@ async fn what_is_moved_meanwhile_stays_moved() {
     assert_eq!(installation["resources"], 0);
 }
 
-/// H3, J4: a resource that `keep` exempts from an uninstall while the backend repeats its answer is not
-/// announced.
+/// H3, J4: if an operator keeps a resource of an uninstall while the backend repeats its answer to a
+/// Provision, the resource is not announced.
 #[tokio::test]
 async fn what_is_kept_meanwhile_is_not_announced() {
     let (world, backend) = Backend::behind().await;
@@ -125,8 +126,8 @@ async fn what_is_kept_meanwhile_is_not_announced() {
     assert_eq!(receipt["kept"]["by"], "olga");
 }
 
-/// H2, J4: a hold on the installation also holds a resource that is made late. After the release it is
-/// announced.
+/// H2, J4: a hold on the installation also stops the `deleted` event of a resource that the backend
+/// makes during the uninstall. After the release the event is sent.
 #[tokio::test]
 async fn what_is_made_under_a_hold_is_held() {
     let (world, backend) = Backend::behind().await;
@@ -149,8 +150,8 @@ async fn what_is_made_under_a_hold_is_held() {
     assert_eq!(announced(&world), 1);
 }
 
-/// E6, J4: a resource that is made while its installation is forgotten is announced if the other
-/// resources are.
+/// E6, J4: if the backend makes a resource while an operator forgets its installation, the resource is
+/// announced if the installation's other resources are.
 #[tokio::test]
 async fn what_is_made_while_it_is_forgotten_is_announced_like_the_rest() {
     for (how, times) in [(Announced::After(Duration::ZERO), 1), (Announced::Never, 0)] {
@@ -170,7 +171,8 @@ async fn what_is_made_while_it_is_forgotten_is_announced_like_the_rest() {
     }
 }
 
-/// E2, J4: a resource that is made while its configuration is deleted is announced.
+/// E2, J4: if the backend makes a resource while the installation's configuration is deleted, the
+/// resource is announced.
 #[tokio::test]
 async fn what_is_made_while_its_configuration_is_deleted_is_announced() {
     let (world, backend) = Backend::behind().await;

@@ -1,4 +1,4 @@
-//! The calls that pass, byte for byte, and their limits (J1, J6).
+//! The calls that the front passes on, byte for byte, and their limits (J1, J6).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::backend::{Answer, Backend};
 use crate::support::waiting::within;
 use crate::support::world::{INSTALLATION, RESOURCE, World, http_client, limits, user};
 
-/// Every byte. Together they are not valid text.
+/// Every value of a byte, in order. These bytes are not valid UTF-8.
 fn all_bytes() -> Vec<u8> {
     (0..=255).collect()
 }
@@ -23,8 +23,8 @@ fn lines(headers: &HeaderMap, name: &str) -> Vec<Vec<u8>> {
     headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect()
 }
 
-/// J1: method, path, query, body and headers reach the backend as they came, and nothing is added but
-/// `Host` and framing.
+/// J1: method, path, query, body and headers reach the backend unchanged. The front leaves out the
+/// headers of the connection and of the host, and adds only `Host` and framing.
 #[tokio::test]
 async fn a_call_reaches_the_backend_as_it_came() {
     let (world, backend) = Backend::behind().await;
@@ -80,8 +80,8 @@ async fn a_call_reaches_the_backend_as_it_came() {
     }
 }
 
-/// J1: status, headers and body come back byte for byte; a redirect is not followed, and nothing is
-/// unpacked.
+/// J1: the caller gets the backend's status, headers and body, byte for byte. The front does not follow
+/// a redirect, and does not unpack a body.
 #[tokio::test]
 async fn an_answer_comes_back_as_it_is() {
     let (world, backend) = Backend::behind().await;
@@ -139,7 +139,7 @@ async fn other_calls_do_not_pass() {
     assert!(backend.heard().is_empty());
 }
 
-/// J6: bodies of up to 4 MiB pass in both directions, and longer ones do not.
+/// J6: bodies of up to 4 MiB pass in both directions. Longer bodies do not.
 #[tokio::test]
 async fn bodies_pass_up_to_4_mib() {
     const MOST: usize = 4 << 20;
@@ -158,8 +158,8 @@ async fn bodies_pass_up_to_4_mib() {
     assert_eq!(backend.heard()[0].body.len(), MOST);
 }
 
-/// J6: if the backend hangs, breaks off or is not there, the answer is 502, and the backend is asked
-/// once.
+/// J6: if the backend hangs, breaks the connection or cannot be reached, the answer is 502. The front
+/// calls the backend once.
 #[tokio::test]
 async fn a_backend_without_an_answer_is_502() {
     let limits = Limits { backend: Duration::from_millis(200), ..limits() };
@@ -178,7 +178,8 @@ async fn a_backend_without_an_answer_is_502() {
     assert_eq!(reply.error(), (502, "backend_unavailable"));
 }
 
-/// J6: an answer that breaks off is never passed on as if it were whole.
+/// J6: if the backend's answer is cut off, the caller is answered 502, and never gets a part as if it
+/// were the whole answer.
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_502() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -205,7 +206,7 @@ async fn an_answer_that_breaks_off_is_502() {
     }
 }
 
-/// J6: a call whose body does not arrive is refused, and the backend is not asked.
+/// J6: a call whose body does not arrive is answered 400, and the backend is not called.
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_refused() {
     let limits = Limits { passing_body: Duration::from_millis(100), ..limits() };

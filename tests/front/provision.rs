@@ -1,4 +1,4 @@
-//! Provision: intent, call, commit (J4).
+//! Provision Resource: the front writes an intent, calls the backend, and commits (J4).
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ async fn resources(world: &World) -> (Value, Vec<String>) {
     (items["#installation"]["resources"].clone(), names.map(str::to_owned).collect())
 }
 
-/// J4: a Provision takes two calls to DynamoDB. The first writes its intent, before the backend is asked.
-/// The second registers the resource and ends the intent.
+/// J4: a Provision takes two calls to DynamoDB. The first writes the Provision's intent, before the
+/// backend is called. The second registers the resource and ends the intent.
 #[tokio::test]
 async fn a_provision_registers_what_the_backend_made() {
     let (world, backend) = Backend::behind().await;
@@ -45,13 +45,13 @@ async fn a_provision_registers_what_the_backend_made() {
     let item = world.item("installation#icfg_1", "resource#db_1").await.unwrap();
     assert_eq!((&item["name"], &item["productId"]), (&json!("my db"), &json!("prod_1")));
     assert_eq!(intents(&world).await, [""; 0]);
-    // A registered resource is deleted like any other.
+    // A registered resource is deleted like any other resource.
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     assert_eq!(resources(&world).await, (json!(0), vec![]));
 }
 
-/// J2, J4: the intent registers an installation that is not known. It stays registered if the backend
-/// refuses.
+/// J2, J4: the intent registers an installation that is not known. The installation stays registered if
+/// the backend refuses the Provision.
 #[tokio::test]
 async fn a_provision_registers_an_unknown_installation() {
     let (world, backend) = Backend::behind().await;
@@ -63,8 +63,8 @@ async fn a_provision_registers_an_unknown_installation() {
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
 }
 
-/// J4: a 4xx ends the intent. A 3xx, a 5xx, a 2xx without a usable `id` and silence leave it, and the
-/// same key takes it over.
+/// J4: a 4xx from the backend ends the intent. After a 3xx, a 5xx, a 2xx without a usable `id`, or no
+/// answer, the intent stays. The next Provision with the same key takes the intent over.
 #[tokio::test]
 async fn an_intent_stays_without_a_definite_answer() {
     let (world, backend) = Backend::behind().await;
@@ -92,11 +92,11 @@ async fn an_intent_stays_without_a_definite_answer() {
         assert_eq!(status, passed, "{answer:?}");
         assert_eq!(intents(&world).await.len(), 1, "{answer:?}");
     }
-    // The refusal of one attempt does not end the others.
+    // The refusal of one attempt does not end the other attempts.
     backend.script([Answer::words(409, "{}")]);
     assert_eq!(provision(&world, "k1").send().await.status, 409);
     assert_eq!(intents(&world).await.len(), 1);
-    // Nor does the answer to one attempt.
+    // The success of one attempt does not end the other attempts either.
     assert_eq!(provision(&world, "k1").send().await.status, 200);
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
     assert_eq!(intents(&world).await.len(), 1, "others may have made something else");
@@ -108,7 +108,7 @@ async fn an_intent_stays_without_a_definite_answer() {
     assert_eq!(intents(&world).await.len(), 3);
 }
 
-/// J4: attempts that are refused at the same time end their intent, in any order.
+/// J4: if two attempts are refused at the same time, their intent ends, whichever of the two ends first.
 #[tokio::test]
 async fn attempts_that_are_refused_together_leave_no_intent() {
     let (world, backend) = Backend::behind().await;
@@ -122,7 +122,8 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
         first.reached().await;
         let (status, ()) = tokio::join!(provision(&world, "k1").send(), async {
             second.reached().await;
-            // The first attempt learns that it is not the only one, and is held before it acts on that.
+            // The first attempt learns that it is not the only attempt, and is held up before its next
+            // write.
             world.dynamodb.hold("TransactWriteItems", sole.clone());
             first.open();
             sole.reached().await;
@@ -138,8 +139,8 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4: an attempt that was stopped for longer than the sweep waits does not ask the backend, because its
-/// intent may be gone.
+/// J4: an attempt that was stopped for 15 minutes, the time that the sweep waits, does not call the
+/// backend, because its intent may be gone.
 #[tokio::test]
 async fn an_attempt_that_was_stopped_does_not_ask() {
     let (world, backend) = Backend::behind().await;
@@ -156,7 +157,7 @@ async fn an_attempt_that_was_stopped_does_not_ask() {
     assert_eq!((backend.made(), intents(&world).await.len()), (vec![], 1));
 }
 
-/// J4: if the backend repeats its answer to a retry, the resource is registered once.
+/// J4: if a Provision is repeated and the backend repeats its answer, the resource is registered once.
 #[tokio::test]
 async fn a_retry_is_the_backends_to_judge() {
     let (world, backend) = Backend::behind().await;
@@ -166,14 +167,15 @@ async fn a_retry_is_the_backends_to_judge() {
         assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
         assert_eq!(intents(&world).await, [""; 0]);
     }
-    // The resource was deleted since: its receipt exists, and it is not registered again.
+    // After the resource is deleted, it has a receipt, and is not registered again.
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     assert_eq!(provision(&world, "k1").send().await.status, 200);
     assert_eq!(resources(&world).await, (json!(0), vec![]));
     assert_eq!((intents(&world).await, backend.heard().len()), (vec![], 4));
 }
 
-/// J4: for a deleted installation nothing is written, and the backend is not asked.
+/// J4: a Provision for a deleted installation is answered 409. Nothing is written, and the backend is
+/// not called.
 #[tokio::test]
 async fn nothing_is_provisioned_in_a_deleted_installation() {
     let (world, backend) = Backend::behind().await;
@@ -187,8 +189,8 @@ async fn nothing_is_provisioned_in_a_deleted_installation() {
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// J4, G1: a resource that is made while its installation is deleted is announced once, as a resource of
-/// that uninstall.
+/// J4, G1: if the backend makes a resource while the resource's installation is deleted, the resource's
+/// deletion is announced once, as part of that uninstall.
 #[tokio::test]
 async fn what_is_made_meanwhile_is_announced() {
     for is_registered in [false, true] {
@@ -222,8 +224,8 @@ async fn what_is_made_meanwhile_is_announced() {
     }
 }
 
-/// J4: if the installation is deleted while the backend handles a Provision, the answer is 409, also
-/// without a provider's address.
+/// J4: if the installation is deleted while the backend handles a Provision, the answer is 409, also if
+/// the provider has no address for announcements.
 #[tokio::test]
 async fn what_is_made_meanwhile_is_refused_without_a_provider() {
     let (backend, url) = Backend::start().await;
@@ -241,8 +243,8 @@ async fn what_is_made_meanwhile_is_refused_without_a_provider() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J6: if DynamoDB fails before the backend is asked, nothing is made. If it fails after the backend has
-/// made something, the backend's answer passes, and the intent stays.
+/// J6: if DynamoDB fails before the backend is called, nothing is made. If DynamoDB fails after the
+/// backend has made a resource, the backend's answer is passed on, and the intent stays.
 #[tokio::test]
 async fn a_store_that_fails_loses_nothing() {
     let limits = teardown::limits::Limits {
@@ -267,7 +269,7 @@ async fn a_store_that_fails_loses_nothing() {
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
 }
 
-/// J4: a Provision whose caller hangs up is recorded all the same.
+/// J4: a Provision whose caller hangs up is still recorded.
 #[tokio::test]
 async fn a_caller_that_hangs_up_changes_nothing() {
     let (world, backend) = Backend::behind().await;
@@ -283,7 +285,8 @@ async fn a_caller_that_hangs_up_changes_nothing() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4: a malformed key is passed on as it came, and the Provision counts as one without a key.
+/// J4: a malformed `Idempotency-Key` is passed on unchanged. The Provision is recorded like a Provision
+/// without a key.
 #[tokio::test]
 async fn a_malformed_key_is_none() {
     let (world, backend) = Backend::behind().await;

@@ -26,7 +26,8 @@ fn take(heard: &Heard) -> Vec<String> {
     std::mem::take(&mut heard.lock().unwrap())
 }
 
-/// A backend by TLS that answers with the body that it was sent. Returns its port and its certificate.
+/// Starts a backend with TLS that answers each request with the request's body. Returns the backend's
+/// port and its certificate.
 async fn by_tls(heard: Heard) -> (u16, NamedTempFile) {
     let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
     let file = NamedTempFile::new().unwrap();
@@ -62,7 +63,8 @@ async fn repeat(
     Ok(Response::new(Full::new(body.collect().await?.to_bytes())))
 }
 
-/// A proxy that leads to this port, wherever its client wants to connect. Returns its address.
+/// Starts a proxy that connects its clients to this port, whatever address they ask for. Returns the
+/// proxy's credentials and address.
 async fn proxy(to: u16, heard: Heard) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -85,7 +87,8 @@ async fn proxy(to: u16, heard: Heard) -> String {
     format!("user:p%40ss@{address}")
 }
 
-/// The status and the body of the answers to two Upserts by a function with these additional variables.
+/// Starts a function with these additional variables, and sends it two Upserts. Returns the status and
+/// the body of each answer.
 async fn ask(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u8>); 2] {
     let port = free_port();
     let mut environment: Variables = world.environment();
@@ -102,8 +105,8 @@ async fn ask(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u8
     [call().await, call().await]
 }
 
-/// J6, S3: a backend is reached by TLS, and through the proxy that the environment names, over one
-/// connection. `SSL_CERT_FILE` names the certificates to trust.
+/// J6, S3: the front reaches the backend by TLS, through the proxy that the environment names. Two calls
+/// share one connection. `SSL_CERT_FILE` names the certificates to trust.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_is_reached_through_the_proxy() {
     let world = World::new().await;
@@ -121,7 +124,7 @@ async fn a_backend_is_reached_through_the_proxy() {
         assert_eq!(take(&asked), [put.clone(), put]);
         let [head] = &take(&led)[..] else { panic!("{name}: one connection") };
         assert!(head.starts_with("CONNECT backend.invalid:443 HTTP/1.1\r\n"), "{head}");
-        // The base64 of `user:p@ss`.
+        // The base64 of `user:p@ss`, in lower case.
         let credentials = "proxy-authorization: basic dxnlcjpwqhnz\r\n";
         assert!(head.to_ascii_lowercase().contains(credentials), "{head}");
     }

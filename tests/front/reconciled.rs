@@ -20,7 +20,7 @@ async fn lost() -> (World, Backend) {
     (world, backend)
 }
 
-/// Sets what Vercel lists.
+/// Sets the resources that Vercel lists for the installation.
 fn lists(world: &World, resources: &[&str]) {
     let resources: Vec<_> = resources.iter().map(|id| (*id).to_owned()).collect();
     world.vercel.lists("icfg_1", &resources);
@@ -31,7 +31,8 @@ async fn keys(world: &World, prefix: &str) -> Vec<String> {
     keys.into_iter().filter(|key| key.starts_with(prefix)).collect()
 }
 
-/// J4: 15 minutes after the last attempt, the sweep registers what Vercel lists, and ends the intent.
+/// J4: 15 minutes after the last attempt, the sweep registers the resources that Vercel lists, and ends
+/// the intent.
 #[tokio::test]
 async fn what_vercel_lists_is_registered() {
     let (world, backend) = lost().await;
@@ -50,8 +51,8 @@ async fn what_vercel_lists_is_registered() {
     assert_eq!(backend.heard().len(), 3, "it is not asked again");
 }
 
-/// J4: the sweep does not register what Vercel does not list, nor what has a receipt in the table. The
-/// intent ends.
+/// J4: the sweep does not register a resource if Vercel does not list it, or if it has a receipt in the
+/// table. The intent ends in both cases.
 #[tokio::test]
 async fn what_vercel_does_not_list_is_not_registered() {
     for (listed, deleted) in [(vec![], false), (vec!["db_1"], true)] {
@@ -71,8 +72,8 @@ async fn what_vercel_does_not_list_is_not_registered() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4, G1: while Vercel does not list the resources, the intent is tried again. After 3 days it is
-/// parked, and never dropped.
+/// J4, G1: while Vercel does not answer with its list of resources, the sweep retries the intent. After
+/// 3 days the intent is parked, and never dropped.
 #[tokio::test]
 async fn an_intent_that_cannot_be_reconciled_is_parked() {
     for answer in [403, 401, 500, 429] {
@@ -84,7 +85,7 @@ async fn an_intent_that_cannot_be_reconciled_is_parked() {
         let [intent] = &intents(&world).await[..] else { panic!("it is dropped") };
         let item = world.item("installation#icfg_1", intent).await.unwrap();
         assert_eq!(item["dueShard"], "parked");
-        // The same key takes the intent over, even if it is parked.
+        // A Provision with the same key takes the intent over, even if it is parked.
         world.vercel.forget_script();
         world.vercel.lasting(outside::Answer::Honest);
         assert_eq!(provision(&world, "k1").send().await.status, 200);
@@ -92,8 +93,8 @@ async fn an_intent_that_cannot_be_reconciled_is_parked() {
     }
 }
 
-/// J4: an attempt that comes while a sweep reconciles the intent is passed on, and then the sweep does
-/// not end the intent.
+/// J4: if another attempt comes while a sweep reconciles its intent, the attempt is passed on, and the
+/// sweep does not end the intent.
 #[tokio::test]
 async fn a_sweep_does_not_end_the_intent_of_a_later_attempt() {
     let (world, backend) = lost().await;
@@ -113,8 +114,8 @@ async fn a_sweep_does_not_end_the_intent_of_a_later_attempt() {
     assert_eq!(item["openAttempts"].as_array().unwrap().len(), 2);
 }
 
-/// J4: in a deleted installation, a resource that Vercel still lists is announced, unless it has a
-/// receipt of its own.
+/// J4: if the installation is deleted, the sweep announces each resource that Vercel still lists, unless
+/// the resource has a receipt of its own.
 #[tokio::test]
 async fn in_a_deleted_installation_it_is_announced() {
     let (world, _backend) = lost().await;
@@ -140,7 +141,7 @@ async fn in_a_deleted_installation_it_is_announced() {
     assert_eq!(of("db_2").len(), 1);
 }
 
-/// J4, L3: if a settled uninstall has erased the token, Vercel cannot be asked any more, and the intent
+/// J4, L3: if a settled uninstall has erased the token, Vercel cannot be called any more, and the intent
 /// is parked at once.
 #[tokio::test]
 async fn without_a_token_for_good_it_is_parked() {

@@ -1,4 +1,4 @@
-//! The parts of a call that are recorded, and for whom (J2, J3, J5).
+//! What the front records of a call, and for which callers (J2, J3, J5).
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn an_upsert_registers_its_installation() {
     assert_eq!((&stored["billing"], &stored["resources"]), (&json!("settled"), &json!(0)));
     let token = world.item("installation#icfg_1", "#token").await.unwrap();
     assert_eq!(token["accessToken"], "t0ken-of-icfg_1");
-    // Again, by another account, and without credentials: the token stays.
+    // A second Upsert, by another account and without credentials, keeps the stored token.
     let mut moved = user("icfg_1");
     moved["account_id"] = json!("acc_other");
     assert_eq!(
@@ -40,7 +40,7 @@ async fn an_upsert_registers_its_installation() {
     assert!(world.item("installation#icfg_1", "#token").await.is_some());
 }
 
-/// J3: billing is written once, as the first answer says.
+/// J3: `billing` is written once. The backend's first answer decides its value.
 #[tokio::test]
 async fn billing_is_written_once() {
     let free = r#"{"billingPlan":{"paymentMethodRequired":false}}"#;
@@ -57,8 +57,8 @@ async fn billing_is_written_once() {
     }
 }
 
-/// J3: an Upsert that the backend refuses is not recorded. Nor is a call that it accepts for a deleted
-/// installation.
+/// J3: the front does not record an Upsert that the backend refuses. It does not record a call for a
+/// deleted installation either, even if the backend accepts the call.
 #[tokio::test]
 async fn what_is_refused_or_deleted_is_not_recorded() {
     let (world, backend) = Backend::behind().await;
@@ -76,8 +76,8 @@ async fn what_is_refused_or_deleted_is_not_recorded() {
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// J3: an Upsert that cannot be recorded is answered with an error, since its token is stored nowhere
-/// else.
+/// J3: an Upsert that cannot be recorded is answered with an error, in this test 500. Vercel has to send
+/// the Upsert again, because the access token is stored nowhere else.
 #[tokio::test]
 async fn an_upsert_that_cannot_be_recorded_is_to_be_sent_again() {
     let (world, backend) = Backend::behind().await;
@@ -87,8 +87,8 @@ async fn an_upsert_that_cannot_be_recorded_is_to_be_sent_again() {
     assert_eq!(backend.heard().len(), 2);
 }
 
-/// J2: tokens of every role, and of the system, vouch for their installation, and register it if it is
-/// not known.
+/// J2: a call with a token for an installation registers that installation if it is not known. The token
+/// may be a user's, in any role, or the system's.
 #[tokio::test]
 async fn a_token_registers_an_unknown_installation() {
     let mut read_only = user("icfg_1");
@@ -106,14 +106,15 @@ async fn a_token_registers_an_unknown_installation() {
         let stored = installation(&world).await;
         assert_eq!((&stored["state"], &stored["accountId"]), (&json!("active"), &json!(ACCOUNT)));
         assert_eq!(world.sort_keys("icfg_1").await, ["#installation"], "{method} {path}");
-        // Its billing is not set, and a later Upsert may set it.
+        // The installation's `billing` is not set, and a later Upsert may set it.
         assert_eq!(stored.get("billing"), None);
         assert_eq!(upsert(&world).send().await.status, 200);
         assert_eq!(installation(&world).await["billing"], "settled");
     }
 }
 
-/// J2: a token of an account vouches for the known installations of that account, and for no others.
+/// J2: for a token that names only an account, the front records calls for the known installations of
+/// that account, and for no other installations.
 #[tokio::test]
 async fn a_token_of_an_account_vouches_for_what_is_known() {
     let (world, backend) = Backend::behind().await;
@@ -156,7 +157,7 @@ async fn what_is_not_verified_passes_and_is_not_recorded() {
         ("POST", RESOURCES),
         ("GET", RESOURCE),
         ("PATCH", RESOURCE),
-        // The ids are malformed.
+        // The ids in the next two paths are malformed.
         ("PUT", "/v1/installations/icfg%201"),
         ("POST", "/v1/installations/icfg%2F1/resources"),
     ];
@@ -180,11 +181,11 @@ async fn what_is_not_verified_passes_and_is_not_recorded() {
     assert!(world.all().await.is_empty());
 }
 
-/// A7, J2: if the keys are out of reach, `PUT` and `POST` are answered 503 and not passed on. Other calls
-/// are passed on, and not recorded.
+/// A7, J2: if the issuer's keys cannot be fetched, `PUT` and `POST` are answered 503 and not passed on.
+/// Other calls are passed on, and not recorded.
 #[tokio::test]
 async fn without_keys_what_creates_is_refused() {
-    // Nobody serves keys there.
+    // No server listens at this address.
     let (world, backend) =
         Backend::behind_with(&[("OIDC_JWKS", ""), ("OIDC_JWKS_URL", "http://127.0.0.1:9/")]).await;
     let token = world.token(&user("icfg_1"));
@@ -201,8 +202,8 @@ async fn without_keys_what_creates_is_refused() {
     assert!(world.all().await.is_empty());
 }
 
-/// J5: name and status of a registered resource follow what the backend says. A poll that says nothing
-/// new does not renew C2's limit.
+/// J5: the stored name and status of a registered resource follow the backend's answers. A poll whose
+/// answer has nothing new does not renew C2's limit.
 #[tokio::test]
 async fn name_and_status_follow_the_backend() {
     let (world, backend) = Backend::behind().await;
@@ -233,7 +234,7 @@ async fn name_and_status_follow_the_backend() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J6: if a name or status cannot be recorded, that is logged, and the answer passes.
+/// J6: if a name or status cannot be recorded, the backend's answer is passed on all the same.
 #[tokio::test]
 async fn what_is_read_passes_without_a_store() {
     let (world, backend) = Backend::behind().await;

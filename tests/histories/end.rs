@@ -8,32 +8,35 @@ use teardown::ids::IdempotencyKey;
 use super::plan::{KEYS, RESOURCES};
 use crate::support::world::World;
 
-/// The end: in the table, at Vercel, and at the provider.
+/// The state of an installation at the end of a history: in the table, at Vercel, and at the provider.
 #[expect(clippy::struct_excessive_bools, reason = "an end is what is so and what is not")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct End {
-    /// Of the installation; empty where it is unknown.
+    /// The installation's `state`. Empty if the installation is unknown.
     pub state: String,
     pub settled: Option<bool>,
     pub finalized: bool,
     pub configuration_gone: bool,
     pub token: bool,
-    /// The number that the installation has of them.
+    /// The number in the attribute `resources` of the installation's item. 0 if the installation is not
+    /// active.
     pub resources: usize,
     pub live: BTreeMap<u8, bool>,
     pub receipts: BTreeSet<String>,
     pub work: BTreeSet<String>,
     pub outcomes: BTreeSet<(&'static str, u8)>,
-    /// Under how many ids each thing was announced.
+    /// The number of `webhook-id`s of each `deleted` event, by the resource's id, or `itself` for the
+    /// installation.
     pub announced: BTreeMap<String, usize>,
-    /// Whether it is gone at Vercel, and finalized there.
+    /// Whether the configuration is gone at Vercel, and whether the installation is finalized there.
     pub at_vercel: (bool, bool),
-    /// Whether Vercel has deleted it though it has refused to meanwhile: E3 takes it at its word.
+    /// Whether Vercel refused a deletion of the configuration, and then carried out an earlier request.
+    /// E3 trusts the refusal.
     pub contradicted: bool,
 }
 
 impl End {
-    /// The end of one installation.
+    /// Reads the end of one installation.
     pub async fn of(world: &World, id: &str) -> Self {
         let items = world.items(id).await;
         let mut end = Self::default();
@@ -50,12 +53,12 @@ impl End {
                 end.settled = (end.state == "active").then_some(item["billing"] == "settled");
                 end.finalized = item["finalized"] == true;
                 end.configuration_gone = item.get("configurationDeletedAt").is_some();
-                // Once it is deleted, this attribute means nothing.
+                // In a deleted installation, the attribute `resources` means nothing.
                 let active = end.state == "active";
                 let resources = item["resources"].as_u64().filter(|_| active).unwrap_or_default();
                 end.resources = usize::try_from(resources).unwrap();
             } else if !(sort_key.starts_with("work#provision#") && item["dueShard"] == "parked") {
-                // An intent stays where Vercel cannot be asked (J4).
+                // The intent of a Provision stays parked if Vercel cannot be called (J4).
                 end.work.insert(sort_key.clone());
             }
         }

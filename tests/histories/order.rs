@@ -1,35 +1,36 @@
-//! Looks for a legal order of what happened at the same time, as Wing and Gong do, remembering where
-//! it has been (Lowe).
+//! Searches for a legal order of parts that happened at the same time. The algorithm is that of Wing and
+//! Gong. As Lowe describes, it remembers the states that it has searched.
 //!
-//! `stateright` has such a tester. This one is another because parts may lead to several states and
-//! need not take place, and because it says how far it came.
+//! The crate `stateright` has a similar search. This search differs in three ways. A part may lead to
+//! several states. A part need not take place. The search also reports the longest legal beginning.
 
 use std::collections::HashSet;
 
 use super::spec::{Part, State};
 
-/// A part, and when it can have been: times are counted, not measured.
+/// A part of a history, and when it can have taken place. A time is a number that counts the starts and
+/// ends of steps.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub part: Part,
-    /// Not before this.
+    /// The earliest time at which the part can have taken place.
     pub from: usize,
-    /// Not after this; none where it may come at any time.
+    /// The latest time at which the part can have taken place. `None` if there is no latest time.
     pub until: Option<usize>,
-    /// Whether it has taken place.
+    /// Whether the part has certainly taken place.
     pub certain: bool,
-    /// For people.
+    /// The text that describes the part in an error.
     pub line: String,
 }
 
-/// The search.
+/// The search for a legal order of a history's events.
 pub struct Search<'a> {
     events: &'a [Event],
     seen: HashSet<(u128, State)>,
     path: Vec<usize>,
-    /// The longest legal beginning.
+    /// The longest legal beginning that was found, as positions in `events`.
     pub longest: Vec<usize>,
-    /// Every state in which nothing but the end was left.
+    /// Every state in which only the end of the history was left.
     pub ends: HashSet<State>,
 }
 
@@ -40,12 +41,13 @@ impl<'a> Search<'a> {
         Self { events, seen, path: Vec::new(), longest: Vec::new(), ends }
     }
 
-    /// Whether there is a legal order.
+    /// Whether there is a legal order that begins in the state `from`.
     pub fn finds_an_order(&mut self, from: &State) -> bool {
         self.goes_on(0, 0, from)
     }
 
-    /// `latest` is the latest time that anything so far cannot have been before.
+    /// Continues the search from a legal beginning. `done` has a bit for each of its events, and
+    /// `latest` is the greatest `from` of its events.
     fn goes_on(&mut self, done: u128, latest: usize, state: &State) -> bool {
         let certain = |path: &[usize]| path.iter().filter(|at| self.events[**at].certain).count();
         if certain(&self.path) > certain(&self.longest) {
@@ -65,7 +67,7 @@ impl<'a> Search<'a> {
         if !self.seen.insert((done, state.clone())) {
             return false;
         }
-        // An operation that has ended comes before one that has not begun by then.
+        // An operation that has ended comes before every operation that begins later.
         let first_end = left.iter().filter_map(|at| self.events[*at].until).min();
         for at in (0..self.events.len()).filter(open) {
             let event = &self.events[at];

@@ -1,4 +1,4 @@
-//! The plan of a history: what clients do and what goes wrong meanwhile, all of it from the seed.
+//! The plan of a history: what clients do, and which faults occur. The seed decides the whole plan.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use fastrand::Rng;
 use crate::support::dynamodb::Fault;
 use crate::support::outside::Answer;
 
-/// How many resources an installation can have.
+/// The number of resources that an installation can have.
 pub const RESOURCES: u8 = 2;
 
-/// How many idempotency keys there are: few, so that they are used again.
+/// The number of idempotency keys. It is small, so that keys are used again.
 pub const KEYS: u8 = 2;
 
 /// A request or a registration, for one installation.
@@ -42,7 +42,8 @@ pub enum Op {
     },
     /// Upsert Installation, through the front.
     Upsert,
-    /// Provision Resource, through the front, at a backend that names it so. A key is of one resource.
+    /// Provision Resource, through the front. The backend gives the resource this id. A key belongs to
+    /// one resource.
     Provision {
         resource: u8,
         key: Option<u8>,
@@ -51,7 +52,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The operation that an idempotency key belongs to (F1).
+    /// The operation that the request's idempotency key belongs to, and the key (F1).
     pub fn keyed(&self) -> Option<(&'static str, u8)> {
         match self {
             Self::DeleteResource { key, .. } => key.map(|key| ("delete_resource", key)),
@@ -61,7 +62,7 @@ impl Op {
         }
     }
 
-    /// Another of its kind, under the same key if it has one.
+    /// A different request of the same kind. It has the same key, if this request has one.
     fn another(&self) -> Self {
         let mut another = self.clone();
         match &mut another {
@@ -98,12 +99,12 @@ impl Op {
     }
 }
 
-/// By whom.
+/// The caller of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum By {
     User,
     System,
-    /// The system, with a token that names the account alone.
+    /// The system, with a token that names only the account.
     Account,
 }
 
@@ -113,58 +114,58 @@ pub enum Billing {
     Open,
 }
 
-/// A client's next step.
+/// One step of a client.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Asks this of the installation of this number.
+    /// Sends this request for the installation of this number.
     Ask(usize, Op),
-    /// Sends a sweep.
+    /// Starts a sweep.
     Sweep,
-    /// Moves the clock: retries are due, and leases end.
+    /// Moves the clock, so that retries become due and leases end.
     Wait(Duration),
 }
 
-/// Where a worker is slow.
+/// The place where a worker is held up.
 #[derive(Clone, Copy, Debug)]
 pub enum At {
     /// Before this call to DynamoDB.
     Before(&'static str),
-    /// On the way to Vercel.
+    /// On the request's way to Vercel.
     ToVercel,
-    /// On the way to Vercel, which then has no use for the request.
+    /// On the request's way to Vercel. Vercel then answers 422, without an effect.
     ToVercelInVain,
-    /// On the way back from Vercel.
+    /// On the way back from Vercel, after the request took effect.
     FromVercel,
-    /// On the way to the backend.
+    /// On the request's way to the backend.
     ToBackend,
 }
 
-/// How a worker is overtaken: what leases are for.
+/// How other steps overtake a worker that is held up for longer than its lease.
 #[derive(Clone, Debug)]
 pub struct Overtaken {
     pub at: At,
-    /// The time that passes meanwhile.
+    /// The time that passes while the worker is held up.
     pub time: Duration,
-    /// Whether it lets go on first whom it has overtaken itself.
+    /// If this worker overtakes another worker: whether the other worker resumes and ends first.
     pub lets_go: bool,
-    /// The steps that others take meanwhile.
+    /// The turns that others take while the worker is held up.
     pub by: Vec<Turn>,
-    /// Whether it does not go on after that, but has died there.
+    /// Whether the worker dies at that place, and does not resume.
     pub dies: bool,
 }
 
-/// A step, and what goes with it.
+/// A client's step, with its delays and faults.
 #[derive(Clone, Debug)]
 pub struct Turn {
     pub step: Step,
-    /// How often the client lets others go first.
+    /// How often the client yields to other clients before the step.
     pub yields: u8,
     pub overtaken: Option<Overtaken>,
-    /// When it hangs up; what it asked for dies where it is.
+    /// The time after which the client hangs up. The handling of its request then stops at once.
     pub hangs_up: Option<Duration>,
-    /// The faults of the next writes.
+    /// The faults of the next writes to DynamoDB.
     pub writes: Vec<Fault>,
-    /// The fault of the next call of this kind.
+    /// The fault of the next call of this kind to DynamoDB.
     pub call: Option<(&'static str, Fault)>,
     pub vercel: Vec<Answer>,
     pub provider: Vec<Answer>,
@@ -186,16 +187,16 @@ impl Turn {
     }
 }
 
-/// How an installation is at first; none where it is unknown.
+/// The state of an installation at the start of a history.
 #[derive(Clone, Debug)]
 pub struct Installed {
     pub billing: Billing,
     pub with_token: bool,
-    /// Which resources there are, and whether each is being provisioned.
+    /// For each resource, whether it is being provisioned. `None` if the resource does not exist.
     pub resources: Vec<Option<bool>>,
 }
 
-/// A history to be.
+/// The plan of a history: its installations (`None` if unknown), and the turns of each client.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub installations: Vec<Option<Installed>>,
@@ -206,7 +207,7 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let installations = (0..rng.usize(1..=2)).map(|_| installed(&mut rng)).collect::<Vec<_>>();
-        // Some go smoothly: they are the fastest, and meet the most.
+        // One plan in four has no faults. Its clients are the fastest, and overlap the most.
         let faulty = rng.u8(0..4) > 0;
         let clients = (0..rng.usize(3..=4))
             .map(|_| {
@@ -254,8 +255,8 @@ fn turn(rng: &mut Rng, installations: usize, faulty: bool) -> Turn {
     turn
 }
 
-/// How a turn is overtaken by others, which may be overtaken themselves: `depth` is how deep it is in
-/// those.
+/// Plans the turns that overtake this turn. They may be overtaken themselves, and `depth` says how deep
+/// this turn is nested in that way.
 fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) -> Overtaken {
     let saga = matches!(turn.step, Step::Ask(_, Op::DeleteConfiguration { .. }));
     let vercel = [At::FromVercel, At::ToVercel, At::ToVercelInVain, At::ToVercelInVain];
@@ -275,7 +276,7 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
                 let (key, by) = (None, By::User);
                 Step::Ask(*at, Op::DeleteInstallation { cascade: true, reason: false, key, by })
             }
-            // The same again: it takes over.
+            // The same step again. It takes over the work of the step that is held up.
             (_, step) => step.clone(),
         });
         if depth < 2 && rng.u8(0..3) == 0 {
@@ -285,7 +286,8 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
     });
     let by = by.collect();
     if saga && rng.bool() {
-        // Who overtakes leaves it open, or withdraws it, and what Vercel did unknown.
+        // With these answers of Vercel's, the request that overtakes leaves the deletion open or
+        // withdraws it. After some of them, nobody knows what Vercel did.
         let answers = [
             &[Answer::EffectThen(500), Answer::Reset, Answer::Reset][..],
             &[Answer::EffectThen(500), Answer::Status(422)],
@@ -295,7 +297,8 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
         ];
         turn.vercel = answers[rng.usize(0..answers.len())].to_vec();
     }
-    // Longer than the leases of a request, of what follows an answer, and of a sweep.
+    // In order, these times are longer than the lease of a request, of the jobs after an answer, and of
+    // a sweep.
     let time = Duration::from_secs([31, 46, 100][rng.usize(0..3)]);
     Overtaken { at, time, by, lets_go: rng.bool(), dies: rng.u8(0..4) == 0 }
 }
@@ -326,7 +329,7 @@ fn add_faults(turn: &mut Turn, rng: &mut Rng) {
         let faults = [
             Fault::Late,
             Fault::Late,
-            // A read outside of a transaction meets none.
+            // A read outside of a transaction never has a conflict.
             if ["GetItem", "Query"].contains(&call) { Fault::Late } else { Fault::Conflict },
             Fault::Throttle,
             Fault::ServerError,
@@ -351,7 +354,7 @@ fn add_faults(turn: &mut Turn, rng: &mut Rng) {
             Answer::Refusal(409),
         ];
         let answer = &answers[rng.usize(0..answers.len())];
-        // A call is given up after 3.
+        // A call to Vercel has at most 3 attempts.
         let times = if rng.bool() { 3 } else { 1 };
         turn.vercel.extend((0..times).map(|_| answer.clone()));
     }

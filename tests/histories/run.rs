@@ -1,4 +1,5 @@
-//! A history: clients that do what a plan says, at once, and what came of it.
+//! Plays a history: the clients take the steps of a plan at the same time. Their answers and the end are
+//! recorded.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub struct History {
     pub kinds: Vec<String>,
 }
 
-/// Plays a plan, in installations of this name.
+/// Plays a plan, in installations whose ids begin with this name.
 pub async fn play(
     world: &World,
     store: &Store,
@@ -65,7 +66,7 @@ pub async fn play(
     Played { ids, done }
 }
 
-/// Nothing fails any more, time goes on, and sweeps run until nothing is owed, or for 4 days.
+/// Moves the clock and runs sweeps, without faults, until no job is left, or for 4 days.
 pub async fn bring_to_the_end(world: &World, played: &[Played]) {
     for _ in 0..4 {
         world.clock.advance(Duration::from_hours(25));
@@ -91,13 +92,14 @@ impl Played {
     }
 }
 
-/// The history of the installation of this number, in its parts.
+/// The history of the installation of this number, divided into parts.
 fn history(number: usize, all: &[Done], end: End) -> History {
     let asked = |done: &Done| match &done.step {
         Step::Ask(at, op) if *at == number => Some(op.clone()),
         _ => None,
     };
-    // A sweep is one too: it may take over what this very request began, whose lease has ended.
+    // The steps that may delete the same configuration. A sweep is such a step, because it may take over
+    // the deletion of a request whose lease has ended.
     let rivals: Vec<_> = all
         .iter()
         .filter(|done| match (asked(done), &done.step) {
@@ -133,7 +135,7 @@ fn history(number: usize, all: &[Done], end: End) -> History {
                 }
                 match heard {
                     Ok(answer) => {
-                        // The request or the sweep that has taken it over commits it.
+                        // The request or the sweep that has taken over the deletion may commit it.
                         if *answer == "409 request_in_progress" {
                             events.push(event(Part::Commits(op.clone()), None, false));
                         }
@@ -151,7 +153,8 @@ fn history(number: usize, all: &[Done], end: End) -> History {
         }
     }
     let from = all.iter().map(|done| done.until).max().unwrap_or_default() + 1;
-    // A job that was due by then may come before one that a request has left open.
+    // A finalization that was due by then may run before the configuration's deletion that a request has
+    // left open.
     let line = format!("[{from:3}       ] the sweeps after it");
     let part = Part::Finalizes;
     events.push(Event { part, from, until: None, certain: false, line });

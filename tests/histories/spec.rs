@@ -1,25 +1,25 @@
-//! The requirements for one installation, if everything is done one thing after the other.
+//! The rules for one installation, if operations run one after another.
 //!
-//! It is written from the contract, and asks none of the code's own decisions: it would have their
-//! faults. What an operation does that is not atomic by design is in parts, each of them atomic:
+//! This model follows the contract. It calls none of the code's own decisions, because it would share
+//! their faults. An operation that is not atomic by design has several parts, and each part is atomic:
 //!
-//! - Delete Configuration **asks** Vercel, once invoices allow it; from then on it is **committed**
-//!   by the request, by one that takes it over, or by the sweep, or it is withdrawn, which nobody
-//!   sees. So these two may come at any time after the request began. Its own answer is atomic again.
-//!   It may be `request_in_progress` for its own deletion, where its lease has ended and somebody has
-//!   taken it over.
+//! - Delete Configuration **asks** Vercel, once invoices allow it. After that, the deletion is
+//!   **committed** by the request, by a request that takes it over, or by the sweep. It may also be
+//!   withdrawn, which nobody sees. So these two parts may come at any time after the request began. The
+//!   request's own answer is atomic. It may be `request_in_progress` for its own deletion, if its lease
+//!   has ended and somebody has taken the deletion over.
 //! - A Provision **begins**, which registers an unknown installation, and is answered later.
-//! - A sweep **finalizes**, while it runs. What else it does no answer tells.
+//! - A sweep **finalizes** while it runs. No answer shows what else the sweep does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::end::End;
 use super::plan::{Billing, By, Installed, Op};
 
-/// An answer, by its status and code, or what else tells it from others.
+/// An answer: its status and code, or another text that distinguishes it from other answers.
 pub type Answer = &'static str;
 
-/// All answers that there can be. Each occurs in a run of the default size.
+/// All possible answers. Each occurs in a run of the default size.
 pub const ANSWERS: [Answer; 24] = [
     "204",
     "200 finalized",
@@ -60,49 +60,50 @@ enum Life {
 pub struct State {
     life: Life,
     settled: bool,
-    /// Whether anything was said of its billing.
+    /// Whether the installation's `billing` was ever set.
     billed: bool,
     token: bool,
-    /// Whether its team is stored.
+    /// Whether the installation's team is stored.
     team: bool,
     /// The live resources, and whether each is being provisioned.
     live: BTreeMap<u8, bool>,
-    /// The resources that were deleted by themselves.
+    /// The resources that were deleted alone, not with the installation.
     receipts: BTreeSet<u8>,
-    /// Those that went with the installation.
+    /// The resources that were deleted with the installation.
     taken: BTreeSet<u8>,
-    /// Whether finalization is owed, and whether it is due.
+    /// Whether the pending finalization is due. `None` if no finalization is pending.
     finalization: Option<bool>,
-    /// Whether Vercel may have been asked to delete the configuration.
+    /// Whether Vercel may have been called to delete the configuration.
     asked: bool,
     configuration_gone: bool,
-    /// Whether it was uninstalled before its configuration was deleted.
+    /// Whether the installation was uninstalled before its configuration was deleted.
     uninstalled: bool,
     /// Whether the configuration has to be gone at Vercel.
     gone_at_vercel: bool,
-    /// Whether Vercel has to have been told that it is finalized; none where it may have been.
+    /// Whether the installation has to be finalized at Vercel. `None` if it may be finalized there or
+    /// not.
     finalized_at_vercel: Option<bool>,
-    /// The request under a key, and its answer, for each operation.
+    /// The recorded request and its answer, for each operation and key.
     outcomes: BTreeMap<(&'static str, u8), (Op, Answer)>,
 }
 
-/// A part of a history, atomic, and legal in some states.
+/// An atomic part of a history. It is legal in some states.
 #[derive(Clone, Debug)]
 pub enum Part {
-    /// It was asked for, and answered so. `gone` says whether the configuration was gone at Vercel by
-    /// then, `rivals` whether somebody else who deletes it had begun.
+    /// A request that got this answer. `gone` says whether the configuration was gone at Vercel by then.
+    /// `rivals` says whether another step that deletes the configuration had begun.
     Answered { op: Op, answer: Answer, gone: bool, rivals: bool },
-    /// It was asked for, and no answer was heard, or none that says whether it was done.
+    /// A request that got no answer, or an answer that does not say whether it took effect.
     Unheard(Op),
     /// A Provision's intent is written.
     Begins,
-    /// Vercel is asked to delete the configuration.
+    /// Vercel is called to delete the configuration.
     Asks,
     /// The configuration's deletion, which this request began, is committed.
     Commits(Op),
-    /// A sweep finalizes.
+    /// A sweep finalizes the installation.
     Finalizes,
-    /// Everything has come to its end, and this is what is left.
+    /// The end of the history, and what is left then.
     Ends(End),
 }
 
@@ -129,8 +130,8 @@ impl State {
         }
     }
 
-    /// The states that this part leads to; none where it is not legal, or changes nothing and need
-    /// not be.
+    /// The states that this part leads to. Empty if the part is not legal, or if it changes nothing and
+    /// may be left out.
     pub fn after(&self, part: &Part) -> Vec<Self> {
         let changed = |states: Vec<Self>| {
             states.into_iter().filter(|state| state != self).collect::<Vec<_>>()
@@ -157,7 +158,7 @@ impl State {
                 changed(vec![Self { asked: self.asked || asks, ..self.clone() }])
             }
             Part::Commits(op) => {
-                // Where it is gone already, that alone is recorded.
+                // If the configuration is gone already, only the answer is recorded.
                 let gone = self.configuration_gone.then(|| self.clone());
                 let Some(committed) = self.clone().committed().or(gone) else { return vec![] };
                 let mut recorded = committed.clone();
@@ -170,7 +171,7 @@ impl State {
             }
             Part::Ends(end) => {
                 let (must, end) = (self.end(), end.clone());
-                // What may be at Vercel is right as it is.
+                // If more than one state at Vercel is allowed, the actual state counts as right.
                 let may_be_gone = self.configuration_gone || (self.asked && end.contradicted);
                 let gone = may_be_gone && end.at_vercel.0;
                 let gone = if self.gone_at_vercel { true } else { gone };
@@ -182,7 +183,7 @@ impl State {
         }
     }
 
-    /// Each state and answer that there may be for what is asked.
+    /// Each possible answer to a request, with the state after it.
     fn answers(mut self, op: &Op) -> Vec<(Self, Answer)> {
         let (Op::DeleteResource { by, .. }
         | Op::DeleteInstallation { by, .. }
@@ -192,7 +193,7 @@ impl State {
                 return self.provisions(*resource);
             }
             let mut answers = vec![];
-            // Where both are so, either may be said.
+            // If the resource and its installation are both deleted, either refusal is right.
             if matches!(op, Op::RegisterResource { resource, .. } if self.receipts.contains(resource))
             {
                 answers.push((self.clone(), "refused: the resource was deleted"));
@@ -201,16 +202,16 @@ impl State {
             answers.push((self, answer));
             return answers;
         };
-        // A6
+        // A6: a token that names only the account, for an unknown installation.
         if *by == By::Account && self.life == Life::Unknown {
             return vec![(self, "403 forbidden")];
         }
-        // E1
+        // E1: the request names a team, and no team is stored.
         let with_team = matches!(op, Op::DeleteConfiguration { with_team: true, .. });
         if with_team && self.life != Life::Unknown && !self.team {
             return vec![(self, "403 forbidden")];
         }
-        // F1, F2
+        // F1, F2: an answer is recorded under the request's key.
         let recorded = op.keyed().and_then(|key| self.outcomes.get(&key));
         match recorded {
             Some((first, answer)) if first.is(op) => {
@@ -233,7 +234,7 @@ impl State {
         answers
     }
 
-    /// C1, C2
+    /// C1, C2: the answer to Delete Resource, and the state after it.
     fn delete_resource(mut self, resource: u8) -> Vec<(Self, Answer)> {
         match (self.life, self.live.get(&resource)) {
             (Life::Deleted { .. }, _) => {}
@@ -246,7 +247,7 @@ impl State {
         vec![(self, "204")]
     }
 
-    /// D1, D2, D3, D5
+    /// D1, D2, D3, D5: the answer to Delete Installation, and the state after it.
     fn delete_installation(mut self, cascade: bool) -> Vec<(Self, Answer)> {
         let finalized = match self.life {
             Life::Deleted { finalized } => finalized,
@@ -268,7 +269,7 @@ impl State {
         vec![(self, if finalized { "200 finalized" } else { "200 open" })]
     }
 
-    /// E3, E4, F4
+    /// E3, E4, F4: the possible answers to Delete Configuration, with the states after them.
     fn delete_configuration(self) -> Vec<(Self, Answer)> {
         if self.life == Life::Unknown {
             return vec![(self, "404 not_found")];
@@ -287,11 +288,11 @@ impl State {
         answers
     }
 
-    /// J4
+    /// J4: the possible answers to a Provision, with the states after them.
     fn provisions(mut self, resource: u8) -> Vec<(Self, Answer)> {
         let is_deleted = self.receipts.contains(&resource);
         match self.life {
-            // Its intent is to be written before.
+            // The part `Part::Begins` has to come first: it writes the intent.
             Life::Unknown => vec![],
             Life::Active => {
                 if !is_deleted {
@@ -300,9 +301,10 @@ impl State {
                 vec![(self, "200 provisioned")]
             }
             Life::Deleted { .. } => {
-                // Before the backend is asked nothing is made; after it, it is announced.
+                // If the installation was deleted before the backend is called, nothing is made. If it
+                // was deleted after the call, the resource is announced.
                 let mut answers = vec![(self.clone(), "409 installation_deleted")];
-                // Where DynamoDB does not tell of the installation, what it tells of the resource decides.
+                // If DynamoDB does not return the installation, the items of the resource decide.
                 if is_deleted || self.taken.contains(&resource) {
                     answers.push((self.clone(), "200 provisioned"));
                 }
@@ -315,7 +317,8 @@ impl State {
         }
     }
 
-    /// C4, D4, D5, G3, J3
+    /// C4, D4, D5, G3, J3: the answer to a registration, a settlement or an Upsert, and the state after
+    /// it.
     fn registers(&mut self, op: &Op) -> Answer {
         match (op, self.life) {
             (Op::Settle, life) => {
@@ -331,11 +334,11 @@ impl State {
                     (Life::Deleted { .. }, None) => "settled: Finalized",
                 }
             }
-            // The backend accepts whatever comes, and a deleted installation stays deleted.
+            // The backend accepts every Upsert. A deleted installation stays deleted.
             (Op::Upsert, Life::Deleted { .. }) => "200 upserted",
             (Op::Upsert, _) => {
                 self.life = Life::Active;
-                // The backend says that nothing is to be paid.
+                // The backend's answer says that no payment method is required, so billing is settled.
                 self.settled |= !self.billed;
                 (self.billed, self.token) = (true, true);
                 "200 upserted"
@@ -361,13 +364,14 @@ impl State {
         }
     }
 
-    /// E3: whether there is anything to ask Vercel with.
+    /// E3: whether a token is stored with which Vercel can be called.
     fn usable_token(&self) -> bool {
         let finalized = self.life == Life::Deleted { finalized: true };
         self.life != Life::Unknown && self.token && !finalized
     }
 
-    /// E2, E5: both sides are gone; none where they cannot be.
+    /// E2, E5: the state after a configuration's deletion is committed. `None` if it cannot be
+    /// committed.
     fn committed(mut self) -> Option<Self> {
         let usable = self.usable_token();
         if self.life == Life::Unknown || self.configuration_gone || (usable && !self.asked) {
@@ -377,7 +381,7 @@ impl State {
         if self.life == Life::Active {
             self.die(true);
         } else if self.finalization.is_some() {
-            // Vercel may have been told, with the answer lost.
+            // Vercel may have finalized the installation, and its answer may have been lost.
             self.finalized_at_vercel = None;
             self = self.finalized();
         }
@@ -405,8 +409,8 @@ impl State {
         }
     }
 
-    /// The end that has to be there once no job is left, and whether Vercel has to have been told that
-    /// the installation is finalized.
+    /// The end that is required once no job is left, and whether the installation has to be finalized at
+    /// Vercel. `None` if it may be finalized there or not.
     pub fn end(&self) -> (End, Option<bool>) {
         let deleted = matches!(self.life, Life::Deleted { .. });
         let announced = self.receipts.union(&self.taken).map(|it| (format!("r{it}"), 1));

@@ -1,4 +1,4 @@
-//! A client's turn: what it asks, who overtakes it meanwhile, and what it hears.
+//! A client's turn: its step, the steps that overtake it, and its answer.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::support::gate::Gate;
 use crate::support::outside;
 use crate::support::world::{ACCOUNT, CRON_SECRET, Call, World, account, id, system, user};
 
-/// The answer, or why none says whether the request took effect.
+/// The answer to a step. If no answer says whether the request took effect, the reason.
 pub type Heard = Result<Answer, String>;
 
 /// A step that a client took.
@@ -24,11 +24,11 @@ pub struct Done {
     pub from: usize,
     pub until: usize,
     pub heard: Heard,
-    /// Of the installation that it was about: the configuration was gone at Vercel by then.
+    /// Whether the configuration of the step's installation was gone at Vercel when the step ended.
     pub gone: bool,
 }
 
-/// Where a plan is played.
+/// What the turns of a plan share: the stand-ins, the installations and the steps that were taken.
 pub struct Scene<'a> {
     world: &'a World,
     store: &'a Store,
@@ -38,12 +38,12 @@ pub struct Scene<'a> {
     count: AtomicUsize,
 }
 
-/// The party that is held up.
+/// A step that is held up, so that other steps overtake it.
 #[derive(Default)]
 pub struct Slow {
-    /// Where.
+    /// The gate at which the step is held up.
     gate: Gate,
-    /// Open once it has ended.
+    /// A gate that is opened when the step has ended.
     end: Gate,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Scene<'a> {
         self.done.into_inner().unwrap()
     }
 
-    /// Takes a turn; `before` is who is overtaken by it.
+    /// Takes a turn. `before` is the step that this turn overtakes, if there is one.
     pub async fn take(&self, client: usize, turn: &Turn, before: Option<&Slow>) {
         let slow = Slow::default();
         if let Some(overtaken) = &turn.overtaken {
@@ -93,7 +93,7 @@ impl<'a> Scene<'a> {
         );
     }
 
-    /// Has the next call that is like this held up.
+    /// Makes the next call at this place wait at the gate.
     fn hold(&self, at: At, gate: Gate) {
         let world = self.world;
         let then = match at {
@@ -109,7 +109,7 @@ impl<'a> Scene<'a> {
         world.vercel.script([outside::Answer::Held(gate, Box::new(then))]);
     }
 
-    /// Sends a Provision, and says whether the backend was asked where it is refused.
+    /// Sends a Provision. If it is refused, the returned answer says whether the backend was called.
     async fn provision(&self, id: &str, resource: u8, key: Option<u8>) -> Heard {
         let path = format!("/v1/installations/{id}/resources");
         let mark = format!("{:x}", fastrand::u128(..));
@@ -124,7 +124,7 @@ impl<'a> Scene<'a> {
             (409, "installation_deleted") if asked == 0 => Ok("409 installation_deleted"),
             (409, "installation_deleted") if asked == 1 => Ok("409 made and deleted"),
             (503, code) if asked == 0 => Err(format!("503 {code}")),
-            // It came to the gate of one that has died there, and nobody opens it.
+            // The call waits at the gate of a step that has died there. Nobody opens that gate.
             (502, code) if asked == 1 => Err(format!("502 {code}")),
             (status, code) => {
                 panic!("an answer that there cannot be: {status} {code}, asked {asked}")
@@ -132,7 +132,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Does what is done while somebody is at the gate.
+    /// Takes the turns that overtake a step, while that step waits at its gate.
     async fn overtake(
         &self,
         client: usize,
@@ -154,7 +154,7 @@ impl<'a> Scene<'a> {
         slow.gate.open();
     }
 
-    /// Writes down what came of a step, and when it was.
+    /// Waits for a step, and records its answer, its start and its end.
     async fn watch(&self, client: usize, step: &Step, taken: impl Future<Output = Heard>) {
         let from = self.count.fetch_add(1, Ordering::SeqCst);
         let heard = taken.await;
@@ -185,7 +185,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// The client hangs up where the turn says so.
+/// Runs a step until it ends, or until the client hangs up if the turn says so.
 async fn hangs_up(turn: &Turn, step: impl Future<Output = Heard>) -> Heard {
     match turn.hangs_up {
         None => step.await,
@@ -195,7 +195,7 @@ async fn hangs_up(turn: &Turn, step: impl Future<Output = Heard>) -> Heard {
     }
 }
 
-/// Has happen what is to happen in a turn.
+/// Sets the faults and the answers of a turn.
 fn prepare(world: &World, turn: &Turn) {
     world.dynamodb.script(turn.writes.iter().copied());
     if let Some((operation, fault)) = turn.call {
@@ -266,7 +266,7 @@ async fn ask(world: &World, store: &Store, id: &str, op: &Op) -> Heard {
     }
 }
 
-/// A call through the front, by the installation's `ADMIN`.
+/// A call through the front, with the token of the installation's `ADMIN`.
 fn through<'a>(world: &'a World, method: &str, path: &str, id: &str) -> Call<'a> {
     let token = format!("Bearer {}", world.token(&user(id)));
     world.request(method, path).header("authorization", &token)
@@ -277,13 +277,14 @@ async fn register(store: &Store, line: Value) -> Heard {
     match store.register(&record).await {
         Ok(()) => Ok("registered"),
         Err(RegisterError::Store(error)) => Err(error.to_string()),
-        // It comes where DynamoDB did not tell of the installation or the receipt, and says neither.
+        // This error comes if DynamoDB returned neither the installation nor the receipt. So it does not
+        // say whether the resource or its installation was deleted.
         Err(unannounced @ RegisterError::ResourceUnannounced) => Err(unannounced.to_string()),
         Err(refused) => Ok(known(&format!("refused: {refused}"))),
     }
 }
 
-/// An answer that there can be.
+/// Finds an answer in [`ANSWERS`]. Panics if the answer is not possible.
 fn known(answer: &str) -> Answer {
     let known = ANSWERS.into_iter().find(|known| *known == answer);
     known.unwrap_or_else(|| panic!("an answer that there cannot be: {answer}"))

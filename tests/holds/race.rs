@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// H2: of an uninstall of which something was announced, the hold stands for the rest and says so.
+/// H2: if a `deleted` event of an uninstall was sent before the hold, the hold reports that it is too
+/// late. It still stops the uninstall's other events.
 #[tokio::test]
 async fn a_late_hold_stands_for_the_rest() {
     let world = world().await;
@@ -22,7 +23,8 @@ async fn a_late_hold_stands_for_the_rest() {
     assert_eq!(world.torn_down(), ["", "db_1"]);
 }
 
-/// H2: the command waits for a worker that may be announcing, and then says what came of it.
+/// H2: while a worker may be announcing, a hold reports until when the worker's lease lasts. The next
+/// look, after the worker has ended, reports the result of the announcement.
 #[tokio::test]
 async fn a_worker_under_way_is_waited_for() {
     for (answer, standing) in
@@ -55,14 +57,15 @@ async fn a_worker_under_way_is_waited_for() {
     }
 }
 
-/// H2: a worker that took its lease before the hold and looks after it sees the hold.
+/// H2: a worker that takes its lease before the hold is placed, and reads the holds afterwards, sees the
+/// hold.
 #[tokio::test]
 async fn a_worker_that_looks_after_the_hold_sees_it() {
     let world = world_with("0s").await;
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     let process = world.process().await;
     let gate = Arc::new(Semaphore::new(0));
-    // It has its lease, and is about to look.
+    // The worker has its lease, and is about to read the holds.
     world.dynamodb.hold("TransactGetItems", gate.clone());
     let meanwhile = async {
         until(|| world.dynamodb.is_holding()).await;
@@ -76,8 +79,8 @@ async fn a_worker_that_looks_after_the_hold_sees_it() {
     assert!(world.provider.heard().is_empty());
 }
 
-/// H2: whose worker died may have been announced, for every hold that comes, also once another worker
-/// has seen to it.
+/// H2: if a worker died while it announced a resource, the provider may have been notified. Every later
+/// hold reports that, also after another worker has claimed the job.
 #[tokio::test]
 async fn a_dead_worker_may_have_announced_it() {
     let world = world_with("0s").await;
@@ -101,7 +104,7 @@ async fn a_dead_worker_may_have_announced_it() {
     assert_eq!(world.provider.heard().len(), 1);
 }
 
-/// H2: a worker that was stopped between its look and the announcement, for longer than its lease, does
+/// H2: if a worker is stopped for longer than its lease, after it has read the holds, the worker does
 /// not announce.
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_announces_nothing() {

@@ -1,4 +1,4 @@
-//! Keys on hosts that freeze the process after each answer, and keys that others write oddly (A7).
+//! Keys on hosts that freeze the process after each answer, and keys in unusual forms (A7).
 
 use std::pin::pin;
 use std::time::Duration;
@@ -19,8 +19,7 @@ use super::server::{KeyServer, Mode};
 use super::{RESOURCE, ask, ask_as, good};
 use crate::support::world::{ISSUER, World, serve, user};
 
-/// A world whose endpoints may be frozen after each answer: what they begin and do not wait for never
-/// ends.
+/// A test's world whose endpoints run as on a host that may freeze the process after each answer.
 async fn freezing_world(server: &KeyServer) -> World {
     let mut world = server.warm_world().await;
     let store = world.proxied().await;
@@ -29,14 +28,14 @@ async fn freezing_world(server: &KeyServer) -> World {
     world
 }
 
-/// A7: a key that was withdrawn is refused by the first request that finds the keys due: it waits for
-/// them, since nothing goes on after its answer.
+/// A7: on a host that may freeze the process, nothing runs after an answer. So the first request that finds
+/// the keys due waits for new keys, and refuses a withdrawn key.
 #[tokio::test]
 async fn a_withdrawn_key_is_refused_after_10_minutes() {
     let next = Issuer::generate().unwrap();
     let server = KeyServer::start(good()).await;
     let world = freezing_world(&server).await;
-    // It makes the client, which takes a part of a second.
+    // This first request also creates the HTTP client, which takes a part of a second.
     assert_eq!((ask_as(&world, &next).await.status, server.hits()), (403, 1));
     server.now(Mode::Serve(next.jwks()));
     world.clock.advance(Duration::from_secs(599));
@@ -48,8 +47,8 @@ async fn a_withdrawn_key_is_refused_after_10_minutes() {
     assert_eq!((ask_as(&world, &next).await.status, server.hits()), (204, 2));
 }
 
-/// A7: a request with a known key waits for a second at most, and once in 30 s: an issuer that hangs is
-/// not felt by the others.
+/// A7: while the issuer hangs, one request with a known key in 30 s waits for the keys, for a second at most.
+/// The other requests with a known key do not wait.
 #[tokio::test]
 async fn a_known_key_waits_for_a_second_at_most() {
     let next = Issuer::generate().unwrap();
@@ -59,12 +58,14 @@ async fn a_known_key_waits_for_a_second_at_most() {
     for _ in 0..5 {
         assert_eq!(ask(&world).await.status, 204, "the issuer hangs");
     }
-    // The fetch of the first is under way still: had each waited for it, it would be over.
+    // The fetch of the first request is still under way. If each request had waited for it, its time would be
+    // over.
     server.now(Mode::Serve(next.jwks()));
     assert_eq!((ask_as(&world, &next).await.status, server.hits()), (204, 1));
 }
 
-/// A7: where Vercel lets go on what it is told of, it is told of a fetch that is under way.
+/// A7: on Vercel, a fetch that is still under way after the answer is handed to the host, which lets it
+/// finish.
 #[tokio::test]
 async fn a_fetch_is_handed_to_the_host() {
     let server = KeyServer::start(Mode::Hang).await;

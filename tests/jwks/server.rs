@@ -1,4 +1,4 @@
-//! A server of keys that answers as a test has it.
+//! A server of keys whose answers a test chooses.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use crate::support::world::{ISSUER, World, limits, serve};
 /// The way in which the server of the keys answers.
 #[derive(Clone)]
 pub enum Mode {
-    /// It serves this document.
+    /// The server serves this document.
     Serve(Value),
-    /// It answers with this status, and a good document.
+    /// The server answers with this status, and a good document.
     Status(u16),
-    /// It sends elsewhere, where a good document is.
+    /// The server redirects to this address, at which a good document is served.
     Redirect(String),
-    /// It serves a good document behind so many spaces.
+    /// The server sends this many spaces, then a good document.
     Padded(usize),
-    /// It holds the connection until it is told something else.
+    /// The server keeps the connection open without an answer, until the test sets another mode.
     Hang,
-    /// It begins a good document and says nothing more.
+    /// The server begins a good document, and sends nothing more.
     Stall,
-    /// It sends a space now and then, without an end.
+    /// The server sends a space every 200 ms, without an end.
     Trickle,
-    /// It sends spaces as fast as they are taken, without an end.
+    /// The server sends spaces as fast as the client reads them, without an end.
     Flood,
 }
 
-/// A server of keys that does as it is told.
+/// A server of keys that answers in the mode that the test has set.
 #[derive(Clone)]
 pub struct KeyServer {
     pub url: String,
@@ -108,27 +108,27 @@ impl KeyServer {
         self.mode.send_replace(mode);
     }
 
-    /// A world that starts without keys.
+    /// A test's world that starts without keys.
     pub async fn cold_world(&self) -> World {
         self.cold_world_within(limits()).await
     }
 
-    /// A world that starts without keys, whose endpoints wait so long for others.
+    /// A test's world that starts without keys, with these time-outs.
     pub async fn cold_world_within(&self, limits: Limits) -> World {
         World::with_within(&[("OIDC_JWKS_URL", &self.url), ("OIDC_JWKS", "")], limits).await
     }
 
-    /// A world that starts with the issuer's keys.
+    /// A test's world that starts with the issuer's keys.
     pub async fn warm_world(&self) -> World {
         self.warm_world_within(limits()).await
     }
 
-    /// A world that starts with the issuer's keys, whose endpoints wait so long for others.
+    /// A test's world that starts with the issuer's keys, with these time-outs.
     pub async fn warm_world_within(&self, limits: Limits) -> World {
         World::with_within(&[("OIDC_JWKS_URL", &self.url)], limits).await
     }
 
-    /// Waits until the server was asked so many times.
+    /// Waits until the server has received this many requests.
     pub async fn asked(&self, times: usize) {
         until(|| self.hits() >= times).await;
     }

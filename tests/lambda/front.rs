@@ -1,4 +1,4 @@
-//! What passes through to the provider's backend, on Lambda (J1, J6).
+//! Calls that `front` passes on to the provider's backend, on Lambda (J1, J6).
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +14,17 @@ use crate::support::backend::{Answer, Backend, Heard};
 use crate::support::process::{FRONT, Lambda, record};
 use crate::support::world::{INSTALLATION, RESOURCE, user};
 
-/// The body of both events, which is no text.
+/// The body of both events. It is not text.
 const BODY: &[u8] = b"\x1f\x8b\x00\xff\xc3\x28\r\n\"\\";
 
-/// A Provision by an HTTP API, at its own route.
+/// A Provision through an HTTP API that has a route for it.
 fn http_api(token: &str) -> Value {
     let mut event = recorded(include_str!("../../deploy/lambda/events/front-http-api.json"));
     event["headers"]["authorization"] = json!(format!("Bearer {token}"));
     event
 }
 
-/// An Update Resource by a REST API, at its own resource.
+/// An Update Resource through a REST API that has a resource for it.
 fn rest_api(token: &str) -> Value {
     let mut event = recorded(include_str!("../../deploy/lambda/events/front-rest-api.json"));
     event["headers"]["Authorization"] = json!(format!("Bearer {token}"));
@@ -32,7 +32,7 @@ fn rest_api(token: &str) -> Value {
     event
 }
 
-/// A call by a gateway's other route.
+/// This event, with another method, route and path.
 fn routed(mut event: Value, method: &str, route: &str, path: &str) -> Value {
     if event["version"] == "2.0" {
         event["rawPath"] = json!(path);
@@ -51,8 +51,8 @@ fn lines(heard: &Heard, name: &str) -> Vec<String> {
     lines.map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap()).collect()
 }
 
-/// J1: a call reaches the backend as its gateway says that the caller sent it, bytes that are no text
-/// included; of its headers only AWS's own and those of the connection stay behind.
+/// J1: a call reaches the backend as the caller sent it to the gateway, even if its body is not text. Only
+/// AWS's own headers and those of the connection are left out.
 #[tokio::test]
 async fn a_call_reaches_the_backend_by_way_of_lambda() {
     let (world, backend) = Backend::behind().await;
@@ -102,7 +102,8 @@ async fn a_call_reaches_the_backend_by_way_of_lambda() {
     assert!(world.is_live("icfg_1", "db_1").await, "what was made is recorded");
 }
 
-/// J1: each of its paths is the contract's, whatever its API puts before it, and each method is.
+/// J1: on Lambda `front` passes on each of its methods and paths, whatever the API puts before the path.
+/// Another path is answered 404, and another method 405.
 #[tokio::test]
 async fn every_path_passes_on_lambda() {
     let (world, backend) = Backend::behind().await;
@@ -142,8 +143,8 @@ async fn every_path_passes_on_lambda() {
     }
 }
 
-/// J1: an answer comes back as it is, in its gateway's form: what is no text in base64, and no line of a
-/// header less.
+/// J1: the backend's answer comes back unchanged, in the gateway's form. A body that is not text is in
+/// base64, and no header line is lost.
 #[tokio::test]
 async fn an_answer_comes_back_by_way_of_lambda() {
     let (world, backend) = Backend::behind().await;
@@ -193,8 +194,8 @@ async fn an_answer_comes_back_by_way_of_lambda() {
     }
 }
 
-/// J6: bodies of 4 MiB pass both ways on Lambda, which takes 6 MB in base64, and in a quarter of the
-/// template's 256 MiB; longer ones do not.
+/// J6: bodies of 4 MiB pass both ways on Lambda, where an event has at most 6 MB, in base64. A longer request
+/// is answered 413. The function needs less than a quarter of the template's 256 MiB.
 #[tokio::test]
 async fn bodies_pass_up_to_4_mib_on_lambda() {
     const MOST: usize = 4 << 20;
@@ -219,7 +220,7 @@ async fn bodies_pass_up_to_4_mib_on_lambda() {
     assert!(memory < 64 * 1024, "{memory} KiB");
 }
 
-/// J6: on Lambda a backend has the invocation's time, less what the answer needs.
+/// J6: on Lambda the backend has the time of the invocation, less the time that the answer needs.
 #[tokio::test]
 async fn a_backend_has_its_hosts_time_on_lambda() {
     let (world, backend) = Backend::behind().await;
@@ -237,7 +238,7 @@ async fn a_backend_has_its_hosts_time_on_lambda() {
         );
     }
     assert_eq!(backend.heard().len(), 2);
-    // `cargo lambda watch` says none that could be.
+    // `cargo lambda watch` sends a deadline in 1970, and the function ignores a deadline that is past.
     lambda.time = Duration::ZERO;
     assert_eq!(lambda.invoke(http_api(&token)).await["statusCode"], 200);
 }

@@ -8,7 +8,7 @@ use crate::support::outside::Answer;
 use crate::support::process::{DELETE_RESOURCE, SWEEP};
 use crate::support::world::{INSTALLATION, World};
 
-/// The recorded event, with a record for each of these.
+/// The recorded event of the stream, with these records: event name, installation, sort key.
 fn stream(records: &[(&str, &str, &str)]) -> Value {
     let mut event = recorded(include_str!("../../deploy/lambda/events/stream.json"));
     let record = |(name, installation, sort_key): &(&str, &str, &str)| {
@@ -22,7 +22,7 @@ fn stream(records: &[(&str, &str, &str)]) -> Value {
     event
 }
 
-/// The event of an installation's new items of this kind.
+/// The stream's event for an installation's jobs, as if all of them were new.
 async fn inserted(world: &World, installation: &str) -> Value {
     let keys = world.sort_keys(installation).await;
     let jobs = keys.iter().filter(|key| key.starts_with("work#"));
@@ -34,8 +34,8 @@ fn all_read() -> Value {
     json!({ "batchItemFailures": [] })
 }
 
-/// L2: the stream's event runs the jobs that it names and no others, by claims alone: what is due is not
-/// looked for. A purge's announcements are the next event's.
+/// L2: the function runs the jobs that the stream's event names, and no others. It claims them, and does not
+/// search for due jobs. The announcements that a purge writes are in the next event.
 #[tokio::test]
 async fn a_streams_event_runs_its_jobs() {
     let world = World::announcing().await;
@@ -62,8 +62,9 @@ async fn a_streams_event_runs_its_jobs() {
     assert!(world.sort_keys("icfg_2").await.contains(&"work#purge".to_owned()));
 }
 
-/// L2: what is never due when it is new, has changed, is gone, or is no job of this version is passed over
-/// without a call; what is not there any more, or is another's by now, costs its claim.
+/// L2: the function makes no call for a job that is never due when it is new. It also skips records of a
+/// change or a removal, and items that are not jobs. A job that does not exist any more costs one call, its
+/// claim.
 #[tokio::test]
 async fn what_is_not_due_is_passed_over() {
     let world = World::announcing().await;
@@ -88,8 +89,8 @@ async fn what_is_not_due_is_passed_over() {
     assert_eq!((world.dynamodb.calls(), world.all().await), (calls + 2, before));
 }
 
-/// L2, G1: what fails is answered alike, and is the schedule's: the job's own retry is written, or its lease
-/// ends.
+/// L2, G1: if a job fails, the event is answered like any other, and a sweep of the schedule runs the job
+/// later. This holds for a failed announcement and for a failed claim.
 #[tokio::test]
 async fn what_fails_is_left_to_the_schedule() {
     let world = World::announcing().await;
@@ -113,8 +114,9 @@ async fn what_fails_is_left_to_the_schedule() {
     assert_eq!(world.sweep().await, [2, 2, 0, 0]);
 }
 
-/// L2, S2: no caller brings such an event: one with a `requestContext` is a request, whatever else is in it.
-/// To other functions, and from other sources, it is an error.
+/// L2, S2: no caller can send the stream's event: an event with a `requestContext` is a request, whatever
+/// else it contains. If the stream's event goes to another function, or its records are of another source,
+/// the invocation fails.
 #[tokio::test]
 async fn a_request_is_no_streams_event() {
     let world = World::announcing().await;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A6: a token of an account alone deletes in that account's installations, and finds nothing out
-/// about others.
+/// A6: a token that names an account alone deletes resources in that account's installations, and reveals
+/// nothing about others.
 #[tokio::test]
 async fn an_accounts_token_deletes_in_its_own_installations() {
     let world = World::announcing().await;
@@ -28,8 +28,8 @@ async fn an_accounts_token_deletes_in_its_own_installations() {
     assert_eq!(*by, json!({ "kind": "system", "accountId": ACCOUNT }));
 }
 
-/// A6: an outcome that an installation's own token recorded is replayed to its account's token alone, even
-/// if the token that recorded it named another account.
+/// A6: of the tokens that name an account alone, only those of the installation's stored account get a
+/// recorded outcome. That holds even if the token that recorded the outcome named another account.
 #[tokio::test]
 async fn a_recorded_outcome_is_no_way_around_the_account() {
     let world = World::new().await;
@@ -52,8 +52,8 @@ async fn a_recorded_outcome_is_no_way_around_the_account() {
     assert_eq!(unknown.error(), (403, "forbidden"));
 }
 
-/// A6, F1: where DynamoDB tells of the resource and not of its installation, an account's token is
-/// compared all the same, before anything is said or recorded.
+/// A6, F1: DynamoDB may report the resource's item, but not its installation's. Even then an account's token
+/// is compared with the stored account, before anything is answered or recorded.
 #[tokio::test]
 async fn the_account_is_compared_whatever_dynamodb_tells() {
     let world = World::new().await;
@@ -89,7 +89,8 @@ async fn the_account_is_compared_whatever_dynamodb_tells() {
     );
 }
 
-/// A6: an outcome outlives its installation's tombstone, and the account in it still proves right.
+/// A6: an outcome outlives its installation's tombstone, and the account in the outcome decides who gets a
+/// replay.
 #[tokio::test]
 async fn an_accounts_replay_outlives_the_tombstone() {
     let world = World::new().await;

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// C2, B6, F3: a resource that is being provisioned is busy; the error is not stored.
+/// C2, B6, F3: the deletion of a resource that is being provisioned is answered 409. This answer is not
+/// recorded, so the same key succeeds later.
 #[tokio::test]
 async fn a_provisioning_resource_is_busy() {
     let world = World::announcing().await;
@@ -21,7 +22,8 @@ async fn a_provisioning_resource_is_busy() {
     assert_eq!(world.delete(RESOURCE).key("k1").send().await.whole(), NOTHING);
 }
 
-/// C2: Vercel's `pending` is busy too; no other status is.
+/// C2: a resource with Vercel's status `pending` is busy too. A resource with any other status of Vercel's is
+/// not.
 #[tokio::test]
 async fn of_vercels_statuses_only_pending_is_busy() {
     let world = World::new().await;
@@ -41,8 +43,8 @@ async fn of_vercels_statuses_only_pending_is_busy() {
     assert_eq!(world.items("icfg_1").await["#installation"]["resources"], 1);
 }
 
-/// C2: an hour after its last write a resource may be deleted like any other, with its receipt and its
-/// announcement; a write in between renews the hour.
+/// C2: a resource that is still being provisioned may be deleted an hour after the last write of its item,
+/// with a receipt and an announcement. A write in between renews the hour.
 #[tokio::test]
 async fn what_is_provisioning_for_too_long_can_be_deleted() {
     for status in ["provisioning", "pending"] {
@@ -65,8 +67,8 @@ async fn what_is_provisioning_for_too_long_can_be_deleted() {
     }
 }
 
-/// C2: an item without the time of its last write, as a number, is past the limit; a backend's fractions
-/// of a second count.
+/// C2: an item whose `updatedAt` is absent, or is not a number, is past the limit. Fractions of a second, as
+/// a backend may write them, count.
 #[tokio::test]
 async fn what_is_busy_and_what_is_not() {
     let world = World::new().await;
@@ -103,7 +105,7 @@ async fn what_is_busy_and_what_is_not() {
     }
 }
 
-/// C2: with a limit of `0s` nothing is ever busy.
+/// C2: with a limit of `0s` no resource is ever busy.
 #[tokio::test]
 async fn without_a_limit_nothing_is_busy() {
     let world = World::with(&[("PROVISIONING_LIMIT", "0s")]).await;

@@ -1,5 +1,5 @@
-//! Late doubt: a worker that lost its lease and does not know how its own call to Vercel ended has Vercel
-//! called again. No answer that another got meanwhile says anything of that call.
+//! Late doubt: a worker that lost its lease does not know how its own call to Vercel ended, and makes sure
+//! that Vercel is called again. An answer that another worker got meanwhile says nothing about that call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::World;
 
-/// A job is left, and sweeps bring it to its end.
+/// Checks that a job is left, and that sweeps bring the deletion to its end.
 async fn is_scheduled_and_done(world: &World) {
     assert!(world.vercel.is_gone("icfg_1"));
     assert!(world.items("icfg_1").await.contains_key("work#configuration"));
@@ -26,15 +26,15 @@ async fn is_scheduled_and_done(world: &World) {
     is_done(world).await;
 }
 
-/// The configuration is gone here, and no job is left for it.
+/// Checks that the configuration is gone here, and that no job is left for it.
 async fn is_done(world: &World) {
     let items = world.items("icfg_1").await;
     assert!(!items.contains_key("work#configuration"));
     assert!(items["#installation"].get("configurationDeletedAt").is_some());
 }
 
-/// E3: where an intent is withdrawn, because Vercel refused somebody else, a request that is late with
-/// a deletion that may have taken effect since asks again: nobody else would.
+/// E3: if an intent was withdrawn because Vercel refused another request, a late request that is in doubt
+/// calls Vercel again itself, because nobody else would.
 #[tokio::test]
 async fn a_late_doubt_is_cleared_up() {
     let world = world().await;
@@ -51,7 +51,7 @@ async fn a_late_doubt_is_cleared_up() {
     is_done(&world).await;
 }
 
-/// E3, F5: if the late worker is a sweep, the deletion is scheduled again, for the caller who asked for it.
+/// E3, F5: if the late worker is a sweep, it schedules the deletion again, for the caller who requested it.
 #[tokio::test]
 async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
     let world = awaiting_retry().await;
@@ -78,7 +78,7 @@ async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
     assert_eq!(items["receipt#installation"]["keySha256"], asked["keySha256"]);
 }
 
-/// E3, F5: a refusal that was heard before a late attempt took effect does not end the deletion's job.
+/// E3, F5: a refusal that came before a late attempt took effect does not end the deletion's job.
 #[tokio::test]
 async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
     let world = awaiting_retry().await;
@@ -108,8 +108,8 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
     is_done(&world).await;
 }
 
-/// E3: a late worker that heard a definite answer to each of its attempts schedules nothing, even if an
-/// earlier worker left a call in doubt: the refusal since then stands.
+/// E3: a late worker that got a definite answer to each of its attempts schedules nothing, even if an earlier
+/// worker left a call in doubt. The refusal that came since then ends the deletion.
 #[tokio::test]
 async fn a_late_sweep_that_heard_all_owes_nothing_again() {
     let world = world().await;
@@ -129,8 +129,8 @@ async fn a_late_sweep_that_heard_all_owes_nothing_again() {
     assert_eq!(state(&world).await, "active");
 }
 
-/// F5: a late worker that heard that the configuration is gone, and cannot commit it, schedules a call
-/// again.
+/// F5: a late worker that learned that the configuration is gone, and cannot commit it, schedules another
+/// call.
 #[tokio::test]
 async fn a_late_204_that_cannot_be_committed_is_scheduled_again() {
     let world = world().await;
@@ -147,7 +147,7 @@ async fn a_late_204_that_cannot_be_committed_is_scheduled_again() {
     is_scheduled_and_done(&world).await;
 }
 
-/// F5: a late worker in doubt schedules a call again, too, if it cannot release its lease.
+/// F5: a late worker in doubt schedules another call even if it cannot release its lease.
 #[tokio::test]
 async fn a_late_doubt_that_cannot_be_retried_is_scheduled_again() {
     let world = world().await;
@@ -164,8 +164,8 @@ async fn a_late_doubt_that_cannot_be_retried_is_scheduled_again() {
     is_scheduled_and_done(&world).await;
 }
 
-/// F5: a late sweep that heard 204 while DynamoDB was out of reach schedules a call again once DynamoDB
-/// is back.
+/// F5: a late sweep that got 204 while DynamoDB was out of reach schedules another call once DynamoDB is
+/// back.
 #[tokio::test]
 async fn a_late_204_of_a_sweep_is_scheduled_again() {
     let world = awaiting_retry_within(a_second()).await;
@@ -175,7 +175,7 @@ async fn a_late_204_of_a_sweep_is_scheduled_again() {
     let again = Gate::default();
     let meanwhile = async {
         another_is_refused(&world, 4).await;
-        // It does not get to commit for as long as it tries; then it schedules it again.
+        // The late sweep tries to commit in vain. Then it schedules another call.
         world.dynamodb.lasting(Fault::ServerError);
         world.dynamodb.hold("UpdateItem", again.clone());
         gate.add_permits(1);
@@ -191,7 +191,7 @@ async fn a_late_204_of_a_sweep_is_scheduled_again() {
     is_scheduled_and_done(&world).await;
 }
 
-/// G4: a late sweep whose time is over while it calls Vercel schedules a call again.
+/// G4: a late sweep whose time is over while it calls Vercel schedules another call.
 #[tokio::test]
 async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
     let world = awaiting_retry().await;
@@ -206,7 +206,7 @@ async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
         arrives.add_permits(1);
     };
     let process = world.process().await;
-    // Less than an attempt at Vercel may take; an eighth of it is for taking what is due.
+    // Less than an attempt at Vercel may take. The sweep claims jobs for an eighth of this time.
     let sweep = std::pin::pin!(process.sweep(HostTime(Duration::from_secs(4))));
     match select(sweep, std::pin::pin!(meanwhile)).await {
         Either::Left(_) => panic!("it ended before Vercel could answer"),
@@ -215,7 +215,7 @@ async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
     is_scheduled_and_done(&world).await;
 }
 
-/// E4, F5: if both sides are gone by then, a late worker schedules nothing.
+/// E4, F5: if both sides are gone meanwhile, a late worker in doubt schedules nothing.
 #[tokio::test]
 async fn a_late_doubt_of_what_is_gone_is_none() {
     let world = awaiting_retry().await;
@@ -233,7 +233,7 @@ async fn a_late_doubt_of_what_is_gone_is_none() {
     assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
 }
 
-/// E3, G6: an intent that was parked meanwhile is due again.
+/// E3, G6: if the intent was parked meanwhile, a late worker in doubt makes it due again.
 #[tokio::test]
 async fn a_late_doubt_is_not_left_parked() {
     let world = awaiting_retry().await;

@@ -12,8 +12,8 @@ use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::World;
 
-/// E3, F4: an installation that changes while Vercel is asked does not make a request wait for its own
-/// lease: it goes by what is there then.
+/// E3, F4: if an installation changes while a request calls Vercel, the request does not wait for its own
+/// lease. It reads the table again, and decides by what it finds.
 #[tokio::test]
 async fn its_own_lease_stands_in_no_requests_way() {
     for settled in [true, false] {
@@ -31,7 +31,7 @@ async fn its_own_lease_stands_in_no_requests_way() {
         };
         let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
         assert_eq!(first.status, 204, "{settled} {:?}", first.error());
-        // With a token there is something to be asked of Vercel yet: 403 from then on.
+        // While a token is stored, the request calls Vercel once more, and gets 403.
         assert_eq!(world.vercel.heard().len(), if settled { 2 } else { 3 });
         let items = world.items("icfg_1").await;
         assert!(!items.contains_key("work#configuration"), "{settled}");
@@ -39,7 +39,8 @@ async fn its_own_lease_stands_in_no_requests_way() {
     }
 }
 
-/// E2: a request that begins after another was refused in doubt, and looked before, goes by the doubt.
+/// E2: if a request reads the table before another request is refused in doubt, and begins after that, it
+/// takes the doubt into account.
 #[tokio::test]
 async fn a_doubt_that_comes_between_is_not_overlooked() {
     let world = world().await;
@@ -57,7 +58,7 @@ async fn a_doubt_that_comes_between_is_not_overlooked() {
     assert_eq!(first.status, 204, "{:?}", first.error());
 }
 
-/// F5: a worker that is late with an intent that was withdrawn does not withdraw a later one.
+/// F5: a worker that is late with a withdrawn intent does not withdraw the intent of a later request.
 #[tokio::test]
 async fn a_late_refusal_withdraws_no_other_intent() {
     let world = world().await;
@@ -74,8 +75,8 @@ async fn a_late_refusal_withdraws_no_other_intent() {
     assert_eq!((first.status, world.vercel.is_gone("icfg_1")), (204, true), "it asks again");
 }
 
-/// F1, F2: of two requests under one key that find Vercel's side gone, one commits: what it recorded
-/// is not written over.
+/// F1, F2: of two requests under one key that find Vercel's side gone, one commits, and the other does not
+/// overwrite its outcome.
 #[tokio::test]
 async fn who_commits_second_overwrites_no_outcome() {
     let world = world().await;
@@ -100,8 +101,8 @@ async fn who_commits_second_overwrites_no_outcome() {
     assert_eq!(world.delete(&other).key("k1").send().await.status, 204, "the replay");
 }
 
-/// F4, G5: of two that find nothing to be asked of Vercel one deletes our side, and its receipt
-/// stands.
+/// F4, G5: of two requests that need no call to Vercel, one deletes our side, and the other leaves its
+/// receipt as it is.
 #[tokio::test]
 async fn of_two_that_delete_our_side_alone_one_does() {
     let world = World::announcing().await;
@@ -124,7 +125,7 @@ async fn of_two_that_delete_our_side_alone_one_does() {
     assert_eq!(world.items("icfg_1").await["receipt#configuration"], receipt);
 }
 
-/// F5: a sweep that is so late that its lease is over before it looks asks Vercel no more.
+/// F5: a sweep whose lease ends before it reads the table does not call Vercel any more.
 #[tokio::test]
 async fn a_sweep_that_is_late_does_not_ask_under_anothers_mark() {
     let world = awaiting_retry().await;
@@ -151,8 +152,9 @@ async fn a_sweep_that_is_late_does_not_ask_under_anothers_mark() {
     assert_eq!(world.vercel.heard().len(), 6, "the request alone asked");
 }
 
-/// E2, F5: a late worker that marks its attempt between a request's look and its intent is not
-/// overlooked: what Vercel refuses then is gone.
+/// E2, F5: a late worker may mark its attempt after a request has read the table, and before the request
+/// writes its intent. The request takes this mark into account: a 403 from Vercel then means that the
+/// configuration is gone.
 #[tokio::test]
 async fn a_mark_that_comes_between_is_not_erased() {
     let world = awaiting_retry().await;
@@ -169,12 +171,12 @@ async fn a_mark_that_comes_between_is_not_erased() {
         world.dynamodb.hold("UpdateItem", mark.clone());
         look.add_permits(1);
         calls(1).await;
-        // The sweep is about to mark; its lease is over.
+        // The sweep is about to mark its attempt, and its lease ends.
         world.clock.advance(Duration::from_mins(3));
         world.dynamodb.hold("TransactWriteItems", begin.clone());
         let meanwhile = async {
             calls(2).await;
-            // The request has looked, and is about to begin.
+            // The request has read the table, and is about to write its intent.
             mark.add_permits(1);
             until(|| world.vercel.heard().len() >= 4).await;
             begin.add_permits(1);

@@ -1,5 +1,5 @@
-//! What passes through to the provider's backend: bodies and tokens that the functions see, and tell nobody
-//! else.
+//! Calls that pass through to the provider's backend. The functions see bodies and tokens, and reveal them to
+//! nobody else.
 
 use axum::http::HeaderMap;
 use futures_util::future::join_all;
@@ -14,10 +14,10 @@ use crate::support::process::FRONT;
 use crate::support::sts;
 use crate::support::world::user;
 
-/// In the body of a call.
+/// A secret in the body of a call.
 const SENT: &str = "sent/4b1e+planted=9a60c7";
 
-/// In the body and a header of the backend's answer, such as a resource's secrets.
+/// A secret in the body and in a header of the backend's answer, such as a resource's secrets.
 const ANSWERED: &str = "answered/e27d+planted=1f83b5";
 
 const INSTALLATION: &str = "/v1/installations/icfg_1";
@@ -37,15 +37,15 @@ fn call(method: &'static str, path: &str, token: &str) -> Asked {
     Asked { method, ..Asked::delete(path, token).body(&body) }
 }
 
-/// An answer with secrets in it, and with these bytes before them.
+/// An answer with a secret in its body, after this text, and in a header.
 fn answer(status: u16, before: &str) -> Answer {
     let body = format!("{before}\"secrets\":[{{\"value\":\"{ANSWERED}\"}}]}}");
     let headers = HeaderMap::from_iter([("x-secret".parse().unwrap(), ANSWERED.parse().unwrap())]);
     Answer::Whole(status, headers, body.into())
 }
 
-/// J6: bodies, tokens and keys that pass through are in no log and in no answer of ours, whatever fails,
-/// on every host; of all that, the table has the access token, once.
+/// J6: bodies, tokens and keys that pass through are in no log, and in no answer that the function itself
+/// gives, whatever fails, on every host. Of these secrets the table holds the access token alone, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_that_passes_tells_a_secret() {
     join_all(HOSTS.map(|host| async move {
@@ -74,7 +74,7 @@ async fn no_call_that_passes_tells_a_secret() {
     .await;
 }
 
-/// Calls that the backend answers, one way or another.
+/// Calls that the backend answers, well or badly.
 async fn passed(scene: &mut Scene, good: &str) {
     let forged = scene.forged(&user("icfg_1"));
     let elsewhere = scene.token(&user("icfg_2"));
@@ -108,7 +108,7 @@ async fn passed(scene: &mut Scene, good: &str) {
     assert!(!first.headers.contains_key("x-vercel-oidc-token"));
 }
 
-/// Calls that are answered here, since the backend or DynamoDB fails, or keys do.
+/// Calls that the function answers itself, because the backend, DynamoDB or the keys fail.
 async fn refused(scene: &mut Scene, good: &str) {
     for (answer, status) in [(Answer::Reset, "502"), (Answer::EffectThenReset, "502")] {
         scene.backend.script([answer]);

@@ -1,4 +1,4 @@
-//! Secrets that were planted, and the forms in which they might come up.
+//! Planted secrets, and the forms in which they might appear.
 
 use std::fmt::Write as _;
 
@@ -15,14 +15,14 @@ pub const IDEMPOTENCY_KEY: &str = "key/77c2+planted=40efd3";
 pub const OIDC_TOKEN: &str = "oidc/19b8+planted=a6c5e4.cGxhbnRlZA.c2lnbmF0dXJl";
 pub const AWS_SECRET_KEY: &str = "aws/88d4+planted=f3b2a1";
 pub const AWS_SESSION_TOKEN: &str = "session/02ee+planted=5c7d90";
-/// In the query of the provider's address.
+/// A secret in the query of the provider's address.
 pub const PROVIDER_KEY: &str = "hook-6d3a-planted-28f4c0";
-/// The beginning of a session token of STS; the session's number follows.
+/// The beginnings of the secret key and of the session token that STS gives. The session's number follows.
 pub const STS_GIVES: [&str; 2] = ["s3cret-", "sess1on-"];
-/// Something of the user's in a token.
+/// The user's email address in a token.
 pub const EMAIL: &str = "planted.somebody@example.com";
 
-/// Everything that may be in no log and in no answer.
+/// Everything that must not appear in a log or in an answer.
 pub struct Planted(Vec<String>);
 
 impl Default for Planted {
@@ -63,7 +63,7 @@ impl Planted {
             hex,
             list.trim_matches(['[', ']']).to_owned(),
         ];
-        // Within something longer it may begin at any of three places of base64's four characters.
+        // In a longer text, the secret's base64 has one of three forms, depending on where the secret begins.
         for before in ["", "x", "xx"] {
             let longer = [before.as_bytes(), bytes].concat();
             for encoded in [STANDARD.encode(&longer), URL_SAFE_NO_PAD.encode(&longer)] {
@@ -84,7 +84,7 @@ impl Planted {
         }
     }
 
-    /// Checks that nothing of it is in a text.
+    /// Checks that a text contains no planted secret.
     pub fn is_not_in(&self, text: &str) {
         for secret in &self.0 {
             if let Some(at) = text.find(secret.as_str()) {
@@ -96,7 +96,7 @@ impl Planted {
     }
 }
 
-/// The start, the middle and the end of what is long: it may be cut short where it comes up.
+/// The start, the middle and the end of a long form, because a log may cut a secret short.
 fn parts(form: &str) -> Vec<String> {
     const LENGTH: usize = 18;
     if form.len() <= LENGTH {
@@ -106,7 +106,7 @@ fn parts(form: &str) -> Vec<String> {
     starts.map(|at| form[at..at + LENGTH].to_owned()).to_vec()
 }
 
-/// The search for secrets finds them.
+/// The search finds a secret in every form, and finds none in another text.
 #[test]
 fn a_secret_is_found_in_every_form() {
     let mut planted = Planted(Vec::new());

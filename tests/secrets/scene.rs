@@ -18,7 +18,7 @@ use crate::support::sts::{self, Sts};
 use crate::support::waiting::listens;
 use crate::support::world::{ACCOUNT, ISSUER, World};
 
-/// A `RUST_LOG` that asks for everything, and once more by name for the libraries that are kept back.
+/// A `RUST_LOG` that asks for everything, and also by name for the libraries whose logs teardown suppresses.
 const RUST_LOG: &str = "trace,aws_sigv4=trace,aws_smithy_runtime=trace,aws_config=trace,\
     hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,lambda_runtime=trace,tower=trace";
 
@@ -28,15 +28,15 @@ static STRANGER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap()
 /// Where a function runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// With a role that is taken for the platform's token.
+    /// On Vercel, where the function assumes a role with the platform's token.
     Vercel,
-    /// With keys in its environment.
+    /// On a plain port, where AWS keys are in the environment.
     Port,
-    /// With keys in its environment.
+    /// On Lambda, where AWS keys are in the environment.
     Lambda,
 }
 
-/// A request.
+/// A request to the function.
 #[derive(Clone)]
 pub struct Asked {
     pub method: &'static str,
@@ -47,7 +47,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// A deletion with everything that a caller and the host may send, by who has this token.
+    /// A deletion with this token, and with everything else that a caller and the host may send.
     pub fn delete(target: &str, token: &str) -> Self {
         let headers = vec![
             ("authorization", format!("Bearer {token}")),
@@ -58,7 +58,7 @@ impl Asked {
         Self { method: "DELETE", target: target.to_owned(), headers, body: String::new() }
     }
 
-    /// Adds a header, beside one of the same name.
+    /// Adds a header. An earlier header of the same name stays.
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
@@ -69,13 +69,13 @@ impl Asked {
     }
 }
 
-/// The way to a function.
+/// How a test reaches the function.
 enum Way {
     Http { port: u16, function: Recorded, _platform: Option<(BufReader<UnixStream>, TempDir)> },
     Lambda(Lambda<Recorded>),
 }
 
-/// A function, and what it stands in.
+/// A function, and the stand-ins around it.
 pub struct Scene {
     pub world: World,
     pub backend: Backend,
@@ -88,7 +88,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Starts a function; `icfg_1` is installed, with `db_1` and all that can belong to it.
+    /// Starts a function. `icfg_1` is registered, with `db_1` and all that can belong to an installation.
     pub async fn start(binary: &'static str, host: Host) -> Self {
         let (world, backend) = Backend::behind().await;
         let (sts, sts_url) = Sts::start(sts::HOUR).await;
@@ -101,7 +101,7 @@ impl Scene {
             ("AWS_SECRET_ACCESS_KEY", AWS_SECRET_KEY.to_owned()),
             ("AWS_SESSION_TOKEN", AWS_SESSION_TOKEN.to_owned()),
             ("AWS_ENDPOINT_URL_STS", sts_url),
-            // Nobody is there.
+            // No server listens at this address.
             ("OIDC_JWKS_URL", "http://127.0.0.1:1/jwks".to_owned()),
             ("RUST_LOG", RUST_LOG.to_owned()),
         ]);
@@ -132,14 +132,14 @@ impl Scene {
         self.world.register(json!({ "installation": line })).await;
     }
 
-    /// Signs claims, with something in them that is nobody's business; the token is a secret.
+    /// Signs these claims, with a private email address added. The token becomes a planted secret.
     pub fn token(&mut self, claims: &Value) -> String {
         let token = ISSUER.sign(&self.claims(claims));
         self.planted.token(&token);
         token
     }
 
-    /// Like [`Scene::token`], by somebody else under the issuer's key id.
+    /// Like [`Scene::token`], but a stranger signs, under the issuer's key id.
     pub fn forged(&mut self, claims: &Value) -> String {
         let header = json!({ "alg": "RS256", "kid": ISSUER.kid() });
         let token = STRANGER.sign_with_header(&header, &self.claims(claims));
@@ -153,14 +153,14 @@ impl Scene {
         claims
     }
 
-    /// Sends a request, and gives the answer from its status on. It tells no secret.
+    /// Sends a request, and returns the answer from its status on. Checks that the answer contains no secret.
     pub async fn ask(&mut self, asked: Asked) -> String {
         let said = self.pass(asked).await;
         self.planted.is_not_in(&said);
         said
     }
 
-    /// Sends a request whose answer may hold secrets, since it is the backend's.
+    /// Sends a request, and returns the answer. The answer may contain secrets, since it is the backend's.
     pub async fn pass(&mut self, asked: Asked) -> String {
         match &mut self.way {
             Way::Http { port, .. } => over_http(*port, &asked).await,
@@ -171,7 +171,7 @@ impl Scene {
         }
     }
 
-    /// Ends the function: its log tells of all this, and no secret.
+    /// Ends the function. Checks that its log contains each of these texts, and no secret.
     pub async fn end(self, told: &[&str]) {
         let path = self.log.path();
         if let Way::Http { function, .. } = self.way {
@@ -213,7 +213,7 @@ async fn over_http(port: u16, asked: &Asked) -> String {
         asked.body
     );
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    // Where the answer comes before all is sent, the rest may not be taken any more.
+    // If the answer comes before everything is sent, the function may not read the rest.
     let _ = stream.write_all(whole.as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -221,7 +221,7 @@ async fn over_http(port: u16, asked: &Asked) -> String {
     answer.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
-/// The event that an HTTP API makes of it.
+/// The event that an HTTP API makes of a request.
 fn event(asked: &Asked) -> Value {
     let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
     let mut headers = json!({ "host": "x.example" });

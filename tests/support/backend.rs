@@ -1,4 +1,4 @@
-//! A provider's backend, which serves what Vercel requires unless it is told otherwise.
+//! A stand-in for a provider's backend. It answers as Vercel requires, unless a test scripts other answers.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -17,28 +17,28 @@ use crate::support::world::World;
 /// How a call is answered.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// As it should be.
+    /// The call takes effect, and is answered as a good backend answers.
     Honest,
-    /// So, and without an effect.
+    /// The call has no effect, and gets this status, these headers and this body.
     Whole(u16, HeaderMap, Bytes),
-    /// It takes effect, and the connection breaks.
+    /// The call takes effect, and the connection breaks without an answer.
     EffectThenReset,
-    /// The connection breaks.
+    /// The connection breaks without an answer, and the call has no effect.
     Reset,
-    /// Never.
+    /// The call is never answered.
     Silence,
-    /// Once the gate is opened, and then so.
+    /// The call waits for the gate, and is then answered in this way.
     Held(Gate, Box<Self>),
 }
 
 impl Answer {
-    /// With this status and this body, and without an effect.
+    /// An answer with this status and this body, and without an effect.
     pub fn words(status: u16, body: impl Into<Bytes>) -> Self {
         Self::Whole(status, HeaderMap::new(), body.into())
     }
 }
 
-/// A call as it came.
+/// A call as the backend received it.
 #[derive(Clone, Debug)]
 pub struct Heard {
     pub method: Method,
@@ -48,7 +48,7 @@ pub struct Heard {
     pub body: Bytes,
 }
 
-/// The backend. Clones share it.
+/// The backend. Clones share its state.
 #[derive(Clone, Default)]
 pub struct Backend(Arc<Inner>);
 
@@ -56,20 +56,20 @@ pub struct Backend(Arc<Inner>);
 struct Inner {
     script: Mutex<VecDeque<Answer>>,
     heard: Mutex<Vec<Heard>>,
-    /// What was made: the resource by its id.
+    /// The resources that were made, each with its id.
     made: Mutex<Vec<(String, Value)>>,
-    /// What was made under a key.
+    /// The resource that was made under each `Idempotency-Key`.
     by_key: Mutex<HashMap<String, Value>>,
     steps: Mutex<Option<Steps>>,
 }
 
 impl Backend {
-    /// A world whose calls pass through to a backend, and whose deletions are announced.
+    /// A test's world whose calls pass through to a backend, and whose deletions are announced.
     pub async fn behind() -> (World, Self) {
         Self::behind_with(&[]).await
     }
 
-    /// The same, with these variables in the endpoints' environment.
+    /// Like [`Backend::behind`], with these variables in the endpoints' environment.
     pub async fn behind_with(variables: &[(&str, &str)]) -> (World, Self) {
         let (backend, url) = Self::start().await;
         let variables = [variables, &[("BACKEND_URL", url.as_str())]].concat();
@@ -78,7 +78,7 @@ impl Backend {
         (world, backend)
     }
 
-    /// Starts a backend, and says its address.
+    /// Starts a backend, and returns it with its address.
     pub async fn start() -> (Self, String) {
         let backend = Self::default();
         let handler = backend.clone();
@@ -96,22 +96,22 @@ impl Backend {
         (backend, url)
     }
 
-    /// How the next calls are answered, one after the other; the ones after that are honestly.
+    /// Scripts the answers to the next calls, in this order. Later calls are answered honestly.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.0.script.lock().unwrap().extend(answers);
     }
 
-    /// Every call is answered honestly from now on.
+    /// Drops the scripted answers: from now on every call is answered honestly.
     pub fn forget_script(&self) {
         self.0.script.lock().unwrap().clear();
     }
 
-    /// The calls that were heard so far.
+    /// The calls that the backend has received so far.
     pub fn heard(&self) -> Vec<Heard> {
         self.0.heard.lock().unwrap().clone()
     }
 
-    /// The ids of what was made, in the order of its making.
+    /// The ids of the resources that were made, in the order of their making.
     pub fn made(&self) -> Vec<String> {
         self.0.made.lock().unwrap().iter().map(|(id, _)| id.clone()).collect()
     }
@@ -161,8 +161,8 @@ impl Backend {
         }
     }
 
-    /// Makes a resource, with the id that is wanted, if one is; for a key that was used before, what was made
-    /// then.
+    /// Makes a resource, or returns the resource that was made under this key before. The caller may choose
+    /// the id.
     fn make(&self, heard: &Heard) -> Value {
         let key = heard.headers.get("idempotency-key");
         let key = key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());

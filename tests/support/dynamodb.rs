@@ -1,5 +1,5 @@
-//! A proxy before the DynamoDB: it counts the calls and does what no emulator does by
-//! itself, such as conflicts, throttling and answers that are lost.
+//! A proxy in front of DynamoDB. It counts the calls, and causes what no emulator causes by itself, such as
+//! conflicts, throttling and lost answers.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,34 +20,34 @@ use crate::support::world::http_client;
 /// A fault: what happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It goes through.
+    /// DynamoDB gets the call, and its answer is passed on.
     None,
-    /// DynamoDB throttles it.
+    /// DynamoDB throttles the call.
     Throttle,
-    /// DynamoDB is broken.
+    /// DynamoDB answers the call with 500.
     ServerError,
-    /// A transaction is at one of its items.
+    /// Another transaction is changing one of the call's items.
     Conflict,
-    /// DynamoDB does not take its signature, and says all that should have been signed.
+    /// DynamoDB refuses the call's signature, and repeats all that should have been signed.
     Echo,
-    /// An item is throttled within it.
+    /// A transaction is cancelled because one of its items is throttled.
     ItemThrottled,
-    /// It takes effect or is refused; if it is refused, its rows without evidence report a conflict.
+    /// DynamoDB gets the call. If it refuses the call, each row whose condition holds reports a conflict.
     ConflictBesideEvidence,
-    /// It takes effect or is refused, and where something else refuses it too, DynamoDB does not say
-    /// what it found of the installation.
+    /// DynamoDB gets the call. If it refuses the call because several conditions fail, the installation's row
+    /// reports a conflict instead of its item.
     InstallationHidden,
-    /// A batch is left undone, as a whole.
+    /// DynamoDB does none of a batch's writes, and reports all of them as unprocessed.
     Unprocessed,
-    /// The connection breaks before it arrives.
+    /// The connection breaks before the call arrives.
     ResetBefore,
-    /// The connection breaks after it took effect.
+    /// The connection breaks after the call took effect.
     ResetAfter,
-    /// It goes through some milliseconds late, so that others overtake it.
+    /// DynamoDB gets the call some milliseconds late, so that other calls overtake it.
     Late,
 }
 
-/// By how much a call is late: what others do in the meantime takes about as long.
+/// The delay of a late call: about as long as another call takes.
 const LATE: Duration = Duration::from_millis(4);
 
 /// The identity that signed a call.
@@ -69,7 +69,7 @@ impl Signer {
     }
 }
 
-/// The proxy. Clones share it.
+/// The proxy. Clones share its state.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
 
@@ -88,7 +88,7 @@ struct Inner {
 }
 
 impl Proxy {
-    /// Starts a proxy for the DynamoDB at `upstream`, and says its own address.
+    /// Starts a proxy for the DynamoDB at `upstream`, and returns it with its own address.
     pub async fn start(upstream: String, steps: Steps) -> (Self, String) {
         let proxy = Self(Arc::new(Inner {
             upstream,
@@ -113,12 +113,12 @@ impl Proxy {
         (proxy, url)
     }
 
-    /// How many calls there were.
+    /// How many calls the proxy has received.
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
     }
 
-    /// How often a refusal had an access token in it.
+    /// How many refusals contained an access token.
     pub fn told_tokens(&self) -> usize {
         self.0.told_tokens.load(Ordering::SeqCst)
     }
@@ -128,32 +128,32 @@ impl Proxy {
         self.0.signers.lock().unwrap().clone()
     }
 
-    /// How many connections there were.
+    /// How many connections the proxy has accepted.
     pub fn connections(&self) -> usize {
         self.0.connections.get().unwrap().load(Ordering::SeqCst)
     }
 
-    /// Sets the faults of the next writes, one after the other; after that they go through.
+    /// Sets the faults of the next transactions, in this order. Later transactions have the lasting fault.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.0.script.lock().unwrap().extend(faults);
     }
 
-    /// Sets the fault of every write that no script is for.
+    /// Sets the lasting fault: the fault of every transaction that has no scripted one.
     pub fn lasting(&self, fault: Fault) {
         *self.0.lasting.lock().unwrap() = fault;
     }
 
-    /// Sets the fault of the next call of this operation, or with this text in it, that has none yet.
+    /// Sets the fault of one call: the next call of this operation, or with this text in its body.
     pub fn once(&self, operation: &'static str, fault: Fault) {
         self.0.operations.lock().unwrap().push_back((operation, fault));
     }
 
-    /// Nothing is to happen any more to single operations.
+    /// Drops the faults of single calls, which [`Proxy::once`] has set.
     pub fn forget(&self) {
         self.0.operations.lock().unwrap().clear();
     }
 
-    /// Nothing is to happen any more to any call.
+    /// Drops all faults.
     pub fn heal(&self) {
         self.0.script.lock().unwrap().clear();
         self.lasting(Fault::None);
@@ -165,7 +165,7 @@ impl Proxy {
         *self.0.held.lock().unwrap() = Some((operation, gate.into()));
     }
 
-    /// Whether a call is held, or was.
+    /// Whether the proxy is holding a call, or has held one.
     pub fn is_holding(&self) -> bool {
         self.0.holding.load(Ordering::SeqCst)
     }
@@ -185,7 +185,7 @@ impl Proxy {
         scripted.unwrap_or(*self.0.lasting.lock().unwrap())
     }
 
-    /// An error breaks the connection off without an answer.
+    /// Passes a call on to DynamoDB, with its fault. An error breaks the connection without an answer.
     async fn pass(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
         let (head, body) = request.into_parts();
@@ -254,7 +254,7 @@ impl Proxy {
     }
 }
 
-/// Replaces what a cancelled transaction says of the installation by a conflict, if it says more.
+/// If several conditions failed, replaces the result of the installation's condition by a conflict.
 fn hide_installation(request: &[u8], answer: &[u8]) -> Bytes {
     let request: Value = serde_json::from_slice(request).unwrap();
     let mut answer: Value = serde_json::from_slice(answer).unwrap();
@@ -273,7 +273,7 @@ fn hide_installation(request: &[u8], answer: &[u8]) -> Bytes {
     Bytes::from(answer.to_string())
 }
 
-/// A transaction cancelled for this reason in its first item.
+/// The answer to a transaction that is cancelled, with this reason for its first item.
 fn cancelled(request: &[u8], code: &str) -> Response<Full<Bytes>> {
     let request: Value = serde_json::from_slice(request).unwrap();
     let items = request["TransactItems"].as_array().unwrap().len();
@@ -282,7 +282,7 @@ fn cancelled(request: &[u8], code: &str) -> Response<Full<Bytes>> {
     error("TransactionCanceledException", &json!({ "CancellationReasons": reasons }))
 }
 
-/// A refusal as AWS words it: with the headers that were signed, a session's token among them.
+/// A refusal in AWS's form. It contains the headers that were signed, also a session's token.
 fn unsigned(headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
     let headers = headers.iter().map(|(name, value)| format!("{name}:{}", value.to_str().unwrap()));
     let headers = headers.collect::<Vec<_>>().join("\n");

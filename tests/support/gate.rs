@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-/// The gate. Clones share it.
+/// A gate. Clones are the same gate.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// A permit for each that has come; closed where nobody has to come any more.
+    /// One permit for each caller that has come to the gate. Closed once the gate is open.
     reached: Arc<Semaphore>,
-    /// A permit for each that may go on; closed where everybody may.
+    /// One permit for each caller that may pass. Closed once every caller may pass.
     opened: Arc<Semaphore>,
 }
 
@@ -28,7 +28,7 @@ impl From<Arc<Semaphore>> for Gate {
 }
 
 impl Gate {
-    /// Comes to the gate, and waits until it may go on.
+    /// Waits at the gate until the caller may pass.
     pub async fn pass(&self) {
         self.reached.add_permits(1);
         if let Ok(permit) = self.opened.acquire().await {
@@ -36,7 +36,8 @@ impl Gate {
         }
     }
 
-    /// Waits until somebody has come, or the gate is open; and says whether it is closed still.
+    /// Waits until somebody has come to the gate, or the gate is open. Returns whether the gate is still
+    /// closed.
     pub async fn reached(&self) -> bool {
         self.reached.acquire().await.is_ok()
     }

@@ -11,13 +11,13 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 thread_local! {
-    /// Lines of JSON; none while nobody reads them.
+    /// The lines of JSON that this thread has logged. `None` while no [`Log`] reads them.
     static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// Has all threads log, each to itself, where it reads what it logs. To be called before any of them
-/// comes by where something is logged: `tracing` remembers of each such place whether anybody listens
-/// there, and a thread that listens alone is not asked if another one is the first to come by.
+/// Makes each thread log to a buffer of its own, while a [`Log`] of that thread reads it. Call this before
+/// any thread logs. At the first use of a log statement, `tracing` remembers whether anybody listens there.
+/// If a thread that does not listen came first, no other thread would get lines from that statement.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -41,7 +41,7 @@ impl io::Write for Lines {
     }
 }
 
-/// Reads what this thread logs, until it is dropped.
+/// Reads what this thread logs, until the `Log` is dropped.
 pub struct Log(());
 
 impl Log {

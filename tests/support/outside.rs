@@ -1,5 +1,5 @@
-//! The world outside: Vercel's REST API and the provider's endpoint, honest unless they are told
-//! otherwise.
+//! The stand-ins for Vercel's REST API and for the provider's endpoint. They answer honestly unless a test
+//! scripts other answers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -20,44 +20,44 @@ use crate::support::world::{ISSUER, http_client, system};
 /// How a request is answered.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// As it should be.
+    /// The request takes effect, and is answered as it should be.
     Honest,
-    /// With this status, and without an effect.
+    /// The request has no effect, and gets this status.
     Status(u16),
-    /// With this status and without an effect, while the configuration is there; then as it should be,
-    /// since the token is dead.
+    /// While the configuration is there, the request has no effect and gets this status. Once the
+    /// configuration is gone, the request is answered honestly, since the token is dead.
     Refusal(u16),
-    /// With 404 and without an effect where a configuration is to be deleted, as if it were in another team
-    /// or gone; else as it should be.
+    /// A deletion of a configuration is answered 404 without an effect, as if the configuration were gone or
+    /// in another team. Other requests are answered honestly.
     NotFound,
-    /// With this status and this `Retry-After`, and without an effect.
+    /// The request has no effect, and gets this status and this `Retry-After`.
     RetryAfter(u16, &'static str),
-    /// It takes effect, and is answered with this status.
+    /// The request takes effect, and is answered with this status.
     EffectThen(u16),
-    /// It takes effect, and the connection breaks.
+    /// The request takes effect, and the connection breaks without an answer.
     EffectThenReset,
-    /// With this status and without an effect, in words that repeat who asked.
+    /// The request has no effect, and gets this status and a message with the caller's credentials.
     Echo(u16),
-    /// With this status, without an effect, and with this body.
+    /// The request has no effect, and gets this status and this body.
     Words(u16, &'static str),
-    /// The connection breaks.
+    /// The connection breaks without an answer, and the request has no effect.
     Reset,
-    /// Never.
+    /// The request is never answered.
     Silence,
-    /// Once the gate is opened, and then so.
+    /// The request waits for the gate, and is then answered in this way.
     Held(Gate, Box<Self>),
-    /// It takes effect, and is answered as it should be once the gate is opened.
+    /// The request takes effect, and is answered honestly once the gate is opened.
     EffectThenHeld(Gate),
 }
 
 impl Answer {
-    /// Once the gate has a permit, and then with this status and without an effect.
+    /// An answer with this status and without an effect, once the gate has a permit.
     pub fn gated(gate: &Arc<Semaphore>, status: u16) -> Self {
         Self::Held(gate.clone().into(), Box::new(Self::Status(status)))
     }
 }
 
-/// Answers to be given, one after the other; then the lasting one.
+/// The answers to the next requests, in this order. Later requests get the lasting answer.
 struct Script {
     next: Mutex<VecDeque<Answer>>,
     lasting: Mutex<Answer>,
@@ -75,8 +75,9 @@ impl Script {
         scripted.unwrap_or_else(|| self.lasting.lock().unwrap().clone())
     }
 
-    /// Answers as the script says; `effect` does it, and says the honest answer. `credentials` are the
-    /// asker's; `deletes` says whether a configuration is to be deleted.
+    /// Answers a request as the script says. `effect` does what the request asks for, and returns the honest
+    /// answer. `credentials` are the caller's. `deletes` says whether the request deletes a configuration,
+    /// and `gone` whether that configuration is gone.
     async fn answer(
         &self,
         credentials: &str,
@@ -88,7 +89,7 @@ impl Script {
             let error = json!({ "error": { "code": "scripted", "message": "as\nscripted" } });
             let mut response = json(status, &error);
             if (300..400).contains(&status) {
-                // A client that follows it is heard.
+                // If a client follows the redirect, its request is recorded.
                 response.headers_mut().insert("location", "/elsewhere".parse().unwrap());
             }
             response
@@ -135,7 +136,7 @@ impl Script {
     }
 }
 
-/// A request that was heard.
+/// A request that the stand-in received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     /// The method, the path and the query.
@@ -143,7 +144,7 @@ pub struct Heard {
     pub authorization: String,
 }
 
-/// Vercel's REST API. Clones share it.
+/// The stand-in for Vercel's REST API. Clones share its state.
 #[derive(Clone, Default)]
 pub struct VercelApi(Arc<VercelInner>);
 
@@ -152,18 +153,19 @@ struct VercelInner {
     script: Script,
     heard: Mutex<Vec<Heard>>,
     gone: Mutex<BTreeSet<String>>,
-    /// Where configurations are that moved: the team's id, if it is one's.
+    /// The team of each configuration that has moved. `None` if the configuration is in no team.
     moved: Mutex<BTreeMap<String, Option<String>>>,
-    /// In which team each was to be deleted last: it is there, if it has not moved.
+    /// The team in the last request to delete each configuration. A configuration that has not moved is in
+    /// that team.
     asked_in: Mutex<BTreeMap<String, Option<String>>>,
     finalized: Mutex<BTreeSet<String>>,
-    /// The resources that it has of each, by the provider's ids.
+    /// The resources that Vercel lists for each installation, by the provider's ids.
     listed: Mutex<BTreeMap<String, Vec<String>>>,
-    /// How often it has refused to delete a configuration that was there.
+    /// How often Vercel has refused to delete each configuration that was there.
     refusals: Mutex<BTreeMap<String, usize>>,
-    /// The configurations that it deleted after all, though it had refused to.
+    /// The configurations that Vercel deleted although it had refused to.
     contradicted: Mutex<BTreeSet<String>>,
-    /// Where our endpoints are, if it calls Delete Installation back.
+    /// The endpoints' address, if Vercel calls Delete Installation while it deletes a configuration.
     calls_back: Mutex<Option<String>>,
 }
 
@@ -179,42 +181,43 @@ impl VercelApi {
         (api, url)
     }
 
-    /// How the next requests are answered, one after the other; the ones after that are honestly.
+    /// Scripts the answers to the next requests, in this order. Later requests get the lasting answer.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.0.script.next.lock().unwrap().extend(answers);
     }
 
-    /// How every request is answered that no script is for.
+    /// Sets the lasting answer: the answer to every request that has no scripted one.
     pub fn lasting(&self, answer: Answer) {
         *self.0.script.lasting.lock().unwrap() = answer;
     }
 
-    /// Every request is answered honestly from now on.
+    /// Drops the scripted answers. From now on every request gets the lasting answer.
     pub fn forget_script(&self) {
         self.0.script.next.lock().unwrap().clear();
     }
 
-    /// Has it call Delete Installation at `url` while it deletes a configuration.
+    /// Makes Vercel call Delete Installation at `url` while it deletes a configuration.
     pub fn calls_back(&self, url: &str) {
         *self.0.calls_back.lock().unwrap() = Some(url.to_owned());
     }
 
-    /// A configuration moves to this team, or out of all: it is not found in another from now on.
+    /// Moves a configuration to this team, or to no team. From now on Vercel answers 404 to a deletion in
+    /// another team.
     pub fn moves(&self, id: &str, team: Option<&str>) {
         self.0.moved.lock().unwrap().insert(id.to_owned(), team.map(str::to_owned));
     }
 
-    /// It has these resources of an installation from now on.
+    /// Makes Vercel list these resources of an installation from now on.
     pub fn lists(&self, id: &str, resources: &[String]) {
         self.0.listed.lock().unwrap().insert(id.to_owned(), resources.to_vec());
     }
 
-    /// The requests that were heard so far.
+    /// The requests that Vercel has received so far.
     pub fn heard(&self) -> Vec<Heard> {
         self.0.heard.lock().unwrap().clone()
     }
 
-    /// The method, path and query of what was heard so far.
+    /// The method, path and query of each request that Vercel has received so far.
     pub fn lines(&self) -> Vec<String> {
         self.heard().into_iter().map(|heard| heard.line).collect()
     }
@@ -223,7 +226,8 @@ impl VercelApi {
         self.0.gone.lock().unwrap().contains(id)
     }
 
-    /// Whether it was deleted after a refusal, by a request that came before that.
+    /// Whether Vercel deleted the configuration by a request that came before a refusal and took effect after
+    /// it.
     pub fn contradicts_itself(&self, id: &str) -> bool {
         self.0.contradicted.lock().unwrap().contains(id)
     }
@@ -322,17 +326,17 @@ impl VercelApi {
 /// The secret that announcements are signed with.
 pub const PROVIDER_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// An announcement that was heard.
+/// An event that the provider received.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// `webhook-id`.
+    /// The header `webhook-id`.
     pub id: String,
-    /// `webhook-timestamp`.
+    /// The header `webhook-timestamp`.
     pub timestamp: i64,
     pub body: Value,
 }
 
-/// The provider's endpoint. Clones share it.
+/// The stand-in for the provider's endpoint. Clones share its state.
 #[derive(Clone, Default)]
 pub struct ProviderEndpoint(Arc<ProviderInner>);
 
@@ -340,7 +344,7 @@ pub struct ProviderEndpoint(Arc<ProviderInner>);
 struct ProviderInner {
     script: Script,
     heard: Mutex<Vec<Event>>,
-    /// The secrets that sign; [`PROVIDER_SECRET`] alone, if there are none here.
+    /// The secrets that sign events. If there are none here, [`PROVIDER_SECRET`] alone signs.
     secrets: Mutex<Vec<&'static str>>,
 }
 
@@ -356,32 +360,32 @@ impl ProviderEndpoint {
         (provider, format!("{url}/hook"))
     }
 
-    /// How the next announcements are answered, one after the other; then with 200.
+    /// Scripts the answers to the next events, in this order. Later events get the lasting answer.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.0.script.next.lock().unwrap().extend(answers);
     }
 
-    /// Every announcement is answered with 200 from now on.
+    /// Drops the scripted answers. From now on every event gets the lasting answer.
     pub fn forget_script(&self) {
         self.0.script.next.lock().unwrap().clear();
     }
 
-    /// How every announcement is answered that no script is for.
+    /// Sets the lasting answer: the answer to every event that has no scripted one.
     pub fn lasting(&self, answer: Answer) {
         *self.0.script.lasting.lock().unwrap() = answer;
     }
 
-    /// Announcements are signed with these secrets, in this order, from now on.
+    /// Expects each event to be signed with these secrets, in this order, from now on.
     pub fn is_told_by(&self, secrets: &[&'static str]) {
         *self.0.secrets.lock().unwrap() = secrets.to_vec();
     }
 
-    /// The events that were heard so far, with any answer.
+    /// The events that the provider has received so far, whatever it answered.
     pub fn heard(&self) -> Vec<Event> {
         self.0.heard.lock().unwrap().clone()
     }
 
-    /// The ids under which each deletion was announced so far.
+    /// The `webhook-id`s under which each event was sent so far.
     pub fn ids(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut ids = BTreeMap::<_, BTreeSet<_>>::new();
         for Event { id, body, .. } in self.heard() {
@@ -400,7 +404,7 @@ impl ProviderEndpoint {
         assert_eq!(header("content-type"), "application/json");
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp").parse().unwrap());
-        // Not `verify`: the tests' clock is not the library's.
+        // `Webhook::verify` would compare the timestamp with the machine's clock, not with the tests' clock.
         let sign =
             |secret: &str| Webhook::new(secret).unwrap().sign(&id, timestamp, &body).unwrap();
         let secrets = self.0.secrets.lock().unwrap().clone();

@@ -1,4 +1,4 @@
-//! Function binaries as processes: on a port, and on a Lambda.
+//! The functions' binaries as processes, on a port and on Lambda.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -25,10 +25,10 @@ pub const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 pub const FRONT: &str = env!("CARGO_BIN_EXE_front");
 pub const WEBHOOK: &str = env!("CARGO_BIN_EXE_webhook");
 
-/// An environment; of a name that stands twice, the last one counts.
+/// An environment. If a name occurs twice, the last value counts.
 pub type Variables = Vec<(&'static str, String)>;
 
-/// A function's process; it ends with the test.
+/// A function's process, which ends with the test.
 pub struct Function {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -42,14 +42,14 @@ impl Drop for Function {
 }
 
 impl Function {
-    /// The next line of its standard output.
+    /// The next line of the function's standard output.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line
     }
 
-    /// Ends it, and gives the rest of its standard output.
+    /// Kills the function, and returns the rest of its standard output.
     pub fn end(mut self) -> String {
         self.child.kill().unwrap();
         let mut rest = String::new();
@@ -57,7 +57,8 @@ impl Function {
         rest
     }
 
-    /// Asks it to end, as a host does, and gives the rest of its standard output once it has.
+    /// Asks the function to end, as a host does, and returns the rest of its standard output once it has
+    /// ended.
     pub fn terminate(mut self) -> String {
         terminate(&self.child);
         let mut rest = String::new();
@@ -67,8 +68,8 @@ impl Function {
     }
 }
 
-/// Where a function's binary is: where cargo has built it for the tests, or, if `TEST_FUNCTIONS` names
-/// a folder, there, such as those that hosts run.
+/// The path of a function's binary. Cargo has built it for the tests. If `TEST_FUNCTIONS` names a folder, the
+/// binary there is used, such as a build for a host.
 fn path(binary: &str) -> PathBuf {
     let built = PathBuf::from(binary);
     match std::env::var_os("TEST_FUNCTIONS") {
@@ -77,7 +78,7 @@ fn path(binary: &str) -> PathBuf {
     }
 }
 
-/// A command whose environment is these variables and no others.
+/// A command with these environment variables, and no others.
 fn command(binary: &str, variables: Variables) -> Command {
     let mut command = Command::new(path(binary));
     command.env_clear().envs(variables).stdout(Stdio::piped());
@@ -90,7 +91,7 @@ pub fn start(binary: &str, variables: Variables) -> Function {
     Function { child, output }
 }
 
-/// A function's process whose standard output and error go to a file; it ends with the test.
+/// A function's process whose standard output and error go to files. The process ends with the test.
 pub struct Recorded(Child);
 
 impl Drop for Recorded {
@@ -101,14 +102,14 @@ impl Drop for Recorded {
 }
 
 impl Recorded {
-    /// Asks it to end, as a host does, and waits until it has.
+    /// Asks the function to end, as a host does, and waits until it has ended.
     pub fn terminate(mut self) {
         terminate(&self.0);
         self.0.wait().unwrap();
     }
 
-    /// How much memory it has held at most, in KiB; where the system does not keep that (only Linux has
-    /// `/proc`), how much it holds now. Panics where the system says neither.
+    /// The most memory that the function has held, in KiB. If the system does not record that (only Linux has
+    /// `/proc`), the memory that the function holds now. Panics if the system reports neither.
     pub fn memory(&self) -> usize {
         let id = self.0.id();
         let most = std::fs::read_to_string(format!("/proc/{id}/status")).ok().and_then(|status| {
@@ -119,13 +120,13 @@ impl Recorded {
     }
 }
 
-/// How much memory a process holds now, in KiB, as `ps` has it.
+/// The memory that a process holds now, in KiB, as `ps` reports it.
 fn resident(id: u32) -> Option<usize> {
     let ps = Command::new("ps").args(["-o", "rss=", "-p", &id.to_string()]).output().ok()?;
     std::str::from_utf8(&ps.stdout).ok()?.trim().parse().ok()
 }
 
-/// Starts a function that writes all that it says to this file.
+/// Starts a function that writes its standard output and error to this file.
 pub fn record(binary: &str, variables: Variables, file: &File) -> Recorded {
     start_into(binary, variables, file.try_clone().unwrap(), file)
 }
@@ -145,20 +146,20 @@ pub fn run(binary: &str, variables: Variables) -> Output {
     command(binary, variables).stderr(Stdio::piped()).output().unwrap()
 }
 
-/// Runs a function that ends by itself, with this file as its standard output, and gives what it says
-/// on standard error.
+/// Runs a function that ends by itself, with this file as its standard output, and returns its standard
+/// error.
 pub fn run_into(binary: &str, variables: Variables, file: File) -> String {
     let output = command(binary, variables).stdout(file).stderr(Stdio::piped()).output().unwrap();
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// A port that nothing listens on. It is below those that a system gives away by itself, and no other test of
-/// this run gets the same: so nothing takes it before the function does.
+/// A port that nothing listens on. The port is below those that a system assigns by itself, and no other test
+/// of this run gets it. So nothing takes the port before the function does.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 20_000;
     const COUNT: u32 = 12_000;
     static GIVEN: AtomicU32 = AtomicU32::new(0);
-    // Runs side by side begin at different ports.
+    // Test runs at the same time begin at different ports.
     let begin = std::process::id().wrapping_mul(997);
     (0..COUNT)
         .map(|_| FIRST + begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % COUNT)
@@ -167,12 +168,12 @@ pub fn free_port() -> u16 {
         .unwrap()
 }
 
-/// How long an invocation may take, and its event.
+/// An invocation's time limit, and its event.
 type Invocation = (Duration, Vec<u8>);
 
 /// A function on Lambda.
 pub struct Lambda<F = Function> {
-    /// How long an invocation may take; an hour where nothing is set.
+    /// The time limit of an invocation: an hour, unless a test sets another.
     pub time: Duration,
     events: mpsc::UnboundedSender<Invocation>,
     answers: mpsc::UnboundedReceiver<Value>,
@@ -188,7 +189,7 @@ impl Lambda {
 }
 
 impl<F> Lambda<F> {
-    /// Starts a function with this environment, and Lambda's.
+    /// Starts a function with this environment, and with Lambda's own variables.
     pub async fn start_by(mut variables: Variables, start: impl FnOnce(Variables) -> F) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let (sender, answers) = mpsc::unbounded_channel();
@@ -214,7 +215,7 @@ impl<F> Lambda<F> {
         Self { time: Duration::from_hours(1), events, answers, function: start(variables) }
     }
 
-    /// Sends an event, and gives the answer, or the error.
+    /// Sends an event, and returns the function's answer or error.
     pub async fn invoke(&mut self, event: Value) -> Value {
         self.invoke_raw(event.to_string().into_bytes()).await
     }
@@ -257,7 +258,7 @@ impl RuntimeApi {
         _: extract::Path<String>,
         request: Request,
     ) -> StatusCode {
-        // What Lambda takes.
+        // Lambda's limit for an answer.
         let body = axum::body::to_bytes(request.into_body(), 6_000_000).await.unwrap();
         lambda.answers.send(serde_json::from_slice(&body).unwrap()).unwrap();
         StatusCode::ACCEPTED

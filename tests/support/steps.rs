@@ -1,5 +1,5 @@
-//! The steps of a process: its calls to DynamoDB, to Vercel and to the provider, counted in their order.
-//! It can be killed at each of them.
+//! The steps of a process: its calls to DynamoDB, to Vercel and to the provider, counted in their order. A
+//! test can kill the process at each step.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,18 +11,18 @@ use tokio::sync::Notify;
 pub enum Moment {
     /// Before the call takes effect.
     Before,
-    /// After it took effect, and before its answer is heard.
+    /// After the call took effect, and before the process gets the answer.
     After,
 }
 
-/// The crashes of a process that makes so many calls: before each, and after the last.
-/// After one of the others it is where it is before the next.
+/// The crashes of a process that makes this many calls: one before each call, and one after the last. A crash
+/// after an earlier call would be the same as the crash before the next call.
 pub fn crashes(calls: usize) -> impl Iterator<Item = (usize, Moment)> {
     let last = (calls - 1, Moment::After);
     (0..calls).map(|call| (call, Moment::Before)).chain([last])
 }
 
-/// The count. Clones share it.
+/// The count of a process's calls. Clones share it.
 #[derive(Clone, Default)]
 pub struct Steps(Arc<Inner>);
 
@@ -40,7 +40,7 @@ impl Steps {
         *self.0.kill.lock().unwrap() = None;
     }
 
-    /// Begins to count anew, and kills at this call; the first is 0.
+    /// Begins to count anew, and kills the process at this call. The first call is 0.
     pub fn kill_at(&self, call: usize, moment: Moment) {
         self.begin();
         *self.0.kill.lock().unwrap() = Some((call, moment));
@@ -50,12 +50,12 @@ impl Steps {
         self.0.count.load(Ordering::SeqCst)
     }
 
-    /// Waits until the process is to be killed.
+    /// Waits until the process comes to the call at which it is killed.
     pub async fn killed(&self) {
         self.0.killed.notified().await;
     }
 
-    /// Makes a call, unless it is the last that the process lives to make.
+    /// Makes a call. If the process is killed at this call, never returns.
     pub async fn call<T>(&self, effect: impl Future<Output = T>) -> T {
         let number = self.0.count.fetch_add(1, Ordering::SeqCst);
         let dies = |moment| *self.0.kill.lock().unwrap() == Some((number, moment));

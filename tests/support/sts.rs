@@ -13,34 +13,34 @@ use crate::support::wire::listen;
 /// How STS answers.
 #[derive(Clone, Copy)]
 pub enum Answer {
-    /// With a session of this length.
+    /// STS gives a session of this length.
     Session(Duration),
-    /// That the token is none it takes.
+    /// STS refuses the token.
     Refused,
-    /// That the token is none it takes, in words that repeat it.
+    /// STS refuses the token, in a message that repeats the token.
     Echo,
-    /// That Vercel's keys cannot be fetched now.
+    /// STS answers that it cannot fetch Vercel's keys now.
     IssuerOutOfReach,
-    /// With a session whose end cannot be read.
+    /// STS gives a session whose end cannot be read.
     Malformed,
-    /// With a status of its own failing.
+    /// STS answers 503, because it fails itself.
     Broken,
-    /// The connection breaks.
+    /// The connection breaks without an answer.
     Reset,
-    /// Never.
+    /// The request is never answered.
     Silence,
 }
 
 pub const HOUR: Answer = Answer::Session(Duration::from_hours(1));
 
-/// A request's form.
+/// The fields of a request's form.
 pub type Form = Vec<(String, String)>;
 
-/// A stand-in for STS. The session for a token is told by the number of the request.
+/// A stand-in for STS. The credentials of each session contain the number of its request.
 #[derive(Clone)]
 pub struct Sts {
     answer: Arc<Mutex<Answer>>,
-    /// The requests' forms, in the order of their fields' names.
+    /// The form of each request, with its fields sorted by name.
     pub heard: Arc<Mutex<Vec<Form>>>,
 }
 
@@ -87,7 +87,7 @@ impl Sts {
         *self.answer.lock().unwrap() = answer;
     }
 
-    /// The tokens that it was sent.
+    /// The tokens that STS has received.
     pub fn tokens(&self) -> Vec<String> {
         let heard = self.heard.lock().unwrap();
         heard.iter().map(|form| token(form).to_owned()).collect()

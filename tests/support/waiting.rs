@@ -1,4 +1,4 @@
-//! Waiting for what another task or process does, with a deadline: a test fails where it would hang.
+//! Waiting for what another task or process does, with a deadline, so that a test fails instead of hanging.
 
 use std::panic::Location;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-/// How long a test waits at most: far longer than the longest time-out of the program's own.
+/// The longest time that a test waits: far longer than any time-out of the program.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Waits until the condition holds. Panics with the caller's place where it never does.
+/// Waits until the condition holds. If that takes too long, panics with the caller's place in the code.
 #[track_caller]
 pub fn until(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
     within(async move {
@@ -20,7 +20,8 @@ pub fn until(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
     })
 }
 
-/// Waits for what has no deadline of its own. Panics with the caller's place where it takes too long.
+/// Waits for a future without a deadline of its own. If that takes too long, panics with the caller's place
+/// in the code.
 #[track_caller]
 pub fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = Location::caller();

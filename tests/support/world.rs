@@ -1,4 +1,5 @@
-//! The world that a test stands in: the endpoints on a port, a DynamoDB behind them, an issuer, a clock.
+//! What one test runs in: the endpoints on a port, a DynamoDB behind them, an issuer, a clock, and the
+//! stand-ins.
 
 mod call;
 mod database;
@@ -29,13 +30,13 @@ use crate::support::outside::{PROVIDER_SECRET, ProviderEndpoint, VercelApi};
 use crate::support::process::Variables;
 use crate::support::steps::Steps;
 
-/// The issuer of all tests: making a key takes a tenth of a second.
+/// The issuer of all tests. They share it, because making a key takes a tenth of a second.
 pub static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap());
 
 /// The `aud` of tokens.
 pub const INTEGRATION: &str = "oac_test";
 
-/// The account that installations belong to where a test does not say otherwise.
+/// The account that installations belong to, unless a test names another.
 pub const ACCOUNT: &str = "acc_test";
 
 /// The paths of the installation `icfg_1`, of its configuration and of its resource `db_1`.
@@ -59,22 +60,23 @@ pub fn configuration(id: &str) -> String {
     format!("/v1/integrations/configuration/{id}")
 }
 
+/// The endpoints of one test, their DynamoDB and the stand-ins around them.
 pub struct World {
-    /// Where the endpoints are.
+    /// The endpoints' address.
     pub url: String,
     /// The endpoints' clock.
     pub clock: Clock,
-    /// The store, past the endpoints and the proxy.
+    /// A store that calls DynamoDB directly, not through the proxy.
     pub store: Store,
     /// The proxy between the endpoints and DynamoDB.
     pub dynamodb: Proxy,
-    /// Where the proxy is.
+    /// The proxy's address.
     pub dynamodb_url: String,
-    /// Vercel's REST API.
+    /// The stand-in for Vercel's REST API.
     pub vercel: VercelApi,
-    /// The provider's endpoint.
+    /// The stand-in for the provider's endpoint.
     pub provider: ProviderEndpoint,
-    /// The calls of the endpoints, in their order.
+    /// Counts the endpoints' calls, and can kill the process at one of them.
     pub steps: Steps,
     /// The endpoints' configuration.
     pub config: Config,
@@ -84,7 +86,7 @@ pub struct World {
     http: reqwest::Client,
 }
 
-/// A configuration for tests, with these variables besides.
+/// A configuration for tests, in which these variables override the tests' own.
 pub fn config(variables: &[(&str, &str)]) -> Config {
     let jwks = ISSUER.jwks().to_string();
     let defaults = [
@@ -92,7 +94,7 @@ pub fn config(variables: &[(&str, &str)]) -> Config {
         ("OIDC_JWKS", &jwks),
         ("CRON_SECRET", CRON_SECRET),
         ("CLIENT_SECRET", CLIENT_SECRET),
-        // Where a test is not about the grace period, there is none.
+        // There is no grace period, unless a test sets one.
         ("GRACE_PERIOD", "0s"),
     ];
     let find = |name: &str| {
@@ -102,39 +104,39 @@ pub fn config(variables: &[(&str, &str)]) -> Config {
     Config::from_variables(find).unwrap()
 }
 
-/// How long the endpoints of a world wait where a test does not say otherwise: as long as functions do,
-/// but for the back-off before Vercel is asked again, which so many tests would wait out.
+/// The endpoints' time limits, unless a test sets others. They are the functions' own, except for the
+/// back-off before Vercel is called again, because many tests would wait for it.
 pub fn limits() -> Limits {
     Limits { vercel_backoff: Duration::from_millis(5), ..Limits::default() }
 }
 
 impl World {
-    /// A world without a provider's address.
+    /// A test's world without a provider's address.
     pub async fn new() -> Self {
         Self::with(&[]).await
     }
 
-    /// A world whose deletions are announced.
+    /// A test's world whose deletions are announced.
     pub async fn announcing() -> Self {
         Self::announcing_with(&[]).await
     }
 
-    /// A world whose deletions are announced, with these variables in its environment.
+    /// A test's world whose deletions are announced, with these variables in its environment.
     pub async fn announcing_with(variables: &[(&str, &str)]) -> Self {
         Self::start_announcing(variables, limits()).await
     }
 
-    /// A world whose deletions are announced, and whose endpoints wait so long for others.
+    /// A test's world whose deletions are announced, and whose endpoints have these time limits.
     pub async fn announcing_within(limits: Limits) -> Self {
         Self::start_announcing(&[], limits).await
     }
 
-    /// A world with these variables in its environment, and without a provider's address.
+    /// A test's world with these variables in its environment, and without a provider's address.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
         Self::with_within(variables, limits()).await
     }
 
-    /// Like [`World::with`], with endpoints that wait so long for others.
+    /// Like [`World::with`], with these time limits of the endpoints.
     pub async fn with_within(variables: &[(&str, &str)], limits: Limits) -> Self {
         let steps = Steps::default();
         let (provider, url) = ProviderEndpoint::start(steps.clone()).await;
@@ -158,7 +160,7 @@ impl World {
     ) -> Self {
         log::install();
         let (vercel, vercel_url) = VercelApi::start(steps.clone()).await;
-        // Asked where a test moves the clock past the first keys' end.
+        // The endpoints call this issuer if a test moves the clock past the end of the first keys.
         let keys = || async { axum::Json(ISSUER.jwks()) };
         let keys = serve(axum::Router::new().fallback(keys)).await;
         let database = Database::start().await;
@@ -190,18 +192,18 @@ impl World {
         }
     }
 
-    /// Registers a line to import.
+    /// Registers the record of a line to import.
     pub async fn register(&self, line: Value) {
         self.try_register(line).await.unwrap();
     }
 
-    /// Registers a line to import, or says why not.
+    /// Registers the record of a line to import, or returns why it is refused.
     pub async fn try_register(&self, line: Value) -> Result<(), RegisterError> {
         let record: Record = serde_json::from_value(line).unwrap();
         self.store.register(&record).await
     }
 
-    /// Registers an installation of the tests' account, with invoices open, and resources of it.
+    /// Registers an installation of the tests' account, with open invoices and with these resources.
     pub async fn install(&self, id: &str, resources: &[&str]) {
         self.register(json!({ "installation": { "id": id, "accountId": ACCOUNT } })).await;
         for resource in resources {
@@ -216,9 +218,8 @@ impl World {
         self.register(line).await;
     }
 
-    /// Registers an installation whose invoices are settled, with all that can belong to one: the
-    /// team `team_1` (`my-team`), an access token, these resources, a webhook, a log drain and a
-    /// variable.
+    /// Registers an installation with settled invoices and all that can belong to it. That is the team
+    /// `team_1` (`my-team`), an access token, these resources, a webhook, a log drain and a variable.
     pub async fn install_whole(&self, id: &str, resources: &[&str]) {
         self.register(json!({ "installation": {
             "id": id, "accountId": ACCOUNT, "teamId": "team_1", "teamSlug": "my-team",
@@ -255,7 +256,7 @@ impl World {
         &self.database.table
     }
 
-    /// The environment of a function that stands in this world.
+    /// The environment for a process of a function in this test's world.
     pub fn environment(&self) -> Variables {
         let mut environment = vec![
             ("INTEGRATION_ID", INTEGRATION.to_owned()),
@@ -279,24 +280,25 @@ impl World {
         environment
     }
 
-    /// The store as the endpoints have it, behind the proxy.
+    /// A store like that of the endpoints, which calls DynamoDB through the proxy.
     pub async fn proxied(&self) -> Store {
         let client = local_client(&self.dynamodb_url).await.unwrap();
         Store::new(client, &self.config, self.clock.clone()).with_limits(self.limits)
     }
 
-    /// The endpoints as another process has them: what one of them holds in memory, no other does.
+    /// The endpoints as another process would have them. They share no memory with the endpoints at `url`.
     pub async fn process(&self) -> App {
         App::with_store(&self.config, self.proxied().await, self.clock.clone())
     }
 
-    /// The address of other endpoints, whose calls to DynamoDB nobody counts.
+    /// Starts more endpoints, and returns their address. They call DynamoDB directly, so nobody counts their
+    /// calls.
     pub async fn another(&self) -> String {
         let app = App::with_store(&self.config, self.store.clone(), self.clock.clone());
         serve(server::endpoints(app)).await
     }
 
-    /// Sends a sweep, and gives its report: claimed, done, retried, parked.
+    /// Calls the sweep, and returns its report: claimed, done, retried, parked.
     pub async fn sweep(&self) -> [u64; 4] {
         let call = self.request("GET", "/api/sweep");
         let reply = call.header("authorization", &format!("Bearer {CRON_SECRET}")).send().await;
@@ -315,12 +317,12 @@ impl World {
         panic!("there is always something due");
     }
 
-    /// Signs claims, with times that are missing: valid now for 10 minutes.
+    /// Signs these claims. If they have no `exp`, the token is valid for 10 minutes from now.
     pub fn token(&self, claims: &Value) -> String {
         ISSUER.sign(&self.timed(claims))
     }
 
-    /// Adds a validity of 10 minutes to claims that have none.
+    /// Adds an `exp` in 10 minutes to claims that have none.
     pub fn timed(&self, claims: &Value) -> Value {
         let mut claims = claims.clone();
         let exp = (self.clock.now() + Duration::from_mins(10)).as_secs();
@@ -331,7 +333,7 @@ impl World {
     }
 }
 
-/// The claims of an installation's `ADMIN`.
+/// The claims of a user with the role `ADMIN`, for one installation.
 pub fn user(installation: &str) -> Value {
     json!({
         "iss": "https://marketplace.vercel.com", "aud": INTEGRATION, "account_id": ACCOUNT,
@@ -356,7 +358,7 @@ pub fn account(account: &str) -> Value {
     })
 }
 
-/// Serves a router on a free port, and says its address.
+/// Serves a router on a free port, and returns its address.
 pub async fn serve(router: axum::Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -364,7 +366,7 @@ pub async fn serve(router: axum::Router) -> String {
     url
 }
 
-/// A client for this machine. Without the root certificates, which take milliseconds to read.
+/// A client for this machine. It has no root certificates, which take milliseconds to read.
 pub fn http_client() -> reqwest::Client {
     let none = reqwest::redirect::Policy::none();
     reqwest::Client::builder().redirect(none).no_proxy().tls_certs_only([]).build().unwrap()

@@ -1,4 +1,4 @@
-//! Sweeps that are late: the jobs are done by then, or claimed by others.
+//! Late sweeps, whose jobs other sweeps have meanwhile done, claimed, rescheduled or parked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::world;
 use crate::support::outside::Answer;
 use crate::support::waiting::until;
 
-/// F5, G4: a job whose worker died is due again when its lease ends; a worker that lost its lease
-/// overwrites nothing of its successor's.
+/// F5, G4: a job whose worker died is due again when its lease ends. A worker that lost its lease overwrites
+/// nothing that its successor wrote.
 #[tokio::test]
 async fn who_lost_the_lease_overwrites_nothing() {
     for late in [200, 500] {
@@ -56,7 +56,7 @@ async fn what_another_did_is_not_counted() {
     assert_eq!(late, [1, 0, 0, 0]);
 }
 
-/// G4: a sweep does not claim a job that another one has rescheduled since the index was read.
+/// G4: a sweep does not claim a job that another sweep has rescheduled after the first sweep read the index.
 #[tokio::test]
 async fn what_is_not_due_any_more_is_not_taken() {
     let world = world(1).await;
@@ -65,7 +65,7 @@ async fn what_is_not_due_any_more_is_not_taken() {
     let process = world.process().await;
     let late = process.sweep(HostTime(Duration::from_secs(50)));
     let meanwhile = async {
-        // Until the first sweep has read what is due, and asks for it.
+        // Waits until the first sweep has read the index, and is about to claim the job.
         until(|| world.dynamodb.is_holding()).await;
         world.provider.script([Answer::Status(503)]);
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
@@ -77,7 +77,7 @@ async fn what_is_not_due_any_more_is_not_taken() {
     assert_eq!(world.provider.heard().len(), 1);
 }
 
-/// G6: a sweep does not claim a job that another one has parked since the index was read.
+/// G6: a sweep does not claim a job that another sweep has parked after the first sweep read the index.
 #[tokio::test]
 async fn what_is_parked_meanwhile_is_not_taken() {
     let world = world(1).await;

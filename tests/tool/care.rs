@@ -1,9 +1,9 @@
-//! Care for what was deleted by mistake, as it is typed: hold, keep, release, move.
+//! The commands for what was deleted by mistake: `hold`, `keep`, `release`, `forget`, `move`.
 
 use super::{Tool, text};
 
 impl Tool {
-    /// Runs a command, and gives its exit status and what it printed.
+    /// Runs a command, and returns its exit status and what it printed.
     fn typed(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.run(arguments);
         let printed = text(&output.stdout).to_owned() + text(&output.stderr);
@@ -11,8 +11,8 @@ impl Tool {
     }
 }
 
-/// H1, H2, H3, H5: an uninstall by mistake in `cargo dev`: the stand-in is told that it is scheduled, a
-/// hold stops it, one resource is kept, and the rest is released.
+/// H1, H2, H3, H5: after an uninstall by mistake in `cargo dev`, the stand-in for the provider gets the
+/// notice. A hold stops the teardown, one resource is kept, and the other is released.
 #[tokio::test]
 async fn an_uninstall_by_mistake_is_stopped() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "1s")]);
@@ -69,7 +69,8 @@ async fn an_uninstall_by_mistake_is_stopped() {
     assert!(status == 1 && said.lines().count() == 1, "{said}");
 }
 
-/// E6, H5: without a terminal, an installation is forgotten with --yes alone, and once.
+/// E6, H5: without a terminal, `teardown forget` needs `--yes`. A second run reports that the installation
+/// was gone before.
 #[tokio::test]
 async fn an_installation_is_forgotten() {
     let tool = Tool::start(&[]);
@@ -90,7 +91,7 @@ async fn an_installation_is_forgotten() {
     assert_eq!(status, 2);
 }
 
-/// What `docs/mistakes.md` says is typed, in its order, and what it says is printed then.
+/// The commands that `docs/mistakes.md` shows, in its order, each with what it prints there.
 fn page() -> Vec<(String, String)> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mistakes.md");
     let page = std::fs::read_to_string(path).unwrap();
@@ -112,13 +113,13 @@ fn page() -> Vec<(String, String)> {
     typed
 }
 
-/// The text with every time the same, and without the blanks that align columns.
+/// The text with every time replaced by `T`, with the place that the page names, and without aligned columns.
 fn timeless(text: &str) -> String {
     let word = |word: &str| {
         let is_time = word.len() >= 20 && word.starts_with("20") && word.contains('T');
         if is_time { "T".to_owned() } else { word.to_owned() }
     };
-    // The page's table is on AWS, and the test's here.
+    // The page's table is on AWS, and the test's table is on this machine.
     let place = |line: &str| match line.split_once(" at http://127.0.0.1:") {
         Some((said, rest)) => {
             let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -130,7 +131,8 @@ fn timeless(text: &str) -> String {
     text.lines().map(|text| line(&text.replace(';', " ;"))).collect::<Vec<_>>().join("\n")
 }
 
-/// H2, H3, I1: an engineer on call goes through the page from an uninstall to a kept database.
+/// H2, H3, I1: an engineer on call types the page's commands, from an uninstall to a kept database. Each
+/// prints what the page shows.
 #[tokio::test]
 async fn the_page_on_mistakes_works() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "1h")]);
@@ -157,7 +159,8 @@ async fn the_page_on_mistakes_works() {
     tool.shows("icfg_new1", &["db_1", "db_2", "active"]);
 }
 
-/// I1, H5: a move is typed, refused while a hold stands, and the same a second time.
+/// I1, H5: `teardown move` is refused while a hold is in force. A second move reports that the resource was
+/// moved before.
 #[tokio::test]
 async fn a_resource_is_moved() {
     let tool = Tool::start(&[]);

@@ -1,16 +1,16 @@
-//! `teardown check`, as it is typed.
+//! `teardown check` on the command line.
 
 use super::{Tool, run, text};
 
-/// Runs the check, and gives its exit status, its standard output and its standard error.
+/// Runs the check, and returns its exit status, its standard output and its standard error.
 fn check(arguments: &[&str]) -> (i32, String, String) {
     let output = run(&[&["check", "--jwks-port", "0"], arguments].concat());
     let (out, err) = (text(&output.stdout).to_owned(), text(&output.stderr).to_owned());
     (output.status.code().unwrap(), out, err)
 }
 
-/// N2, N4: `cargo dev`, with its sample backend behind the front, passes every check; and the report is for
-/// machines, too.
+/// N2, N4: `cargo dev`, with its sample backend behind the front, passes every check. The report can be read
+/// by machines, too.
 #[tokio::test]
 async fn teardown_itself_passes() {
     let tool = Tool::start(&[]);
@@ -32,7 +32,7 @@ async fn teardown_itself_passes() {
     assert!(status == 0 && other.is_empty(), "{other:#?}");
     assert_eq!(report["leftBehind"], serde_json::json!([]));
     assert!(checks.len() > 90, "{out}");
-    // What is made is said before it is.
+    // The command says what it will make before it makes it.
     assert!(err.contains("it makes, and deletes again, some "), "{err}");
     let junit = std::fs::read_to_string(junit).unwrap();
     assert!(
@@ -61,7 +61,8 @@ async fn teardown_itself_passes() {
     assert!(status == 2 && out.contains("--integration-id oac_"), "{out}");
 }
 
-/// N2: wrong use, and a backend that is not there, are neither a pass nor a failure.
+/// N2: wrong arguments, and a backend that cannot be reached, are neither a pass nor a failure: the exit
+/// status is 2.
 #[test]
 fn what_cannot_be_run_is_told() {
     for (arguments, told) in [

@@ -6,8 +6,8 @@ use teardown_cli::embedded::local_client;
 use super::{Tool, text};
 use crate::support::world::http_client;
 
-/// The jobs of an uninstall run by themselves: the purge at once, the finalization at Vercel as soon as
-/// invoices are settled.
+/// `cargo dev` runs the jobs of an uninstall by itself: the purge at once, the finalization at Vercel as soon
+/// as invoices are settled.
 #[tokio::test]
 async fn settling_invoices_finalizes_what_was_uninstalled() {
     let tool = Tool::start(&[]);
@@ -40,8 +40,8 @@ async fn settling_invoices_finalizes_what_was_uninstalled() {
     assert!(error.contains("icfg_unknown is not registered at http://127.0.0.1:"), "{error}");
 }
 
-/// A configuration goes at the stand-in for Vercel too, which calls Delete Installation back where it
-/// is told to: both end well.
+/// A configuration is deleted at the stand-in for Vercel too. With `--call-back`, that stand-in calls Delete
+/// Installation meanwhile, and both deletions succeed.
 #[tokio::test]
 async fn a_configuration_is_deleted_on_both_sides() {
     for (arguments, by) in [
@@ -70,7 +70,8 @@ async fn a_configuration_is_deleted_on_both_sides() {
     }
 }
 
-/// Parked jobs are listed, and tried again when somebody says so; a leased job says until when.
+/// `teardown parked` lists parked jobs, and with `--retry` makes them due. `teardown show` says until when a
+/// job is leased.
 #[tokio::test]
 async fn parked_jobs_are_listed_and_tried_again() {
     let tool = Tool::start(&[]);
@@ -131,7 +132,8 @@ icfg_parked   announce#resource#db_1  2025-11-25T00:00:00Z  90        the provid
     assert_eq!(text(&tool.run(&["parked"]).stdout), "parked job: none\n");
 }
 
-/// The stand-ins take what is signed, and what has a token, and nothing else.
+/// The stand-in for the provider accepts only signed events, and the stand-in for Vercel only calls with a
+/// token.
 #[tokio::test]
 async fn the_stand_ins_refuse_strangers() {
     let tool = Tool::start(&[]);

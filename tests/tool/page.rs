@@ -1,5 +1,5 @@
-//! The page of `cargo dev`, and the console: what they show, what their buttons do, and whom they
-//! refuse. `tools/cli/browser/check` does the same and more in a browser.
+//! The page of `cargo dev`, and the console: what they show, what their buttons do, and whom they refuse.
+//! `tools/cli/browser/check` checks the same and more in a browser.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -12,19 +12,19 @@ use crate::support::waiting::within;
 use crate::support::world::http_client;
 
 impl Tool {
-    /// Asks for a part of the page, as a browser does.
+    /// Fetches a part of the page, as a browser does.
     async fn shown(&self, path: &str) -> String {
         let answer = http_client().get(format!("{}{path}", self.url)).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         answer.text().await.unwrap()
     }
 
-    /// Presses a button of the page: what it says.
+    /// Presses a button of the page, and returns what the page then says.
     async fn press(&self, path: &str, form: &str) -> String {
         press(&format!("{}{path}", self.url), &self.url, form).await
     }
 
-    /// A part of the page, as soon as these texts are all in it.
+    /// Waits until a part of the page contains all these texts, and returns that part.
     async fn shows_on_page(&self, path: &str, parts: &[&str]) -> String {
         within(async {
             loop {
@@ -46,8 +46,8 @@ async fn press(url: &str, origin: &str, form: &str) -> String {
     answer.text().await.unwrap()
 }
 
-/// M1: a button makes a request as Vercel would; the page shows it with its answer and the items that
-/// changed, before and after, and no token.
+/// M1: a button sends a request as Vercel would. The page shows the request, its answer and the items that
+/// changed, before and after, but no access token.
 #[tokio::test]
 async fn a_button_of_the_page_deletes_as_vercel_would() {
     let tool = Tool::start(&[]);
@@ -66,7 +66,7 @@ async fn a_button_of_the_page_deletes_as_vercel_would() {
         let answer = tool.press(path, form).await;
         assert!(answer.ends_with(&format!("{said}</p>")), "{form}: {answer}");
     }
-    // 64 requests are one entry.
+    // The page shows 64 requests as one entry.
     let news = "/page/news?installation=icfg_settled1";
     tool.shows_on_page(news, &["64 × 204 No Content"]).await;
     let uninstall = "/page/act?what=installation&installation=icfg_settled1";
@@ -93,7 +93,8 @@ async fn a_button_of_the_page_deletes_as_vercel_would() {
     }
 }
 
-/// J1, M1: buttons install and provision as Vercel does: the calls pass to the backend, and are recorded.
+/// J1, M1: buttons install and provision as Vercel does. The calls pass through to the backend, and are
+/// recorded.
 #[tokio::test]
 async fn buttons_install_and_provision_by_the_backend() {
     let tool = Tool::start(&[]);
@@ -113,8 +114,8 @@ async fn buttons_install_and_provision_by_the_backend() {
     tool.shows_on_page(resources, &["1 live"]).await;
 }
 
-/// M1: the stand-ins answer as they are set to, and the clock is moved on to what is due; a token that is
-/// printed afterwards is new by that clock.
+/// M1: the stand-ins answer as the page sets them, and the page moves the clock on to the next due job. A
+/// token that is printed afterwards is valid by that clock.
 #[tokio::test]
 async fn answers_are_set_and_the_clock_is_moved_on() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "7d")]);
@@ -138,7 +139,7 @@ async fn answers_are_set_and_the_clock_is_moved_on() {
     assert_eq!(tool.delete(path, text(&token.stdout).trim_end()).await, 204);
 }
 
-/// M1: an open page is told what has news, whoever wrote it.
+/// M1: an open page receives an event for each part that changes, even if another program wrote the table.
 #[tokio::test]
 async fn an_open_page_is_told_of_changes() {
     let tool = Tool::start(&[]);
@@ -162,8 +163,8 @@ async fn an_open_page_is_told_of_changes() {
     assert!(news.contains("by another program: hold new"), "{news}");
 }
 
-/// M3: the page loads nothing from elsewhere, and may not; another site can neither read it nor press its
-/// buttons, and cannot write the table through the browser.
+/// M3: the page loads nothing from elsewhere, and its policy forbids that. Another site cannot read the page,
+/// press its buttons, or write the table through the browser.
 #[tokio::test]
 async fn the_page_keeps_to_itself() {
     let tool = Tool::start(&[]);
@@ -216,8 +217,8 @@ impl Console {
     }
 }
 
-/// M2: the console shows an installation and carries out acts, each with a reason, in the name of the
-/// operator; without its secret it is not there, and it has nothing to call as Vercel with.
+/// M2: the console shows an installation, and runs acts in the operator's name, each with a reason. Without
+/// the secret in the address, the answer is 404. The console has no button that calls as Vercel.
 #[tokio::test]
 async fn the_console_shows_the_table_and_acts_with_a_reason() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "7d")]);

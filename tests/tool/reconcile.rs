@@ -1,4 +1,4 @@
-//! `teardown reconcile`: what is stored beside what Vercel has (L1).
+//! `teardown reconcile`: it compares the table with what Vercel has (L1).
 
 mod fake;
 mod page;
@@ -11,14 +11,14 @@ use self::fake::Fake;
 use super::{teardown, text};
 use crate::support::world::{ACCOUNT, World};
 
-/// Two sides: a table, and a Vercel.
+/// The two sides of a comparison: a table, and a stand-in for Vercel.
 struct Sides {
     world: World,
     vercel: Fake,
     url: String,
 }
 
-/// What a run of the command came to.
+/// The result of a run of the command.
 struct Run {
     status: i32,
     out: String,
@@ -26,7 +26,8 @@ struct Run {
 }
 
 impl Run {
-    /// The lines of `--json`, by installation: whether it agrees, and its problems, fixed ones after them.
+    /// The lines of `--json`, by installation: whether both sides agree, then the problems that are left,
+    /// then the fixed problems.
     fn lines(&self) -> BTreeMap<String, (bool, Vec<String>)> {
         let named = |problem: &Value| {
             let kind = problem["kind"].as_str().unwrap();
@@ -50,7 +51,7 @@ impl Sides {
         Self { world: World::new().await, vercel, url }
     }
 
-    /// Registers an installation with a token, and resources that are not young.
+    /// Registers an installation with a token, and with resources that are 15 min old.
     async fn install(&self, id: &str, resources: &[&str]) {
         let token = format!("token-of-{id}");
         let line = json!({ "id": id, "accountId": ACCOUNT, "accessToken": token });
@@ -69,7 +70,7 @@ impl Sides {
         self.world.register(json!({ "resource": line })).await;
     }
 
-    /// Runs `teardown reconcile` over both, as fast as it goes.
+    /// Runs `teardown reconcile` on both sides, with up to 10,000 requests a second.
     async fn reconcile(&self, arguments: &[&str]) -> Run {
         let mut command = teardown(&[&["reconcile", "--rate", "10000"], arguments].concat());
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &self.world.dynamodb_url);
@@ -91,8 +92,8 @@ fn lines(expected: &[(&str, &[&str])]) -> BTreeMap<String, (bool, Vec<String>)> 
     expected.iter().map(line).collect()
 }
 
-/// L1, I1: a resource that is stored at another installation, such as one that was moved at Vercel alone, is
-/// not registered a second time: the uninstall of the first would destroy it.
+/// L1, I1: a resource that is stored at another installation, such as a resource that was moved at Vercel
+/// alone, is not registered a second time. Otherwise the first installation's uninstall would destroy it.
 #[tokio::test]
 async fn what_is_stored_elsewhere_is_not_registered() {
     let sides = Sides::new().await;
@@ -111,8 +112,9 @@ async fn what_is_stored_elsewhere_is_not_registered() {
     assert!(sides.world.is_live("source", "db_1").await);
 }
 
-/// L1: each kind of difference is told, of all installations that are not over; what is young or may be
-/// provisioned just now is not missing at Vercel, and nothing is changed.
+/// L1: `reconcile` reports each kind of difference, for all installations except finished uninstalls. A
+/// resource is not reported as missing at Vercel if it is young, or if a provisioning is under way. Nothing
+/// is changed.
 #[tokio::test]
 async fn every_kind_is_told() {
     let sides = Sides::new().await;
@@ -195,7 +197,8 @@ async fn every_kind_is_told() {
 }
 
 /// L1: the exit status says whether all agree, whether some could not be compared, and whether differences
-/// are left; one that cannot be compared does not stop the others, and one that is not known has no line.
+/// are left. An installation that cannot be compared does not stop the others. An unknown installation has no
+/// line.
 #[tokio::test]
 async fn the_exit_status_tells() {
     let sides = Sides::new().await;
@@ -247,8 +250,8 @@ async fn the_exit_status_tells() {
     }
 }
 
-/// L1, K3: `--fix` registers what Vercel has, stores its team, and uninstalls what it removed as the system;
-/// afterwards all agree, and again it changes nothing. What it cannot fix it leaves as it was.
+/// L1, K3: `--fix` registers what Vercel has, stores Vercel's team, and uninstalls, as the system, what
+/// Vercel removed. A second run changes nothing. What `--fix` cannot fix stays as it was.
 #[tokio::test]
 async fn what_can_be_fixed_is_fixed_once() {
     let sides = Sides::new().await;
@@ -303,7 +306,8 @@ async fn what_can_be_fixed_is_fixed_once() {
     }
 }
 
-/// L1: an address that answers 404 to everything does not uninstall everything; one by one, it is done.
+/// L1: if an address answers 404 to everything, `--fix` uninstalls nothing. If the operator names the
+/// installations, `--fix` uninstalls them.
 #[tokio::test]
 async fn an_address_without_configurations_uninstalls_nothing() {
     let sides = Sides::new().await;
@@ -330,8 +334,8 @@ async fn an_address_without_configurations_uninstalls_nothing() {
     assert_eq!(state("icfg_6").await, "deleting");
 }
 
-/// L1, H5: what Vercel does not list is deleted by an operator alone, who is named in the receipt; the
-/// announcement names the system. What is still being provisioned is left.
+/// L1, H5: a resource that Vercel does not list is deleted by an operator alone, whom the receipt names. The
+/// announcement names the system. A resource that is still being provisioned is left.
 #[tokio::test]
 async fn what_is_missing_there_is_deleted_by_an_operator() {
     let sides = Sides::new().await;
@@ -374,7 +378,8 @@ async fn what_is_missing_there_is_deleted_by_an_operator() {
     assert_eq!(sides.reconcile(&delete).await.status, 0);
 }
 
-/// L1: a request that Vercel puts off is sent again, once it may be; what it puts off for long is told.
+/// L1: if Vercel answers with `Retry-After`, the request is sent again at that time. If that time is too far
+/// away, the exit status is 1.
 #[tokio::test]
 async fn a_request_that_is_put_off_is_repeated() {
     let sides = Sides::new().await;
@@ -391,7 +396,7 @@ async fn a_request_that_is_put_off_is_repeated() {
     assert_eq!(sides.vercel.heard().len(), 5 + 1);
 }
 
-/// L1: at most eight requests are under way at a time, and eight are.
+/// L1: `reconcile` has eight requests to Vercel under way at a time, and never more.
 #[tokio::test]
 async fn eight_requests_are_under_way_at_most() {
     let sides = Sides::new().await;
@@ -403,11 +408,12 @@ async fn eight_requests_are_under_way_at_most() {
     assert_eq!((sides.vercel.most_at_once(), sides.vercel.heard().len()), (8, 40));
 }
 
-/// L1: all installations are found, over several pages of the table, each once, and in bounded tables.
+/// L1: `reconcile` finds each installation once, over several pages of the table, and prints tables of
+/// limited length.
 #[tokio::test]
 async fn many_installations_are_paged_through() {
     let sides = Sides::new().await;
-    // Over 1 MiB, which is what DynamoDB reads for a page.
+    // Together the items exceed 1 MiB, which is all that DynamoDB reads for a page.
     let padding = "x".repeat(4000);
     let item = |n: u32| {
         json!({ "pk": format!("installation#icfg_{n}"), "sk": "#installation", "state": "active",

@@ -17,8 +17,8 @@ use crate::support::world::{
 
 const UNINSTALL: &str = r#"{"reason":"removed at Vercel"}"#;
 
-/// K3, D1, D2, D6: a removal is what Delete Installation without a key is, by the system and for this
-/// reason: the same items, to the letter.
+/// K3, D1, D2, D6: a removal writes exactly the items that Delete Installation without a key writes for the
+/// system with this reason.
 #[tokio::test]
 async fn a_removal_is_an_uninstall_by_the_system() {
     for (settled, calls) in [(true, 2), (false, 2)] {
@@ -56,7 +56,7 @@ async fn a_removal_is_an_uninstall_by_the_system() {
 
 type Table = BTreeMap<String, BTreeMap<String, Value>>;
 
-/// A table whose times are counted from the world's clock.
+/// The table, with its times relative to the clock of the test's world.
 fn timeless(world: &World, mut table: Table) -> Table {
     let now = world.clock.now().as_secs();
     for item in table.values_mut().flat_map(BTreeMap::values_mut) {
@@ -72,8 +72,8 @@ fn timeless(world: &World, mut table: Table) -> Table {
     table
 }
 
-/// K3, D7: Vercel has removed it already: open invoices, live resources and what is being provisioned do not
-/// hold it up.
+/// K3, D7: no removal is refused, because Vercel has removed the configuration already. Open invoices, live
+/// resources and resources that are being provisioned do not stop it.
 #[tokio::test]
 async fn nothing_refuses_a_removal() {
     let world = World::announcing_with(&[("UNINSTALL_WITH_OPEN_INVOICES", "refuse")]).await;
@@ -91,8 +91,9 @@ async fn nothing_refuses_a_removal() {
     assert_eq!(world.provider.ids().into_keys().collect::<Vec<_>>(), announced);
 }
 
-/// K3, D5: what was never known gets a tombstone, a receipt and an announcement, with a warning. Its account
-/// is the team that Vercel names, or else the configuration's id.
+/// K3, D5: the removal of an installation that was never known leaves a tombstone, a receipt and an
+/// announcement, and a warning is logged. The account is the team that Vercel names, or else the
+/// configuration's id.
 #[tokio::test]
 async fn a_removal_of_the_unknown_is_recorded() {
     for (team, account) in [
@@ -127,8 +128,8 @@ async fn a_removal_of_the_unknown_is_recorded() {
     }
 }
 
-/// K3, K4, F4: beside Delete Installation, in any order, at once and repeated, there is one receipt and one
-/// announcement of each thing.
+/// K3, K4, F4: a removal and Delete Installation, in any order, at once and repeated, leave one receipt and
+/// one announcement of each thing.
 #[tokio::test]
 async fn a_removal_and_an_uninstall_converge() {
     for order in ["wu", "uw", "wuwu", "uwwu", "at once"] {
@@ -163,8 +164,8 @@ async fn a_removal_and_an_uninstall_converge() {
     }
 }
 
-/// K3, E5: after a Delete Configuration of ours, whose removal Vercel tells of too, there is nothing more to
-/// do; while one is under way, both end well.
+/// K3, E5: after our own Delete Configuration, Vercel's webhook of the removal changes nothing. If the
+/// webhook comes during that deletion, both succeed.
 #[tokio::test]
 async fn a_removal_after_our_own_deletion_does_nothing() {
     let world = World::announcing().await;
@@ -189,7 +190,8 @@ async fn a_removal_after_our_own_deletion_does_nothing() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
-/// K3, F6: with DynamoDB out of reach the answer is 503, so that Vercel sends it again; then it is done.
+/// K3, F6: if DynamoDB is out of reach, the answer is 503, so that Vercel sends the webhook again. The
+/// repeated webhook takes effect.
 #[tokio::test]
 async fn a_webhook_is_sent_again_where_dynamodb_is_out_of_reach() {
     let moved = event(
@@ -213,8 +215,8 @@ async fn a_webhook_is_sent_again_where_dynamodb_is_out_of_reach() {
     }
 }
 
-/// K3, G1: on a host that goes on after an answer, what is due is done after it, as after Delete
-/// Installation's.
+/// K3, G1: on a host that runs on after an answer, the jobs that are due run after the webhook's answer, as
+/// after Delete Installation's.
 #[tokio::test]
 async fn a_removal_is_followed_up() {
     let world = World::announcing().await;

@@ -14,7 +14,7 @@ use crate::support::world::{CONFIGURATION, INSTALLATION, World};
 fn transferred(created_at: i64, account: &str, team: Option<&str>) -> String {
     let payload = json!({
         "configuration": { "id": "icfg_1" },
-        // As in Vercel's samples.
+        // Vercel's samples have an integration's id here.
         "installationId": "oac_1",
         "previousTeamId": "team_1", "previousAccountId": "acc_test",
         "newTeamId": team, "newAccountId": account,
@@ -22,7 +22,7 @@ fn transferred(created_at: i64, account: &str, team: Option<&str>) -> String {
     event("integration-configuration.transferred", created_at, &payload)
 }
 
-/// The installation's account, team, slug, and as of when.
+/// The installation's account, team and slug, and the `createdAt` of the webhook that they are from.
 async fn owner(world: &World) -> [Value; 4] {
     let installation = world.items("icfg_1").await["#installation"].clone();
     ["accountId", "teamId", "teamSlug", "accountAsOf"].map(|name| installation[name].clone())
@@ -30,8 +30,8 @@ async fn owner(world: &World) -> [Value; 4] {
 
 const NULL: Value = Value::Null;
 
-/// K2: account and team are replaced, and nothing else; a team that changes takes its slug along, and one
-/// that stays keeps it.
+/// K2: a transfer replaces the account and the team, and nothing else. If the team changes, its slug is
+/// removed. If the team stays, so does its slug.
 #[tokio::test]
 async fn a_transfer_replaces_account_and_team() {
     let world = World::announcing().await;
@@ -76,8 +76,8 @@ async fn a_transfer_replaces_account_and_team() {
     assert_eq!(after, before);
 }
 
-/// K2, K4: the greatest `createdAt` wins in any order; of two alike, the first stands. What was stored as of
-/// a later time stands too.
+/// K2, K4: the transfer with the greatest `createdAt` wins, in any order. Of two transfers with the same
+/// time, the first counts.
 #[tokio::test]
 async fn the_latest_transfer_wins() {
     let at = |number: i64| transferred(number, &format!("acc_{number}"), Some("team_9"));
@@ -100,7 +100,7 @@ async fn the_latest_transfer_wins() {
     assert_eq!(owner(&world).await[0], "acc_16");
 }
 
-/// K2: an installation that is not known, or is deleted, stays as it is.
+/// K2: the transfer of an installation that is not known, or is deleted, changes nothing.
 #[tokio::test]
 async fn a_transfer_of_what_is_not_active_does_nothing() {
     let world = World::announcing().await;
@@ -116,7 +116,7 @@ async fn a_transfer_of_what_is_not_active_does_nothing() {
     assert_eq!(world.all().await, before);
 }
 
-/// K2: a time that cannot be read is a fault of the deployment, and nothing is written.
+/// K2: if the stored time cannot be read, the answer is 500, and nothing is written.
 #[tokio::test]
 async fn a_time_that_cannot_be_read_is_a_fault() {
     let world = World::new().await;
@@ -132,7 +132,8 @@ async fn a_time_that_cannot_be_read_is_a_fault() {
     }
 }
 
-/// K2, K4: an update whose answer was lost is not mistaken for another's.
+/// K2, K4: if a write to DynamoDB fails, or its reply is lost, the transfer is still stored. The repeated
+/// write is not taken for another webhook's.
 #[tokio::test]
 async fn a_transfer_survives_a_lost_answer() {
     for fault in [Fault::ResetAfter, Fault::Conflict, Fault::Throttle, Fault::ResetBefore] {
@@ -145,7 +146,8 @@ async fn a_transfer_survives_a_lost_answer() {
     }
 }
 
-/// K2, E5: a configuration that is being deleted while Vercel tells of its transfer is deleted all the same.
+/// K2, E5: if Vercel reports a transfer while the configuration is being deleted, the deletion still
+/// succeeds.
 #[tokio::test]
 async fn a_transfer_beside_a_configurations_deletion() {
     let world = World::announcing().await;

@@ -9,8 +9,8 @@ fn reply(status: u16, in_doubt: bool) -> CallResult {
     CallResult { heard: answer(status), in_doubt }
 }
 
-/// E2, E3, E7: 204 and 200 mean gone, 404 and 410 are to be confirmed; 401 and 403 mean gone only after
-/// an attempt without a definite answer; any other answer that is not a refusal stays open.
+/// E2, E3, E7: 204 and 200 mean gone. 404 and 410 must be confirmed. 401 and 403 mean gone only after an
+/// attempt without a definite answer. Any other answer that is not a refusal leaves the result open.
 #[test]
 fn what_vercel_says() {
     let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Stored);
@@ -49,8 +49,8 @@ fn what_vercel_says() {
     }
 }
 
-/// E7: in the team that Vercel has just named, 404 and 410 are refusals like 401 and 403, also after an
-/// earlier doubt; but an answer that a `DELETE` in doubt may have caused is not a refusal.
+/// E7: in the team that Vercel has just named, 401, 403, 404 and 410 are refusals, even if an earlier
+/// attempt is in doubt. If this same `DELETE` is in doubt, they leave the result open.
 #[test]
 fn what_vercel_says_in_the_team_that_it_named() {
     let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Named);
@@ -102,7 +102,7 @@ fn where_a_configuration_is() {
     }
 }
 
-/// E7: if Vercel names another team, the slug is not known.
+/// E7: the stored slug is kept only if Vercel names the stored team.
 #[test]
 fn a_named_team_keeps_its_own_slug_alone() {
     let team = |id: Option<&str>, slug: Option<&str>| Team {

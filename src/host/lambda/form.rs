@@ -1,7 +1,8 @@
-//! A response in the form that its gateway takes, byte for byte as far as JSON can hold it (J1).
+//! Converts a response to the form that the gateway takes. Every byte stays the same if JSON can hold it
+//! (J1).
 //!
-//! An HTTP API takes one value for each name of a header, and cookies apart; a REST API, and an HTTP API
-//! with payload 1.0, take lists.
+//! An HTTP API takes one value for each header name, and the cookies separately. A REST API, and an HTTP API
+//! with payload 1.0, take a list of values for each name.
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
@@ -12,24 +13,24 @@ use lambda_http::request::RequestOrigin;
 use serde::Serialize;
 use serde_json::Value;
 
-/// How long a text may get once JSON's escapes are in it. An answer of Lambda's has 6 MB, headers
-/// included; a body of 4 MiB has 5.6 MB in base64.
+/// The longest body that is sent as text, in bytes, with JSON's escapes. An answer to Lambda has at most 6
+/// MB, headers included. A body of 4 MiB has 5.6 MB in base64.
 const MOST_ESCAPED: usize = 5_000_000;
 
-/// What Lambda is answered.
+/// The function's answer to Lambda.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Answer {
-    /// To an HTTP API or a function URL.
+    /// The answer to an HTTP API or a function URL.
     One(Box<ApiGatewayV2httpResponse>),
-    /// To a REST API, or to an HTTP API with payload 1.0.
+    /// The answer to a REST API, or to an HTTP API with payload 1.0.
     Many(Box<ApiGatewayProxyResponse>),
-    /// To anything else: the body, which is JSON.
+    /// The answer to anything else: the body, which is JSON.
     Other(Value),
 }
 
 impl Answer {
-    /// A response in a gateway's form.
+    /// Converts a response to a gateway's form.
     pub(super) fn to(gateway: &RequestOrigin, response: Response<Body>) -> Self {
         let (head, body) = response.into_parts();
         let is_base64_encoded = matches!(body, Body::Binary(_));
@@ -48,7 +49,7 @@ impl Answer {
             RequestOrigin::ApiGatewayV1 => {
                 let mut answer = ApiGatewayProxyResponse::default();
                 let lines = head.headers.iter().map(|(name, value)| (name.clone(), utf8(value)));
-                // One value for a name that has a list would be sent beside it.
+                // `headers` stays empty: a gateway would send its values in addition to these lists.
                 answer.multi_value_headers = lines.collect();
                 answer.status_code = status_code;
                 answer.is_base64_encoded = is_base64_encoded;
@@ -60,8 +61,8 @@ impl Answer {
     }
 }
 
-/// A body as text, which every gateway sends as it is; in base64 if it is not UTF-8, or if JSON's
-/// escapes would make it longer than Lambda takes.
+/// Converts a body to text, which every gateway sends unchanged. The body becomes base64 instead if it is not
+/// UTF-8, or if JSON's escapes would make it too long for Lambda.
 pub(super) fn body(bytes: Bytes) -> Body {
     let bytes = Vec::from(bytes);
     if escaped_length(&bytes) > MOST_ESCAPED {
@@ -79,7 +80,7 @@ fn escaped_length(bytes: &[u8]) -> usize {
     bytes.iter().map(escaped).sum()
 }
 
-/// Each name once, except cookies, with its values joined as in RFC 9110 (section 5.2).
+/// Joins the values of each header name into one value (RFC 9110, section 5.2). Cookies are left out.
 fn joined(headers: &HeaderMap) -> HeaderMap {
     let names = headers.keys().filter(|name| **name != SET_COOKIE);
     let one = |name: &HeaderName| {
@@ -95,8 +96,7 @@ fn joined(headers: &HeaderMap) -> HeaderMap {
     names.filter_map(one).collect()
 }
 
-/// A value that JSON can hold. Bytes that are no UTF-8 are those of ISO 8859-1, as they once were in
-/// headers.
+/// A value that JSON can hold. If the bytes are not UTF-8, they are read as ISO 8859-1, as headers once were.
 fn utf8(value: &HeaderValue) -> HeaderValue {
     HeaderValue::from_str(&text(value)).unwrap_or_else(|_| value.clone())
 }
@@ -135,7 +135,7 @@ mod tests {
         ("x-old", b"x"),
     ];
 
-    /// J1: no line of a header is lost, and none makes the function fail.
+    /// J1: no header line of a response is lost, and no header line makes the function fail.
     #[test]
     fn headers_are_in_the_gateways_form() {
         let cookies = ["a=é; Expires=Sat, 01 Jan 2000 00:00:00 GMT", "b=2"];
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!((&many["multiValueHeaders"], &many["headers"]), (&expected, &json!({})));
     }
 
-    /// J1: a body is passed as text if it is text, and in base64 if not. Its headers do not matter.
+    /// J1: a body is sent as text if it is UTF-8, and in base64 if it is not. The headers do not matter.
     #[test]
     fn a_body_is_text_or_base64() {
         let said: [(&str, &[u8]); 2] =
@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    /// J6: a body of 4 MiB fits into an answer of Lambda's, whatever is in it.
+    /// J6: a body of 4 MiB fits into an answer to Lambda, whatever the body contains.
     #[test]
     fn a_longest_body_fits() {
         for byte in [b'x', b'"', b'\n', 0, 0x7f, 0xff] {

@@ -1,4 +1,4 @@
-//! The event of the table's stream, which names the jobs that are new (L2).
+//! The event of the table's stream, which names the new jobs (L2).
 
 use serde::Deserialize;
 
@@ -6,8 +6,8 @@ use crate::ids::InstallationId;
 use crate::job::Job;
 use crate::store::job_at;
 
-/// The event: its records, of what was written to the table. Nothing but the stream's event source mapping
-/// hands one over: IAM vouches for it, as for a schedule.
+/// The event: each record is a write to the table. Only the stream's event source mapping may send this
+/// event. IAM guarantees that, as it does for a schedule's event.
 #[derive(Deserialize)]
 struct Event {
     #[serde(rename = "Records")]
@@ -28,7 +28,7 @@ struct Change {
     keys: Keys,
 }
 
-/// The keys of an item: of this table, if they can be read.
+/// The keys of an item. An event whose keys do not have this form is not of this table's stream.
 #[derive(Deserialize)]
 struct Keys {
     pk: Text,
@@ -41,8 +41,8 @@ struct Text {
     text: String,
 }
 
-/// The new jobs of a stream's event. `None` if the event is another service's. Other records are skipped: of
-/// an item that has changed or is gone, of another kind, or of a job that this version does not know.
+/// The new jobs of a stream's event. `None` if the event is another service's. A record counts only if its
+/// item is new, and is a job that this version knows.
 pub(super) fn new_jobs(event: &[u8]) -> Option<Vec<(InstallationId, Job)>> {
     let Event { records } = crate::json::from_slice(event).ok()?;
     if records.is_empty() || records.iter().any(|it| it.event_source != "aws:dynamodb") {
@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// What an event's jobs are.
+    /// The jobs that an event with these records names, as text.
     fn jobs(records: &Value) -> Option<Vec<String>> {
         let event = json!({ "Records": records }).to_string();
         let named = |(id, job): (InstallationId, Job)| format!("{id} {job}");
@@ -75,7 +75,7 @@ mod tests {
         })
     }
 
-    /// L2: a record names a job by the keys of its item, and only a new one's does.
+    /// L2: a record names a job by the keys of its item. Only the record of a new item counts.
     #[test]
     fn a_record_names_a_new_job() {
         let pk = "installation#icfg_1";
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(jobs(&records), Some(expected.to_vec()));
     }
 
-    /// L2: no other event is taken for a stream's.
+    /// L2: an event of another form, or of another service, is not read as a stream's event.
     #[test]
     fn another_event_is_none_of_a_streams() {
         let mut other = record("INSERT", "installation#icfg_1", "work#purge");

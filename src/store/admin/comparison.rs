@@ -23,7 +23,7 @@ use crate::store::work::LeaseWrite;
 pub enum Missing {
     /// The resource is deleted now.
     Deleted,
-    /// The resource was gone before, alone or with its installation. Nothing was written.
+    /// The resource was already gone, alone or with its installation. Nothing was written.
     Gone,
     /// The resource is still being provisioned (C2). Nothing was written.
     Busy,
@@ -39,7 +39,8 @@ impl Store {
         }
     }
 
-    /// Stores an installation's team at Vercel, if the stored team is still `from`. Returns whether it was.
+    /// Stores the team that an installation has at Vercel, if the stored team is still `from`. Returns
+    /// whether the team was stored.
     ///
     /// # Errors
     ///
@@ -56,7 +57,8 @@ impl Store {
         Ok(self.in_time(self.commit_leased(transaction)).await? == LeaseWrite::Written)
     }
 
-    /// Uninstalls an installation whose configuration Vercel removed, as the system (K3).
+    /// Uninstalls an installation whose configuration was removed at Vercel. The receipt says that the system
+    /// did it (K3).
     ///
     /// # Errors
     ///
@@ -92,7 +94,7 @@ impl Store {
         transaction.update(Part::Installation, keys::installation(id), count, active());
         let (key, deletable) = (keys::resource(id, resource), provisioning.deletable());
         transaction.delete(Part::Resource, key, Some(deletable));
-        // If a live resource has a receipt, a writer broke the rules: the receipt is replaced.
+        // If a live resource has a receipt, a writer broke the rules. This transaction replaces the receipt.
         let mut receipt = self.receipt(keys::resource_receipt(id, resource), &provenance, None);
         let teardown_at = self.teardown_at(at);
         receipt.extend(self.schedule_attributes(at, teardown_at));

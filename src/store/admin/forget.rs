@@ -1,4 +1,4 @@
-//! `forget`: deletes teardown's side of an installation alone, if Vercel's can no longer be reached (E6).
+//! `forget`: deletes an installation in the table alone, if Vercel can no longer be called for it (E6).
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::store::Store;
 use crate::store::configuration::{Asked, Holder};
 use crate::store::work::LeaseWrite;
 
-/// Whether, and when, the provider is notified of the deletions of an operator.
+/// Whether, and when, the provider is notified of the deletions that an operator makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announced {
-    /// The notice is sent at once, and the `deleted` event after this time, in whole seconds. After no time, the
-    /// `deleted` event alone is sent.
+    /// The notice is sent at once, and the `deleted` event after this time, in whole seconds. If this time is
+    /// zero, only the `deleted` event is sent.
     After(Duration),
     /// The provider is not notified.
     Never,
@@ -23,10 +23,10 @@ pub enum Announced {
 /// The effect of `forget`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgotten {
-    /// Teardown's side is deleted. Vercel was not asked.
+    /// The installation is deleted in the table. Vercel was not called.
     Now {
-        /// Whether the installation was uninstalled before. If so, that uninstall's announcements do not
-        /// change.
+        /// Whether the installation was already uninstalled. If it was, the announcements of that uninstall
+        /// do not change.
         uninstalled: bool,
     },
     /// The installation and its configuration were deleted before. Nothing was written.
@@ -36,8 +36,9 @@ pub enum Forgotten {
 }
 
 impl Store {
-    /// Deletes teardown's side of an installation, as Delete Configuration does, without asking Vercel. It
-    /// does so even if invoices are open: the access token is erased, and no finalization is called.
+    /// Deletes an installation in the table as Delete Configuration does, but does not call Vercel. Open
+    /// invoices do not stop it: the access token is erased, and Vercel is not called to finalize the
+    /// installation.
     ///
     /// # Errors
     ///
@@ -49,7 +50,7 @@ impl Store {
         announced: Announced,
     ) -> Result<Forgotten, Error> {
         self.in_time(async {
-            // Repeated if something has changed since it was read.
+            // The transaction is tried again if an item has changed since it was read.
             loop {
                 let now = self.clock.timestamp();
                 let snapshot = self.load(id, None, now).await?;

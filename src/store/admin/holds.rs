@@ -1,8 +1,8 @@
-//! Holds, as operators place, release and list them (H2).
+//! How operators place, release and list holds (H2).
 //!
 //! `teardown hold` writes its hold, then reads the pending announcements. A worker takes its lease, then
-//! reads the holds. The later of the two sees the other, so the hold stops an announcement that the command
-//! finds without a lease.
+//! reads the holds. Whichever of them is second sees what the first wrote. So the hold stops an announcement
+//! that the command finds without a lease.
 
 use std::collections::BTreeSet;
 
@@ -24,14 +24,14 @@ use crate::store::{Store, store_error, work};
 pub struct Subject {
     /// The installation.
     pub installation: InstallationId,
-    /// The resource. `None` for the installation and all that belonged to it.
+    /// The resource. `None` if the hold is on the installation and everything that belonged to it.
     pub resource: Option<ResourceId>,
 }
 
 /// A hold in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The installation or resource that is held.
+    /// The installation or resource that the hold is on.
     pub subject: Subject,
     /// When the hold was placed.
     pub at: Timestamp,
@@ -39,18 +39,18 @@ pub struct Hold {
     pub by: String,
     /// Why the hold was placed.
     pub reason: String,
-    /// When the hold ends automatically.
+    /// When the hold ends automatically. `None` if only an operator ends it.
     pub until: Option<Timestamp>,
     /// How many announcements the hold stops.
     pub holds_up: u64,
-    /// When the first of these would be due without the hold.
+    /// When the first of the stopped announcements would be due without the hold.
     pub first_due: Option<Timestamp>,
 }
 
 /// The result of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
-    /// Whether there was a hold.
+    /// Whether a hold was in force.
     pub was_held: bool,
     /// How many announcements are due again.
     pub due_again: u64,
@@ -78,12 +78,12 @@ impl Subject {
 }
 
 impl Store {
-    /// Places a hold until `until`, or until it is released, and replaces an existing hold. Afterwards,
-    /// [`Store::look`] says whether the hold is in time.
+    /// Places a hold until `until`, or until an operator releases it. It replaces an existing hold.
+    /// Afterwards, [`Store::look`] says whether the hold is in time.
     ///
     /// # Errors
     ///
-    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The hold may be in force even so.
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. The hold may be in force in spite of the error.
     pub async fn hold(
         &self,
         subject: &Subject,
@@ -92,8 +92,8 @@ impl Store {
     ) -> Result<(), Error> {
         let now = self.clock.timestamp();
         if let Some(until) = until {
-            // Also before the write: if the call is cut off after the write, no job of an earlier hold stays
-            // held without an end.
+            // The jobs of an earlier hold become due at `until`, before the new hold is written too. If the
+            // call is cut off after the write, none of these jobs stays held without an end.
             self.wake(subject, until).await?;
         }
         let mut item = subject.key();
@@ -101,14 +101,14 @@ impl Store {
             ("heldAt".to_owned(), time(now)),
             ("heldBy".to_owned(), s(&act.by)),
             ("reason".to_owned(), s(&act.reason)),
-            // Distinguishes this hold from an earlier one.
+            // Distinguishes this hold from an earlier hold.
             ("id".to_owned(), s(format!("{:016x}", fastrand::u64(..)))),
             ("dueShard".to_owned(), s(HOLDS_SHARD)),
             ("dueAt".to_owned(), time(now)),
         ]);
         if let Some(until) = until {
             item.insert("until".to_owned(), time(until));
-            // DynamoDB's TTL removes the hold later.
+            // DynamoDB's TTL removes the item some time after the hold ends.
             item.insert("expiresAt".to_owned(), time(until));
         }
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
@@ -120,8 +120,8 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the state that an already written hold finds. `under_way` has the resources that an earlier
-    /// look found leased.
+    /// Returns what an already written hold finds. `under_way` has the resources that [`Look::owed`] of an
+    /// earlier look returned, and those that a look since found leased.
     ///
     /// # Errors
     ///
@@ -163,7 +163,8 @@ impl Store {
         let stands = stands.name("#until", "until");
         let mut was_held = self.update_item(subject.key(), released, stands).await?.is_some();
         if !was_held {
-            // If the SDK repeated the write after a lost answer, its first attempt released the hold.
+            // If DynamoDB's answer was lost, the SDK repeated the write, and the repeat was refused. The
+            // first write released the hold.
             let item = self.get(subject.key()).await?.unwrap_or_default();
             let by = attr::str(&item, "releasedBy");
             was_held = attr::timestamp(&item, "releasedAt") == Some(now) && by == Some(&act.by);
@@ -172,7 +173,8 @@ impl Store {
         Ok(Released { was_held, due_again })
     }
 
-    /// Makes the announcements that a hold stops due at `due`, but not before `teardownAt`. Returns how many.
+    /// Makes the announcements that a hold stops due at `due`, or at `teardownAt` if that is later. Returns
+    /// how many they are.
     async fn wake(&self, subject: &Subject, due: Timestamp) -> Result<u64, Error> {
         let name = subject.name();
         let mut woken = 0;
@@ -203,7 +205,8 @@ impl Store {
         Ok(items)
     }
 
-    /// Lists the holds in force, the oldest first, `limit` at most, with the announcements that they stop.
+    /// Lists the holds in force, the oldest first, at most `limit`. Each hold has the number of announcements
+    /// that it stops.
     ///
     /// # Errors
     ///
@@ -224,7 +227,7 @@ impl Store {
         while let Some(entry) = self.in_time(async { Ok(entries.next().await) }).await? {
             let entry = entry.map_err(store_error)?;
             let Some(subject) = Subject::of(&entry) else { continue };
-            // The index may be behind.
+            // The index may be older than the table: a hold that was released since is left out.
             let item = self
                 .get(subject.key())
                 .await?

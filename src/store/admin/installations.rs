@@ -1,4 +1,4 @@
-//! All installations of the table, for the tool: no function scans it (L1).
+//! Lists all installations of the table, for the tool (L1). None of the deployed functions scans the table.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,8 @@ use crate::store::attr::{self, s};
 use crate::store::keys::{self, Item};
 use crate::store::{Store, store_error};
 
-/// The installations to compare, page by page: the active ones, and the deleted ones that are not finalized.
+/// The installations to compare with Vercel, page by page. These are the active installations, and the
+/// deleted ones that are not finalized.
 #[derive(Debug)]
 pub struct Installations<'a> {
     store: &'a Store,
@@ -53,12 +54,12 @@ fn installation(item: &Item) -> Option<InstallationId> {
     InstallationId::parse(attr::str(item, "pk")?.strip_prefix("installation#")?).ok()
 }
 
-/// How many ids one filter takes: `IN` has 100 operands at most.
+/// How many ids one filter names. `IN` takes at most 100 operands.
 const FILTERED: usize = 100;
 
 impl Store {
-    /// Returns the resources of `resources` that are stored at another installation than `id`, each with that
-    /// installation. It scans the table.
+    /// Returns those of `resources` that are stored under another installation than `id`, each with that
+    /// other installation. This scans the table.
     ///
     /// # Errors
     ///

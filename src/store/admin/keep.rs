@@ -1,4 +1,5 @@
-//! `keep`: a resource stays deleted, and its `deleted` event is never sent (H3). No function calls this.
+//! `keep`: a resource stays deleted, and its `deleted` event is never sent (H3). None of the deployed
+//! functions calls this module.
 //!
 //! ```text
 //!   Delete  work#announce#resource#…  if it was not claimed since it was read
@@ -29,12 +30,12 @@ pub enum Kept {
     Before,
     /// A worker may be announcing the deletion until this time: the caller must try again then.
     LeasedUntil(Timestamp),
-    /// The resource cannot be kept: its standing says why. Nothing was written.
+    /// The resource cannot be kept: the [`Standing`] says why. Nothing was written.
     No(Standing),
 }
 
 impl Store {
-    /// Keeps a deleted resource from being torn down, if a hold would be in time.
+    /// Makes sure that a deleted resource's `deleted` event is never sent, if a hold would be in time.
     ///
     /// # Errors
     ///
@@ -46,7 +47,8 @@ impl Store {
         act: &Act,
     ) -> Result<Kept, Error> {
         self.in_time(async {
-            // Repeated if the resource was claimed, purged or deleted in between.
+            // The transaction is tried again if the resource was purged or deleted, or its job was claimed,
+            // in between.
             loop {
                 let now = self.clock.timestamp();
                 let state = self.resource_state(id, resource, now).await?;
@@ -60,7 +62,8 @@ impl Store {
                 }
                 let may = match standing {
                     Standing::Owed(_) => true,
-                    // No announcement is pending, and a receipt can say that the resource is kept.
+                    // The provider is not notified. If the table has the resource or its receipt, a receipt
+                    // can say `kept`.
                     Standing::Unannounced => state.item.is_some() || receipt.is_some(),
                     _ => false,
                 };
@@ -124,7 +127,8 @@ impl Store {
         Ok(transaction)
     }
 
-    /// When, by whom and why a resource without a receipt was deleted, as its job or its uninstall says.
+    /// When, by whom and why a resource without a receipt was deleted, as the resource's job or its
+    /// installation's tombstone says.
     async fn uninstall_of(&self, id: &InstallationId, job: Option<&Item>) -> Result<Item, Error> {
         let item = match job {
             Some(job) => Some(job.clone()),

@@ -28,12 +28,12 @@ use crate::store::{Store, work};
 pub enum Target {
     /// To another installation.
     Installation(InstallationId),
-    /// Out of the marketplace: the provider continues with it, and teardown no longer knows it.
+    /// Out of the marketplace: the provider keeps the resource, and teardown no longer knows it.
     Out,
 }
 
 impl Target {
-    /// The receipt's `movedTo`.
+    /// The target, as the receipt's `movedTo` stores it.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -86,7 +86,7 @@ pub enum Obstacle {
     Unannounced,
 }
 
-/// The items that decide a move, read at one moment.
+/// The items that decide a move, all read at the same moment.
 struct Snapshot {
     source: Option<Item>,
     item: Option<Item>,
@@ -113,7 +113,7 @@ impl Store {
         act: &Act,
     ) -> Result<Moved, Error> {
         self.in_time(async {
-            // Repeated if something has changed since it was read.
+            // The move is tried again if an item has changed since it was read.
             loop {
                 let now = self.clock.timestamp();
                 let snapshot = self.snapshot(source, resource, target).await?;
@@ -168,7 +168,7 @@ impl Store {
         })
     }
 
-    /// The transaction of a move, on condition that everything is as it was read.
+    /// The transaction of a move, on condition that every item is as it was read.
     fn moving(
         &self,
         source: &InstallationId,
@@ -211,7 +211,7 @@ impl Store {
 }
 
 impl Snapshot {
-    /// The result, if no transaction is needed. `None` if the caller must try one.
+    /// The result, if the items alone decide it. `None` if the caller must try the transaction.
     fn ended(&self, target: &Target, now: Timestamp) -> Result<Option<Moved>, Error> {
         let no = |obstacle| Ok(Some(Moved::No(obstacle)));
         if self.item.is_none() {
@@ -261,13 +261,13 @@ fn is_active(installation: Option<&Item>) -> Result<bool, Error> {
     installation.map_or(Ok(false), |item| Ok(keys::stage(item)?.is_none()))
 }
 
-/// Whether a move may replace a receipt: the receipt of another move, or an expired receipt.
+/// Whether a move may replace this receipt: it is the receipt of another move, or it has expired.
 fn gives_way(receipt: &Item, now: Timestamp) -> bool {
     receipt.contains_key("movedTo")
         || attr::timestamp(receipt, "expiresAt").is_some_and(|expiry| expiry <= now)
 }
 
-/// Condition: there is no receipt, or the receipt [`gives_way`].
+/// Condition: there is no receipt, or a move may replace the receipt ([`gives_way`]).
 fn may_give_way(now: Timestamp) -> Expression {
     Expression::new("attribute_not_exists(pk) OR attribute_exists(movedTo) OR expiresAt <= :now")
         .value(":now", time(now))

@@ -39,8 +39,8 @@ pub struct ParkedJob {
 }
 
 impl Store {
-    /// Marks an installation's invoices as settled. If it was uninstalled before, its finalization is due at
-    /// once. `None` if it is not registered.
+    /// Marks an installation's invoices as settled. If the installation was uninstalled before, its
+    /// finalization is due at once. `None` if the installation is not registered.
     ///
     /// # Errors
     ///
@@ -49,7 +49,8 @@ impl Store {
         self.settle_invoices_by(id, None).await
     }
 
-    /// [`Store::settle_invoices`], by an operator who says why: the installation keeps both (H5).
+    /// Does what [`Store::settle_invoices`] does. If `act` is given, the installation stores the operator and
+    /// the reason (H5).
     ///
     /// # Errors
     ///
@@ -75,7 +76,8 @@ impl Store {
         .await
     }
 
-    /// Marks the invoices of an installation as settled, if it is in the state that `settled` names.
+    /// Marks the invoices of an installation as settled, if it is in the state that `settled` names. Returns
+    /// whether they were marked.
     async fn mark_settled(
         &self,
         id: &InstallationId,
@@ -109,7 +111,7 @@ impl Store {
                 let there = Expression::new("attribute_exists(pk)");
                 transaction.update(Part::Other, finalization, due, there);
             }
-            // If the installation was uninstalled a moment ago, it may have a job by now.
+            // If the installation was uninstalled a moment ago, it may have a finalization by now.
             Settled::Finalized => transaction.check(Part::Other, finalization, absent()),
             // An active installation has no finalization.
             Settled::Active => {}
@@ -117,7 +119,7 @@ impl Store {
         Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
     }
 
-    /// Lists the parked jobs, the oldest first, `limit` at most.
+    /// Lists the parked jobs, at most `limit`. The job that was parked first comes first.
     ///
     /// # Errors
     ///
@@ -138,7 +140,7 @@ impl Store {
             let entry = entry.map_err(store_error)?;
             let key: Item =
                 entry.into_iter().filter(|(name, _)| name == "pk" || name == "sk").collect();
-            // The index may be behind: a job that is no longer parked is left out.
+            // The index may be older than the table: a job that is no longer parked is left out.
             let item = self
                 .get(key)
                 .await?
@@ -151,7 +153,8 @@ impl Store {
         Ok(parked)
     }
 
-    /// Makes a parked job due at once, and its 3 days of retries start again. `false` if it is not parked.
+    /// Makes a parked job due at once, and its 3 days of retries start again. `false` if the job is not
+    /// parked.
     ///
     /// # Errors
     ///
@@ -160,7 +163,8 @@ impl Store {
         self.retry_parked_by(parked, None).await
     }
 
-    /// [`Store::retry_parked`], by an operator who says why: the job keeps both (H5).
+    /// Does what [`Store::retry_parked`] does. If `act` is given, the job stores the operator and the reason
+    /// (H5).
     ///
     /// # Errors
     ///
@@ -186,7 +190,8 @@ impl Store {
         if self.update_work(&parked.installation, &job, change, condition).await?.is_some() {
             return Ok(true);
         }
-        // If the SDK repeated the write after a lost answer, its first attempt made the job due.
+        // If DynamoDB's answer was lost, the SDK repeated the write, and the repeat was refused. The first
+        // write made the job due.
         let item = self.get(work::key(&job, &parked.installation)).await?;
         let parked_since = item.as_ref().and_then(|item| attr::timestamp(item, "dueAt"));
         Ok(parked_since == Some(now))

@@ -1,5 +1,5 @@
-//! The state of the teardown of a resource or an installation, by its items. Holds and `keep` depend on it
-//! (H2, H3).
+//! How far the teardown of a resource or an installation is, as the stored items say. Holds and `keep` depend
+//! on this (H2, H3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::store::attr;
 use crate::store::keys::{self, Item};
 use crate::store::{Store, work};
 
-/// The state of the teardown of a resource or an installation, as a hold finds it.
+/// How far the teardown of a resource or an installation is when a hold is placed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// Not deleted. The hold stops a later deletion's `deleted` event.
@@ -28,13 +28,15 @@ pub enum Standing {
     Moved(String),
     /// Kept: the `deleted` event is never sent.
     Kept,
-    /// The resource was deleted alone, not with its installation, and was announced before the hold.
+    /// The resource was deleted alone, not with its installation. The `deleted` event was sent before the
+    /// hold.
     AnnouncedBefore,
-    /// The provider may have been notified: an attempt failed or was answered 202, or its worker died.
+    /// The provider may have received the `deleted` event: an attempt failed or was answered 202, or a worker
+    /// died.
     InDoubt,
-    /// Too late: the provider was notified.
+    /// Too late: the provider has received the `deleted` event.
     Announced,
-    /// Purged, and no item is left that says whether the provider was notified.
+    /// Purged, and no item is left that says whether the `deleted` event was sent.
     Untold,
 }
 
@@ -55,17 +57,17 @@ impl Standing {
     }
 }
 
-/// The state that a hold finds.
+/// What a hold finds: the state of everything that the hold is on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// A worker may be announcing something until this time: the caller must look again then.
+    /// A worker may be announcing a deletion until this time: the caller must look again then.
     pub leased_until: Option<Timestamp>,
-    /// The resources that a worker may be announcing.
+    /// The resources whose deletion a worker may be announcing now.
     pub under_way: BTreeSet<ResourceId>,
     /// The state of the installation itself. `None` if the hold is on a resource, or a worker may be
     /// announcing the installation.
     pub installation: Option<Standing>,
-    /// The state of each resource, except those under way.
+    /// The state of each resource that is not in `under_way`.
     pub resources: BTreeMap<ResourceId, Standing>,
     /// How many resources of an uninstall have no item left: their `deleted` events were sent.
     pub announced: u64,
@@ -82,7 +84,7 @@ impl Look {
         owed.map(|(resource, _)| resource.clone()).chain(self.under_way.clone()).collect()
     }
 
-    /// Whether the hold stops everything that it is on.
+    /// Whether the hold is in time for everything that it is on.
     #[must_use]
     pub fn is_in_time(&self) -> bool {
         let mut standings = self.installation.iter().chain(self.resources.values());
@@ -91,7 +93,7 @@ impl Look {
 }
 
 impl Store {
-    /// Reads the items that decide a resource's standing, at one moment.
+    /// Reads the items that decide a resource's [`Standing`], all at the same moment.
     pub(super) async fn resource_state(
         &self,
         id: &InstallationId,
@@ -116,7 +118,7 @@ impl Store {
     }
 }
 
-/// The items of a resource, read at one moment.
+/// The items that decide a resource's [`Standing`], all read at the same moment.
 pub(super) struct ResourceState {
     pub(super) job: Option<Item>,
     pub(super) receipt: Option<Item>,
@@ -146,7 +148,7 @@ impl InstallationState {
     }
 }
 
-/// A standing, or the time until which a worker may be changing it.
+/// A [`Standing`], or the time until which a worker may be changing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Stands(Standing),
@@ -158,7 +160,7 @@ fn is_over(receipt: &Item, now: Timestamp) -> bool {
     attr::timestamp(receipt, "expiresAt").is_some_and(|expiry| expiry <= now)
 }
 
-/// The state of a pending announcement.
+/// The [`Standing`] that a pending announcement shows, or until when a worker may be changing it.
 fn owed(job: &Item, now: Timestamp) -> Found {
     let teardown = parse(job);
     match teardown.timing(attr::timestamp(job, "leaseUntil"), now) {
@@ -168,7 +170,7 @@ fn owed(job: &Item, now: Timestamp) -> Found {
     }
 }
 
-/// The standing that a receipt shows, if no announcement is pending.
+/// The [`Standing`] that a receipt shows, if no announcement is pending.
 fn receipted(receipt: &Item) -> Standing {
     if receipt.contains_key("kept") {
         return Standing::Kept;
@@ -181,8 +183,8 @@ fn receipted(receipt: &Item) -> Standing {
 }
 
 impl ResourceState {
-    /// Drops an expired receipt if the resource may have been registered again, or deleted with its
-    /// installation: the receipt says nothing of that.
+    /// Ignores an expired receipt if the resource may have been registered again since, or deleted with its
+    /// installation. The receipt says nothing about that.
     fn without_an_old_receipt(mut self, now: Timestamp) -> Self {
         let deleted = matches!(self.installation, InstallationState::Deleted { .. });
         if self.job.is_some() || self.item.is_some() || deleted {
@@ -191,7 +193,7 @@ impl ResourceState {
         self
     }
 
-    /// The resource's standing at `now`.
+    /// The resource's [`Standing`] at `now`, or until when a worker may be changing it.
     pub(super) fn standing(&self, now: Timestamp) -> Found {
         if let Some(job) = &self.job {
             return owed(job, now);
@@ -212,15 +214,15 @@ impl ResourceState {
 }
 
 impl Look {
-    /// The state that a hold on one resource finds.
+    /// What a hold on one resource finds.
     pub(super) fn at_resource(resource: &ResourceId, found: Found) -> Self {
         let mut look = Self::default();
         look.resource(resource, found);
         look
     }
 
-    /// The state that a hold on an installation finds. `items` are all items of its partition, in the order
-    /// of their sort keys.
+    /// What a hold on an installation finds. `items` are all items of the installation's partition, in the
+    /// order of their sort keys.
     pub(super) fn at_installation(
         items: &[Item],
         now: Timestamp,
@@ -243,7 +245,8 @@ impl Look {
 }
 
 /// The items of an installation that a hold depends on. They are read in the order of their sort keys,
-/// resources before jobs. So a resource that is purged in between is seen as both, and is never missed.
+/// resources before jobs. So a resource that is purged during the read is never missed: its item, its job or
+/// both are found.
 struct Partition<'a> {
     installation: Option<&'a Item>,
     announcement: Option<&'a Item>,
@@ -312,7 +315,8 @@ impl<'a> Partition<'a> {
             };
             let state = state.without_an_old_receipt(now);
             let found = match state.standing(now) {
-                // Deleted alone, and announced before anybody asked for a hold.
+                // The resource was deleted alone, and its `deleted` event was sent before an operator placed
+                // the hold.
                 Found::Stands(Standing::Announced) if !under_way.contains(resource) => {
                     Found::Stands(Standing::AnnouncedBefore)
                 }
@@ -324,8 +328,8 @@ impl<'a> Partition<'a> {
         Ok(look)
     }
 
-    /// How many resources of an uninstall have no item left: all that were live, less those that are not yet
-    /// purged, have a pending announcement, or are kept.
+    /// How many resources of an uninstall have no item left. From the number that was live, this subtracts
+    /// the resources that are not yet purged, have a pending announcement, or are kept.
     fn announced(&self, installation: InstallationState, now: Timestamp) -> u64 {
         let InstallationState::Deleted { teardown_at: Some(_) } = installation else { return 0 };
         let live = self.installation.and_then(|item| attr::i64(item, "resources")).unwrap_or(0);

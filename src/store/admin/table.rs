@@ -14,7 +14,7 @@ pub use crate::store::keys::DUE_INDEX;
 /// The attribute that DynamoDB's TTL uses, in seconds since the Unix epoch.
 const TTL_ATTRIBUTE: &str = "expiresAt";
 
-/// How long a new table takes to become active, at most. AWS takes seconds.
+/// How long to wait at most until a new table is active. AWS takes seconds.
 const CREATION_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// Whether the table was created.
@@ -26,7 +26,7 @@ pub enum Created {
     Before,
 }
 
-/// Creates the table and enables its TTL, unless they are there already. Takes seconds on AWS.
+/// Creates the table and enables its TTL, if this was not done before. It takes seconds on AWS.
 ///
 /// # Errors
 ///
@@ -97,7 +97,7 @@ async fn wait_until_active(client: &Client, table: &str) -> Result<(), Cause> {
     if ours { Ok(()) } else { Err(OtherTable(table.to_owned()).into()) }
 }
 
-/// AWS refuses a second `UpdateTimeToLive`, so the current setting is read first.
+/// Enables the table's TTL. AWS refuses a second `UpdateTimeToLive`, so the current setting is read first.
 async fn enable_ttl(client: &Client, table: &str) -> Result<(), Cause> {
     let described = client.describe_time_to_live().table_name(table).send().await?;
     let status = described.time_to_live_description().and_then(|ttl| ttl.time_to_live_status());
@@ -114,7 +114,7 @@ async fn enable_ttl(client: &Client, table: &str) -> Result<(), Cause> {
         .await;
     match enabled {
         Ok(_) => Ok(()),
-        // Somebody else enabled it in between.
+        // Another process may have enabled the TTL in between.
         Err(error) if error.code() == Some("ValidationException") => {
             let described = client.describe_time_to_live().table_name(table).send().await?;
             let attribute =

@@ -1,4 +1,5 @@
-//! The client's connections: opened when they are needed, and given up if an attempt times out (F6).
+//! The client's connections. They are opened when they are needed, and abandoned if an attempt times out
+//! (F6).
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -20,7 +21,7 @@ use reqwest::Url;
 
 use crate::outbound::is_local;
 
-/// If an attempt times out, condemns all connections that it may have used (F6).
+/// If an attempt times out, abandons all connections that the attempt may have used (F6).
 #[derive(Debug)]
 pub(super) struct Condemn(Connections);
 
@@ -30,7 +31,7 @@ impl Condemn {
     }
 }
 
-/// The pool that an attempt takes its connection from.
+/// The number of the pools that an attempt takes its connection from. It grows when pools are abandoned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Generation(u64);
 
@@ -71,13 +72,12 @@ impl Intercept for Condemn {
 
 /// A client's connections, through the proxy that the environment names (S3). Clones share them.
 ///
-/// A freeze, a failed node or a lost NAT entry leaves connections that take a request and never answer, all
-/// connections of a pool at once. So the whole pool is condemned, and the next attempt opens a new
-/// connection.
+/// A freeze, a failed node or a lost NAT entry can break all connections of a pool at once: they take a
+/// request and never answer. So the whole pool is abandoned, and the next attempt opens a new connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections(Arc<Mutex<Pools>>);
 
-/// One pool for each of the settings that the client uses.
+/// One pool for each pair of time-outs that the client uses.
 #[derive(Debug, Default)]
 struct Pools {
     generation: Generation,
@@ -89,8 +89,8 @@ impl Connections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives up the pools of this generation, unless another attempt has done so. Requests under way
-    /// continue.
+    /// Abandons the pools of this generation, unless another attempt has already abandoned them. Requests
+    /// that are under way continue.
     fn condemn(&self, generation: Generation) {
         let mut pools = self.pools();
         if pools.generation == generation {
@@ -124,8 +124,8 @@ fn same(one: &HttpConnectorSettings, other: &HttpConnectorSettings) -> bool {
     (one.connect_timeout(), one.read_timeout()) == (other.connect_timeout(), other.read_timeout())
 }
 
-/// Connectors that are made when first needed: for other hosts, and for this machine, without a proxy, with
-/// and without TLS.
+/// Connectors, each made when it is first needed: one for other hosts, and two for this machine, with and
+/// without TLS. Calls to this machine use no proxy.
 #[derive(Debug)]
 struct Pool {
     settings: HttpConnectorSettings,
@@ -138,7 +138,7 @@ impl HttpConnector for Pool {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let url: Option<Url> = request.uri().parse().ok();
         let url = url.filter(is_local);
-        // Without TLS the root certificates, which take milliseconds to read, are not needed.
+        // A call without TLS does not need the root certificates, which take milliseconds to read.
         let (slot, proxy, roots) = match url.as_ref().map(Url::scheme) {
             Some("http") => (&self.plain_local, ProxyConfig::disabled(), TrustStore::empty()),
             Some(_) => (&self.local, ProxyConfig::disabled(), TrustStore::default()),

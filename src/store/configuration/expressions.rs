@@ -14,8 +14,8 @@ use crate::deletion::configuration::{
 use crate::grant::Provenance;
 use crate::job::Job;
 
-/// The change that writes an intent with its lease. It has 3 new days before it is parked: a caller wants
-/// it still.
+/// The change that writes an intent with its lease. The intent has 3 new days before it is parked, because a
+/// caller has just asked for the deletion.
 pub(super) fn intent(
     request: &ConfigurationDeletion,
     in_doubt: bool,
@@ -48,8 +48,8 @@ pub(super) fn intent(
     }
 }
 
-/// Condition: the intent is as it was read, and no other worker holds it. A late worker may have marked it
-/// since.
+/// Condition: the intent is as it was read, and no other worker holds it. `inDoubt` is compared too, because
+/// a late worker may have set it since.
 pub(super) fn intent_is_free(read: Option<&Intent>, now: Timestamp) -> Expression {
     let Some(intent) = read else { return absent() };
     let as_marked = if intent.in_doubt {
@@ -71,7 +71,8 @@ pub(super) fn may_begin(loaded: Loaded<'_>) -> Expression {
     let Loaded { snapshot, installation } = loaded;
     let mut condition = unchanged(installation);
     if !installation.in_doubt {
-        // Without this, a refusal of another attempt that left a call in doubt would be overlooked (E2).
+        // Without this condition, the request would overlook that another intent was withdrawn in doubt since
+        // (E2).
         let no_doubt = Expression::new("attribute_not_exists(configurationInDoubt)");
         condition = condition.and(no_doubt);
     }
@@ -82,8 +83,8 @@ pub(super) fn may_begin(loaded: Loaded<'_>) -> Expression {
     condition
 }
 
-/// Condition: the installation is unchanged since it was read, and its configuration is not deleted
-/// (which `state` alone does not show after an uninstall).
+/// Condition: the installation's state and account are as they were read, and its configuration is not
+/// deleted. After an uninstall, `state` alone does not show whether the configuration is deleted.
 pub(super) fn unchanged(installation: &InstallationState) -> Expression {
     let state = Expression::new("#state = :seen AND attribute_not_exists(configurationDeletedAt)");
     let seen = keys::state(installation.deletion.map(|deletion| deletion.stage));
@@ -94,7 +95,7 @@ pub(super) fn unchanged(installation: &InstallationState) -> Expression {
     }
 }
 
-/// The change that stores another team; its slug is not known.
+/// The change that stores another team. It removes the stored slug, because the new team's slug is not known.
 pub(in crate::store) fn set_team(team: &Team) -> Expression {
     match &team.id {
         Some(id) => Expression::new("SET teamId = :team").value(":team", s(id)).remove("teamSlug"),
@@ -111,7 +112,7 @@ pub(in crate::store) fn still_in_team(team: &Team) -> Expression {
     })
 }
 
-/// The change that uninstalls an installation which is active.
+/// The change that uninstalls an active installation, and marks it as finalized.
 pub(super) fn set_uninstalled(provenance: &Provenance) -> Expression {
     let uninstalled = Expression::new(
         "SET #state = :deleting, deletedAt = :at, deletedBy = :by, finalized = :true",

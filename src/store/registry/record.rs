@@ -1,4 +1,4 @@
-//! What can be registered: a line of `teardown import`.
+//! The records that can be registered: the lines of `teardown import`.
 
 use serde::de::value::{Error as NoSuchWord, StrDeserializer};
 use serde::de::{Error as _, IntoDeserializer as _};
@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 use crate::ids::{AttachmentId, InstallationId, ResourceId};
 use crate::secret::Secret;
 
-/// A line of `teardown import`. What is registered already is updated;
-/// optional values that are absent stay as they are.
+/// A line of `teardown import`. It updates what is registered already. Optional values that the line does not
+/// have keep their stored values.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Record {
@@ -22,7 +22,7 @@ pub enum Record {
     LogDrain(BelongingRecord),
     /// A project's environment variable of an installation.
     EnvVar(EnvVarRecord),
-    /// An installation's access token, in place of the one before.
+    /// An installation's access token, which replaces the stored token.
     AccessToken(AccessTokenRecord),
 }
 
@@ -40,22 +40,23 @@ impl Record {
     }
 }
 
-/// An installation, as Vercel told it when it was made.
+/// An installation, with the values that Vercel sent when the customer installed the integration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InstallationRecord {
-    /// Its id.
+    /// The installation's id.
     pub id: InstallationId,
-    /// The account that it belongs to.
+    /// The account that the installation belongs to.
     pub account_id: String,
-    /// The team that it belongs to.
+    /// The team that the installation belongs to.
     pub team_id: Option<String>,
     /// The team's slug.
     pub team_slug: Option<String>,
-    /// The token that Vercel's API takes for it.
+    /// The token for calls to Vercel's API about the installation.
     #[serde(default, deserialize_with = "access_token")]
     pub access_token: Option<Secret>,
-    /// Whether the installation's invoices are settled. They are open if no registration says so (D1).
+    /// Whether the installation's invoices are settled. They are open until a registration says that they are
+    /// settled (D1).
     pub billing: Option<BillingRecord>,
 }
 
@@ -63,7 +64,7 @@ pub struct InstallationRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum BillingRecord {
-    /// They are.
+    /// The invoices are settled.
     Settled,
     /// A final invoice may follow.
     Open,
@@ -73,43 +74,44 @@ pub enum BillingRecord {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResourceRecord {
-    /// The installation that it belongs to.
+    /// The installation that the resource belongs to.
     pub installation_id: InstallationId,
-    /// The provider's id of it.
+    /// The provider's id of the resource.
     pub id: ResourceId,
-    /// Its name.
+    /// The resource's name.
     pub name: Option<String>,
-    /// The product that it is of.
+    /// The id of the resource's product.
     pub product_id: Option<String>,
-    /// Its status; `ready` if it was never reported (C2).
+    /// The resource's status. It is `ready` if no status was ever reported (C2).
     pub status: Option<StatusRecord>,
 }
 
-/// A resource's status: `provisioning`, or as Vercel has them. [`Self::Provisioning`] and
-/// [`Self::Pending`] are still being provisioned, and every other one can be deleted (C2).
+/// A resource's status: teardown's own `provisioning`, or a status of Vercel's. A resource with
+/// [`Self::Provisioning`] or [`Self::Pending`] is still being provisioned. With every other status it can be
+/// deleted (C2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StatusRecord {
-    /// It is still being made.
+    /// The resource is still being made.
     Provisioning,
-    /// Vercel's word for it.
+    /// The resource is still being made: Vercel's name for `provisioning`.
     Pending,
-    /// It can be used.
+    /// The resource can be used.
     Ready,
-    /// Its customer has something to do yet.
+    /// The customer still has something to do.
     Onboarding,
-    /// It cannot be used for now.
+    /// The resource cannot be used for now.
     Suspended,
-    /// It can be used again.
+    /// The resource can be used again.
     Resumed,
-    /// It is not there any more.
+    /// The resource no longer exists.
     Uninstalled,
-    /// It failed.
+    /// The resource has failed.
     Error,
 }
 
 impl StatusRecord {
-    /// The status that Vercel words so.
+    /// The status that Vercel calls `word`. `None` if Vercel has no such status.
     pub(in crate::store) fn of_vercel(word: &str) -> Option<Self> {
         let word: StrDeserializer<'_, NoSuchWord> = word.into_deserializer();
         Self::deserialize(word).ok().filter(|it| *it != Self::Provisioning)
@@ -120,9 +122,9 @@ impl StatusRecord {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BelongingRecord {
-    /// The installation that it belongs to.
+    /// The installation that the webhook or log drain belongs to.
     pub installation_id: InstallationId,
-    /// Its id.
+    /// The id of the webhook or log drain.
     pub id: AttachmentId,
 }
 
@@ -130,34 +132,34 @@ pub struct BelongingRecord {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnvVarRecord {
-    /// The installation that it belongs to.
+    /// The installation that the variable belongs to.
     pub installation_id: InstallationId,
-    /// Its id.
+    /// The variable's id.
     pub id: AttachmentId,
-    /// The project that it is set in.
+    /// The project that the variable is set in.
     pub project_id: String,
-    /// Its name.
+    /// The variable's name.
     pub key: String,
 }
 
-/// An access token that takes the place of another, also after an uninstall: final invoices and the
-/// finalization need it.
+/// An access token that replaces the stored token. This is possible after an uninstall too, because final
+/// invoices and the finalization need the token.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessTokenRecord {
-    /// The installation that it is for.
+    /// The installation that the token is for.
     pub installation_id: InstallationId,
-    /// The token that Vercel's API takes for it.
+    /// The token for calls to Vercel's API about the installation.
     #[serde(deserialize_with = "visible_ascii")]
     pub access_token: Secret,
 }
 
-/// Reads a token that a header can carry, and that has to be there.
+/// Reads an access token, as [`access_token`] does, but fails if there is none.
 fn visible_ascii<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
     access_token(deserializer)?.ok_or_else(|| D::Error::custom("an access token is missing"))
 }
 
-/// Reads a token that a header can carry. The error does not repeat it.
+/// Reads an access token, and fails if a header cannot carry it. The error does not repeat the token.
 fn access_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     let Some(token) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -166,7 +168,7 @@ fn access_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sec
     Ok(Some(Secret::new(token)))
 }
 
-/// A resource's status as its item says.
+/// The value that a resource's item stores for this status.
 pub(in crate::store) fn status(status: StatusRecord) -> &'static str {
     match status {
         StatusRecord::Provisioning => "provisioning",

@@ -20,7 +20,7 @@ use crate::store::transaction::Expression;
 pub(crate) struct JobFailure {
     /// What went wrong, for people.
     pub(crate) reason: String,
-    /// How long the other side wants teardown to wait before the next attempt.
+    /// How long Vercel or the provider asks teardown to wait before the next attempt.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) doubt: Doubt,
     /// Whether no later attempt can succeed.
@@ -33,7 +33,7 @@ pub(crate) struct JobFailure {
 pub(crate) enum Doubt {
     /// Nothing: the stored doubt does not change.
     Unchanged,
-    /// Whether one of these calls may have taken effect.
+    /// The attempt shows whether one of these calls may have taken effect.
     Known { in_doubt: bool },
 }
 
@@ -42,12 +42,13 @@ impl JobFailure {
         Self { reason: reason.into(), retry_after, doubt: Doubt::Unchanged, is_permanent: false }
     }
 
-    /// The same failure, if no later attempt can succeed: the job is parked at once.
+    /// The same failure, marked as permanent: no later attempt can succeed, so the job is parked at once.
     pub(crate) fn permanent(self) -> Self {
         Self { is_permanent: true, ..self }
     }
 
-    /// The host's time was over, maybe after the other side was reached.
+    /// The failure of an attempt that the end of the host's time cut off. The call may already have been
+    /// sent.
     pub(crate) fn cut_off(lease: &Lease) -> Self {
         Self::new("the host's time was over", None).in_doubt_if_final(lease)
     }
@@ -63,15 +64,16 @@ impl JobFailure {
         }
     }
 
-    /// The job's item lacks a required attribute.
+    /// The failure of an attempt whose job's item lacks a required attribute.
     pub(crate) fn malformed() -> Self {
         Self::new("its item is malformed", None)
     }
 }
 
 impl Store {
-    /// Ends a lease with a failure: the job is due again later, or is parked if it has failed for too long.
-    /// The log says what was written. If the lease was lost, the worker that has it now logs its own result.
+    /// Ends a lease with a failure: the job is due again later, or is parked if it has failed for too long or
+    /// cannot succeed. The log says what was written. If the lease was lost, the worker that has it now logs
+    /// its own result.
     pub(crate) async fn retry_later(
         &self,
         lease: &Lease,
@@ -144,7 +146,8 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
     .value(":reason", s(&failure.reason));
     let in_doubt = match failure.doubt {
         Doubt::Known { in_doubt } => Some(in_doubt),
-        // An earlier worker that died may have announced the deletion. Its lease no longer shows this.
+        // An earlier worker that died may have announced the deletion. Its lease is replaced, so only
+        // `inDoubt` can show this.
         Doubt::Unchanged => {
             lease.announcement.and_then(|announcement| announcement.in_doubt.then_some(true))
         }
@@ -158,7 +161,7 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
     change.remove("leaseUntil")
 }
 
-/// Logs that a finalization fails, for any reason, when Vercel's 24 hours are ending (G3).
+/// Logs an error if a finalization fails, for any reason, near the end of Vercel's 24 hours or later (G3).
 fn warn_of_deadline(lease: &Lease, reason: &str, now: Timestamp) {
     let uninstalled_at = lease.provenance.as_ref().map(|provenance| provenance.at);
     if let Some(over) = finalization_ends(&lease.job, uninstalled_at, now) {

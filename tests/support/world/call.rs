@@ -1,4 +1,4 @@
-//! A request to a world's endpoints, and what they answered.
+//! A request to the endpoints of a test's world, and their answer.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{CLIENT_SECRET, World, user};
 
 impl World {
-    /// A request to delete what is at this path, by the installation's `ADMIN`.
+    /// A request to delete what is at this path, with the token of the installation's `ADMIN`.
     pub fn delete(&self, path: &str) -> Call<'_> {
         let path_alone = path.split('?').next().unwrap_or_default();
         let at = if path.starts_with("/v1/integrations/") { 4 } else { 3 };
@@ -52,9 +52,9 @@ pub fn signature(secret: &str, body: &str) -> String {
 pub struct Reply {
     pub status: u16,
     pub headers: HeaderMap,
-    /// The body; null where it is empty.
+    /// The body, or null if it is empty.
     pub body: Value,
-    /// How many calls to DynamoDB it took.
+    /// How many calls to DynamoDB the request took.
     pub calls: usize,
 }
 
@@ -75,7 +75,7 @@ impl Reply {
     }
 }
 
-/// A request in the making.
+/// A request that is not sent yet.
 pub struct Call<'a> {
     world: &'a World,
     request: reqwest::RequestBuilder,
@@ -86,7 +86,7 @@ impl Call<'_> {
         self.header("idempotency-key", key)
     }
 
-    /// Adds a header, beside one of the same name.
+    /// Adds a header. An earlier header of the same name stays.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();

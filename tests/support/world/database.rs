@@ -1,5 +1,5 @@
-//! The DynamoDB of a world: one embedded in this process, or a table of its own where
-//! `TEST_DYNAMODB` says.
+//! The DynamoDB of a test's world: an embedded one in this process, or a table of its own in the DynamoDB
+//! that `TEST_DYNAMODB` names.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, mpsc};
@@ -9,29 +9,29 @@ use aws_sdk_dynamodb::Client;
 use teardown::store::admin::table;
 use teardown_cli::embedded::{Embedded, local_client};
 
-/// The address of the DynamoDB that all worlds share, such as `http://127.0.0.1:8000`; none where
-/// each has an embedded one.
+/// The address of the DynamoDB that all tests share, such as `http://127.0.0.1:8000`. `None` if each test's
+/// world has an embedded DynamoDB.
 static SHARED: LazyLock<Option<String>> =
     LazyLock::new(|| std::env::var("TEST_DYNAMODB").ok().filter(|url| !url.is_empty()));
 
-/// Tells this process's tables from those of any other.
+/// The prefix of this process's tables, which no other process has.
 static PROCESS: LazyLock<String> = LazyLock::new(|| {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     format!("test-{}-{}", since.as_millis(), std::process::id())
 });
 
-/// How much there is to do: the first where each world has an embedded DynamoDB, else the second, for
-/// one that is ten times slower.
+/// How much there is to do in a test: `embedded` if it has an embedded DynamoDB, else `shared`, for a
+/// DynamoDB that is ten times slower.
 pub fn sized(embedded: usize, shared: usize) -> usize {
     if SHARED.is_some() { shared } else { embedded }
 }
 
-/// A table, empty at first, and where it is. It is gone with its world.
+/// A table that is empty at first, and its address. The table is gone when its test's world is dropped.
 pub struct Database {
     /// The DynamoDB's address.
     pub url: String,
     pub table: String,
-    /// Past the proxy.
+    /// Calls DynamoDB directly, not through the proxy.
     pub client: Client,
 }
 
@@ -50,7 +50,7 @@ impl Database {
 }
 
 impl Drop for Database {
-    /// A DynamoDB that is shared gets slower with every table.
+    /// Deletes the table, because a shared DynamoDB gets slower with every table.
     fn drop(&mut self) {
         if SHARED.is_none() {
             return;
@@ -62,8 +62,8 @@ impl Drop for Database {
     }
 }
 
-/// Deletes tables in a thread with a runtime of its own: the test's may be the very thread that
-/// waits in [`Drop`].
+/// Deletes tables in a thread with a runtime of its own, because the test's own runtime may have only the
+/// thread that waits in [`Drop`].
 static DELETE: LazyLock<mpsc::Sender<(String, mpsc::Sender<()>)>> = LazyLock::new(|| {
     let (sender, tables) = mpsc::channel::<(String, mpsc::Sender<()>)>();
     std::thread::spawn(move || {

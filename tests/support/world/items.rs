@@ -1,4 +1,5 @@
-//! The items of a world's table, past the endpoints and the proxy.
+//! The items of a test's table. The functions here call DynamoDB directly, without the endpoints and the
+//! proxy.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,7 +22,7 @@ impl World {
         request.consistent_read(true).send().await.unwrap().item.as_ref().map(plain)
     }
 
-    /// Everything of an installation, by sort key.
+    /// All items of an installation, by sort key.
     pub async fn items(&self, installation: &str) -> BTreeMap<String, Value> {
         let mut items = self
             .database
@@ -42,12 +43,12 @@ impl World {
         found
     }
 
-    /// The sort keys of everything of an installation.
+    /// The sort keys of all items of an installation.
     pub async fn sort_keys(&self, installation: &str) -> Vec<String> {
         self.items(installation).await.into_keys().collect()
     }
 
-    /// The whole table, by partition and sort key.
+    /// All items of the table, by partition and sort key.
     pub async fn all(&self) -> BTreeMap<String, BTreeMap<String, Value>> {
         let mut pages = self
             .database
@@ -67,7 +68,7 @@ impl World {
         table
     }
 
-    /// Whether a job is due, by the index alone: a sweep asks each of its shards.
+    /// Whether a job is due. This takes one scan of the index, while a sweep queries each of its shards.
     pub(super) async fn is_due(&self) -> bool {
         let scan = self.database.client.scan().table_name(&self.database.table).index_name("due");
         let now = AttributeValue::N(self.clock.timestamp().as_secs().to_string());
@@ -76,7 +77,7 @@ impl World {
         due.try_next().await.unwrap().is_some()
     }
 
-    /// Writes an item past all rules, from plain JSON.
+    /// Writes an item from plain JSON, without any check.
     pub async fn put(&self, item: Value) {
         let put = self
             .database
@@ -87,7 +88,7 @@ impl World {
         put.send().await.unwrap();
     }
 
-    /// Writes items past all rules, from plain JSON.
+    /// Writes items from plain JSON, without any check.
     pub async fn put_all(&self, items: Vec<Value>) {
         let put = |item| {
             let put = PutRequest::builder().set_item(Some(attributes(item))).build().unwrap();

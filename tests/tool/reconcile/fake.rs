@@ -1,4 +1,4 @@
-//! Vercel's side of a comparison, as a test says it is.
+//! A stand-in for Vercel in a comparison. A test scripts its answers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,20 +14,20 @@ use tokio::sync::Notify;
 
 use crate::support::world::serve;
 
-/// An answer: its status, its `Retry-After` if it has one, its body.
+/// An answer: its status, its `Retry-After` if any, and its body.
 #[derive(Clone)]
 struct Answer(u16, Option<&'static str>, Value);
 
-/// How long eight requests are held for a ninth, which must not come.
+/// How long eight requests are held. A ninth request must not come in this time.
 const NINTH: Duration = Duration::from_millis(50);
 
-/// Vercel. Clones share it.
+/// The stand-in. Clones share its state.
 #[derive(Clone, Default)]
 pub(super) struct Fake(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// The answers by path, without `/v1`; the last one lasts.
+    /// The answers by path, without `/v1`. The last answer to a path is repeated.
     answers: Mutex<BTreeMap<String, Vec<Answer>>>,
     heard: Mutex<Vec<String>>,
     under_way: AtomicUsize,
@@ -38,7 +38,7 @@ struct Inner {
 }
 
 impl Fake {
-    /// Serves it, and says its address.
+    /// Starts the stand-in, and returns it with its address.
     pub(super) async fn start() -> (Self, String) {
         let fake = Self::default();
         let handler = fake.clone();
@@ -53,17 +53,17 @@ impl Fake {
         (fake, url)
     }
 
-    /// What the configuration of an installation is answered.
+    /// Scripts the answer to a request for an installation's configuration.
     pub(super) fn configuration(&self, id: &str, status: u16, body: Value) {
         self.script(format!("/integrations/configuration/{id}"), Answer(status, None, body));
     }
 
-    /// What the resources of an installation are answered.
+    /// Scripts the answer to a request for an installation's resources.
     pub(super) fn list(&self, id: &str, status: u16, body: Value) {
         self.script(format!("/installations/{id}/resources"), Answer(status, None, body));
     }
 
-    /// It has these resources of an installation.
+    /// Makes Vercel list these resources of an installation.
     pub(super) fn has(&self, id: &str, resources: &[&str]) {
         let list: Vec<_> = resources
             .iter()
@@ -72,7 +72,8 @@ impl Fake {
         self.list(id, 200, json!({ "resources": list }));
     }
 
-    /// The configuration is answered once with this status and `Retry-After`, before what is scripted next.
+    /// Scripts an answer to one request for the configuration, with this status and this `Retry-After`. The
+    /// answer that is scripted next follows.
     pub(super) fn later(&self, id: &str, status: u16, after: &'static str) {
         let body = json!({ "error": { "code": "later", "message": "not now" } });
         let path = format!("/integrations/configuration/{id}");
@@ -83,7 +84,7 @@ impl Fake {
         self.0.answers.lock().unwrap().entry(path).or_default().push(answer);
     }
 
-    /// Forgets what was scripted.
+    /// Drops all scripted answers.
     pub(super) fn forget(&self) {
         self.0.answers.lock().unwrap().clear();
     }
@@ -98,7 +99,7 @@ impl Fake {
         self.0.heard.lock().unwrap().clone()
     }
 
-    /// How many requests were under way at a time, at most.
+    /// The largest number of requests that were under way at a time.
     pub(super) fn most_at_once(&self) -> usize {
         self.0.most.load(Ordering::SeqCst)
     }
@@ -126,14 +127,15 @@ impl Fake {
         if under_way < 8 {
             eight.await;
         } else {
-            // Only a ninth would end it early.
+            // If a ninth request were sent, it would come in this time and be counted.
             let _ = tokio::time::timeout(NINTH, eight).await;
             *self.0.holds.lock().unwrap() = false;
             self.0.eight.notify_waiters();
         }
     }
 
-    /// The next answer: there, without a team and without resources, where nothing is scripted.
+    /// The next answer. If nothing is scripted, the configuration is there, without a team and without
+    /// resources.
     fn next(&self, path: &str) -> Answer {
         let mut all = self.0.answers.lock().unwrap();
         match all.get_mut(path) {

@@ -3,7 +3,7 @@
 use crate::support::world::http_client;
 use crate::tool::{Tool, shell, text};
 
-/// What `docs/reconcile.md` shows of a run: each command as it is typed, and what is printed then.
+/// The run in `docs/reconcile.md`: each command that is typed, and what it prints.
 fn page() -> Vec<(String, String)> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reconcile.md");
     let page = std::fs::read_to_string(path).unwrap();
@@ -23,7 +23,8 @@ fn page() -> Vec<(String, String)> {
     typed
 }
 
-/// L1: in `cargo dev`, differences are made at Vercel's stand-in, found and fixed, as the page shows it.
+/// L1: the page's commands make differences at Vercel's stand-in in `cargo dev`, find and fix them, and print
+/// what the page shows.
 #[tokio::test]
 async fn the_page_on_reconcile_works() {
     let tool = Tool::start(&[]);

@@ -1,5 +1,6 @@
-//! One honest client next to forged tokens, at half of the rate at which the function's core refuses them,
-//! and next to plain 404s at the same rate. `tools/bench/run` says how.
+//! Measures an honest client during an attack with forged tokens. The attack has half of the rate at which
+//! the function's core can refuse forged tokens. For comparison, the client is also measured beside 404s at
+//! the same rate. `tools/bench/run` says how.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,22 +16,22 @@ use crate::report::{micros, ms};
 use crate::requests::{INSTALLATIONS, Requests};
 use crate::seed::seed;
 
-/// Connections of the load that measures how many tokens the core refuses.
+/// The number of connections of the load that measures how many tokens the core refuses.
 const CONNECTIONS: usize = 32;
-/// Connections of the attack: so many that a due request seldom waits for an earlier answer.
+/// The number of connections of the attack. With so many, a due request seldom waits for an earlier answer.
 const ATTACK_CONNECTIONS: usize = 128;
-/// The honest client's deletes of one turn, at most.
+/// The maximum number of the honest client's deletes in one turn.
 const DELETES: usize = 2000;
-/// The honest client's deletes before it is measured.
+/// How many deletes the honest client sends before it is measured.
 const WARM_UP: usize = 500;
-/// The honest client's p99 next to forged tokens may be this many times that next to 404s.
+/// The goal: the honest client's p99 beside forged tokens is at most this many times its p99 beside 404s.
 const GOAL: f64 = 3.0;
 
 /// How much is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     rounds: usize,
-    /// How long a turn is.
+    /// How long a turn lasts.
     time: Duration,
 }
 

@@ -1,8 +1,8 @@
-//! The DynamoDB of a side. It is replaced by a newly seeded one before each round of loads, at the same
-//! address. A stub that limits nobody can replace it, too.
+//! The DynamoDB of a function or of its peer. Before each round of loads, a newly seeded database replaces
+//! it at the same address. A stub that is never the bottleneck can replace it, too.
 //!
-//! At each transaction, the embedded DynamoDB goes through the tokens of all transactions of the last 10
-//! minutes. Amazon's does not. A function would wait for that, and its peer would not.
+//! At each transaction, the embedded DynamoDB searches the tokens of all transactions of the last 10
+//! minutes. Amazon's does not. The function would wait for this search, and its peer would not.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -17,12 +17,13 @@ use tokio::runtime::{Builder, Runtime};
 use crate::requests::INSTALLATIONS;
 use crate::seed::{Resource, make_idempotency_table, seed};
 
-/// The operations that an instant DynamoDB agrees to: those that the sides write with.
+/// The operations that the instant DynamoDB accepts: the writes of the function and of its peer.
 const WRITES: [&str; 4] = ["TransactWriteItems", "PutItem", "DeleteItem", "UpdateItem"];
 
 /// The database. It ends when dropped.
 pub(crate) struct Database {
-    /// A runtime of its own, so that its connections end with it. `None` only while the database is replaced.
+    /// The database has a runtime of its own, so that its connections end with it. `None` only while the
+    /// database is replaced.
     runtime: Option<Runtime>,
     address: SocketAddr,
     resources: usize,
@@ -41,12 +42,13 @@ impl Database {
         Ok((database, resources))
     }
 
-    /// Its address, for `AWS_ENDPOINT_URL_DYNAMODB`.
+    /// The database's address, for `AWS_ENDPOINT_URL_DYNAMODB`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Replaces it with a database as it was at first. Its connections break.
+    /// Replaces the database with a new one, which holds what this one held at first. Its connections
+    /// break.
     pub(crate) fn renew(&mut self) -> anyhow::Result<Vec<Resource>> {
         let runtime = self.serve(|listener| {
             Embedded::serve(None, listener)?;
@@ -64,8 +66,8 @@ impl Database {
         Ok(resources)
     }
 
-    /// Replaces it with a stub that agrees to every write at once, and keeps nothing. The stub refuses all
-    /// else, so that a side that reads is not measured as if it did not. Connections break.
+    /// Replaces the database with a stub that accepts every write at once, and keeps nothing. The stub
+    /// refuses reads, so that a server that reads fails and does not look fast. Connections break.
     pub(crate) fn make_instant(&mut self) -> anyhow::Result<()> {
         let router = Router::new().fallback(async |headers: HeaderMap, _: Bytes| {
             let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
@@ -82,7 +84,7 @@ impl Database {
         Ok(())
     }
 
-    /// Ends what is served, and serves something else at the same address.
+    /// Ends the present server, and starts another at the same address. Returns the new server's runtime.
     fn serve(
         &mut self,
         start: impl FnOnce(TcpListener) -> anyhow::Result<()>,

@@ -1,4 +1,5 @@
-//! The cost of forwarding: a backend is asked directly, and through `front`. `tools/bench/run` says how.
+//! Measures the cost of forwarding: calls the backend directly, and through `front`. `tools/bench/run` says
+//! how.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -41,14 +42,14 @@ impl Effort {
     pub(crate) const QUICK: Self = Self { starts: 3, rounds: 1, time: Duration::from_millis(500) };
 }
 
-/// A call, and how it is made.
+/// A row of the table: a call, and its measurements.
 struct Row {
     name: &'static str,
     address: SocketAddr,
     request: String,
-    /// The number of its calls to DynamoDB.
+    /// How many calls to DynamoDB the call causes.
     calls: u32,
-    /// Whether it goes through the function.
+    /// Whether the call goes through the function.
     is_passed: bool,
     /// The measurements for each number of connections.
     found: [Found; 2],
@@ -143,7 +144,7 @@ pub(crate) fn run(
 }
 
 impl Row {
-    /// p50, p99, and the function's CPU time per call.
+    /// Measures the call. Returns the p50, the p99, and the function's CPU time per call.
     fn load(
         &self,
         function: &Function,

@@ -1,4 +1,4 @@
-//! The process of a function or of its peer: its core, its start, and its cost so far.
+//! The process of a function or of its peer: its core, its start, its CPU time and its memory.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -73,7 +73,7 @@ fn pin(core: usize) -> anyhow::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Does `work` on the function's core. A process that it starts stays there.
+/// Does `work` on the function's core. A process that `work` starts stays on that core.
 pub(crate) fn on_its_core<T: Send>(
     cores: Option<Cores>,
     work: impl FnOnce() -> anyhow::Result<T> + Send,
@@ -114,19 +114,19 @@ impl Cpu {
 /// Memory, in MiB.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
-    /// Resident.
+    /// The resident memory.
     pub(crate) rss: f64,
-    /// Resident, but memory that processes share is divided among them.
+    /// The resident memory, with shared memory divided among the processes that share it.
     pub(crate) pss: Option<f64>,
 }
 
 impl Function {
-    /// Starts a function on a free port, with this environment and no more.
+    /// Starts a function on a free port, with only this environment.
     pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> anyhow::Result<Self> {
         Self::start_with_arguments(binary, [""; 0], environment)
     }
 
-    /// Starts a program that takes its port as a function does.
+    /// Starts a program that reads its port from the same variable as a function.
     pub(crate) fn start_with_arguments(
         binary: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -145,12 +145,12 @@ impl Function {
         Ok(Self { process, address })
     }
 
-    /// The address on which it listens, once it does.
+    /// The address on which the process listens, or will listen.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Connects to it, as soon as it listens.
+    /// Connects to the process, as soon as it listens.
     pub(crate) fn wait_until_it_listens(&mut self) -> anyhow::Result<Connection> {
         loop {
             if let Ok(connection) = Connection::open(self.address) {
@@ -161,10 +161,10 @@ impl Function {
         }
     }
 
-    /// Its CPU time so far, in all of its threads.
+    /// The CPU time of the process so far, in all of its threads.
     pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
         let stat = self.proc("stat")?;
-        // Fields count from 1; the second is the name, in parentheses.
+        // Fields are counted from 1. The second field is the name, in parentheses.
         let (_, rest) = stat.rsplit_once(')').context("/proc/…/stat is malformed")?;
         let mut times = rest.split_whitespace().skip(14 - 3).map(str::parse);
         match (times.next(), times.next()) {
@@ -173,7 +173,7 @@ impl Function {
         }
     }
 
-    /// Its memory now.
+    /// The memory of the process now.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         let rss = mib(&self.proc("status")?, "VmRSS:").context("/proc/…/status has no VmRSS")?;
         let pss = self.proc("smaps_rollup").ok().and_then(|text| mib(&text, "Pss:"));

@@ -1,5 +1,5 @@
-//! The start of the function `delete_resource` on Lambda, until it has sent its first answer to the runtime
-//! API. This module plays that API.
+//! Measures how long `delete_resource`, as a function on Lambda, takes from its start to its first answer.
+//! This module plays Lambda's runtime API.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -68,7 +68,7 @@ impl Drop for Killed {
     }
 }
 
-/// A keyed Delete Resource through an HTTP API.
+/// The Lambda event of a Delete Resource with an `Idempotency-Key`, through an HTTP API.
 fn event(id: usize, bearer: &str) -> Value {
     let path = format!("/v1/installations/{}/resources/resource-{id}", installation(0));
     json!({
@@ -119,7 +119,7 @@ fn serve(api: &TcpListener, event: &str) -> anyhow::Result<Value> {
     }
 }
 
-/// The next request on a connection: its first line and its body.
+/// The next request on a connection: its first line and its body. `None` if the connection has ended.
 fn receive(stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<(String, Vec<u8>)>> {
     let mut head = Vec::new();
     while head.last().is_none_or(|line: &String| line != "\r\n") {

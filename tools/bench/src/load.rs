@@ -1,5 +1,5 @@
-//! The load: a closed loop over keep-alive connections, one thread each. It uses plain blocking I/O, because
-//! its CPU time is taken from the embedded DynamoDB, which shares its core.
+//! The load: a closed loop over keep-alive connections, one thread each. It uses plain blocking I/O, which
+//! needs little CPU time: the load shares its core with the embedded DynamoDB.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Connection(TcpStream);
 
 impl Connection {
-    /// Connects, if somebody listens.
+    /// Connects, if a process listens at this address.
     pub(crate) fn open(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -58,7 +58,7 @@ fn status_of_whole(answer: &[u8]) -> anyhow::Result<Option<u16>> {
     Ok((answer.len() == head + body).then_some(status))
 }
 
-/// The requests to send, and for how long.
+/// The requests to send, and how long to send them.
 pub(crate) struct Load<'a> {
     pub(crate) requests: &'a [String],
     /// Whether the requests start again after the last one. If not, the last one ends the load.
@@ -106,8 +106,8 @@ impl Load<'_> {
         Ok(Run { elapsed: began.elapsed(), latencies: latencies.concat() })
     }
 
-    /// Sends requests at this pace while `work` runs, if there are any requests. Each request is due at a
-    /// time of its own. If its connection still waits for an answer at that time, it is sent as soon as
+    /// Sends requests at this pace while `work` runs, if there are any requests. Each request is due at its
+    /// own time. If its connection still waits for an answer at that time, the request is sent as soon as
     /// possible. Returns how many were sent.
     pub(crate) fn at_pace<T>(
         &self,

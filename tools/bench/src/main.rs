@@ -1,5 +1,5 @@
-//! Measures the functions `delete_resource`, `sweep` and `front` as whole processes, the first next to a peer
-//! in Node.js. `tools/bench/run` says what is measured, and how.
+//! Measures the functions `delete_resource`, `sweep` and `front` as whole processes. `delete_resource` is
+//! measured next to a peer in Node.js. `tools/bench/run` says what is measured, and how.
 
 mod attack;
 mod database;
@@ -50,7 +50,8 @@ fn main() -> anyhow::Result<()> {
     if let Some(cores) = cores {
         cores.pin_others()?;
     }
-    // The runtime's one worker serves the keys, and the embedded DynamoDBs that do not belong to a side.
+    // The runtime has one worker thread. It serves the issuer's keys, and each embedded DynamoDB that
+    // belongs to no `Side`.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match &arguments[..] {
@@ -107,7 +108,7 @@ fn beside_peer(
     let mut variables = environment(database.url());
     variables.push(("IDEMPOTENCY_TABLE_NAME", IDEMPOTENCY_TABLE.to_owned()));
     variables.push(("NODE_ENV", "production".to_owned()));
-    // For example, the SDK warns that it will need a newer Node.js one day.
+    // Without warnings: for example, the SDK warns that it will need a newer Node.js one day.
     variables.push(("NODE_NO_WARNINGS", "1".to_owned()));
     let command = vec![node, server.clone()];
     let peer = Side { command, environment: variables, cores, database };
@@ -190,7 +191,7 @@ fn thread_cpu() -> anyhow::Result<Duration> {
     Ok(clock_gettime(ClockId::ThreadCPUTime).try_into()?)
 }
 
-/// The machine, how it is shared, and how busy it is. It must be read before anything is pinned.
+/// The machine, how its cores are shared, and how busy it is. Must be called before anything is pinned.
 fn machine(cores: Option<Cores>) -> anyhow::Result<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A function and its peer, measured by turns: first the peer, then the function, again and again.
+//! Measures a function and its peer by turns: first the peer, then the function, again and again.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use crate::function::{Cores, Function, Memory, on_its_core};
 use crate::load::Load;
 use crate::requests::Requests;
 
-/// Keep-alive connections of a load.
+/// The numbers of keep-alive connections of the loads.
 pub(crate) const CONNECTIONS: [usize; 3] = [1, 32, 256];
-/// First deletes before the loads of a round. Replays repeat them.
+/// How many first deletes warm up a round. Replays repeat these deletes.
 const WARM_UP: usize = 500;
-/// The most first deletes of a load.
+/// The maximum number of first deletes in a load.
 const DELETES: usize = 1500;
 
 /// The kind of a load's requests.
@@ -24,22 +24,23 @@ pub(crate) enum Kind {
     Replay,
     Refusal,
     NotFound,
-    /// A delete with a DynamoDB that agrees at once.
+    /// A delete with a DynamoDB that accepts every write at once.
     InstantDelete,
 }
 
-/// The kinds in the order in which they are measured. After the last one, a new database is needed.
+/// The kinds, in the order in which they are measured. After [`Kind::InstantDelete`], a new database is
+/// needed.
 pub(crate) const KINDS: [Kind; 5] =
     [Kind::FirstDelete, Kind::Replay, Kind::Refusal, Kind::NotFound, Kind::InstantDelete];
 
 /// How much is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
-    /// Starts of each side.
+    /// How many times each server is started.
     pub(crate) starts: usize,
-    /// Loads of each kind, number of connections and side.
+    /// How many loads each server gets of each kind and number of connections.
     pub(crate) rounds: usize,
-    /// How long a load is.
+    /// How long a load lasts.
     pub(crate) time: Duration,
 }
 
@@ -47,14 +48,14 @@ impl Effort {
     pub(crate) const FULL: Self = Self { starts: 20, rounds: 5, time: Duration::from_secs(2) };
     pub(crate) const QUICK: Self = Self { starts: 3, rounds: 1, time: Duration::from_millis(500) };
 
-    /// How many resources a side may need: for its starts and for that of the server that is loaded, or for a
-    /// round.
+    /// How many resources a side may need. The starts need one each, and one more for the server that gets
+    /// the loads. A round needs one for each of its deletes.
     pub(crate) fn resources(self) -> usize {
         (self.starts + 1).max(WARM_UP + CONNECTIONS.len() * DELETES)
     }
 }
 
-/// The function or the peer: how it is started, with a DynamoDB of its own.
+/// The function or the peer: how to start it, and its own DynamoDB.
 pub(crate) struct Side {
     pub(crate) command: Vec<PathBuf>,
     pub(crate) environment: Vec<(&'static str, String)>,
@@ -62,10 +63,10 @@ pub(crate) struct Side {
     pub(crate) database: Database,
 }
 
-/// The measurements of a side.
+/// The measurements of the function or of the peer.
 #[derive(Clone)]
 pub(crate) struct Figures {
-    /// From before the spawn until the first 204.
+    /// For each start, the time from before the spawn until the first 204.
     pub(crate) starts: Vec<Duration>,
     /// The memory after the first request.
     pub(crate) at_rest: Memory,
@@ -87,7 +88,7 @@ pub(crate) struct Measured {
 }
 
 impl Side {
-    /// Starts the server on its core. Also returns how long it took until it answered this delete.
+    /// Starts the server on its core. Also returns how long the server took until it answered this delete.
     fn start(&self, request: &str) -> anyhow::Result<(Function, Duration)> {
         let (binary, arguments) = self.command.split_first().context("a command has a name")?;
         let (mut function, began) = on_its_core(self.cores, || {
@@ -101,17 +102,17 @@ impl Side {
     }
 }
 
-/// A side whose server runs.
+/// A function or a peer whose server runs.
 struct Running<'a> {
     server: Function,
     database: Database,
     figures: Figures,
     requests: &'a Requests,
-    /// How many of the deletes were sent in this round.
+    /// How many of the deletes were already sent in this round.
     deleted: usize,
 }
 
-/// Measures each side by turns, in this order.
+/// Measures the sides by turns, in this order.
 pub(crate) fn by_turns<const N: usize>(
     sides: [Side; N],
     requests: &Requests,
@@ -143,7 +144,7 @@ pub(crate) fn by_turns<const N: usize>(
             for connections in CONNECTIONS {
                 for side in &mut running {
                     let measured = side.load(kind, connections, effort.time)?;
-                    // The first round warms up what each kind needs, and is not counted.
+                    // The first round only warms up, and is not counted.
                     if round > 0 {
                         side.figures.loads.push(measured);
                     }
@@ -168,7 +169,7 @@ impl Running<'_> {
         self.warm_up()
     }
 
-    /// Makes the server open as many connections to its DynamoDB as it will need.
+    /// Makes the server open all the connections to its DynamoDB that it will need.
     fn warm_up(&self) -> anyhow::Result<()> {
         let requests = &self.requests.deletes[..WARM_UP];
         let load = Load { requests, again: false, status: 204, time: Duration::MAX };
@@ -212,7 +213,7 @@ impl Running<'_> {
 }
 
 impl Kind {
-    /// Whether these are deletes, each of them new as far as DynamoDB knows.
+    /// Whether the requests of this kind are deletes that are new to DynamoDB.
     pub(crate) fn deletes(self) -> bool {
         matches!(self, Self::FirstDelete | Self::InstantDelete)
     }
@@ -234,14 +235,14 @@ impl Figures {
         quantile(&mut self.starts.clone(), 0.5)
     }
 
-    /// The measurements of these loads, round by round.
+    /// The measurements of the loads of this kind and number of connections, round by round.
     fn of(&self, kind: Kind, connections: usize) -> impl Iterator<Item = &Measured> {
         let of_these = move |load: &&Measured| load.kind == kind && load.connections == connections;
         self.loads.iter().filter(of_these)
     }
 
-    /// The ratio of a figure to another side's in the same round: the median of the rounds. If a machine is
-    /// slower for a while, it is slower for both sides of a round.
+    /// The ratio of a figure to the other side's figure in the same round, as the median of all rounds. If
+    /// a machine is slower for a while, it is slower for both sides of a round.
     pub(crate) fn times_of(
         &self,
         other: &Self,
@@ -252,7 +253,7 @@ impl Figures {
         median(rounds.map(|(own, other)| part(own) / part(other)).collect())
     }
 
-    /// The medians of the measurements of these loads, each figure separately.
+    /// The medians of the loads of this kind and number of connections. Each figure has its own median.
     pub(crate) fn load(&self, kind: Kind, connections: usize) -> Measured {
         let loads: Vec<_> = self.of(kind, connections).collect();
         let middle = |part: fn(&Measured) -> Duration| {
@@ -274,7 +275,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// The value below which this share of the values is. The least value for 0.
+/// The value at this share of the sorted values: 0 gives the least value, 0.5 the median, and 1 the
+/// greatest.
 pub(crate) fn quantile(values: &mut [Duration], share: f64) -> Duration {
     values.sort_unstable();
     let last = u32::try_from(values.len().saturating_sub(1)).unwrap_or(u32::MAX);

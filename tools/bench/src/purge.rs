@@ -22,7 +22,7 @@ use crate::function::{Cores, Function, Memory, on_its_core};
 use crate::requests::token;
 use crate::seed::{installation, seed};
 
-/// The resources of an installation that is purged.
+/// How many resources the purged installations have.
 const SIZES: [usize; 2] = [1_000, 10_000];
 
 /// The secret that the sweep's caller sends.
@@ -36,15 +36,16 @@ pub(crate) struct Purge {
     pub(crate) resources: u32,
     /// Whether each resource was announced to a provider.
     pub(crate) announced: bool,
-    /// From the first sweep until nothing was due any more.
+    /// From the first sweep until no job was due any more.
     pub(crate) elapsed: Duration,
     /// The CPU time of the function.
     pub(crate) cpu: Duration,
-    /// The function's memory after it.
+    /// The function's memory after the purge.
     pub(crate) memory: Memory,
 }
 
-/// Purges an installation of each size, with and without a provider, each by a function of its own.
+/// Purges an installation of each size, with and without a provider. Each purge has its own function
+/// process.
 pub(crate) fn measure(
     runtime: &Runtime,
     binary: &Path,
@@ -111,7 +112,7 @@ async fn uninstall(
     Ok(())
 }
 
-/// Sweeps until nothing is due any more.
+/// Sweeps until no job is due any more.
 async fn sweep_all(address: String) -> anyhow::Result<Duration> {
     let http = reqwest::Client::builder().no_proxy().build()?;
     let began = Instant::now();

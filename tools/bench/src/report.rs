@@ -8,24 +8,24 @@ use crate::measure::{CONNECTIONS, Figures, KINDS, Kind, Measured, quantile};
 use crate::purge::Purge;
 use crate::size::Size;
 
-/// Connections at which the CPU per request is compared.
+/// The number of connections at which the CPU time per request is compared.
 const COMPARED: usize = 32;
 
-/// The subject of the table.
+/// The measurements that the report prints.
 pub(crate) struct Report<'a> {
     /// The figures of the function, and of the peer.
     pub(crate) figures: [&'a Figures; 2],
     /// How long each start of the function took on Lambda.
     pub(crate) lambda_starts: Vec<Duration>,
-    /// One RS256-2048 verification by the function's own code.
+    /// The CPU time of one RS256-2048 verification by the function's own code.
     pub(crate) verification: Duration,
-    /// The size of each function that exists, by name. The first is the one that was measured.
+    /// The size of each function whose binary exists, by name. The first is the function that was measured.
     pub(crate) functions: &'a [(String, Size)],
     pub(crate) peer: Size,
 }
 
-/// A line of the table: what is measured, the function's figure, the peer's, how many times better the
-/// function is, and the goals.
+/// A line of the table: what is measured, the function's figure, the peer's figure, how many times better
+/// the function is, and the goals.
 type Row = [String; 5];
 
 /// A goal, and whether it is met.

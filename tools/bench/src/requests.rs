@@ -1,4 +1,4 @@
-//! The requests that a function and its peer are sent, made and signed beforehand.
+//! The requests to a function and its peer. They are made and signed before anything is measured.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use crate::seed::{ACCOUNT, Resource, installation};
 pub(crate) const INTEGRATION: &str = "oac_bench";
 pub(crate) const ISSUER: &str = "https://issuer.example";
 
-/// Installations that the resources are spread over.
+/// The number of installations that the resources are spread over.
 pub(crate) const INSTALLATIONS: usize = 100;
 
 /// The requests of each kind.
 pub(crate) struct Requests {
-    /// Deletes, each of a live resource and with a key of its own.
+    /// Deletes. Each deletes a live resource of its own, with a key of its own.
     pub(crate) deletes: Vec<String>,
-    /// By turns, a token signed with another key under the issuer's key id, and a token of another
-    /// installation.
+    /// Requests that are refused. By turns, the token is signed with another key under the issuer's key id,
+    /// or is another installation's.
     pub(crate) refused: Vec<String>,
-    /// Tokens signed with another key under the issuer's key id.
+    /// Requests with a token that is signed with another key under the issuer's key id.
     pub(crate) forged: Vec<String>,
-    /// Valid tokens, and paths without an endpoint.
+    /// Requests with a valid token, for paths without an endpoint.
     pub(crate) not_found: Vec<String>,
 }
 

@@ -52,7 +52,7 @@ fn put(owner: usize, sort_key: String) -> PutRequestBuilder {
     PutRequest::builder().item("pk", S(partition)).item("sk", S(sort_key))
 }
 
-/// Makes the table that Powertools needs, in addition to a seeded one.
+/// Makes the table that the peer's Powertools needs, in addition to a seeded table.
 pub(crate) async fn make_idempotency_table(dynamodb: String) -> anyhow::Result<()> {
     let attribute = AttributeDefinition::builder()
         .attribute_name("id")

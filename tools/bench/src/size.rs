@@ -1,4 +1,4 @@
-//! The sizes of a function and its peer, on disk and zipped as hosts take them.
+//! The sizes of a function and its peer, on disk and in the zip that a host takes.
 
 use std::fs;
 use std::io::{Cursor, Write as _};

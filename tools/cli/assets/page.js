@@ -1,7 +1,8 @@
-// Counts down to the times on the page, by the clock of `teardown dev`, which may have been moved on.
+// Shows the time that is left until each time on the page. It uses the clock of the tool that serves the
+// page. The clock of `teardown dev` may have been moved on.
 "use strict";
 (() => {
-  let ahead = 0; // what that clock is ahead of this one, in milliseconds
+  let ahead = 0; // how far the tool's clock is ahead of the browser's clock, in milliseconds
   let read = "";
 
   const words = (seconds) => {

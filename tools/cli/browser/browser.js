@@ -1,6 +1,6 @@
 "use strict";
-// What the tests of both pages use: a `teardown dev` of their own, its table, and a browser that notes
-// what a page must not do.
+// Helpers for the tests of both pages. They start a `teardown dev`, read and write its table, and open pages
+// in a browser. They record the faults of a page, such as an error on the browser's console.
 
 const assert = require("node:assert/strict");
 const { spawn, execFile } = require("node:child_process");
@@ -17,14 +17,14 @@ const IMAGES = path.join(ROOT, "docs/images");
 const AXE = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const START_MS = 20_000;
 
-/** The environment of the tool: this one, without what it or AWS reads. */
+/** The environment of the tool: this process's variables, without those that the tool or AWS reads. */
 function environment(more = {}) {
   const ours = /^(AWS_|OIDC_|PROVIDER_|GRACE_PERIOD|INTEGRATION_ID|TABLE_NAME|RUST_LOG|CARGO)/;
   const kept = Object.entries(process.env).filter(([name]) => !ours.test(name));
   return { ...Object.fromEntries(kept), USER: "olga", ...more };
 }
 
-/** Starts the tool, and waits until it has said where it is. */
+/** Starts the tool, and waits until it has printed its address. */
 async function start(args, address, env) {
   const child = spawn(TOOL, args, { env: environment(env), stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
@@ -46,7 +46,7 @@ async function start(args, address, env) {
   return { url, child, stop: () => child.kill("SIGKILL") };
 }
 
-/** A `teardown dev` with a table that can be read and written. */
+/** Starts a `teardown dev`. Returns it with functions that read and write its table. */
 async function startDev(env) {
   const dev = await start(["dev", "--port", "0"], /listening on (http:\S+)/, env);
   const port = new URL(dev.url).port;
@@ -93,7 +93,7 @@ async function startDev(env) {
 const startConsole = (dev) =>
   start(["--port", dev.port, "console"], /is at (http:\S+\/)/);
 
-/** A browser whose pages are watched. */
+/** Starts the browser, and makes the folder for pictures. */
 async function launch() {
   fs.mkdirSync(PICTURES, { recursive: true });
   return chromium.launch({
@@ -105,7 +105,10 @@ async function launch() {
   });
 }
 
-/** A page that fails the test where it does what it must not: `done` says so. */
+/**
+ * Opens a page, and records its faults: errors, warnings, dialogs, answers of 400 or more, and requests to
+ * other sites. `done` fails the test if there is a fault.
+ */
 async function openPage(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
@@ -133,7 +136,7 @@ async function openPage(browser, url, options = {}) {
   return { page, context, done };
 }
 
-/** Waits until something is true, and says what it was if it does not become so. */
+/** Waits until `read` returns something true, and returns it. Fails after `ms`, with the last result. */
 async function until(what, read, ms = 15_000) {
   const end = Date.now() + ms;
   let last;
@@ -145,9 +148,9 @@ async function until(what, read, ms = 15_000) {
   }
 }
 
-/** What axe finds that keeps people out, in a line each. */
+/** The serious and critical faults of accessibility that axe finds on a page, one line for each. */
 async function axe(page) {
-  // The page's own policy lets no script in; the debugger does.
+  // The page's policy forbids scripts from elsewhere. The debugger, which adds axe here, may run any script.
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   return violations
@@ -155,7 +158,7 @@ async function axe(page) {
     .map((it) => `${it.id}: ${it.nodes.map((node) => `${node.html.slice(0, 120)} ${node.any.map((why) => why.message).join(" ")}`).join(" | ")}`);
 }
 
-/** Pictures of a view, where a person can look at them: wide and narrow, light and dark. */
+/** Saves pictures of a view for people to look at: wide and narrow, light and dark. */
 async function pictures(page, name) {
   for (const [width, scheme] of [[1280, "light"], [1280, "dark"], [400, "light"]]) {
     await page.setViewportSize({ width, height: 900 });
@@ -167,7 +170,10 @@ async function pictures(page, name) {
   await page.emulateMedia({ colorScheme: "light" });
 }
 
-/** The views that a check goes through: whatever is wrong with one is said with its width. */
+/**
+ * Checks a view, wide and narrow, light and dark: axe finds no fault, and the page is not wider than the
+ * window. A failure names the width.
+ */
 async function checkViews(page, name) {
   await pictures(page, name);
   for (const [width, scheme] of [[1280, "light"], [1280, "dark"], [400, "light"]]) {
@@ -181,7 +187,7 @@ async function checkViews(page, name) {
   await page.emulateMedia({ colorScheme: "light" });
 }
 
-/** The status of a request with headers that a browser would not let a script send. */
+/** Sends a request with headers that a browser's scripts may not set. Returns the answer's status. */
 function status(url, { method = "GET", headers = {}, body } = {}) {
   return new Promise((resolve, reject) => {
     const request = http.request(url, { method, headers }, (answer) => {
@@ -193,7 +199,7 @@ function status(url, { method = "GET", headers = {}, body } = {}) {
   });
 }
 
-/** The README's picture of a view, if it is asked for: small, but legible. */
+/** Saves the README's picture of a view, if `WRITE_IMAGES` is set. The picture is small, but legible. */
 async function image(browser, url, name) {
   if (!process.env.WRITE_IMAGES) return;
   fs.mkdirSync(IMAGES, { recursive: true });

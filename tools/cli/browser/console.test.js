@@ -1,5 +1,5 @@
 "use strict";
-// `teardown console`, over the table of a `teardown dev`.
+// Tests `teardown console`, on the table of a `teardown dev`.
 
 const assert = require("node:assert/strict");
 const { after, before, describe, test } = require("node:test");
@@ -11,7 +11,7 @@ const now = () => Math.floor(Date.now() / 1000);
 const s = (S) => ({ S });
 const n = (N) => ({ N: `${N}` });
 
-/** Writes a job as a worker would have left it. */
+/** Writes the item of a job that a worker has tried 7 times. */
 async function job(id, what, more) {
   const by = { M: { kind: s("user"), accountId: s("acc_local"), userId: s("user_1"), role: s("ADMIN") } };
   await dev.dynamodb("PutItem", {
@@ -52,7 +52,7 @@ describe("the console", () => {
   });
 
   test("what needs somebody comes first, and each act asks for a reason", async () => {
-    // Held by nobody's sweep: their times are far off, or they are parked.
+    // No sweep claims these jobs: the finalization is due later, and the purge is parked.
     await job("icfg_late1", "finalize", { dueShard: s("0"), dueAt: n(now() + 600), lastError: s("Vercel answered 500") });
     await job("icfg_parked1", "purge", { dueShard: s("parked"), dueAt: n(now() - 60), lastError: s("<img src=x onerror=alert(1)>") });
     await dev.tool("hold", "icfg_open1", "db_1", "--reason", "ticket 42");
@@ -80,7 +80,7 @@ describe("the console", () => {
 
   test("a job that nobody takes hangs", async () => {
     const { page, done } = await openPage(browser, desk.url);
-    // A lease that lasts: the sweep of `teardown dev` leaves it alone.
+    // The job has a lease for another hour, so the sweep of `teardown dev` does not claim the job.
     await job("icfg_hanging1", "purge", { dueShard: s("3"), dueAt: n(now() - 3600), leaseUntil: n(now() + 3600) });
     await page.reload();
     assert.match(await page.textContent("#attention"), /icfg_hanging1\s+work#purge\s+due\s+since/);

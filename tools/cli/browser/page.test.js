@@ -1,5 +1,5 @@
 "use strict";
-// The page of `teardown dev`: what each button does is looked up in the table.
+// Tests the page of `teardown dev`. After a test presses a button, it looks in the table for the result.
 
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
@@ -13,7 +13,7 @@ const MANY = 10_000;
 
 let browser, dev;
 
-/** An installation of its own, made by the page's button. */
+/** Makes an installation with the page's button, waits for its resources, and returns its id. */
 async function make(page, { billing = "settled", resources = "3" } = {}) {
   await page.goto(dev.url);
   await page.selectOption("#make [name=billing]", billing);
@@ -26,18 +26,18 @@ async function make(page, { billing = "settled", resources = "3" } = {}) {
   return id;
 }
 
-/** Waits until the page hears of news. */
+/** Waits until the page is connected to the stream of events. */
 const connected = (page) =>
   page.waitForFunction(() => document.querySelector("#live")._htmx?.sse?.status === 200);
 
-/** Chooses how requests are sent. */
+/** Chooses on the page how it sends requests: the caller, the key, and how many times. */
 async function sendAs(page, { caller = "admin", key = "new", times = "1" }) {
   await page.selectOption("#sender [name=caller]", caller);
   await page.selectOption("#sender [name=key]", key);
   await page.selectOption("#sender [name=times]", times);
 }
 
-/** Presses a button, and waits for what the page says to it. */
+/** Presses a button, and returns the page's message about the result. */
 async function press(page, button) {
   await page.evaluate(() => document.querySelector("#said").replaceChildren());
   await page.click(button);
@@ -56,7 +56,7 @@ async function setAnswers(page, side, value) {
   await set;
 }
 
-/** Moves the clock to the next thing due until something is true. */
+/** Moves the clock to the next due job, again and again, until `read` returns something true. */
 async function moveOnUntil(page, what, read) {
   for (let moves = 0; moves < 60; moves++) {
     if (await read()) return;
@@ -64,7 +64,7 @@ async function moveOnUntil(page, what, read) {
     try {
       await until(what, read, 400);
       return;
-    } catch { /* once more */ }
+    } catch { /* not true yet: move the clock again */ }
   }
   throw new Error(`the clock was moved 60 times: not ${what}`);
 }
@@ -80,7 +80,7 @@ describe("the page of teardown dev", () => {
   });
 
   test("the first paint comes within 200 ms, and nothing is loaded from elsewhere", async () => {
-    // What the browser takes for a page of one word, on a machine as slow or as busy.
+    // A page of one word shows how long the browser itself takes on this machine, which may be slow or busy.
     const bare = http.createServer((_, answer) => {
       answer.setHeader("content-type", "text/html");
       answer.end("<!doctype html><title>bare</title><link rel=icon href='data:,'><p>word");
@@ -107,7 +107,7 @@ describe("the page of teardown dev", () => {
     bare.close();
     for (const of of Object.values(paints)) of.sort((a, b) => a - b);
     console.log(`first paint: ${paints.ours.join(", ")} ms; of a bare page: ${paints.bare.join(", ")} ms`);
-    // The least is what a page takes; more is what else the machine does.
+    // The shortest time is what the page needs. Longer times come from other work on the machine.
     assert.ok(paints.ours[0] - paints.bare[0] <= 200, JSON.stringify(paints));
   });
 
@@ -168,7 +168,7 @@ describe("the page of teardown dev", () => {
     const row = first.locator("tr", { hasText: "resources" });
     assert.deepEqual(await row.locator("td").allTextContents(), ["resources", "3", "2", "changed"]);
 
-    // db_2 with the key of db_1 is another request; with none, a repeat finds it deleted.
+    // The key of db_1's deletion is refused for db_2. Then 64 requests with one new key delete db_2 once.
     await sendAs(page, { key: "same" });
     assert.match(await press(page, remove("db_2")), /409 Conflict$/);
     await until("its answer", async () => /idempotency_key_reused/.test(await last(page).textContent()));
@@ -227,7 +227,7 @@ describe("the page of teardown dev", () => {
     await until("shown", async () => /deleted and finalized/.test(await page.textContent("#facts")));
     await until("no job", async () => /None is left/.test(await page.textContent("#jobs")));
     assert.match(await page.textContent("#clock"), /moved on by 1 d 1 h/);
-    // A token that is printed now is new by that clock, too.
+    // The tool issues a token at the time of the moved clock, so the endpoints accept the token.
     const { stdout } = await dev.tool("token", "--installation", id);
     const answer = await fetch(`${dev.url}/v1/installations/${id}`, { method: "DELETE", headers: { authorization: `Bearer ${stdout.trim()}` } });
     assert.equal(answer.status, 200);
@@ -262,7 +262,7 @@ describe("the page of teardown dev", () => {
     await until("given up", async () => /the caller went/.test(await told.textContent()), 40_000);
     await setAnswers(page, "provider", "failing");
     await moveOnUntil(page, "the notice is dropped", async () => (await dev.item(id, job)).phase.S === "deleted");
-    // Twice, so that it has failed for 3 days.
+    // The clock moves on by 5 days, so that the job has failed for more than 3 days.
     for (let days = 0; days < 5; days++) {
       await press(page, "button:text-is('a day')");
       await until("tried", async () => Number((await dev.item(id, job)).dueAt.N) > 0);

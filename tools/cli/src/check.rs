@@ -1,9 +1,9 @@
-//! `teardown check`: holds a provider's backend, in any language, against what Vercel documents of
-//! deletion. It plays Vercel: it has an issuer of its own, makes installations and resources, deletes them,
-//! and looks at what is answered and what is left.
+//! `teardown check` tests whether a provider's backend, in any language, does what Vercel documents about
+//! deletion. It plays Vercel: it signs tokens with its own key, makes and deletes installations and
+//! resources, and checks the answers and what is left.
 //!
-//! `list` has the checks, each one entry; [`run()`] makes them; `report` says what was found. Nothing
-//! here knows anything of how the backend works.
+//! `list` has one entry for each check. [`run()`] runs the checks, and `report` prints what they found. No
+//! check depends on how the backend works inside.
 
 mod entry;
 mod finding;

@@ -1,7 +1,7 @@
-//! The command line `teardown`: what can be typed, and how a command ends.
+//! The command line `teardown`: its commands, and what it does when a command fails.
 //!
-//! Each command is a file of its own. Standard output has what was asked for and nothing else;
-//! progress, logs and the one line of an error go to standard error.
+//! Each command is a file of its own. A command prints only its result on standard output. Progress, logs and
+//! the one line of an error go to standard error.
 
 mod check;
 mod console;
@@ -113,7 +113,8 @@ enum Other {
     Check(Box<check::Args>),
 }
 
-/// A command of the tool as the user types it: through cargo, if cargo has started this process.
+/// A command of the tool, as the user types it. If cargo started this process, the command begins with `cargo
+/// dev`, else with `teardown`.
 pub(crate) fn typed(command: &str) -> String {
     match (std::env::var_os("CARGO"), command) {
         (None, _) => format!("teardown {command}"),
@@ -122,7 +123,7 @@ pub(crate) fn typed(command: &str) -> String {
     }
 }
 
-/// Runs what the process's arguments say.
+/// Runs the command that the process's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -131,7 +132,7 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let ended = runtime.block_on(cli.run());
-    // A thread that waits for standard input would delay the end.
+    // `shutdown_background` does not wait for a thread that still reads standard input.
     runtime.shutdown_background();
     ended.unwrap_or_else(|error| fail(&error))
 }
@@ -173,10 +174,10 @@ impl Cli {
     }
 }
 
-/// Says in one line why a command failed.
+/// Prints in one line why a command failed.
 fn fail(error: &anyhow::Error) -> ExitCode {
     let message = one_line(&format!("{error:#}"));
-    // A write error is ignored: standard error is closed then.
+    // A write error is ignored, because it means that standard error is closed.
     let _ = writeln!(anstream::stderr(), "{ERROR}error:{ERROR:#} {message}");
     ExitCode::FAILURE
 }

@@ -1,6 +1,6 @@
-//! The console: a page for operators over the table that the AWS environment names. It first shows what needs
-//! an operator. It finds an installation, shows its story, and carries out operators' acts. It never makes a
-//! request as Vercel.
+//! The console: web pages on which operators see and change the table that the AWS environment names. The
+//! first page shows what needs an operator. The console also finds an installation, shows its story, and
+//! carries out operators' acts. It never makes a request as Vercel.
 
 mod attention;
 mod story;
@@ -27,19 +27,19 @@ use crate::web::sections::{Again, Asked, Frame, Sections};
 use crate::web::table::Table;
 use crate::web::{assets, failed, html};
 
-/// What a console needs.
+/// What a [`Console`] is made from.
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) table: Table,
     pub(crate) clock: Clock,
-    /// The name of the place where the table is.
+    /// Where the table is, as the pages name the place.
     pub(crate) place: String,
     pub(crate) table_name: String,
-    /// The name under which acts are recorded.
+    /// The operator's name, which is recorded with each act.
     pub(crate) by: String,
 }
 
-/// The console. Clones share it.
+/// The console. All clones show the same table.
 #[derive(Clone)]
 pub(crate) struct Console {
     base: String,
@@ -52,11 +52,11 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// A console whose addresses begin with a new secret.
+    /// Makes a console. The paths of its pages begin with a new random secret.
     ///
     /// # Errors
     ///
-    /// If the system gives no randomness.
+    /// If the system provides no random bytes.
     pub(crate) fn new(parts: Parts) -> anyhow::Result<Self> {
         let mut secret = [0; 16];
         SystemRandom::new()
@@ -83,7 +83,7 @@ impl Console {
         format!("{}/", self.base)
     }
 
-    /// The pages, on a port of this machine.
+    /// The routes of the pages. `port` is the port on which they are served.
     pub(crate) fn router(&self, port: u16) -> Router {
         let own = Router::new()
             .route("/attention", get(attention))
@@ -112,7 +112,7 @@ struct Home<'a> {
     attention: String,
 }
 
-/// What each page of the console begins with.
+/// The values for the head of each page of the console.
 struct Head<'a> {
     base: &'a str,
     place: &'a str,
@@ -165,7 +165,7 @@ async fn search(State(it): State<Console>, Query(sought): Query<Sought>) -> Resp
         let head = it.head("no such id");
         return html(&NotFound { head, id });
     }
-    // Ids are ASCII, and none of their characters has a meaning in a query.
+    // The ids need no encoding: they are ASCII, without characters that have a meaning in a query.
     let query = format!("installation={installation}&resource={resource}");
     Redirect::to(&format!("{}/installation?{query}", it.base)).into_response()
 }
@@ -261,7 +261,7 @@ struct Said {
     words: String,
 }
 
-/// Carries out an operator's act. Afterwards every section asks again.
+/// Carries out an operator's act. The answer's header makes every section of the page load itself again.
 async fn operate(State(it): State<Console>, Form(order): Form<Order>) -> Response {
     let words = it.operator.run(&order).await.unwrap_or_else(|error| format!("{error:#}"));
     let said = Said { words }.render().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The embedded DynamoDB, and clients that talk to it or to any other.
+//! The embedded DynamoDB, and clients that talk to it or to another emulator.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +18,8 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Starts a database that forgets everything when the process ends, or keeps it in `file`.
+    /// Starts a database that keeps its data in `file`. Without a file, the data is lost when the process
+    /// ends.
     ///
     /// # Errors
     ///
@@ -28,7 +29,8 @@ impl Embedded {
         Self::serve(file, listener)
     }
 
-    /// Like [`Embedded::start`], on a port that is already bound. The database lives as long as the runtime.
+    /// Starts a database like [`Embedded::start`], on a port that is already bound. The database runs as long
+    /// as the tokio runtime.
     ///
     /// # Errors
     ///
@@ -37,7 +39,7 @@ impl Embedded {
         Self::listening(open(file)?, listener)
     }
 
-    /// Like [`Embedded::start`]. It also returns the database, for use in this process.
+    /// Starts a database like [`Embedded::start`]. Also returns the database, for use in this process.
     ///
     /// # Errors
     ///
@@ -54,7 +56,7 @@ impl Embedded {
         Ok(Self { address })
     }
 
-    /// Its address, for `AWS_ENDPOINT_URL_DYNAMODB`.
+    /// The database's address, for `AWS_ENDPOINT_URL_DYNAMODB`.
     #[must_use]
     pub fn url(self) -> String {
         format!("http://{}", self.address)
@@ -72,14 +74,15 @@ fn open(file: Option<&Path>) -> anyhow::Result<Database> {
     })
 }
 
-/// An HTTP client for this machine's own ports. It uses no proxy, since a proxy does not know them. The ports
-/// have no TLS, so the client reads no root certificates, which would take milliseconds.
+/// A builder of HTTP clients for this machine's own ports. The clients use no proxy, because a proxy cannot
+/// reach these ports. The ports have no TLS. So the clients read no root certificates, which would take
+/// milliseconds.
 pub(crate) fn this_machine() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().tls_certs_only([])
 }
 
-/// A client with the functions' own time-outs and retries, for an emulator at `url`. An emulator takes any
-/// region and any credentials.
+/// A DynamoDB client for an emulator at `url`, with the functions' own time-outs and retries. An emulator
+/// accepts any region and any credentials.
 ///
 /// # Errors
 ///

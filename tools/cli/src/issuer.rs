@@ -1,4 +1,4 @@
-//! A token issuer for one machine: a key of its own, its JWKS document, and tokens signed with it.
+//! A token issuer for one machine: its key, its JWKS document, and the tokens that it signs.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -29,7 +29,7 @@ pub enum Subject {
         /// `user_role`.
         role: String,
     },
-    /// Vercel itself.
+    /// The subject is Vercel itself, not a user.
     System,
 }
 
@@ -42,11 +42,11 @@ pub struct Token {
     pub audience: String,
     /// `account_id`.
     pub account: String,
-    /// `installation_id`; `None` is null, for the system alone.
+    /// `installation_id`. `None` is sent as null, which only a system token may have.
     pub installation: Option<String>,
     /// The subject.
     pub subject: Subject,
-    /// How long it is valid.
+    /// How long the token is valid.
     pub expires: Duration,
 }
 
@@ -57,7 +57,7 @@ impl Token {
         self.claims_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
-    /// The claims, issued at a time since the Unix epoch.
+    /// The claims, issued at this time, which counts from the Unix epoch.
     #[must_use]
     pub fn claims_at(&self, now: Duration) -> Value {
         let now = now.as_secs();
@@ -85,14 +85,15 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// If the system gives no randomness.
+    /// If the operating system gives no random bytes.
     pub fn generate() -> anyhow::Result<Self> {
         let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("no key was made"))?;
         Ok(Self::with_key(key))
     }
 
-    /// The issuer whose key is in a file. If the file does not exist, it is made: readable by its owner
-    /// alone, and never incomplete, even if another process makes it at the same time.
+    /// The issuer whose key is in a file. If the file does not exist, this writes it, with a new key. Only
+    /// its owner can read the file. No process sees an incomplete file, even if two processes write it at the
+    /// same time.
     ///
     /// # Errors
     ///
@@ -123,7 +124,7 @@ impl Issuer {
             .open(&draft)?;
         file.write_all(pkcs8.as_ref())?;
         file.sync_all()?;
-        // The first process to link its draft wins; the others use its key.
+        // The first process to link its draft wins. The other processes use the winner's key.
         match fs::hard_link(&draft, path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => fs::remove_file(&draft),
@@ -156,7 +157,7 @@ impl Issuer {
         })
     }
 
-    /// The public key in PEM, as in a file.
+    /// The public key, as the text of a PEM file.
     ///
     /// # Panics
     ///
@@ -181,27 +182,27 @@ impl Issuer {
     ///
     /// # Panics
     ///
-    /// If the system gives no randomness.
+    /// If the operating system gives no random bytes.
     #[must_use]
     pub fn sign(&self, claims: &Value) -> String {
         self.sign_with_header(&json!({ "alg": "RS256", "typ": "JWT", "kid": self.kid }), claims)
     }
 
-    /// Signs claims under any header.
+    /// Signs claims, with any header.
     ///
     /// # Panics
     ///
-    /// If the system gives no randomness.
+    /// If the operating system gives no random bytes.
     #[must_use]
     pub fn sign_with_header(&self, header: &Value, claims: &Value) -> String {
         self.sign_bytes(header.to_string().as_bytes(), claims.to_string().as_bytes())
     }
 
-    /// Signs a payload and a header that need not even be JSON.
+    /// Signs any bytes as the header and the payload. Neither needs to be JSON.
     ///
     /// # Panics
     ///
-    /// If the system gives no randomness.
+    /// If the operating system gives no random bytes.
     #[must_use]
     pub fn sign_bytes(&self, header: &[u8], payload: &[u8]) -> String {
         let encode = |bytes| URL_SAFE_NO_PAD.encode(bytes);

@@ -1,9 +1,9 @@
 //! The page of `teardown dev`, at `/`: a simulated Vercel, and everything that happens behind it, live.
 //!
-//! `door` sees each write to the table, with the items before and after. `watch` sees each request to the
-//! endpoints and to the stand-ins. `journal` keeps both in order, and notifies the open pages through
-//! `events`. `act` makes requests as Vercel would, over the wire. The functions know nothing of these
-//! modules.
+//! `door` sees each write to the table, with the items before and after the write. `watch` sees each request
+//! to the endpoints and to the stand-ins. `journal` records writes and requests in their order, and notifies
+//! the open pages through `events`. `act` sends requests over HTTP, as Vercel would. The functions do not use
+//! these modules.
 
 mod act;
 mod answers;
@@ -46,10 +46,10 @@ use crate::web::sections::{Again, Asked, Frame, Sections};
 use crate::web::table::Table;
 use crate::web::{assets, duration, failed, html};
 
-/// The prefix of the page's addresses, except the page itself.
+/// The prefix of the page's paths. Only the page itself is at `/`.
 const BASE: &str = "/page";
 
-/// The path that says by how much the clock was moved on.
+/// The path that answers by how much the clock was moved on.
 pub(crate) const CLOCK_PATH: &str = "/page/clock.json";
 
 /// How many installations are listed at a time.
@@ -59,9 +59,9 @@ const LISTED: usize = 50;
 pub(crate) struct Parts<'a> {
     pub(crate) app: &'a App,
     pub(crate) store: &'a Store,
-    /// A client that goes through the door, which sees writes.
+    /// A client whose requests pass through the door, so that the page shows its writes.
     pub(crate) client: &'a Client,
-    /// A client of the database itself, for reads.
+    /// A client that reads from the database directly, without the door.
     pub(crate) reader: Client,
     pub(crate) config: &'a Config,
     pub(crate) clock: &'a Clock,
@@ -73,7 +73,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) by: String,
 }
 
-/// The page. Clones share it.
+/// The page. All clones share its journal and its settings.
 #[derive(Clone)]
 pub(crate) struct DevPage {
     here: Here,
@@ -108,7 +108,7 @@ impl DevPage {
         }
     }
 
-    /// Watches everything that `teardown dev` serves, and adds the page to it.
+    /// Watches everything that `teardown dev` serves, and adds the page's routes.
     pub(crate) fn around(&self, everything: Router) -> Router {
         let watched = everything
             .layer(from_fn_with_state(self.clone(), watch::requests))
@@ -116,7 +116,7 @@ impl DevPage {
         watched.merge(self.router())
     }
 
-    /// Lists the installations that are in the table already.
+    /// Adds the installations that are already in the table to the page's list.
     pub(crate) async fn begin(self) {
         match self.sections.table.installations().await {
             Ok(items) => self.journal.known(&items),
@@ -189,7 +189,7 @@ async fn whole(State(page): State<DevPage>, Query(selected): Query<Selected>) ->
 
 impl DevPage {
     async fn whole(&self, selected: Selected) -> anyhow::Result<Response> {
-        // The version is read before all else: what comes later arrives as news.
+        // The version is read first, so that every later change arrives at the page as news.
         let version = self.journal.version();
         let installation = match selected.installation.as_str() {
             "" => self.journal.first_installation(),
@@ -280,13 +280,13 @@ async fn receipts(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Re
 /// Carries out an operator's act from a button.
 async fn operate(State(page): State<DevPage>, Form(order): Form<Order>) -> Response {
     let result = page.operator.run(&order).await;
-    // A job that the act made due need not wait for the next sweep.
+    // If the act made a job due, this sweep runs the job at once.
     page.sweep();
     said(&result.unwrap_or_else(|error| format!("{error:#}")))
 }
 
 impl DevPage {
-    /// An id that no installation has: `begin` and a number.
+    /// Finds an id that no installation has: `begin`, followed by a number.
     async fn unused(&self, begin: &str) -> anyhow::Result<InstallationId> {
         let mut number = 1_u64;
         loop {
@@ -298,7 +298,7 @@ impl DevPage {
         }
     }
 
-    /// Runs a sweep now, in addition to the automatic ones.
+    /// Runs a sweep now, in addition to the automatic sweeps.
     fn sweep(&self) {
         let app = self.app.clone();
         tokio::spawn(async move { app.sweep(time::SWEEP).await });
@@ -311,13 +311,13 @@ struct Said<'a> {
     words: &'a str,
 }
 
-/// Has the browser open the page of an installation.
+/// An answer that makes the browser open the page of an installation.
 fn page_of(installation: &str) -> Response {
     [(HeaderName::from_static("hx-redirect"), format!("/?installation={installation}"))]
         .into_response()
 }
 
-/// A sentence for the line that says what a button did.
+/// An answer with a sentence, for the line of the page that says what a button did.
 fn said(words: &str) -> Response {
     Said { words }
         .render()

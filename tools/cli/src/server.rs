@@ -1,5 +1,5 @@
-//! All endpoints on one port, at the contract's paths, as hosts route them. Next to them are the issuer's
-//! JWKS document, the embedded DynamoDB, and the stand-ins.
+//! Serves all endpoints on one port, with the contract's paths and the routes of hosts. The same port serves
+//! the issuer's JWKS document, the embedded DynamoDB, and the stand-ins.
 
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,14 @@ use crate::embedded::this_machine;
 /// The path of the issuer's JWKS document.
 pub const JWKS_PATH: &str = "/.well-known/jwks";
 
-/// Serves the endpoints alone. The jobs that an answer leaves are left to sweeps.
+/// Serves only the endpoints. They run no jobs after an answer: sweeps run all jobs.
 pub fn endpoints(app: App) -> Router {
     Router::new().fallback(answer).with_state(app)
 }
 
-/// Serves everything at one address: the endpoints, which work on after their answers as on Vercel, the
-/// issuer's keys, the stand-ins, and the DynamoDB at `dynamodb_url` as `POST /`. All other requests go to the
-/// backend, if there is one, as in `deploy/vercel/in-front/vercel.json`.
+/// Serves everything at one address: the endpoints, the issuer's keys, the stand-ins, and the DynamoDB at
+/// `dynamodb_url` as `POST /`. The endpoints run due jobs after their answers, as on Vercel. All other
+/// requests go to the backend, if there is one, as in `deploy/vercel/in-front/vercel.json`.
 pub fn everything(
     app: App,
     backend: Option<Backend>,
@@ -66,8 +66,8 @@ async fn answer_and_follow_up(
     response.map(Body::new)
 }
 
-/// The endpoint to which a host's routes would send a request: by its path and its method, else by its path
-/// alone. `Front` is served only if there is a backend.
+/// The endpoint to which a host's routes would send a request: the first that serves its path and method, or
+/// else the first that serves its path. `Front` is served only if there is a backend.
 fn endpoint(app: &App, request: &Request) -> Endpoint {
     let (method, path) = (request.method(), request.uri().path());
     let served = || {
@@ -77,11 +77,11 @@ fn endpoint(app: &App, request: &Request) -> Endpoint {
     served()
         .find(|endpoint| endpoint.route_request(method, path).is_ok())
         .or_else(|| served().find(|endpoint| endpoint.route(path).is_some()))
-        // All endpoints give the same answer for another path.
+        // If no endpoint serves the path, all endpoints give the same answer.
         .unwrap_or(Endpoint::DeleteInstallation)
 }
 
-/// How long a call that only passes through may take.
+/// The time limit of a call that no endpoint serves, and that goes to the backend.
 const PASSING: Duration = Duration::from_mins(1);
 
 async fn pass(backend: &Backend, request: Request) -> Response<Body> {
@@ -96,7 +96,7 @@ async fn pass(backend: &Backend, request: Request) -> Response<Body> {
     }
 }
 
-/// The longest request that DynamoDB takes, in bytes.
+/// The longest request that DynamoDB accepts, in bytes.
 const MAX_DYNAMODB_REQUEST: usize = 16 * 1024 * 1024;
 
 async fn forward(http: reqwest::Client, url: String, request: Request) -> Response<Body> {

@@ -1,8 +1,8 @@
-//! Stand-ins for Vercel's REST API and the provider's own endpoint, which deletions call, and a sample of the
+//! Stand-ins for Vercel's REST API and the provider's own endpoint, which teardown calls, and a sample of the
 //! provider's backend.
 //!
-//! They behave as documented, remember nothing beyond the process, and say on standard output what
-//! they were sent.
+//! The stand-ins behave as documented, and keep their memory only in the process. They print on standard
+//! output what they receive.
 
 pub mod backend;
 pub mod provider;
@@ -12,7 +12,8 @@ use std::io::Write as _;
 
 use crate::terminal::one_line;
 
-/// The prefix of the stand-in for Vercel's REST API: one of its paths is also an endpoint's.
+/// The path prefix of the stand-in for Vercel's REST API. Without the prefix, a path of the API would be the
+/// same as an endpoint's path.
 pub const VERCEL_PATH: &str = "/vercel";
 
 /// The path of the sample backend.
@@ -21,8 +22,8 @@ pub const BACKEND_PATH: &str = "/backend";
 /// The path of the stand-in provider.
 pub const PROVIDER_PATH: &str = "/provider";
 
-/// Prints a line with text that any client may have sent. A closed standard output does not change the
-/// answer.
+/// Prints a line, without control characters, because any client may have sent its text. A closed standard
+/// output does not change the stand-in's answer.
 fn say(line: &str) {
     let _ = writeln!(anstream::stdout(), "{}", one_line(line));
 }

@@ -4,13 +4,14 @@ use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-/// How errors are marked.
+/// The style of errors.
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
 
-/// How headings are marked.
+/// The style of headings.
 pub(crate) const HEADING: Style = Style::new().bold();
 
-/// A message in one line, for programs that read line by line, without characters that control a terminal.
+/// A message as one line, for programs that read line by line. Characters that control a terminal are
+/// replaced.
 pub(crate) fn one_line(message: &str) -> String {
     let steers =
         |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -22,8 +23,8 @@ pub(crate) fn one_line(message: &str) -> String {
     shown.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Writes to standard output, without colours if it is not a terminal. A reader that has gone
-/// (`teardown show … | head -1`) is not an error.
+/// Writes to standard output, without colours if it is not a terminal. It is not an error if the program that
+/// reads a pipe has ended (`teardown show … | head -1`).
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -32,9 +33,9 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Writes to standard error how far a slow command is.
+/// Writes the progress of a slow command to standard error.
 pub(crate) fn note(text: &str) {
-    // If standard error is closed, nobody reads the note.
+    // A closed standard error is no failure, because nobody reads the note.
     let _ = writeln!(anstream::stderr(), "{}", one_line(text));
 }
 

@@ -1,5 +1,5 @@
-//! What the page of `teardown dev` and the console share: the check of who may ask, files, items in words,
-//! and reads of the table. This module uses neither of them.
+//! What the page of `teardown dev` and the console share: the check of who may send requests, files, items as
+//! text, operators' acts, and reads of the table. This module uses neither the page nor the console.
 
 pub(crate) mod assets;
 pub(crate) mod guard;
@@ -12,7 +12,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 
-/// A template as an answer.
+/// Renders a template as an HTML answer.
 pub(crate) fn html(template: &impl Template) -> Response {
     match template.render() {
         Ok(text) => Html(text).into_response(),
@@ -20,14 +20,14 @@ pub(crate) fn html(template: &impl Template) -> Response {
     }
 }
 
-/// The answer if a page could not read or write. It is shown in place of what was asked for.
+/// The answer if a page's read or write failed. The page shows its message instead of the requested section.
 pub(crate) fn failed(error: &anyhow::Error) -> Response {
     let message = crate::terminal::one_line(&format!("{error:#}"));
     tracing::warn!(error = message, "a page was not shown");
     (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
 }
 
-/// A duration in words, to its two largest units: `6 days 23 h`, `29 s`.
+/// A duration as text, in its two largest units: `6 d 23 h`, `29 s`.
 pub(crate) fn duration(seconds: u64) -> String {
     let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
     let (mut left, mut parts) = (seconds, Vec::new());

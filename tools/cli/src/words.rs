@@ -1,9 +1,9 @@
-//! States in words, which commands and pages share.
+//! Texts for states. Commands and pages share them.
 
 use teardown::store::admin::holds::Subject;
 use teardown::store::admin::standing::Standing;
 
-/// The subject of an act.
+/// The name of the installation or resource that a hold is on.
 pub(crate) fn subject(subject: &Subject) -> String {
     match &subject.resource {
         None => subject.installation.to_string(),
@@ -11,7 +11,7 @@ pub(crate) fn subject(subject: &Subject) -> String {
     }
 }
 
-/// The state of an installation or a resource, in words.
+/// A text for the state of an installation or a resource.
 pub(crate) fn standing(standing: &Standing) -> String {
     match standing {
         Standing::Live => "not deleted; a deletion to come is held".to_owned(),

@@ -6,19 +6,20 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
 use teardown::error::TABLE;
 
-/// The longest message: our own words, and at most 300 characters of Vercel's message and of its code.
+/// The longest message, in characters: our own text, and up to 300 characters each of Vercel's message and
+/// code.
 const MAX_MESSAGE: usize = 700;
 
-/// An answer that is what it should be.
+/// An answer that follows the rules.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The error's code; empty where it is none.
+    /// The error's code. Empty if the answer is no error.
     pub(crate) code: String,
 }
 
 impl Answer {
-    /// Takes an answer apart, and fails where it is none of the documented ones.
+    /// Reads an answer, and panics if it is not a documented answer.
     pub(crate) async fn check(response: Response<Full<Bytes>>) -> Self {
         let (head, body) = response.into_parts();
         let Ok(body) = body.collect().await;

@@ -1,27 +1,28 @@
-//! The limits of an answer's cost.
+//! How much CPU time and memory an answer may take.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The most that a piece of work may take in the thread that does it.
+/// The limits of a piece of work, in the thread that does it.
 pub(crate) struct Most {
     /// CPU time.
     pub(crate) cpu: Duration,
-    /// Memory that is held at a time, in bytes.
+    /// The most memory that is held at one time, in bytes.
     pub(crate) bytes: u64,
 }
 
-/// The most that an answer may take, however much is sent for it.
+/// The limits of an answer, however long its request is.
 pub(crate) const ANSWER: Most = Most { cpu: Duration::from_millis(100), bytes: 2 * 1024 * 1024 };
 
-/// Does a piece of work, and fails where it takes more.
+/// Does a piece of work, and panics if the work takes more than `most`.
 pub(crate) fn bounded<T>(input: &[u8], most: &Most, work: impl FnOnce() -> T) -> T {
     let before = thread_cpu();
     let mut result = None;
-    // A panic that passed through the measurement would leave it open. A caller that catches the panic
-    // and goes on, as proptest does, would come to the deepest nesting.
+    // A panic that leaves `measure` leaves its measurement open. A caller that catches the panic and
+    // continues, as proptest does, would soon reach the limit of nested measurements. So the panic is
+    // caught here, and resumed after the measurement.
     let memory = allocation_counter::measure(|| {
         result = Some(catch_unwind(AssertUnwindSafe(work)));
     });

@@ -1,4 +1,5 @@
-//! Lines to import: what is refused is named by its number, once, and might as well not be there.
+//! Lines to import: each refused line is reported once, by its number. An import without the refused lines
+//! has the same result.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,13 +10,14 @@ use tokio::io::BufReader;
 use super::cost::{self, ANSWER, Most};
 use super::stand::{Items, NOWHERE, Stand};
 
-/// The text that the seeds have in place of a secret: no message repeats it.
+/// The text that the seeds have in place of a secret. No message may repeat it.
 const SECRET: &str = "S3CRET-abcdefghijklmnopqrstuvwxyz";
 
-/// The most memory that an import may take at a time: a line has up to 1 MiB, and some thousand wait.
+/// The most memory that an import may hold at one time, in bytes. A line may have 1 MiB, and some thousand
+/// lines wait.
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Takes an input for the target.
+/// Checks the rules for one input.
 pub fn target(input: &[u8]) {
     refused(input);
 }
@@ -45,19 +47,20 @@ thread_local! {
 }
 
 impl Stand {
-    /// Imports lines into the empty table: how many, which not, and what it holds then.
+    /// Imports lines into the empty table. Returns how many lines were imported, which were refused and
+    /// why, and what the table holds then.
     fn import(&self, lines: &[u8]) -> (u64, BTreeMap<u64, String>, Items) {
         let refused = Arc::new(Mutex::new(BTreeMap::new()));
         let heard = Arc::clone(&refused);
         let hear = move |line, reason: &str| {
-            // The lines kept here count as the test's own memory.
+            // These refusals are kept by the test, so they do not count as the import's memory.
             allocation_counter::opt_out(|| {
                 let before = heard.lock().unwrap().insert(line, reason.to_owned());
                 assert_eq!(before, None, "line {line} is refused twice");
             });
         };
-        // Each line may take an answer's time; one that is longer than a line may be, as much for each
-        // such length, since all of it is read.
+        // Each line may take the CPU time of an answer. A line that is too long is still read as a whole,
+        // so it may take this time once more for each 1 MiB.
         let count = lines.split_inclusive(|byte| *byte == b'\n').count().max(1);
         let times = count + lines.len() / (1024 * 1024);
         let cpu = ANSWER.cpu * u32::try_from(times).unwrap();

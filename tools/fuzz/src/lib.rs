@@ -1,8 +1,9 @@
-//! Rules that hold for every input: one function for each way in, from any bytes to a panic if a rule is
-//! broken. A module's `target` is that function; its seeds are in the folder of its name.
+//! Rules that hold for every input. Each module tests one kind of input: its function `target` takes any
+//! bytes, and panics if they break a rule. The seeds of a module are in the folder of its name under
+//! `seeds`.
 //!
-//! `cargo test` drives them with the seeds and with mutations of those (`tests/fuzz.rs`), libFuzzer
-//! with what it finds out (`tools/fuzz/run`).
+//! `cargo test` runs each `target` with the seeds and with mutations of them (`tests/fuzz.rs`). libFuzzer
+//! runs it with inputs that it finds itself (`tools/fuzz/run`).
 
 mod answer;
 mod cost;
@@ -12,7 +13,8 @@ mod stand;
 pub mod token;
 pub mod vercel;
 
-/// The input up to a separator, and what comes after it.
+/// The input before the first separator, and the input after it. Without a separator, the second part is
+/// empty.
 fn cut<'a>(input: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
     match input.windows(separator.len()).position(|window| window == separator) {
         Some(at) => (&input[..at], &input[at + separator.len()..]),

@@ -1,6 +1,7 @@
-//! The public door: a request, written as in HTTP/1, to each of the endpoints (B1 to B6).
+//! Requests: an input is a request, written as in HTTP/1. Each endpoint gets the request (B1 to B6).
 //!
-//! `@admin`, `@user`, `@system`, `@account` and `@cron` in a header stand for what proves who calls.
+//! In a header, `@admin`, `@user`, `@system`, `@account` and `@cron` stand for a token or for the sweep's
+//! secret.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
@@ -15,13 +16,13 @@ use super::cost::{self, ANSWER};
 use super::cut;
 use super::stand::{CRON_SECRET, NOWHERE, Stand, claims, sign};
 
-/// Takes an input for the target.
+/// Checks the rules for one input.
 pub fn target(input: &[u8]) {
     answers(input);
 }
 
-/// The status that an input is answered by the endpoint whose path it has, or else by the last one; none
-/// if no host hands such a request over.
+/// The status that the endpoint of the request's path answers with. If no endpoint has this path, the
+/// status of the last endpoint. `None` if no host would pass on such a request.
 pub fn answers(input: &[u8]) -> Option<u16> {
     STAND.with(|(stand, proofs)| {
         let request = parse(input, proofs)?;
@@ -73,7 +74,8 @@ fn stand() -> (&'static Stand, Vec<(&'static str, String)>) {
         ("@account", sign(&claims(None, None))),
         ("@cron", CRON_SECRET.to_owned()),
     ];
-    // Clients that are made when they are first needed are paid for here.
+    // Clients are made at their first use. These requests make them, so that no measured case has this
+    // cost.
     for endpoint in Endpoint::ALL {
         let path = "/v1/installations/icfg_9/resources/db_9";
         let request =
@@ -84,7 +86,7 @@ fn stand() -> (&'static Stand, Vec<(&'static str, String)>) {
     (stand, proofs)
 }
 
-/// The request that an input describes: lines that are not a header are passed over.
+/// The request that an input describes. Lines that are not a header are skipped.
 fn parse(input: &[u8], proofs: &[(&str, String)]) -> Option<Request<Full<Bytes>>> {
     let (head, body) = cut(input, b"\n\n");
     let (line, headers) = cut(head, b"\n");
@@ -109,8 +111,8 @@ fn parse(input: &[u8], proofs: &[(&str, String)]) -> Option<Request<Full<Bytes>>
     Some(request)
 }
 
-/// Ids are what a path has where it is decoded once, and what a path with them has, encoded or not
-/// (B2).
+/// Checks that the ids of a path are its parts, decoded once. A path that is made of these ids, encoded or
+/// not, must have the same ids (B2).
 fn ids_stay_the_same(path: &str) {
     for endpoint in Endpoint::ALL {
         let Some(Route::Delete(raw) | Route::Front(raw)) = endpoint.route(path) else { continue };

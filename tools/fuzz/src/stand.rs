@@ -1,5 +1,5 @@
-//! The stand of a target: an issuer, a DynamoDB in a thread of its own, and the endpoints in the target's
-//! thread, so that its CPU time is theirs.
+//! What a target runs: an issuer, a DynamoDB in a thread of its own, and the endpoints. The endpoints run
+//! in the target's thread, so that the thread's CPU time is theirs.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +21,7 @@ use teardown_cli::embedded::{Embedded, local_client};
 use teardown_cli::issuer::Issuer;
 use tokio::runtime::{Builder, Runtime};
 
-/// Whose tokens are good. Its key is `KID` here.
+/// The issuer whose tokens are valid. Its key has the id `KID` here.
 pub(crate) static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap());
 
 pub(crate) const KID: &str = "key-1";
@@ -29,10 +29,10 @@ pub(crate) const ISS: &str = "https://marketplace.vercel.com";
 pub(crate) const AUD: &str = "oac_1";
 pub(crate) const CRON_SECRET: &str = "cr0n-s3cret";
 
-/// A time that every test is before, in the year 2100.
+/// A time in the year 2100, after every test.
 pub(crate) const LATER: u64 = 4_102_444_800;
 
-/// A port where nobody listens: what is fetched from it fails at once.
+/// An address where nobody listens: a fetch from it fails at once.
 pub(crate) const NOWHERE: &str = "http://127.0.0.1:1";
 
 const TABLE: &str = "fuzz";
@@ -47,7 +47,7 @@ pub(crate) fn jwks() -> String {
 /// A table's items, by their keys.
 pub(crate) type Items = BTreeMap<(String, String), HashMap<String, AttributeValue>>;
 
-/// A DynamoDB, and the endpoints over it.
+/// A DynamoDB, and the endpoints that use it.
 pub(crate) struct Stand {
     pub(crate) runtime: Runtime,
     pub(crate) app: App,
@@ -58,8 +58,8 @@ pub(crate) struct Stand {
 }
 
 impl Stand {
-    /// Endpoints that ask `vercel`, over a table with these lines imported. It is never dropped: it
-    /// lasts as long as its thread.
+    /// Starts endpoints that call `vercel`, with a table into which these lines are imported. The stand is
+    /// never dropped: its thread needs it until the thread ends.
     pub(crate) fn new(vercel: &str, lines: &[Value]) -> &'static Self {
         let (sender, url) = mpsc::channel();
         thread::spawn(move || {
@@ -84,7 +84,7 @@ impl Stand {
             found.map(|(_, value)| (*value).to_owned())
         };
         let config = Config::from_variables(find).unwrap();
-        // No case is worth waiting between its attempts at Vercel.
+        // No case waits between its attempts at Vercel.
         let limits = Limits { vercel_backoff: Duration::ZERO, ..Limits::default() };
         let clock = Clock::standing();
         let runtime = runtime();
@@ -125,7 +125,7 @@ impl Stand {
         found
     }
 
-    /// Gives the table what it held before the case.
+    /// Restores the items that the table held before the case. `now` is what the table holds now.
     pub(crate) async fn reset(&self, now: &Items) {
         for key in now.keys().filter(|key| !self.first().contains_key(*key)) {
             let (pk, sk) = key.clone();
@@ -142,12 +142,12 @@ impl Stand {
     }
 }
 
-/// A runtime of this thread alone.
+/// A runtime that uses only this thread.
 pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// The claims of an installation's user, or of the system.
+/// The claims of an installation's user with this role. Without a role, the claims of the system.
 pub(crate) fn claims(installation: Option<&str>, role: Option<&str>) -> Value {
     let mut claims = json!({
         "iss": ISS, "aud": AUD, "exp": LATER, "account_id": "acc_1", "sub": "account:a1",

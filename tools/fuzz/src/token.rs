@@ -1,6 +1,8 @@
-//! The token's way: a header and a payload, a newline between, signed as they are (A1 to A4).
+//! Tokens: an input is a header and a payload, with a newline between them. The target signs them unchanged
+//! (A1 to A4).
 //!
-//! Nobody is let in but by a token whose every byte the issuer's key signed, and it says who.
+//! A caller is accepted only with a token of which the issuer's key signed every byte. The token says who
+//! the caller is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,17 +27,17 @@ use super::cost::{self, ANSWER};
 use super::cut;
 use super::stand::{AUD, ISS, ISSUER, KID, LATER, NOWHERE, jwks, runtime};
 
-/// Takes an input for the target.
+/// Checks the rules for one input.
 pub fn target(input: &[u8]) {
     STAND.with(|stand| {
-        // The bytes as they came are no token: the key is new in every process.
+        // The input itself is never a valid token: the issuer's key is new in every process.
         let raw = stand.authenticate(input, input);
         assert!(raw.is_none_or(|caller| caller.is_err()), "an unsigned token is accepted");
         stand.signed(input);
     });
 }
 
-/// The caller with the token that an input becomes once it is signed.
+/// The caller that a token proves after the input was signed. `None` if the token is refused.
 pub fn caller(input: &[u8]) -> Option<Caller> {
     STAND.with(|stand| stand.signed(input))
 }
@@ -72,7 +74,8 @@ impl Stand {
             ),
             stranger: Issuer::generate().unwrap(),
         };
-        // The one fetch that the standing clock allows, and a client with it, are paid for here.
+        // The standing clock allows one fetch of keys. This token causes the fetch, and makes the verifier
+        // create its HTTP client, so that no measured case has this cost.
         let unknown = stand.stranger.sign_bytes(br#"{"alg":"RS256","kid":"unknown"}"#, b"{}");
         let value = HeaderValue::from_str(&format!("Bearer {unknown}")).unwrap();
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
@@ -80,7 +83,7 @@ impl Stand {
         stand
     }
 
-    /// The answer to a token; none if no header can hold it.
+    /// The verifier's answer to a token. `None` if no header can hold the token.
     fn authenticate(&self, input: &[u8], token: &[u8]) -> Option<Result<Caller, AuthError>> {
         let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
@@ -95,7 +98,8 @@ impl Stand {
         Some(caller)
     }
 
-    /// Signs the input. What is accepted is what was signed, and nothing that differs in a byte.
+    /// Signs the input. A token is accepted only as it was signed. A token that differs in one byte, or
+    /// that another key signed, is refused.
     fn signed(&self, input: &[u8]) -> Option<Caller> {
         let (header, payload) = cut(input, b"\n");
         let token = ISSUER.sign_bytes(header, payload);
@@ -108,7 +112,7 @@ impl Stand {
         for other in [forged, format!("{unsigned}."), format!("{token}A"), format!("{token}=")] {
             self.is_refused(input, other.as_bytes());
         }
-        // A byte of each part, which one is up to the input.
+        // Changes one byte of each part of the token. The input decides which byte.
         let dots: Vec<_> = token.match_indices('.').map(|(at, _)| at).collect();
         let chosen = input
             .iter()
@@ -128,8 +132,8 @@ impl Stand {
     }
 }
 
-/// Whether a header and a payload that were accepted say what a caller's must, read by other means:
-/// every field by itself.
+/// Checks that an accepted header and payload name this caller. Reads every field by itself, independently
+/// of the verifier.
 fn check(caller: &Caller, header: &[u8], payload: &[u8]) {
     let whole = |json| whole_characters(std::str::from_utf8(json).expect("a token is UTF-8"));
     let (header, payload) = (whole(header), whole(payload));
@@ -171,7 +175,8 @@ fn check(caller: &Caller, header: &[u8], payload: &[u8]) {
     }
 }
 
-/// The same JSON, its escapes of UTF-16 decoded run by run: half of a pair becomes U+FFFD (B3).
+/// The same JSON, with its `\u` escapes decoded and escaped again. Half of a UTF-16 pair becomes U+FFFD
+/// (B3).
 fn whole_characters(json: &str) -> String {
     let (mut whole, mut units, mut rest) = (String::new(), Vec::new(), json);
     loop {
@@ -182,12 +187,12 @@ fn whole_characters(json: &str) -> String {
             continue;
         }
         for decoded in char::decode_utf16(units.drain(..)) {
-            // As escapes again: a character may have to be one.
+            // Escapes the character again, because some characters are not allowed unescaped.
             for unit in decoded.unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf16(&mut [0; 2]) {
                 write!(whole, "\\u{unit:04x}").unwrap();
             }
         }
-        // An escaped backslash begins no escape.
+        // An escaped backslash does not begin another escape.
         let last = usize::from(rest.starts_with("\\\\"));
         let Some((at, character)) = rest.char_indices().nth(last) else { return whole };
         let (plain, after) = rest.split_at(at + character.len_utf8());

@@ -1,8 +1,10 @@
-//! Vercel's answer to a configuration's deletion: the status in the first line, headers up to an empty
-//! one, the body (E2, E3). After a line `GET` comes its answer to the question where the configuration is,
-//! in the same form; without one, it is 404 (E7).
+//! Vercel's answer to a configuration's deletion. An input has the status in its first line, then headers
+//! up to an empty line, then the body (E2, E3). After a line `GET`, the input may have Vercel's answer to
+//! the lookup of the configuration, in the same form. Without this part, the answer to the lookup is 404
+//! (E7).
 //!
-//! The answer decides by its status alone; its words come out as one short line, or not at all.
+//! Only the status of Vercel's answer decides. The text of the answer is passed on as one short line, or
+//! not at all.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -25,18 +27,18 @@ use super::stand::{Stand, claims, sign};
 /// The installation's access token.
 const SECRET: &str = "S3CRET-of-icfg_1";
 
-/// The longest reason that is stored: as an answer's message.
+/// The longest stored reason, in characters. An answer's message has the same limit.
 const MAX_REASON: usize = 700;
 
-/// The answer to every attempt but the first, so that there is no third.
+/// Vercel's answer to each `DELETE` after the first. Its long `Retry-After` prevents a third `DELETE`.
 const LATER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 86400\r\n\r\n";
 
-/// Takes an input for the target.
+/// Checks the rules for one input.
 pub fn target(input: &[u8]) {
     answered(input);
 }
 
-/// The answer to the caller.
+/// The status of teardown's answer to the caller.
 pub fn answered(input: &[u8]) -> u16 {
     STAND.with(|stand| {
         let (delete, lookup) = cut(input, b"\nGET\n");
@@ -49,11 +51,12 @@ pub fn answered(input: &[u8]) -> u16 {
     })
 }
 
-/// An answer as it is sent.
+/// Vercel's answer, byte for byte as the stand-in sends it.
 fn raw(answer: &[u8]) -> Vec<u8> {
     let (head, body) = cut(answer, b"\n\n");
     let (status, headers) = cut(head, b"\n");
-    // A connection that is used again could be lost in between.
+    // The stand-in closes each connection, because a connection that is used again could be lost in
+    // between.
     let status_line = [b"HTTP/1.1 ", status].concat();
     let lines = [&status_line[..]]
         .into_iter()
@@ -62,11 +65,11 @@ fn raw(answer: &[u8]) -> Vec<u8> {
     lines.collect::<Vec<_>>().join(&b"\r\n"[..])
 }
 
-/// What Vercel is to answer next.
+/// The answers that the stand-in for Vercel gives next.
 struct Answers {
-    /// To a `DELETE`.
+    /// The answer to a `DELETE`.
     delete: Vec<u8>,
-    /// To a `GET`.
+    /// The answer to a `GET`.
     lookup: Vec<u8>,
 }
 
@@ -89,7 +92,7 @@ impl Vercel {
         let next = Arc::clone(&answers);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                // A client that does not read an answer to its end breaks it off.
+                // An error here means that the client did not read the answer to its end.
                 let _ = serve(stream.unwrap(), &next);
             }
         });
@@ -102,7 +105,8 @@ impl Vercel {
         let stand = Stand::new(&url, &lines);
         let authorization = format!("Bearer {}", sign(&claims(Some("icfg_1"), Some("ADMIN"))));
         let stand = Self { stand, answers, authorization };
-        // Clients that are made when they are first needed are paid for here.
+        // Clients are made at their first use. This request makes them, so that no measured case has this
+        // cost.
         stand.stand.runtime.block_on(async {
             drop(stand.stand.app.handle(Endpoint::DeleteConfiguration, stand.request()).await);
             stand.stand.reset(&stand.stand.items().await).await;
@@ -130,7 +134,7 @@ impl Vercel {
             (503, "upstream_unavailable") => &[],
             other => panic!("{other:?}"),
         };
-        // After a 1xx comes another answer.
+        // After a 1xx, another answer follows.
         let says = status.filter(|status| *status >= 200);
         assert!(
             means.is_empty() || says.is_none_or(|status| means.contains(&status)),
@@ -141,7 +145,7 @@ impl Vercel {
         answer.status
     }
 
-    /// Holds the table against the answer (B6, E3), and gives it back what it had.
+    /// Checks that the table fits the answer (B6, E3), and restores the table.
     async fn check_items(&self, status: u16) {
         let mut items = self.stand.items().await;
         self.stand.reset(&items).await;
@@ -156,7 +160,7 @@ impl Vercel {
         if status == 204 {
             assert!(!items.contains_key(&key("#token")));
         } else {
-            // Where Vercel has named another team, that is stored.
+            // If Vercel named another team, the table has stored it.
             let installation = items.get_mut(&key("#installation")).unwrap();
             if let Some(team) = installation.remove("teamId") {
                 assert_eq!(status, 503);
@@ -167,7 +171,8 @@ impl Vercel {
     }
 }
 
-/// Reads a request, and answers it: the first `DELETE` with what is to be said, others with [`LATER`].
+/// Reads a request and answers it. A `GET` gets the lookup's answer. The first `DELETE` gets the input's
+/// answer, and each further `DELETE` gets [`LATER`].
 fn serve(mut stream: TcpStream, answers: &Mutex<Answers>) -> io::Result<()> {
     let (mut head, mut chunk) = (Vec::new(), [0; 4096]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -188,12 +193,12 @@ fn serve(mut stream: TcpStream, answers: &Mutex<Answers>) -> io::Result<()> {
     stream.write_all(&answer)
 }
 
-/// The lines that are logged.
+/// The lines of the log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Each line is an object without a control character or a secret in it.
+    /// Checks that each line is a JSON object without a control character, and that no line has a secret.
     fn check(&self) {
         let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         assert!(log.contains("answered") && !log.contains(SECRET), "{log}");

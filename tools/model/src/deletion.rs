@@ -1,12 +1,19 @@
-//! Delete Resource and Delete Installation, with registrations between them.
+//! Delete Resource and Delete Installation, at the same time as registrations.
 //!
-//! One installation with two resources; three clients, each with one request out of `requests`,
-//! which it repeats until it is answered, and then as often as it likes. A request goes as the
-//! store's `settle` does: ask `plan`, send its transaction, learn from any of the conditions that
-//! failed, ask again. It may die before and after every transaction, and its answer may be lost: the
-//! client asks anew then, and may do so when it was answered, too. Meanwhile invoices are settled,
-//! resources get ready, the installation is registered, the purge goes on, and the first resource is
-//! moved to another installation.
+//! At the start, there is one installation with one or two resources, or no installation.
+//!
+//! **Clients**, at most three: each client sends one request out of `requests`, and repeats it until it is
+//! answered. The client may repeat the request after the answer too. A request works like the store's
+//! `plan_and_commit`. It asks `plan`, and sends the transaction. If conditions fail, DynamoDB reports some of
+//! them, and the request asks again with what it learned. A request may die before and after each
+//! transaction, and its answer may be lost. Then the client sends it again.
+//!
+//! **Meanwhile**, invoices are settled, resources become ready, the installation is registered, the purge
+//! continues, and the first resource is moved to another installation.
+//!
+//! **Checked:** no deletion is lost, or has its effect twice, or has no outcome, receipt or jobs. A repeated
+//! request gets the first answer. No resource is live in a deleted installation, and no deleted resource is
+//! registered again. No request changes another account's installation. Every order of the steps ends.
 
 mod properties;
 mod requests;
@@ -24,78 +31,82 @@ pub use self::state::State;
 use self::state::{At, Belief, Client, Installation, Refusal, Reply, Status};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// A flaw: a condition of a transaction that is dropped, or a write that is done apart from the
-/// transaction that it belongs to.
+/// A way to break the model: a condition of a transaction is dropped, or a write is missing or done later.
+/// Each value says what the broken code does. Tests check which property then fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Any: no outcome stands under the key.
+    /// Flaw: a request does not check whether an outcome is recorded under its key.
     OutcomeAbsent,
-    /// Delete Resource: the installation is active.
+    /// Flaw: Delete Resource does not check that the installation is active.
     ResourceActive,
-    /// Delete Resource: the installation is the account's.
+    /// Flaw: Delete Resource does not check that the installation belongs to the token's account.
     ResourceAccount,
-    /// Delete Resource: the resource is there.
+    /// Flaw: Delete Resource does not check that the resource's item exists.
     ResourceThere,
-    /// Delete Resource: it is not being provisioned.
+    /// Flaw: Delete Resource does not check whether the resource is being provisioned.
     ResourceReady,
-    /// Delete Resource: no receipt stands.
+    /// Flaw: Delete Resource does not check whether the resource has a receipt.
     ReceiptAbsent,
-    /// An unknown resource: the installation is active.
+    /// Flaw: Delete Resource of an unknown resource does not check that the installation is active.
     UnknownActive,
-    /// An unknown resource: the installation is the account's.
+    /// Flaw: Delete Resource of an unknown resource does not check that the installation belongs to the
+    /// token's account.
     UnknownAccount,
-    /// An unknown resource: it is not there.
+    /// Flaw: Delete Resource of an unknown resource does not check that the resource is still unknown.
     UnknownResourceAbsent,
-    /// An unknown resource of an unknown installation: that one is not there.
+    /// Flaw: Delete Resource in an unknown installation does not check that the installation is still
+    /// unknown.
     UnknownInstallationAbsent,
-    /// An unknown resource: no receipt stands.
+    /// Flaw: Delete Resource of an unknown resource does not check whether the resource has a receipt.
     UnknownReceiptAbsent,
-    /// Delete Installation: it is active.
+    /// Flaw: Delete Installation does not check that the installation is active.
     UninstallActive,
-    /// Delete Installation: it is the account's.
+    /// Flaw: Delete Installation does not check that the installation belongs to the token's account.
     UninstallAccount,
-    /// Delete Installation: the billing is as believed.
+    /// Flaw: Delete Installation does not check that the billing is as believed.
     UninstallBilling,
-    /// Delete Installation that spares resources: none is live.
+    /// Flaw: Delete Installation without cascade does not check whether a resource is live.
     UninstallNoneLive,
-    /// Delete an unknown installation: it is not there.
+    /// Flaw: Delete Installation of an unknown installation does not check that the installation is still
+    /// unknown.
     TombstoneAbsent,
-    /// An outcome alone: the installation is the account's.
+    /// Flaw: a request that only records its outcome does not check that the installation belongs to the
+    /// token's account.
     OutcomeAccount,
-    /// Registration of a resource: the installation is active.
+    /// Flaw: the registration of a resource does not check that the installation is active.
     RegisterActive,
-    /// Registration of a resource: it is not there.
+    /// Flaw: the registration of a resource does not check that the resource's item is absent.
     RegisterAbsent,
-    /// Registration of a resource: no receipt stands.
+    /// Flaw: the registration of a resource does not check whether the resource has a receipt.
     RegisterReceipt,
-    /// Update of a resource: the installation is active.
+    /// Flaw: the update of a resource does not check that the installation is active.
     UpdateActive,
-    /// Update of a resource: it is there.
+    /// Flaw: the update of a resource does not check that the resource's item exists.
     UpdateThere,
-    /// Registration of an installation: it is not deleted.
+    /// Flaw: the registration of an installation does not check whether the installation is deleted.
     InstallNotDeleted,
-    /// The outcome is written after the effect.
+    /// Flaw: the outcome is written after the effect, in a separate write.
     OutcomeApart,
-    /// Owed work is written after the effect.
+    /// Flaw: the jobs are written after the effect, in a separate write.
     WorkApart,
-    /// The receipt is written after the effect.
+    /// Flaw: the receipt is written after the effect, in a separate write.
     ReceiptApart,
-    /// A registration does not count its resource.
+    /// Flaw: a registration does not count its resource.
     NotCounted,
-    /// Move: the source is active.
+    /// Flaw: a move does not check that the source installation is active.
     MoveActive,
-    /// Move: the resource is there.
+    /// Flaw: a move does not check whether the resource has an item, and whether it has a receipt.
     MoveThere,
-    /// Move: it is not counted at the source any more.
+    /// Flaw: a move does not reduce the source's count of resources.
     MoveNotCounted,
-    /// Move: its receipt is written after it.
+    /// Flaw: a move's receipt is written after the move, in a separate write.
     MoveReceiptApart,
 }
 
-/// The model.
+/// The model of Delete Resource and Delete Installation.
 #[derive(Debug)]
 pub struct Deletions {
-    /// How many clients there are, 3 at most.
+    /// How many clients there are, at most 3.
     clients: usize,
     flaw: Option<Flaw>,
     requests: &'static [Planned],
@@ -103,50 +114,50 @@ pub struct Deletions {
     ends: Ends,
 }
 
-/// The program's next step.
+/// The next step of a request.
 #[derive(Clone, Copy, Debug)]
 enum Decision {
-    /// It answers or refuses.
+    /// The request is answered or refused.
     End(At),
-    /// It reads the installation.
+    /// The request reads the installation.
     Look,
-    /// It sends this.
+    /// The request sends this transaction.
     Commit(Commit<'static>),
-    /// It registers.
+    /// The request is a registration, and sends its transaction.
     Register,
 }
 
-/// A step.
+/// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A client's next transaction or read is sent. Of the conditions that fail, DynamoDB tells of
-    /// these.
+    /// A client sends its next transaction or read. The bits are the items whose failed conditions DynamoDB
+    /// reports.
     Send(usize, u8),
-    /// A client asks anew: its request died, or the answer was lost, or it only wants to know again.
+    /// A client sends its request again: the request died, its answer was lost, or the client repeats it.
     Anew(usize),
     /// The installation is registered.
     Install,
-    /// Its invoices are settled.
+    /// The installation's invoices are settled.
     Settle,
-    /// A resource is ready.
+    /// A resource becomes ready.
     Ready(usize),
-    /// The purge goes on.
+    /// The purge takes its next step.
     Purge,
     /// The first resource is moved to another installation.
     Move,
-    /// What a move left to write is written. Only a flaw leaves any.
+    /// A move's missing receipt is written. Only a flaw makes this a step of its own.
     MoveOn,
 }
 
 impl Deletions {
-    /// With so many clients; broken, if it is said how.
+    /// The model with `clients` clients, at most 3. A `flaw` breaks the model.
     #[must_use]
     pub fn new(clients: usize, flaw: Option<Flaw>) -> Self {
         let (requests, decisions) = (requests(clients), Mutex::default());
         Self { clients, flaw, requests, decisions, ends: Ends::default() }
     }
 
-    /// Goes through the states.
+    /// Visits the states, and reports the properties that failed.
     #[must_use]
     pub fn check(self, search: Search) -> Report {
         check(self, search)
@@ -160,7 +171,7 @@ impl Deletions {
         self.flaw == Some(flaw)
     }
 
-    /// The program's next step for a client that believes this. It is asked once for each belief: it
+    /// The next step of a client with this belief, as `plan` decides. The result is cached, because it
     /// depends on nothing else.
     fn decide(&self, request: u8, belief: Belief) -> Decision {
         let Ok(mut decisions) = self.decisions.lock() else { return Decision::Look };
@@ -176,8 +187,8 @@ impl Deletions {
         })
     }
 
-    /// Where a client is that believes this. What it does by itself alone it does at once: it makes
-    /// no difference to others when.
+    /// The step that a client with this belief has reached. If the next step is an answer, the client gets it
+    /// at once: the time of an answer does not affect other clients.
     fn believing(&self, request: u8, belief: Belief) -> At {
         match self.decide(request, belief) {
             Decision::End(at) => at,
@@ -185,7 +196,7 @@ impl Deletions {
         }
     }
 
-    /// The rows of a client's next transaction whose conditions do not hold.
+    /// The items of a client's next transaction whose conditions fail, as bits.
     fn rows_that_fail(&self, state: &State, client: &Client) -> u8 {
         let planned = self.request(client);
         match client.at {
@@ -199,7 +210,8 @@ impl Deletions {
         }
     }
 
-    /// A client's next transaction or read. Where conditions fail, DynamoDB tells of these rows.
+    /// Sends a client's next transaction or read. `told` has the items whose failed conditions DynamoDB
+    /// reports, as bits.
     fn send(&self, state: &mut State, index: usize, told: u8) {
         let client = state.clients[index];
         let planned = self.request(&client);
@@ -305,7 +317,7 @@ impl Protocol for Deletions {
                 At::Asking(_) | At::Updating | At::Owing(..) => {
                     match self.rows_that_fail(state, client) {
                         0 => actions.push(Action::Send(index, 0)),
-                        // It may tell of any of them, and tells of one at least.
+                        // DynamoDB reports at least one of the failed conditions, but perhaps not all.
                         failed => actions.extend(
                             (1..16)
                                 .filter(|told| told & !failed == 0)
@@ -313,7 +325,7 @@ impl Protocol for Deletions {
                         ),
                     }
                 }
-                // A client that was told that it is being provisioned asks again when it is ready.
+                // A client that got `resource_busy` repeats its request when the resource is ready.
                 At::Refused(Refusal::Busy) if !state.provisioning(self.request(client)) => {
                     actions.push(Action::Anew(index));
                 }
@@ -333,8 +345,8 @@ impl Protocol for Deletions {
         }
     }
 
-    /// Every client was answered, and with a 2xx unless its request is to be refused; and what was
-    /// deleted is purged.
+    /// No purge is left, and each client has a final answer that fits its request: a 2xx, or a refusal that
+    /// the contract demands.
     fn is_well(&self, state: &State) -> bool {
         !state.purge
             && state

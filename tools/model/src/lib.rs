@@ -1,27 +1,33 @@
-//! The deletion protocol as five models that `stateright` goes through exhaustively.
+//! Five models of the deletion protocol, and the checker that runs them.
 //!
-//! | model | of |
+//! A model is a small copy of the protocol: a state (the table, the processes, Vercel), and the steps that
+//! can change the state. The library `stateright` tries every order of the steps. It tests each property in
+//! each state that a model can reach.
+//!
+//! | model | what it contains |
 //! |---|---|
-//! | [`deletion`] | Delete Resource, Delete Installation and registrations, at once, with keys and without, repeated, killed anywhere |
-//! | [`work`] | the jobs of a deletion: sweeps that claim, run and complete them, lose leases and die |
-//! | [`teardown`] | a deletion's announcement in its two phases, and what an operator does meanwhile |
-//! | [`saga`] | Delete Configuration, with Vercel outside, and the sweep that carries on |
-//! | [`provision`] | a Provision's intent, beside an uninstall, a deletion and the sweep that reconciles |
+//! | [`deletion`] | Delete Resource, Delete Installation and registrations, at the same time |
+//! | [`work`] | the jobs of an uninstall, and the workers that claim, run and complete them |
+//! | [`teardown`] | a deletion's announcement in its two phases, and an operator's commands |
+//! | [`saga`] | Delete Configuration, with its calls to Vercel, and the sweep that resumes it |
+//! | [`provision`] | a Provision's intent, during an uninstall or a deletion, and the sweep that checks it |
 //!
-//! A model decides nothing by itself: what a request does next is asked of `teardown`'s own
+//! A model does not copy the code's decisions. To find a process's next step, it calls `teardown`'s own
 //! `deletion::plan`, `configuration::plan`, `verdict`, `whereabouts`, `AnnouncementState::turn`,
 //! `AnnouncementState::timing`, `provision::begin` and `provision::plan`, with the model's state as their
-//! input. What a model has of its own are the transactions of the store, each of their conditions
-//! under a name, so that a test can drop one and see what goes wrong.
+//! input. A model does copy the store's transactions. Each condition of a transaction has a name, so a test
+//! can drop the condition and see which property fails.
 //!
-//! **Checked:** in every state that is reachable, each property; and from every one of them, that
-//! *every* order of the steps that are left, once nothing fails any more, ends, and ends well
-//! ([`ends_well`]). That is more than `stateright`'s `eventually`, which passes over cycles.
+//! **Checked:** each property, in each state that a model can reach. Also, from each of these states: once
+//! nothing fails any more, *every* order of the remaining steps ends, and ends well ([`ends_well`]).
+//! `stateright`'s own `eventually` is weaker, because it does not see cycles.
 //!
-//! **Not checked:** more than the scope of each model; DynamoDB itself, whose transactions are taken
-//! to be atomic and its reads consistent; that the store's expressions say what the models'
-//! conditions do (the tests through the door do that); expiry of outcomes and receipts. States are
-//! told apart by 64 bits of hash.
+//! **Not checked:**
+//! - anything outside a model's scope, for example more processes;
+//! - DynamoDB itself: the models assume atomic transactions and consistent reads;
+//! - the store's expressions: the tests that send HTTP requests check that they match the models' conditions;
+//! - the expiry of outcomes and receipts;
+//! - two states with the same hash of 64 bits: the checker takes them for one state.
 
 #![expect(clippy::struct_excessive_bools, reason = "a state is what is so and what is not")]
 
@@ -40,27 +46,28 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use stateright::{Checker, CheckerBuilder, Expectation, HasDiscoveries, Model};
 
-/// A model whose ends can be judged.
+/// A model for which [`ends_well`] can be computed.
 pub trait Protocol:
     Model<State: Clone + Debug + Hash + PartialEq, Action: Clone + Debug + PartialEq>
 {
-    /// The steps that are left in a state if nothing fails any more and nobody asks for more.
+    /// Adds a state's fair steps to `actions`: the steps that remain if nothing fails any more and nobody
+    /// sends a new request.
     fn fair(&self, state: &Self::State, actions: &mut Vec<Self::Action>);
 
-    /// Whether a state in which no such step is left is as it should be.
+    /// Whether a state without any fair step is a good end.
     fn is_well(&self, state: &Self::State) -> bool;
 
-    /// The ends that are known already.
+    /// The results of [`ends_well`] so far.
     fn ends(&self) -> &Ends;
 
-    /// A step, for people.
+    /// A step as text, for a test's output.
     fn describe(&self, state: &Self::State, action: &Self::Action) -> String {
         let _ = state;
         format!("{action:?}")
     }
 }
 
-/// Which states are known to end well, or not to; none for one that is being looked at.
+/// The results of [`ends_well`], by a state's hash. `None` while a state is being judged.
 #[derive(Debug)]
 pub struct Ends(Mutex<Known>);
 
@@ -68,15 +75,16 @@ type Known = HashMap<u64, Option<bool>, RandomState>;
 
 impl Default for Ends {
     fn default() -> Self {
-        // The same in every run.
+        // With fixed seeds, hashes are the same in every run.
         Self(Mutex::new(HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4))))
     }
 }
 
-/// The name of the property that [`ends_well`] is.
+/// The name of the property that [`ends_well`] computes.
 pub const ENDS_WELL: &str = "every order ends well";
 
-/// Whether every order of the fair steps from a state comes to an end, and each to a good one.
+/// Whether every order of the fair steps from a state ends, and ends in a state for which
+/// [`Protocol::is_well`] is true.
 pub fn ends_well<P: Protocol>(protocol: &P, state: &P::State) -> bool {
     let Ok(mut known) = protocol.ends().0.lock() else { return false };
     judge(protocol, state, &mut known)
@@ -85,7 +93,8 @@ pub fn ends_well<P: Protocol>(protocol: &P, state: &P::State) -> bool {
 fn judge<P: Protocol>(protocol: &P, state: &P::State, known: &mut Known) -> bool {
     let fingerprint = known.hasher().hash_one(state);
     if let Some(verdict) = known.get(&fingerprint) {
-        // One that is being looked at was come back to: it need not end.
+        // The steps led back to a state that is still being judged. This is a cycle, so the steps need not
+        // end.
         return verdict.unwrap_or(false);
     }
     known.insert(fingerprint, None);
@@ -102,7 +111,7 @@ fn judge<P: Protocol>(protocol: &P, state: &P::State, known: &mut Known) -> bool
     verdict
 }
 
-/// The fair steps from a state to where it does not end well: to a bad end, or round in a circle.
+/// The fair steps that lead from a state to a bad end, or around a cycle.
 fn bad_end<P: Protocol>(protocol: &P, state: &P::State) -> Vec<String> {
     let (mut state, mut steps, mut seen) = (state.clone(), Vec::new(), Vec::new());
     while !seen.contains(&state) {
@@ -125,32 +134,34 @@ fn bad_end<P: Protocol>(protocol: &P, state: &P::State) -> Vec<String> {
 pub struct Report {
     /// How many states there are.
     pub states: usize,
-    /// How many steps the farthest of them is away.
+    /// How many steps the farthest state is away from a first state.
     pub depth: usize,
-    /// How long it took.
+    /// How long the check took.
     pub time: Duration,
-    /// The properties that do not hold, each with the steps to where it does not.
+    /// The properties that failed, each with the steps to a state in which it failed.
     pub violated: BTreeMap<&'static str, Vec<String>>,
-    /// The states that should be reachable and are not: a model that does nothing violates nothing.
+    /// The `sometimes` properties that no state has. They catch a model that does nothing, and so violates
+    /// nothing.
     pub missing: Vec<&'static str>,
 }
 
-/// How a check goes through the states.
+/// The order in which a check visits the states, and when it stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// Through all of them.
+    /// Visits all states.
     All,
-    /// Until a property is violated, the nearest states first: on the shortest way there.
+    /// Visits the nearest states first, and stops when a property fails. So the reported steps are the
+    /// fewest.
     Nearest,
-    /// Until this property is violated, the nearest states first. Another may be violated before.
+    /// Visits the nearest states first, and stops when this property fails. Another property may fail before.
     For(&'static str),
-    /// Until a property is violated, each way to its end before the next: sooner where all ways there
-    /// are long.
+    /// Follows each path of steps to its end before the next path, and stops when a property fails. This is
+    /// faster if every path to a failure is long.
     Deep,
 }
 
-/// Goes through the states. Each model has a `check` of its own, which is compiled here, with the
-/// models, and so as fast as they are.
+/// Visits the states. Each model has its own `check`, which calls this function. So this generic code is
+/// compiled, and optimized, in this crate.
 fn check<P>(protocol: P, search: Search) -> Report
 where
     P: Protocol + Send + Sync + 'static,

@@ -1,16 +1,25 @@
-//! A Provision's intent, beside an uninstall, a deletion and the sweep.
+//! A Provision and its intent, while an uninstall, a deletion, an operator's `keep` and the sweep happen.
 //!
-//! Vercel sends a Provision some times under one key. Each attempt goes as the front does: ask
-//! `provision::begin`, write the intent, ask the backend, ask `provision::plan`, commit; where conditions fail,
-//! learn from any of them and ask again. An attempt may die before and after each step, which an answer
-//! that is lost is too, and may be stopped for long before it asks the backend. The backend makes a resource
-//! or refuses. What it answered reaches Vercel or not, and Vercel lists what has reached it. Meanwhile the
-//! installation is uninstalled and purged, the resource is deleted, or kept by an operator, and workers claim
-//! the intent once 15 minutes have passed since its last attempt, compare the installation with Vercel, and
-//! end the intent, fail or die.
+//! **Attempts**, at most three: Vercel sends one Provision several times, under one key. An attempt does what
+//! the front does. It asks `provision::begin`, and writes the intent. It calls the backend, which makes a
+//! resource or refuses. Then it asks `provision::plan`, and commits. If conditions fail, DynamoDB reports
+//! some of them, and the attempt asks again with what it learned. An attempt may die before and after each
+//! step. A lost answer counts as a death. An attempt may be stopped for 15 minutes before it calls the
+//! backend. Vercel lists a resource once an attempt's answer with this resource has reached Vercel.
 //!
-//! A fence is modelled as what it is compared for: whether it is still the item's. Time is whether 15 minutes
-//! have passed since the last attempt began. A worker's choice of what is missing here is the model's own.
+//! **Workers**, at most two: a worker claims the intent when 15 minutes have passed since the last attempt
+//! began. The worker compares the installation with Vercel, and ends the intent. It may fail or die.
+//!
+//! **Meanwhile**, the installation is uninstalled and purged, and the resource is deleted, or kept by an
+//! operator.
+//!
+//! **Checked:** no resource that the backend made is lost, unless Vercel does not list it when a worker ends
+//! the intent. No attempt begins and no resource is registered in a deleted installation. The stored count is
+//! right. No process ends an intent that other attempts need. Every order of the steps ends.
+//!
+//! The model stores no fences and no times. It stores whether a worker's fence is still the intent's, and
+//! whether 15 minutes have passed since the last attempt began. The model itself decides which resources the
+//! table lacks: for that, it does not call `teardown`'s code.
 
 mod attempt;
 mod properties;
@@ -24,87 +33,92 @@ use teardown::ids::InstallationId;
 use self::state::{At, Installation, Job, Purge, Receipt, State};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// What can be broken: a condition that is dropped, or a write that is done apart or too late.
+/// A way to break the model: a condition is dropped, or a write is done separately or too late. Each value
+/// says what the broken code does. Tests check which property then fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// The intent's transaction: the installation is active.
+    /// Flaw: an attempt writes its intent without checking that the installation is active.
     BeginActive,
-    /// The intent's transaction that registers the installation: it is not there.
+    /// Flaw: an attempt registers the installation with its intent, without checking whether there is an
+    /// installation.
     BeginAbsent,
-    /// The intent's transaction: it raises the fence.
+    /// Flaw: an attempt that joins an intent does not raise its fence.
     BeginFence,
-    /// The intent's transaction: it is due 15 minutes later.
+    /// Flaw: an attempt that joins an intent that is due does not postpone the intent by 15 minutes.
     BeginDue,
-    /// A new intent has a fence that none before it had.
+    /// Flaw: a new intent may have the fence of an earlier intent.
     FenceAgain,
-    /// The intent is written after the backend was asked.
+    /// Flaw: an attempt writes its intent after it called the backend.
     IntentAfter,
-    /// An attempt that was stopped for 15 minutes does not ask the backend.
+    /// Flaw: an attempt that was stopped for 15 minutes still calls the backend.
     NotTooLate,
-    /// An attempt asks the backend once.
+    /// Flaw: an attempt may call the backend more than once.
     AskAgain,
-    /// A resource is registered after its attempt was ended.
+    /// Flaw: an attempt first ends, and registers its resource in a later write.
     RegisterApart,
-    /// The end of an attempt that takes the intent along: it is the only one.
+    /// Flaw: an attempt deletes the intent without checking whether the intent has other attempts.
     EndSole,
-    /// The end of an attempt that takes the intent along: it is one of the intent's.
+    /// Flaw: an attempt deletes the intent without checking that the intent has this attempt.
     EndMine,
-    /// The end of an attempt that leaves the intent: there are others.
+    /// Flaw: an attempt leaves the intent without checking that the intent has other attempts.
     EndShared,
-    /// Register: the installation is active.
+    /// Flaw: an attempt registers a resource without checking that the installation is active, or absent as
+    /// the attempt believes.
     RegisterActive,
-    /// Register: the resource is not there.
+    /// Flaw: an attempt registers a resource without checking that its item is absent.
     RegisterAbsent,
-    /// Register: no receipt stands.
+    /// Flaw: an attempt registers a resource without checking whether it has a receipt.
     RegisterReceipt,
-    /// Register: no announcement is pending.
+    /// Flaw: an attempt registers a resource without checking whether an announcement of it is pending.
     RegisterAnnouncement,
-    /// Update: the installation is active.
+    /// Flaw: an attempt updates a resource without checking that the installation is active.
     UpdateActive,
-    /// Update: the resource is there.
+    /// Flaw: an attempt updates a resource without checking that its item exists.
     UpdateThere,
-    /// Announce: the installation is deleted.
+    /// Flaw: an attempt announces a resource without checking that the installation is deleted.
     AnnounceDeleted,
-    /// Announce: no receipt stands.
+    /// Flaw: an attempt announces a resource without checking whether it has a receipt.
     AnnounceReceipt,
-    /// Announce: a pending announcement stays.
+    /// Flaw: an attempt replaces a pending announcement of its resource.
     AnnounceWhereNone,
-    /// Announce: the resource's item goes.
+    /// Flaw: an attempt announces a resource, and leaves the resource's item.
     AnnounceDeletes,
-    /// Claim: it is due.
+    /// Flaw: a worker claims the intent without checking that the intent is due.
     ClaimDue,
-    /// Complete: the fence is ours.
+    /// Flaw: a worker ends the intent without checking the intent's fence.
     CompleteFence,
-    /// Retry, park: the fence is ours.
+    /// Flaw: a worker schedules a retry or parks the intent without checking the intent's fence.
     RetryFence,
-    /// A worker registers: the installation is active.
+    /// Flaw: a worker registers a resource without checking that the installation is active.
     SweepActive,
-    /// A worker registers: the resource is not there.
+    /// Flaw: a worker registers a resource without checking that its item is absent.
     SweepAbsent,
-    /// A worker registers: no receipt stands.
+    /// Flaw: a worker registers a resource without checking whether it has a receipt or a pending
+    /// announcement.
     SweepReceipt,
-    /// A worker announces: no receipt stands.
+    /// Flaw: a worker announces a resource without checking whether it has a receipt.
     SweepAnnounceReceipt,
 }
 
-/// What happens beside the attempts.
+/// What happens at the same time as the attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The installation is uninstalled, purged and finalized. It may be unknown at first.
+    /// The installation is uninstalled, purged and finalized. It may be unknown at the start.
     Uninstall,
-    /// It is uninstalled and purged, and the backend makes another resource each time it is asked.
+    /// The installation is uninstalled and purged. The backend ignores the key, and makes a new resource at
+    /// each call.
     WithoutKeys,
-    /// It is uninstalled and purged, and the resource is deleted before, or kept. The backend refuses
-    /// nothing.
+    /// The installation is uninstalled and purged. The resource is deleted by itself before that, or an
+    /// operator keeps it. The backend never refuses.
     Deletion,
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Self; 3] = [Self::Uninstall, Self::WithoutKeys, Self::Deletion];
 }
 
-/// The model.
+/// The model of a Provision.
 #[derive(Debug)]
 pub struct Provisions {
     scope: Scope,
@@ -116,7 +130,8 @@ pub struct Provisions {
 }
 
 impl Provisions {
-    /// With so many attempts, 3 at most, and workers, 2 at most; broken, if it is said how.
+    /// The model with `attempts` attempts, at most 3, and `workers` workers, at most 2. A `flaw` breaks the
+    /// model.
     #[must_use]
     pub fn new(scope: Scope, attempts: usize, workers: usize, flaw: Option<Flaw>) -> Self {
         let membership = InstallationId::parse("icfg_1").ok().map(|installation| Membership {
@@ -127,7 +142,7 @@ impl Provisions {
         Self { scope, attempts, workers, flaw, membership, ends: Ends::default() }
     }
 
-    /// Goes through the states.
+    /// Visits the states, and reports the properties that failed.
     #[must_use]
     pub fn check(self, search: Search) -> Report {
         check(self, search)
@@ -138,44 +153,46 @@ impl Provisions {
     }
 }
 
-/// A step.
+/// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Vercel sends the Provision, for the first time or again.
     Send,
-    /// An attempt goes on. Of the conditions that fail, DynamoDB tells of these.
+    /// An attempt takes its next step. The bits are the items whose failed conditions DynamoDB reports.
     Go(usize, u8),
-    /// An attempt asks the backend, which makes a resource, or says what it has made under the key.
+    /// An attempt calls the backend, which makes a resource, or names the resource that it made under the
+    /// key.
     Makes(usize),
-    /// An attempt asks the backend, which refuses.
+    /// An attempt calls the backend, which refuses.
     Refuses(usize),
-    /// DynamoDB is out of reach for an attempt: it passes the backend's answer on all the same.
+    /// DynamoDB is out of reach for an attempt. The attempt still passes the backend's answer on to Vercel.
     Unrecorded(usize),
     /// An attempt dies, or its answer is lost.
     Die(usize),
-    /// 15 minutes pass since the last attempt.
+    /// 15 minutes have passed since the last attempt began.
     Time,
     /// A worker claims the intent.
     Claim,
-    /// A worker goes on.
+    /// A worker takes its next step.
     Work(usize),
-    /// A worker fails: Vercel did not say.
+    /// A worker fails, because Vercel did not list its resources.
     Fail(usize),
     /// A worker dies.
     WorkerDies(usize),
-    /// A lease ends.
+    /// The intent's lease ends. The worker may continue.
     LeaseEnds,
     /// The installation is uninstalled.
     Uninstall,
-    /// The purge goes on.
+    /// The purge takes its next step.
     Purge,
-    /// It is finalized: the token is gone.
+    /// The installation is finalized, and its token is erased.
     Finalize,
-    /// A resource's announcement goes on: to a worker, then to the provider.
+    /// A resource's announcement takes its next step: a worker claims it, then the provider receives it.
     Tell(usize),
-    /// Vercel has the first resource deleted, and hears the answer, or not.
+    /// Vercel deletes the first resource. If `true`, Vercel gets the answer, and no longer lists the
+    /// resource.
     Delete(bool),
-    /// An operator keeps the first resource, which was uninstalled.
+    /// An operator keeps the first resource after the uninstall.
     Keep,
 }
 
@@ -185,7 +202,7 @@ impl Model for Provisions {
 
     fn init_states(&self) -> Vec<State> {
         let active = State::new(Installation::Active { count: 0 });
-        // An unknown installation is registered with its first intent, and is like any other then.
+        // The first intent registers an unknown installation. From then on, it is an active installation.
         let unknown = State::new(Installation::Absent);
         if self.scope == Scope::Uninstall { vec![active, unknown] } else { vec![active] }
     }
@@ -236,7 +253,7 @@ impl Model for Provisions {
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        // What comes after something that must not happen does not matter.
+        // After a forbidden event, the model stops: later states do not matter.
         if before.wrong.is_some() {
             return None;
         }
@@ -256,7 +273,7 @@ impl Model for Provisions {
 }
 
 impl Provisions {
-    /// The step, in the state; nothing where it cannot be.
+    /// Changes the state by a step. `None` if the step is not possible.
     fn step(&self, state: &mut State, action: Action) -> Option<()> {
         match action {
             Action::Send => {
@@ -320,13 +337,13 @@ impl Protocol for Provisions {
             match attempt.at {
                 At::Idle | At::Ended => {}
                 At::Begun { old: false } => actions.push(Action::Makes(index)),
-                // Stopped before it asked.
+                // The attempt was stopped before it called the backend.
                 At::Begun { old: true } if self.has(Flaw::NotTooLate) => {
                     actions.push(Action::Makes(index));
                 }
                 _ => match self.rows_that_fail(state, index) {
                     0 => actions.push(Action::Go(index, 0)),
-                    // It may tell of any of them, and tells of one at least.
+                    // DynamoDB reports at least one of the failed conditions, but perhaps not all.
                     failed => actions.extend(
                         (1..32)
                             .filter(|told| told & !failed == 0)
@@ -341,7 +358,7 @@ impl Protocol for Provisions {
             if self.may_claim(state) {
                 actions.push(Action::Claim);
             }
-            // Nobody is left who would end it before.
+            // No worker is left that could end the lease earlier.
             if intent.leased && !state.workers.iter().flatten().any(|worker| worker.fence) {
                 actions.push(Action::LeaseEnds);
             }
@@ -364,9 +381,9 @@ impl Protocol for Provisions {
         }
     }
 
-    /// Every request and every worker has ended, nothing is left to purge or to announce, an intent is left
-    /// only where it is parked, and what the backend made is live, or its deletion was announced; but for
-    /// what was kept or excused, or was deleted by itself.
+    /// All attempts and workers have ended, and nothing is left to purge or announce. An intent is left only
+    /// if it is parked. Unless an intent is parked, each resource that the backend made is live, announced,
+    /// kept, excused or deleted by itself.
     fn is_well(&self, state: &State) -> bool {
         let ended = |attempt: &state::Attempt| matches!(attempt.at, At::Idle | At::Ended);
         let is_parked = state.intent.is_some_and(|intent| intent.parked);

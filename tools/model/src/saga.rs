@@ -1,18 +1,28 @@
-//! Delete Configuration, whose effect lies at Vercel too.
+//! Delete Configuration, which deletes an installation in the table and its configuration at Vercel.
 //!
-//! Three processes: requests, which are repeated until they are answered and as often as anybody
-//! likes, and sweeps that resume them. Each may die at every step, an intent's lease may end at every
-//! step while its worker goes on, and a call to Vercel may take effect now, later or never, with any
-//! answer or none. Meanwhile Vercel calls Delete Installation, invoices are settled or open
-//! again, the purge and the finalization end, a token is registered, and 24 hours pass; or the
-//! configuration moves to another team.
+//! **Processes**, at most three: requests, and sweeps that resume a request's intent. A request is repeated
+//! until it is answered, and then as often as its caller likes. In each step, a process sends one transaction
+//! or read, or gets one answer from Vercel. A process may die at every step. An intent's lease may end at
+//! every step while its worker continues. A call to Vercel may take effect now, later or never, with any
+//! answer or none.
 //!
-//! One thing is taken from the contract (E2): once an attempt is marked as unclear and was sent, Vercel
-//! answers 401 or 403 only because the token died with its configuration. Without it, a worker that
-//! dies after its mark, or is late with what it heard, and a refusal by 403 after that, end with our
-//! side alone deleted: nobody can tell that from a call that was carried out. Of a mark that stands
-//! although nothing was sent it is not taken: there Vercel may refuse. Of what Vercel says where it is asked
-//! where a configuration is (E7), it is taken that it is true.
+//! **Meanwhile**, in the [`Scope`]s: Vercel calls Delete Installation, invoices are settled or open again,
+//! the purge and the finalization end, a token is registered, and 24 hours pass. Or the configuration moves
+//! to another team.
+//!
+//! **Checked:** a request is answered 204 only once the installation and the configuration are gone. A commit
+//! without Vercel's answer is made only if there is no usable token. No deletion and no doubt is lost, and no
+//! deletion has its effect twice or without its outcome. A worker that lost its lease does not change its
+//! successor's intent. Every order of the steps ends.
+//!
+//! **Assumed** (E2): once an attempt is marked in doubt and sent, Vercel answers 401 or 403 only because the
+//! token died with its configuration. Without this assumption, teardown could delete the installation while
+//! its configuration still exists. A worker marks an attempt and dies, or is late with Vercel's answer. Then
+//! Vercel refuses the next attempt with 403. Nobody can distinguish this refusal from the 403 after a
+//! deletion that took effect. If an attempt is marked in doubt but was not sent, the model lets Vercel refuse
+//! the next attempt.
+//!
+//! **Assumed** (E7): if Vercel says where a configuration is, that is true.
 
 mod process;
 mod properties;
@@ -33,96 +43,101 @@ pub use self::steps::Answer;
 use self::table::{Seen, Stage};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// The events beside the processes.
+/// What happens at the same time as the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Nothing: Vercel alone is in their way.
+    /// Nothing else happens: only Vercel's answers vary.
     Vercel,
-    /// Vercel calls Delete Installation, the purge and the finalization end, invoices are settled and
-    /// open again, a token is registered, and 24 hours pass.
+    /// Vercel calls Delete Installation. The purge and the finalization end, invoices are settled and open
+    /// again, a token is registered, and 24 hours pass.
     Meanwhile,
-    /// The configuration moves to another team, once: a `DELETE` in the team before finds nothing, though
-    /// it lives on (E7).
+    /// The configuration moves to another team, once. From then on, a `DELETE` in the old team finds nothing,
+    /// though the configuration exists (E7).
     Moves,
 }
 
-/// A flaw: a condition of the store that is dropped.
+/// A way to break the model: a condition is dropped, or a write is missing or at the wrong time. Each value
+/// says what the broken code does. Tests check which property then fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Begin: the installation is as it was seen.
+    /// Flaw: a request begins its intent without checking that the installation is as it was read.
     BeginAsSeen,
-    /// Begin: the installation has no doubt in mind that was not seen.
+    /// Flaw: a request begins its intent without checking whether the installation has got a doubt since it
+    /// was read.
     BeginDoubtAsSeen,
-    /// Begin: the configuration is not gone yet.
+    /// Flaw: a request begins its intent without checking whether the configuration is deleted already.
     BeginNotGone,
-    /// Begin: the invoices are settled, if it is active.
+    /// Flaw: a request begins its intent without checking that an active installation's invoices are settled.
     BeginSettled,
-    /// Begin: there is no intent, if none was seen.
+    /// Flaw: a request that read no intent begins one without checking whether an intent was written since.
     BeginAbsent,
-    /// Begin: the intent's fencing token is the one that was seen.
+    /// Flaw: a request takes an intent over without checking that the intent's fence is as it was read.
     BeginFence,
-    /// Begin: nobody has a lease of the intent.
+    /// Flaw: a request takes an intent over without checking whether somebody leases the intent.
     BeginNotLeased,
-    /// Begin: the intent is marked as unclear if it was seen to be.
+    /// Flaw: a request takes an intent over without checking that the intent's doubt is as it was read.
     BeginUnclearAsSeen,
-    /// Carry on: the fencing token is ours.
+    /// Flaw: a sweep resumes an intent without checking the intent's fence.
     CarryOnFence,
-    /// Mark: the fencing token is ours.
+    /// Flaw: a worker marks an intent in doubt without checking the intent's fence.
     MarkFence,
-    /// Withdraw: the fencing token is ours.
+    /// Flaw: a worker withdraws an intent without checking the intent's fence.
     WithdrawFence,
-    /// Withdraw in doubt: the installation is as it was seen.
+    /// Flaw: a worker withdraws an intent in doubt without checking that the installation is as it was read.
     WithdrawAsSeen,
-    /// Retry: the fence is ours.
+    /// Flaw: a worker schedules a retry without checking the intent's fence.
     RetryFence,
-    /// Owe again: the worker that holds the intent by now loses it.
+    /// Flaw: a late worker in doubt does not take the fence from the worker that holds the intent.
     AgainHeld,
-    /// Owe again: there is no intent.
+    /// Flaw: a late worker in doubt writes a new intent without checking whether there is an intent.
     AgainAbsent,
-    /// Owe again: the configuration is not gone yet.
+    /// Flaw: a late worker in doubt writes a new intent without checking whether the configuration is deleted
+    /// already.
     AgainNotGone,
-    /// Commit: no outcome stands under the key.
+    /// Flaw: a commit does not check whether an outcome is recorded under its key.
     CommitOutcomeAbsent,
-    /// Commit: there is no intent, if none was seen.
+    /// Flaw: a commit by a process that read no intent does not check whether an intent was written since.
     CommitNobody,
-    /// Commit: the fencing token is the one that was seen.
+    /// Flaw: a commit does not check that the intent's fence is as it was read.
     CommitFence,
-    /// Commit: there is no token, if none was seen.
+    /// Flaw: a commit by a process that read no token does not check whether a token was stored since.
     CommitNoToken,
-    /// Commit: the installation is as it was seen.
+    /// Flaw: a commit does not check that the installation is as it was read.
     CommitAsSeen,
-    /// Commit: the configuration is not gone yet.
+    /// Flaw: a commit does not check whether the configuration is deleted already.
     CommitNotGone,
-    /// Record: no outcome stands under the key.
+    /// Flaw: a request records an outcome alone without checking whether an outcome is recorded under its
+    /// key.
     RecordOutcomeAbsent,
-    /// It is not marked that Vercel is about to be asked.
+    /// Flaw: a worker calls Vercel and has not marked the intent in doubt before.
     NotMarked,
-    /// It is marked before a connection to Vercel is up: a worker may die in between.
+    /// Flaw: a worker marks the intent in doubt before its connection to Vercel is up. It may die in between.
     MarkedFirst,
-    /// An attempt that was not sent counts as one without a definite answer.
+    /// Flaw: an attempt that was not sent counts as an attempt in doubt.
     UnreachedUnclear,
-    /// A withdrawal in doubt is not kept in mind.
+    /// Flaw: a withdrawal in doubt does not store the doubt with the installation.
     DoubtForgotten,
-    /// A late worker in doubt does not schedule a call again.
+    /// Flaw: a late worker in doubt does not schedule another call to Vercel.
     NotOwedAgain,
-    /// A new intent has the fencing token of one before it.
+    /// Flaw: a new intent may have the fence of an earlier intent.
     FenceAgain,
-    /// The outcome is written after the commit.
+    /// Flaw: the outcome is recorded in a second write, after the commit.
     OutcomeApart,
-    /// Our side is deleted before Vercel is asked.
+    /// Flaw: the table's deletion is committed before Vercel is called.
     CommittedFirst,
-    /// Move: the fencing token is ours.
+    /// Flaw: a worker stores a new team without checking the intent's fence.
     MoveFence,
-    /// Move: the team is as it was seen, and the configuration not gone.
+    /// Flaw: a worker stores a new team without checking that the stored team is as it was read, and that the
+    /// configuration exists.
     MoveAsSeen,
-    /// A 404 is believed at once: nobody asks where the configuration is.
+    /// Flaw: a worker takes a 404 to mean gone, without asking Vercel where the configuration is.
     BelievedAtOnce,
-    /// A 404 in the team that Vercel has just named is a refusal, though an attempt of this very `DELETE`
-    /// may have taken effect.
+    /// Flaw: a worker calls Vercel in the team that Vercel named, and gets a 404. It takes this for a
+    /// refusal, although the deletion may have taken effect in the same call.
     NamedDoubtIgnored,
 }
 
-/// The model.
+/// The model of Delete Configuration.
 #[derive(Debug)]
 pub struct Sagas {
     scope: Scope,
@@ -134,36 +149,36 @@ pub struct Sagas {
     under_one_key: bool,
 }
 
-/// A step.
+/// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A process sends its next transaction or read.
     Go(usize),
     /// Vercel answers a process.
     Answer(usize, Answer),
-    /// A process dies, or asks anew.
+    /// A process dies and starts again, or a caller repeats a request.
     Anew(usize),
-    /// A sweep takes the intent.
+    /// A sweep claims the intent.
     Take(usize),
     /// A sweep's time is over.
     TimesUp(usize),
-    /// The intent's lease ends.
+    /// The intent's lease ends. The worker may continue.
     LeaseEnds,
     /// A call that Vercel did not answer takes effect.
     Arrives,
-    /// It never will be.
+    /// A call that Vercel did not answer will never take effect.
     Vanishes,
     /// Vercel calls Delete Installation.
     Uninstall,
     /// The invoices are settled.
     Settle,
-    /// They are open again.
+    /// The invoices are open again.
     Reopen,
     /// The purge ends.
     PurgeEnds,
     /// The finalization ends.
     FinalizationEnds,
-    /// The uninstall is 24 hours ago.
+    /// 24 hours have passed since the uninstall.
     DayEnds,
     /// The installation is registered again, with a token.
     RegisterToken,
@@ -172,7 +187,7 @@ pub enum Action {
 }
 
 impl Sagas {
-    /// With so many processes, 3 at most; broken, if it is said how.
+    /// The model with `processes` processes, at most 3. A `flaw` breaks the model.
     #[must_use]
     pub fn new(scope: Scope, processes: usize, flaw: Option<Flaw>) -> Self {
         let (requests, decisions) = (state::requests(), Mutex::default());
@@ -180,18 +195,18 @@ impl Sagas {
         Self { scope, processes, flaw, requests, decisions, ends, under_one_key: false }
     }
 
-    /// Only with a sweep and the two requests that differ under one key.
+    /// The model restricted to one sweep and two different requests under one key.
     ///
     /// # Panics
     ///
-    /// With fewer than 3 processes.
+    /// If the model does not have 3 processes.
     #[must_use]
     pub fn under_one_key(self) -> Self {
         assert_eq!(self.processes, 3, "a sweep and two requests");
         Self { under_one_key: true, ..self }
     }
 
-    /// Goes through the states.
+    /// Visits the states, and reports the properties that failed.
     #[must_use]
     pub fn check(self, search: Search) -> Report {
         check(self, search)
@@ -201,8 +216,8 @@ impl Sagas {
         self.flaw == Some(flaw)
     }
 
-    /// Where a request is that saw this: what the program does next. It is asked once for each: it
-    /// depends on nothing else.
+    /// The step that a request takes after it read these items, as `configuration::plan` decides. The result
+    /// is cached, because it depends on nothing else.
     fn decide(&self, request: u8, seen: Seen) -> At {
         let Ok(mut decisions) = self.decisions.lock() else { return At::Idle };
         *decisions.entry((request, seen)).or_insert_with(|| {
@@ -227,7 +242,7 @@ impl Model for Sagas {
     fn init_states(&self) -> Vec<State> {
         let mut states = State::all(self.processes);
         if self.scope == Scope::Moves {
-            // What tells requests apart here is whether they name the team.
+            // In this scope, requests differ only by whether they name the team: requests 1 and 2 are enough.
             states.retain(|state| state.processes().all(|process| process.request != 0));
         }
         if self.under_one_key {
@@ -334,7 +349,7 @@ impl Protocol for Sagas {
                         actions.push(Action::Take(index));
                     }
                 }
-                // A caller that is told to come again does so, once nobody is at it any more.
+                // A caller that has to try again later repeats its request once the lease has ended.
                 At::Ended(Ended::Later) => {
                     if !leased {
                         actions.push(Action::Anew(index));
@@ -356,7 +371,7 @@ impl Protocol for Sagas {
                 _ => actions.push(Action::Go(index)),
             }
         }
-        // Nobody is left who would end it before.
+        // No process is left that could end the lease earlier.
         if leased && !held {
             actions.push(Action::LeaseEnds);
         }
@@ -365,15 +380,15 @@ impl Protocol for Sagas {
         }
     }
 
-    /// Nothing is intended any more, and every request has its last answer: 204, unless Vercel
-    /// refused or may not be asked, or the key stands for another request.
+    /// No intent is left, and each request has its final answer. That is 204, unless Vercel refused, invoices
+    /// are open, the key belongs to another request, or the request names the old team.
     fn is_well(&self, state: &State) -> bool {
         state.intent.is_none()
             && state.processes().all(|process| match process.at {
                 At::Idle => process.is_sweep(),
                 At::Ended(Ended::InvoicesOpen | Ended::Refused | Ended::Gone) => true,
                 At::Ended(Ended::KeyReused) => process.is_keyed(),
-                // It named the team that the configuration has moved from (E1).
+                // The request named the team that the configuration has left (E1).
                 At::Ended(Ended::OtherTeam) => process.names_the_first_team() && state.team == 1,
                 _ => false,
             })

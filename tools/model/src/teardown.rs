@@ -1,13 +1,22 @@
-//! The announcement of one deletion: its notice, its `deleted` event, and the acts of an operator.
+//! The announcement of one deletion: the notice, the `deleted` event, and what an operator does meanwhile.
 //!
-//! A deletion was committed with a grace period. Workers take its announcement when it is due, in either
-//! phase; each may die at every step, a lease may end at every step while its worker goes on, and what a
-//! worker sends may be heard or not. An operator holds, looks, releases, holds once more, or keeps; the
-//! command may be cut off at every step and typed again. What a worker and a command do next is asked of
-//! `teardown`'s own `AnnouncementState::turn` and `AnnouncementState::timing`.
+//! At the start, a deletion is committed, and its announcement is due. With a grace period, the announcement
+//! is in the phase `scheduled`. Without a grace period, it is in the phase `deleted`.
 //!
-//! A fence is modelled as what it is compared for: whether it is still the item's. Time is whether
-//! `teardownAt` has come, and whether each lease is over; every process reads the same clock.
+//! **Workers**, at most two: a worker claims the job when it is due, reads the holds, sends an event, and
+//! records the result. A worker may die at every step. Its lease may end at every step while the worker
+//! continues. The provider may receive an event although the worker records a failure.
+//!
+//! **An operator** types `hold` and `release`, up to two times, or types `keep`. A command may be cut off at
+//! every step, and typed again. `teardown`'s own `AnnouncementState::turn` and `AnnouncementState::timing`
+//! decide what a worker and a command do next.
+//!
+//! **Checked:** if `hold` reports that it is in time, no `deleted` event is sent while the hold is in force.
+//! No `deleted` event is sent for a resource that is kept. Two workers with valid leases never both send the
+//! event. The announcement is never lost, and every order of the steps ends.
+//!
+//! The model stores no fences and no times. It stores whether a worker's fence is still the job's, whether
+//! `teardownAt` has come, and whether each lease has ended. All processes read the same clock.
 
 mod steps;
 
@@ -17,151 +26,154 @@ use teardown::job::announcement::{AnnouncementState, Phase, Timing, Turn};
 
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// What can be broken.
+/// A way to break the model: each value says what the broken code does. Tests check which property then
+/// fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Claim: nobody has a lease of it.
+    /// Flaw: a worker claims the job without checking whether another worker leases the job.
     ClaimNotLeased,
-    /// Claim: it is not held.
+    /// Flaw: a worker claims the job without checking whether the job is held.
     ClaimNotHeld,
-    /// Claim: a lease that nobody ended leaves a doubt.
+    /// Flaw: a worker records no doubt when it claims a job whose previous lease ran out.
     ClaimDoubt,
-    /// A failure of the `deleted` event leaves a doubt.
+    /// Flaw: a worker that fails after it sent the `deleted` event records no doubt.
     FailureDoubt,
-    /// A worker that puts it on hold keeps the doubt.
+    /// Flaw: a worker that puts the job on hold erases the job's doubt.
     HeldDoubt,
-    /// Go on: the fence is ours.
+    /// Flaw: a worker moves the job to the phase `deleted` without checking the job's fence.
     GoOnFence,
-    /// Complete: the fence is ours.
+    /// Flaw: a worker completes the job without checking the job's fence.
     CompleteFence,
-    /// Fail: the fence is ours.
+    /// Flaw: a worker records a failure without checking the job's fence.
     FailFence,
-    /// Put on hold: the fence is ours.
+    /// Flaw: a worker puts the job on hold without checking the job's fence.
     PutOnHoldFence,
-    /// Put on hold: the hold is as it was read.
+    /// Flaw: a worker puts the job on hold without checking that the hold is still in force.
     PutOnHoldStands,
-    /// The worker looks at the holds before it announces.
+    /// Flaw: a worker sends the `deleted` event without reading the holds.
     Look,
-    /// The worker looks at the holds after it has taken its lease.
+    /// Flaw: a worker reads the holds before it claims the job, and not under its lease.
     LookUnderLease,
-    /// The worker compares its clock with its lease before it announces.
+    /// Flaw: a worker sends the `deleted` event without checking that its lease still lasts.
     LeaseNotOver,
-    /// A claim in the phase `scheduled` never sends the `deleted` event.
+    /// Flaw: a worker that claimed the job in the phase `scheduled` may send the `deleted` event.
     ScheduledAnnounces,
-    /// The command writes its hold before it looks.
+    /// Flaw: `hold` reads the job before it writes its hold.
     HoldBeforeLook,
-    /// The command waits for the end of a lease.
+    /// Flaw: `hold` does not wait for the end of a worker's lease.
     WaitForLease,
-    /// Release: the hold ends before what it held is woken.
+    /// Flaw: `release` makes the held job due before it ends the hold.
     ReleaseBeforeWake,
-    /// Keep: nobody has claimed the job since it was read.
+    /// Flaw: `keep` withdraws the job without checking whether a worker claimed the job after `keep` read it.
     KeepFence,
 }
 
-/// The announcement's item.
+/// The announcement's job in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Job {
     deleted: bool,
     due: bool,
-    /// Whether it has a lease that nobody ended, and whether that is not over.
+    /// `Some` if the job has a lease that its worker has not ended. `true` while that lease lasts.
     lease: Option<bool>,
     held: bool,
     in_doubt: bool,
 }
 
-/// What a worker that looks at the holds before it takes its lease found. Only a flaw has it look.
+/// What a worker found if it read the holds before its claim. Only [`Flaw::LookUnderLease`] makes a worker
+/// read them then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Early {
     No,
     Found(Option<u8>),
 }
 
-/// Where a worker is.
+/// The step that a worker has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum At {
-    /// It has looked at the holds, and has no lease yet. Only a flaw leads here.
+    /// The worker has read the holds, and has no lease. Only a flaw leads here.
     Early,
-    /// It took the lease.
+    /// The worker claimed the job.
     Claimed,
-    /// It read the holds: none, or the one of this number.
+    /// The worker read the holds. It found the hold with this number, or `None`.
     Looked(Option<u8>),
-    /// It sent the notice.
+    /// The worker sent the notice.
     Notified,
-    /// It sent the `deleted` event.
+    /// The worker sent the `deleted` event.
     Announced,
 }
 
-/// A worker.
+/// A worker that has claimed the job, or is about to claim it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Worker {
-    /// What it saw in the item when it claimed it.
+    /// Whether the job was in the phase `deleted` when the worker claimed it.
     deleted: bool,
     in_doubt: bool,
-    /// Whether its lease is not over yet.
+    /// Whether the worker's lease still lasts.
     leased: bool,
-    /// Whether its fence is the item's.
+    /// Whether the worker's fence is still the job's.
     fence: bool,
     early: Early,
     at: At,
 }
 
-/// What the operator has typed, and how far it is.
+/// The operator's command, and the step that it has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Command {
-    /// Nothing, or it has ended.
+    /// No command runs.
     Idle,
-    /// `hold`: it looked first. Only a flaw leads here.
+    /// `hold` read the job before it wrote its hold. Only a flaw leads here.
     LookedFirst { in_time: bool },
-    /// `hold`: the hold is written.
+    /// `hold` wrote its hold.
     Placed,
-    /// `hold` has ended, and said whether it is in time.
+    /// `hold` ended, and reported whether the hold is in time.
     Said { in_time: bool },
-    /// `release`: one of its two steps is done.
+    /// `release` took one of its two steps. One step ends the hold, and the other makes the held job due.
     Releasing,
-    /// `keep`: it read the job; whether nobody has claimed it since.
+    /// `keep` read the job. `fence` is true if no worker has claimed the job since.
     Read { fence: bool },
-    /// `keep` has ended, and said that it is kept.
+    /// `keep` ended, and reported that the resource is kept.
     Kept,
 }
 
-/// The table, the workers, the operator and the provider.
+/// A state: the table, the workers, the operator and the provider.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     job: Option<Job>,
-    /// The hold that stands.
+    /// The number of the hold that is in force.
     hold: Option<u8>,
-    /// How many there were.
+    /// How many holds the operator has placed.
     holds: u8,
     workers: [Option<Worker>; 2],
     command: Command,
-    /// Whether a release was cut off, and not typed again.
+    /// Whether a `release` was cut off, and the operator has not typed it again.
     cut_off: bool,
     /// Whether `teardownAt` has come.
     time: bool,
     /// Whether the provider received the `deleted` event.
     told: bool,
-    /// Whether a worker began to tell it after a hold that stands had ended its look.
+    /// Whether a worker sent the `deleted` event while a hold was in force, after the command `hold` had
+    /// ended.
     told_late: bool,
-    /// Whether a job was announced that was claimed while it was due to another.
+    /// Whether two workers sent the `deleted` event while the leases of both lasted.
     twice: bool,
-    /// How often workers have failed.
+    /// How often workers have recorded a failure.
     failures: u8,
 }
 
-/// A step.
+/// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A worker claims the job.
     Claim,
-    /// A worker goes on; what it sends is heard, and answered with 2xx.
+    /// A worker takes its next step. If it sends an event, the provider receives the event and answers 2xx.
     Go(usize),
-    /// What a worker sent is heard, and it fails.
+    /// The provider received a worker's event, but the worker records a failure.
     Fail(usize),
     /// A worker dies.
     Die(usize),
-    /// The lease ends.
+    /// The job's lease ends. The worker may continue.
     LeaseEnds,
-    /// The job comes due.
+    /// The job becomes due.
     ComesDue,
     /// `teardownAt` comes.
     Time,
@@ -171,16 +183,16 @@ pub enum Action {
     Release,
     /// The operator types `keep`.
     Keep,
-    /// The command takes its next step.
+    /// The operator's command takes its next step.
     Type,
-    /// The command is cut off.
+    /// The operator's command is cut off.
     CutOff,
 }
 
-/// The model.
+/// The model of an announcement.
 #[derive(Debug)]
 pub struct Teardowns {
-    /// Whether the operator keeps, and does not hold.
+    /// Whether the operator types `keep`, in place of `hold` and `release`.
     keeps: bool,
     workers: usize,
     flaw: Option<Flaw>,
@@ -188,14 +200,14 @@ pub struct Teardowns {
 }
 
 impl Teardowns {
-    /// With so many workers, 2 at most, and an operator who holds and releases, or who keeps; broken, if
-    /// it is said how.
+    /// The model with `workers` workers, at most 2. If `keeps`, the operator types `keep`, else `hold` and
+    /// `release`. A `flaw` breaks the model.
     #[must_use]
     pub fn new(keeps: bool, workers: usize, flaw: Option<Flaw>) -> Self {
         Self { keeps, workers, flaw, ends: Ends::default() }
     }
 
-    /// Goes through the states.
+    /// Visits the states, and reports the properties that failed.
     #[must_use]
     pub fn check(self, search: Search) -> Report {
         check(self, search)
@@ -206,7 +218,7 @@ impl Teardowns {
     }
 }
 
-/// Moments by which the shared decisions tell before from after.
+/// `teardownAt`, in seconds. `teardown`'s decisions only compare it with other times.
 const NOW: u64 = 1000;
 
 impl Job {
@@ -216,7 +228,7 @@ impl Job {
         AnnouncementState { phase, at, finalizes_at: None, in_doubt: self.in_doubt, retains: false }
     }
 
-    /// What a hold finds (`AnnouncementState::timing`).
+    /// What `hold` or `keep` finds when it reads the job (`AnnouncementState::timing`).
     fn timing(self) -> Timing {
         let now = Timestamp::from_secs(NOW);
         let until = self.lease.map(|lasts| Timestamp::from_secs(NOW + u64::from(lasts)));
@@ -225,7 +237,7 @@ impl Job {
 }
 
 impl Worker {
-    /// What it does next (`AnnouncementState::turn`).
+    /// What the worker does next (`AnnouncementState::turn`).
     fn turn(self, time: bool) -> Turn {
         let job = Job {
             deleted: self.deleted,
@@ -243,7 +255,7 @@ impl Model for Teardowns {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        // With a grace period, and without one.
+        // One start with a grace period, and one start without.
         let begins = |deleted| State {
             job: Some(Job { deleted, due: true, lease: None, held: false, in_doubt: false }),
             hold: None,
@@ -333,7 +345,7 @@ impl Protocol for Teardowns {
                 actions.push(Action::Claim);
             }
             let holds = state.workers.iter().flatten().any(|worker| worker.fence);
-            // Nobody is left who would end it before.
+            // No worker is left that could end the lease earlier.
             if job.lease == Some(true) && !holds {
                 actions.push(Action::LeaseEnds);
             }
@@ -356,17 +368,17 @@ impl Protocol for Teardowns {
             | Command::Read { .. } => {
                 actions.push(Action::Type);
             }
-            // The operator sees to it in the end.
+            // In the end, the operator releases each hold.
             Command::Idle | Command::Said { .. } if state.hold.is_some() => {
                 actions.push(Action::Release);
             }
-            // That it was cut off, the operator has seen.
+            // The operator saw that `release` was cut off, and types it again.
             Command::Idle if state.cut_off => actions.push(Action::Release),
             Command::Idle | Command::Said { .. } | Command::Kept => {}
         }
     }
 
-    /// The provider was told, or it is kept, and nothing is left.
+    /// No job, worker or hold is left, and the provider received the `deleted` event or the resource is kept.
     fn is_well(&self, state: &State) -> bool {
         state.job.is_none()
             && state.workers == [None; 2]

@@ -1,13 +1,21 @@
 //! The jobs of an installation's deletion: the purge, the announcements, the finalization.
 //!
-//! An installation was deleted; three workers claim jobs that are due, run them step by step, and complete
-//! them. Each may die at every step, a lease may end at every step while its worker goes on, and a call to
-//! the provider or to Vercel may take effect although its answer is lost. Meanwhile invoices are settled,
-//! jobs are parked and made due by hand, and the configuration is deleted. A job that is to be retried is
-//! due again at once: no property depends on the wait. Jobs that have nothing to do with each other are in
-//! [`Scope`]s of their own.
+//! At the start, an installation is deleted, and its jobs are in the table.
 //!
-//! A fencing token is modelled as what it is compared for: whether the worker's is still the item's.
+//! **Workers**, at most three: a worker claims a job, takes the job's steps one by one, and completes it. In
+//! a step, it sends one transaction or read, or makes one call to the provider or Vercel. It may die at every
+//! step. Its lease may end at every step while the worker continues. A call may take effect although its
+//! answer is lost. A job that is retried is due at once, because no property depends on the wait.
+//!
+//! **Meanwhile**, invoices are settled, jobs are parked and made due by hand, and the configuration is
+//! deleted. Independent jobs are in separate [`Scope`]s.
+//!
+//! **Checked:** no announcement is lost. Two workers never have a valid lease of one job, and a worker that
+//! lost its lease does not change the job. A parked job stays parked until an operator or `settle` makes it
+//! due. Vercel is not called to finalize before the finalization is due. The token is kept until the
+//! installation is finalized. Every order of the steps ends.
+//!
+//! The model stores no fences. It stores whether a worker's fence is still the job's.
 
 mod steps;
 
@@ -18,36 +26,37 @@ use stateright::{Model, Property};
 use self::steps::{EARLY, OVERWROTE, PARKED};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// A flaw: a condition of the store that is dropped.
+/// A way to break the model: a condition is dropped, or a write is done at the wrong time. Each value says
+/// what the broken code does. Tests check which property then fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Claim: it is due.
+    /// Flaw: a worker claims a job without checking that the job is due.
     ClaimDue,
-    /// Claim: it is not parked.
+    /// Flaw: a worker claims a job without checking whether the job is parked.
     ClaimNotParked,
-    /// Claim: nobody has a lease of it.
+    /// Flaw: a worker claims a job without checking whether another worker leases the job.
     ClaimNotLeased,
-    /// Finish: the fence is ours.
+    /// Flaw: a worker completes a job without checking the job's fence.
     FinishFence,
-    /// Retry, park: the fence is ours.
+    /// Flaw: a worker schedules a retry or parks a job without checking the job's fence.
     RetryFence,
-    /// The purge's end: the fence is ours.
+    /// Flaw: a worker ends the purge without checking the job's fence.
     EndPurgeFence,
-    /// The purge's end: the tombstone is as it was seen.
+    /// Flaw: a worker ends the purge without checking that the tombstone is as it was read.
     EndPurgeAsSeen,
-    /// The finalization's end: the fence is ours.
+    /// Flaw: a worker ends the finalization without checking the job's fence.
     EndFinalizationFence,
-    /// The finalization's end: the tombstone is as it was seen.
+    /// Flaw: a worker ends the finalization without checking that the tombstone is as it was read.
     EndFinalizationAsSeen,
-    /// A resource is swapped for its announcement: it is there.
+    /// Flaw: the purge swaps resources for announcements without checking that their items exist.
     SwapThere,
-    /// Tried again by hand: it is parked.
+    /// Flaw: a retry by hand makes a job due without checking that the job is parked.
     RetryParked,
-    /// A resource's announcement is written after its item was purged.
+    /// Flaw: the purge deletes a resource's item, and writes its announcement in a later write.
     SwapApart,
-    /// The token is erased when the finalization begins.
+    /// Flaw: the token is erased when the finalization begins, and not when it ends.
     TokenApart,
-    /// Settling ends the lease, too.
+    /// Flaw: `settle` also ends the lease of the finalization's worker.
     SettleEndsLease,
 }
 
@@ -63,17 +72,17 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Self; 3] = [Self::Announcement, Self::Purge, Self::Finalization];
 }
 
-/// The announcement of the installation, the purge and the finalization; before them are the
-/// announcements of the two resources.
+/// The index of the installation's announcement among a state's jobs. Before it are the announcements of the
+/// two resources. After it are the purge and the finalization.
 const INSTALLATION: usize = 2;
 const PURGE: usize = 3;
 const FINALIZE: usize = 4;
 
-/// A job.
+/// A job in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Job {
     due: bool,
@@ -81,7 +90,7 @@ struct Job {
     parked: bool,
 }
 
-/// How far the tombstone says that the installation is.
+/// The installation's state, as the tombstone stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Stage {
     Deleting,
@@ -89,40 +98,41 @@ enum Stage {
     Finalized,
 }
 
-/// The tombstone.
+/// The tombstone: the item of the deleted installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Tombstone {
     stage: Stage,
     finalized: bool,
 }
 
-/// Where a worker is.
+/// The step that a worker has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum At {
-    /// It took the lease.
+    /// The worker claimed the job.
     Taken,
-    /// It saw the tombstone.
+    /// The worker read the tombstone.
     Saw(Tombstone),
-    /// It read a page of resources, as bits.
+    /// The worker read the tombstone, and a page of resources, as bits.
     Read(Tombstone, u8),
-    /// It deleted those resources, and is to write their announcements. Only a flaw leads here.
+    /// The worker deleted these resources, and is about to write their announcements. Only a flaw leads here.
     Swapping(Tombstone, u8),
-    /// It is done, and is to say so; where it ends with the tombstone, as it saw that.
+    /// The worker is about to complete its job. `Some` is the tombstone as the worker read it, if the job
+    /// changes the tombstone.
     Done(Option<Tombstone>),
 }
 
-/// A worker that carries out something.
+/// A worker that has claimed a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Worker {
     job: usize,
-    /// Whether its lease is not over yet.
+    /// Whether the worker's lease still lasts.
     leased: bool,
-    /// Whether its fencing token is the item's.
+    /// Whether the worker's fence is still the job's.
     fence: bool,
     at: At,
 }
 
-/// The table, the workers and the world outside.
+/// A state: the table, the workers, the provider and Vercel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     tombstone: Tombstone,
@@ -130,49 +140,51 @@ pub struct State {
     resources: [bool; 2],
     jobs: [Option<Job>; 5],
     workers: [Option<Worker>; 3],
-    /// The announcements that the provider heard.
+    /// For each announcement, whether the provider received it.
     told: [bool; 3],
-    /// Whether Vercel has finalized, and whether it was time to.
+    /// Whether Vercel has finalized the installation.
     finalized: bool,
+    /// Whether the finalization has become due.
     time: bool,
     settled: bool,
     configuration_gone: bool,
-    /// Whether there was a token to finalize with.
+    /// Whether there was a token at the start.
     had_token: bool,
-    /// The jobs that were completed.
+    /// Which jobs were completed.
     done: [bool; 5],
-    /// The thing that must never happen and did.
+    /// The forbidden event that has happened. `None` if nothing forbidden has happened.
     wrong: Option<&'static str>,
 }
 
-/// A step.
+/// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A worker claims a job.
     Claim(usize),
-    /// A worker goes on; what it asks for outside is done, and heard.
+    /// A worker takes its next step. If it calls the provider or Vercel, the call takes effect and is
+    /// answered.
     Go(usize),
     /// A worker's call takes effect, and its answer is lost.
     Unheard(usize),
-    /// A worker schedules a retry: its call failed, or its time is over, or there is more to do.
+    /// A worker schedules a retry, because its call failed, its time is over, or there is more to do.
     RetryLater(usize),
-    /// A worker parks it: it failed for too long.
+    /// A worker parks a job that failed for too long.
     Park(usize),
     /// A worker dies.
     Die(usize),
-    /// A lease ends.
+    /// A job's lease ends. The worker may continue.
     LeaseEnds(usize),
-    /// A job that is due later comes due.
+    /// A job that was due later becomes due.
     ComesDue(usize),
-    /// A parked job is made due by hand.
+    /// An operator makes a parked job due.
     RetryParked(usize),
-    /// Invoices are settled.
+    /// The installation's invoices are settled.
     Settle,
-    /// The configuration is deleted on both sides.
+    /// The configuration is deleted, in the table and at Vercel.
     DeleteConfiguration,
 }
 
-/// The model.
+/// The model of an installation's jobs.
 #[derive(Debug)]
 pub struct Sweeps {
     scope: Scope,
@@ -182,13 +194,13 @@ pub struct Sweeps {
 }
 
 impl Sweeps {
-    /// With so many workers, 3 at most; broken, if it is said how.
+    /// The model with `workers` workers, at most 3. A `flaw` breaks the model.
     #[must_use]
     pub fn new(scope: Scope, workers: usize, flaw: Option<Flaw>) -> Self {
         Self { scope, workers, flaw, ends: Ends::default() }
     }
 
-    /// Goes through the states.
+    /// Visits the states, and reports the properties that failed.
     #[must_use]
     pub fn check(self, search: Search) -> Report {
         check(self, search)
@@ -227,7 +239,8 @@ impl Model for Sweeps {
                 let told = [true, true, false];
                 vec![State { jobs: [None, None, now, None, None], told, ..end }]
             }
-            // The other resource may have been deleted by itself, and its announcement be due.
+            // In one start, the second resource is live. In the other start, it was deleted by itself, and
+            // its announcement is due.
             Scope::Purge => [true, false]
                 .map(|purged| State {
                     tombstone: Tombstone { stage, finalized: true },
@@ -307,7 +320,7 @@ impl Protocol for Sweeps {
                 actions.push(Action::Claim(index));
             }
             let holder = |worker: &&Worker| worker.job == index && worker.fence;
-            // Nobody is left who would end it before.
+            // No worker is left that could end the lease earlier.
             if job.leased && !state.workers.iter().flatten().any(|worker| holder(&worker)) {
                 actions.push(Action::LeaseEnds(index));
             }
@@ -324,7 +337,8 @@ impl Protocol for Sweeps {
         }
     }
 
-    /// No job is left, the provider knows of everything, and the tombstone has come to its end.
+    /// No job or worker is left, the provider received each announcement, the tombstone is in its last state,
+    /// and the token is erased.
     fn is_well(&self, state: &State) -> bool {
         let end = Tombstone { stage: Stage::Finalized, finalized: true };
         state.jobs == [None; 5]

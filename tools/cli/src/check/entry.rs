@@ -1,4 +1,4 @@
-//! What a check is: one entry of the list.
+//! The type of a check, which is one entry of the list.
 
 use std::fmt;
 use std::pin::Pin;
@@ -6,18 +6,18 @@ use std::pin::Pin;
 use super::finding::Verdict;
 use super::scene::Scene;
 
-/// How a check is made: its steps, in the order in which they are sent.
+/// The future that runs a check. It sends the check's requests in order, and returns the verdict.
 pub(super) type Run = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
-/// A check.
+/// A check of one behaviour of the backend.
 pub struct Check {
-    /// Its name, which stays: `tokens/expired`.
+    /// The check's name, such as `tokens/expired`. A name never changes.
     pub id: &'static str,
     /// What the backend does if the check passes.
     pub title: &'static str,
-    /// Why it should.
+    /// Why the backend should do what the title says.
     pub basis: Basis,
-    /// How a backend that does not is mended.
+    /// How to mend a backend that does not pass.
     pub mend: &'static str,
     pub(super) needs: Needs,
     pub(super) run: fn(Scene) -> Run,
@@ -30,39 +30,40 @@ impl fmt::Debug for Check {
 }
 
 impl Check {
-    /// The group that it belongs to.
+    /// The group that the check belongs to.
     #[must_use]
     pub fn group(&self) -> &'static str {
         self.id.split('/').next().unwrap_or_default()
     }
 
-    /// What it needs of the backend and of the caller.
+    /// What the check needs from the backend and from the options.
     #[must_use]
     pub fn needs(&self) -> Needs {
         self.needs
     }
 }
 
-/// Why a backend should pass.
+/// Why a backend should pass a check.
 #[derive(Clone, Copy, Debug)]
 pub enum Basis {
-    /// Vercel documents it: what, and where. A backend that does not do it fails.
+    /// The behaviour that Vercel documents, and the address of the document. A backend that behaves
+    /// differently fails.
     Vercel(&'static str, &'static str),
-    /// A standard that Vercel's tokens are made by demands it: what, and where. A backend that does not do
-    /// it fails.
+    /// The behaviour that a standard for Vercel's tokens demands, and the address of the standard. A backend
+    /// that behaves differently fails.
     Standard(&'static str, &'static str),
-    /// It is good practice, for this reason. A backend that does not do it is warned.
+    /// Why the behaviour is good practice. A backend that behaves differently gets a warning.
     GoodPractice(&'static str),
 }
 
 impl Basis {
-    /// Whether a backend that does not do it fails, and is not warned.
+    /// `true` if a backend that does not pass fails, `false` if it only gets a warning.
     #[must_use]
     pub fn is_binding(&self) -> bool {
         !matches!(self, Self::GoodPractice(_))
     }
 
-    /// What is documented, or why it is good practice.
+    /// What is documented, or why the behaviour is good practice.
     #[must_use]
     pub fn says(&self) -> &'static str {
         match self {
@@ -70,7 +71,7 @@ impl Basis {
         }
     }
 
-    /// Where it is documented.
+    /// The address of the documentation. `None` for good practice.
     #[must_use]
     pub fn url(&self) -> Option<&'static str> {
         match self {
@@ -84,24 +85,24 @@ impl Basis {
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
 pub struct Needs {
-    /// The backend takes the run's tokens.
+    /// The backend has to accept the run's tokens.
     pub trust: bool,
-    /// A resource that is there can be seen.
+    /// Get Resource has to show a resource that exists.
     pub sight: bool,
-    /// It sends what has to be refused, and nothing else.
+    /// The check sends only requests that the backend has to refuse, and Get Resource.
     pub refusal: bool,
-    /// The backend's webhook is known.
+    /// The address of the backend's webhook has to be known.
     pub webhook: bool,
-    /// The client's secret is known.
+    /// The integration's client secret has to be known.
     pub secret: bool,
-    /// How many installations it uses up at most.
+    /// How many installations the check uses up, at most.
     pub installations: u8,
-    /// How many resources it uses up at most.
+    /// How many resources the check uses up, at most.
     pub resources: u8,
 }
 
 impl Needs {
-    /// Nothing.
+    /// The needs of a check that needs nothing.
     pub(super) const NOTHING: Self = Self {
         trust: false,
         sight: false,
@@ -112,16 +113,17 @@ impl Needs {
         resources: 0,
     };
 
-    /// It sends what has to be refused, whether the backend trusts the run or not.
+    /// The needs of a check whose requests the backend has to refuse. The backend need not trust the run's
+    /// key.
     pub(super) const REFUSAL: Self = Self { refusal: true, ..Self::NOTHING };
 
-    /// It sends good tokens.
+    /// The needs of a check that sends good tokens.
     pub(super) const TRUST: Self = Self { trust: true, ..Self::NOTHING };
 
-    /// The webhook, without a good signature.
+    /// The needs of a check that sends webhooks without a good signature.
     pub(super) const WEBHOOK: Self = Self { webhook: true, refusal: true, ..Self::NOTHING };
 
-    /// The webhook, with a good signature.
+    /// The needs of a check that sends webhooks with a good signature.
     pub(super) const SIGNED: Self = Self { webhook: true, secret: true, ..Self::NOTHING };
 
     pub(super) const fn trusted(self) -> Self {

@@ -1,20 +1,20 @@
-//! What a check expects of an answer, and what it finds.
+//! What a check expects of an answer, and what the check finds.
 
 use serde_json::Value;
 
 use super::wire::{Answer, Exchange};
 
-/// How a check ended, if not well.
+/// Why a check did not pass.
 #[derive(Debug)]
 pub(super) enum Finding {
-    /// The backend did not do what was expected.
+    /// The backend did not do what the check expected.
     Wrong {
         expected: String,
         seen: String,
-        /// The request whose answer shows it.
+        /// The request whose answer shows the fault, with that answer.
         at: Box<Exchange>,
     },
-    /// The check could not be made, and why.
+    /// The check could not run, for this reason.
     Skipped(String),
 }
 
@@ -26,26 +26,27 @@ impl Finding {
     }
 }
 
-/// How a token or a signature may be refused.
+/// The statuses by which a backend may refuse a token or a signature.
 const REFUSALS: [u16; 3] = [400, 401, 403];
 
 impl Exchange {
-    /// The answer, which every exchange has that a check gets.
+    /// The answer. A finding if there is no answer. An exchange that `Call::send` returned always has an
+    /// answer.
     pub(super) fn answer(&self) -> Result<&Answer, Finding> {
         self.answer.as_ref().map_err(|_| self.wrong("an answer"))
     }
 
-    /// Finds that something else was expected of this answer.
+    /// The finding that this answer is not the answer that the check expected.
     pub(super) fn wrong(&self, expected: impl Into<String>) -> Finding {
         self.wrong_as(expected, self.seen())
     }
 
-    /// Finds that something else was expected here, in words of the check's own for what was seen.
+    /// The finding that the check expected something else. `seen` describes what the check saw.
     pub(super) fn wrong_as(&self, expected: impl Into<String>, seen: impl Into<String>) -> Finding {
         Finding::Wrong { expected: expected.into(), seen: seen.into(), at: Box::new(self.clone()) }
     }
 
-    /// Expects what is said here.
+    /// Passes if `holds` is true. If it is false, the finding names what the check expected.
     pub(super) fn expect(&self, holds: bool, expected: &str) -> Verdict {
         if holds { Ok(()) } else { Err(self.wrong(expected)) }
     }
@@ -55,12 +56,12 @@ impl Exchange {
         self.expect(self.is_success(), "200 or 204")
     }
 
-    /// Expects anything but a 5xx.
+    /// Expects a status below 500.
     pub(super) fn is_no_500(&self) -> Verdict {
         self.expect(self.status() < 500, "no 5xx")
     }
 
-    /// Expects a 2xx, and leaves a 5xx to the check that is named.
+    /// Expects a 2xx. A 5xx skips the check, because the check `other` reports the 5xx.
     pub(super) fn succeeds_but_for(&self, other: &str) -> Verdict {
         if self.status() >= 500 {
             return Err(Finding::skipped(format!("{other} found a {}", self.status())));
@@ -68,25 +69,27 @@ impl Exchange {
         self.succeeds()
     }
 
-    /// Expects that the token or the signature opens nothing. How it is refused is another check's affair.
+    /// Expects that the backend did not accept the token or the signature. A 5xx is allowed, because other
+    /// checks report it.
     pub(super) fn is_refused(&self) -> Verdict {
         let refused = self.status() >= 500 || REFUSALS.contains(&self.status());
         self.expect(refused, "403")
     }
 
-    /// Expects a refusal of the token, which may hide what is there.
+    /// Expects that the backend refused the token. A 404 is allowed, because a backend may answer 404 to hide
+    /// what exists.
     pub(super) fn is_refused_or_hidden(&self) -> Verdict {
         if self.status() == 404 { Ok(()) } else { self.is_refused() }
     }
 
-    /// Expects that a refusal is not a 5xx, but for a 503 that says when to come again: an unknown key may be
-    /// Vercel's newest, which cannot be looked up at once.
+    /// Expects a status below 500, or a 503 with `Retry-After`. A backend may answer 503 if it cannot look up
+    /// the token's key at once, because an unknown key may be Vercel's newest key.
     pub(super) fn is_no_broken_refusal(&self) -> Verdict {
         let later = self.status() == 503 && self.answer()?.header("retry-after").is_some();
         self.expect(later || self.status() < 500, "403")
     }
 
-    /// The answer's error in the form that Vercel documents.
+    /// The answer's error. A finding if the error does not have the form that Vercel documents.
     pub(super) fn error(&self) -> Result<Value, Finding> {
         let body = self.answer()?.json().unwrap_or_default();
         let error = &body["error"];

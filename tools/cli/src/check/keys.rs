@@ -1,4 +1,5 @@
-//! The JWKS documents, served: the run's own, and a stranger's that no token should have anybody read.
+//! Serves two JWKS documents: the run's own keys, and a stranger's keys, which no token should make a backend
+//! read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,17 +13,17 @@ use tokio::net::TcpListener;
 use super::options::KeyUrls;
 use super::signer::Signer;
 
-/// Where the run's own keys are.
+/// The path of the run's own keys.
 const OWN: &str = "/.well-known/jwks";
 
-/// Where the stranger's are.
+/// The path of the stranger's keys.
 const STRANGE: &str = "/stranger/jwks";
 
-/// Serves the documents until the process ends, and says where.
+/// Serves the documents until the process ends. Returns their addresses.
 ///
 /// # Errors
 ///
-/// If the address cannot be listened on.
+/// If nothing can listen on the address.
 pub async fn serve(address: SocketAddr, signer: &Signer, issuer: &str) -> std::io::Result<KeyUrls> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;

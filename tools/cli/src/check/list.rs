@@ -1,5 +1,5 @@
-//! All checks, in the order in which they are made. The page `docs/check-list.md`, `--list` and every report
-//! are made from this list: a check is added by one entry in its group's file.
+//! All checks, in the order in which they run. The page `docs/check-list.md`, `--list` and every report are
+//! made from this list. To add a check, add one entry to the file of its group.
 
 mod delete_installation;
 mod delete_resource;
@@ -18,7 +18,7 @@ use super::scene::Scene;
 use super::session::Resource;
 use super::signer::Bearer;
 
-/// The groups, with what each is about.
+/// The groups, each with a description.
 pub const GROUPS: [(&str, &str); 6] = [
     ("tokens", "who may delete"),
     ("delete-resource", "`DELETE /v1/installations/{installationId}/resources/{resourceId}`"),
@@ -45,7 +45,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     groups.into_iter().flatten()
 }
 
-/// The page of Vercel's documentation on what all calls have in common.
+/// The page of Vercel's documentation about what all calls have in common.
 const PARTNER: &str =
     "https://vercel.com/docs/integrations/create-integration/marketplace-api/reference/partner";
 
@@ -57,12 +57,12 @@ const GET_RESOURCE: &str = "https://vercel.com/docs/integrations/create-integrat
 
 const WEBHOOKS: &str = "https://vercel.com/docs/webhooks/webhooks-api";
 
-/// A check's steps from a future.
+/// Turns a future into the steps of a check.
 fn steps(future: impl Future<Output = Verdict> + Send + 'static) -> Run {
     Box::pin(future)
 }
 
-/// Expects that Delete Resource refuses what has such an `Authorization`.
+/// Expects that Delete Resource refuses a request with this `Authorization`.
 fn refused(scene: Scene, bearer: fn(&Scene, &Resource) -> Bearer) -> Run {
     steps(async move {
         let target = scene.target().await?;
@@ -72,7 +72,7 @@ fn refused(scene: Scene, bearer: fn(&Scene, &Resource) -> Bearer) -> Run {
     })
 }
 
-/// Expects that Delete Installation refuses what has such an `Authorization`.
+/// Expects that Delete Installation refuses a request with this `Authorization`.
 fn uninstall_refused(scene: Scene, bearer: fn(&Scene, &Resource) -> Bearer) -> Run {
     steps(async move {
         let target = scene.target().await?;
@@ -82,7 +82,7 @@ fn uninstall_refused(scene: Scene, bearer: fn(&Scene, &Resource) -> Bearer) -> R
     })
 }
 
-/// Expects that Delete Installation takes such a body.
+/// Expects that Delete Installation succeeds with this body.
 fn uninstalls_with(scene: Scene, body: Option<&'static str>) -> Run {
     steps(async move {
         let installation = scene.installation().await?;
@@ -104,7 +104,7 @@ fn read_only(scene: &Scene, target: &Resource) -> Bearer {
     scene.signer().sign(&scene.user(&target.installation, "USER"))
 }
 
-/// Finds that the check could not be made.
+/// The verdict that a check could not run.
 fn skipped(why: &str) -> Verdict {
     Err(Finding::skipped(why))
 }
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    /// N2: an id is stable if it names one check, in a group that there is.
+    /// N2: the list gives each check an id of its own, and a group from `GROUPS`, in the order of the groups.
     #[test]
     fn each_check_has_an_id_of_its_own_in_a_group_that_there_is() {
         let ids: BTreeSet<_> = all().map(|check| check.id).collect();

@@ -1,4 +1,4 @@
-//! What a run is told: the backend, how Vercel is played, what it may make.
+//! The options of a run: which backend it checks, how it plays Vercel, and what it may make.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,75 +12,77 @@ use super::signer::Signer;
 /// The issuer of Vercel's tokens.
 pub const ISSUER: &str = "https://marketplace.vercel.com";
 
-/// The address of the account's contact, and of the user that tokens are of.
+/// The email address of the account's contact, and of the user in tokens.
 pub(super) const EMAIL: &str = "teardown-check@example.com";
 
-/// How long an answer may take until it is called slow.
+/// The longest time that an answer may take. The checks of the group `time` report slower answers.
 pub(super) const SLOW: Duration = Duration::from_secs(10);
 
-/// How long what was deleted may still be seen.
+/// How long a deleted resource may still be seen. `teardown check` always uses this value.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// After so many requests in a row without an answer the rest is not run.
+/// The run ends after this many requests in a row without an answer.
 pub(super) const SILENCES_IN_A_ROW: u32 = 3;
 
-/// After so many requests without an answer in all the rest is not run.
+/// The run ends after this many requests without an answer in total.
 pub(super) const SILENCES: u32 = 6;
 
 /// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the backend's `/v1/installations` is, without a slash at its end.
+    /// The backend's address: the part before `/v1/installations`, without a slash at its end.
     pub base_url: String,
-    /// The `aud` of tokens; without it no token is good.
+    /// The `aud` of tokens. Without it, the checks that need a good token are skipped.
     pub integration: Option<String>,
     /// The `iss` of tokens.
     pub issuer: String,
     /// The `account_id` of tokens.
     pub account: String,
-    /// What signs tokens.
+    /// Signs the tokens.
     pub signer: Arc<Signer>,
-    /// The addresses of the JWKS documents, where one is served.
+    /// The addresses of the JWKS documents, if the run serves them.
     pub keys: Option<KeyUrls>,
     /// Where installations and resources come from.
     pub supply: Supply,
-    /// What Provision is sent.
+    /// The product that Provision Resource asks for.
     pub product: Product,
-    /// Sends what has to be refused, and nothing else.
+    /// Whether the run makes and deletes nothing. It sends requests that the backend has to refuse, and Get
+    /// Resource.
     pub read_only: bool,
     /// The integration's secret, which signs webhooks.
     pub client_secret: Option<String>,
     /// The webhook's path or address, if it is known.
     pub webhook: Option<String>,
-    /// How long an answer is waited for.
+    /// How long the run waits for an answer.
     pub timeout: Duration,
-    /// How long what was deleted may still be seen: the data may be cleaned up after the answer.
+    /// How long a deleted resource may still be seen. A backend may delete the data after its answer.
     pub patience: Duration,
-    /// How long the checks may take together.
+    /// How long all the checks together may take.
     pub limit: Duration,
-    /// What measures answers and dates tokens.
+    /// The clock that measures answers and dates tokens.
     pub clock: Clock,
-    /// Makes the ids of a run its own.
+    /// A part of the ids that the run makes up, so that the ids of two runs differ.
     pub run: String,
 }
 
-/// Where the keys are served.
+/// The addresses of the JWKS documents that the run serves.
 #[derive(Clone, Debug)]
 pub struct KeyUrls {
     /// The issuer's own keys, which the backend should read.
     pub own: String,
     /// A stranger's keys, which no backend should read.
     pub strange: String,
-    /// How often the issuer's own keys were asked for.
+    /// How many requests for the issuer's own keys the run has received.
     pub asked: Arc<AtomicU64>,
 }
 
 /// Where installations and resources come from.
 #[derive(Clone, Debug)]
 pub enum Supply {
-    /// From Upsert Installation and Provision Resource.
+    /// The run makes installations by Upsert Installation, and resources by Provision Resource.
     Made,
-    /// The caller names an installation, and resources in it; without resources they are provisioned there.
+    /// The options name an installation, and maybe resources in it. If they name no resource, the run
+    /// provisions resources in the installation.
     Given {
         /// The installation's id.
         installation: String,
@@ -89,7 +91,7 @@ pub enum Supply {
     },
 }
 
-/// What Provision Resource is sent.
+/// The product that Provision Resource asks for.
 #[derive(Clone, Debug)]
 pub struct Product {
     /// `productId`.

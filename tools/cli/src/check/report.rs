@@ -1,4 +1,4 @@
-//! What a run found, for people and for machines.
+//! The report of a run, for people and for machines.
 
 mod json;
 mod junit;

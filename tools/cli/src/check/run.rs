@@ -1,5 +1,5 @@
-//! A run: what is found out first, the checks in their order, and the cleaning up; all three end in bounded
-//! time.
+//! A run: it finds out what the backend supports, runs the checks in order, and cleans up. Each of the three
+//! ends in bounded time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,44 +12,44 @@ use super::scene::Scene;
 use super::session::Session;
 use super::wire::{Exchange, Request};
 
-/// What came of a check.
+/// A check's result.
 #[derive(Debug)]
 pub struct Row {
     /// The check.
     pub check: &'static Check,
-    /// How it ended.
+    /// How the check ended.
     pub outcome: Outcome,
-    /// The requests that were sent for it, and what each was answered.
+    /// The requests of the check, each with the status of its answer.
     pub steps: Vec<String>,
 }
 
 /// How a check ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The backend does what was expected.
+    /// The backend does what the check expects.
     Passed,
-    /// It does not, and that is good practice alone.
+    /// The backend does not do what good practice demands.
     Warned(Wrong),
-    /// It does not, and that is documented.
+    /// The backend does not do what Vercel or a standard documents.
     Failed(Wrong),
-    /// It does not, and the caller knows.
+    /// The backend does not do what the check expects, and `--accept` names the check.
     Accepted(Wrong),
-    /// The check could not be made: what is missing.
+    /// The check could not run. The text says what is missing.
     Skipped(String),
-    /// The run ended before.
+    /// The run ended before this check, for the reason in the text.
     NotRun(String),
 }
 
-/// What is wrong.
+/// What a check found to be wrong.
 #[derive(Clone, Debug)]
 pub struct Wrong {
-    /// What was expected.
+    /// What the check expected.
     pub expected: String,
-    /// What was seen.
+    /// What the check saw.
     pub seen: String,
-    /// The command that sends the request again.
+    /// The `curl` command that sends the request again.
     pub curl: String,
-    /// What the variables in it stand for.
+    /// What the variables in the command stand for.
     pub note: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Wrong {
 }
 
 impl Outcome {
-    /// The outcome's name, as reports have it.
+    /// The outcome's name in reports.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl Outcome {
         }
     }
 
-    /// What is wrong, if that was found.
+    /// What is wrong, if the check found something wrong.
     #[must_use]
     pub fn wrong(&self) -> Option<&Wrong> {
         match self {
@@ -83,51 +83,51 @@ impl Outcome {
     }
 }
 
-/// What came of a run.
+/// A run's result.
 #[derive(Debug)]
 pub struct Report {
-    /// The backend.
+    /// The backend's address.
     pub base_url: String,
-    /// The checks, in their order.
+    /// The checks with their outcomes, in order.
     pub rows: Vec<Row>,
-    /// Why the run ended before its last check.
+    /// Why the run ended before its last check. `None` if all checks were reached.
     pub stopped: Option<String>,
-    /// What was made, and could not be deleted.
+    /// The installations and resources that the run made and could not delete.
     pub left: Vec<String>,
-    /// How many installations and resources were made.
+    /// How many installations and how many resources the run made.
     pub made: (usize, usize),
-    /// How many requests were sent.
+    /// How many requests the run sent.
     pub requests: usize,
     /// How long the run took.
     pub took: Duration,
 }
 
 impl Report {
-    /// How many checks ended so.
+    /// How many checks have the outcome with this name.
     #[must_use]
     pub fn count(&self, outcome: &str) -> usize {
         self.rows.iter().filter(|row| row.outcome.name() == outcome).count()
     }
 }
 
-/// Which checks are made, and which failures are known.
+/// Which checks to run, and which of them may fail.
 #[derive(Debug)]
 pub struct Selection {
-    /// The checks.
+    /// The checks to run.
     pub checks: Vec<&'static Check>,
     /// The ids of checks that may fail.
     pub accepted: BTreeSet<String>,
 }
 
 impl Selection {
-    /// What the checks need together.
+    /// What all the checks together need.
     #[must_use]
     pub fn needs(&self) -> Needs {
         self.checks.iter().fold(Needs::NOTHING, |needs, check| needs.and(check.needs))
     }
 }
 
-/// Makes the checks. `told` hears of each that was made; the run ends early when `stop` does.
+/// Runs the checks, and calls `told` with each result. The run ends early when `stop` completes.
 ///
 /// # Errors
 ///
@@ -179,7 +179,7 @@ pub async fn run(
     Ok(Report { base_url, rows, stopped, left, made, requests, took: begun.elapsed() })
 }
 
-/// Makes a check, if what it needs is there.
+/// Runs a check. Skips the check if something that it needs is missing.
 async fn make(session: &Arc<Session>, check: &'static Check, accepted: &BTreeSet<String>) -> Row {
     if let Some(why) = missing(session, check.needs) {
         return Row { check, outcome: Outcome::Skipped(why), steps: Vec::new() };
@@ -203,7 +203,7 @@ async fn make(session: &Arc<Session>, check: &'static Check, accepted: &BTreeSet
     Row { check, outcome, steps: summaries(&scene.sent()) }
 }
 
-/// A line for each request; equal ones after each other are one, with their number.
+/// A line for each request. Equal lines in a row become one line, with their number.
 fn summaries(sent: &[Exchange]) -> Vec<String> {
     let lines: Vec<_> = sent.iter().map(Exchange::summary).collect();
     let runs = lines.chunk_by(|one, next| one == next);
@@ -214,7 +214,7 @@ fn summaries(sent: &[Exchange]) -> Vec<String> {
     counted.collect()
 }
 
-/// What a check needs and does not have.
+/// Why a check has to be skipped. `None` if nothing is missing.
 fn missing(session: &Session, needs: Needs) -> Option<String> {
     let options = &session.options;
     let standing = session.standing()?;

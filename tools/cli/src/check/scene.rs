@@ -1,4 +1,4 @@
-//! What a check has in its hands: tokens, requests, and whether a resource is there.
+//! The functions with which checks make tokens, send requests, and look whether a resource exists.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,29 +14,29 @@ use super::signer::{Bearer, Claims, Signer, webhook_signature};
 use super::wire::{Exchange, Header, Request};
 use crate::issuer::{Subject, Token};
 
-/// How long a token is good.
+/// How long a token is valid.
 const EXPIRY: Duration = Duration::from_mins(10);
 
-/// How long ago a token was issued: the backend's clock may be behind.
+/// How long before now the tokens say they were issued, because the backend's clock may be slow.
 const ISSUED: Duration = Duration::from_secs(5);
 
-/// How long after one look at a resource the next one is taken.
+/// The time between two Get Resource requests for a resource that should disappear.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How many requests "at once" are.
+/// How many requests [`Call::send_at_once`] sends.
 const AT_ONCE: usize = 16;
 
-/// The header that signs a webhook.
+/// The header with the signature of a webhook.
 pub(super) const SIGNATURE: &str = "x-vercel-signature";
 
-/// One check's view of the run. Clones share what it sent.
+/// One check's view of the run. Clones share the list of sent requests.
 #[derive(Clone)]
 pub(super) struct Scene {
     pub(super) session: Arc<Session>,
     sent: Arc<Mutex<Vec<Exchange>>>,
 }
 
-/// A request in the making.
+/// A request that a check builds and then sends.
 #[derive(Clone)]
 pub(super) struct Call {
     scene: Scene,
@@ -45,9 +45,9 @@ pub(super) struct Call {
     bearer: Bearer,
     headers: Vec<Header>,
     body: Option<String>,
-    /// What else one has to know to send it again.
+    /// What a reader has to know to send the request again, apart from the token.
     note: Option<String>,
-    /// What a 2xx means for what it deletes.
+    /// What becomes of the installation or resource if its deletion is answered 2xx.
     fate: Fate,
 }
 
@@ -56,7 +56,7 @@ impl Scene {
         Self { session: Arc::clone(session), sent: Arc::default() }
     }
 
-    /// What this check sent so far.
+    /// The requests that this check sent so far, with their answers.
     pub(super) fn sent(&self) -> Vec<Exchange> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -65,7 +65,8 @@ impl Scene {
         &self.session.options.signer
     }
 
-    /// The claims of an installation's user with this role. `user_email` is among them: Vercel's tokens have it.
+    /// The claims of an installation's user with this role. Vercel's tokens have `user_email`, so the claims
+    /// include it.
     pub(super) fn user(&self, installation: &Installation, role: &str) -> Claims {
         let subject = Subject::User { role: role.to_owned() };
         let article = if role == "ADMIN" { "an" } else { "a" };
@@ -120,7 +121,7 @@ impl Scene {
         format!("check-{}-{}", self.session.options.run, self.session.number())
     }
 
-    /// A request to a path of the backend, as an `ADMIN` of the installation would have Vercel send it.
+    /// A request to a path of the backend, with a token of an `ADMIN` of the installation.
     pub(super) fn call(&self, method: Method, path: &str, installation: &Installation) -> Call {
         Call {
             scene: self.clone(),
@@ -140,7 +141,7 @@ impl Scene {
         call.key(&self.fresh_key())
     }
 
-    /// Delete Installation, with the plainest body that the backend takes.
+    /// Delete Installation, with the plainest body that the backend has not refused.
     pub(super) fn uninstall(&self, installation: &Installation) -> Call {
         self.uninstall_with(installation, self.session.body())
     }
@@ -175,7 +176,8 @@ impl Scene {
         call.key(&self.fresh_key()).json(&body)
     }
 
-    /// A webhook's delivery with the right signature, as far as the secret is known.
+    /// A webhook's delivery, signed with the client secret. If the secret is not known, the signature is
+    /// wrong.
     pub(super) fn webhook(&self, body: &str) -> Call {
         let secret = self.session.options.client_secret.as_deref().unwrap_or_default();
         let signature = webhook_signature(secret, body);
@@ -193,7 +195,7 @@ impl Scene {
         self.webhook_at(&url, body)
     }
 
-    /// A webhook's delivery without a signature, at an address.
+    /// A webhook's delivery to an address, without a signature.
     pub(super) fn webhook_at(&self, url: &str, body: &str) -> Call {
         Call {
             scene: self.clone(),
@@ -208,14 +210,15 @@ impl Scene {
         .body(body)
     }
 
-    /// Whether a resource is there for Vercel to see.
+    /// Whether Get Resource shows a resource whose status is not `uninstalled`.
     pub(super) async fn sees(&self, resource: &Resource) -> Result<bool, Finding> {
         let seen = self.get(resource).send().await?;
         let status = seen.answer()?.json().unwrap_or_default();
         Ok(seen.status() == 200 && status["status"] != "uninstalled")
     }
 
-    /// Adds to a finding about a success what the request did to the resource, as far as that can be seen.
+    /// If a verdict is a finding about a success, adds to the finding whether the request deleted the
+    /// resource. This needs a resource that the run knows and can see.
     pub(super) async fn with_effect(
         &self,
         verdict: Verdict,
@@ -233,7 +236,7 @@ impl Scene {
         Err(after.wrong_as(expected, format!("{seen}{effect}")))
     }
 
-    /// Expects a resource to be there still after an answer.
+    /// Expects that a resource still exists after an answer.
     pub(super) async fn expect_there(
         &self,
         resource: &Resource,
@@ -247,7 +250,7 @@ impl Scene {
         Err(after.wrong_as("the resource is there afterwards", seen))
     }
 
-    /// Expects a resource to be gone after an answer, or soon.
+    /// Expects that a resource is gone after an answer, or soon after it.
     pub(super) async fn expect_gone(
         &self,
         resource: &Resource,
@@ -262,7 +265,7 @@ impl Scene {
         Err(after.wrong_as("the resource is gone afterwards", seen))
     }
 
-    /// Whether a resource is still seen when patience is at its end.
+    /// Whether a resource can still be seen when the run's patience ends.
     pub(super) async fn lasts(&self, resource: &Resource) -> Result<bool, Finding> {
         let begun = Instant::now();
         while self.sees(resource).await? {
@@ -276,20 +279,21 @@ impl Scene {
 }
 
 impl Call {
-    /// With this `Authorization` in place of an `ADMIN`'s. What it deletes may be something else then.
+    /// Sends this `Authorization` in place of an `ADMIN`'s. If the deletion succeeds, nobody knows for sure
+    /// what was deleted.
     pub(super) fn bearer(mut self, bearer: Bearer) -> Self {
         self.bearer = bearer;
         self.fate = Fate::Doubtful;
         self
     }
 
-    /// With this `Idempotency-Key` in place of the one before.
+    /// Sends this `Idempotency-Key` in place of an earlier key.
     pub(super) fn key(mut self, key: &str) -> Self {
         self = self.without_key();
         self.header("Idempotency-Key", key)
     }
 
-    /// Without an `Idempotency-Key`.
+    /// Sends no `Idempotency-Key`.
     pub(super) fn without_key(mut self) -> Self {
         self.headers.retain(|header| header.name != "Idempotency-Key");
         self
@@ -304,7 +308,7 @@ impl Call {
         self
     }
 
-    /// With this body, said to be JSON.
+    /// Sends this body, with `Content-Type: application/json`.
     pub(super) fn body(mut self, body: &str) -> Self {
         self.body = Some(body.to_owned());
         self.header("Content-Type", "application/json")
@@ -333,21 +337,21 @@ impl Call {
         Request { method, url, headers, body: self.body.clone(), note }
     }
 
-    /// Sends it, and hands out the exchange if there is an answer.
+    /// Sends the request. Returns the exchange, or a finding if there is no answer.
     pub(super) async fn send(self) -> Result<Exchange, Finding> {
         let exchange = self.try_send().await;
         exchange.answer()?;
         Ok(exchange)
     }
 
-    /// Sends it.
+    /// Sends the request. The exchange that it returns may have no answer.
     pub(super) async fn try_send(self) -> Exchange {
         let exchange = self.scene.session.send(self.request(), self.fate).await;
         self.scene.sent.lock().unwrap_or_else(PoisonError::into_inner).push(exchange.clone());
         exchange
     }
 
-    /// Sends it many times at once.
+    /// Sends the request 16 times at once, and returns all the exchanges.
     pub(super) async fn send_at_once(self) -> Result<Vec<Exchange>, Finding> {
         let mut sent = JoinSet::new();
         for _ in 0..AT_ONCE {
@@ -361,7 +365,7 @@ impl Call {
     }
 }
 
-/// What is shown in place of a value, if that is secret.
+/// The text that reports show in place of a value. `None` if the value is not secret.
 fn secret(value: &str, shown: Option<String>) -> Option<String> {
     shown.filter(|shown| shown != value)
 }

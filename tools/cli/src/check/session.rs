@@ -1,4 +1,5 @@
-//! A run's state: what was sent, what was made, and what is known of the backend.
+//! The state of a run: the requests that were sent, the installations and resources, and what is known of the
+//! backend.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,27 +20,27 @@ pub(super) struct Session {
 struct State {
     log: Vec<Exchange>,
     stock: Stock,
-    /// The bodies that an uninstall was refused with.
+    /// The bodies with which the backend refused an uninstall.
     refused_bodies: Vec<Option<&'static str>>,
     silences_in_a_row: u32,
     silences: u32,
 }
 
-/// The bodies of Delete Installation that say nothing particular, the plainest first.
+/// The bodies of Delete Installation that ask for an ordinary uninstall. The plainest body is first.
 pub(super) const BODIES: [Option<&str>; 3] =
     [None, Some("{}"), Some(r#"{"cascadeResourceDeletion":true}"#)];
 
-/// What is known of the backend before the first check. An error says what is missing, and what would
-/// provide it.
+/// What is known of the backend before the first check. Each error says what is missing, and how to provide
+/// it.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
-    /// The backend takes this run's tokens.
+    /// `Ok` if the backend accepts this run's tokens.
     pub trust: Result<(), String>,
-    /// The backend provisions resources, or there are some.
+    /// `Ok` if the backend provisions resources, or if the options name some.
     pub resources: Result<(), String>,
-    /// A resource that is there can be seen to be there.
+    /// `Ok` if Get Resource shows a resource that exists.
     pub sight: Result<(), String>,
-    /// The address of webhooks.
+    /// The address of the backend's webhook.
     pub webhook: Result<String, String>,
 }
 
@@ -60,43 +61,45 @@ pub(super) struct Stock {
     pub made: Vec<Made>,
     /// The installation that many checks share.
     pub home: Option<Installation>,
-    /// The resource that forged requests are for.
+    /// The resource that forged requests try to delete.
     pub target: Option<Resource>,
-    /// An installation beside the shared one, whose tokens are good for itself alone.
+    /// A second installation. The backend must not accept its tokens for the shared installation.
     pub other: Option<Installation>,
-    /// The resources that the caller named, and that no check has deleted.
+    /// The resources that the options name and that no check has received yet.
     pub given: Vec<String>,
-    /// Whether the installation that the caller named was handed out to be deleted.
+    /// Whether a check has received the installation that the options name. That check may delete the
+    /// installation.
     pub given_is_used: bool,
 }
 
-/// An installation that a run made, or was given.
+/// An installation that the run made, or that the options name.
 #[derive(Debug)]
 pub(super) struct Made {
     pub installation: Installation,
-    /// It was made by this run.
+    /// Whether this run made the installation.
     pub ours: bool,
     pub fate: Fate,
     pub resources: Vec<MadeResource>,
 }
 
-/// A resource that a run made, or was given.
+/// A resource that the run made, or that the options name.
 #[derive(Debug)]
 pub(super) struct MadeResource {
     pub id: String,
-    /// It was made by this run.
+    /// Whether this run made the resource.
     pub ours: bool,
     pub fate: Fate,
 }
 
-/// What became of something.
+/// What became of an installation or a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It is there.
+    /// The installation or resource exists.
     Live,
-    /// Nobody knows: a request had an effect that it should not have had.
+    /// Nobody knows whether the installation or resource exists. A deletion without an `ADMIN`'s token
+    /// succeeded, or a check did not find the resource.
     Doubtful,
-    /// It was deleted.
+    /// The installation or resource was deleted.
     Gone,
 }
 
@@ -117,12 +120,12 @@ impl Stock {
         self.made.iter_mut().find(|made| made.installation == *installation)
     }
 
-    /// Whether a check can still build on an installation.
+    /// Whether an installation exists, so that a check can use it.
     pub(super) fn is_live(&mut self, installation: &Installation) -> bool {
         self.of(installation).is_some_and(|made| made.fate == Fate::Live)
     }
 
-    /// Whether a check can still build on a resource.
+    /// Whether a resource and its installation exist, so that a check can use the resource.
     pub(super) fn has(&mut self, resource: &Resource) -> bool {
         self.of(&resource.installation).is_some_and(|made| {
             let live = |it: &MadeResource| it.id == resource.id && it.fate == Fate::Live;
@@ -130,7 +133,7 @@ impl Stock {
         })
     }
 
-    /// Whether a resource was made or given.
+    /// Whether the run made a resource, or the options name it.
     pub(super) fn knows(&mut self, resource: &Resource) -> bool {
         self.of(&resource.installation)
             .is_some_and(|made| made.resources.iter().any(|it| it.id == resource.id))
@@ -164,13 +167,13 @@ impl Session {
     pub(super) fn start(options: Options) -> reqwest::Result<Arc<Self>> {
         let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            // Some servers close a connection after an answer that they regret: the next request is not to
-            // meet that.
+            // Some servers close a connection after they answer an error. To keep the next request from
+            // failing, the client reuses no connection.
             .pool_max_idle_per_host(0)
             .user_agent(concat!("teardown-check/", env!("CARGO_PKG_VERSION")))
             .timeout(options.timeout);
         if is_local(&options.base_url) {
-            // A proxy does not know this machine's ports; and no certificate is read for them.
+            // A proxy cannot reach this machine's ports.
             http = http.no_proxy();
         }
         if options.base_url.starts_with("http://") {
@@ -197,7 +200,7 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads or changes what was made.
+    /// Reads or changes the list of what the run made or was given.
     pub(super) fn stock<T>(&self, use_it: impl FnOnce(&mut Stock) -> T) -> T {
         use_it(&mut self.state().stock)
     }
@@ -207,7 +210,8 @@ impl Session {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends a request, and keeps what came of it. `fate` is what a 2xx means for what is at its path.
+    /// Sends a request, and logs it with its answer. If a `DELETE` is answered 2xx, `fate` says what became
+    /// of the installation or resource at its path.
     pub(super) async fn send(&self, request: Request, fate: Fate) -> Exchange {
         let begun = self.options.clock.now();
         let answer = request.send(&self.http).await;
@@ -228,29 +232,30 @@ impl Session {
         exchange
     }
 
-    /// Notes that nobody knows any more whether something is there: no check can build on it.
+    /// Notes that nobody knows whether the installation or resource at a path exists. No check uses it any
+    /// more.
     pub(super) fn doubt(&self, path: &str) {
         self.state().stock.note(path, Fate::Doubtful);
     }
 
-    /// The plainest body that an uninstall was not refused with: a backend that takes none but another is
-    /// told so once, by the check that is about it.
+    /// The plainest body with which the backend has not refused an uninstall. So only one check reports a
+    /// body that the backend refuses, and the other checks can run.
     pub(super) fn body(&self) -> Option<&'static str> {
         let state = self.state();
         BODIES.into_iter().find(|body| !state.refused_bodies.contains(body)).flatten()
     }
 
-    /// Notes that an uninstall was refused with this body.
+    /// Notes that the backend refused an uninstall with this body.
     pub(super) fn avoid(&self, body: Option<&'static str>) {
         self.state().refused_bodies.push(body);
     }
 
-    /// Looks at all that was sent so far.
+    /// Reads all requests that were sent so far, with their answers.
     pub(super) fn log<T>(&self, look: impl FnOnce(&[Exchange]) -> T) -> T {
         look(&self.state().log)
     }
 
-    /// Why no further check should be made: the backend has stopped answering.
+    /// Why no further check should run: the backend has stopped answering. `None` if it answers.
     pub(super) fn is_silent(&self) -> Option<String> {
         let state = self.state();
         let (row, all) = (state.silences_in_a_row, state.silences);
@@ -260,7 +265,7 @@ impl Session {
         (all >= SILENCES).then(|| format!("{all} requests had no answer"))
     }
 
-    /// Says once what is known of the backend.
+    /// Stores what is known of the backend. Only the first call has an effect.
     pub(super) fn stand(&self, standing: Standing) {
         let _ = self.standing.set(standing);
     }
@@ -270,7 +275,7 @@ impl Session {
         self.standing.get()
     }
 
-    /// Whether the backend takes this run's tokens.
+    /// Whether the backend accepts this run's tokens.
     pub(super) fn is_trusted(&self) -> bool {
         self.standing().is_some_and(|standing| standing.trust.is_ok())
     }

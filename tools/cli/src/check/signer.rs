@@ -1,4 +1,4 @@
-//! Tokens, right and wrong: the claims of Vercel's two schemas, and what a header may do to them.
+//! Makes good and bad tokens, with the claims of Vercel's two schemas, and the signatures of webhooks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::issuer::Issuer;
 pub struct Signer {
     trusted: Arc<Issuer>,
     stranger: Issuer,
-    /// What was signed before: a token is sent many times, and signing is what takes longest.
+    /// The tokens that were signed so far. Most tokens are sent many times, and signing takes longest.
     signed: Mutex<HashMap<String, String>>,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// A token's claims, and what is particular about them.
+/// A token's claims, and a text that describes the token.
 #[derive(Clone, Debug)]
 pub(super) struct Claims {
     pub json: Value,
@@ -47,44 +47,44 @@ impl Claims {
         self
     }
 
-    /// Says what is particular about the token.
+    /// Adds to the text that describes the token.
     pub(super) fn says(mut self, text: &str) -> Self {
         self.says = format!("{}, {text}", self.says);
         self
     }
 
-    /// What `X-Vercel-Auth` says of such a token.
+    /// The `X-Vercel-Auth` that Vercel sends with such a token.
     fn style(&self) -> &'static str {
         if self.json.get("user_id").is_some() { "user" } else { "system" }
     }
 }
 
-/// What a request has as its `Authorization`.
+/// A request's `Authorization` and `X-Vercel-Auth`.
 #[derive(Clone, Debug)]
 pub(super) struct Bearer {
-    /// The header's value; `None` where there is no such header.
+    /// The value of `Authorization`. `None` if the request has no such header.
     pub value: Option<String>,
-    /// The value as it is shown: without the token.
+    /// The value that reports show, without the token.
     pub shown: Option<String>,
-    /// Which token it is.
+    /// A text that describes the token.
     pub says: Option<String>,
-    /// `X-Vercel-Auth`, if it is sent.
+    /// The value of `X-Vercel-Auth`. `None` if the request has no such header.
     pub style: Option<&'static str>,
 }
 
 impl Bearer {
-    /// No `Authorization` at all.
+    /// No `Authorization`.
     pub(super) fn none() -> Self {
         Self { value: None, shown: None, says: None, style: Some("user") }
     }
 
-    /// A value that is not secret, and shown as it is.
+    /// An `Authorization` that is not secret. Reports show it unchanged.
     pub(super) fn literal(value: &str) -> Self {
         let value = Some(value.to_owned());
         Self { shown: value.clone(), value, says: None, style: Some("user") }
     }
 
-    /// Without `X-Vercel-Auth`.
+    /// The same `Authorization`, without `X-Vercel-Auth`.
     pub(super) fn without_style(mut self) -> Self {
         self.style = None;
         self
@@ -101,11 +101,11 @@ impl Bearer {
 }
 
 impl Signer {
-    /// Takes the key that the backend trusts, or will.
+    /// Makes a signer with the key that the backend trusts, or has to be told to trust.
     ///
     /// # Errors
     ///
-    /// If the system gives no randomness.
+    /// If the operating system gives no random bytes.
     pub fn new(trusted: Arc<Issuer>) -> anyhow::Result<Self> {
         Ok(Self { trusted, stranger: Issuer::generate()?, signed: Mutex::default() })
     }
@@ -116,7 +116,7 @@ impl Signer {
         self.trusted.jwks()
     }
 
-    /// A JWKS document that no backend should trust, with the trusted key's id.
+    /// A JWKS document that no backend should trust. Its key is the stranger's, under the trusted key's id.
     #[must_use]
     pub fn strange_jwks(&self) -> Value {
         let mut key = self.stranger.jwk();
@@ -124,12 +124,12 @@ impl Signer {
         json!({ "keys": [key] })
     }
 
-    /// A good signature.
+    /// A token with a good signature.
     pub(super) fn sign(&self, claims: &Claims) -> Bearer {
         self.sign_under(&json!({ "alg": "RS256", "typ": "JWT", "kid": self.trusted.kid() }), claims)
     }
 
-    /// A good signature under another header.
+    /// A token with a good signature, under this header.
     pub(super) fn sign_under(&self, header: &Value, claims: &Claims) -> Bearer {
         Bearer::token(&self.signed_by(&self.trusted, header, claims), &claims.says, claims.style())
     }
@@ -141,18 +141,19 @@ impl Signer {
         signed.entry(message).or_insert_with(sign).clone()
     }
 
-    /// The header of the trusted key's tokens with this member besides.
+    /// The header of a token of the trusted key, with one more member.
     pub(super) fn header(&self, name: &str, value: &Value) -> Value {
         json!({ "alg": "RS256", "typ": "JWT", "kid": self.trusted.kid(), name: value })
     }
 
-    /// A stranger's signature, under the stranger's own key id.
+    /// A token that the stranger's key signed. Its header names the stranger's key.
     pub(super) fn forge(&self, claims: &Claims) -> Bearer {
         let header = json!({ "alg": "RS256", "typ": "JWT", "kid": self.stranger.kid() });
         self.forge_under(&header, &claims.clone().says("signed by a stranger's key"))
     }
 
-    /// A stranger's signature under a header that may name the trusted key, or bring its own.
+    /// A token that the stranger's key signed, under a header that may name the trusted key or hold the
+    /// stranger's key.
     pub(super) fn forge_under(&self, header: &Value, claims: &Claims) -> Bearer {
         Bearer::token(&self.signed_by(&self.stranger, header, claims), &claims.says, claims.style())
     }
@@ -182,14 +183,15 @@ impl Signer {
         Bearer::token(&format!("{message}."), &says, claims.style())
     }
 
-    /// A token that says it needs no signature.
+    /// A token whose header says that it needs no signature.
     pub(super) fn alg_none(&self, claims: &Claims) -> Bearer {
         let header = json!({ "alg": "none", "typ": "JWT", "kid": self.trusted.kid() });
         let token = format!("{}.{}.", encode(&header), encode(&claims.json));
         Bearer::token(&token, &claims.clone().says("with alg none").says, claims.style())
     }
 
-    /// Tokens that take the public key, in the forms that libraries hold it in, for the secret of HS256.
+    /// Tokens signed by HS256 with the public key as the secret. Each token uses a different form of the
+    /// public key, because libraries hold the key in different forms.
     pub(super) fn hs256_by_the_public_key(&self, claims: &Claims) -> Vec<Bearer> {
         let pem = self.trusted.public_key_pem();
         let jwk = self.trusted.jwk();
@@ -199,7 +201,7 @@ impl Signer {
             .into()
     }
 
-    /// A token that takes the client secret for the secret of HS256.
+    /// A token signed by HS256 with the client secret as the secret.
     pub(super) fn hs256_by_the_client_secret(&self, claims: &Claims, secret: &str) -> Bearer {
         self.hs256(claims, secret.as_bytes(), "the client secret")
     }
@@ -236,7 +238,7 @@ pub fn webhook_signature(secret: &str, body: &str) -> String {
 mod tests {
     use super::*;
 
-    /// `printf hello | openssl dgst -sha1 -hmac key` says the same.
+    /// `printf hello | openssl dgst -sha1 -hmac key` prints the same signature.
     #[test]
     fn a_webhooks_signature_is_openssls() {
         let signature = webhook_signature("key", "hello");

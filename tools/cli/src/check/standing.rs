@@ -1,5 +1,5 @@
-//! What is found out about the backend before the first check: whether it answers, trusts this run's
-//! tokens, provisions resources and shows them, and where its webhook is.
+//! Finds out about the backend, before the first check: whether it answers, trusts this run's tokens,
+//! provisions resources and shows them, and where its webhook is.
 
 use std::sync::atomic::Ordering;
 
@@ -12,18 +12,18 @@ use super::signer::Bearer;
 use super::stock::{refused, refused_with_body};
 use super::wire::Exchange;
 
-/// Where webhooks are looked for if nobody says where they are: teardown's own path, and that of Vercel's
-/// example.
+/// The paths where the run looks for the webhook if the options do not name one: teardown's own path, and the
+/// path in Vercel's example.
 pub const WEBHOOK_PATHS: [&str; 2] = ["/api/webhook", "/webhook"];
 
 impl Scene {
-    /// Finds out what the checks with these needs have to know.
+    /// Finds out what checks with these needs have to know about the backend.
     ///
     /// # Errors
     ///
-    /// Why the backend cannot be checked at all.
+    /// If the backend cannot be checked at all. The error says why.
     pub(super) async fn stand(&self, needs: Needs) -> Result<(), String> {
-        // A deletion that everybody has to refuse, of something that is not there.
+        // Every backend has to refuse this deletion: it has no token, and the resource does not exist.
         let unknown = self.unknown_resource(&self.unknown_installation());
         let refused = self.delete(&unknown).bearer(Bearer::none()).try_send().await;
         if let Err(reason) = &refused.answer {
@@ -53,7 +53,7 @@ impl Scene {
                 idle(&"--read-only makes nothing".to_owned())
             }
             (Ok(()), None) => {
-                // For now; the target of forged requests is made by it.
+                // This also chooses the resource that forged requests will try to delete.
                 self.look_for_a_resource().await
             }
         };
@@ -61,7 +61,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Whether the backend takes a good token of ours.
+    /// Whether the backend accepts a good token of this run.
     async fn trust(&self) -> Result<Trusted, String> {
         let options = &self.session.options;
         if options.integration.is_none() {
@@ -83,8 +83,9 @@ impl Scene {
         }
     }
 
-    /// Whether a good Upsert Installation that was refused was refused for another reason than its token: then
-    /// the same request without a token is answered otherwise.
+    /// Finds out whether the backend refused a good Upsert Installation because of its token. The token is
+    /// not the reason if a request without a token gets a different refusal, and the good request did not get
+    /// 401 or 403.
     async fn takes_the_token(&self, upserted: &Exchange) -> Result<Trusted, String> {
         let seen = refused_with_body("a good Upsert Installation", upserted);
         if upserted.answer.is_err() {
@@ -101,8 +102,8 @@ impl Scene {
         }
     }
 
-    /// Whether the backend tells a good token from none when it is asked for a resource, or, where it may
-    /// be asked for that, to delete one that is not there.
+    /// Finds out by Get Resource whether the backend accepts a good token. If the answers do not show that, a
+    /// run that may delete sends a good Delete Resource of an unknown resource.
     async fn trusts_a_look(&self) -> Result<(), String> {
         let target = self.session.stock(|stock| stock.target.clone());
         let home = self.home().await.map_err(|_| "no installation was made".to_owned())?;
@@ -122,7 +123,7 @@ impl Scene {
         Ok(())
     }
 
-    /// What has to be set so that the backend trusts this run's tokens.
+    /// A text that says how to make the backend trust this run's tokens.
     fn distrust(&self, seen: &str) -> String {
         let options = &self.session.options;
         let Some(keys) = &options.keys else {
@@ -146,7 +147,7 @@ impl Scene {
         )
     }
 
-    /// Whether there is a resource, and whether it can be seen.
+    /// Whether there is a resource, and whether Get Resource shows it.
     async fn look_for_a_resource(&self) -> (Result<(), String>, Result<(), String>) {
         let known = self.session.stock(|stock| stock.target.clone());
         let target = match known {
@@ -171,7 +172,8 @@ impl Scene {
         (Ok(()), sight)
     }
 
-    /// Where webhooks are: where something answers an unsigned delivery.
+    /// The address of the webhook: the first address that answers an unsigned delivery, but not with 404 or
+    /// 405.
     async fn find_webhook(&self) -> Result<String, String> {
         let options = &self.session.options;
         let address = |path: &str| match path {
@@ -193,11 +195,11 @@ impl Scene {
     }
 }
 
-/// How far a backend takes a good token.
+/// What a backend does with a good token.
 enum Trusted {
-    /// It does.
+    /// The backend accepts the token.
     Fully,
-    /// It takes the token and refuses to make an installation, for this reason.
+    /// The backend accepts the token and refuses to make an installation, for this reason.
     ButMakesNothing(String),
 }
 

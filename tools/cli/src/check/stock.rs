@@ -1,4 +1,4 @@
-//! Installations and resources: made for checks, handed out, and cleaned up.
+//! Makes installations and resources for the checks, hands them out, and deletes them at the end.
 
 use reqwest::Method;
 use serde_json::json;
@@ -11,25 +11,25 @@ use super::signer::Bearer;
 use super::wire::{Answer, Exchange};
 
 impl Scene {
-    /// An id of an installation that the backend has never heard of.
+    /// An installation that the backend does not know, with a new id.
     pub(super) fn unknown_installation(&self) -> Installation {
         let (run, number) = (&self.session.options.run, self.session.number());
         Installation(format!("icfg_check{run}{number:09}"))
     }
 
-    /// A resource that the backend has never heard of, of this installation.
+    /// A resource of this installation that the backend does not know, with a new id.
     pub(super) fn unknown_resource(&self, installation: &Installation) -> Resource {
         let (run, number) = (&self.session.options.run, self.session.number());
         let id = format!("check-{run}-{number}");
         Resource { installation: installation.clone(), id }
     }
 
-    /// Upsert Installation, as Vercel sends it. The answer may be anything.
+    /// Sends Upsert Installation as Vercel sends it. The backend may accept or refuse it.
     pub(super) async fn upsert(&self) -> Exchange {
         self.upsert_as(None).await
     }
 
-    /// Upsert Installation, with this in place of an `ADMIN`'s token.
+    /// Sends Upsert Installation with this `Authorization`. Without one, sends an `ADMIN`'s token.
     pub(super) async fn upsert_as(&self, bearer: Option<Bearer>) -> Exchange {
         let installation = self.unknown_installation();
         let body = json!({
@@ -66,7 +66,7 @@ impl Scene {
         made.ok_or_else(|| Finding::skipped("no installation was made"))
     }
 
-    /// The installation that checks share, if they do not delete it.
+    /// The installation that checks share if they do not delete an installation.
     pub(super) async fn home(&self) -> Result<Installation, Finding> {
         let home = self.session.stock(|stock| {
             let home = stock.home.clone()?;
@@ -83,7 +83,8 @@ impl Scene {
         Ok(home)
     }
 
-    /// An installation beside the shared one.
+    /// A second installation, beside the shared one. If the run may not make it, its id is unknown to the
+    /// backend.
     pub(super) async fn other(&self) -> Result<Installation, Finding> {
         let options = &self.session.options;
         if matches!(options.supply, Supply::Given { .. }) || options.read_only {
@@ -116,7 +117,7 @@ impl Scene {
         }
     }
 
-    /// An installation that the run has made, which the check may delete.
+    /// An installation that this run made and that the check may delete.
     pub(super) async fn own_installation(&self) -> Result<Installation, Finding> {
         self.made("it needs an installation of its own").await
     }
@@ -142,7 +143,7 @@ impl Scene {
         if let Supply::Given { resources, .. } = &self.session.options.supply
             && !resources.is_empty()
         {
-            // The first one is the target of forged requests: it is handed out last.
+            // The first resource is the target of forged requests, so it is handed out last.
             let id = self.session.stock(|stock| stock.given.pop());
             let id = id.ok_or_else(|| Finding::skipped("it needs another --resource"))?;
             return Ok(Resource { installation: installation.clone(), id });
@@ -157,7 +158,7 @@ impl Scene {
         Ok(resource)
     }
 
-    /// Notes a resource that a check itself provisioned, so that it is deleted in the end.
+    /// Notes a resource that a check provisioned, so that the run deletes it at the end.
     pub(super) fn keep_in_mind(&self, installation: &Installation, provisioned: &Exchange) {
         let id = provisioned.answer.as_ref().ok().and_then(Answer::json).unwrap_or_default();
         if let (true, Some(id)) = (provisioned.is_success(), id["id"].as_str()) {
@@ -166,13 +167,13 @@ impl Scene {
         }
     }
 
-    /// What forged requests are for: a resource that is there, as long as the backend refuses to delete
-    /// it. Where nothing may be made, a made-up one.
+    /// The resource that forged requests try to delete. If the backend has deleted this resource, the
+    /// function makes another. If the run may not make a resource, the id is unknown to the backend.
     pub(super) async fn target(&self) -> Result<Resource, Finding> {
         let options = &self.session.options;
         let resources = self.session.standing().is_some_and(|standing| standing.resources.is_ok());
         if options.read_only || !self.session.is_trusted() || !resources {
-            // An installation that nobody knows will do where none can be made.
+            // If the run cannot make an installation, an unknown id is enough.
             let home = self.home().await.unwrap_or_else(|_| self.unknown_installation());
             return Ok(self.unknown_resource(&home));
         }
@@ -188,8 +189,8 @@ impl Scene {
         Ok(target)
     }
 
-    /// What forged requests are for, seen to be there right now: an earlier check may have
-    /// deleted it.
+    /// Hands out the target of forged requests, after Get Resource has shown that it exists. An earlier check
+    /// may have deleted it.
     pub(super) async fn seen_target(&self) -> Result<Resource, Finding> {
         let target = self.target().await?;
         if self.sees(&target).await? {
@@ -203,8 +204,8 @@ impl Scene {
         Err(Finding::skipped("Get Resource does not find a resource that was just provisioned"))
     }
 
-    /// Deletes what the run made and did not delete yet, and says what is left. After one request without
-    /// an answer no other is sent.
+    /// Deletes what the run made and has not deleted yet. Returns what is left. After one request without an
+    /// answer, it sends no other request.
     pub(super) async fn clean_up(&self) -> Vec<String> {
         let made = self.session.stock(|stock| std::mem::take(&mut stock.made));
         let (mut left, mut answers) = (Vec::new(), true);
@@ -239,7 +240,7 @@ impl Scene {
             }
         }
         if answers && self.session.standing().is_some_and(|standing| standing.sight.is_ok()) {
-            // What is seen counts for more than what was answered.
+            // Get Resource is more reliable than the answers to the deletions.
             if let Ok(seen) = self.still_seen(&made).await {
                 left.retain(|left| !left.starts_with("resource "));
                 left.extend(seen);
@@ -250,7 +251,8 @@ impl Scene {
         left
     }
 
-    /// What was made and is seen although it was deleted: it is deleted again, and waited for.
+    /// Waits for the backend, then deletes again the run's resources that can still be seen. Returns the
+    /// resources that stay.
     async fn still_seen(&self, made: &[Made]) -> Result<Vec<String>, Finding> {
         let mut seen = Vec::new();
         for Made { installation, resources, .. } in made {
@@ -262,7 +264,8 @@ impl Scene {
                 }
             }
         }
-        // What is cleaned up later gets the time that a check gives it, all of it together.
+        // The backend may delete the data after its answer. So the run waits once, until the first resource
+        // is gone or the patience ends.
         if let Some(first) = seen.first() {
             self.lasts(first).await?;
         }
@@ -278,7 +281,7 @@ impl Scene {
         Ok(left)
     }
 
-    /// Whether a deletion did it, or found nothing to be done. `None`: no answer.
+    /// Whether a deletion succeeded, or found nothing to delete. `None` if there is no answer.
     async fn deletes(&self, call: Call) -> Option<bool> {
         let deleted = call.try_send().await;
         let answer = deleted.answer.as_ref().ok()?;
@@ -290,13 +293,13 @@ fn name(resource: &Resource) -> String {
     format!("resource {} of {}", resource.id, resource.installation.0)
 }
 
-/// Why something was not made, with the body that was refused.
+/// Says how a request was answered, and what its body was.
 pub(super) fn refused_with_body(what: &str, by: &Exchange) -> String {
     let body = by.request.body.as_deref().unwrap_or_default();
     format!("{}; its body was {body}", refused(what, by))
 }
 
-/// Why something was not made.
+/// Says how a request was answered.
 pub(super) fn refused(what: &str, by: &Exchange) -> String {
     format!("{what} was answered {}", by.seen())
 }

@@ -1,4 +1,4 @@
-//! Requests and their answers, and the `curl` line that sends a request again.
+//! Requests and their answers, and the `curl` command that sends a request again.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
 
-/// The longest body of an answer that is read, in bytes.
+/// How much of an answer's body is read, in bytes.
 const MAX_BODY: usize = 256 * 1024;
 
-/// How much of a body is shown, in characters.
+/// How much of an answer's body is shown, in characters.
 const SHOWN_BODY: usize = 200;
 
-/// A request.
+/// A request to the backend.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub method: Method,
     pub url: String,
     pub headers: Vec<Header>,
     pub body: Option<String>,
-    /// What a shell's variables in it stand for.
+    /// What the shell variables in the request's `curl` command stand for.
     pub note: Option<String>,
 }
 
@@ -29,11 +29,11 @@ pub(super) struct Request {
 pub(super) struct Header {
     pub name: &'static str,
     pub value: String,
-    /// What is shown in place of the value: a text in which a shell sets variables.
+    /// The text that reports show in place of the value. It may contain shell variables.
     pub shown: Option<String>,
 }
 
-/// An answer.
+/// The backend's answer to a request.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub status: u16,
@@ -41,7 +41,7 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
 }
 
-/// A request, and what came of it.
+/// A request, with its answer.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
     pub request: Request,
@@ -51,7 +51,7 @@ pub(super) struct Exchange {
 }
 
 impl Request {
-    /// The command that sends it again, on lines of its own where it is long.
+    /// The `curl` command that sends the request again. Each header and the body has a line of its own.
     pub(super) fn curl(&self) -> String {
         let mut command = format!("curl -i -X {} {}", self.method, quoted(&self.url));
         for Header { name, value, shown } in &self.headers {
@@ -67,13 +67,13 @@ impl Request {
         command
     }
 
-    /// Its method and its path.
+    /// The request's method and path.
     pub(super) fn line(&self) -> String {
         let path = self.url.splitn(4, '/').nth(3).unwrap_or_default();
         format!("{} /{path}", self.method)
     }
 
-    /// Sends it.
+    /// Sends the request, and reads at most `MAX_BODY` bytes of the answer's body.
     pub(super) async fn send(&self, http: &reqwest::Client) -> Result<Answer, String> {
         let mut request = http.request(self.method.clone(), &self.url);
         for header in &self.headers {
@@ -95,7 +95,7 @@ impl Request {
     }
 }
 
-/// Why there is no answer, in words that do not repeat the address.
+/// Why there is no answer, in a text that does not repeat the address.
 fn reason(error: &reqwest::Error) -> String {
     use std::error::Error as _;
     if error.is_timeout() {
@@ -109,18 +109,18 @@ fn reason(error: &reqwest::Error) -> String {
     cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"))
 }
 
-/// A word as a shell takes it for itself.
+/// A text in quotes, which a shell takes unchanged.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 impl Answer {
-    /// Its body as text.
+    /// The answer's body as text.
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Its body, if that is JSON.
+    /// The answer's body, if it is JSON.
     pub(super) fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
@@ -130,12 +130,12 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The type of its body.
+    /// The type of the answer's body.
     pub(super) fn content_type(&self) -> &str {
         self.header(CONTENT_TYPE.as_str()).unwrap_or("none")
     }
 
-    /// Its status and the beginning of its body.
+    /// The answer's status and the beginning of its body.
     pub(super) fn shown(&self) -> String {
         let text = self.text();
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -151,12 +151,12 @@ impl Answer {
 }
 
 impl Exchange {
-    /// The answer's status; 0 where there is no answer.
+    /// The answer's status. 0 if there is no answer.
     pub(super) fn status(&self) -> u16 {
         self.answer.as_ref().map_or(0, |answer| answer.status)
     }
 
-    /// The answer as it is shown, or why there is none.
+    /// The answer as reports show it, or why there is no answer.
     pub(super) fn seen(&self) -> String {
         match &self.answer {
             Ok(answer) => answer.shown(),
@@ -183,7 +183,7 @@ impl Exchange {
 mod tests {
     use super::*;
 
-    /// N2: the line has no token in it, and a shell takes it as it stands.
+    /// N2: the `curl` command does not contain the token, and a shell runs it unchanged.
     #[test]
     fn a_curl_line_leaves_the_token_out() {
         let header = |name, value: &str, shown: Option<&str>| Header {

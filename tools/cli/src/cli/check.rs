@@ -1,4 +1,4 @@
-//! `teardown check`: the command line of the check for every backend.
+//! The command line of `teardown check`, which checks any provider's backend.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -153,7 +153,7 @@ async fn checked(args: &Args) -> anyhow::Result<u8> {
         bar.inc(1);
     };
     let stop = async {
-        // Without a handler, only the signal itself ends the process.
+        // If no handler for Ctrl-C can be installed, `stop` never ends: the signal itself ends the process.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -171,7 +171,8 @@ async fn checked(args: &Args) -> anyhow::Result<u8> {
     Ok(status(&report))
 }
 
-/// The exit status: 1 if a check fails; else 2 if none was made, or the run was stopped; else 0.
+/// The exit status. It is 1 if a check failed. If no check failed, it is 2 if no check was made or the run
+/// was stopped, and 0 in all other cases.
 fn status(report: &Report) -> u8 {
     let made = ["pass", "warn", "accepted"].iter().any(|name| report.count(name) > 0);
     match (report.count("fail"), report.stopped.is_some() || !made) {
@@ -224,7 +225,7 @@ fn options(args: &Args, signer: &Arc<Signer>) -> anyhow::Result<Options> {
     let run: u64 = rand()?;
     Ok(Options {
         base_url: base_url.to_owned(),
-        // If there are several ids, tokens are for the first.
+        // If `INTEGRATION_ID` has several ids, tokens are for the first id.
         integration: given(&args.integration_id, "INTEGRATION_ID")
             .map(|ids| ids.split(',').next().unwrap_or_default().trim().to_owned()),
         issuer: args.issuer.clone(),
@@ -248,12 +249,12 @@ fn options(args: &Args, signer: &Arc<Signer>) -> anyhow::Result<Options> {
     })
 }
 
-/// A number that no other run has.
+/// A random number, so that the ids of this run differ from those of other runs.
 fn rand() -> anyhow::Result<u64> {
     getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))
 }
 
-/// Says what will be made and deleted, before it happens.
+/// Prints what the run will make and delete, before the run begins.
 fn announce(options: &Options, selection: &Selection, keys: &str) {
     let Needs { installations, resources, trust, .. } = selection.needs();
     note(&format!("checking {}; its keys are at {keys}", options.base_url));
@@ -286,7 +287,7 @@ fn progress(selection: &Selection) -> ProgressBar {
     bar
 }
 
-/// The checks, a line each.
+/// The list of checks, with one line for each check.
 fn list() -> String {
     let mut list = String::new();
     for (group, _) in GROUPS {

@@ -1,4 +1,4 @@
-//! `teardown console`: a page for operators over the table.
+//! `teardown console`: serves a web page on which operators see and change the table.
 
 use std::net::Ipv4Addr;
 

@@ -1,5 +1,5 @@
-//! The DynamoDB that a command talks to. If it does not answer, the command says so soon; a store would try
-//! much longer.
+//! The DynamoDB that a command uses. If the DynamoDB does not answer, the command fails within seconds. A
+//! store alone would try much longer.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,7 +25,8 @@ use super::typed;
 use crate::embedded::{local_client, this_machine};
 use crate::page::CLOCK_PATH;
 
-/// Any of these variables names a DynamoDB. Without them, commands use that of a `teardown dev`.
+/// If any of these variables is set, the environment names a DynamoDB. If none is set, commands use the
+/// DynamoDB of a `teardown dev`.
 const NAMES_ONE: [&str; 6] = [
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL",
@@ -35,10 +36,10 @@ const NAMES_ONE: [&str; 6] = [
     "AWS_ACCESS_KEY_ID",
 ];
 
-/// How long a connection on this machine may take to come up.
+/// The time limit for opening a connection on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the first answer may take: on AWS, credentials may have to be fetched before it.
+/// How long the first answer may take. On AWS, the SDK may have to fetch credentials before the request.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the first answer of a DynamoDB on this machine may take.
@@ -48,28 +49,30 @@ const FIRST_LOCAL_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Destination {
     client: Client,
     config: Config,
-    /// The AWS environment, to ask who the caller is. `None` for a DynamoDB on this machine.
+    /// The AWS environment, which knows who the operator is. `None` if the DynamoDB is on this machine.
     aws: Option<Aws>,
-    /// The name of the place, for messages.
+    /// Where the DynamoDB is, for messages: its address or its region.
     place: String,
-    /// The clock of a `teardown dev`, which may have been moved on; else the system's.
+    /// The clock of the `teardown dev`, which may be ahead of the system's clock. If the environment names a
+    /// DynamoDB, this is the system's clock.
     clock: Clock,
-    /// Whether the table is there.
+    /// Whether the table exists.
     has_table: bool,
 }
 
 impl Destination {
-    /// Finds the DynamoDB and asks it for the table. `port` is that of the `teardown dev` to talk to.
+    /// Finds the DynamoDB, and asks it whether the table exists. If the environment names no DynamoDB, this
+    /// is the DynamoDB of the `teardown dev` on `port`.
     pub(super) async fn find(port: u16) -> anyhow::Result<Self> {
         Box::pin(Self::find_with(port, of_table()?)).await
     }
 
-    /// Whether the environment names a DynamoDB. If not, commands use that of a `teardown dev`.
+    /// Whether the environment names a DynamoDB. If not, commands use the DynamoDB of a `teardown dev`.
     pub(super) fn is_named() -> bool {
         NAMES_ONE.into_iter().any(|name| variable(name).is_some())
     }
 
-    /// [`Self::find`] for a store with this configuration.
+    /// Like [`Self::find`], for a store with this configuration.
     pub(super) async fn find_with(port: u16, config: Config) -> anyhow::Result<Self> {
         let named_one = Self::is_named();
         let (endpoint, aws, client) = if named_one {
@@ -101,7 +104,7 @@ impl Destination {
         Ok(Self { client, config, aws, place, clock, has_table })
     }
 
-    /// The store, if the table exists.
+    /// The store. Fails if the table does not exist.
     pub(super) fn store(&self) -> anyhow::Result<Store> {
         if self.has_table {
             Ok(Store::new(self.client.clone(), &self.config, self.clock.clone()))
@@ -124,7 +127,7 @@ impl Destination {
         &self.client
     }
 
-    /// The clock of the table's times.
+    /// The clock that the times in the table refer to.
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -138,7 +141,7 @@ impl Destination {
     }
 }
 
-/// The clock of the `teardown dev` on a port, else the system's.
+/// The clock of the `teardown dev` on a port, or the system's clock if no `teardown dev` answers there.
 pub(super) async fn clock_of(port: u16) -> Clock {
     let clock = Clock::system();
     clock.advance(Duration::from_secs(moved(port).await.unwrap_or_default()));
@@ -160,7 +163,7 @@ fn nothing_answers(place: &str) -> anyhow::Error {
     )
 }
 
-/// The endpoint that the environment names, as the SDK reads it.
+/// The endpoint that the environment names, from the same variables that the SDK reads.
 fn endpoint() -> anyhow::Result<Option<Url>> {
     for name in ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"] {
         if let Some(text) = variable(name) {
@@ -187,8 +190,8 @@ async fn connect(url: &Url) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Loads the AWS environment. An emulator on this machine takes any region and any credentials, so they have
-/// defaults.
+/// Loads the AWS environment. If the endpoint is on this machine, the region and the credentials have
+/// defaults, because an emulator accepts any.
 async fn named(endpoint: Option<&Url>) -> anyhow::Result<Aws> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if endpoint.is_some_and(is_loopback) {
@@ -208,11 +211,11 @@ fn with_local_defaults(loader: ConfigLoader) -> ConfigLoader {
     loader.credentials_provider(Credentials::new("local", "local", None, None, "local"))
 }
 
-/// Whether the table exists, if DynamoDB did not describe it.
+/// Whether the table exists, judged by the error with which DynamoDB refused to describe it.
 fn is_there(error: SdkError<DescribeTableError>, place: &str) -> anyhow::Result<bool> {
     match error.code() {
         Some("ResourceNotFoundException") => Ok(false),
-        // A role that may use a table need not be allowed to describe it.
+        // A role may be allowed to use the table, but not to describe it.
         Some("AccessDeniedException") => Ok(true),
         Some(code) => {
             let message = error.message().unwrap_or_default();

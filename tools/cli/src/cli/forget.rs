@@ -1,4 +1,4 @@
-//! `teardown forget`: deletes teardown's side of an installation alone.
+//! `teardown forget`: deletes an installation here, but not at Vercel.
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -94,7 +94,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The question to the operator, with what speaks against the act.
+/// The question to the operator. It names the reasons against the act: live resources and open invoices.
 fn question(id: &InstallationId, items: &[Item]) -> String {
     let find = |name: &str| items.iter().find(|item| named(item, name) == Some(""));
     let installation = find("#installation");
@@ -118,7 +118,8 @@ mod tests {
 
     use super::*;
 
-    /// E6: the question names open invoices.
+    /// E6: if the invoices are open, the question to the operator says so. If they are settled, the question
+    /// does not mention invoices.
     #[test]
     fn the_question_names_open_invoices() {
         let id = InstallationId::parse("icfg_1").unwrap();

@@ -1,4 +1,4 @@
-//! `teardown held`: the holds in force.
+//! `teardown held`: lists the holds in force.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -32,10 +32,10 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// How many are listed: more than anybody reads.
+/// The most holds that are listed: more than anybody reads.
 const LIMIT: usize = 1000;
 
-/// How long reading may take: what each hold holds up is read separately.
+/// The time limit for reading. It is long, because the store reads separately what each hold stops.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {

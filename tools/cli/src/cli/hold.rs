@@ -48,16 +48,17 @@ pub(super) struct Args {
     until: Option<Timestamp>,
 }
 
-/// How many ids are listed.
+/// How many resource ids a line of the result lists.
 const LISTED: usize = 10;
 
-/// How long looking may take, with the wait for leases.
+/// The time limit for reading what the hold finds, including the waits for leases.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// How long after a lease's end the command looks again: clocks differ.
+/// How long after a lease's end the command looks again. The wait is needed because the worker's clock may
+/// differ from this machine's clock.
 const AFTER_LEASE: Duration = Duration::from_secs(1);
 
-/// Reads a future time.
+/// Parses a time in the future: a duration from now, or an RFC 3339 time.
 fn until(text: &str) -> Result<Timestamp, String> {
     let now = Clock::system().timestamp();
     let time = match humantime::parse_duration(text) {
@@ -80,8 +81,9 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let destination = Destination::find(port).await?;
     let store = destination.store()?;
     let act = args.operator.act(&destination).await?;
-    // If a resource is pending now and announced at the next look, it was announced in between. If this look
-    // fails, the hold is placed all the same.
+    // The look before the hold finds the resources whose `deleted` event is pending. If the look after the
+    // hold finds one of them announced, the event was sent between the two looks. If this first look fails,
+    // the command still places the hold.
     let before = store.look(&subject, &BTreeSet::new()).await.unwrap_or_default();
     let held = store.hold(&subject, &act, args.until).await;
     held.context("it is not known whether the hold is in force: repeat this")?;
@@ -99,7 +101,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if look.is_in_time() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads what the hold finds, and reads it again after leases have ended.
+/// Reads the state that the hold finds. While a worker may be announcing a deletion, waits for the end of its
+/// lease and reads the state again.
 async fn look(
     store: &Store,
     clock: &Clock,
@@ -116,7 +119,7 @@ async fn look(
     }
 }
 
-/// The warnings that a reader must not miss.
+/// The warnings that the operator must not miss.
 fn warnings(subject: &Subject, look: &Look, until: Option<Timestamp>) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut standings: Vec<_> = look.installation.iter().chain(look.resources.values()).collect();
@@ -137,12 +140,12 @@ fn warnings(subject: &Subject, look: &Look, until: Option<Timestamp>) -> Vec<Str
     warnings
 }
 
-/// Whether a hold until `until` ends before the teardown.
+/// Whether a hold that ends at `until` is over when the teardown is due.
 fn ends_before(standing: &Standing, until: Option<Timestamp>) -> bool {
     matches!((standing, until), (Standing::Owed(at), Some(until)) if until <= *at)
 }
 
-/// What a hold found, in lines.
+/// A text with a line for each state that the hold found.
 fn found(subject: &Subject, look: &Look, until: Option<Timestamp>) -> String {
     let mut text = String::new();
     let describe = |standing: &Standing| match standing {
@@ -172,7 +175,7 @@ fn found(subject: &Subject, look: &Look, until: Option<Timestamp>) -> String {
     text
 }
 
-/// The first of these ids, and how many more there are.
+/// A list of the first [`LISTED`] ids, and the number of the other ids.
 fn listed(ids: &[&str]) -> String {
     let shown = ids.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
     match ids.len().saturating_sub(LISTED) {

@@ -1,6 +1,7 @@
 //! `teardown import`: registers what a file lists, line by line, in bounded memory.
 //!
-//! Lines of one installation go through one lane, in their order; the lanes run side by side.
+//! All lines of an installation go to the same lane, which registers them in their order. The lanes run at
+//! the same time.
 
 mod progress;
 mod record;
@@ -57,18 +58,18 @@ pub(super) struct Args {
     file: PathBuf,
 }
 
-/// How many installations are registered at once.
+/// How many lanes there are. Each lane registers one record at a time.
 const LANES: usize = 16;
 
-/// How many lines can wait in a lane. If an installation has more lines in a row, the other lanes wait for
-/// it.
+/// How many lines can wait in a lane. If a lane is full, no more lines are read until it has room, and the
+/// other lanes may have to wait.
 const WAITING: usize = 1024;
 
-/// How many bytes of lines wait in all lanes together.
+/// How many bytes of lines can wait in all lanes together.
 const WAITING_BYTES: usize = 32 * 1024 * 1024;
 
-/// A record, the number and the length of its line, and the room that it takes until it is
-/// registered.
+/// A record that waits in a lane, with the number and the length of its line. `_room` reserves these bytes
+/// until the record is registered.
 struct Waiting {
     record: Record,
     line: u64,
@@ -94,8 +95,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if progress.any_refused() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Registers the lines of a stream as the command does, and returns how many were registered. `refused` is
-/// called with the number of each line that was not, and the reason.
+/// Registers the lines of a stream as `teardown import` does, and returns how many were registered. For each
+/// refused line, it calls `refused` with the line's number and the reason.
 ///
 /// # Errors
 ///
@@ -110,7 +111,8 @@ where
     Ok(progress.registered())
 }
 
-/// The size of the file, if it has one. A missing file is reported before anything else is done.
+/// The size of the file. `None` for standard input, a pipe or a device. If the file is missing, the command
+/// fails here, before it does anything else.
 fn size(file: &Path) -> anyhow::Result<Option<u64>> {
     if file == Path::new("-") {
         return Ok(None);
@@ -142,7 +144,7 @@ async fn import<R: AsyncBufRead + Unpin>(
         }
         anyhow::Ok(())
     };
-    // If the stream breaks off, only the reading ends: what was read before is registered.
+    // If the stream breaks off, only the reading ends. The lines that were read before are still registered.
     let reading = async { anyhow::Ok(read(Lines::of(stream), entries, progress).await) };
     let ((), read) = tokio::try_join!(registering, reading)?;
     Ok(read?)
@@ -175,7 +177,7 @@ async fn read<R: AsyncBufRead + Unpin>(
         let Ok(room) = Arc::clone(&room).acquire_many_owned(permits).await else { break };
         let waiting = Waiting { record, line: number, bytes, _room: room };
         if entries[lane].send(waiting).await.is_err() {
-            // The lane has failed. Its error is seen when it is joined.
+            // The lane has failed. `registering` gets its error when it joins the lane.
             break;
         }
     }
@@ -203,7 +205,7 @@ async fn register(
     Ok(())
 }
 
-/// Why a record was refused, or else the store's failure.
+/// Returns why a record was refused. Returns an error if the store failed instead.
 fn refusal(error: RegisterError) -> anyhow::Result<String> {
     let cause = match error {
         RegisterError::Store(Error::Internal(cause)) => cause,

@@ -1,4 +1,4 @@
-//! `teardown keep`: a deleted resource that is never to be torn down.
+//! `teardown keep`: makes sure that a deleted resource is never torn down.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,7 +40,8 @@ pub(super) struct Args {
     operator: operator::Args,
 }
 
-/// How long after a lease's end the command tries again: clocks differ.
+/// How long after a lease's end the command tries again. The wait is needed because the worker's clock may
+/// differ from this machine's clock.
 const AFTER_LEASE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {

@@ -1,4 +1,4 @@
-//! The lines of any stream, each in bounded memory.
+//! Reads any stream line by line, in bounded memory.
 
 use std::io;
 
@@ -13,14 +13,14 @@ pub(super) struct Lines<R> {
     number: u64,
 }
 
-/// A line.
+/// A line of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     /// The line's number. The first is 1.
     pub number: u64,
-    /// Its length in the stream, with its end.
+    /// The line's length in the stream, including the line break.
     pub bytes: u64,
-    /// Its text, or why it cannot be a record.
+    /// The line's text, or the reason why the line cannot be a record.
     pub text: Result<String, &'static str>,
 }
 
@@ -29,7 +29,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         Self { stream, number: 0 }
     }
 
-    /// The next line; `None` at the end.
+    /// Reads the next line. `None` at the end of the stream.
     pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
         let (mut line, mut length, mut ended) = (Vec::new(), 0, false);
         while !ended {
@@ -39,7 +39,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             }
             let end = chunk.iter().position(|byte| *byte == b'\n');
             let read = end.map_or(chunk.len(), |end| end + 1);
-            // Bytes over the limit are read and forgotten.
+            // Bytes over the limit are read, but not stored.
             if line.len() <= MAX_LINE {
                 line.extend_from_slice(&chunk[..end.unwrap_or(chunk.len())]);
             }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     async fn lines(stream: &[u8]) -> Vec<(u64, u64, Result<String, &'static str>)> {
-        // A small buffer, so that lines span several.
+        // The buffer is small, so that a line needs several reads.
         let stream = tokio::io::BufReader::with_capacity(7, stream);
         let (mut lines, mut found) = (Lines::of(stream), Vec::new());
         while let Some(line) = lines.next().await.unwrap() {

@@ -1,4 +1,4 @@
-//! The logs of `teardown dev`: on standard error, to be read by people.
+//! The logs of `teardown dev`: on standard error, in a form for people.
 
 use std::fmt::Debug;
 use std::io::{self, IsTerminal as _};
@@ -18,7 +18,8 @@ pub(super) fn to_stderr() -> anyhow::Result<()> {
     let asked = variable("RUST_LOG");
     let mut filter = log_filter(asked.clone())?;
     if asked.is_none() {
-        // dynoxide warns of every failed condition. Failed conditions are normal: deletions learn from them.
+        // dynoxide, the embedded DynamoDB, warns of every failed condition. Failed conditions are normal: a
+        // deletion learns the stored state from them.
         filter = filter.with_target("dynoxide", LevelFilter::ERROR);
     }
     let lines = tracing_subscriber::fmt::layer()
@@ -30,7 +31,8 @@ pub(super) fn to_stderr() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Hides the line of an automatic sweep that found nothing: it would be every other line.
+/// Hides the log line of an automatic sweep that found no job. Without this filter, such lines would hide the
+/// others.
 struct NoIdleSweeps;
 
 impl<S: Subscriber> Filter<S> for NoIdleSweeps {
@@ -45,7 +47,8 @@ impl<S: Subscriber> Filter<S> for NoIdleSweeps {
     }
 }
 
-/// The log line of a sweep. If a request asked for the sweep, the line has the request's method.
+/// What the filter reads of a log line. The line of a sweep has the number of claimed jobs. If a request
+/// started the sweep, the line has the request's method, too.
 #[derive(Default)]
 struct Sweep {
     method: bool,

@@ -1,4 +1,4 @@
-//! `teardown move`: a live resource goes to another installation, or out of the marketplace.
+//! `teardown move`: moves a live resource to another installation, or out of the marketplace.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Operators' acts: what they are on, who does them, and why.
+//! The arguments of operators' acts: the installation or resource, the operator's name, and the reason.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::time::Duration;
@@ -13,10 +13,11 @@ use tokio::time::timeout;
 use super::destination::Destination;
 use super::settings::variable;
 
-/// How long AWS may take to say who the caller is. The act does not fail if AWS takes longer.
+/// How long AWS may take to return the operator's ARN. If AWS takes longer, the act is recorded under the
+/// user's name.
 const WHO_AM_I_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest reason and name, in bytes: they are kept with what the act was on.
+/// The longest reason and the longest name, in bytes. Both are stored in the table.
 const MAX_TEXT: usize = 1024;
 
 /// The reason of an act, and who does it.
@@ -92,14 +93,15 @@ pub(super) fn words(text: &str) -> Result<String, &'static str> {
 }
 
 impl Args {
-    /// The act, with who does it.
+    /// The act, with the operator's name and reason.
     pub(super) async fn act(&self, destination: &Destination) -> anyhow::Result<Act> {
         let by = by(self.by.as_deref(), destination).await?;
         Ok(Act { by, reason: self.reason.clone() })
     }
 }
 
-/// Who does it: this name, else the AWS caller's ARN, else the user's name.
+/// The operator's name for the record: the name that is given, else the AWS caller's ARN, else the user's
+/// name.
 pub(super) async fn by(named: Option<&str>, destination: &Destination) -> anyhow::Result<String> {
     if let Some(by) = named {
         return Ok(by.to_owned());
@@ -112,13 +114,13 @@ pub(super) async fn by(named: Option<&str>, destination: &Destination) -> anyhow
     by.context("nobody says who you are: use --by")
 }
 
-/// The ARN of the AWS caller, if AWS says it in time.
+/// The ARN of the AWS caller. `None` if AWS does not return it in time.
 async fn arn(aws: &Aws) -> Option<String> {
     let asked = aws_sdk_sts::Client::new(aws.sdk_config()).get_caller_identity().send();
     timeout(WHO_AM_I_TIMEOUT, asked).await.ok()?.ok()?.arn
 }
 
-/// The name of this process's user in the machine's list of users.
+/// The name of the user that runs this process, from `/etc/passwd`.
 fn user() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -128,7 +130,7 @@ fn user() -> Option<String> {
     entry.split(':').next().map(str::to_owned)
 }
 
-/// Asks for confirmation on the terminal. Returns whether the answer is this id.
+/// Asks the operator for confirmation on the terminal. Returns whether the operator typed this id.
 pub(super) fn agreed(question: &str, id: &str) -> io::Result<bool> {
     let mut err = io::stderr().lock();
     err.write_all(question.as_bytes())?;

@@ -1,4 +1,4 @@
-//! `teardown parked`: the jobs that have failed for too long, and another try at them.
+//! `teardown parked`: lists the parked jobs, and with `--retry` makes them due again.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -38,11 +38,11 @@ pub(super) struct Args {
     operator: operator::Maybe,
 }
 
-/// How many jobs are read at a time: more than anybody reads, and few enough for memory with the longest
-/// errors.
+/// How many jobs a page has: more than anybody reads. Even with the longest error texts, a page fits into
+/// memory.
 const PAGE: usize = 1000;
 
-/// How long reading a page may take: each of its items is read separately.
+/// The time limit for reading a page. It is long, because the store reads each job's item separately.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
@@ -67,7 +67,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     loop {
         let due_again = retry(&store, &page, act.as_ref()).await?;
         retried += due_again;
-        // If no job became due again, the next page would be the same.
+        // If no job became due again, the next page would have the same jobs.
         if due_again == 0 || page.len() < PAGE {
             break;
         }
@@ -79,7 +79,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     Ok(print(&format!("due again: {retried}\n"))?)
 }
 
-/// A page of parked jobs, an object per job and line.
+/// A page of parked jobs as JSON: one line with one object for each job.
 fn lines(page: &[ParkedJob]) -> String {
     let line = |job: &ParkedJob| {
         let object = json!({

@@ -1,8 +1,9 @@
 //! `teardown reconcile`: compares what is stored with what Vercel has (L1).
 //!
-//! A few installations are compared at a time, and reported in order, so that memory does not grow with their
-//! number. With `--fix`, installations that Vercel removed come last. `asker` asks Vercel, `fix` changes the
-//! table, and `report` prints the results in the words of `words`.
+//! The command compares a few installations at a time and reports them in their order, so that memory does
+//! not grow with the number of installations. With `--fix` and without ids, installations that Vercel removed
+//! come last: the command uninstalls and reports them after all others. `asker` calls Vercel, `fix` changes
+//! the table, and `report` prints the results with the texts of `words`.
 
 mod asker;
 mod finding;
@@ -104,11 +105,11 @@ struct Announcing {
     unannounced: bool,
 }
 
-/// How many installations are compared at a time: more than requests are sent at a time, so that a slow
-/// answer for one does not hold up the next ones.
+/// How many installations are compared at a time. This is more than the number of requests at a time, so that
+/// a slow answer for one installation does not delay the next installations.
 const WINDOW: usize = 32;
 
-/// The installations to compare.
+/// The installations to compare: those that the operator named, or all that are stored.
 enum Queue<'a> {
     Named(std::vec::IntoIter<InstallationId>),
     Stored { pages: Installations<'a>, page: std::vec::IntoIter<InstallationId> },
@@ -129,7 +130,7 @@ impl Queue<'_> {
     }
 }
 
-/// How an installation is compared.
+/// Compares installations, and fixes them if `--fix` is given.
 #[derive(Clone)]
 struct Comparer {
     store: Store,
@@ -174,7 +175,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let told = compare_all(queue, &comparer, last, &mut report).await;
     let exit = report.finish()?;
     if let Err(error) = told {
-        // The differences that were reported before decide the exit status.
+        // If differences were reported before the error, they decide the exit status.
         if exit != Exit::Differs {
             return Err(error);
         }
@@ -188,24 +189,26 @@ fn refuse(why: &str) -> ! {
     Cli::command().error(ErrorKind::MissingRequiredArgument, why).exit()
 }
 
-/// The fixes that are made one installation after the other: they ask for confirmation or depend on the
-/// others.
+/// Makes the fixes that cannot run for several installations at a time. Deletions need the operator's
+/// confirmation. Whether a run uninstalls installations depends on the results of all installations.
 struct LastFixes {
     fixer: Fixer,
-    /// Whether the installations were named.
+    /// Whether the operator named the installations.
     are_named: bool,
     delete_missing: bool,
     yes: bool,
-    /// The installations that Vercel removed.
+    /// The installations that Vercel removed, which wait for the end of the run.
     aside: Vec<Finding>,
 }
 
-/// The most installations that a run over all uninstalls, if Vercel removed more than it has.
+/// If Vercel removed more installations than it still has, a run over all installations uninstalls at most
+/// this many. If there are more, it uninstalls none of them.
 const FEW: u64 = 5;
 
 impl LastFixes {
-    /// Makes the last fixes of a finding, and reports it. An installation that Vercel removed waits for the
-    /// end, unless it was named: an address that answers 404 to everything must not uninstall everything.
+    /// Makes the last fixes of a finding, and reports the finding. If Vercel removed an installation that the
+    /// operator did not name, the uninstall waits for the end of the run. So an address that answers 404 to
+    /// every request does not cause the uninstall of all installations.
     async fn tell(&mut self, mut finding: Finding, report: &mut Report) -> anyhow::Result<()> {
         if finding.is_removed() && !self.are_named {
             self.aside.push(finding.light());
@@ -220,7 +223,8 @@ impl LastFixes {
         Ok(report.tell(&finding)?)
     }
 
-    /// Uninstalls the installations that Vercel removed, and reports them.
+    /// Uninstalls the installations that Vercel removed, unless there are too many of them. Reports all of
+    /// them.
     async fn end(self, report: &mut Report) -> anyhow::Result<()> {
         let removed = self.aside.len() as u64;
         let is_doubtful = removed > FEW.max(report.found_at_vercel());
@@ -240,7 +244,7 @@ impl LastFixes {
     }
 }
 
-/// Compares the installations of a queue, and reports them in its order.
+/// Compares the installations of a queue, and reports them in the queue's order.
 async fn compare_all(
     mut queue: Queue<'_>,
     comparer: &Comparer,
@@ -257,7 +261,7 @@ async fn compare_all(
                     running.push_back((id, tokio::spawn(async move { comparer.run(&of).await })));
                 }
                 Ok(None) => break,
-                // The comparisons that are under way are still reported.
+                // The loop still reports the comparisons that have begun.
                 Err(error) => failed = Some(error),
             }
         }
@@ -290,7 +294,7 @@ impl Announcing {
 }
 
 impl Comparer {
-    /// Compares an installation, and fixes what it may. `None` if the installation is not known.
+    /// Compares an installation, and fixes it if `--fix` is given. `None` if the installation is not known.
     async fn run(&self, id: &InstallationId) -> Option<Finding> {
         let (stored, problems) = match self.compare(id).await {
             Ok(compared) => compared?,
@@ -309,8 +313,8 @@ impl Comparer {
     async fn compare(&self, id: &InstallationId) -> Result<Option<(Stored, Vec<Problem>)>, Error> {
         let snapshot = self.store.load(id, None, self.clock.timestamp()).await?;
         let Some(loaded) = snapshot.loaded() else { return Ok(None) };
-        // Vercel is asked first: a resource that is provisioned in between is then stored, and too young to
-        // be reported as missing.
+        // The command calls Vercel first and reads the table later. A resource that is provisioned in between
+        // is in the table then, and is too young to be reported as missing at Vercel.
         let vercel = self.asker.ask(id, loaded).await;
         let Some(stored) = self.store.stored(id).await? else { return Ok(None) };
         let problems = compare(&stored, &vercel, self.clock.timestamp());

@@ -1,7 +1,7 @@
-//! Sample installations, so that there is something to delete from the first minute on.
+//! Sample installations, so that a new `teardown dev` has something to delete.
 //!
-//! They are numbered: with `--data`, those that were deleted stay deleted, and the next number takes
-//! their place, so that what the welcome prints always works.
+//! The samples are numbered. With `--data`, a deleted sample stays deleted, and a sample with the next number
+//! is registered in its place. So the commands that the welcome prints always work.
 
 use crate::attributes::{Item, named, text};
 use anyhow::Context as _;
@@ -16,14 +16,15 @@ pub(super) const ACCOUNT: &str = "acc_local";
 /// The team of all samples.
 pub(super) const TEAM: &str = "team_local";
 
-/// How many resources of a sample can be deleted.
+/// How many ready resources a sample has. These can be deleted.
 const READY: usize = 2;
 
 /// The samples that are live.
 pub(super) struct Samples {
-    /// Its invoices are settled: an uninstall is final at once, and its configuration may be deleted.
+    /// A sample whose invoices are settled. Its uninstall is final at once, and its configuration may be
+    /// deleted.
     pub settled: Sample,
-    /// Its invoices are open: Vercel waits after an uninstall.
+    /// A sample whose invoices are open. After its uninstall, Vercel waits for the final invoices.
     pub open: Sample,
 }
 
@@ -32,7 +33,7 @@ pub(super) struct Sample {
     pub id: String,
     /// The ids of the live resources that can be deleted, [`READY`] of them.
     pub ready: Vec<String>,
-    /// A live resource that is still being made.
+    /// A live resource that is still being provisioned.
     pub provisioning: String,
 }
 
@@ -71,7 +72,8 @@ impl Sample {
     }
 }
 
-/// The first sample of its kind that was not deleted, and what was stored of it before.
+/// Finds the first sample of this kind that was not deleted, and registers it. Returns its id, and the items
+/// that were stored before.
 async fn live_installation(store: &Store, billing: &str) -> anyhow::Result<(String, Vec<Item>)> {
     let mut n = 1_u64;
     loop {
@@ -79,7 +81,7 @@ async fn live_installation(store: &Store, billing: &str) -> anyhow::Result<(Stri
         let items = store.items(&InstallationId::parse(&id)?).await?;
         let stored = items.iter().find(|item| named(item, "#installation").is_some());
         match stored.map(|item| text(item, "state")) {
-            // Changes made by hand stay, except in the attributes that this record sets.
+            // The record overwrites only the attributes that it sets. A developer's other changes stay.
             Some(Some("active")) | None => {
                 let token = format!("sample-{billing}{n}");
                 register(
@@ -97,7 +99,8 @@ async fn live_installation(store: &Store, billing: &str) -> anyhow::Result<(Stri
     }
 }
 
-/// Whether a resource is live with this status. A resource that was never known is registered with it.
+/// Whether a resource is live with this status. A resource that was never stored is first registered with
+/// this status.
 async fn is_live(
     store: &Store,
     items: &[Item],

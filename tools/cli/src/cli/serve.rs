@@ -1,4 +1,4 @@
-//! `teardown dev` itself: everything on one port, until it is stopped.
+//! `teardown dev` itself: serves everything on one port, until a signal stops it.
 
 use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
@@ -30,10 +30,10 @@ use crate::standin::backend::Backend as SampleBackend;
 use crate::standin::{VERCEL_PATH, provider, vercel};
 use crate::terminal::print;
 
-/// How long requests under way and a sweep may take to end after Ctrl-C.
+/// How long open requests and a running sweep may continue after Ctrl-C.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long the token of a call back is valid: it is used at once.
+/// How long the token for a call back is valid. Vercel's stand-in uses the token at once.
 const CALL_BACK_EXPIRY: Duration = Duration::from_mins(1);
 
 /// The options of `teardown dev` itself.
@@ -52,7 +52,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// The first option that is given, as it is typed.
+    /// The name of the first option that the user gave, such as `--data`. `None` if the user gave none of
+    /// these options.
     pub(super) fn given(&self) -> Option<&'static str> {
         let data = self.data.as_ref().map(|_| "--data");
         let backend = self.backend.as_ref().map(|_| "--backend");
@@ -71,7 +72,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     Ok(print(&format!("\nteardown has stopped{kept}\n"))?)
 }
 
-/// Everything that is ready to be served, and the welcome.
+/// What `teardown dev` serves, and the welcome that it prints.
 struct Ready {
     listener: TcpListener,
     app: App,
@@ -125,7 +126,7 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
     Ok(Ready { listener, app, router, welcome })
 }
 
-/// The stand-ins, each at its path.
+/// The routes of the stand-ins, each at its path.
 fn stand_ins(
     config: &Config,
     port: u16,
@@ -173,11 +174,12 @@ async fn serve(ready: Ready, stop: &mut Stop) -> anyhow::Result<()> {
     });
     let server = tokio::spawn(async { server.await });
     print(&ready.welcome)?;
-    // The sweeps start only now, so that the log of the first sweep comes below the welcome.
+    // The sweeps start after the welcome is printed, so that their log lines come below the welcome.
     let sweeps = tokio::spawn(sweeps);
     stop.requested().await;
     drop(running);
-    // A request that takes longer is cut off: only its answer is lost, and its jobs are due again.
+    // A request that takes longer is cut off. Only its answer is lost: its jobs stay in the table, and become
+    // due again.
     let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(server, sweeps) }).await;
     Ok(())
 }
@@ -203,7 +205,8 @@ async fn start_dynamodb(data: Option<&Path>) -> anyhow::Result<(Embedded, Databa
     Embedded::at_hand(data).await.context(if data.is_some() { "--data" } else { "the DynamoDB" })
 }
 
-/// The signals that end the tool. They are caught from the start on, so that it always ends in the same way.
+/// The signals that end the tool. The tool catches them from its start, so that it always ends in the same
+/// way.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,

@@ -1,4 +1,4 @@
-//! The settings of the commands: the functions' own configuration with defaults for one machine, and the
+//! The settings of the commands: the functions' configuration with defaults for this machine, and the
 //! issuer's key.
 
 use std::path::{Path, PathBuf};
@@ -11,23 +11,24 @@ use crate::issuer::Issuer;
 use crate::server::JWKS_PATH;
 use crate::standin::{BACKEND_PATH, PROVIDER_PATH, VERCEL_PATH};
 
-/// The integration's id if the environment has none.
+/// The integration's id if `INTEGRATION_ID` is not set.
 const INTEGRATION_ID: &str = "oac_local";
 
-/// The secret of the sweep if the environment has none.
+/// The secret of the sweep's caller if `CRON_SECRET` is not set.
 const CRON_SECRET: &str = "local";
 
-/// The secret that signs webhooks if the environment has none.
+/// The secret that signs webhooks if `CLIENT_SECRET` is not set.
 const CLIENT_SECRET: &str = "local";
 
 /// The secret that signs announcements to the stand-in provider.
 const PROVIDER_SECRET: &str = "whsec_YSBzZWNyZXQgb2YgdGhpcyBtYWNoaW5l";
 
-/// The grace period if the environment has none: long enough to stop a deletion by hand.
+/// The grace period if `GRACE_PERIOD` is not set. It is long enough to stop a deletion by hand.
 const GRACE_PERIOD: &str = "30s";
 
-/// The configuration of the endpoints on `port`. Only the local issuer's tokens are accepted. Stand-ins take
-/// the place of Vercel, the provider and its backend, unless `backend` or the environment names others.
+/// The configuration of the endpoints on `port`. The endpoints accept only the local issuer's tokens. They
+/// call stand-ins for Vercel, the provider and its backend, unless `backend` or the environment names other
+/// addresses.
 pub(super) fn of_endpoints(
     issuer: &Issuer,
     port: u16,
@@ -46,7 +47,8 @@ pub(super) fn of_endpoints(
             named.or_else(|| Some(sample_backend(port)))
         }
         "GRACE_PERIOD" => variable(name).or_else(|| Some(GRACE_PERIOD.to_owned())),
-        // If only one of the two is set, that is a mistake, and is reported as such.
+        // If only one of `PROVIDER_URL` and `PROVIDER_SECRET` is set, `Config::from_variables` reports this
+        // mistake.
         "PROVIDER_URL" if !provider => Some(format!("{url}{PROVIDER_PATH}")),
         "PROVIDER_SECRET" if !provider => Some(PROVIDER_SECRET.to_owned()),
         name => or_local(name),
@@ -58,7 +60,8 @@ pub(super) fn sample_backend(port: u16) -> String {
     format!("http://127.0.0.1:{port}{BACKEND_PATH}")
 }
 
-/// The header of the sweep's caller, to be pasted. A secret from the environment is not printed.
+/// The header of the sweep's caller, for a shell. A secret from the environment is not printed: the shell
+/// inserts it.
 pub(super) fn sweep_header(config: &Config) -> String {
     let local = config.cron_secret.as_ref().is_some_and(|it| it.expose() == CRON_SECRET);
     if local {
@@ -68,17 +71,17 @@ pub(super) fn sweep_header(config: &Config) -> String {
     }
 }
 
-/// The configuration for tokens.
+/// The configuration of `teardown token`.
 pub(super) fn of_tokens() -> Result<Config, ConfigError> {
     only(&["INTEGRATION_ID", "OIDC_ISSUER"])
 }
 
-/// The configuration for the store of operators.
+/// The configuration of the store that operators' commands use.
 pub(super) fn of_table() -> Result<Config, ConfigError> {
     only(&["TABLE_NAME", "RECEIPT_RETENTION"])
 }
 
-/// A grace period: `text`, else the environment's, else the functions' default.
+/// The grace period from `text`, else from the environment, else the functions' default.
 pub(super) fn grace_period(text: Option<&str>) -> Result<Duration, ConfigError> {
     let config = Config::from_variables(|name| match name {
         "INTEGRATION_ID" => Some(INTEGRATION_ID.to_owned()),
@@ -88,13 +91,13 @@ pub(super) fn grace_period(text: Option<&str>) -> Result<Duration, ConfigError> 
     config.map(|config| config.grace_period)
 }
 
-/// Reads a typed grace period in the same way as `GRACE_PERIOD`.
+/// Parses a grace period from the command line, in the same way as the variable `GRACE_PERIOD`.
 pub(super) fn grace(text: &str) -> Result<Duration, String> {
     grace_period(Some(text)).map_err(|error| error.problem)
 }
 
-/// The configuration for the comparison with Vercel. If no DynamoDB is named, the comparison asks the
-/// stand-in for Vercel of the `teardown dev` on `port`, unless `VERCEL_API_URL` names another API.
+/// The configuration for the comparison with Vercel. If the environment names no DynamoDB, the comparison
+/// calls the stand-in for Vercel of the `teardown dev` on `port`, unless `VERCEL_API_URL` names another API.
 pub(super) fn of_comparison(port: u16, is_named: bool) -> Result<Config, ConfigError> {
     Config::from_variables(|name| match name {
         "VERCEL_API_URL" if !is_named => {
@@ -106,7 +109,7 @@ pub(super) fn of_comparison(port: u16, is_named: bool) -> Result<Config, ConfigE
     })
 }
 
-/// Reads only these variables: a command must not fail for a variable that it does not need.
+/// Reads only these variables, so that a command does not fail because of a variable that it does not need.
 fn only(names: &[&str]) -> Result<Config, ConfigError> {
     Config::from_variables(|name| {
         if names.contains(&name) {
@@ -122,21 +125,21 @@ fn or_local(name: &str) -> Option<String> {
     if name == "INTEGRATION_ID" { value.or_else(|| Some(INTEGRATION_ID.to_owned())) } else { value }
 }
 
-/// A variable of the environment. An empty one is an absent one.
+/// A variable of the environment. `None` if it is absent or empty.
 pub(super) fn variable(name: &str) -> Option<String> {
     let value = std::env::var_os(name)?.to_string_lossy().into_owned();
     (!value.is_empty()).then_some(value)
 }
 
-/// The issuer of this checkout: one key for every `teardown dev`, so that a token from one is valid for
-/// another.
+/// The issuer of this checkout. Every `teardown dev` uses the same key, so that a token is valid for all of
+/// them.
 pub(super) fn issuer() -> anyhow::Result<Issuer> {
     let program = std::env::current_exe().context("the issuer's key has no place")?;
     Issuer::in_file(&key_file(&program)).context("the issuer's key")
 }
 
-/// `<target>/teardown/issuer.pkcs8`. If the program is not in a target folder, the file is next to the
-/// program.
+/// The file of the issuer's key: `<target>/teardown/issuer.pkcs8`. If the program is not in cargo's target
+/// folder, the file is next to the program.
 fn key_file(program: &Path) -> PathBuf {
     let is_target = |folder: &&Path| folder.join("CACHEDIR.TAG").is_file();
     match program.ancestors().skip(2).take(3).find(is_target) {

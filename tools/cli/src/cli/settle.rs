@@ -1,4 +1,4 @@
-//! `teardown settle`: marks that nothing is left to invoice.
+//! `teardown settle`: marks an installation's invoices as settled.
 
 use anyhow::{Context as _, bail};
 use teardown::ids::InstallationId;

@@ -1,4 +1,5 @@
-//! Tables one below the other: with lines around them on a terminal, plain columns elsewhere.
+//! A text of tables, one below the other. On a terminal, the tables have lines. Elsewhere, they are plain
+//! columns.
 
 use std::fmt::Write as _;
 
@@ -6,7 +7,7 @@ use comfy_table::{Table, presets};
 
 use crate::terminal::{HEADING, one_line};
 
-/// A text of tables, while it is built.
+/// Builds a text of tables.
 pub(super) struct Sheet {
     on_terminal: bool,
     text: String,
@@ -17,14 +18,15 @@ impl Sheet {
         Self { on_terminal, text: String::new() }
     }
 
-    /// Adds names with their values.
+    /// Adds a table of two columns: names, and their values.
     pub(super) fn pairs(&mut self, rows: Vec<[String; 2]>) {
         let mut table = self.empty();
         table.add_rows(rows.into_iter().map(shown));
         self.add(table);
     }
 
-    /// Adds a table under its headings. Without rows, the first heading says that there are none.
+    /// Adds a table with headings. If there are no rows, adds a line with the first heading and `none`
+    /// instead.
     pub(super) fn table<const N: usize>(
         &mut self,
         header: [&str; N],
@@ -61,7 +63,7 @@ impl Sheet {
     }
 }
 
-/// Makes cells safe to print: customers typed the names and reasons.
+/// Makes cells safe to print, because customers typed some of the names and reasons.
 fn shown<const N: usize>(row: [String; N]) -> [String; N] {
     row.map(|cell| one_line(&cell))
 }

@@ -1,4 +1,4 @@
-//! `teardown show`: what is stored of an installation.
+//! `teardown show`: shows what is stored of an installation.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) struct Args {
     id: String,
 }
 
-/// How long reading may take: an installation of 100,000 items is read in less.
+/// How long reading may take. Reading an installation of 100,000 items takes less.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
@@ -59,7 +59,7 @@ fn installation(sheet: &mut Sheet, id: &InstallationId, items: &[Item]) {
     let token = items.iter().any(|item| named(item, "#token").is_some());
     let nothing = Item::new();
     let item = find(items).unwrap_or(&nothing);
-    // If the installation is deleted, no resource is live: their items are to be purged.
+    // A deleted installation has no live resource. The purge removes the items of its resources later.
     let live = if is_active(item) { number(item, "resources").unwrap_or("0") } else { "0" };
     let show = |name| text(item, name).unwrap_or("-").to_owned();
     let mut rows = vec![
@@ -147,7 +147,7 @@ fn kind(item: &Item) -> String {
     }
 }
 
-/// When a job is due, if ever.
+/// When a job is due. A job that is not due is `parked` or `held`.
 fn due(item: &Item) -> String {
     if let Some(listed @ ("parked" | "held")) = text(item, "dueShard") {
         return listed.to_owned();
@@ -155,7 +155,7 @@ fn due(item: &Item) -> String {
     time(item, "dueAt").map_or_else(|| "-".to_owned(), |due| due.to_string())
 }
 
-/// The end of a job's lease, if the job has one.
+/// The end of a job's lease. `no` if no worker holds a lease now.
 fn lease(item: &Item, now: Timestamp) -> String {
     match time(item, "leaseUntil") {
         Some(end) if end > now => format!("until {end}"),
@@ -192,7 +192,7 @@ fn receipts(sheet: &mut Sheet, items: &[Item]) {
     sheet.table(["receipt", "at", "by", "reason", "teardown at"], rows);
 }
 
-/// When the subject of a receipt is torn down, if ever.
+/// When the resource or installation of a receipt is torn down, or why it never is.
 fn teardown(item: &Item) -> String {
     if let Some(kept) = map(item, "kept") {
         let or_dash = |name| text(kept, name).unwrap_or("-");
@@ -204,12 +204,12 @@ fn teardown(item: &Item) -> String {
     }
 }
 
-/// The moment of an attribute, or a dash.
+/// The time in an attribute, or a dash if the item does not have the attribute.
 fn when(item: &Item, name: &str) -> String {
     time(item, name).map_or_else(|| "-".to_owned(), |at| at.to_string())
 }
 
-/// The actor of a deletion.
+/// Who made a deletion, from its attribute `deletedBy`.
 fn actor(item: &Item) -> String {
     let Some(by) = map(item, "deletedBy") else { return "-".to_owned() };
     let account = text(by, "accountId").unwrap_or("-");

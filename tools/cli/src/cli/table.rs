@@ -1,4 +1,4 @@
-//! `teardown table`: the table, its TTL and its index.
+//! `teardown table`: creates the table, its TTL and its index.
 
 use anyhow::Context as _;
 use teardown::store::admin::table::{Created, create};

@@ -1,4 +1,4 @@
-//! `teardown token`: a token of the local issuer, and nothing else.
+//! `teardown token`: prints a token of the local issuer, and nothing else.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ enum Role {
     User,
 }
 
-/// The longest time that a token is valid, so that a typing error does not overflow.
+/// The longest time that a token may be valid. The limit prevents an overflow after a typing error.
 const MAX_EXPIRY: Duration = Duration::from_hours(10 * 366 * 24);
 
 fn expiry(text: &str) -> Result<Duration, &'static str> {
@@ -69,7 +69,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     let account = match (&args.account, &args.installation) {
         (Some(account), _) => account.as_str(),
         (None, Some(_)) => ACCOUNT,
-        // Such a token is for every installation of the account, so the account must be named.
+        // A token without an installation is for every installation of the account, so the user must name the
+        // account.
         (None, None) => bail!("--system without --installation needs --account"),
     };
     if let Some(id) = &args.installation {

@@ -1,4 +1,4 @@
-//! The welcome of `teardown dev`: where it listens, and lines to paste.
+//! The welcome of `teardown dev`: its address, and commands to paste.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,8 +9,8 @@ use super::samples::{ACCOUNT, Sample, Samples, TEAM};
 use super::{settings, typed};
 use crate::terminal::HEADING;
 
-/// The text, which fits on a screen. Its `curl` commands work as printed, one after the other. Each makes its
-/// token when it is run.
+/// The text of the welcome, which fits on a screen. Its `curl` commands work as printed, in their order. Each
+/// command makes its token when it runs.
 pub(super) fn text(
     address: SocketAddr,
     data: Option<&Path>,
@@ -67,8 +67,8 @@ What the stand-ins for Vercel and the provider are sent is shown below. Ctrl-C e
     )
 }
 
-/// The header with a token of the sample's `ADMIN`, which the shell makes with `teardown token`. The other
-/// terminal may not have this process's variables for tokens, so the command sets them.
+/// The header with the token of an `ADMIN` of the sample. The shell makes the token with `teardown token`.
+/// The other terminal may not have this process's variables for tokens, so the command sets them.
 fn token(sample: &Sample) -> String {
     let told = ["INTEGRATION_ID", "OIDC_ISSUER"].into_iter();
     let told = told.filter_map(|name| Some(format!("{name}='{}' ", settings::variable(name)?)));

@@ -11,13 +11,13 @@ use super::Console;
 use crate::attributes::{Item, named, number, text, time};
 use crate::web::table::Due;
 
-/// How many of each are shown: more than anybody reads.
+/// How many parked jobs, hanging jobs and holds are shown, of each kind. This is more than anybody reads.
 const SHOWN: usize = 50;
 
 /// How long a job may be due before it counts as hanging: a sweep runs every 5 minutes.
 const HANGING: Duration = Duration::from_mins(15);
 
-/// How many jobs are read from each shard.
+/// How many jobs are read from each shard of the index, to find hanging jobs.
 const PER_SHARD: i32 = 20;
 
 /// How many jobs that call Vercel are read.
@@ -29,7 +29,7 @@ const LATE: Duration = Duration::from_hours(23);
 /// The longest wait between two attempts at a finalization.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-/// A finalization that Vercel waits for only a little longer, or no longer.
+/// A finalization whose 24 hours at Vercel are nearly over, or over.
 pub(super) struct Late {
     installation: String,
     /// When Vercel's 24 hours are over.
@@ -73,7 +73,7 @@ impl Attention {
         self.parked.is_empty() && self.late.is_empty() && self.hanging.is_empty()
     }
 
-    /// The resource that a hold is on. Empty if the hold is on all of an installation.
+    /// The resource that a hold is on. Empty if the hold is on a whole installation.
     #[expect(clippy::unused_self, reason = "a template calls it")]
     fn resource<'a>(&self, hold: &'a Hold) -> &'a str {
         hold.subject.resource.as_ref().map_or("", |it| it.as_str())

@@ -12,7 +12,7 @@ use crate::web::table::Table;
 /// How many items of a kind are read: more than anybody reads.
 const READ: usize = 300;
 
-/// Something that happened, or will.
+/// Something that happened, or that will happen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Event {
     at: Timestamp,
@@ -20,7 +20,7 @@ pub(super) struct Event {
     detail: String,
 }
 
-/// The story.
+/// The story of an installation or of a resource.
 #[derive(Template)]
 #[template(path = "console/story.html")]
 pub(super) struct Story {
@@ -29,12 +29,12 @@ pub(super) struct Story {
     resource: String,
     past: Vec<Event>,
     future: Vec<Event>,
-    /// Whether there are more items than were read.
+    /// Whether the story is incomplete, because the table has more items than were read.
     cut: bool,
 }
 
 impl Story {
-    /// Reads the story of an installation, or of a resource of it.
+    /// Reads the story of an installation, or of one of its resources.
     pub(super) async fn read(
         table: &Table,
         frame: &Frame,

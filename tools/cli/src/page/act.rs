@@ -1,5 +1,5 @@
-//! Makes requests as Vercel would: deletions, and calls that pass through to the backend. They go over the
-//! wire with a token of the local issuer. `watch` sees them like every other request.
+//! Sends requests as Vercel would: deletions, and calls that pass through to the backend. Each request is
+//! sent over HTTP, with a token of the local issuer. `watch` sees these requests like all others.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,16 +24,16 @@ use crate::terminal::one_line;
 /// How long the page waits for an answer: longer than any endpoint takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How many requests the page sends at once.
+/// How many equal requests the page sends at once, if the form asks for more than one request.
 const AT_ONCE: usize = 64;
 
 /// How long a token is valid.
 const EXPIRY: Duration = Duration::from_mins(10);
 
-/// How long ago an expired token was issued: longer than `EXPIRY` and the leeway.
+/// The age of an expired token: more than `EXPIRY` and the leeway together.
 const EXPIRED_SINCE: Duration = Duration::from_mins(20);
 
-/// Makes requests as Vercel.
+/// Sends requests as Vercel.
 #[derive(Clone)]
 pub(super) struct Caller {
     http: reqwest::Client,
@@ -62,14 +62,14 @@ pub(super) enum What {
 #[derive(Debug, Deserialize)]
 pub(super) struct Target {
     what: What,
-    /// Empty if it is new.
+    /// The installation's id. Empty if the request makes a new installation.
     #[serde(default)]
     installation: String,
     #[serde(default)]
     resource: String,
 }
 
-/// The caller whose token is sent.
+/// The kind of caller whose token is sent.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum As {
@@ -88,7 +88,7 @@ enum Key {
     Same,
 }
 
-/// How a request is sent, as the form says.
+/// How a request is sent: the fields of the form.
 #[derive(Debug, Deserialize)]
 pub(super) struct How {
     caller: As,
@@ -172,11 +172,11 @@ pub(super) async fn run(
 /// The result of the requests.
 struct Came {
     words: String,
-    /// The new installation, if there is one.
+    /// The new installation, whose page the browser opens. `None` if the requests made no installation.
     opens: Option<InstallationId>,
 }
 
-/// A request, without what the form says about its sender.
+/// A request without its token and its `Idempotency-Key`.
 struct Asked {
     method: Method,
     url: Url,
@@ -205,7 +205,7 @@ impl DevPage {
         Ok(Came { words, opens: installed.then_some(id) })
     }
 
-    /// Sends a request, or 64 equal ones together. Returns each answer, and how often it came.
+    /// Sends a request once, or 64 times at once. Returns each different answer, and how often it came.
     async fn send(&self, asked: &Asked, token: &str, how: &How) -> BTreeMap<String, usize> {
         let key = self.caller.key(how.key);
         let times = if how.times > 1 { AT_ONCE } else { 1 };

@@ -15,22 +15,22 @@ use super::entry::Side;
 use super::journal::Topic;
 use crate::web::html;
 
-/// What `Retry-After` says, in seconds.
+/// The value of `Retry-After`, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 20;
 
 /// How long an answer hangs: longer than every time-out of the endpoints and of the page.
 const HANGING: Duration = Duration::from_mins(2);
 
-/// An answer that a stand-in can be set to.
+/// An answer that the page can set for a stand-in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Setting {
-    /// As documented: 2xx.
+    /// The documented answer: 2xx.
     #[default]
     Documented,
     /// 202 with `Retry-After`: the work is not done yet.
     Accepted,
-    /// 500.
+    /// An answer of 500.
     Failing,
     /// No answer at all.
     Hanging,
@@ -58,7 +58,7 @@ impl Setting {
     }
 }
 
-/// The settings of the two stand-ins. Clones share them.
+/// The settings of the two stand-ins. All clones share these settings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers(Arc<Mutex<Both>>);
 
@@ -77,7 +77,7 @@ impl Answers {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
-    /// The answer that a side gives in place of its own, if it is set to one.
+    /// The answer that the page has set for a stand-in. `None` if the stand-in gives its own answer.
     pub(super) async fn instead(&self, side: Side) -> Option<Response> {
         let both = self.get();
         let setting = match side {

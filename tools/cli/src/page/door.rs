@@ -1,8 +1,9 @@
-//! The door to the embedded DynamoDB. Every request of the endpoints and of other programs goes through it,
-//! and it sees each write with the items before and after.
+//! The door: a proxy in front of the embedded DynamoDB. All DynamoDB requests of the endpoints and of other
+//! programs pass through the door. It records each write, with the items before and after the write.
 //!
-//! The database is in this process, so the door reads items directly. Writes take turns here, as they do in
-//! the database: a change between two reads comes from one write.
+//! The database is in this process, so the door reads items directly. The door passes on one write at a time,
+//! as the database runs one write at a time. So a change between the door's two reads comes from this one
+//! write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::attributes::Item;
 use crate::embedded::this_machine;
 use crate::web::items::ItemChange;
 
-/// The path for other programs: commands of the tool, and backends that write the table.
+/// The path for DynamoDB requests of other programs: commands of the tool, and backends that write the table.
 const OTHERS: &str = "/others";
 
 /// The longest request that DynamoDB takes, in bytes.
@@ -35,9 +36,9 @@ const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
 /// The addresses of the door.
 pub(crate) struct Addresses {
-    /// For the endpoints.
+    /// The address for the endpoints.
     pub(crate) endpoints: String,
-    /// For other programs.
+    /// The address for other programs.
     pub(crate) others: String,
 }
 
@@ -98,7 +99,7 @@ impl Door {
         (status, headers, body).into_response()
     }
 
-    /// The keys of the items that a request may write. `None` if it only reads.
+    /// The keys of the items that a request may write. `None` if the request only reads.
     fn written(&self, headers: &HeaderMap, body: &[u8]) -> Option<Vec<(String, String)>> {
         let target = headers.get("x-amz-target")?.to_str().ok()?;
         let operation = target.rsplit('.').next()?;
@@ -157,7 +158,7 @@ fn value_of_stored(value: Stored) -> AttributeValue {
         Stored::BOOL(truth) => AttributeValue::Bool(truth),
         Stored::M(map) => AttributeValue::M(of_stored(map)),
         Stored::L(list) => AttributeValue::L(list.into_iter().map(value_of_stored).collect()),
-        // teardown stores no bytes and no sets.
+        // All other types become null: teardown stores no bytes and no sets.
         _ => AttributeValue::Null(true),
     }
 }

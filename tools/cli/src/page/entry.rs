@@ -12,33 +12,33 @@ pub(super) const SHOWN_CHANGES: usize = 12;
 /// Who wrote to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
-    /// An endpoint, or a worker after an answer or in a sweep; or an operator's act on the page.
+    /// An endpoint, a worker (after an answer or in a sweep), or an operator's act on the page.
     Endpoints,
     /// Another program: a command of the tool, or a backend.
     Others,
 }
 
-/// The sides that are called.
+/// The receiver of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    /// The endpoints, called by Vercel or by somebody in its place.
+    /// The endpoints, which the page and other programs call in place of Vercel.
     Endpoints,
     Vercel,
     Provider,
 }
 
-/// A request as it went over the wire.
+/// A request as it was sent over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     /// The method and the path.
     pub(super) line: String,
     /// The whole request, with tokens shortened.
     pub(super) text: String,
-    /// What its token says.
+    /// What the request's token claims, as a sentence. `None` if the request has no token with claims.
     pub(super) token: Option<String>,
 }
 
-/// An answer as it went over the wire.
+/// An answer as it was sent over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: String,
@@ -54,9 +54,9 @@ pub(super) struct Call {
     pub(super) under_way: usize,
     /// Each answer, and how often it came.
     pub(super) answers: Vec<(Answer, usize)>,
-    /// How many callers left before they got an answer.
+    /// How many requests the callers aborted before the answer.
     pub(super) gone: usize,
-    /// The writes while the requests were under way.
+    /// The items that were changed while the requests were under way.
     pub(super) changes: Changes,
     began: Instant,
     pub(super) took_ms: u128,
@@ -78,7 +78,7 @@ impl Call {
         }
     }
 
-    /// Records the end of one of the requests. If there is no answer, its caller has left.
+    /// Records the end of one of the requests. `answer` is `None` if the caller aborted the request.
     pub(super) fn end(&mut self, answer: Option<Answer>) {
         self.under_way -= 1;
         self.took_ms = self.began.elapsed().as_millis();
@@ -96,7 +96,7 @@ impl Call {
 /// The items that were changed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
-    /// The first changes.
+    /// The first changes, at most [`SHOWN_CHANGES`].
     pub(super) shown: Vec<ItemChange>,
     pub(super) count: usize,
 }
@@ -122,7 +122,7 @@ pub(super) enum What {
 pub(super) struct Entry {
     pub(super) number: u64,
     pub(super) at: Timestamp,
-    /// The installation that the entry concerns. `None` if it concerns all.
+    /// The installation that the entry concerns. `None` if the entry concerns all installations.
     pub(super) installation: Option<String>,
     pub(super) what: What,
 }

@@ -1,6 +1,7 @@
-//! The stream of server-sent events that keeps an open page up to date. An event names the section that has
-//! news, and the page asks for that section again. The first event of a kind is sent at once. Then one is
-//! sent per tenth of a second, and in a flood two per second: to show a section takes time, too.
+//! The stream of server-sent events that keeps an open page up to date. An event names a section that has
+//! news, and the page then loads that section again. The first event of a kind is sent at once. After that,
+//! an event of this kind is sent every tenth of a second at most. In a flood it is sent every half second,
+//! because the page needs time to show a section.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -19,7 +20,8 @@ use super::journal::{Section, Topic};
 /// The shortest time between two events of a kind.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A flood: this many events of a kind in a row, each right after the pause. Then the pause is longer.
+/// After this many events of a kind in a row, each right after the pause, there is a flood, and the pause is
+/// longer.
 const FLOOD: u32 = 8;
 const FLOOD_PAUSE: Duration = Duration::from_millis(500);
 
@@ -32,7 +34,7 @@ pub(super) struct Seen {
     version: u64,
 }
 
-/// The sections that a page asks for again.
+/// The kinds of events: the sections that a page can load again.
 const KINDS: [&str; 9] =
     ["list", "facts", "resources", "jobs", "holds", "receipts", "news", "clock", "answers"];
 
@@ -44,9 +46,9 @@ fn pause(row: u32) -> Duration {
 struct Listener {
     installation: String,
     topics: Receiver<Topic>,
-    /// When each kind was last sent, and how many times in a row.
+    /// When an event of each kind was last sent, and how many events of the kind came before it in a row.
     sent: HashMap<&'static str, (Instant, u32)>,
-    /// The kinds to be sent, and when.
+    /// The kinds of events that are to be sent, and when each is to be sent.
     waiting: Vec<(&'static str, Instant)>,
 }
 
@@ -57,7 +59,8 @@ pub(super) async fn stream(
     let topics = page.journal.listen();
     let stale = page.journal.run() != seen.run || page.journal.version() != seen.version;
     let now = Instant::now();
-    // A stale page may have missed any event; a page that was just opened has not read the clock.
+    // A stale page may have missed any event, so all its sections are loaded again. A page that was just
+    // opened has not yet read the next due job, which the section `clock` shows.
     let missed = KINDS.into_iter().filter(|kind| stale || *kind == "clock");
     let waiting = missed.map(|kind| (kind, now)).collect();
     let listener =
@@ -70,7 +73,7 @@ pub(super) async fn stream(
 }
 
 impl Listener {
-    /// The next kind to be sent. `None` when the journal has ended.
+    /// Waits until an event is to be sent, and returns its kind. `None` when the journal has ended.
     async fn next(&mut self) -> Option<&'static str> {
         loop {
             let first = self.waiting.iter().enumerate().min_by_key(|(_, (_, at))| *at);
@@ -79,7 +82,7 @@ impl Listener {
                 None => self.topics.recv().await,
                 Some((index, at)) if at <= Instant::now() => {
                     let (kind, _) = self.waiting.swap_remove(index);
-                    // Whether the event came during the pause.
+                    // If the event came during the pause, it continues the row.
                     let sent = self.sent.get(kind);
                     let goes_on = sent.filter(|(last, row)| at <= *last + pause(*row));
                     let row = goes_on.map_or(0, |(_, row)| row + 1);
@@ -108,14 +111,14 @@ impl Listener {
         }
     }
 
-    /// The sections that this page asks for again.
+    /// The sections that this page has to load again because of a topic.
     fn kinds(&self, topic: &Topic) -> Vec<&'static str> {
         match topic {
             Topic::List => vec!["list"],
             Topic::Stored(id, section) if *id == self.installation => match section {
                 Section::Facts => vec!["facts"],
                 Section::Resources => vec!["resources"],
-                // The next due job may be another one now.
+                // The section `clock` shows the next due job, which may have changed.
                 Section::Jobs => vec!["jobs", "clock"],
                 Section::Holds => vec!["holds"],
                 Section::Receipts => vec!["receipts"],

@@ -1,5 +1,5 @@
-//! What happened, in order: requests with their answers, writes, and what the stand-ins were sent. The
-//! journal remembers the last entries, and notifies the open pages of news.
+//! The journal of what happened, in order: requests with their answers, writes, and the requests that the
+//! stand-ins got. The journal remembers the last entries, and notifies the open pages of news.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,17 +16,17 @@ use crate::web::sections::in_words;
 /// How many entries of each kind are remembered.
 const REMEMBERED: usize = 200;
 
-/// How many signals a page may be behind before it asks for everything again.
+/// How many signals may wait for a slow page. If more signals wait, the page loads all its sections again.
 const SIGNALS: usize = 1024;
 
-/// What has news.
+/// The part of a page that has news.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Topic {
     /// The list of installations.
     List,
-    /// What a section shows of an installation.
+    /// A section of an installation.
     Stored(String, Section),
-    /// The entries of an installation, or of all.
+    /// The entries of an installation, or of all installations (`None`).
     News(Option<String>),
     /// The clock was moved.
     Clock,
@@ -75,11 +75,11 @@ struct Memory {
     writes: VecDeque<Entry>,
     told: VecDeque<Entry>,
     installations: BTreeMap<String, Known>,
-    /// The value of `last` at the start of each group of requests that are sent together now.
+    /// For each group of requests that are being sent together, the value of `last` when the group began.
     together: Vec<u64>,
 }
 
-/// The journal. Clones share it.
+/// The journal. All clones share its entries.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
     memory: Arc<Mutex<Memory>>,
@@ -105,7 +105,7 @@ impl Journal {
     }
 
     pub(super) fn tell(&self, topic: Topic) {
-        // Without an open page nobody listens.
+        // Sending fails if no page is open, because nobody listens then.
         let _ = self.signals.send(topic);
     }
 
@@ -113,12 +113,12 @@ impl Journal {
         self.signals.subscribe()
     }
 
-    /// The number of the last change. A page names it to say what it has seen.
+    /// The number of the last change. A page sends this number to say which changes it has seen.
     pub(super) fn version(&self) -> u64 {
         self.memory().last
     }
 
-    /// A number by which this process's journal differs from another's.
+    /// A number that distinguishes the journal of this process from the journals of other processes.
     pub(super) fn run(&self) -> u64 {
         self.run
     }
@@ -178,7 +178,7 @@ impl Journal {
         remember(&mut memory.writes, entry);
     }
 
-    /// Adds an entry that took no time.
+    /// Adds an entry for an event that has no duration.
     pub(super) fn add(&self, installation: Option<String>, what: What) {
         let mut memory = self.memory();
         memory.last += 1;
@@ -244,7 +244,7 @@ impl Journal {
         self.tell(Topic::News(ended.installation.clone()));
     }
 
-    /// The last entries about an installation, the newest first, and whether there are older ones.
+    /// The last `limit` entries about an installation, the newest first, and whether there are older entries.
     pub(super) fn entries(
         &self,
         installation: &str,
@@ -263,7 +263,7 @@ impl Journal {
         (found.into_iter().take(limit).cloned().collect(), older)
     }
 
-    /// An entry by its number.
+    /// Finds an entry by its number.
     pub(super) fn entry(&self, number: u64) -> Option<Entry> {
         let memory = self.memory();
         let mut all = memory.calls.iter().chain(&memory.writes).chain(&memory.told);
@@ -281,7 +281,7 @@ impl Journal {
         calls.find(is_here).cloned()
     }
 
-    /// Adds the installations that were in the table before.
+    /// Adds the installations that were in the table before the tool started.
     pub(super) fn known(&self, items: &[Item]) {
         let mut memory = self.memory();
         for known in items.iter().filter_map(Known::of) {
@@ -291,7 +291,7 @@ impl Journal {
         self.tell(Topic::List);
     }
 
-    /// A page of installations, and the id to continue after.
+    /// The next `limit` installations after an id. If there are more, also the id of the last of them.
     pub(super) fn installations(&self, after: &str, limit: usize) -> (Vec<Known>, Option<String>) {
         let memory = self.memory();
         let from = (std::ops::Bound::Excluded(after.to_owned()), std::ops::Bound::Unbounded);
@@ -301,7 +301,7 @@ impl Journal {
         (rows, next)
     }
 
-    /// The first live installation, else the first.
+    /// The id of the first live installation. If no installation is live, the id of the first installation.
     pub(super) fn first_installation(&self) -> Option<String> {
         let memory = self.memory();
         let live = memory.installations.values().find(|known| known.state == "active");
@@ -329,13 +329,13 @@ impl Known {
         })
     }
 
-    /// Its state in words.
+    /// The installation's state, as a text for people.
     pub(super) fn words(&self) -> &str {
         in_words(&self.state)
     }
 }
 
-/// A group of requests that are sent together. It ends when dropped.
+/// A group of requests that are sent together. The group ends when this guard is dropped.
 pub(super) struct Together<'a> {
     journal: &'a Journal,
     since: u64,
@@ -349,7 +349,8 @@ impl Drop for Together<'_> {
     }
 }
 
-/// A request that is under way. If it is dropped without an answer, its caller has left.
+/// A request that is under way. If this value is dropped without an answer, the caller has aborted the
+/// request.
 pub(super) struct UnderWay {
     journal: Journal,
     number: u64,

@@ -19,7 +19,8 @@ use crate::terminal::one_line;
 /// The most resources that can be made at once.
 const MOST: usize = 10_000;
 
-/// How many resources one transaction registers. A transaction has 100 parts at most.
+/// How many resources one transaction registers. A transaction has at most 100 parts, and one part updates
+/// the installation.
 const PER_TRANSACTION: usize = 99;
 
 /// An installation to be made.
@@ -51,7 +52,7 @@ async fn make(page: &DevPage, wanted: &Wanted) -> anyhow::Result<InstallationId>
         }}),
     )
     .await?;
-    // The page shows the progress.
+    // The resources are made in the background, and the page shows the progress.
     let (page, made, count) = (page.clone(), id.clone(), wanted.resources);
     tokio::spawn(async move {
         for first in (1..=count).step_by(PER_TRANSACTION) {
@@ -66,7 +67,7 @@ async fn make(page: &DevPage, wanted: &Wanted) -> anyhow::Result<InstallationId>
 }
 
 /// Registers resources in one transaction, as `docs/writing-the-table.md` describes it for one resource. The
-/// installation is new, so none of them was deleted before.
+/// installation is new, so none of its resources was deleted before.
 async fn provision(page: &DevPage, id: &str, numbers: RangeInclusive<usize>) -> anyhow::Result<()> {
     let table = &page.table_name;
     let key = |sk: String| {

@@ -1,5 +1,5 @@
-//! What happened, the newest first: requests with their answers and what they changed, writes of workers
-//! and of other programs, and what the stand-ins were sent.
+//! Shows what happened, the newest first: requests with their answers and changes, writes of workers and of
+//! other programs, and the requests that the stand-ins got.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -18,7 +18,7 @@ const SHOWN: usize = 30;
 pub(super) struct Asked {
     #[serde(default)]
     installation: String,
-    /// The number of an entry. The page asks for older ones.
+    /// The number of an entry. The page asks for entries that are older than this entry.
     before: Option<u64>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Asked {
 pub(super) struct News {
     installation: String,
     before: Option<u64>,
-    /// The number of the last entry, if there are older ones.
+    /// The number of the last entry that is shown. `None` if there are no older entries.
     older: Option<u64>,
     entries: Vec<Entry>,
 }
@@ -45,7 +45,7 @@ impl News {
     }
 }
 
-/// The last request, with all that is known of it.
+/// The last request about an installation, with its answers and its changes.
 #[derive(Template)]
 #[template(path = "page/last.html")]
 pub(super) struct Last {

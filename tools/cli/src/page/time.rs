@@ -1,5 +1,5 @@
-//! The clock of `teardown dev`. It runs, and can be moved on: an hour, a day, or to the next due job. Each
-//! move runs a sweep at once.
+//! The clock of `teardown dev`. It runs like a normal clock, and the page can move it on: by an hour, by a
+//! day, or to the next due job. A sweep runs right after each move.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::journal::Topic;
 use super::{DevPage, said};
 use crate::web::{duration, failed, html};
 
-/// How long a sweep from a button may take: as long as an automatic one.
+/// How long a sweep that a button starts may take. Automatic sweeps have the same limit.
 pub(super) const SWEEP: HostTime = HostTime(Duration::from_secs(20));
 
-/// How many of the jobs that are due first are read from each shard.
+/// How many jobs are read from each shard: only the job that is due first.
 const FIRST: i32 = 1;
 
 #[derive(Template)]
@@ -34,7 +34,7 @@ pub(super) struct Time {
 
 /// The job that is due next.
 enum NextDue {
-    /// Not read yet: a page that was just opened asks for it once it is shown.
+    /// Not read yet. A page that was just opened asks for the next due job after the page is shown.
     Unread,
     Nothing,
     Is(Next),
@@ -74,7 +74,8 @@ impl Time {
     }
 }
 
-/// By how much a clock was moved on, to the second: the two readings are a little apart.
+/// By how much a clock was moved on, rounded to seconds. This hides the short time between the readings of
+/// the two clocks.
 fn moved(clock: &Clock) -> Duration {
     let apart = clock.now().saturating_sub(Clock::system().now());
     Duration::from_secs((apart + Duration::from_millis(500)).as_secs())

@@ -1,5 +1,5 @@
-//! Watches each request to the endpoints and to the stand-ins, and its answer. It makes the stand-ins answer
-//! as set on the page.
+//! Watches each request to the endpoints and to the stand-ins, and its answer. It also makes the stand-ins
+//! answer as set on the page.
 
 use std::time::Duration;
 
@@ -18,19 +18,20 @@ use teardown::clock::Timestamp;
 use super::DevPage;
 use super::entry::{Answer, Request, Side};
 
-/// The longest body that is read to be shown; a longer one goes through unseen.
+/// The longest body of a request that is read and shown, in bytes. A longer body is passed on, but not shown.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// How much of a body is shown.
+/// How many bytes of a body are shown.
 const SHOWN: usize = 4096;
 
-/// How long the page waits for a body. After that, the endpoint waits for it.
+/// How long the watch waits for a request's body. After that, it passes on the request with a body that never
+/// ends.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest answer: no answer here is as long.
+/// The longest answer that is read, in bytes. No answer of an endpoint or a stand-in is as long.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// How much of a token is shown.
+/// How many characters of a token are shown.
 const TOKEN_SHOWN: usize = 12;
 
 /// Watches a request, if it is to the endpoints or to a stand-in.
@@ -71,7 +72,7 @@ fn side(path: &str) -> Option<Side> {
     }
 }
 
-/// Reads a body that is not long, and gives it back.
+/// Reads a body that is not too long. Returns a body to pass on, and the bytes if they were read.
 async fn read(headers: &HeaderMap, body: Body) -> (Body, Option<Bytes>) {
     let length = headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
     if http_body::Body::is_end_stream(&body) {
@@ -87,7 +88,8 @@ async fn read(headers: &HeaderMap, body: Body) -> (Body, Option<Bytes>) {
             let failed = futures_util::stream::once(std::future::ready(Err::<Bytes, _>(error)));
             (Body::from_stream(failed), None)
         }
-        // Nothing more of the body comes, and the endpoint answers after its own time-out.
+        // The body did not arrive in time. The endpoint gets a body that never ends, and answers after its
+        // own time-out.
         Err(_) => {
             let silent = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
             (Body::from_stream(silent), None)
@@ -128,13 +130,14 @@ fn lines(headers: &HeaderMap, body: Option<&[u8]>) -> String {
     text
 }
 
-/// A body without its secrets: access tokens, and the values of a resource's secrets. `None` if it has none.
+/// A body without its secrets: access tokens, and the values of a resource's secrets. `None` if the body has
+/// no secrets, or is not JSON.
 fn without_secrets(body: &[u8]) -> Option<String> {
     let mut json: Value = serde_json::from_slice(body).ok()?;
     hide(&mut json, false).then(|| json.to_string())
 }
 
-/// Hides the secrets in a value, and says whether there were any.
+/// Replaces the secrets in a JSON value. Returns whether there were any.
 fn hide(json: &mut Value, in_secrets: bool) -> bool {
     let mut hidden = false;
     match json {
@@ -161,14 +164,14 @@ fn hide(json: &mut Value, in_secrets: bool) -> bool {
     hidden
 }
 
-/// `Bearer eyJ0eXAiOiJK…`
+/// Shortens the token in an `Authorization` header: `Bearer eyJ0eXAiOiJK…`.
 fn shortened(authorization: &str) -> String {
     let (scheme, token) = authorization.split_once(' ').unwrap_or(("", authorization));
     let shown: String = token.chars().take(TOKEN_SHOWN.min(token.chars().count() / 2)).collect();
     format!("{scheme} {shown}…")
 }
 
-/// What a token claims, in a line, whether or not its signature is valid.
+/// What a token claims, in one line. The signature is not checked.
 fn claims(authorization: &str) -> Option<String> {
     let payload = authorization.split('.').nth(1)?;
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
@@ -216,7 +219,7 @@ mod tests {
         assert_eq!(super::claims("Bearer local"), None);
     }
 
-    /// M3: the page hides the secrets in what a provider's backend is sent and answers.
+    /// M3: the page hides the secrets in the requests to a provider's backend, and in the backend's answers.
     #[test]
     fn secrets_in_a_body_are_not_shown() {
         let upsert = br#"{"credentials":{"access_token":"s3cret"},"scopes":[]}"#;

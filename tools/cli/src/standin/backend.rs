@@ -1,6 +1,6 @@
-//! A small backend of a provider, for a `teardown dev` without another one. It does in memory what Vercel
-//! requires in addition to the deletions. It checks tokens as `teardown` does, and the stand-in provider
-//! notifies it of deletions.
+//! A small sample of a provider's backend, for a `teardown dev` that is given no other backend. It serves,
+//! from memory, the calls that Vercel requires in addition to the deletions. It checks tokens as `teardown`
+//! does. The stand-in for the provider notifies it of deletions.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use teardown::auth::{Caller, Role, Verifier};
 
 use super::{BACKEND_PATH, say};
 
-/// The backend. Clones share its memory.
+/// The sample backend. Clones share its memory.
 #[derive(Clone, Debug)]
 pub struct Backend {
     verifier: Verifier,
@@ -24,16 +24,16 @@ pub struct Backend {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// The resources, by installation and id.
+    /// The resources, by installation id and resource id.
     resources: HashMap<(String, String), Value>,
-    /// The id of the resource that was made under a key, by installation and key.
+    /// The id of the resource that a Provision made, by installation id and `Idempotency-Key`.
     by_key: HashMap<(String, String), String>,
-    /// Installations that are deleted, or will be: nothing is made in them any more.
+    /// Installations whose deletion was announced. They cannot be installed again.
     deleted: HashSet<String>,
     made: u64,
 }
 
-/// The one billing plan. It is free, so an uninstall is final at once.
+/// The only billing plan. It is free, so an uninstall leaves nothing to invoice.
 fn plan() -> Value {
     json!({
         "id": "free", "type": "subscription", "scope": "resource", "name": "Free",
@@ -64,7 +64,8 @@ impl Backend {
         Router::new().nest(BACKEND_PATH, backend)
     }
 
-    /// Takes an event of an announcement. From the first event on, what was deleted is not served any more.
+    /// Receives an event of an announcement. The notice already removes the deleted resource, or all
+    /// resources of the deleted installation.
     pub(super) fn hear(&self, event: &Value) {
         let text = |name: &str| event["data"][name].as_str().unwrap_or_default().to_owned();
         let (kind, id) = (event["type"].as_str().unwrap_or_default(), text("installationId"));
@@ -81,8 +82,8 @@ impl Backend {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks that the caller may act in this installation: any user may read, an `ADMIN` or the system may
-    /// change.
+    /// Checks that the caller may act in this installation. Any user of the installation may read, but only
+    /// an `ADMIN` or the system may change something.
     async fn check(&self, headers: &HeaderMap, id: &str, changes: bool) -> Result<(), Response> {
         let refused = |message: String| error(StatusCode::FORBIDDEN, "forbidden", &message);
         let caller = self.verifier.authenticate(headers).await;
@@ -121,7 +122,7 @@ async fn installation(
     Ok(Json(json!({ "billingPlan": plan() })))
 }
 
-/// Makes a resource. A key that was used before gives the same id again.
+/// Makes a resource. A request with an `Idempotency-Key` that was used before gets the same id again.
 async fn provision(
     State(it): State<Backend>,
     Path(id): Path<String>,

@@ -1,4 +1,4 @@
-//! A stand-in for the provider's own endpoint: it takes every announcement that is signed.
+//! A stand-in for the provider's own endpoint. It accepts every announcement with a good signature.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use teardown::secret::Secret;
 use super::backend::Backend;
 use super::{PROVIDER_PATH, say};
 
-/// How far an announcement's time may be from the clock, as Standard Webhooks asks.
+/// How many seconds an announcement's time may differ from the clock, as Standard Webhooks recommends.
 const TOLERANCE: u64 = 5 * 60;
 
 /// An endpoint that verifies announcements.
@@ -29,7 +29,8 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// Verifies by the system's clock, or by the clock of `teardown dev`, which may have been moved on.
+    /// Verifies an announcement by the system's clock. If the announcement's time is in the future, verifies
+    /// it by the clock of `teardown dev`, which a user may have moved forward.
     fn verify(&self, body: &[u8], headers: &HeaderMap) -> Result<(), WebhookError> {
         let verified = self.webhook.verify(body, headers);
         if !matches!(verified, Err(WebhookError::FutureTimestampError)) {
@@ -46,19 +47,19 @@ impl Receiver {
     }
 }
 
-/// The endpoint, at its path, for announcements that are signed with the first of these `whsec_…`, by this
-/// clock. It passes them on to the sample backend, if there is one.
+/// The endpoint at [`PROVIDER_PATH`]. It verifies announcements with the first of these secrets (`whsec_…`)
+/// and with this clock. It passes the events on to the sample backend, if there is one.
 ///
 /// # Errors
 ///
-/// If there is no secret, or it is not valid.
+/// If there is no secret, or the first secret is not valid.
 pub fn router(
     secrets: &[Secret],
     clock: Clock,
     backend: Option<Backend>,
 ) -> anyhow::Result<Router> {
     let secret = secrets.first().context("PROVIDER_SECRET is missing")?;
-    // The error's text may reveal the secret.
+    // The library's error may reveal the secret, so it is dropped.
     let webhook = Webhook::new(secret.expose()).ok().context("PROVIDER_SECRET verifies nothing")?;
     Ok(Router::new().route(PROVIDER_PATH, post(receive)).with_state(Arc::new(Receiver {
         webhook,
@@ -85,7 +86,7 @@ async fn receive(
     StatusCode::OK
 }
 
-/// An announcement, in one line.
+/// An event of an announcement, in one line.
 fn describe(event: &Value, id: &str) -> String {
     let text = |pointer| event.pointer(pointer).and_then(Value::as_str);
     let at = text("/data/teardownAt").map(|at| format!("torn down at {at}"));

@@ -1,8 +1,8 @@
-//! A stand-in for Vercel's REST API, as far as a deletion and the comparison with Vercel need it.
+//! A stand-in for the part of Vercel's REST API that deletions and `teardown reconcile` use.
 //!
-//! It knows only the configurations that were deleted: for every other id, a configuration exists. It takes
-//! the team and the live resources from the table. A `PUT` or `DELETE` of a resource here makes a difference
-//! that `teardown reconcile` finds.
+//! A configuration with any id exists at the stand-in, until it is deleted there. The stand-in reads the team
+//! and the live resources from the table. A `PUT` or `DELETE` of a resource at the stand-in makes a
+//! difference that `teardown reconcile` finds.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,8 +40,8 @@ pub struct CallBack {
 }
 
 impl CallBack {
-    /// A call back to the endpoints at this address, with a token like this one for each installation, issued
-    /// by this clock.
+    /// Makes the calls back to the endpoints at this address. Each call carries `token`, with the id of its
+    /// installation and issued at the clock's time.
     ///
     /// # Errors
     ///
@@ -76,7 +76,8 @@ impl CallBack {
 struct StandIn {
     memory: Mutex<Memory>,
     call_back: Option<CallBack>,
-    /// The table. Without it, the stand-in knows nothing of any installation.
+    /// The table. Without the table, the stand-in knows no team, and only the resources that were made at the
+    /// stand-in.
     store: Option<Store>,
 }
 
@@ -86,26 +87,26 @@ struct Memory {
     gone: HashSet<String>,
     /// Installations that were finalized.
     finalized: HashSet<String>,
-    /// Resources that were made here, by installation and id.
+    /// Resources that were made at the stand-in, by installation and id.
     made: BTreeMap<(String, String), Value>,
-    /// Resources that were deleted here.
+    /// Resources that were deleted at the stand-in.
     deleted: BTreeSet<(String, String)>,
 }
 
 impl StandIn {
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // No code waits while it holds this lock.
+        // No code awaits anything while it holds this lock.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is stored of an installation, if it can be read.
+    /// What the table stores about an installation. `None` if the table stores nothing, or cannot be read.
     async fn stored(&self, id: &str) -> Option<Stored> {
         let id = InstallationId::parse(id).ok()?;
         self.store.as_ref()?.stored(&id).await.ok()?
     }
 }
 
-/// The API, with a memory of its own in addition to what is stored.
+/// The stand-in's routes, with an empty memory. `store` is the table.
 pub fn router(call_back: Option<CallBack>, store: Option<Store>) -> Router {
     let stand_in = StandIn { memory: Mutex::default(), call_back, store };
     Router::new()
@@ -125,7 +126,7 @@ pub fn router(call_back: Option<CallBack>, store: Option<Store>) -> Router {
         .with_state(Arc::new(stand_in))
 }
 
-/// Lets through every request with an access token. Any token will do: the stand-in knows none.
+/// Accepts every request that has an access token, whatever the token is. Refuses all other requests.
 async fn with_token(request: Request, next: Next) -> Response {
     if has_token(request.headers()) {
         next.run(request).await
@@ -143,7 +144,7 @@ fn has_token(headers: &HeaderMap) -> bool {
 async fn delete_configuration(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
     let first = it.memory().gone.insert(id.clone());
     if first && let Some(call_back) = &it.call_back {
-        // The deletion is valid, even if the call fails.
+        // The configuration is deleted, even if the call back fails.
         if let Err(cause) = call_back.call(&id).await {
             tracing::warn!(installation = id, %cause, "the stand-in for Vercel called back in vain");
         }
@@ -153,7 +154,7 @@ async fn delete_configuration(State(it): State<Arc<StandIn>>, Path(id): Path<Str
     response
 }
 
-/// Answers with a configuration, and the team that is stored for it.
+/// Answers with a configuration. Its team is the team that the table stores.
 async fn configuration(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
     let stored = it.stored(&id).await;
     let response = if it.memory().gone.contains(&id) {
@@ -187,8 +188,8 @@ async fn finalize(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Res
     response
 }
 
-/// Lists the resources of an installation: those that are live in the table, and those that were made here
-/// and not deleted in the table since, but not those that were deleted here.
+/// Lists the resources of an installation that are live in the table, or were made at the stand-in. It leaves
+/// out a resource that was deleted at the stand-in, or made there and later deleted in the table.
 async fn resources(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
     let stored = it.stored(&id).await;
     let response = {
@@ -217,7 +218,7 @@ async fn resources(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Re
     response
 }
 
-/// A resource as Vercel shows it.
+/// A resource in the form that Vercel's API returns.
 fn resource(name: &str, body: &Value) -> Value {
     let text = |field: &str, default: &str| body[field].as_str().unwrap_or(default).to_owned();
     json!({
@@ -226,7 +227,7 @@ fn resource(name: &str, body: &Value) -> Value {
     })
 }
 
-/// Import Resource: Vercel has the resource from now on.
+/// Import Resource. From then on, the resource exists at the stand-in.
 async fn make_resource(
     State(it): State<Arc<StandIn>>,
     Path((id, name)): Path<(String, String)>,
@@ -242,7 +243,8 @@ async fn make_resource(
     response
 }
 
-/// Delete Integration Resource: Vercel does not have the resource any more, and does not call the endpoints.
+/// Delete Integration Resource. From then on, the resource does not exist at the stand-in. Like Vercel, the
+/// stand-in does not call the endpoints.
 async fn delete_resource(
     State(it): State<Arc<StandIn>>,
     Path((id, name)): Path<(String, String)>,
@@ -322,7 +324,7 @@ mod tests {
         assert_eq!(code(elsewhere.bearer_auth("t")).await, said(404, "not_found"));
     }
 
-    /// E7: the stand-in for Vercel says correctly whether a configuration exists.
+    /// E7: the stand-in for Vercel answers correctly whether a configuration exists.
     #[tokio::test]
     async fn a_configuration_is_there_until_it_is_deleted() {
         let (url, http) = (serve(router(None, None)).await, client());
@@ -337,8 +339,8 @@ mod tests {
         assert_eq!(gone, (404, "not_found".to_owned()));
     }
 
-    /// L1: the stand-in for Vercel has a resource that was made there, until it or its configuration is
-    /// deleted there.
+    /// L1: the stand-in for Vercel lists a resource that was made there, until the resource is deleted there.
+    /// After its configuration is deleted there, the stand-in refuses to list resources.
     #[tokio::test]
     async fn resources_are_made_and_deleted() {
         let (url, http) = (serve(router(None, None)).await, client());

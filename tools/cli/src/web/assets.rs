@@ -1,4 +1,4 @@
-//! The files of the pages. They are in the program: nothing is loaded from elsewhere.
+//! The files of the pages. The program contains them, so that a browser loads nothing from elsewhere.
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -20,7 +20,8 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         get(move || async move {
             let headers = [
                 (CONTENT_TYPE, HeaderValue::from_static(kind)),
-                // Another version of the tool may be at the same address soon.
+                // A browser keeps a file for a minute only, because another version of the tool may soon be
+                // at the same address.
                 (CACHE_CONTROL, HeaderValue::from_static("max-age=60")),
             ];
             (headers, text).into_response()

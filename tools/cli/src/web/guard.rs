@@ -1,6 +1,6 @@
-//! Who may ask: a browser on this machine, from the tool's own pages. A site that makes its name resolve to
-//! this machine (DNS rebinding) sends another `Host`. A site whose form posts to this machine sends another
-//! `Origin`.
+//! Decides which requests are answered: only requests of the tool's own pages, from a browser on this
+//! machine. If another site makes its name resolve to this machine (DNS rebinding), its requests have another
+//! `Host`. If a form of another site posts to this machine, the request has another `Origin`.
 
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-/// A page loads its own files, asks its own address, and nothing else. Nothing is inline.
+/// The policy for browsers: a page may load files from its own address only, and send requests to it only.
+/// Inline scripts and styles are forbidden.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -36,12 +37,12 @@ impl Here {
         origin.strip_prefix("http://").is_some_and(|host| self.is_host(host))
     }
 
-    /// Whether a request may be answered. The error says what is wrong with it.
+    /// Whether a request may be answered. The error says what is wrong with the request.
     fn judge(self, method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
         let text = |name: HeaderName| {
             let mut values = headers.get_all(name).iter();
             let value = values.next().map(|value| value.to_str().unwrap_or_default());
-            // Two values count as a wrong one.
+            // A header that is sent twice counts as wrong.
             if values.next().is_some() { Some("") } else { value }
         };
         if !text(HOST).is_some_and(|host| self.is_host(host)) {
@@ -55,7 +56,8 @@ impl Here {
     }
 }
 
-/// Lets through the requests of the tool's own pages, and no others.
+/// Answers the requests of the tool's own pages, and refuses all other requests. Adds headers that protect
+/// the pages.
 pub(crate) async fn own_pages(State(here): State<Here>, request: Request, next: Next) -> Response {
     if let Err(reason) = here.judge(request.method(), request.headers()) {
         return (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response();
@@ -69,7 +71,8 @@ pub(crate) async fn own_pages(State(here): State<Here>, request: Request, next: 
     response
 }
 
-/// Refuses the requests of another site's pages. A request that no browser sends has no `Origin`, and passes.
+/// Refuses the requests of another site's pages. A request without an `Origin` passes, because programs that
+/// are not browsers do not send this header.
 pub(crate) async fn no_other_site(
     State(here): State<Here>,
     request: Request,
@@ -86,7 +89,8 @@ pub(crate) async fn no_other_site(
 mod tests {
     use super::*;
 
-    /// M2: another site's `Host` or `Origin` is refused, and so is a POST without an `Origin`.
+    /// M2: a request with another site's `Host` or `Origin` is refused. A POST without an `Origin` is
+    /// refused, too.
     #[test]
     fn only_this_machine_and_its_own_pages_may_ask() {
         let here = Here { port: 3000 };

@@ -1,4 +1,4 @@
-//! Items in words: their attributes as text, and what changed between two states of an item.
+//! Items as text: their attributes, and what changed between two states of an item.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// The change in a word. Empty if nothing changed.
+    /// The change as one word. Empty if nothing changed.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Same => "",
@@ -110,7 +110,7 @@ impl ItemChange {
         }
     }
 
-    /// The kind of the item, in the words of the glossary.
+    /// The kind of the item, as the glossary in docs/architecture.md names it.
     pub(crate) fn kind(&self) -> &'static str {
         kind(&self.sk)
     }
@@ -174,7 +174,7 @@ pub(crate) fn kind(sk: &str) -> &'static str {
     kinds.into_iter().find(|(prefix, _)| sk.starts_with(prefix)).map_or("item", |(_, kind)| kind)
 }
 
-/// The value of an attribute in words. An access token is not shown.
+/// The value of an attribute as text. An access token is not shown.
 pub(crate) fn shown(name: &str, value: &AttributeValue) -> String {
     if name == "accessToken" {
         return "(stored, not shown)".to_owned();
@@ -200,7 +200,7 @@ pub(crate) fn shown(name: &str, value: &AttributeValue) -> String {
     }
 }
 
-/// A moment in seconds since the Unix epoch, in words.
+/// A time in seconds since the Unix epoch, as text. The largest time is `never`.
 fn moment(seconds: u64) -> String {
     let at = Timestamp::from_secs(seconds);
     if at == Timestamp::from_secs(u64::MAX) { "never".to_owned() } else { at.to_string() }
@@ -208,14 +208,14 @@ fn moment(seconds: u64) -> String {
 
 #[cfg(test)]
 pub(crate) mod json {
-    //! Items as the tests write them.
+    //! Reads items in the form in which the tests write them.
 
     use aws_sdk_dynamodb::types::AttributeValue;
     use serde_json::Value;
 
     use crate::attributes::Item;
 
-    /// An item in DynamoDB's JSON.
+    /// Reads an item in DynamoDB's JSON.
     pub(crate) fn of_json(item: &Value) -> Option<Item> {
         let attributes = item.as_object()?.iter();
         attributes.map(|(name, value)| Some((name.clone(), value_of_json(value)?))).collect()
@@ -231,7 +231,7 @@ pub(crate) mod json {
             ("L", Value::Array(list)) => {
                 AttributeValue::L(list.iter().map(value_of_json).collect::<Option<_>>()?)
             }
-            // Null: teardown stores no bytes and no sets.
+            // All other types become null: teardown stores no bytes and no sets.
             _ => AttributeValue::Null(true),
         })
     }

@@ -1,4 +1,5 @@
-//! Operators' acts from buttons. Each does the same as the command of its name, and needs a reason.
+//! Operators' acts that are started by buttons. Each act does the same as the command of the same name, and
+//! needs a reason.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use crate::words;
 /// The longest reason, in bytes: the same as for the commands.
 const MAX_REASON: usize = 1024;
 
-/// How many parked jobs are searched for the one to retry.
+/// How many parked jobs are read to find the job to retry.
 const PARKED: usize = 1000;
 
 /// What an operator asks for.
@@ -93,7 +94,8 @@ impl Operator {
     }
 
     async fn hold(&self, subject: Subject, act: &Act) -> anyhow::Result<String> {
-        // If a resource is pending now and announced at the next look, it was announced in between.
+        // The look before the hold finds the resources whose `deleted` event is pending. If the look after
+        // the hold finds one of them announced, the event was sent between the two looks.
         let before = self.store.look(&subject, &BTreeSet::new()).await.unwrap_or_default();
         self.store
             .hold(&subject, act, None)

@@ -1,5 +1,5 @@
 //! The sections that show an installation as it is stored: the installation itself, its resources, jobs,
-//! holds and receipts. Each is a fragment that a page can ask for again.
+//! holds and receipts. Each section is a fragment of HTML that a page can load again.
 
 use askama::Template;
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use teardown::ids::InstallationId;
 use super::table::Table;
 use crate::attributes::{Item, map, named, number, text, time, truth};
 
-/// How many rows a section has at a time.
+/// How many rows a section shows at a time.
 const ROWS: usize = 50;
 
 /// How many holds are shown: more than anybody places.
@@ -20,28 +20,29 @@ const HOLDS: usize = 200;
 pub(crate) struct Asked {
     #[serde(default)]
     pub(crate) installation: String,
-    /// The sort key to continue after.
+    /// The sort key after which the rows begin. Empty for the first rows.
     #[serde(default)]
     pub(crate) after: String,
 }
 
-/// The page around the sections: where they are, and what they offer.
+/// What the sections need to know of the page that contains them.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     /// The prefix of the page's addresses.
     pub(crate) base: String,
-    /// When a section asks for itself again.
+    /// When a section loads itself again.
     pub(crate) again: Again,
-    /// Whether requests can be made as Vercel.
+    /// Whether the page can make requests as Vercel.
     pub(crate) as_vercel: bool,
 }
 
-/// When a section asks for itself again.
+/// When a section loads itself again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Again {
-    /// When it has news: an event with the section's name arrives.
+    /// When the section has news: the page gets an event with the section's name.
     News,
-    /// Every 15 seconds, since reads cost something on AWS, and after an operator's act.
+    /// Every 15 seconds, and after an operator's act. Reads cost money on AWS, so the page does not read more
+    /// often.
     NowAndThen,
 }
 
@@ -92,19 +93,19 @@ pub(crate) struct Resources<'a> {
 }
 
 pub(crate) struct Job {
-    /// Its sort key after `work#`.
+    /// The job's sort key after `work#`.
     pub(crate) what: String,
     pub(crate) meaning: &'static str,
     pub(crate) state: JobState,
     pub(crate) attempts: String,
     pub(crate) error: Option<String>,
-    /// The resource that it announces.
+    /// The resource whose deletion the job announces. `None` for other jobs.
     pub(crate) resource: Option<String>,
     /// Whether the job still has to send the `deleted` event.
     pub(crate) announces: bool,
 }
 
-/// When a job is tried.
+/// When a job is tried next, or why it is not tried.
 pub(crate) enum JobState {
     Due(Timestamp),
     Leased(Timestamp),
@@ -130,7 +131,7 @@ pub(crate) struct Hold {
     by: String,
     reason: String,
     until: String,
-    /// How the hold was released, if it was.
+    /// When, by whom and why the hold was released. `None` if it was not released.
     released: Option<String>,
 }
 
@@ -220,7 +221,7 @@ fn after(asked: &Asked) -> Option<&str> {
     Some(asked.after.as_str()).filter(|after| !after.is_empty())
 }
 
-/// The state of an installation in words.
+/// The state of an installation, as a text for people.
 pub(crate) fn in_words(state: &str) -> &str {
     match state {
         "deleting" => "deleted, being purged",
@@ -263,7 +264,7 @@ fn team(item: &Item) -> String {
     }
 }
 
-/// The actor of a deletion.
+/// Who made a deletion, from its attribute `deletedBy`.
 pub(crate) fn actor(item: &Item) -> String {
     let Some(by) = map(item, "deletedBy") else { return "-".to_owned() };
     let account = text(by, "accountId").unwrap_or("-");
@@ -372,7 +373,7 @@ impl Receipt {
     }
 }
 
-/// The moment of an attribute, or a dash.
+/// The time in an attribute, or a dash if the item does not have the attribute.
 fn when(item: &Item, name: &str) -> String {
     time(item, name).map_or_else(|| "-".to_owned(), |at| at.to_string())
 }

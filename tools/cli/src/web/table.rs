@@ -1,4 +1,5 @@
-//! What the pages read of a table, page by page. Reads of one installation's items are consistent.
+//! Reads the table for the web pages, some items at a time. Reads of one installation's items are strongly
+//! consistent.
 
 use anyhow::Context as _;
 use aws_sdk_dynamodb::Client;
@@ -9,19 +10,19 @@ use teardown::ids::InstallationId;
 
 use crate::attributes::{Item, text, time};
 
-/// The index of due jobs, and the values of `dueShard` under which jobs are due: `0` for those that call
-/// Vercel. `docs/table.md` describes both.
+/// The index of due jobs, and the values of `dueShard` that due jobs have. Jobs that call Vercel have the
+/// value `0`. `docs/table.md` describes the index and the values.
 const DUE_INDEX: &str = "due";
 const SHARDS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
 
-/// A table, to be read.
+/// Reads a table.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     client: Client,
     name: String,
 }
 
-/// Some items of an installation, and the sort key to continue after, if there are more.
+/// Some items of an installation. If there are more, `next` is the sort key after which they begin.
 pub(crate) struct Page {
     pub(crate) items: Vec<Item>,
     pub(crate) next: Option<String>,
@@ -32,7 +33,7 @@ pub(crate) struct Page {
 pub(crate) struct Due {
     pub(crate) at: Timestamp,
     pub(crate) installation: String,
-    /// Its sort key.
+    /// The job's sort key.
     pub(crate) sk: String,
 }
 
@@ -72,7 +73,7 @@ impl Table {
             .expression_attribute_values(":pk", s(pk))
             .expression_attribute_values(":prefix", s(prefix))
             .set_exclusive_start_key(start)
-            // One item more, to know whether there are more.
+            // The query reads one item more than the limit, to find out whether there are more.
             .limit(i32::try_from(limit + 1)?)
             .consistent_read(true);
         let mut items =
@@ -113,7 +114,8 @@ impl Table {
         Ok(items)
     }
 
-    /// The jobs that are due first, `limit` of each shard: those due by `until`, if it is given.
+    /// The jobs that are due first, at most `limit` of each shard. If `until` is given, only jobs that are
+    /// due by this time.
     pub(crate) async fn due(
         &self,
         until: Option<Timestamp>,
@@ -157,9 +159,10 @@ impl Table {
         Ok(found.iter().filter_map(Due::of).collect())
     }
 
-    /// The items of these jobs, as far as they still exist.
+    /// The items of these jobs. Jobs whose items do not exist any more are left out.
     pub(crate) async fn items(&self, due: &[Due]) -> anyhow::Result<Vec<Item>> {
-        // The items are read one by one: a role that may sweep need not be allowed to read in batches.
+        // The items are read one by one, because a role that may run sweeps may not be allowed to read in
+        // batches.
         let read = due.iter().map(|due| async {
             let id = InstallationId::parse(&due.installation)?;
             self.item(&id, &due.sk).await

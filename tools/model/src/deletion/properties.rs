@@ -1,4 +1,5 @@
-//! The properties: true of every state, or possible.
+//! The properties of the deletion model: those that every state must have, and those that some state must
+//! have.
 
 use stateright::Property;
 
@@ -7,7 +8,7 @@ use super::requests::By;
 use super::state::{At, BILLED, BROKEN, INDEBTED, Installation, LATE, Refusal, TAKEN};
 use crate::Protocol as _;
 
-/// The properties that must be true of every state.
+/// The properties that every state must have.
 pub(super) fn properties() -> Vec<Property<Deletions>> {
     type P = Property<Deletions>;
     vec![
@@ -94,7 +95,7 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
     ]
 }
 
-/// The properties that some state must have: a model that does nothing violates nothing.
+/// The properties that some state must have. They catch a model that does nothing, and so violates nothing.
 pub(super) fn possibilities() -> Vec<Property<Deletions>> {
     type P = Property<Deletions>;
     vec![

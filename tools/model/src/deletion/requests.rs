@@ -12,50 +12,50 @@ use teardown::ids::{IdempotencyKey, InstallationId, ResourceId};
 pub(super) enum Kind {
     /// The deletion of a resource.
     DeleteResource(usize),
-    /// The deletion of the installation, with its live resources or only without.
+    /// The deletion of the installation. Without `cascade`, it is refused while resources are live.
     Uninstall { cascade: bool },
     /// The registration of a resource.
     Register(usize),
 }
 
-/// With which token.
+/// The kind of a request's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
-    /// One that names the installation.
+    /// A token that names the installation.
     Named,
-    /// One that names the installation's account.
+    /// A token that names only the installation's account.
     Account,
-    /// One that names another account.
+    /// A token that names only another account.
     Another,
 }
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request {
-    /// What.
+    /// What the request does.
     pub kind: Kind,
-    /// Whether under the one idempotency key.
+    /// Whether the request has an idempotency key. All requests with a key have the same key.
     pub keyed: bool,
-    /// By whom.
+    /// The request's token.
     pub by: By,
-    /// What the deployment that answers does while invoices are open.
+    /// The answering deployment's setting `UNINSTALL_WITH_OPEN_INVOICES`.
     pub open_invoices: OpenInvoices,
 }
 
-/// A request, and what the program makes of it; nothing, where it is a registration.
+/// A request, and `teardown`'s own `Deletion` for it. A registration has no `Deletion`.
 #[derive(Debug)]
 pub(super) struct Planned {
     pub(super) request: Request,
     pub(super) deletion: Option<Deletion>,
-    /// Which outcomes its key finds: those of its operation.
+    /// The index of the request's operation in `State::outcomes`: a key belongs to one operation.
     pub(super) operation: usize,
 }
 
-/// The account of the installation, and another.
+/// The installation's account, and another account.
 pub(super) const ACCOUNTS: [&str; 2] = ["acc_1", "acc_2"];
 
-/// Every request that one of so many clients may have. With three of them it is by tokens that name
-/// the installation alone.
+/// Every request that a client may have in a model with `clients` clients. With three clients, every token
+/// names the installation.
 pub(super) fn requests(clients: usize) -> &'static [Planned] {
     static FEW: LazyLock<Vec<Planned>> = LazyLock::new(|| all().collect());
     static MANY: LazyLock<Vec<Planned>> =
@@ -117,7 +117,7 @@ impl Planned {
         Self { request, deletion, operation }
     }
 
-    /// The resource, where it is of one.
+    /// The request's resource. `None` if the request is an uninstall.
     pub(super) fn resource(&self) -> Option<usize> {
         match self.request.kind {
             Kind::DeleteResource(resource) | Kind::Register(resource) => Some(resource),

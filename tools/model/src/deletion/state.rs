@@ -1,4 +1,4 @@
-//! The table and the clients.
+//! A state of the deletion model: the table and the clients.
 
 use teardown::deletion::{
     self as real, Answer, Billing, OpenInvoices, Receipt, Recorded, Resource,
@@ -11,11 +11,11 @@ use super::requests::{ACCOUNTS, By, Kind, Planned, Request};
 /// The installation's item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Installation {
-    /// Not there.
+    /// There is no item.
     Absent,
-    /// Active, with its count of live resources.
+    /// The installation is active. `live` is the stored number of its resources.
     Active { settled: bool, live: i8 },
-    /// Deleted; whether no finalization is outstanding.
+    /// The installation is deleted. `finalized` is true if no finalization is pending.
     Deleted { finalized: bool },
 }
 
@@ -26,7 +26,7 @@ pub(super) enum Status {
     Provisioning,
 }
 
-/// An answer of 2xx.
+/// A 2xx answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Reply {
     Gone,
@@ -34,7 +34,7 @@ pub(super) enum Reply {
     Registered,
 }
 
-/// Any other answer.
+/// An answer that is not 2xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Refusal {
     Another,
@@ -49,9 +49,9 @@ pub(super) enum Refusal {
 /// The outcome that is recorded under the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Outcome {
-    /// Which request it was, by its index.
+    /// The index of the request whose outcome this is.
     pub(super) request: u8,
-    /// The account, where it was known.
+    /// The installation's account, if the request knew it.
     pub(super) account: Option<u8>,
     pub(super) reply: Reply,
 }
@@ -59,24 +59,24 @@ pub(super) struct Outcome {
 /// A belief about a resource's item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Item {
-    /// It is assumed to be ready.
+    /// The resource is assumed to be ready.
     #[default]
     Assumed,
     Seen(Option<Status>),
 }
 
-/// A belief: `teardown`'s `Belief`, in small.
+/// A request's belief about the store: a small copy of `teardown`'s `Belief`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Belief {
     pub(super) recorded: Option<Outcome>,
-    /// None where it is assumed.
+    /// The belief about the installation. `None` while the common case is assumed.
     pub(super) installation: Option<Installation>,
     /// The belief about the resource's item.
     pub(super) resource: Item,
     pub(super) receipt: bool,
 }
 
-/// A write that belongs to a committed transaction and is not done yet. Only flaws leave any.
+/// A write that belongs to a committed transaction, but is missing. Only a flaw leaves a write missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Pending {
     Outcome(Option<u8>),
@@ -84,25 +84,25 @@ pub(super) enum Pending {
     Receipt,
 }
 
-/// Where a client is.
+/// The step that a client's request has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum At {
-    /// It asks, and believes this.
+    /// The client's request is in progress, with this belief.
     Asking(Belief),
-    /// It registers a resource that is there.
+    /// The client registers a resource whose item exists, so it updates the item.
     Updating,
-    /// It committed, and a part of it is to be written yet.
+    /// The client's transaction is committed, and a part of it is still missing. Only a flaw leads here.
     Owing(Reply, Pending),
-    /// It was answered.
+    /// The client was answered with a 2xx.
     Answered(Reply),
-    /// It was refused.
+    /// The client was refused.
     Refused(Refusal),
-    /// A condition failed, and what it returned says that it holds.
+    /// A condition failed, but the returned item says that the condition is true.
     Contradicted,
 }
 
 impl At {
-    /// Whether a request may end here (C, D, F).
+    /// Whether a request may end at this step (C, D, F).
     pub(super) fn may_be_the_end_of(self, request: Request) -> bool {
         let Request { kind, keyed, by, open_invoices } = request;
         match (self, kind) {
@@ -113,7 +113,7 @@ impl At {
                 by != By::Another && reply != Reply::Gone
             }
             (At::Answered(_) | At::Refused(Refusal::Unregistrable), Kind::Register(_)) => true,
-            // A token of an account alone is refused where the installation is not known, too (A6).
+            // A token that names only an account is refused too if the installation is unknown (A6).
             (At::Refused(Refusal::Another), _) => by != By::Named,
             (At::Refused(Refusal::KeyReused), _) => keyed,
             (At::Refused(Refusal::Remain), Kind::Uninstall { cascade }) => !cascade,
@@ -125,27 +125,27 @@ impl At {
     }
 }
 
-/// A client that asks anew knows nothing.
+/// A client that sends its request again knows nothing.
 impl Default for At {
     fn default() -> Self {
         Self::Asking(Belief::default())
     }
 }
 
-/// A client.
+/// A client, with its one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Client {
-    /// Its request, by its index; none where there is no such client.
+    /// The index of its request, or [`NOBODY`].
     pub(super) request: u8,
     pub(super) at: At,
-    /// Whether it changed something.
+    /// Whether the client's request changed something.
     pub(super) acted: bool,
 }
 
-/// There is no such client.
+/// Stands for an absent client in [`Client::request`].
 pub(super) const NOBODY: u8 = u8::MAX;
 
-/// The table and the clients; and what only the properties look at.
+/// A state: the table and the clients. Some fields exist for the properties only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(super) installation: Installation,
@@ -154,40 +154,41 @@ pub struct State {
     pub(super) installation_receipt: bool,
     /// The outcome that is recorded under the key, for each operation.
     pub(super) outcomes: [Option<Outcome>; 2],
-    /// How often a resource's announcement was written.
+    /// How often each resource's announcement was written.
     pub(super) announced: [u8; 2],
-    /// How often the installation's was.
+    /// How often the installation's announcement was written.
     pub(super) uninstall_announced: u8,
-    /// Whether the purge and the finalization are outstanding.
+    /// Whether the purge is pending.
     pub(super) purge: bool,
+    /// Whether the finalization is pending.
     pub(super) finalize: bool,
     /// Whether the purge has ended.
     pub(super) purged: bool,
     pub(super) clients: [Client; 3],
-    /// How often a resource was deleted by itself, and how often in all: an uninstall takes those
-    /// along that are live.
+    /// How often each resource was deleted by itself.
     pub(super) deleted: [u8; 2],
+    /// How often each resource was deleted, by itself or with the installation.
     pub(super) gone: [u8; 2],
     /// How often the installation was deleted.
     pub(super) uninstalled: u8,
     /// Whether the first resource was moved away, and is live at another installation.
     pub(super) away: bool,
-    /// Whether its receipt is to be written yet. Only a flaw leaves it so.
+    /// Whether the move's receipt is missing. Only a flaw leaves it missing.
     pub(super) moving: bool,
-    /// The thing that must never happen and did.
+    /// The forbidden event that has happened. `None` if nothing forbidden has happened.
     pub(super) wrong: Option<&'static str>,
 }
 
-/// A registration was accepted by a deleted installation.
+/// Forbidden: a resource was registered in a deleted installation.
 pub(super) const LATE: &str = "late";
-/// A resource that was being provisioned was deleted by itself.
+/// Forbidden: a resource that was being provisioned was deleted by itself.
 pub(super) const BROKEN: &str = "broken";
-/// An uninstall that was to spare resources took some along.
+/// Forbidden: an uninstall without cascade deleted live resources.
 pub(super) const TAKEN: &str = "taken";
-/// An uninstall was answered another way than the billing says.
+/// Forbidden: an uninstall's answer did not match the installation's billing.
 pub(super) const BILLED: &str = "billed";
 
-/// An uninstall that was to be refused while invoices are open went through.
+/// Forbidden: an uninstall was accepted, though invoices were open and the deployment refuses that.
 pub(super) const INDEBTED: &str = "indebted";
 
 impl Reply {
@@ -220,7 +221,7 @@ impl Refusal {
 }
 
 impl Belief {
-    /// As the program has it.
+    /// This belief in `teardown`'s own type.
     pub(super) fn real(self, model: &Deletions) -> real::Belief {
         let account = |index: u8| ACCOUNTS[usize::from(index)].to_owned();
         let recorded = self.recorded.map(|outcome| Recorded {
@@ -252,7 +253,7 @@ impl Belief {
 }
 
 impl State {
-    /// Every state to begin with: each table, with each choice of requests.
+    /// Every start: each table, with each choice of requests.
     pub(super) fn all(clients: usize, requests: &[Planned]) -> Vec<Self> {
         let mut tables = vec![(Installation::Absent, [None, None])];
         {
@@ -267,7 +268,7 @@ impl State {
         let mut choices = vec![[NOBODY; 3]];
         for place in 0..clients {
             let with = |choice: [u8; 3]| {
-                // In order: who asks for what is all the same.
+                // The requests are in order, because all clients are alike.
                 let from = if place == 0 { 0 } else { choice[place - 1] };
                 (from..count).map(move |request| {
                     let mut choice = choice;
@@ -333,7 +334,7 @@ impl State {
         }
     }
 
-    /// Whether every 2xx that a client was answered is true.
+    /// Whether a 2xx answer to a request is true in this state.
     pub(super) fn holds(&self, planned: &Planned, reply: Reply) -> bool {
         match (planned.request.kind, reply) {
             (Kind::Register(_), _) => true,

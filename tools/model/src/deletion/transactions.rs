@@ -1,4 +1,4 @@
-//! The transactions of the store, condition by condition.
+//! The store's transactions, with each of their conditions.
 
 use teardown::deletion::{Billing, Cascade, Commit, OpenInvoices, Presence, Receipt, Target};
 
@@ -9,14 +9,14 @@ use super::state::{
 };
 use super::{Deletions, Flaw};
 
-/// The rows that DynamoDB may tell of, as bits.
+/// The items whose failed conditions DynamoDB may report, as bits.
 const OUTCOME: u8 = 1;
 const INSTALLATION: u8 = 2;
 const RESOURCE: u8 = 4;
 const RECEIPT: u8 = 8;
 
 impl Planned {
-    /// The outcome that the program records of it.
+    /// The request's fingerprint, which `teardown` records with the outcome.
     pub(super) fn fingerprint(&self) -> String {
         self.deletion.as_ref().map(teardown::deletion::Deletion::fingerprint).unwrap_or_default()
     }
@@ -27,7 +27,7 @@ impl Planned {
 }
 
 impl Belief {
-    /// Learns what DynamoDB told of these rows: `evidence::learn`.
+    /// The belief after DynamoDB reported that these items' conditions failed, as in `evidence::learn`.
     pub(super) fn learn(mut self, state: &State, planned: &Planned, told: u8) -> Self {
         if told & OUTCOME != 0 && state.outcomes[planned.operation].is_some() {
             self.recorded = state.outcomes[planned.operation];
@@ -46,7 +46,7 @@ impl Belief {
 }
 
 impl Deletions {
-    /// The rows whose conditions do not hold.
+    /// The items whose conditions fail, as bits.
     pub(super) fn failed(
         &self,
         state: &State,
@@ -67,7 +67,7 @@ impl Deletions {
             (state.resources[resource], state.receipts[resource])
         });
         let unknown = state.installation == Installation::Absent;
-        // An account that is compared with an item that is not there is not the same.
+        // If there is no item, the comparison with its account fails.
         let accounts = planned.request.by == By::Named || (planned.is_the_accounts() && !unknown);
         match commit {
             Commit::Resource { receipt: believed, .. } => {
@@ -113,7 +113,7 @@ impl Deletions {
         failed
     }
 
-    /// Writes a transaction whose conditions hold.
+    /// Writes a transaction whose conditions are all true.
     pub(super) fn apply(
         &self,
         state: &mut State,
@@ -186,7 +186,7 @@ impl Deletions {
         }
         let effect = !matches!(commit, Commit::RecordOutcome(_));
         if planned.request.keyed {
-            // The account is recorded only where it is known to be the stored one.
+            // The outcome has the account only if the request knows that it is the stored account.
             let account = match belief.installation {
                 Some(Installation::Absent) => None,
                 Some(_) => Some(0),
@@ -208,7 +208,7 @@ impl Deletions {
         client.at = pending.map_or(At::Answered(answer), |pending| At::Owing(answer, pending));
     }
 
-    /// Writes what belongs to a transaction, in it or, by a flaw, after it.
+    /// Writes a part of a transaction. With a flaw, this is a separate, later write.
     pub(super) fn write(
         &self,
         state: &mut State,
@@ -236,7 +236,7 @@ impl Deletions {
         }
     }
 
-    /// The rows of a registration's first transaction whose conditions do not hold.
+    /// The items of a registration's first transaction whose conditions fail, as bits.
     pub(super) fn registration_fails(&self, state: &State, planned: &Planned) -> u8 {
         let Some(resource) = planned.resource() else { return 0 };
         let mut failed = 0;
@@ -251,7 +251,7 @@ impl Deletions {
         failed
     }
 
-    /// That transaction: it adds the resource, and counts it.
+    /// Sends a registration's first transaction, which adds the resource and counts it.
     pub(super) fn register(&self, state: &mut State, index: usize, told: u8) {
         if told == 0 {
             self.put(state, index, !self.has(Flaw::NotCounted));
@@ -262,7 +262,7 @@ impl Deletions {
         }
     }
 
-    /// The rows of a registration's second transaction whose conditions do not hold.
+    /// The items of a registration's second transaction whose conditions fail, as bits.
     pub(super) fn update_fails(&self, state: &State, planned: &Planned) -> u8 {
         let there = planned.resource().and_then(|resource| state.resources[resource]).is_some();
         let installation = !state.is_active() && !self.has(Flaw::UpdateActive);
@@ -270,7 +270,7 @@ impl Deletions {
         u8::from(installation) * INSTALLATION + u8::from(resource) * RESOURCE
     }
 
-    /// That transaction: it updates the resource that is there.
+    /// Sends a registration's second transaction, which updates the existing resource.
     pub(super) fn update(&self, state: &mut State, index: usize, told: u8) {
         if told == 0 {
             self.put(state, index, false);
@@ -281,7 +281,7 @@ impl Deletions {
         }
     }
 
-    /// Whether a move's conditions hold (I1).
+    /// Whether the conditions of a move are true (I1).
     pub(super) fn may_move(&self, state: &State) -> bool {
         !state.away
             && (state.is_active() || (state.is_deleted() && self.has(Flaw::MoveActive)))
@@ -289,7 +289,7 @@ impl Deletions {
             && (!state.receipts[0] || self.has(Flaw::MoveThere))
     }
 
-    /// A move: the item goes to the other installation, and a receipt without a deletion stays.
+    /// Moves the first resource to another installation. A receipt of the move stays at the source.
     pub(super) fn move_out(&self, state: &mut State) {
         state.resources[0] = None;
         state.away = true;
@@ -318,7 +318,7 @@ impl Deletions {
 }
 
 impl Planned {
-    /// Whether it is an uninstall that spares live resources.
+    /// Whether the request is an uninstall without cascade.
     fn spares(&self) -> bool {
         let cascade = self.deletion.as_ref().map(|deletion| &deletion.target);
         let spares = matches!(cascade, Some(Target::Installation { cascade: Cascade::No, .. }));

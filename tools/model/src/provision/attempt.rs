@@ -1,4 +1,4 @@
-//! An attempt's next step, and the front's transactions, condition by condition.
+//! An attempt's next step, and each condition of the front's transactions.
 
 use teardown::deletion::Presence;
 use teardown::provision::{Begin, Commit, begin, plan};
@@ -9,7 +9,7 @@ use super::state::{
 };
 use super::{Flaw, Provisions, Scope};
 
-/// The rows of a transaction whose conditions may fail.
+/// The items of a transaction whose conditions may fail, as bits.
 const INSTALLATION: u8 = 1;
 const RESOURCE: u8 = 2;
 const RECEIPT: u8 = 4;
@@ -22,7 +22,7 @@ impl Provisions {
         membership.map_or(Begin::ForwardUnrecorded, |membership| begin(membership, &seen.real()))
     }
 
-    /// The rows of an attempt's next transaction whose conditions do not hold.
+    /// The items of an attempt's next transaction whose conditions fail, as bits.
     pub(super) fn rows_that_fail(&self, state: &State, index: usize) -> u8 {
         let row = |row, holds: bool, flaw| if holds || self.has(flaw) { 0 } else { row };
         let is_active = matches!(state.installation, Installation::Active { .. });
@@ -70,7 +70,7 @@ impl Provisions {
         }
     }
 
-    /// Whether the condition on the intent fails under which an attempt ends.
+    /// [`INTENT`] if the intent's condition fails when an attempt ends, else 0.
     fn end_fails(&self, state: &State, index: usize, intent: Intent) -> u8 {
         let is_mine = state.attempts[index].open;
         let (open, is_there) = (state.open(), state.intent.is_some());
@@ -86,7 +86,7 @@ impl Provisions {
         if holds { 0 } else { INTENT }
     }
 
-    /// An attempt's next step. Where conditions fail, DynamoDB tells of these rows.
+    /// Takes an attempt's next step. `told` has the items whose failed conditions DynamoDB reports, as bits.
     pub(super) fn go(&self, state: &mut State, index: usize, told: u8) -> Option<()> {
         let at = match state.attempts[index].at {
             At::Beginning(seen) => match self.begin(seen) {
@@ -107,7 +107,7 @@ impl Provisions {
                 }
                 Begin::ForwardUnrecorded | Begin::Refuse => At::Ended,
             },
-            // It was stopped for too long.
+            // The attempt was stopped for too long, so it does not call the backend.
             At::Begun { old: true } => At::Ended,
             At::Ending(resource, belief) if told == 0 => {
                 self.commit(state, index, resource, belief)
@@ -161,7 +161,7 @@ impl Provisions {
         state.attempts[index].open = true;
     }
 
-    /// The backend makes a resource; with keys, once.
+    /// The backend makes a resource. If the backend respects the key, it makes only one.
     pub(super) fn makes(&self, state: &mut State, index: usize) -> Option<()> {
         let resource = match self.scope {
             Scope::WithoutKeys => state.resources.iter().position(|resource| !resource.made)?,
@@ -176,7 +176,7 @@ impl Provisions {
         Some(())
     }
 
-    /// Commits what the program decides under a belief, and ends the attempt.
+    /// Commits what `provision::plan` decides for a belief, and ends the attempt.
     fn commit(&self, state: &mut State, index: usize, resource: usize, belief: Belief) -> At {
         let step = plan(&belief.real());
         Self::end_attempt(state, index, belief.intent);
@@ -217,7 +217,7 @@ impl Provisions {
 }
 
 impl Belief {
-    /// What it becomes by these rows, which failed.
+    /// The belief after DynamoDB reported that the conditions of these items failed.
     fn learn(self, state: &State, index: usize, resource: usize, told: u8) -> Self {
         let mut learned = self;
         if told & INSTALLATION != 0 {

@@ -1,4 +1,5 @@
-//! The properties: true of every state, or possible.
+//! The properties of the Provision model: those that every state must have, and those that some state must
+//! have.
 
 use stateright::Property;
 
@@ -8,7 +9,7 @@ use super::state::{
 };
 use super::{Provisions, Scope};
 
-/// The properties that must be true of every state.
+/// The properties that every state must have.
 pub(super) fn properties() -> Vec<Property<Provisions>> {
     type P = Property<Provisions>;
     vec![
@@ -68,7 +69,7 @@ pub(super) fn properties() -> Vec<Property<Provisions>> {
     ]
 }
 
-/// What some state must have.
+/// The properties that some state must have.
 pub(super) fn possibilities(scope: Scope) -> Vec<Property<Provisions>> {
     type P = Property<Provisions>;
     let mut properties = vec![

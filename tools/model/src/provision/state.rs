@@ -1,9 +1,9 @@
-//! A state: the table, the attempts, the workers and Vercel.
+//! A state of the Provision model: the table, the attempts, the workers and Vercel.
 
 use teardown::deletion::{self, Billing};
 use teardown::provision;
 
-/// The installation, and how many resources it says that it has.
+/// The installation's item. `count` is the number of resources that it stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Installation {
     Absent,
@@ -24,11 +24,11 @@ pub(super) enum Receipt {
 pub(super) enum Job {
     None,
     Owed,
-    /// A worker is at it, or has been.
+    /// A worker has claimed the announcement.
     Taken,
 }
 
-/// A resource: in the table, at the backend, at Vercel and at the provider.
+/// A resource, as the table, the backend, Vercel and the provider know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Resource {
     pub(super) made: bool,
@@ -37,11 +37,11 @@ pub(super) struct Resource {
     pub(super) job: Job,
     pub(super) told: bool,
     pub(super) listed: bool,
-    /// Whether the intent was ended, with a warning, because Vercel did not list it.
+    /// Whether a worker ended the intent with a warning, because Vercel did not list this resource.
     pub(super) excused: bool,
 }
 
-/// The intent's item. Which attempts it has, they say themselves.
+/// The intent's item. Each [`Attempt`] stores whether the intent lists it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Item {
     pub(super) due: bool,
@@ -49,7 +49,7 @@ pub(super) struct Item {
     pub(super) parked: bool,
 }
 
-/// What an attempt believes of its installation.
+/// What an attempt believes about its installation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Seen {
     #[default]
@@ -59,7 +59,7 @@ pub(super) enum Seen {
     Absent,
 }
 
-/// What an attempt believes of its intent.
+/// What an attempt believes about its intent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Intent {
     #[default]
@@ -77,37 +77,38 @@ pub(super) struct Belief {
     pub(super) intent: Intent,
 }
 
-/// Where an attempt is.
+/// The step that an attempt has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum At {
-    /// It was not sent.
+    /// Vercel has not sent the attempt.
     Idle,
-    /// It writes its intent.
+    /// The attempt is about to write its intent, with this belief about the installation.
     Beginning(Seen),
-    /// Its intent is written; whether 15 minutes have passed since.
+    /// The attempt has written its intent. `old` is true once 15 minutes have passed since then.
     Begun { old: bool },
-    /// The backend answered with this resource, and the intent is to be written. Only a flaw leads here.
+    /// The backend answered with this resource, and the attempt is about to write its intent. Only a flaw
+    /// leads here.
     Late(usize, Seen),
-    /// The backend answered with this resource, and that is to be recorded.
+    /// The backend answered with this resource, and the attempt is about to record it.
     Ending(usize, Belief),
-    /// Its end is recorded, and this resource is not. Only a flaw leads here.
+    /// The attempt's end is recorded, but its resource is not. Only a flaw leads here.
     Apart(usize),
-    /// The backend refused, and the attempt is to be ended.
+    /// The backend refused, and the attempt is about to end itself in the intent.
     Refusing(Intent),
-    /// Its 2xx, with this resource, is on its way to Vercel.
+    /// The attempt's 2xx, with this resource, is on its way to Vercel.
     Passing(usize),
-    /// It has ended, or died.
+    /// The attempt has ended, or died.
     Ended,
 }
 
-/// The purge.
+/// The step that the purge has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purge {
-    /// There is none, or it has ended.
+    /// There is no purge, or it has ended.
     None,
-    /// It is to read a page.
+    /// The purge is about to read a page.
     Owed,
-    /// It has read these resources, as bits.
+    /// The purge has read these resources, as bits.
     Read(u8),
 }
 
@@ -115,32 +116,33 @@ pub(super) enum Purge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Attempt {
     pub(super) at: At,
-    /// Whether the intent has it among those without a definite answer.
+    /// Whether the intent lists this attempt as one without a definite answer.
     pub(super) open: bool,
 }
 
-/// Where a worker is.
+/// The step that a worker has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum WorkerAt {
-    /// It took the lease.
+    /// The worker claimed the intent.
     Claimed,
-    /// It read the installation; what is known of it, as bits.
+    /// The worker read the installation. `known` has the resources that the table knows, as bits.
     Read { is_active: bool, known: u8 },
-    /// Vercel told what it has. What is missing here is left to be mended.
+    /// Vercel listed its resources. `left` has those that the table still lacks, as bits. `unlisted` has
+    /// those that the backend made and Vercel does not list.
     Mending { is_active: bool, left: u8, unlisted: u8 },
 }
 
-/// A worker.
+/// A worker that has claimed the intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Worker {
-    /// Whether its fence is the item's, if that is there.
+    /// Whether the worker's fence is still the intent's, if the intent exists.
     pub(super) fence: bool,
-    /// Whether an attempt has begun since its claim.
+    /// Whether an attempt has begun since the worker's claim.
     pub(super) overtaken: bool,
     pub(super) at: WorkerAt,
 }
 
-/// The state.
+/// A state of the Provision model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(super) installation: Installation,
@@ -150,25 +152,25 @@ pub struct State {
     pub(super) workers: [Option<Worker>; 2],
     pub(super) purge: Purge,
     pub(super) token: bool,
-    /// The thing that must never happen and did.
+    /// The forbidden event that has happened. `None` if nothing forbidden has happened.
     pub(super) wrong: Option<&'static str>,
 }
 
-/// An attempt began in a deleted installation.
+/// Forbidden: an attempt began in a deleted installation.
 pub(super) const BEGAN_DELETED: &str = "began in a deleted installation";
-/// A deleted installation is active again.
+/// Forbidden: a deleted installation is active again.
 pub(super) const REVIVED: &str = "revived";
-/// A resource was registered in a deleted installation.
+/// Forbidden: a resource was registered in a deleted installation.
 pub(super) const REGISTERED_DELETED: &str = "registered in a deleted installation";
-/// A refusal ended the intent of others.
+/// Forbidden: an attempt that the backend refused ended the intent of other attempts.
 pub(super) const ENDED_OTHERS: &str = "a refusal ended the intent of others";
-/// A worker ended the intent of an attempt that began after its claim.
+/// Forbidden: a worker ended the intent of an attempt that began after its claim.
 pub(super) const ENDED_LATER: &str = "a worker ended the intent of a later attempt";
-/// A worker that had lost its lease changed the intent.
+/// Forbidden: a worker that had lost its lease changed the intent.
 pub(super) const OVERWROTE: &str = "overwrote";
-/// A pending announcement was written anew.
+/// Forbidden: a pending announcement was replaced.
 pub(super) const ANNOUNCED_ANEW: &str = "announced anew";
-/// The conditions that failed taught nothing.
+/// Forbidden: a failed condition reported only what the attempt believed already.
 pub(super) const CONTRADICTED: &str = "contradicted";
 
 impl State {
@@ -207,7 +209,7 @@ impl State {
         }
     }
 
-    /// Adds a resource, and counts it.
+    /// Adds a resource to the installation, and counts it.
     pub(super) fn register(&mut self, resource: usize) {
         match &mut self.installation {
             Installation::Active { count } => *count = count.saturating_add(1),
@@ -217,7 +219,7 @@ impl State {
         self.resources[resource].item = true;
     }
 
-    /// Writes an announcement, if none is pending.
+    /// Writes a resource's announcement, unless it is already pending.
     pub(super) fn announce(&mut self, resource: usize) {
         let job = &mut self.resources[resource].job;
         if *job == Job::None {
@@ -225,7 +227,7 @@ impl State {
         }
     }
 
-    /// Writes an announcement, even if one is pending.
+    /// Writes a resource's announcement, even if it is already pending.
     pub(super) fn announce_anew(&mut self, resource: usize) {
         if self.resources[resource].job != Job::None {
             self.wrong = Some(ANNOUNCED_ANEW);
@@ -233,7 +235,8 @@ impl State {
         self.resources[resource].job = Job::Owed;
     }
 
-    /// `Store::purge_page`: it reads a page, then swaps all of it for its announcements or nothing.
+    /// `Store::purge_page`: reads a page, then swaps all of its resources for their announcements, or none of
+    /// them.
     pub(super) fn purge_on(&mut self) -> Option<()> {
         let there = (0..2).filter(|it| self.resources[*it].item);
         let there = there.map(|it| 1 << it).sum::<u8>();
@@ -254,7 +257,7 @@ impl State {
         Some(())
     }
 
-    /// Delete Resource, of the first one (C1).
+    /// Delete Resource, for the first resource (C1).
     pub(super) fn delete(&mut self, heard: bool) {
         let resource = &mut self.resources[0];
         resource.listed &= !heard;
@@ -273,7 +276,7 @@ impl State {
         }
     }
 
-    /// `keep`, of the first one: nobody has claimed its announcement.
+    /// `keep`, for the first resource: its announcement must not be claimed.
     pub(super) fn keep(&mut self) -> Option<()> {
         let resource = &mut self.resources[0];
         let may = self.installation == Installation::Deleted
@@ -296,7 +299,7 @@ impl Seen {
         }
     }
 
-    /// As the program has it.
+    /// This belief in `teardown`'s own type.
     pub(super) fn real(self) -> deletion::Installation {
         match self {
             Self::Assumed => deletion::Installation::Assumed,
@@ -312,7 +315,7 @@ impl Seen {
 }
 
 impl Intent {
-    /// What the item says to an attempt.
+    /// What an attempt learns when it reads the intent's item.
     pub(super) fn of(state: &State, index: usize) -> Self {
         match (state.attempts[index].open, state.open()) {
             (false, _) => Self::Gone,
@@ -323,7 +326,7 @@ impl Intent {
 }
 
 impl Belief {
-    /// As the program has it.
+    /// This belief in `teardown`'s own type.
     pub(super) fn real(self) -> provision::Belief {
         provision::Belief {
             installation: self.installation.real(),

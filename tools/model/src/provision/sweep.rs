@@ -1,5 +1,6 @@
-//! A worker that has claimed the intent: it reads what is stored, asks Vercel, registers or announces what is
-//! missing here, and ends the intent under its fence.
+//! The steps of a worker that has claimed the intent. The worker reads the table, and asks Vercel for its
+//! list of resources. It registers or announces each resource that the table lacks. Then it ends the intent,
+//! under its fence.
 
 use super::state::{
     ENDED_LATER, Installation, Item, Job, OVERWROTE, Receipt, Resource, State, Worker, WorkerAt,
@@ -30,7 +31,7 @@ impl Provisions {
             WorkerAt::Claimed => {
                 let is_active = matches!(state.installation, Installation::Active { .. });
                 if !state.token {
-                    // It is erased for good.
+                    // The token is erased for good, so the worker parks the intent.
                     self.end_lease(state, index, true);
                     return Some(());
                 }
@@ -89,7 +90,7 @@ impl Provisions {
         }
     }
 
-    /// Ends the intent. What Vercel does not list is excused: a warning says so.
+    /// Ends the intent. A resource that Vercel does not list is excused: the real worker logs a warning.
     fn complete(&self, state: &mut State, index: usize, unlisted: u8) -> Option<()> {
         let worker = state.workers[index].take()?;
         if state.intent.is_some() && (worker.fence || self.has(Flaw::CompleteFence)) {
@@ -104,7 +105,8 @@ impl Provisions {
         Some(())
     }
 
-    /// Ends a lease with a failure. The wait makes no difference.
+    /// Ends a worker's lease with a failure. The intent is due at once, because no property depends on the
+    /// wait.
     pub(super) fn retry_later(&self, state: &mut State, index: usize) {
         self.end_lease(state, index, false);
     }

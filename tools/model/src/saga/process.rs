@@ -1,4 +1,4 @@
-//! The processes: requests and sweeps, and where they are.
+//! The processes, which are requests and sweeps, and the steps that they reach.
 
 use teardown::error::Error;
 
@@ -12,50 +12,54 @@ pub(super) enum Ended {
     InvoicesOpen,
     KeyReused,
     OtherTeam,
-    /// It is to come again.
+    /// The caller has to try again later.
     Later,
     Else,
 }
 
-/// Where a process is.
+/// The step that a process has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum At {
-    /// A request is to see what there is; a sweep has nothing.
+    /// A request is about to read the table. A sweep has no intent.
     Idle,
-    /// A sweep took the intent, and is to see what there is.
+    /// A sweep claimed the intent, and is about to read the table.
     Taken(u8),
     Beginning(Seen),
     Marking(Seen, u8),
-    /// Vercel is asked. It may have been asked before in vain, in this call too.
+    /// The process sends the `DELETE` to Vercel. `lost` is true if this attempt has sent the `DELETE` before,
+    /// and got no answer.
     Asking {
         seen: Seen,
         fence: u8,
         lost: bool,
     },
-    /// Vercel found nothing in the stored team, and is asked where it is. What was in doubt by then is
-    /// seen so.
+    /// Vercel found no configuration in the stored team. The process asks Vercel where the configuration is.
+    /// `seen` includes every doubt so far.
     Confirming {
         seen: Seen,
         fence: u8,
-        /// Whether an attempt of its own is in doubt.
+        /// Whether the process's own attempt is in doubt.
         own: bool,
     },
-    /// It lives in another team, which is to be stored.
+    /// The configuration is in another team, which the process is about to store.
     Moving {
         seen: Seen,
         fence: u8,
         own: bool,
     },
-    /// Vercel is asked in the team that it has named. It may have been asked there in vain.
+    /// The process sends the `DELETE` to Vercel, in the team that Vercel named. `lost` is true if this
+    /// attempt has sent the `DELETE` there before, and got no answer.
     AskingThere {
         seen: Seen,
         fence: u8,
         lost: bool,
         own: bool,
     },
-    /// It heard that it is gone, or there is nothing to ask: it commits under this fencing token.
+    /// The configuration is gone at Vercel, or there is no usable token. The process is about to commit under
+    /// this fence.
     Committing(Seen, Option<u8>),
-    /// Its commit did not go through, though it heard that Vercel's side is gone: it looks again.
+    /// The process's commit failed, though the configuration is gone at Vercel. The process is about to read
+    /// the table again.
     Again,
     Withdrawing {
         seen: Seen,
@@ -63,42 +67,43 @@ pub(super) enum At {
         unclear: bool,
         ended: Ended,
     },
-    /// It leaves it open; it is not said how unclear it is where a sweep's time was over.
+    /// The process is about to schedule a retry. `unclear` is the doubt to store, or `None` if the stored
+    /// doubt stays.
     PuttingOff {
         fence: u8,
         unclear: Option<bool>,
-        /// Whether it does not know what became of its own attempt.
+        /// Whether the process does not know how its own attempt ended.
         in_doubt: bool,
     },
-    /// It has lost its lease, and does not know how its attempt ended: it takes the intent from the worker
-    /// that holds it.
+    /// The process has lost its lease, and does not know how its attempt ended. It is about to take the fence
+    /// from the worker that holds the intent.
     Doubting,
-    /// There was none: the deletion is scheduled again.
+    /// The process found no intent to take the fence from. It is about to write a new intent.
     OwingAgain,
     Recording,
-    /// It committed, and has to write the outcome yet. Only a flaw leads here.
+    /// The process has committed, and is about to record the outcome. Only a flaw leads here.
     Owing,
     Ended(Ended),
 }
 
-/// A process.
+/// A request or a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Process {
-    /// Its request, by its index; [`SWEEP`] or [`NOBODY`].
+    /// The index of its request, or [`SWEEP`], or [`NOBODY`].
     pub(super) request: u8,
     pub(super) at: At,
-    /// Whether it heard of Vercel that it is gone.
+    /// Whether the process got Vercel's answer that the configuration is gone.
     pub(super) heard: bool,
-    /// The fencing token under which a request has begun, until it is answered.
+    /// The fence under which a request began its intent, until the request is answered.
     pub(super) own: Option<u8>,
-    /// Whether it deleted our side.
+    /// Whether the process made the commit in the table.
     pub(super) acted: bool,
 }
 
-/// Not a request, but a sweep.
+/// Stands for a sweep in [`Process::request`].
 pub(super) const SWEEP: u8 = 100;
 
-/// No process.
+/// Stands for an absent process in [`Process::request`].
 pub(super) const NOBODY: u8 = 101;
 
 impl Ended {
@@ -122,17 +127,17 @@ impl Process {
         self.request < 2
     }
 
-    /// Whether its request is on behalf of the team that the configuration is in at first.
+    /// Whether the request names the team that the configuration is in at the start.
     pub(super) fn names_the_first_team(&self) -> bool {
         self.request == 1
     }
 
-    /// Whether it is at something.
+    /// Whether the process is neither idle nor answered.
     pub(super) fn is_busy(&self) -> bool {
         !matches!(self.at, At::Idle | At::Ended(_))
     }
 
-    /// Whether it hears yet what Vercel does, or knows that it may not have.
+    /// Whether the process knows that its own call to Vercel is in doubt.
     pub(super) fn is_in_doubt(&self) -> bool {
         matches!(
             self.at,
@@ -147,7 +152,7 @@ impl Process {
         )
     }
 
-    /// Whether it saw a mark, or has left one.
+    /// Whether the process read that the deletion is in doubt, or knows that its own call is.
     pub(super) fn knows_a_doubt(&self) -> bool {
         match self.at {
             At::Beginning(seen)
@@ -163,7 +168,7 @@ impl Process {
         }
     }
 
-    /// The fencing token that it works under.
+    /// The fence that the process works under.
     pub(super) fn fence(&self) -> Option<u8> {
         match self.at {
             At::Taken(fence)
@@ -179,7 +184,7 @@ impl Process {
         }
     }
 
-    /// Changes every fencing token that it knows of.
+    /// Changes every fence that the process knows.
     pub(super) fn renumber(&mut self, number: impl Fn(u8) -> u8) {
         let of = |seen: &mut Seen| {
             if let Some(intent) = &mut seen.intent {

@@ -1,4 +1,5 @@
-//! The properties: true of every state, or possible.
+//! The properties of the model of Delete Configuration: those that every state must have, and those that some
+//! state must have.
 
 use stateright::Property;
 
@@ -8,7 +9,7 @@ use super::table::Stage;
 use super::{Sagas, Scope};
 use crate::Protocol as _;
 
-/// The properties that must be true of every state, and those that some state must have.
+/// The properties that every state must have, and those that some state must have.
 pub(super) fn properties(scope: Scope) -> Vec<Property<Sagas>> {
     type P = Property<Sagas>;
     let mut properties = vec![

@@ -1,4 +1,4 @@
-//! The table, Vercel and the processes.
+//! A state of the model of Delete Configuration: the table, Vercel and the processes.
 
 use teardown::deletion::configuration::{ConfigurationDeletion, Team};
 use teardown::grant::{Actor, Grant, Scope};
@@ -7,44 +7,45 @@ use teardown::ids::{IdempotencyKey, InstallationId};
 use super::process::{At, NOBODY, Process, SWEEP};
 use super::table::{Installation, Intent, Seen, Stage, TEAMS, now};
 
-/// The table, Vercel and the processes; and what only the properties look at.
+/// A state: the table, Vercel and the processes. Some fields exist for the properties only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(super) installation: Installation,
     /// The stored team, by its number.
     pub(super) team: u8,
-    /// The team that Vercel has the configuration in.
+    /// The team that the configuration is in at Vercel, by its number.
     pub(super) team_at_vercel: u8,
     pub(super) token: bool,
     pub(super) intent: Option<Intent>,
     pub(super) outcome: Option<u8>,
     pub(super) processes: [Process; 3],
-    /// Whether the configuration is there at Vercel.
+    /// Whether the configuration exists at Vercel.
     pub(super) exists: bool,
-    /// Whether Vercel was asked, has not answered, and may yet do it.
+    /// Whether a call to Vercel was not answered, and may still take effect.
     pub(super) in_flight: bool,
-    /// Whether Vercel was asked under a mark that is known to anybody.
+    /// Whether a call was sent to Vercel for which the table or a process still has a doubt.
     pub(super) sent: bool,
-    /// Whether our side was deleted alone, since there was no token to ask with.
+    /// Whether the commit was made without Vercel's answer that the configuration is gone.
     pub(super) alone: bool,
-    /// How often the configuration, and the installation, was deleted here.
+    /// How often the configuration's deletion was committed.
     pub(super) commits: u8,
+    /// How often the installation was uninstalled.
     pub(super) uninstalls: u8,
-    /// Whether nobody may hear of what Vercel did: its asker died, it came after the call, or Vercel
-    /// refused somebody meanwhile.
+    /// Whether it is accepted that nobody learns what Vercel did: the process that called died, the call took
+    /// effect late, or Vercel refused another call meanwhile.
     pub(super) untold: bool,
-    /// The thing that must never happen and did.
+    /// The forbidden event that has happened. `None` if nothing forbidden has happened.
     pub(super) wrong: Option<&'static str>,
 }
 
-/// A worker that had lost its lease changed an intent that another holds.
+/// Forbidden: a worker that had lost its lease changed the intent of another worker.
 pub(super) const OVERWROTE: &str = "overwrote";
-/// An intent was begun while invoices were open.
+/// Forbidden: an intent was begun while invoices were open.
 pub(super) const INVOICES: &str = "invoices";
-/// Our side was deleted alone though there was a token to ask with.
+/// Forbidden: the commit was made without a call to Vercel, though there was a usable token.
 pub(super) const UNASKED: &str = "unasked";
 
-/// The requests: two under one key that differ, and one without a key.
+/// The requests: two different requests under one key, and one request without a key.
 pub(super) fn requests() -> Vec<ConfigurationDeletion> {
     [(true, None), (true, Some(TEAMS[0].to_owned())), (false, None)]
         .map(|(keyed, id)| ConfigurationDeletion {
@@ -61,7 +62,7 @@ pub(super) fn requests() -> Vec<ConfigurationDeletion> {
 }
 
 impl State {
-    /// Every state to begin with: each table, with each choice of processes, one sweep among them.
+    /// Every start: each table, with each choice of processes. At least one process is a sweep.
     pub(super) fn all(processes: usize) -> Vec<Self> {
         let kinds = [0, 1, 2, SWEEP];
         let mut choices = vec![[SWEEP, NOBODY, NOBODY]];
@@ -119,7 +120,7 @@ impl State {
         self.processes.iter().filter(|process| process.request != NOBODY)
     }
 
-    /// The items that a process sees.
+    /// The items that a process reads now.
     pub(super) fn seen(&self, keyed: bool, own: Option<u8>) -> Seen {
         let recorded = self.outcome.filter(|_| keyed);
         let Self { installation, team, token, intent, .. } = *self;
@@ -127,7 +128,7 @@ impl State {
         Seen { recorded, installation, team, token, intent }
     }
 
-    /// Every fencing token that is known to anybody.
+    /// Every fence that the intent or a process has.
     pub(super) fn fences(&self) -> Vec<u8> {
         let mut fences: Vec<u8> = self.intent.iter().map(|intent| intent.fence).collect();
         for process in self.processes {
@@ -138,8 +139,8 @@ impl State {
         fences
     }
 
-    /// Sets attributes that do not matter to one value. Fences are only compared: they are numbered by their
-    /// order.
+    /// Makes two states equal if they behave alike. Resets fields that no longer matter. Numbers the fences
+    /// by their order, because fences are only compared.
     pub(super) fn normalise(&mut self) {
         let fences = self.fences();
         let number = |fence: u8| {
@@ -155,7 +156,7 @@ impl State {
         self.sent &= self.installation.unclear
             || self.intent.is_some_and(|intent| intent.unclear)
             || self.processes.iter().any(Process::knows_a_doubt);
-        // There is nothing to be told, or nothing any more.
+        // If Vercel did nothing, or the commit is made, there is nothing left to learn.
         let done_nothing = self.exists && !self.in_flight;
         self.untold &= !done_nothing && !self.is_gone();
     }

@@ -8,36 +8,37 @@ use super::state::{OVERWROTE, State};
 use super::table::{Deletion, Intent, Seen, Stage, TEAMS};
 use super::{Action, Flaw, Sagas};
 
-/// An answer of Vercel.
+/// Vercel's answer to a call, or the lack of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// 204: it is done.
+    /// 204: the configuration is deleted.
     Done,
-    /// 404: it is not there, in the team that Vercel was asked in, if it was in one.
+    /// 404: there is no such configuration, or not in the team that the call names.
     Gone,
-    /// 200: it lives in this team. To the question where it is, alone.
+    /// 200, to the question where the configuration is: the configuration exists, and the answer names its
+    /// team.
     Found,
-    /// 403: the token is dead; or, where no attempt before is marked as unclear, it refuses.
+    /// 403: the token is dead. Or Vercel refuses, if no attempt that was sent is in doubt.
     Forbidden,
-    /// 409: it refuses.
+    /// 409: Vercel refuses.
     Conflict,
-    /// 429.
+    /// 429: too many calls.
     TooMany,
-    /// 503.
+    /// 503: Vercel is unavailable.
     Unavailable,
-    /// Nothing, whether it is done now, later or never. In one call it may be asked again.
+    /// No answer. The call takes effect now, later or never. The process may send the call again.
     Silence,
-    /// It was not asked: no connection came up.
+    /// No connection came up, so nothing was sent to Vercel.
     Unreached,
 }
 
 impl Answer {
-    /// All that it may say where it is asked where a configuration is. What is no definite answer comes to
-    /// the same.
+    /// Vercel's possible answers to the question where a configuration is. 503 represents every answer that
+    /// is not definite.
     pub(super) const TO_A_LOOK: [Self; 4] =
         [Self::Gone, Self::Forbidden, Self::Found, Self::Unavailable];
 
-    /// All that Vercel may say, whether it is true or not.
+    /// Vercel's possible answers to a `DELETE`. The model skips an answer that does not fit the state.
     pub(super) const ALL: [Self; 8] = [
         Self::Done,
         Self::Gone,
@@ -50,11 +51,11 @@ impl Answer {
     ];
 }
 
-/// Where somebody else has the lease by now: a request looks anew, a sweep is done.
+/// The next step of a process that has lost its lease: a request reads the table again, and a sweep ends.
 const LOST: At = At::Idle;
 
 impl Sagas {
-    /// The step, in the state; nothing where it cannot be.
+    /// Changes the state by a step. `None` if the step is not possible.
     pub(super) fn step(&self, state: &mut State, action: Action) -> Option<()> {
         let installation = &mut state.installation;
         match action {
@@ -84,7 +85,8 @@ impl Sagas {
                         state.in_flight |= state.exists;
                         (None, true)
                     }
-                    // What was asked was answered: the mark is taken back.
+                    // Vercel answered the `DELETE`: the process removes its mark, unless an attempt is in
+                    // doubt.
                     At::Confirming { seen, own, .. } | At::Moving { seen, own, .. } => {
                         (Some(false).filter(|_| !seen.is_unclear()), own)
                     }
@@ -121,23 +123,24 @@ impl Sagas {
             }
             Action::DayEnds => installation.over = true,
             Action::RegisterToken => state.token = true,
-            // What is on its way names the team before: it will find nothing.
+            // A call on its way names the old team, so it will find nothing.
             Action::Moves => (state.team_at_vercel, state.in_flight) = (1, false),
         }
         Some(())
     }
 
-    /// The fence of the process that claims the intent, or begins it.
+    /// The fence for a process that claims the intent, or begins a new intent.
     pub(super) fn next_fence(&self, state: &State) -> u8 {
         let fences = state.fences();
         if state.intent.is_none() && self.has(Flaw::FenceAgain) {
             return fences.first().copied().unwrap_or(0);
         }
-        // From the clock, or one more than the one before.
+        // Higher than each known fence. A real fence comes from the clock, or is one more than the previous
+        // fence.
         fences.last().map_or(0, |last| last + 1)
     }
 
-    /// A process's next transaction or read.
+    /// Sends a process's next transaction or read.
     fn go(&self, state: &mut State, index: usize) -> Option<()> {
         let process = state.processes[index];
         let seen = state.seen(process.is_keyed(), process.own);
@@ -162,7 +165,7 @@ impl Sagas {
                 if let Some(intent) = &mut state.intent {
                     intent.unclear = true;
                 }
-                // The connection is up: it is sent with the mark, as far as anybody can tell.
+                // The connection is up. Once the mark is written, nobody can know that the call was not sent.
                 state.sent |= !self.has(Flaw::MarkedFirst);
                 At::Asking { seen, fence, lost: false }
             }
@@ -238,7 +241,7 @@ impl Sagas {
         Some(())
     }
 
-    /// A sweep that took the intent carries on: `Configurations::resume`.
+    /// The next step of a sweep that resumes the intent, as in `DeleteConfiguration::resume`.
     fn resume(&self, state: &State, fence: u8) -> At {
         let seen = state.seen(false, None);
         let ours = seen.intent.is_some_and(|intent| intent.fence == fence);
@@ -262,7 +265,7 @@ impl Sagas {
         }
     }
 
-    /// Vercel answers, or cannot be asked.
+    /// Vercel answers a process, or the process cannot reach Vercel.
     fn answered(&self, state: &mut State, index: usize, answer: Answer) -> Option<()> {
         let (seen, fence, lost, named) = match state.processes[index].at {
             At::Asking { seen, fence, lost } => (seen, fence, lost, None),
@@ -270,11 +273,11 @@ impl Sagas {
             At::Confirming { seen, fence, own } => {
                 return found(state, index, answer, (seen, fence, own));
             }
-            // Before the mark.
+            // The connection failed before the mark was written.
             At::Marking(seen, fence) if answer == Answer::Unreached => (seen, fence, false, None),
             _ => return None,
         };
-        // Vercel names the team that it has it in.
+        // In the team that Vercel named, the call finds the configuration if it exists.
         let there = if named.is_some() { state.exists } else { state.is_in(seen.team) };
         let status = match answer {
             Answer::Done if there => {
@@ -334,7 +337,7 @@ impl Sagas {
                 At::Confirming { seen, fence, own }
             }
             Verdict::Refused => {
-                // The call on its way takes effect after that: Vercel contradicts itself.
+                // If the earlier call takes effect after this refusal, Vercel contradicts itself.
                 state.untold |= state.in_flight;
                 let unclear = seen.is_unclear() || in_doubt;
                 At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
@@ -346,7 +349,8 @@ impl Sagas {
         Some(())
     }
 
-    /// Whether the intent's fence is this one. Under a flaw it need not be: a change without it is noted.
+    /// Whether the intent has this fence. With this flaw, the result is always true, and a wrong fence is
+    /// noted in `State::wrong`.
     pub(super) fn held(&self, state: &mut State, fence: u8, flaw: Flaw) -> bool {
         let held = state.intent.is_some_and(|intent| intent.fence == fence);
         if !held && self.has(flaw) {
@@ -356,7 +360,7 @@ impl Sagas {
     }
 }
 
-/// Vercel says where the configuration is, or does not.
+/// Vercel answers the question where the configuration is.
 fn found(
     state: &mut State,
     index: usize,
@@ -389,8 +393,8 @@ fn found(
 }
 
 impl Process {
-    /// A sweep that has ended is idle again; only a request waits for an answer. Vercel's answer matters
-    /// until it is committed.
+    /// Cleans a process up after its step. A sweep that has ended is idle again, because no caller waits for
+    /// its answer. Vercel's answer matters only until the process has ended.
     fn settle(&mut self) {
         if self.request == SWEEP && matches!(self.at, At::Ended(_) | At::Owing) {
             self.at = At::Idle;
@@ -398,7 +402,8 @@ impl Process {
         if matches!(self.at, At::Idle | At::Ended(_)) {
             self.heard = false;
         }
-        // Where it heard that Vercel's side is gone, it leaves no lease any more.
+        // A process that knows that the configuration is gone commits under any fence, so it needs no own
+        // fence.
         if self.heard || matches!(self.at, At::Ended(_)) {
             self.own = None;
         }

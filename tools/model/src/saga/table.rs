@@ -1,4 +1,4 @@
-//! The table's items, and what a process sees of them.
+//! The table's items, and a process's copy of the items that it read.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use teardown::deletion::configuration::{self as real, ConfigurationDeletion, Tea
 use teardown::deletion::{self, Billing, Recorded};
 use teardown::secret::Secret;
 
-/// The stages of an installation.
+/// The states of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Stage {
     Active,
@@ -30,25 +30,25 @@ pub(super) struct Installation {
     pub(super) stage: Stage,
     pub(super) deletion: Option<Deletion>,
     pub(super) settled: bool,
-    /// Whether the uninstall is 24 hours ago.
+    /// Whether 24 hours have passed since the uninstall.
     pub(super) over: bool,
     pub(super) unclear: bool,
 }
 
-/// The intent.
+/// The intent's item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Intent {
     pub(super) fence: u8,
     pub(super) leased: bool,
     pub(super) unclear: bool,
-    /// Whether who sees it has that lease; never so in the table.
+    /// Whether the process that read the intent has its lease. Always `false` in the table.
     pub(super) own: bool,
 }
 
-/// The items that a process saw: `teardown`'s `Snapshot`, in small.
+/// The items that a process read: a small copy of `teardown`'s `Snapshot`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Seen {
-    /// Which request is recorded under the key.
+    /// The index of the request whose outcome is recorded under the key.
     pub(super) recorded: Option<u8>,
     pub(super) installation: Installation,
     /// The stored team, by its number.
@@ -68,7 +68,7 @@ const NOW: u64 = 1_800_000_000;
 const HOUR: u64 = 3600;
 
 impl Seen {
-    /// As the program has it.
+    /// These items in `teardown`'s own type.
     pub(super) fn real(&self, requests: &[ConfigurationDeletion]) -> real::Snapshot {
         let Installation { stage, deletion, settled, over, unclear } = self.installation;
         let recorded = self.recorded.map(|request| Recorded {

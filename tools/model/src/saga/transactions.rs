@@ -1,4 +1,4 @@
-//! The transactions of the store, condition by condition.
+//! The store's transactions, with each of their conditions.
 
 use super::process::{At, Ended};
 use super::state::{INVOICES, OVERWROTE, State, UNASKED};
@@ -10,7 +10,7 @@ impl Seen {
         self.installation.unclear || self.intent.is_some_and(|intent| intent.unclear)
     }
 
-    /// The part of it that matters from here on.
+    /// These items without the values that no later step needs.
     pub(super) fn trim(mut self) -> Self {
         self.installation.unclear = self.is_unclear();
         (self.installation.settled, self.installation.over) = (true, false);
@@ -22,14 +22,14 @@ impl Seen {
         self.installation.deletion.is_some_and(|deletion| deletion.gone)
     }
 
-    /// `as_seen`: the state is the same.
+    /// Whether the installation's state is as it was read.
     fn still(&self, state: &State) -> bool {
         self.installation.stage == state.installation.stage
     }
 }
 
 impl Sagas {
-    /// Writes the intent, under a lease; none where something is another than it was seen.
+    /// Writes the intent under a lease, and returns its fence. `None` if a condition fails.
     pub(super) fn begin(&self, state: &mut State, seen: &Seen) -> Option<u8> {
         let open = !state.installation.settled;
         let settled = seen.installation.deletion.is_some() || seen.is_unclear() || !open;
@@ -59,7 +59,7 @@ impl Sagas {
         if open && !seen.is_unclear() && state.installation.deletion.is_none() {
             state.wrong = Some(INVOICES);
         }
-        // One more than was seen; or a new one, from the clock.
+        // One more than the fence that was read, or a new fence from the clock.
         let fence = match seen.intent {
             Some(was) if state.intent.is_none_or(|is| is.fence != was.fence) => was.fence + 1,
             _ => self.next_fence(state),
@@ -68,8 +68,8 @@ impl Sagas {
         Some(fence)
     }
 
-    /// Stores the team that Vercel has the configuration in, which is always the second: it moves once.
-    /// Where the process is then.
+    /// Stores the team that Vercel named, and returns the process's next step. The team is always the second,
+    /// because the configuration moves only once.
     pub(super) fn move_to_team(&self, state: &mut State, seen: Seen, fence: u8, own: bool) -> At {
         let as_seen = state.team == seen.team && !state.is_gone();
         if !(as_seen || self.has(Flaw::MoveAsSeen)) || !self.held(state, fence, Flaw::MoveFence) {
@@ -100,7 +100,7 @@ impl Sagas {
         true
     }
 
-    /// Has Vercel asked once more, where an intent was withdrawn.
+    /// Writes a new intent after a withdrawal, so that a sweep calls Vercel once more.
     pub(super) fn schedule_again(&self, state: &mut State) {
         let holds = |flaw: Flaw, holds: bool| holds || self.has(flaw);
         if holds(Flaw::AgainAbsent, state.intent.is_none())
@@ -111,7 +111,7 @@ impl Sagas {
         }
     }
 
-    /// Deletes our side; `false` where something is another than it was seen.
+    /// Commits the deletion in the table. `false` if a condition fails.
     pub(super) fn commit(
         &self,
         state: &mut State,
@@ -169,7 +169,7 @@ impl Sagas {
         true
     }
 
-    /// Where a process is that committed.
+    /// The next step of a process that has committed.
     pub(super) fn committed(&self, state: &State, index: usize, seen: &Seen) -> At {
         let process = state.processes[index];
         if process.is_keyed() && seen.recorded.is_some() {

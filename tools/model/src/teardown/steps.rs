@@ -1,4 +1,4 @@
-//! What a worker and the operator's command do next, condition by condition.
+//! The next step of a worker and of the operator's command, with each condition of the store's transactions.
 
 use teardown::job::announcement::{Timing, Turn};
 
@@ -14,7 +14,7 @@ impl State {
         }
     }
 
-    /// What a hold finds of the job; gone, it was announced.
+    /// What `hold` or `keep` finds when it reads the job. If the job is gone, the event may have been sent.
     fn timing(&self) -> Timing {
         self.job.map_or(Timing::InDoubt, Job::timing)
     }
@@ -35,7 +35,7 @@ impl Teardowns {
             && (!job.held || self.has(Flaw::ClaimNotHeld))
     }
 
-    /// The step, in the state; nothing where it cannot be.
+    /// Changes the state by a step. `None` if the step is not possible.
     pub(super) fn step(&self, state: &mut State, action: Action) -> Option<()> {
         match action {
             Action::Claim => self.claim(state)?,
@@ -61,7 +61,8 @@ impl Teardowns {
             }
             Action::Release => self.release(state),
             Action::Keep => {
-                // It waits for a lease, and writes nothing where it may have been announced.
+                // `keep` waits while a worker has a lease. It writes nothing if the `deleted` event may have
+                // been sent.
                 if state.command == Command::Kept || state.timing() != Timing::InTime {
                     return None;
                 }
@@ -103,7 +104,7 @@ impl Teardowns {
         }
     }
 
-    /// The command's next step.
+    /// Takes the next step of the operator's command.
     fn type_on(&self, state: &mut State) -> Option<()> {
         match state.command {
             Command::LookedFirst { in_time } => {
@@ -168,7 +169,7 @@ impl Teardowns {
         let worker = state.workers[index]?;
         let next = match worker.at {
             At::Early => {
-                // It takes its lease only now.
+                // The worker claims the job only now, after it read the holds.
                 let job = state.job.filter(|job| self.may_claim(*job));
                 let Some(job) = job else {
                     state.workers[index] = None;
@@ -194,13 +195,13 @@ impl Teardowns {
                 let stands = state.hold == Some(hold) || self.has(Flaw::PutOnHoldStands);
                 let ours = worker.fence || self.has(Flaw::PutOnHoldFence);
                 if ours && !stands {
-                    // It looks again.
+                    // The hold that the worker read is no longer in force: the worker reads the holds again.
                     At::Looked(state.hold)
                 } else {
                     state.workers[index] = None;
                     if let Some(job) = state.job.as_mut().filter(|_| ours) {
                         let in_doubt = worker.in_doubt && !self.has(Flaw::HeldDoubt);
-                        // It is due as it was: that it is held keeps it from being claimed.
+                        // The job stays due, but no worker claims a job that is held.
                         *job = Job { due: true, lease: None, held: true, in_doubt, ..*job };
                         state.nobody_holds();
                     }

@@ -1,11 +1,11 @@
-//! The properties: true of every state, or possible.
+//! The properties of the jobs' model: those that every state must have, and those that some state must have.
 
 use stateright::Property;
 
 use super::{EARLY, FINALIZE, OVERWROTE, PARKED, Scope, Stage, Sweeps, Worker};
 use crate::Protocol;
 
-/// The properties that must be true of every state, and those that some state must have.
+/// The properties that every state must have, and those that some state must have.
 pub(super) fn properties(scope: Scope) -> Vec<Property<Sweeps>> {
     type P = Property<Sweeps>;
     let mut properties = vec![

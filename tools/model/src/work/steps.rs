@@ -1,19 +1,19 @@
-//! A worker's next step, and the store's transactions, condition by condition.
+//! A worker's next step, and each condition of the store's transactions.
 
 use super::{
     Action, At, FINALIZE, Flaw, INSTALLATION, Job, PURGE, Scope, Stage, State, Sweeps, Tombstone,
     Worker,
 };
 
-/// A worker that had lost its lease changed what another holds.
+/// Forbidden: a worker that had lost its lease changed the job.
 pub(super) const OVERWROTE: &str = "overwrote";
-/// A parked job was claimed.
+/// Forbidden: a parked job was claimed.
 pub(super) const PARKED: &str = "parked";
-/// Vercel was asked to finalize before it was time.
+/// Forbidden: a worker called Vercel to finalize before the finalization was due.
 pub(super) const EARLY: &str = "early";
 
 impl Worker {
-    /// Whether its next step asks the provider or Vercel for something.
+    /// Whether the worker's next step calls the provider or Vercel.
     pub(super) fn asks_outside(&self, state: &State) -> bool {
         match (self.job, self.at) {
             (0..=INSTALLATION, At::Taken) => true,
@@ -30,14 +30,14 @@ impl State {
         }
     }
 
-    /// Deletes a job: it is done.
+    /// Deletes a job that is done.
     fn end(&mut self, index: usize) {
         self.jobs[index] = None;
         self.done[index] = true;
         self.nobody_holds(index);
     }
 
-    /// The answer of Vercel or the provider to a worker.
+    /// The effect of a worker's call to Vercel or the provider.
     fn outside(&mut self, worker: Worker) {
         if worker.job == FINALIZE {
             if !self.time {
@@ -51,7 +51,7 @@ impl State {
 }
 
 impl Sweeps {
-    /// Writes a resource's announcement, which nobody holds then.
+    /// Writes a resource's announcement as a new job. No worker has its fence.
     fn owe(&self, state: &mut State, resource: usize) {
         if self.scope == Scope::Purge {
             state.jobs[resource] = Some(Job { due: true, leased: false, parked: false });
@@ -65,7 +65,7 @@ impl Sweeps {
             && (!job.leased || self.has(Flaw::ClaimNotLeased))
     }
 
-    /// The step, in the state; nothing where it cannot be.
+    /// Changes the state by a step. `None` if the step is not possible.
     pub(super) fn step(&self, state: &mut State, action: Action) -> Option<()> {
         match action {
             Action::Claim(index) => {
@@ -79,13 +79,13 @@ impl Sweeps {
                 *state.workers.iter_mut().find(|worker| worker.is_none())? = Some(worker);
             }
             Action::Go(index) => self.go(state, index)?,
-            // It is as if it had not asked.
+            // The call takes effect, but the worker stays at the same step.
             Action::Unheard(index) => state.outside(state.workers[index]?),
             Action::RetryLater(index) => {
                 self.retry_later(state, index, Job { due: true, leased: false, parked: false })?;
             }
             Action::Park(index) => {
-                // `dueAt` is when it was parked.
+                // The job's `dueAt` is the time at which it was parked, so it counts as due.
                 self.retry_later(state, index, Job { due: true, leased: false, parked: true })?;
             }
             Action::Die(index) => state.workers[index] = None,
@@ -160,7 +160,8 @@ impl Sweeps {
                     state.workers[index] = None;
                     return Some(());
                 }
-                // The purge is retried, and begins again; the finalization ends otherwise.
+                // The tombstone has changed. A purge is retried from its start. A finalization tries to end
+                // again, with the new tombstone.
                 if worker.job == PURGE {
                     let again = Job { due: true, leased: false, parked: false };
                     return self.retry_later(state, index, again);
@@ -172,7 +173,7 @@ impl Sweeps {
         Some(())
     }
 
-    /// A page's resources for their announcements, all or none of it.
+    /// Swaps a page's resources for their announcements: all of them, or none of them.
     fn swap(&self, state: &mut State, seen: Tombstone, page: u8) -> At {
         let of_page = |resource: &usize| page & (1 << resource) != 0;
         let there = (0..2).filter(of_page).all(|resource| state.resources[resource]);
@@ -197,7 +198,8 @@ impl Sweeps {
         }
     }
 
-    /// Releases a lease; the job stays. Without a condition an update makes the item that it misses.
+    /// Ends a lease, and keeps the job. Without the condition on the fence, the update would write a job anew
+    /// that is gone.
     fn retry_later(&self, state: &mut State, index: usize, job: Job) -> Option<()> {
         let worker = state.workers[index].take()?;
         if worker.fence || self.has(Flaw::RetryFence) {
@@ -209,7 +211,7 @@ impl Sweeps {
         Some(())
     }
 
-    /// Ends a purge or a finalization; `false` where the tombstone is another by now.
+    /// Ends a purge or a finalization. `false` if the tombstone has changed since the worker read it.
     fn end_step(&self, state: &mut State, worker: Worker, seen: Tombstone) -> bool {
         let (as_seen, fence) = if worker.job == PURGE {
             (Flaw::EndPurgeAsSeen, Flaw::EndPurgeFence)
@@ -219,7 +221,7 @@ impl Sweeps {
         if state.tombstone != seen && !self.has(as_seen) {
             return false;
         }
-        // A lease that was lost is its successor's to end.
+        // The worker has lost its lease, so its successor ends the job.
         if !worker.fence && !self.has(fence) {
             return true;
         }
@@ -242,7 +244,7 @@ impl Sweeps {
 }
 
 impl Tombstone {
-    /// `Store::finalized`.
+    /// The tombstone after a finalization: `Store::set_finalized`.
     fn finalize(self) -> Self {
         let stage = if self.stage == Stage::Deleting { Stage::Deleting } else { Stage::Finalized };
         Self { stage, finalized: true }

@@ -1,4 +1,5 @@
-//! Delete Installation: its bodies, its answers, repeated, unknown.
+//! Checks of Delete Installation: the bodies it accepts, its answers, repeated calls, and unknown
+//! installations.
 
 use super::{DELETE_INSTALLATION, skipped, steps, uninstalls_with};
 use crate::check::entry::{Basis, Check, Needs};
@@ -257,7 +258,7 @@ pub(super) const CHECKS: &[Check] = &[
                 if again.is_success() != first.is_success() {
                     return skipped("delete-installation/same-key-again found another answer");
                 }
-                // A 204 and {"finalized":false} both have Vercel wait.
+                // Vercel waits after a 204, as after {"finalized":false}.
                 let is_final = |it: &Exchange| {
                     let json = it.answer.as_ref().ok().and_then(Answer::json);
                     json.is_some_and(|json| json["finalized"] == true)
@@ -296,7 +297,7 @@ fn answers_in_form(answered: &Exchange) -> Result<(), Finding> {
             let finalized = answer.json().map(|json| json["finalized"].clone());
             finalized.is_some_and(|it| it.is_boolean() || it.is_null())
         }
-        // Another status is what other checks are about.
+        // Other checks report an answer that is not a 2xx.
         _ => !answered.is_success(),
     };
     answered.expect(in_form, FORM)

@@ -1,4 +1,5 @@
-//! Delete Resource: done, repeated, unknown, at once, and nothing but what was asked for.
+//! Checks of Delete Resource: it deletes the resource and no other, also if the call is repeated or sent many
+//! times at once. It succeeds for an unknown resource.
 
 use serde_json::json;
 
@@ -278,8 +279,8 @@ pub(super) const CHECKS: &[Check] = &[
                     odd.id = id.to_owned();
                     let answered = scene.delete(&odd).send().await?;
                     if answered.status() >= 500 {
-                        // A framework that fails before the backend's code asks for a token is not the
-                        // backend's to mend.
+                        // If a request without a token gets a 5xx too, a framework fails before the backend's
+                        // code runs. The provider cannot mend that.
                         let unsigned = scene.delete(&odd).bearer(Bearer::none()).send().await?;
                         answered.expect(unsigned.status() >= 500, "no 5xx")?;
                     }

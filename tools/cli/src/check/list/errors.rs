@@ -1,4 +1,4 @@
-//! Errors: their status, their form, and what they reveal.
+//! Checks of error answers: their status, their form, and what they reveal.
 
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| {
             steps(async move {
                 for refused in refusals(&scene).await? {
-                    // What is not refused at all is found by others.
+                    // Other checks report a request that was not refused.
                     let refusal = matches!(refused.status(), 400..=499);
                     refused.expect(!refusal || refused.status() == 403, "403")?;
                 }
@@ -96,7 +96,7 @@ pub(super) const CHECKS: &[Check] = &[
                 for refused in refusals(&scene).await? {
                     let content_type = refused.answer()?.content_type();
                     let json = content_type.starts_with("application/json");
-                    // A body of another form is errors/refusal-form's.
+                    // The check errors/refusal-form reports a body of another form.
                     let in_form = refused.error().is_ok();
                     if matches!(refused.status(), 400..=499) && in_form && !json {
                         let seen = format!("{content_type}: {}", refused.seen());
@@ -261,7 +261,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// The answers to a few requests that everybody refuses.
+/// Sends a few requests that every backend has to refuse. Returns the requests with their answers.
 async fn refusals(scene: &Scene) -> Result<Vec<Exchange>, Finding> {
     let target = scene.target().await?;
     let mut answers = Vec::new();
@@ -271,7 +271,7 @@ async fn refusals(scene: &Scene) -> Result<Vec<Exchange>, Finding> {
     Ok(answers)
 }
 
-/// The 409 that deletions were answered so far.
+/// The deletions of this run that were answered 409 so far. If there are none, the check is skipped.
 fn conflicts(scene: &Scene) -> Result<Vec<Exchange>, Finding> {
     let conflict = |it: &&Exchange| it.status() == 409 && is_deletion(it);
     let seen: Vec<_> = scene.session.log(|log| log.iter().filter(conflict).cloned().collect());
@@ -295,7 +295,7 @@ fn has_user_message(refused: &Exchange, otherwise: &str) -> Verdict {
     refused.expect(said, r#"{"error":{…,"user":{"message":"…"}}}"#)
 }
 
-/// What an answer holds that is the server's own affair.
+/// The first internal detail of the server that an error answer reveals.
 fn leaked(answer: &Answer) -> Option<&'static str> {
     const INTERNALS: [&str; 16] = [
         "node_modules",
@@ -322,7 +322,7 @@ fn leaked(answer: &Answer) -> Option<&'static str> {
     INTERNALS.into_iter().find(|internal| text.contains(internal))
 }
 
-/// The texts of a document, one per line, as they read without JSON's escapes.
+/// The texts of a JSON document, one per line, without JSON's escapes.
 fn strings(json: &Value) -> String {
     match json {
         Value::String(text) => format!("{text}\n"),
@@ -334,7 +334,7 @@ fn strings(json: &Value) -> String {
     }
 }
 
-/// Whether an answer holds the token that its request had.
+/// Whether an answer contains the token of its request.
 fn tells_the_token(exchange: &Exchange) -> bool {
     let mut headers = exchange.request.headers.iter();
     let token = headers.find(|header| header.name == "Authorization" && header.shown.is_some());

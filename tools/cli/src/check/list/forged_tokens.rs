@@ -1,4 +1,4 @@
-//! Who may delete a resource: tokens that are absent, or that Vercel did not sign.
+//! Checks of who may delete a resource: requests without a token, and tokens that Vercel did not sign.
 
 use serde_json::json;
 
@@ -151,7 +151,7 @@ pub(super) const CHECKS: &[Check] = &[
                 let target = scene.target().await?;
                 let secret = scene.session.options.client_secret.clone().unwrap_or_default();
                 let claims = scene.admin(&target.installation);
-                // A backend that takes such tokens may compare another issuer, too.
+                // A backend that accepts tokens signed with the client secret may also expect another issuer.
                 for issuer in [&scene.session.options.issuer, "https://vercel.com"] {
                     let claims = claims.clone().with("iss", json!(issuer));
                     let bearer = scene.signer().hs256_by_the_client_secret(&claims, &secret);

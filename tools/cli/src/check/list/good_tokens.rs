@@ -1,4 +1,4 @@
-//! Who may delete a resource: tokens that have to be taken.
+//! Checks of who may delete a resource: tokens that a backend has to accept.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! How long answers took: of all that was sent before, and of a request of the check's own.
+//! Checks of how long answers took. Each check looks at all requests of the run so far, and sends one of its
+//! own.
 
 use std::time::Duration;
 
@@ -81,12 +82,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Whether a deletion was done.
+/// Whether a request was a deletion that was answered 2xx.
 fn is_deletion(exchange: &Exchange) -> bool {
     exchange.is_success() && exchange.request.method == reqwest::Method::DELETE
 }
 
-/// Expects that such requests of the run so far were answered in time.
+/// Expects that all requests of the run that `such` selects were answered within [`SLOW`].
 fn slowest(scene: &Scene, such: fn(&Exchange) -> bool) -> Verdict {
     let slowest =
         scene.session.log(|log| log.iter().filter(|it| such(it)).max_by_key(|it| it.took).cloned());

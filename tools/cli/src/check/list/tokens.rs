@@ -1,4 +1,4 @@
-//! Who may delete a resource: tokens that Vercel signed, and that have to be refused.
+//! Checks of who may delete a resource: tokens with a good signature that a backend has to refuse.
 
 use serde_json::json;
 
@@ -179,7 +179,7 @@ pub(super) const CHECKS: &[Check] = &[
                     let target = scene.seen_target().await?;
                     let bearer = refusal(&scene, &target, kind);
                     let refused = scene.delete(&target).bearer(bearer).send().await?;
-                    // Another check finds what is not refused.
+                    // Another check reports a request that was not refused.
                     if refused.is_success() {
                         continue;
                     }
@@ -195,10 +195,10 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// How many kinds of [`refusal`] there are.
+/// How many kinds of `Authorization` [`refusal`] makes.
 pub(super) const REFUSALS: usize = 6;
 
-/// An `Authorization` that has to be refused, of one kind after the other.
+/// An `Authorization` that a backend has to refuse. `kind` is less than [`REFUSALS`].
 pub(super) fn refusal(scene: &Scene, target: &Resource, kind: usize) -> Bearer {
     let expired = || {
         let claims = scene.admin(&target.installation).says("which expired an hour ago");

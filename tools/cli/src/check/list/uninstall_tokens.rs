@@ -1,4 +1,4 @@
-//! Who may uninstall: the guard of the other path, which is often written apart.
+//! Checks of who may uninstall. Many backends verify the token of Delete Installation in separate code.
 
 use super::tokens::{REFUSALS, refusal};
 use super::{DELETE_INSTALLATION, PARTNER, forged, read_only, steps, uninstall_refused};
@@ -56,7 +56,8 @@ pub(super) const CHECKS: &[Check] = &[
                 let call = scene.uninstall(&target.installation).bearer(bearer);
                 let answered = call.send().await?;
                 if answered.is_success() {
-                    // Whichever of the two it was, no other check can build on them.
+                    // Nobody knows which of the two installations was uninstalled, so no other check uses
+                    // them.
                     scene.session.doubt(&target.installation.path());
                     scene.session.doubt(&other.path());
                 }
@@ -77,7 +78,7 @@ pub(super) const CHECKS: &[Check] = &[
                     let bearer = refusal(&scene, &target, kind);
                     let refused =
                         scene.uninstall(&target.installation).bearer(bearer).send().await?;
-                    // Another check finds what is not refused.
+                    // Another check reports a request that was not refused.
                     if refused.is_success() {
                         continue;
                     }

@@ -1,4 +1,4 @@
-//! Delete Installation: what is left afterwards, and who may ask for it.
+//! Checks of Delete Installation: what is left after an uninstall, and which tokens may uninstall.
 
 use super::{DELETE_INSTALLATION, DELETE_RESOURCE, steps};
 use crate::check::entry::{Basis, Check, Needs, Run};
@@ -154,8 +154,8 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Expects that an uninstall with such claims is answered with a success, and has an effect: a resource of the
-/// installation is gone afterwards, if an `ADMIN`'s uninstall makes it go.
+/// Expects that an uninstall with these claims succeeds and, if resources can be seen, deletes a resource. If
+/// an `ADMIN`'s uninstall does not delete the resource either, the check is skipped.
 fn uninstalls_as(scene: Scene, claims: fn(&Scene, &Installation) -> Claims) -> Run {
     steps(async move {
         let installation = scene.installation().await?;

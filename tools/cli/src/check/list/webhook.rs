@@ -1,4 +1,4 @@
-//! The integration's webhook: signed, forged, repeated.
+//! Checks of the integration's webhook: signed, forged and repeated deliveries.
 
 use serde_json::{Value, json};
 
@@ -180,7 +180,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Leaves a backend that refuses nothing to the check that is about it.
+/// Skips the check if the webhook accepts a wrong signature. The check webhook/wrong-signature reports that.
 async fn refuses_some(scene: &Scene, body: &str) -> Verdict {
     let call = scene.unsigned_webhook(body);
     let wrong = call.header(SIGNATURE, &webhook_signature("another secret", body));
@@ -190,7 +190,7 @@ async fn refuses_some(scene: &Scene, body: &str) -> Verdict {
     Ok(())
 }
 
-/// Expects that a delivery with such a signature is refused.
+/// Expects that the webhook refuses a delivery with the signature that `signature` makes.
 fn forged(scene: Scene, signature: fn(&str) -> String) -> Run {
     steps(async move {
         let body = removed(&scene.unknown_installation());
@@ -199,7 +199,7 @@ fn forged(scene: Scene, signature: fn(&str) -> String) -> Run {
     })
 }
 
-/// Expects that such a body with the right signature is taken.
+/// Expects that the webhook accepts a delivery of this body with the right signature.
 fn signed(scene: Scene, body: fn(&Scene) -> String) -> Run {
     steps(async move {
         let body = body(&scene);
@@ -207,12 +207,13 @@ fn signed(scene: Scene, body: fn(&Scene) -> String) -> Run {
     })
 }
 
-/// The event that an installation was removed.
+/// The event by which Vercel reports that an installation was removed.
 pub(super) fn removed(installation: &Installation) -> String {
     event("integration-configuration.removed", installation)
 }
 
-/// An event as Vercel delivers it. Its id is the installation's, so that a run's events differ.
+/// An event as Vercel delivers it. Its id contains the installation's id, so that the ids of a run's events
+/// differ.
 fn event(name: &str, installation: &Installation) -> String {
     let id = &installation.0;
     let payload: Value = json!({

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::check::run::{Outcome, Report, Row};
 
-/// The names of outcomes, as they are counted.
+/// The names of all outcomes.
 pub(super) const OUTCOMES: [&str; 6] = ["pass", "warn", "fail", "accepted", "skipped", "not run"];
 
 /// The report as JSON.

@@ -1,12 +1,12 @@
-//! The report as `JUnit` writes it, which CI systems read.
+//! The report in `JUnit`'s format, which CI systems read.
 
 use std::fmt::Write as _;
 
 use crate::check::list::GROUPS;
 use crate::check::run::{Outcome, Report, Row};
 
-/// The report as `JUnit`'s XML: a suite a group, a case a check. A warning passes, with what it says in
-/// `system-out`; what was not run is an error.
+/// The report as `JUnit`'s XML. Each group is a suite, and each check is a case. A warning or an accepted
+/// failure passes, with the finding in `system-out`. A check that was not run is an error.
 #[must_use]
 pub fn junit(report: &Report) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -79,7 +79,7 @@ fn case(xml: &mut String, row: &Row) {
     }
 }
 
-/// A text in XML. What XML has no way to write becomes U+FFFD.
+/// Escapes a text for XML. Control characters except tabs and line feeds become U+FFFD.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -101,7 +101,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// N2: what a backend answers cannot break the document.
+    /// N2: no text in a backend's answer breaks the XML document.
     #[test]
     fn a_text_is_escaped() {
         assert_eq!(

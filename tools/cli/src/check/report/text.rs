@@ -8,7 +8,7 @@ use crate::check::list::{GROUPS, all};
 use crate::check::run::{Outcome, Report, Row};
 use crate::terminal::{ERROR, HEADING, one_line};
 
-/// The report: a table of groups, each thing found, what was skipped and why, and the sum.
+/// The report: a table of the groups, each finding, the skipped checks with the reasons, and the totals.
 #[must_use]
 pub fn text(report: &Report) -> String {
     let mut text = table(report);
@@ -85,7 +85,7 @@ fn finding(row: &Row) -> Option<String> {
     Some(text)
 }
 
-/// The reasons for which checks were not made, with the checks.
+/// The reasons why checks were skipped or not run, each with its checks.
 fn skipped(report: &Report) -> String {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for row in &report.rows {
@@ -103,7 +103,7 @@ fn skipped(report: &Report) -> String {
     text
 }
 
-/// A line without control characters, with the blanks at its beginning.
+/// A line without control characters. The blanks at its beginning are kept.
 fn one_line_kept(line: &str) -> String {
     let blanks = line.len() - line.trim_start().len();
     format!("{}{}", &line[..blanks], one_line(line))
@@ -142,7 +142,7 @@ fn sum(report: &Report) -> String {
     text
 }
 
-/// All checks as a page: a table a group.
+/// All checks as a Markdown page, with a table for each group.
 #[must_use]
 pub fn page() -> String {
     let mut page = String::new();
@@ -170,7 +170,7 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// Where a check's basis is documented, named by the last part of its address.
+/// A link to the documentation of a check's basis. Its text is the last part of the address.
 fn address(check: &Check) -> String {
     let Some(url) = check.basis.url() else { return "good practice".to_owned() };
     let name = url.rsplit('/').next().unwrap_or_default();

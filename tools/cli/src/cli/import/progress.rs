@@ -1,4 +1,4 @@
-//! The progress of an import: a bar on a terminal, refused lines as they come, and the sum.
+//! The progress of an import: a bar on a terminal, a message for each refused line, and a summary.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::terminal::{ERROR, one_line};
 
-/// Takes the number of a line that was not imported, and the reason.
+/// A function that takes the number of a line that was not imported, and the reason.
 type Told = Box<dyn Fn(u64, &str) + Send + Sync>;
 
-/// The counts and the bar, shared by the lanes.
+/// The counts and the bar. All lanes of an import share them.
 pub(super) struct Progress {
     bar: ProgressBar,
     told: Told,
@@ -19,7 +19,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// For a stream of `size` bytes, if the size is known. Without a terminal there is no bar.
+    /// The progress of a stream of `size` bytes, or of an unknown size. Without a terminal there is no bar.
     pub(super) fn of(size: Option<u64>) -> Self {
         let bar = ProgressBar::with_draw_target(size, ProgressDrawTarget::stderr());
         let template = match size {
@@ -39,7 +39,7 @@ impl Progress {
         Self { bar, ..Self::told_to(told) }
     }
 
-    /// Without a bar. `told` is called for each refused line.
+    /// The progress without a bar. It calls `told` for each refused line.
     pub(super) fn told_to(told: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
         let (imported, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { bar: ProgressBar::hidden(), told: Box::new(told), imported, refused }

@@ -1,9 +1,10 @@
-//! Reads a line as a record. The reason of a refusal repeats no value of the line: it may be a secret.
+//! Reads a line as a record. If a line is refused, the message repeats no value of the line, because a value
+//! may be a secret.
 
 use teardown::json;
 use teardown::store::registry::Record;
 
-/// The longest name that a message repeats: secrets are longer.
+/// The longest name of a field or variant that a message repeats. Secrets are longer.
 const MAX_NAME: usize = 20;
 
 /// Reads a line. `None` for a blank line.
@@ -26,7 +27,8 @@ fn explain(error: &serde_json::Error) -> String {
     if column == 0 { message } else { format!("{message} (column {column})") }
 }
 
-/// Serde quotes what it found. A message may have the kind of a value, but not the value.
+/// Removes values from a message of serde, which quotes what it found. The kind of a value may stay in the
+/// message.
 fn discreet(message: &str) -> String {
     for kind in ["invalid type: ", "invalid value: "] {
         if let Some((found, expected)) = message.strip_prefix(kind).and_then(split_expected) {
@@ -46,7 +48,8 @@ fn discreet(message: &str) -> String {
     message.to_owned()
 }
 
-/// Splits at the last separator: a value may contain it, and what serde expected does not.
+/// Splits a message at its last `, expected `. A quoted value may contain this text, but what serde expected
+/// does not.
 fn split_expected(message: &str) -> Option<(&str, &str)> {
     message.rsplit_once(", expected ")
 }
@@ -97,7 +100,8 @@ mod tests {
         }
     }
 
-    /// B3: a line with half of a surrogate pair in a name is read.
+    /// B3: `teardown import` reads a line that has half of a surrogate pair in a name. The half becomes
+    /// U+FFFD.
     #[test]
     fn half_of_a_surrogate_pair_is_read() {
         let line = r#"{"resource":{"installationId":"i","id":"r","name":"db \ud83d"}}"#;

@@ -1,4 +1,4 @@
-//! Asks Vercel, within the rate and the number of requests at a time that are promised (L1).
+//! Calls Vercel, with a limited rate and a limited number of requests at a time (L1).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,30 +14,30 @@ use teardown::vercel::{Vercel, VercelAnswer};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// How many requests are under way at a time.
+/// The most requests that are under way at a time.
 const AT_ONCE: usize = 8;
 
-/// How many times a request without a definite answer is sent.
+/// The most times that a request is sent, if its failures may be temporary.
 const ATTEMPTS: u32 = 4;
 
-/// The wait before the second attempt; it doubles.
+/// The wait before the second attempt. It doubles before each further attempt.
 const BACKOFF: Duration = Duration::from_millis(250);
 
-/// The longest `Retry-After` that the command waits for. An installation with a longer one is reported as
-/// `unreachable`, and Vercel is not asked for it again.
+/// The longest `Retry-After` that the command waits for. If Vercel demands a longer wait, the installation is
+/// reported as `unreachable`, and the request is not repeated.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// How long an answer may take: a list may have megabytes.
+/// How long an answer may take. A list of resources may have megabytes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Vercel, and when it may be asked.
+/// Calls Vercel, and keeps the limits on requests.
 pub(super) struct Asker {
     vercel: Vercel,
     slots: Semaphore,
     pace: Mutex<Pace>,
 }
 
-/// When requests may begin, one after the other.
+/// Decides when each request may begin, so that the rate is kept.
 struct Pace {
     interval: Duration,
     /// When the next request may begin.
@@ -51,14 +51,14 @@ impl Pace {
         Self { interval: Duration::from_secs(1) / rate.max(1), next: now, resumes: now }
     }
 
-    /// When a request that asks at `now` may begin.
+    /// Reserves a turn for a request that is ready at `now`. Returns when the request may begin.
     fn turn(&mut self, now: Instant) -> Instant {
         let at = self.next.max(self.resumes).max(now);
         self.next = at + self.interval;
         at
     }
 
-    /// Lets no request begin before `until`, not even one that has its turn.
+    /// Stops all requests until `until`, even a request that has its turn already.
     fn pause(&mut self, until: Instant) {
         self.resumes = self.resumes.max(until);
     }
@@ -76,14 +76,15 @@ impl Asker {
             ..Limits::default()
         };
         Self {
-            // Each attempt counts as a request.
+            // Each call makes one attempt, so that the rate counts every attempt.
             vercel: Vercel::new(api, Outbound::default(), limits).attempting_once(),
             slots: Semaphore::new(AT_ONCE),
             pace: Mutex::new(Pace::new(rate, Instant::now())),
         }
     }
 
-    /// Asks for an installation's configuration and, if they are compared, its resources.
+    /// Asks Vercel for an installation's configuration. If the installation is active, also asks for its
+    /// resources.
     pub(super) async fn ask(&self, id: &InstallationId, loaded: Loaded<'_>) -> VercelSide {
         let life = Life::of(loaded.installation);
         let Some(token) = loaded.usable_token().filter(|_| life != Life::Over) else {
@@ -124,7 +125,8 @@ impl Asker {
         }
     }
 
-    /// Whether a request that got this answer is sent again. If so, waits first, or makes all requests wait.
+    /// Whether a request that got this answer is sent again. If so, waits before it returns. After a 429, it
+    /// makes all requests wait instead.
     async fn tries_again(&self, attempts: &mut Attempts, heard: &VercelAnswer) -> bool {
         attempts.0 += 1;
         let backoff = BACKOFF * 2_u32.pow(attempts.0 - 1);
@@ -163,14 +165,14 @@ impl Asker {
 mod tests {
     use super::*;
 
-    /// L1: no second has more requests than the rate allows, however many ask at once; a pause holds back all
-    /// of them.
+    /// L1: in each second, no more requests begin than the rate allows, however many want to begin at once. A
+    /// pause delays all of these requests.
     #[test]
     fn the_rate_is_bounded() {
         let start = Instant::now();
         let mut pace = Pace::new(10, start);
         let mut begun: Vec<_> = (0..40).map(|_| pace.turn(start)).collect();
-        // Turns are not saved up while nobody asks.
+        // A minute without requests does not allow more requests afterwards.
         let later = start + Duration::from_mins(1);
         begun.extend((0..40).map(|_| pace.turn(later)));
         for from in &begun {

@@ -1,19 +1,19 @@
-//! What was found of an installation, and what was fixed.
+//! The result of comparing an installation: its problems, and which of them were fixed.
 
 use teardown::ids::InstallationId;
 use teardown::reconcile::{Problem, Stored};
 
-/// What was found of an installation.
+/// The result of comparing an installation.
 #[derive(Debug)]
 pub(super) struct Finding {
     pub(super) installation: InstallationId,
-    /// What is stored. `None` if it could not be read.
+    /// The installation as it is stored. `None` if the table could not be read.
     pub(super) stored: Option<Stored>,
     /// The problems that are left.
     pub(super) left: Vec<Problem>,
     /// The problems that were fixed.
     pub(super) fixed: Vec<Problem>,
-    /// Why something was not fixed.
+    /// Messages that say why a problem was not fixed.
     pub(super) remarks: Vec<String>,
 }
 
@@ -23,7 +23,7 @@ impl Finding {
         Self { installation: id.clone(), stored, left: problems, fixed, remarks }
     }
 
-    /// Whether Vercel removed the installation. If so, it has no other problem.
+    /// Whether Vercel removed the installation. If so, the finding has no other problem.
     pub(super) fn is_removed(&self) -> bool {
         self.left == [Problem::Removed]
     }
@@ -38,7 +38,7 @@ impl Finding {
         is_active && !is_removed && !self.left.iter().any(says_nothing)
     }
 
-    /// The same finding without the stored resources, so that it can be kept for long.
+    /// This finding without the stored resources, so that it takes little memory until the end of the run.
     pub(super) fn light(mut self) -> Self {
         if let Some(stored) = &mut self.stored {
             stored.resources.clear();

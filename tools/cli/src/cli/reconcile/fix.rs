@@ -1,4 +1,4 @@
-//! Changes the table to what Vercel has, as far as the options ask for it (L1).
+//! Changes the table to agree with Vercel, as far as the options demand it (L1).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +21,7 @@ use crate::cli::operator;
 pub(super) struct Fixer {
     store: Store,
     announced: Announced,
-    /// The act that deletes what Vercel does not list.
+    /// The operator's name and reason, for deleting resources that Vercel does not list.
     act: Option<Act>,
 }
 
@@ -30,7 +30,8 @@ impl Fixer {
         Self { store: store.announcing(announced), announced, act }
     }
 
-    /// Fixes what `--fix` fixes, except installations that Vercel removed.
+    /// Registers the resources that are missing here, and stores the team that Vercel names. Leaves all other
+    /// problems.
     pub(super) async fn fix(&self, finding: &mut Finding) {
         let elsewhere = match self.stored_elsewhere(finding).await {
             Ok(elsewhere) => elsewhere,
@@ -54,7 +55,7 @@ impl Fixer {
                 Ok(true) => finding.fixed.push(problem),
                 Ok(false) => finding.left.push(problem),
                 Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {
-                    // The resource was deleted since it was looked up.
+                    // The resource was deleted after the comparison.
                     let problem = match problem {
                         Problem::MissingHere(listed) => Problem::DeletedHere(listed.id),
                         other => other,
@@ -73,8 +74,9 @@ impl Fixer {
         }
     }
 
-    /// The other installations that store resources which Vercel lists here. If such a resource were
-    /// registered here, too, it would have two owners, and the uninstall of the first would destroy it.
+    /// Finds resources that Vercel lists for this installation, but that are stored under another
+    /// installation. Returns that installation for each. If such a resource were registered here, too, an
+    /// uninstall of the other installation would destroy it.
     async fn stored_elsewhere(
         &self,
         finding: &Finding,
@@ -90,7 +92,7 @@ impl Fixer {
         self.store.stored_elsewhere(&finding.installation, &missing).await
     }
 
-    /// Fixes a problem, if it is of a kind that is fixed here. Returns whether it was.
+    /// Fixes a problem, if this function can fix problems of its kind. Returns whether the problem was fixed.
     async fn fixed(&self, finding: &Finding, problem: &Problem) -> Result<bool, RegisterError> {
         let Some(stored) = &finding.stored else { return Ok(false) };
         let (id, installation) = (&finding.installation, &stored.installation);
@@ -176,7 +178,7 @@ impl Fixer {
     ) -> anyhow::Result<bool> {
         let id = finding.installation.clone();
         let question = question(&finding.installation.to_string(), missing, self.announced);
-        // Requests that are under way go on while the operator answers.
+        // Requests to Vercel that have begun continue while the operator answers.
         let asked = move || operator::agreed(&question, id.as_str());
         let answer: io::Result<bool> = report.aside(tokio::task::spawn_blocking(asked)).await?;
         Ok(answer?)
@@ -193,7 +195,7 @@ fn missing_there(problem: &Problem) -> Option<&ResourceId> {
 /// How many resources a question names.
 const NAMED: usize = 10;
 
-/// The question to the operator.
+/// The question that asks the operator to confirm the deletions.
 fn question(id: &str, missing: &[ResourceId], announced: Announced) -> String {
     let names: Vec<_> = missing.iter().take(NAMED).map(ResourceId::as_str).collect();
     let more = match missing.len() - names.len() {
@@ -219,7 +221,8 @@ mod tests {
 
     use super::*;
 
-    /// L1: the question names what is deleted, and what follows.
+    /// L1: the question names the resources that would be deleted, and says whether and when the provider's
+    /// endpoint is told to destroy their data.
     #[test]
     fn the_question_names_what_goes() {
         let missing: Vec<_> =

@@ -1,4 +1,5 @@
-//! What a comparison found: a table for a reader, an object per installation and line for a program.
+//! Prints what a comparison found: a table for people, or JSON for programs, with one line and one object for
+//! each installation.
 
 use std::io::{self, IsTerminal as _};
 
@@ -11,18 +12,18 @@ use super::words::{object, rows};
 use crate::cli::sheet::Sheet;
 use crate::terminal::{note, print};
 
-/// The most rows of a table. Then the next table begins, so that memory does not grow.
+/// The most rows of a table. After them a new table begins, so that memory does not grow.
 const ROWS: usize = 500;
 
-/// After how many installations the progress is noted, if there is no terminal.
+/// How many installations lie between two messages about the progress, if there is no terminal.
 const NOTED: u64 = 100;
 
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Exit {
-    /// All agree.
+    /// All installations agree with Vercel.
     Agrees,
-    /// Some could not be compared.
+    /// Some installations could not be compared.
     NotCompared,
     /// Differences are left.
     Differs,
@@ -38,12 +39,12 @@ impl Exit {
     }
 }
 
-/// A report, while it is made.
+/// Prints findings as they arrive, and counts them for the summary.
 pub(super) struct Report {
     json: bool,
-    /// Whether problems are fixed.
+    /// Whether `--fix` is given.
     fix: bool,
-    /// The place of the table, which is compared with `api`.
+    /// Where the table is. The summary says that this place was compared with `api`.
     place: String,
     api: String,
     bar: ProgressBar,
@@ -53,7 +54,7 @@ pub(super) struct Report {
     differ: u64,
     not_compared: u64,
     fixed: u64,
-    /// How many of the installations Vercel has.
+    /// How many of the reported installations Vercel has. Only active installations count.
     at_vercel: u64,
 }
 
@@ -80,7 +81,7 @@ impl Report {
         }
     }
 
-    /// Does work that uses the terminal, with the bar hidden.
+    /// Hides the bar while `work` uses the terminal.
     pub(super) async fn aside<T>(&self, work: impl Future<Output = T>) -> T {
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
         let done = work.await;
@@ -93,7 +94,7 @@ impl Report {
         self.at_vercel
     }
 
-    /// Prints a remark on the whole run.
+    /// Prints a remark about the whole run.
     pub(super) fn remark(&self, remark: &str) {
         self.bar.suspend(|| note(remark));
     }
@@ -207,7 +208,7 @@ impl Report {
     }
 }
 
-/// How the command would end for these problems alone.
+/// How the command ends if these are the only problems.
 fn exit(left: &[Problem]) -> Exit {
     let worst = left.iter().map(|problem| match problem {
         Problem::Unreachable(_) => Exit::NotCompared,

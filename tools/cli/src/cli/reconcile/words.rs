@@ -1,11 +1,11 @@
-//! A finding in words: an object for a program, rows for a reader.
+//! A finding as text: a JSON object for programs, or rows of a table for people.
 
 use serde_json::{Map, Value, json};
 use teardown::reconcile::Problem;
 
 use super::finding::Finding;
 
-/// An installation as an object.
+/// A finding as a JSON object.
 pub(super) fn object(finding: &Finding, fix: bool) -> Value {
     let all = |problems: &[Problem]| problems.iter().map(problem).collect::<Value>();
     let mut object = json!({
@@ -19,7 +19,7 @@ pub(super) fn object(finding: &Finding, fix: bool) -> Value {
     object
 }
 
-/// A problem as an object.
+/// A problem as a JSON object.
 fn problem(problem: &Problem) -> Value {
     let mut object = Map::new();
     let mut set = |name: &str, value: Value| object.insert(name.to_owned(), value);
@@ -56,7 +56,7 @@ fn problem(problem: &Problem) -> Value {
     Value::Object(object)
 }
 
-/// The rows of an installation, the fixed problems first.
+/// The rows of a finding: first the problems that were fixed, then the problems that are left.
 pub(super) fn rows(finding: &Finding) -> impl Iterator<Item = [String; 5]> {
     let fixed = finding.fixed.iter().map(|problem| (problem, fixed(problem)));
     let left = finding.left.iter().map(|problem| (problem, "left"));
@@ -78,7 +78,7 @@ fn fixed(problem: &Problem) -> &'static str {
     }
 }
 
-/// A problem in words.
+/// A text that describes a problem.
 fn what(problem: &Problem) -> String {
     match problem {
         Problem::Removed => "Vercel removed the configuration".to_owned(),
@@ -114,7 +114,8 @@ mod tests {
 
     use super::*;
 
-    /// L1: each problem has its row and its object, with only the fields that concern it.
+    /// L1: each kind of problem has its own row and its own JSON object, which has only the fields of this
+    /// kind.
     #[test]
     fn each_problem_is_told() {
         let at = Timestamp::from_secs(1_763_769_600);
