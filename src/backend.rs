@@ -120,7 +120,7 @@ impl Backend {
     /// # Errors
     ///
     /// [`NoAnswer`]. The backend may have carried out the call anyway.
-    pub async fn ask(
+    pub async fn call(
         &self,
         call: &request::Parts,
         body: Bytes,

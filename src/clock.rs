@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     /// The time at which the clock stands still, since the Unix epoch. `None` if the clock runs.
-    stands_at: Option<Duration>,
+    stopped_at: Option<Duration>,
     advanced_ms: Arc<AtomicU64>,
 }
 
@@ -26,8 +26,8 @@ impl Clock {
 
     /// A clock that stands still at the system's time, until a test moves it.
     #[must_use]
-    pub fn standing() -> Self {
-        Self { stands_at: Some(Self::system().now()), ..Self::default() }
+    pub fn stopped() -> Self {
+        Self { stopped_at: Some(Self::system().now()), ..Self::default() }
     }
 
     /// Moves this clock and its clones forward by `by`, to the millisecond.
@@ -40,7 +40,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Duration {
         let system = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.stands_at.unwrap_or_else(system)
+        self.stopped_at.unwrap_or_else(system)
             + Duration::from_millis(self.advanced_ms.load(Ordering::SeqCst))
     }
 

@@ -115,7 +115,7 @@ pub(crate) enum RoleError {
     NoToken,
     #[error("STS does not let this deployment take the role of AWS_ROLE_ARN")]
     Refused(#[source] NoSession),
-    #[error("STS cannot be asked for the role of AWS_ROLE_ARN")]
+    #[error("STS cannot be called for the role of AWS_ROLE_ARN")]
     Unavailable(#[source] NoSession),
     #[error("STS answered without credentials")]
     NoCredentials,

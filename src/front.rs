@@ -46,8 +46,8 @@ pub(crate) struct Call {
 
 /// The process was frozen for too long between the write of a Provision's intent and the call to the backend.
 #[derive(Debug, thiserror::Error)]
-#[error("the backend was not asked: the call's intent may be reconciled before it answers")]
-struct AskedTooLate;
+#[error("the backend was not called: the call's intent may be reconciled before it answers")]
+struct CalledTooLate;
 
 /// The operation of a call, as far as the record depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,10 +79,10 @@ impl Front {
         match recorded {
             Some((membership, Operation::Provision(key))) => {
                 let attempt = self.store.begin_provision(membership, key.as_ref()).await?;
-                if attempt.as_ref().is_some_and(|it| !self.store.may_ask(it, self.time)) {
-                    return Err(Error::BackendUnavailable(AskedTooLate.into()));
+                if attempt.as_ref().is_some_and(|it| !self.store.may_call(it, self.time)) {
+                    return Err(Error::BackendUnavailable(CalledTooLate.into()));
                 }
-                let answer = self.ask(&head, body, host_ends).await?;
+                let answer = self.call_backend(&head, body, host_ends).await?;
                 if let Some(attempt) = attempt {
                     self.record_provision(&attempt, answer).await
                 } else {
@@ -93,17 +93,17 @@ impl Front {
                 }
             }
             Some((membership, operation)) => {
-                let answer = self.ask(&head, body.clone(), host_ends).await?;
+                let answer = self.call_backend(&head, body.clone(), host_ends).await?;
                 if answer.status().is_success() {
                     self.record(&membership, &operation, &body, &answer).await?;
                 }
                 Ok(answer)
             }
-            None => self.ask(&head, body, host_ends).await,
+            None => self.call_backend(&head, body, host_ends).await,
         }
     }
 
-    async fn ask(
+    async fn call_backend(
         &self,
         head: &request::Parts,
         body: Bytes,
@@ -111,7 +111,7 @@ impl Front {
     ) -> Result<Response<Bytes>, Error> {
         let until = Instant::now() + self.time;
         let until = host_ends.map_or(until, |end| until.min(end));
-        let answer = self.backend.ask(head, body, until).await;
+        let answer = self.backend.call(head, body, until).await;
         answer.map_err(|error| Error::BackendUnavailable(error.into()))
     }
 
@@ -143,9 +143,9 @@ impl Front {
                 Ok(())
             }
             Operation::Resource(resource) => {
-                let said = reading::said(answer);
-                let name = said.name.as_deref();
-                self.store.update_reported(membership, resource, name, said.status).await
+                let reported = reading::reported(answer);
+                let name = reported.name.as_deref();
+                self.store.update_reported(membership, resource, name, reported.status).await
             }
             Operation::UpdateInstallation | Operation::Provision(_) => {
                 self.store.ensure_known(membership).await

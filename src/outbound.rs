@@ -74,7 +74,7 @@ fn plain(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
 }
 
 /// A client for one call. The client opens its first connection, but sends nothing of a request before
-/// `let_go` is called.
+/// `send_now` is called.
 pub(crate) struct HeldBack {
     client: reqwest::Client,
     connected: Arc<Notify>,
@@ -117,7 +117,7 @@ impl HeldBack {
     }
 
     /// Lets the client send requests, from now on.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn send_now(&self) {
         self.leave.add_permits(1);
     }
 }

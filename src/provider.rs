@@ -82,7 +82,7 @@ pub(crate) enum Delivery {
     /// The provider is done with the event.
     Done,
     /// The provider is not done yet, and wants the event again after this time.
-    StillAtIt(Duration),
+    InProgress(Duration),
     /// The delivery failed, for this reason. The second value is the provider's `Retry-After`.
     Failed(String, Option<Duration>),
 }
@@ -201,7 +201,7 @@ impl Provider {
     /// Sends an announcement, in one attempt.
     pub(crate) async fn announce(&self, announcement: &Announcement, now: Timestamp) -> Delivery {
         match self.post(&announcement.id, announcement.body(), now).await {
-            Ok(response) => heard(&response),
+            Ok(response) => delivery(&response),
             Err(reason) => Delivery::Failed(reason, None),
         }
     }
@@ -212,10 +212,14 @@ impl Provider {
     /// # Errors
     ///
     /// The reason why the provider did not receive the report.
-    pub(crate) async fn tell(&self, report: &Report<'_>, now: Timestamp) -> Result<(), String> {
+    pub(crate) async fn send_report(
+        &self,
+        report: &Report<'_>,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let id = report.incident.webhook_id(report.installation, report.job);
-        match heard(&self.post(&id, report.body(), now).await?) {
-            Delivery::Done | Delivery::StillAtIt(_) => Ok(()),
+        match delivery(&self.post(&id, report.body(), now).await?) {
+            Delivery::Done | Delivery::InProgress(_) => Ok(()),
             Delivery::Failed(reason, _) => Err(reason),
         }
     }
@@ -256,12 +260,12 @@ impl Provider {
 
 /// What an answer of the provider means. The answer's body is not read. A 202's `Retry-After` counts as 1 s
 /// at least, because the provider is never done sooner.
-fn heard(response: &reqwest::Response) -> Delivery {
+fn delivery(response: &reqwest::Response) -> Delivery {
     let wait = outbound::retry_after(response.headers());
     match response.status().as_u16() {
         202 if response.headers().contains_key(http::header::RETRY_AFTER) => {
             let wait = wait.unwrap_or(STILL_AT_IT);
-            Delivery::StillAtIt(wait.max(Duration::from_secs(1)))
+            Delivery::InProgress(wait.max(Duration::from_secs(1)))
         }
         200..=299 => Delivery::Done,
         status => Delivery::Failed(format!("answered {status}"), wait),

@@ -56,7 +56,7 @@ pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
 /// Whether an attempt that began at `begun` may still call the backend. The call takes `time` at most, and
 /// must end before a sweep may end the intent. If the process was frozen in between, it may be too late.
 #[must_use]
-pub fn may_ask(begun: Timestamp, now: Timestamp, time: Duration) -> bool {
+pub fn may_call(begun: Timestamp, now: Timestamp, time: Duration) -> bool {
     now + time <= begun + RECONCILED_AFTER
 }
 
@@ -178,8 +178,9 @@ mod tests {
     #[test]
     fn an_attempt_asks_while_its_intent_stays() {
         let begun = Timestamp::from_secs(1000);
-        let after =
-            |seconds| may_ask(begun, begun + Duration::from_secs(seconds), Duration::from_secs(50));
+        let after = |seconds| {
+            may_call(begun, begun + Duration::from_secs(seconds), Duration::from_secs(50))
+        };
         assert_eq!([0, 850, 851, 900, 9000].map(after), [true, true, false, false, false]);
     }
 

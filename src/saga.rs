@@ -45,7 +45,7 @@ use crate::error::Error;
 use crate::grant::Provenance;
 use crate::job::JobResult;
 use crate::secret::Secret;
-use crate::store::configuration::{Asked, Holder};
+use crate::store::configuration::{Committer, Holder};
 use crate::store::work::{Doubt, JobFailure, Lease, LeaseWrite};
 use crate::store::{Done, Store, TimeBudget};
 use crate::vercel::{Vercel, VercelError};
@@ -112,7 +112,7 @@ impl DeleteConfiguration {
             // If the installation changed while this request called Vercel, the request still has its
             // lease.
             if let Some(intent) = &mut snapshot.intent {
-                intent.own = held == Some(intent.fence);
+                intent.is_ours = held == Some(intent.fence);
             }
             match plan(request, &snapshot, now) {
                 Next::Answer(answer) => return Ok(Done::without_jobs(answer)),
@@ -124,10 +124,10 @@ impl DeleteConfiguration {
                     }
                 }
                 Next::Commit(loaded) => {
-                    let asked = Asked::Now(Recording::of(request));
+                    let committer = Committer::Request(Recording::of(request));
                     let holder = Holder::of(&snapshot);
                     let commit =
-                        self.store.commit_configuration(id, &provenance, loaded, holder, asked);
+                        self.store.commit_configuration(id, &provenance, loaded, holder, committer);
                     if time.before.run(commit).await? == LeaseWrite::Written {
                         return Ok(self.store.jobs_after_commit(loaded));
                     }
@@ -136,7 +136,9 @@ impl DeleteConfiguration {
                     let begin = self.store.begin(request, loaded, now, now + LEASE);
                     let Some(lease) = time.before.run(begin).await? else { continue };
                     held = Some(lease.fence);
-                    if let Some(done) = self.ask(request, &lease, loaded, token, &mut time).await? {
+                    if let Some(done) =
+                        self.call_vercel(request, &lease, loaded, token, &mut time).await?
+                    {
                         return Ok(done);
                     }
                 }
@@ -146,7 +148,7 @@ impl DeleteConfiguration {
 
     /// Calls Vercel for a request that holds the intent. `None` if the request must load the state again,
     /// because the lease was lost or the installation changed.
-    async fn ask(
+    async fn call_vercel(
         &self,
         request: &ConfigurationDeletion,
         lease: &Lease,
@@ -167,7 +169,7 @@ impl DeleteConfiguration {
         };
         match outcome {
             SagaResult::Gone => Ok(Some(self.store.jobs_after_commit(loaded))),
-            SagaResult::Refused(said) => Err(Error::UpstreamRefused(said)),
+            SagaResult::Refused(error) => Err(Error::UpstreamRefused(error)),
             SagaResult::InvoicesOpen => Err(Error::InvoicesOpen),
             SagaResult::Lost => Ok(None),
             SagaResult::Open(failure) => {
@@ -198,7 +200,7 @@ impl DeleteConfiguration {
             let _: LeaseWrite = self.store.complete(lease).await?;
             return Ok(SagaResult::Gone);
         };
-        let Some(asked) = &lease.provenance else {
+        let Some(requested) = &lease.provenance else {
             return Ok(SagaResult::Open(JobFailure::malformed()));
         };
         // Another worker holds the intent: this worker must not take that worker's in-doubt mark for its
@@ -206,12 +208,13 @@ impl DeleteConfiguration {
         if snapshot.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {
             return Ok(SagaResult::Lost);
         }
-        let provenance = Provenance { at: now, ..asked.clone() };
+        let provenance = Provenance { at: now, ..requested.clone() };
         let Some(token) = loaded.usable_token() else {
             // Vercel cannot be called, so only teardown's side is deleted.
-            let asked = Asked::Before { key_sha256: lease.key_sha256.as_deref() };
+            let committer = Committer::Worker { key_sha256: lease.key_sha256.as_deref() };
             let holder = Holder::Fence(lease.fence);
-            let commit = self.store.commit_configuration(id, &provenance, loaded, holder, asked);
+            let commit =
+                self.store.commit_configuration(id, &provenance, loaded, holder, committer);
             return Ok(match time.before.run(commit).await? {
                 LeaseWrite::Written => SagaResult::Gone,
                 LeaseWrite::LeaseLost => SagaResult::Lost,

@@ -20,8 +20,8 @@ impl Secret {
     }
 
     /// Takes the secret out of a text. The text's author knew the secret, and may have repeated it.
-    pub(crate) fn redact(&self, said: &str) -> String {
-        if self.0.is_empty() { said.to_owned() } else { said.replace(&self.0, "[secret]") }
+    pub(crate) fn redact(&self, text: &str) -> String {
+        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "[secret]") }
     }
 }
 

@@ -107,8 +107,8 @@ mod tests {
     fn who_was_asked_for_credentials_is_told() {
         let error = "not enabled: no credentials found in chain. Attempted:\n  Environment: no \
                      variable\n  Profile: no file\n";
-        let told = "not enabled: no credentials found in chain. Attempted: Environment, Profile";
-        assert_eq!(one_line(error), told);
+        let line = "not enabled: no credentials found in chain. Attempted: Environment, Profile";
+        assert_eq!(one_line(error), line);
         assert_eq!(one_line("does not match.\n\nThe Canonical String:\n'POST"), "does not match.");
     }
 }

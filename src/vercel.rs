@@ -38,7 +38,7 @@ pub struct Vercel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallResult {
     /// The last answer.
-    pub heard: VercelAnswer,
+    pub answer: VercelAnswer,
     /// Whether an attempt that was sent got no definite answer: it may have taken effect (E2).
     pub in_doubt: bool,
 }
@@ -47,7 +47,7 @@ pub struct CallResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupResult {
     /// The last answer.
-    pub heard: VercelAnswer,
+    pub answer: VercelAnswer,
     /// The configuration. `None` if the answer's body is not a configuration that can be read.
     pub configuration: Option<VercelConfiguration>,
 }
@@ -56,7 +56,7 @@ pub struct LookupResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListResult {
     /// The last answer.
-    pub heard: VercelAnswer,
+    pub answer: VercelAnswer,
     /// The resources that Vercel has. `None` if the answer does not say which resources Vercel has.
     pub resources: Option<ResourceList>,
 }
@@ -69,7 +69,7 @@ pub enum VercelAnswer {
         /// The HTTP status.
         status: u16,
         /// Vercel's `error.code` and `error.message`, if there are any.
-        said: Option<VercelError>,
+        error: Option<VercelError>,
         /// `Retry-After`.
         retry_after: Option<Duration>,
     },
@@ -104,7 +104,7 @@ impl std::fmt::Display for VercelError {
 impl CallResult {
     /// The result if nothing was sent.
     fn unreached(why: String) -> Self {
-        Self { heard: VercelAnswer::Unreached(why), in_doubt: false }
+        Self { answer: VercelAnswer::Unreached(why), in_doubt: false }
     }
 
     /// The result if nothing was sent because the request could not be built.
@@ -130,9 +130,9 @@ impl VercelAnswer {
     }
 
     /// The code and the message of Vercel's error.
-    pub(crate) fn said(self) -> Option<VercelError> {
+    pub(crate) fn error(self) -> Option<VercelError> {
         match self {
-            Self::Answer { said, .. } => said,
+            Self::Answer { error, .. } => error,
             Self::Nothing(_) | Self::Unreached(_) => None,
         }
     }
@@ -151,12 +151,12 @@ impl VercelAnswer {
 impl std::fmt::Display for VercelAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Answer { status, said: Some(said), .. } => {
-                write!(f, "Vercel answered {status}: {said}")
+            Self::Answer { status, error: Some(error), .. } => {
+                write!(f, "Vercel answered {status}: {error}")
             }
             Self::Answer { status, .. } => write!(f, "Vercel answered {status}"),
             Self::Nothing(why) => write!(f, "Vercel did not answer: {why}"),
-            Self::Unreached(why) => write!(f, "Vercel was not asked: {why}"),
+            Self::Unreached(why) => write!(f, "Vercel was not called: {why}"),
         }
     }
 }
@@ -226,7 +226,7 @@ impl Vercel {
     ) -> LookupResult {
         let url = self.configuration(id, None);
         let (result, body) = self.send(Method::GET, url, token, time, SHORT_ANSWER).await;
-        LookupResult { heard: result.heard, configuration: VercelConfiguration::parse(&body) }
+        LookupResult { answer: result.answer, configuration: VercelConfiguration::parse(&body) }
     }
 
     /// Sends `GET /v1/installations/{id}/resources`, for the resources that Vercel has of an installation
@@ -239,12 +239,12 @@ impl Vercel {
     ) -> ListResult {
         let url = self.at(&["v1", "installations", id.as_str(), "resources"]);
         let (result, body) = self.send(Method::GET, url, token, time, LONG_ANSWER).await;
-        let resources = match result.heard {
+        let resources = match result.answer {
             VercelAnswer::Answer { status: 200, .. } => ResourceList::parse(&body),
             VercelAnswer::Answer { status: 404 | 410, .. } => Some(ResourceList::default()),
             _ => None,
         };
-        ListResult { heard: result.heard, resources }
+        ListResult { answer: result.answer, resources }
     }
 
     /// Sends `POST /v1/installations/{id}/billing/finalize` (G3).

@@ -53,7 +53,7 @@ enum AttemptResult {
     /// There is more to do, as soon as a worker has time.
     More,
     /// The provider is still working on the event, and wants to get it again after this time.
-    StillAtIt(Duration),
+    InProgress(Duration),
     /// The attempt failed.
     Failed(JobFailure),
 }
@@ -101,7 +101,7 @@ impl Worker {
                 let mut budget = self.store.time_budget();
                 let clean_up = self.delete_configuration.clean_up(&lease, &progress, &mut budget);
                 if let Some((reason, result)) = clean_up.await {
-                    self.tell(&lease, reason, result, now, end).await;
+                    self.report(&lease, reason, result, now, end).await;
                 }
                 return Err(error);
             }
@@ -124,8 +124,8 @@ impl Worker {
             AttemptResult::More => {
                 (self.store.reschedule(lease, lease.due).await?, JobResult::Unfinished)
             }
-            AttemptResult::StillAtIt(wait) => {
-                (self.store.ask_again(lease, now + wait).await?, JobResult::Retried)
+            AttemptResult::InProgress(wait) => {
+                (self.store.retry_accepted(lease, now + wait).await?, JobResult::Retried)
             }
             AttemptResult::Failed(failure) => {
                 let reason = failure.reason.clone();
@@ -136,7 +136,7 @@ impl Worker {
                 } else {
                     self.store.retry_later(lease, failure, now).await?
                 };
-                self.tell(lease, &reason, result, now, end).await;
+                self.report(lease, &reason, result, now, end).await;
                 return Ok(result);
             }
         };
@@ -183,7 +183,7 @@ impl Worker {
                 LeaseWrite::Written => JobResult::Done,
                 LeaseWrite::LeaseLost => JobResult::Lost,
             }),
-            Delivery::StillAtIt(wait) => AttemptResult::StillAtIt(wait),
+            Delivery::InProgress(wait) => AttemptResult::InProgress(wait),
             Delivery::Failed(reason, retry_after) => {
                 let failure = JobFailure::new(format!("the provider: {reason}"), retry_after);
                 AttemptResult::Failed(failure.in_doubt_if_final(lease))
@@ -195,11 +195,11 @@ impl Worker {
     /// hold is in force and the lease has not ended since the holds were read.
     async fn hold_back(&self, lease: &Lease) -> Result<Option<JobResult>, Error> {
         let (installation, work) = (&lease.installation, lease.job.to_string());
-        while let Some(hold) = self.store.standing_hold(lease, self.clock.timestamp()).await? {
+        while let Some(hold) = self.store.active_hold(lease, self.clock.timestamp()).await? {
             // If the hold was released in between, it stops nothing: read the holds again.
             if let Some(held) = self.store.put_on_hold(lease, &hold).await? {
                 if held != JobResult::Lost {
-                    tracing::info!(%installation, work, "held: a hold stands");
+                    tracing::info!(%installation, work, "held: a hold is in force");
                 }
                 return Ok(Some(held));
             }
@@ -248,15 +248,15 @@ impl Worker {
             let over = tombstone.provenance.at + FINALIZATION_PERIOD;
             let reply = self.vercel.finalize(id, &token).await;
             let now = self.clock.timestamp();
-            match reply.heard {
+            match reply.answer {
                 VercelAnswer::Answer { status: 204 | 404 | 410, .. } => {}
                 VercelAnswer::Answer { status: 401 | 403, .. } if over <= now => {
                     tracing::warn!(
-                        installation = %id, answer = %reply.heard,
-                        "Vercel finalized an installation before it was told to"
+                        installation = %id, answer = %reply.answer,
+                        "Vercel had finalized an installation already"
                     );
                 }
-                heard => return Ok(failed(heard.to_string(), heard.retry_after())),
+                answer => return Ok(failed(answer.to_string(), answer.retry_after())),
             }
         }
         // If the purge ended meanwhile, the write's condition fails. Vercel has answered, so read the new
@@ -280,9 +280,9 @@ impl Worker {
         Ok(match self.delete_configuration.resume(lease, progress).await? {
             SagaResult::Gone => AttemptResult::Ended(JobResult::Done),
             SagaResult::Lost => AttemptResult::Ended(JobResult::Lost),
-            SagaResult::Refused(said) => {
+            SagaResult::Refused(error) => {
                 tracing::warn!(
-                    installation = %lease.installation, answer = %said,
+                    installation = %lease.installation, answer = %error,
                     "Vercel refuses to delete a configuration; it stays as it is"
                 );
                 AttemptResult::Ended(JobResult::Done)

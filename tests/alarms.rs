@@ -36,7 +36,7 @@ async fn a_finalization_near_its_end_is_an_error() {
     }
     world.clock.advance(HOUR);
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
-    let finalized = "Vercel finalized an installation before it was told to";
+    let finalized = "Vercel had finalized an installation already";
     assert_eq!(log.take("WARN"), [finalized]);
 }
 
@@ -61,7 +61,7 @@ async fn a_finalization_that_cannot_be_read_is_an_error_too() {
 
 /// G1: a job that is parked is logged as an error, once. Each failure before that is logged as a warning.
 #[tokio::test]
-async fn what_is_parked_is_an_error() {
+async fn a_parked_job_is_logged_as_an_error() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     let path = "/v1/installations/icfg_1/resources/db_1";
@@ -96,7 +96,7 @@ async fn a_retry_that_cannot_be_scheduled_is_logged() {
 /// G1: if a worker fails after it has lost its lease, it does not log the failure: another worker has
 /// done the job by then.
 #[tokio::test]
-async fn who_lost_its_lease_tells_nothing() {
+async fn a_worker_without_its_lease_logs_no_failure() {
     for (failed_for, level) in [(HOUR, "WARN"), (73 * HOUR, "ERROR")] {
         let world = World::announcing().await;
         world.install("icfg_1", &["db_1"]).await;
@@ -108,7 +108,7 @@ async fn who_lost_its_lease_tells_nothing() {
         world.clock.advance(failed_for);
         let log = Log::start();
         let overtaken = async {
-            until(|| world.provider.heard().len() >= 2).await;
+            until(|| world.provider.received().len() >= 2).await;
             world.clock.advance(Duration::from_mins(3));
             assert_eq!(world.sweep().await, [1, 1, 0, 0]);
             gate.add_permits(1);

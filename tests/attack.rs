@@ -65,9 +65,9 @@ impl OnPort {
     /// within 4 s: a slow body would take 5 s.
     async fn honest(&self) -> u16 {
         let token = self.world.token(&user("icfg_1"));
-        let asked = http_client().delete(format!("http://127.0.0.1:{}{INSTALLATION}", self.port));
+        let request = http_client().delete(format!("http://127.0.0.1:{}{INSTALLATION}", self.port));
         let answered =
-            tokio::time::timeout(Duration::from_secs(4), asked.bearer_auth(token).send());
+            tokio::time::timeout(Duration::from_secs(4), request.bearer_auth(token).send());
         answered.await.expect("it waits for nobody").unwrap().status().as_u16()
     }
 }
@@ -93,7 +93,7 @@ async fn rest(mut stream: TcpStream) -> String {
 /// request takes at most 4 times as much memory as the bytes that it sent. The request is answered 400,
 /// and its connection is closed.
 #[tokio::test]
-async fn bodies_that_stop_hold_up_nobody() {
+async fn unfinished_bodies_delay_no_other_caller() {
     let port = OnPort::start().await;
     assert_eq!(port.honest().await, 200);
     let before = port.function.memory();
@@ -127,7 +127,7 @@ async fn long_bodies_pass_in_little_memory() {
     let body = |before: &str| format!("{before}\"{}\"}}", "x".repeat(LONG));
     let gate = Gate::default();
     backend.script((0..32).map(|number| {
-        let made = Answer::words(201, body(&format!(r#"{{"id":"db_{number}","metadata":"#)));
+        let made = Answer::with_body(201, body(&format!(r#"{{"id":"db_{number}","metadata":"#)));
         Answer::Held(gate.clone(), Box::new(made))
     }));
     let sent = body(r#"{"name":"my db","metadata":"#);
@@ -138,7 +138,7 @@ async fn long_bodies_pass_in_little_memory() {
         (answer.status().as_u16(), answer.bytes().await.unwrap().len() > LONG)
     };
     let all_held = async {
-        until(|| backend.heard().len() == 32).await;
+        until(|| backend.received().len() == 32).await;
         gate.open();
     };
     let (answers, ()) = within(join(join_all((0..32).map(provision)), all_held)).await;
@@ -150,7 +150,7 @@ async fn long_bodies_pass_in_little_memory() {
 
 /// A8, B3: a caller that may not delete is refused before its body arrives, and its connection is closed.
 #[tokio::test]
-async fn nobody_waits_for_a_strangers_body() {
+async fn a_stranger_is_refused_before_its_body_arrives() {
     let port = OnPort::start().await;
     let forged = forged(&port.world)[0].1.clone();
     let request = head(&forged);
@@ -162,7 +162,7 @@ async fn nobody_waits_for_a_strangers_body() {
 
 /// Connections without a complete request do not delay an honest client.
 #[tokio::test]
-async fn half_open_connections_hold_up_nobody() {
+async fn half_open_connections_delay_no_other_caller() {
     let port = OnPort::start().await;
     let token = port.world.token(&user("icfg_1"));
     let whole = head(&token);
@@ -199,15 +199,15 @@ impl http_body::Body for Trickle {
 /// B3: the time limit counts for the whole body. A body that still arrives, byte by byte, is answered
 /// 400 when the limit is over.
 #[tokio::test]
-async fn a_body_that_trickles_is_given_up() {
+async fn a_slow_body_is_refused_at_its_limit() {
     let limits = Limits { body: Duration::from_millis(500), ..limits() };
     let world = World::with_within(&[], limits).await;
     world.install("icfg_1", &["db_1"]).await;
     let (process, token) = (world.process().await, world.token(&user("icfg_1")));
-    let ask = async |endpoint, path: &str| {
+    let send = async |endpoint, path: &str| {
         let body = Trickle(tokio::time::interval(Duration::from_millis(100)));
-        let asked = process.handle(endpoint, request(path, &token, body));
-        let response = tokio::time::timeout(Duration::from_mins(1), asked).await.unwrap();
+        let request = process.handle(endpoint, request(path, &token, body));
+        let response = tokio::time::timeout(Duration::from_mins(1), request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap();
@@ -215,9 +215,9 @@ async fn a_body_that_trickles_is_given_up() {
         assert_eq!(body["error"]["message"], "the body did not arrive in full");
     };
     tokio::join!(
-        ask(Endpoint::DeleteResource, RESOURCE),
-        ask(Endpoint::DeleteInstallation, INSTALLATION),
-        ask(Endpoint::DeleteConfiguration, CONFIGURATION),
+        send(Endpoint::DeleteResource, RESOURCE),
+        send(Endpoint::DeleteInstallation, INSTALLATION),
+        send(Endpoint::DeleteConfiguration, CONFIGURATION),
     );
     assert!(world.is_live("icfg_1", "db_1").await);
 }
@@ -283,7 +283,7 @@ fn forged(world: &World) -> Vec<(&'static str, String)> {
 /// A2, A7: forged tokens of every kind are refused. They cause no call to DynamoDB, and at most one
 /// fetch of keys. An honest client's requests at the same time succeed.
 #[tokio::test]
-async fn forged_tokens_keep_nobody_out() {
+async fn honest_requests_succeed_beside_forged_tokens() {
     let fetches = Arc::new(AtomicUsize::new(0));
     let counted = fetches.clone();
     let keys = serve(axum::Router::new().fallback(async move || {

@@ -37,7 +37,7 @@ fn options(base_url: String, clock: Clock) -> Options {
         keys: Some(check::KeyUrls {
             own: "http://127.0.0.1:1/jwks".to_owned(),
             strange: "http://127.0.0.1:1/strange".to_owned(),
-            asked: Arc::default(),
+            fetches: Arc::default(),
         }),
         supply: Supply::Made,
         product: Product {
@@ -74,7 +74,7 @@ fn found(report: &Report) -> Vec<&str> {
 
 /// Runs these checks against a backend with this fault.
 async fn with_fault(fault: &str, selection: &Selection) -> (Backend, Report) {
-    let clock = Clock::standing();
+    let clock = Clock::stopped();
     let backend = Backend::new(&SIGNER.jwks(), fault, clock.clone());
     let url = serve(backend.router()).await;
     let report = run(options(url, clock), selection).await;

@@ -134,7 +134,7 @@ async fn uninstalls_at_once_have_one_effect() {
 /// D4: if registrations race an uninstall, each comes before the uninstall and is counted, or is
 /// refused.
 #[tokio::test]
-async fn a_registration_comes_before_the_uninstall_or_is_refused() {
+async fn a_registration_is_counted_or_refused() {
     for with_conflicts in [false, true] {
         for cascade in [true, false] {
             let world = World::announcing().await;

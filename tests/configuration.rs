@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use teardown::limits::Limits;
 use tokio::sync::Semaphore;
 
-use crate::support::outside::{Answer, Heard};
+use crate::support::outside::{Answer, Received};
 use crate::support::waiting::until;
 use crate::support::world::{
     ACCOUNT, CONFIGURATION, INSTALLATION, World, account, configuration, id, limits, system,
@@ -53,11 +53,11 @@ async fn both_sides_are_deleted() {
 
     assert_eq!(reply.whole(), GONE);
     assert!(!reply.headers.contains_key("content-type"));
-    let heard = Heard {
+    let received = Received {
         line: format!("DELETE {CONFIGURATION}?teamId=team_1"),
         authorization: "Bearer token-of-icfg_1".to_owned(),
     };
-    assert_eq!(world.vercel.heard(), [heard]);
+    assert_eq!(world.vercel.received(), [received]);
     assert!(is_gone(&world).await);
     assert!(!world.is_live("icfg_1", "db_1").await);
     let items = world.items("icfg_1").await;
@@ -73,8 +73,8 @@ async fn both_sides_are_deleted() {
 
     world.sweep_all().await;
     assert_eq!(world.sort_keys("icfg_1").await, ["#installation", "receipt#installation"]);
-    assert_eq!(world.provider.heard().len(), 3, "two resources and the installation");
-    assert_eq!(world.vercel.heard().len(), 1, "no finalization is called");
+    assert_eq!(world.provider.received().len(), 3, "two resources and the installation");
+    assert_eq!(world.vercel.received().len(), 1, "no finalization is called");
 }
 
 /// E5: after Delete Configuration, Delete Installation is answered `finalized: true`, and changes
@@ -94,7 +94,7 @@ async fn an_uninstall_after_it_is_final() {
 /// E4, F1: after a Delete Configuration, a repeat is answered 204, with or without a key, and Vercel is
 /// not called again.
 #[tokio::test]
-async fn what_is_gone_is_gone() {
+async fn a_repeat_is_204_without_a_call_to_vercel() {
     let world = world().await;
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
     let before = world.items("icfg_1").await;
@@ -109,7 +109,7 @@ async fn what_is_gone_is_gone() {
     assert_eq!((replay.whole(), replay.calls), (GONE, 1));
 
     assert_eq!(world.items("icfg_1").await, before);
-    assert_eq!(world.vercel.heard().len(), 1);
+    assert_eq!(world.vercel.received().len(), 1);
 }
 
 /// E4: Delete Configuration of an installation that was never known is answered 404, with or without a
@@ -123,7 +123,7 @@ async fn an_unknown_configuration_is_not_found() {
             insta::assert_snapshot!(format!("{} {}", reply.status, reply.body), @r#"404 {"error":{"code":"not_found","message":"there is no such configuration"}}"#);
         }
     }
-    assert!(world.all().await.is_empty() && world.vercel.heard().is_empty());
+    assert!(world.all().await.is_empty() && world.vercel.received().is_empty());
 }
 
 /// E1: `teamId` and `slug`, if sent, must equal the stored ones. A request that repeats `teamId` or
@@ -157,7 +157,7 @@ async fn the_team_is_compared() {
 
 /// E1, A5, A6: Delete Configuration refuses the same callers as the other endpoints.
 #[tokio::test]
-async fn callers_are_held_to_the_same_rules() {
+async fn callers_are_authorized_like_vercel() {
     let world = world().await;
     let before = world.all().await;
     let mut reader = crate::support::world::user("icfg_1");
@@ -180,7 +180,7 @@ async fn callers_are_held_to_the_same_rules() {
     let bad = world.delete_as("/v1/integrations/configuration/a%20b", &token).send().await;
     assert_eq!(bad.error(), (400, "bad_request"));
     assert_eq!(world.all().await, before);
-    assert!(world.vercel.heard().is_empty());
+    assert!(world.vercel.received().is_empty());
 
     let own = world.token(&account(ACCOUNT));
     assert_eq!(world.delete_as(CONFIGURATION, &own).key("k1").send().await.whole(), GONE);
@@ -194,12 +194,12 @@ async fn callers_are_held_to_the_same_rules() {
 /// E3: if no access token is stored, the installation is deleted in the table alone, and Vercel is not
 /// called.
 #[tokio::test]
-async fn without_a_token_our_side_is_all_there_is() {
+async fn without_a_token_vercel_is_not_called() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     let reply = world.delete(CONFIGURATION).key("k1").send().await;
     assert_eq!((reply.whole(), reply.calls), (GONE, 2));
-    assert!(world.vercel.heard().is_empty());
+    assert!(world.vercel.received().is_empty());
     world.sweep_all().await;
     let items = world.items("icfg_1").await;
     assert_eq!(items.keys().collect::<Vec<_>>(), ["#installation", "receipt#installation"]);
@@ -209,7 +209,7 @@ async fn without_a_token_our_side_is_all_there_is() {
 /// E3, E4: if the installation is uninstalled and finalized, its token is erased. Delete Configuration
 /// is then answered 204, and Vercel is not called.
 #[tokio::test]
-async fn after_finalization_our_side_is_all_there_is() {
+async fn after_finalization_vercel_is_not_called() {
     let world = world().await;
     assert_eq!(
         world.delete(INSTALLATION).send().await.whole(),
@@ -217,7 +217,7 @@ async fn after_finalization_our_side_is_all_there_is() {
     );
     world.sweep_all().await;
     let reply = world.delete(CONFIGURATION).send().await;
-    assert_eq!((reply.whole(), world.vercel.heard().len()), (GONE, 0));
+    assert_eq!((reply.whole(), world.vercel.received().len()), (GONE, 0));
     let keys = ["#installation", "receipt#configuration", "receipt#installation"];
     assert_eq!(world.sort_keys("icfg_1").await, keys, "a receipt each");
     assert!(world.items("icfg_1").await["#installation"].get("configurationDeletedAt").is_some());
@@ -226,7 +226,7 @@ async fn after_finalization_our_side_is_all_there_is() {
 /// E3: while invoices are open, the answer is 409, before an uninstall and for 24 h after the uninstall.
 /// After the 24 h, Vercel is called.
 #[tokio::test]
-async fn open_invoices_stand_in_the_way() {
+async fn open_invoices_refuse_the_deletion() {
     let world = world().await;
     world.reopen("icfg_1").await;
     for uninstalled in [false, true] {
@@ -245,7 +245,7 @@ async fn open_invoices_stand_in_the_way() {
         assert!(reply.body["error"]["user"]["message"].is_string());
         assert_eq!(world.all().await, before);
     }
-    assert!(world.vercel.heard().is_empty());
+    assert!(world.vercel.received().is_empty());
     world.clock.advance(Duration::from_mins(2));
     world.vercel.lasting(Answer::Honest);
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
@@ -258,7 +258,7 @@ async fn open_invoices_stand_in_the_way() {
 /// E3: if the installation is uninstalled, and its invoices are settled before the 24 h are over, Delete
 /// Configuration calls Vercel.
 #[tokio::test]
-async fn settled_invoices_stand_in_no_ones_way() {
+async fn settled_invoices_allow_the_deletion() {
     let world = world().await;
     world.reopen("icfg_1").await;
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
@@ -266,14 +266,14 @@ async fn settled_invoices_stand_in_no_ones_way() {
     assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
     assert!(is_gone(&world).await);
     world.sweep_all().await;
-    assert_eq!(world.vercel.heard().len(), 1, "no finalization is called");
+    assert_eq!(world.vercel.received().len(), 1, "no finalization is called");
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
 /// F2: the same key with another `teamId` is another request, and is refused. A key belongs to one
 /// operation (F1), so an uninstall may use it too.
 #[tokio::test]
-async fn a_key_stands_for_one_request() {
+async fn a_key_belongs_to_one_request() {
     let world = world().await;
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
     let other = world.delete(&format!("{CONFIGURATION}?teamId=team_1")).key("k1").send().await;
@@ -296,7 +296,7 @@ async fn many_at_once_have_one_effect() {
         let key = |n: usize| if same_key { "k".to_owned() } else { format!("k{n}") };
         let first = world.delete(CONFIGURATION).key(&key(0)).send();
         let others = async {
-            until(|| !world.vercel.heard().is_empty()).await;
+            until(|| !world.vercel.received().is_empty()).await;
             let others = (1..64).map(|n| world.delete(CONFIGURATION).key(&key(n)).send());
             let others = join_all(others).await;
             gate.add_permits(1);
@@ -310,7 +310,7 @@ async fn many_at_once_have_one_effect() {
             assert!((1..=30).contains(&wait), "{wait}");
             assert!(reply.body["error"]["user"]["message"].is_string());
         }
-        assert_eq!(world.vercel.heard().len(), 1);
+        assert_eq!(world.vercel.received().len(), 1);
         let again =
             join_all((0..64).map(|n| world.delete(CONFIGURATION).key(&key(n)).send())).await;
         assert!(again.iter().all(|reply| reply.whole() == GONE));
@@ -322,14 +322,14 @@ async fn many_at_once_have_one_effect() {
 /// F5: a late request that finds a newer fence changes nothing except its own outcome. Its answer is
 /// still right: the configuration is gone.
 #[tokio::test]
-async fn who_lost_the_lease_changes_nothing() {
+async fn a_late_request_changes_only_its_own_outcome() {
     for late in [204, 403, 500] {
         let world = world().await;
         let gate = Arc::new(Semaphore::new(0));
         world.vercel.script([Answer::gated(&gate, late)]);
         let first = world.delete(CONFIGURATION).key("k1").send();
         let second = async {
-            until(|| !world.vercel.heard().is_empty()).await;
+            until(|| !world.vercel.received().is_empty()).await;
             world.clock.advance(Duration::from_secs(31));
             let second = world.delete(CONFIGURATION).key("k2").send().await;
             let table = world.all().await;
@@ -349,7 +349,7 @@ async fn who_lost_the_lease_changes_nothing() {
 /// D4, E3: while the intent of a Delete Configuration is open, the installation is active. A resource
 /// that is registered in this time is counted, and is deleted with the installation.
 #[tokio::test]
-async fn what_is_registered_meanwhile_goes_with_it() {
+async fn a_resource_registered_meanwhile_is_deleted_too() {
     let world = world().await;
     world.vercel.script([Answer::Status(500), Answer::Status(500), Answer::Status(500)]);
     assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);

@@ -21,7 +21,7 @@ use crate::support::world::{ACCOUNT, CONFIGURATION, World, limits};
 const IN_TEAM_2: &str = r#"{"id":"icfg_1","teamId":"team_2","ownerId":"u","scopes":[]}"#;
 
 fn found() -> Answer {
-    Answer::Words(200, IN_TEAM_2)
+    Answer::Body(200, IN_TEAM_2)
 }
 
 /// Who takes the next step of the deletion.
@@ -96,7 +96,7 @@ async fn installation(world: &World) -> Value {
 /// `GET` with the same token and without a team. The answers 404, 410, 401, 403, or a `deletedAt`
 /// confirm it. The confirmation needs no call to DynamoDB.
 #[tokio::test]
-async fn what_is_not_there_is_gone_once_it_is_confirmed() {
+async fn a_404_means_gone_once_vercel_confirms_it() {
     let deleted = r#"{"id":"icfg_1","teamId":"team_2","deletedAt":1763769600000}"#;
     for who in Who::ALL {
         for status in [404, 410] {
@@ -105,18 +105,19 @@ async fn what_is_not_there_is_gone_once_it_is_confirmed() {
                 Answer::Status(410),
                 Answer::Status(401),
                 Answer::Status(403),
-                Answer::Words(200, deleted),
+                Answer::Body(200, deleted),
             ] {
                 let world = who.world().await;
                 let before = world.dynamodb.calls();
                 let answers = [Answer::EffectThen(status), confirmation.clone()];
-                let (done, asked) = who.goes_on(&world, &answers).await;
-                assert_eq!((done, &asked[..]), (204, &lines()[..2]), "{who:?} {confirmation:?}");
+                let (done, sent) = who.goes_on(&world, &answers).await;
+                assert_eq!((done, &sent[..]), (204, &lines()[..2]), "{who:?} {confirmation:?}");
                 if who == Who::Request {
                     assert_eq!(world.dynamodb.calls() - before, 4, "as without a confirmation");
                 }
                 assert!(is_gone(&world).await);
-                let tokens = world.vercel.heard().into_iter().map(|heard| heard.authorization);
+                let tokens =
+                    world.vercel.received().into_iter().map(|received| received.authorization);
                 assert!(tokens.into_iter().all(|token| token == "Bearer token-of-icfg_1"));
                 assert_eq!(installation(&world).await["teamId"], "team_1");
             }
@@ -128,7 +129,7 @@ async fn what_is_not_there_is_gone_once_it_is_confirmed() {
 /// the configuration there. Vercel's answers to this call mean the same as those to the first `DELETE`,
 /// except that 404 and 410 are refusals. After a refusal, nothing is deleted in the table.
 #[tokio::test]
-async fn a_configuration_that_moved_is_deleted_where_it_is() {
+async fn a_moved_configuration_is_deleted_in_its_new_team() {
     for who in Who::ALL {
         for (answer, expected) in [
             (Answer::EffectThen(204), 204),
@@ -150,11 +151,11 @@ async fn a_configuration_that_moved_is_deleted_where_it_is() {
                 world.vercel.lasting(answer.clone());
             }
             let answers = [Answer::Status(404), found(), answer.clone()];
-            let (status, asked) = who.goes_on(&world, &answers).await;
+            let (status, sent) = who.goes_on(&world, &answers).await;
             let what = format!("{who:?} {answer:?}");
             let tries = if matches!(answer, Answer::Reset) { 3 } else { 1 };
-            assert_eq!((status, asked[..3].to_vec()), (expected, lines().to_vec()), "{what}");
-            assert_eq!(asked.len(), 2 + tries, "{what}");
+            assert_eq!((status, sent[..3].to_vec()), (expected, lines().to_vec()), "{what}");
+            assert_eq!(sent.len(), 2 + tries, "{what}");
             let calls = world.dynamodb.calls() - calls;
             assert!(who == Who::Sweep || calls == 5, "{what}: {calls} calls");
 
@@ -186,7 +187,7 @@ async fn a_configuration_that_moved_is_deleted_where_it_is() {
 /// E7: the new team is stored before Vercel is called to delete the configuration in that team. That
 /// call is in doubt until Vercel answers it.
 #[tokio::test]
-async fn the_team_is_stored_before_it_is_asked_in() {
+async fn the_new_team_is_stored_before_the_call() {
     let world = world().await;
     let gate = Gate::default();
     let second = Answer::Held(gate.clone(), Box::new(Answer::EffectThen(204)));
@@ -208,19 +209,19 @@ async fn the_team_is_stored_before_it_is_asked_in() {
 /// E7: if Vercel's answer to the `GET` has no team, the stored team and slug are removed. If the answer
 /// names the stored team, the slug stays. If no team is stored, the team that Vercel names is stored.
 #[tokio::test]
-async fn what_is_stored_is_what_vercel_names() {
-    for (words, query, team, slug) in [
+async fn the_team_that_vercel_names_is_stored() {
+    for (body, query, team, slug) in [
         (r#"{"id":"icfg_1"}"#, "", None, None),
         (r#"{"id":"icfg_1","teamId":null,"deletedAt":null}"#, "", None, None),
         (r#"{"teamId":"team_1"}"#, "?teamId=team_1", Some("team_1"), Some("my-team")),
     ] {
         let world = world().await;
-        let answers = [Answer::Status(404), Answer::Words(200, words), Answer::Status(409)];
-        let (status, asked) = Who::Request.goes_on(&world, &answers).await;
-        assert_eq!((status, &asked[2]), (409, &format!("DELETE {CONFIGURATION}{query}")));
+        let answers = [Answer::Status(404), Answer::Body(200, body), Answer::Status(409)];
+        let (status, calls) = Who::Request.goes_on(&world, &answers).await;
+        assert_eq!((status, &calls[2]), (409, &format!("DELETE {CONFIGURATION}{query}")));
         let stored = installation(&world).await;
         let field = |name: &str| stored.get(name).and_then(Value::as_str);
-        assert_eq!((field("teamId"), field("teamSlug")), (team, slug), "{words}");
+        assert_eq!((field("teamId"), field("teamSlug")), (team, slug), "{body}");
     }
     let world = World::new().await;
     world
@@ -229,9 +230,9 @@ async fn what_is_stored_is_what_vercel_names() {
         } }))
         .await;
     world.vercel.moves("icfg_1", Some("team_2"));
-    let (status, asked) = Who::Request.goes_on(&world, &[]).await;
+    let (status, calls) = Who::Request.goes_on(&world, &[]).await;
     let [_, look, there] = lines();
-    assert_eq!((status, asked), (204, vec![format!("DELETE {CONFIGURATION}"), look, there]));
+    assert_eq!((status, calls), (204, vec![format!("DELETE {CONFIGURATION}"), look, there]));
     assert_eq!(installation(&world).await["teamId"], "team_2");
 }
 
@@ -239,12 +240,12 @@ async fn what_is_stored_is_what_vercel_names() {
 /// deleted in the table. Vercel answered the `DELETE` before, so the deletion is not in doubt. A later
 /// 403 of Vercel's is therefore a refusal.
 #[tokio::test]
-async fn without_a_confirmation_it_stays_open_and_clear() {
+async fn without_a_confirmation_nothing_is_deleted_or_in_doubt() {
     for who in Who::ALL {
-        for (answer, says) in [
-            (Answer::Words(200, "<html>"), "Vercel answered 200"),
-            (Answer::Words(200, "[]"), "Vercel answered 200"),
-            (Answer::Words(200, r#"{"teamId":7}"#), "Vercel answered 200"),
+        for (answer, expected) in [
+            (Answer::Body(200, "<html>"), "Vercel answered 200"),
+            (Answer::Body(200, "[]"), "Vercel answered 200"),
+            (Answer::Body(200, r#"{"teamId":7}"#), "Vercel answered 200"),
             (Answer::Status(204), "Vercel answered 204"),
             (Answer::Status(302), "Vercel answered 302: as scripted (scripted)"),
             (Answer::Status(400), "Vercel answered 400: as scripted (scripted)"),
@@ -257,18 +258,18 @@ async fn without_a_confirmation_it_stays_open_and_clear() {
             let world = who.world().await;
             let before = installation(&world).await;
             world.vercel.lasting(answer);
-            let (status, asked) = who.goes_on(&world, &[Answer::Status(404)]).await;
+            let (status, sent) = who.goes_on(&world, &[Answer::Status(404)]).await;
             assert_eq!(status, 503, "{what}");
             let [delete, look, _] = lines();
-            assert_eq!(asked[0], delete, "{what}");
-            assert!(asked[1..].iter().all(|line| *line == look), "{what}: {asked:?}");
-            assert!(asked.len() > 1, "{what}");
+            assert_eq!(sent[0], delete, "{what}");
+            assert!(sent[1..].iter().all(|line| *line == look), "{what}: {sent:?}");
+            assert!(sent.len() > 1, "{what}");
             let items = world.items("icfg_1").await;
             assert_eq!(items["#installation"], before, "{what}");
             let intent = &items["work#configuration"];
             assert_eq!(intent["inDoubt"], false, "{what}");
             let reason = intent["lastError"].as_str().unwrap();
-            let expected = format!("Vercel did not confirm that it is gone: {says}");
+            let expected = format!("Vercel did not confirm that it is gone: {expected}");
             assert!(reason.starts_with(&expected), "{what}: {reason}");
             assert!(world.is_live("icfg_1", "db_1").await, "{what}");
 
@@ -348,13 +349,13 @@ async fn the_new_team_is_compared_from_then_on() {
     let world = self::world().await;
     world.vercel.moves("icfg_1", Some("team_2"));
     assert_eq!(world.delete(&first).key("k1").send().await.whole(), GONE);
-    let asked = world.vercel.heard().len();
+    let calls = world.vercel.received().len();
     let replay = world.delete(&first).key("k1").send().await;
     assert_eq!((replay.whole(), replay.calls), (GONE, 1), "a replay");
     assert_eq!(world.delete(&first).key("k2").send().await.error(), (403, "forbidden"));
     let reused = world.delete(&right).key("k1").send().await;
     assert_eq!(reused.error(), (409, "idempotency_key_reused"));
-    assert_eq!(world.vercel.heard().len(), asked);
+    assert_eq!(world.vercel.received().len(), calls);
 }
 
 /// E7, E3: all calls to Vercel in one attempt together have the time of one call (12 s by default).
@@ -371,15 +372,15 @@ async fn all_calls_together_have_the_time_of_one() {
     let reply = world.delete(CONFIGURATION).key("k1").send().await;
     assert_eq!(reply.error(), (503, "upstream_unavailable"));
     let [delete, look, _] = lines();
-    let asked = [delete.clone(), delete, look];
-    assert_eq!(world.vercel.lines(), asked, "no time is left for another connection");
+    let calls = [delete.clone(), delete, look];
+    assert_eq!(world.vercel.lines(), calls, "no time is left for another connection");
     assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
 }
 
 /// E7, E5: if Vercel calls Delete Installation while it deletes a configuration that has moved to
 /// another team, both calls succeed, and each has its receipt.
 #[tokio::test]
-async fn vercel_calls_back_from_where_it_is() {
+async fn an_uninstall_from_the_new_team_succeeds_too() {
     let world = world().await;
     world.vercel.moves("icfg_1", Some("team_2"));
     world.vercel.calls_back(&world.url);

@@ -76,18 +76,18 @@ async fn a_pool_of_dead_connections_costs_one_time_out() {
     let app = App::with_store(&world.config, store, world.clock.clone());
     let url = format!("{}{RESOURCE}", serve(server::endpoints(app)).await);
     let token = world.token(&user("icfg_1"));
-    let ask = async || {
+    let send = async || {
         let answer = http_client().delete(&url).bearer_auth(&token).send().await.unwrap();
         answer.status().as_u16()
     };
-    assert_eq!(join_all((0..16).map(|_| ask())).await, [204; 16]);
+    assert_eq!(join_all((0..16).map(|_| send())).await, [204; 16]);
     let opened = tunnel.connections();
     assert!(opened > 4, "{opened} connections");
 
     tunnel.silence();
-    assert_eq!(ask().await, 204, "one attempt's time-out, and a new connection");
+    assert_eq!(send().await, 204, "one attempt's time-out, and a new connection");
     assert_eq!(tunnel.connections(), opened + 1);
-    assert_eq!(join_all((0..16).map(|_| ask())).await, [204; 16]);
+    assert_eq!(join_all((0..16).map(|_| send())).await, [204; 16]);
 }
 
 /// Starts a function, and sends it a deletion, which is answered 503 `store_unavailable`. Returns the

@@ -291,9 +291,9 @@ async fn survives(operation: Operation) -> usize {
     operation.recover(&smooth, Recovery::Retry).await;
     let expected = End::of(operation, &smooth).await;
     assert!(expected.announced.values().all(|ids| *ids == 1), "{expected:?}");
-    let owed =
+    let pending =
         |end: &End| end.table.values().flat_map(BTreeMap::keys).cloned().collect::<BTreeSet<_>>();
-    assert!(owed(&expected).iter().all(|key| !key.starts_with("work#")), "{expected:#?}");
+    assert!(pending(&expected).iter().all(|key| !key.starts_with("work#")), "{expected:#?}");
     println!("{operation:?}: {status} after {steps} calls");
 
     // Nobody repeats a sweep, because it is not a request.

@@ -118,7 +118,7 @@ impl Scene {
 /// The function exchanges the platform's token for a session of the role, once. It ignores the keys that
 /// Vercel itself puts into the environment.
 #[tokio::test]
-async fn a_role_is_taken_with_the_platforms_token() {
+async fn the_platforms_token_is_exchanged_for_a_session() {
     let role = [("AWS_ROLE_ARN", ROLE)];
     let scene = Scene::on_vercel(HOUR, &[&role[..], &USELESS_KEYS].concat()).await;
     assert_eq!(scene.delete("db_1", &[TOKEN]).await.status, 204);
@@ -132,7 +132,7 @@ async fn a_role_is_taken_with_the_platforms_token() {
         ("WebIdentityToken", TOKEN),
     ];
     let form = form.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    assert_eq!(*scene.sts.heard.lock().unwrap(), [form]);
+    assert_eq!(*scene.sts.received.lock().unwrap(), [form]);
     assert_eq!(scene.world.dynamodb.signers(), [assumed(1), assumed(1), assumed(1)]);
     assert_eq!(scene.world.sort_keys("icfg_1").await.len(), 4, "the installation and 3 receipts");
     scene.log();
@@ -189,7 +189,7 @@ async fn a_session_that_ends_now_is_not_used_again() {
 /// B5, F6: if the function gets no session, a failure that somebody has to fix is answered 500, and a
 /// temporary failure 503. The log has the cause. Neither the log nor the answer holds a secret.
 #[tokio::test]
-async fn a_role_that_is_not_to_be_had_is_answered() {
+async fn a_refused_role_is_answered() {
     let scene = Scene::on_vercel(Answer::Refused, &[("AWS_ROLE_ARN", ROLE)]).await;
     assert_eq!(scene.delete("db_1", &[]).await.error(), (500, "internal_error"), "no token");
     assert_eq!(scene.sts.tokens().len(), 0);
@@ -211,7 +211,7 @@ async fn a_role_that_is_not_to_be_had_is_answered() {
         "OIDC is off in the project's settings",
         "STS does not let this deployment take the role of AWS_ROLE_ARN",
         "InvalidIdentityToken",
-        "STS cannot be asked for the role of AWS_ROLE_ARN",
+        "STS cannot be called for the role of AWS_ROLE_ARN",
     ] {
         assert!(log.contains(cause), "{cause}: {log}");
     }

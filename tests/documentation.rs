@@ -121,8 +121,8 @@ fn the_pages_have_the_limits_of_functions() {
         (&contract, "It must arrive within", body),
         (&limits, "waits for Vercel** for up to", vercel_call),
     ] {
-        let said = format!("{text} {} s", limit.as_secs());
-        assert!(page.contains(&said), "no page says: {said}");
+        let text = format!("{text} {} s", limit.as_secs());
+        assert!(page.contains(&text), "no page says: {text}");
     }
 }
 
@@ -226,13 +226,13 @@ fn the_coverage_page_has_the_tests_of_each_rule() {
         }
     }
     let page = read("docs/coverage.md");
-    let (head, told) = page.split_at(page.find("\n## ").unwrap_or(page.len()));
+    let (head, listed) = page.split_at(page.find("\n## ").unwrap_or(page.len()));
     if std::env::var_os("UPDATE_DOCS").is_some() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/coverage.md");
         fs::write(path, format!("{head}{list}")).unwrap();
     } else {
         let command = "UPDATE_DOCS=1 cargo test --test teardown documentation::";
-        assert!(told == list, "docs/coverage.md is stale; `{command}` writes it anew");
+        assert!(listed == list, "docs/coverage.md is stale; `{command}` writes it anew");
     }
 }
 
@@ -241,14 +241,14 @@ fn the_coverage_page_has_the_tests_of_each_rule() {
 #[test]
 fn the_check_list_has_every_check() {
     let page = read("docs/check-list.md");
-    let (head, told) = page.split_at(page.find("\n## ").unwrap_or(page.len()));
+    let (head, listed) = page.split_at(page.find("\n## ").unwrap_or(page.len()));
     let list = teardown_cli::check::report::page();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/check-list.md");
         fs::write(path, format!("{head}{list}")).unwrap();
     } else {
         let command = "UPDATE_DOCS=1 cargo test --test teardown documentation::";
-        assert!(told == list, "docs/check-list.md is stale; `{command}` writes it anew");
+        assert!(listed == list, "docs/check-list.md is stale; `{command}` writes it anew");
     }
     let count = format!("its {} checks", teardown_cli::check::all().count());
     assert!(read("docs/check.md").contains(&count), "docs/check.md does not say: {count}");
@@ -302,8 +302,9 @@ fn the_configuration_page_has_every_variable() {
     let (_, table) =
         page.split_once("\n| variable | meaning | default |\n|---|---|---|\n").unwrap();
     let rows = table.lines().map_while(|line| line.strip_prefix("| ")?.split_once(" | "));
-    let told: BTreeSet<_> = rows.flat_map(|(cell, _)| cell.split('`').skip(1).step_by(2)).collect();
-    assert_eq!(told, variables);
+    let listed: BTreeSet<_> =
+        rows.flat_map(|(cell, _)| cell.split('`').skip(1).step_by(2)).collect();
+    assert_eq!(listed, variables);
 }
 
 /// `docs/architecture.md` is short, and so is each of its invariants. The details are in the modules'

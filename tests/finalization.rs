@@ -25,7 +25,7 @@ async fn world() -> World {
         (200, json!({ "finalized": false }))
     );
     world.sweep_all().await;
-    assert!(world.vercel.heard().is_empty());
+    assert!(world.vercel.received().is_empty());
     world
 }
 
@@ -45,19 +45,19 @@ async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Due));
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     assert!(is_finalized(&world).await);
-    let heard = world.vercel.heard();
-    assert_eq!((heard.len(), heard[0].line.as_str()), (1, FINALIZE));
-    assert_eq!(heard[0].authorization, "Bearer token-of-icfg_1");
+    let received = world.vercel.received();
+    assert_eq!((received.len(), received[0].line.as_str()), (1, FINALIZE));
+    assert_eq!(received[0].authorization, "Bearer token-of-icfg_1");
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Finalized));
     world.clock.advance(25 * HOUR);
     world.sweep_all().await;
-    assert_eq!(world.vercel.heard().len(), 1);
+    assert_eq!(world.vercel.received().len(), 1);
 }
 
 /// G3: if an operator settles the invoices of an installation that is active or unknown, the result says
 /// so.
 #[tokio::test]
-async fn settling_says_what_it_did() {
+async fn settling_reports_its_result() {
     let world = World::new().await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), None);
     assert!(world.all().await.is_empty());
@@ -75,7 +75,7 @@ async fn settling_says_what_it_did() {
 /// G3: if the invoices are never settled, the sweep finalizes the installation when 24 h less
 /// `FINALIZE_MARGIN` have passed, and not earlier.
 #[tokio::test]
-async fn it_is_finalized_before_the_24_hours_are_over() {
+async fn an_installation_is_finalized_before_the_24_hours_are_over() {
     let world = world().await;
     world.clock.advance(21 * HOUR + Duration::from_mins(59));
     assert_eq!(world.sweep().await, [0; 4]);
@@ -86,7 +86,7 @@ async fn it_is_finalized_before_the_24_hours_are_over() {
 
 /// G3: if Vercel answers 204, 404 or 410, the finalization is done.
 #[tokio::test]
-async fn vercel_says_that_it_is_done() {
+async fn a_204_or_404_ends_the_finalization() {
     for status in [204, 404, 410] {
         let world = world().await;
         world.clock.advance(22 * HOUR);
@@ -99,7 +99,7 @@ async fn vercel_says_that_it_is_done() {
 /// G3: after an answer other than 204, 404 and 410, the finalization is retried within 10 minutes. After
 /// the 24 h, 401 and 403 mean that the finalization is done.
 #[tokio::test]
-async fn other_answers_are_tried_again() {
+async fn after_other_answers_the_finalization_is_retried() {
     for status in [200, 400, 401, 403, 409, 429, 500] {
         let world = world().await;
         world.clock.advance(22 * HOUR);
@@ -112,9 +112,9 @@ async fn other_answers_are_tried_again() {
             world.clock.advance(Duration::from_mins(10));
         }
         assert!(!is_finalized(&world).await);
-        let owed = &world.items("icfg_1").await["work#finalize"];
+        let pending = &world.items("icfg_1").await["work#finalize"];
         let error = format!("Vercel answered {status}: as scripted (scripted)");
-        assert_eq!((&owed["attempts"], &owed["lastError"]), (&json!(12), &json!(error)));
+        assert_eq!((&pending["attempts"], &pending["lastError"]), (&json!(12), &json!(error)));
         world.clock.advance(HOUR);
         let done = u64::from([401, 403].contains(&status));
         assert_eq!(world.sweep().await, [1, done, 1 - done, 0], "{status}, after 24 h");
@@ -129,7 +129,7 @@ async fn other_answers_are_tried_again() {
 /// G3: if no token is stored, the installation is finalized when 24 h less `FINALIZE_MARGIN` have
 /// passed, without a call to Vercel.
 #[tokio::test]
-async fn without_a_token_there_is_no_call() {
+async fn without_a_token_vercel_is_not_called() {
     let world = World::new().await;
     world.install("icfg_1", &[]).await;
     assert_eq!(
@@ -139,7 +139,7 @@ async fn without_a_token_there_is_no_call() {
     world.sweep_all().await;
     world.clock.advance(22 * HOUR);
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
-    assert!(is_finalized_without_token(&world).await && world.vercel.heard().is_empty());
+    assert!(is_finalized_without_token(&world).await && world.vercel.received().is_empty());
 }
 
 async fn is_finalized_without_token(world: &World) -> bool {
@@ -149,26 +149,26 @@ async fn is_finalized_without_token(world: &World) -> bool {
 /// G4: if the invoices are settled while a worker runs the finalization, no second worker claims the
 /// finalization.
 #[tokio::test]
-async fn settling_takes_nothing_from_whoever_holds_it() {
+async fn settling_does_not_take_a_workers_lease() {
     let world = world().await;
     world.clock.advance(22 * HOUR);
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 204)]);
     let meanwhile = async {
-        until(|| !world.vercel.heard().is_empty()).await;
+        until(|| !world.vercel.received().is_empty()).await;
         assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Due));
         assert_eq!(world.sweep().await, [0; 4]);
         gate.add_permits(1);
     };
     let (report, ()) = tokio::join!(world.sweep(), meanwhile);
-    assert_eq!((report, world.vercel.heard().len()), ([1, 1, 0, 0], 1));
+    assert_eq!((report, world.vercel.received().len()), ([1, 1, 0, 0], 1));
     assert!(is_finalized(&world).await);
 }
 
 /// F5: a worker that lost its lease does not end the finalization, even if Vercel has answered its call.
 /// The next worker calls Vercel again.
 #[tokio::test]
-async fn who_lost_the_lease_ends_nothing() {
+async fn a_worker_without_its_lease_does_not_end_the_finalization() {
     let world = world().await;
     world.store.settle_invoices(&id("icfg_1")).await.unwrap();
     let gate = Arc::new(Semaphore::new(0));
@@ -196,7 +196,7 @@ async fn who_lost_the_lease_ends_nothing() {
 /// G3: if invoices are settled at the same moment as an uninstall commits, the uninstall's finalization
 /// is due at once.
 #[tokio::test]
-async fn settling_sees_an_uninstall_in_between() {
+async fn settling_notices_an_uninstall_at_the_same_moment() {
     let world = crate::support::world::World::new().await;
     let store = world.proxied().await;
     let gates: Vec<_> =

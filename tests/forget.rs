@@ -22,7 +22,7 @@ async fn forget(world: &World, announced: Announced) -> Forgotten {
 /// whom, why, and that Vercel was not called. Afterwards Delete Configuration and Delete Installation
 /// are answered as after a deletion. A second `forget` writes nothing.
 #[tokio::test]
-async fn our_side_goes_alone() {
+async fn an_installation_is_deleted_in_the_table_alone() {
     let world = World::announcing().await;
     world.install_whole("icfg_1", &["db_1"]).await;
     world.reopen("icfg_1").await;
@@ -43,13 +43,13 @@ async fn our_side_goes_alone() {
     world.sweep_all().await;
     world.clock.advance(WEEK);
     world.sweep_all().await;
-    let heard = world.provider.heard();
+    let received = world.provider.received();
     assert_eq!(
-        heard.len(),
+        received.len(),
         4,
         "a notice and an announcement, of the resource and the installation"
     );
-    assert!(heard.iter().all(|it| it.body["data"]["by"]["kind"] == "system"), "{heard:?}");
+    assert!(received.iter().all(|it| it.body["data"]["by"]["kind"] == "system"), "{received:?}");
 
     let before = world.all().await;
     assert_eq!(forget(&world, Announced::After(WEEK)).await, Forgotten::Before);
@@ -57,19 +57,19 @@ async fn our_side_goes_alone() {
     let uninstall = world.delete(INSTALLATION).send().await;
     assert_eq!(uninstall.whole(), (200, json!({ "finalized": true })));
     assert_eq!(world.all().await, before);
-    assert!(world.vercel.heard().is_empty(), "Vercel was never asked");
+    assert!(world.vercel.received().is_empty(), "Vercel was never asked");
 }
 
 /// E6: the operator may decide that the provider is not notified. Then no announcement is sent, and the
 /// receipt says `unannounced`.
 #[tokio::test]
-async fn it_may_go_unannounced() {
+async fn the_provider_need_not_be_notified() {
     let world = World::announcing().await;
     world.install_whole("icfg_1", &["db_1"]).await;
     let forgotten = forget(&world, Announced::Never).await;
     assert_eq!(forgotten, Forgotten::Now { uninstalled: false });
     world.sweep_all().await;
-    assert!(world.provider.heard().is_empty());
+    assert!(world.provider.received().is_empty());
     let keys = ["#installation", "receipt#installation"];
     assert_eq!(world.sort_keys("icfg_1").await, keys);
     assert_eq!(world.items("icfg_1").await["receipt#installation"]["unannounced"], true);
@@ -79,7 +79,7 @@ async fn it_may_go_unannounced() {
 /// not change the time of the announcements. `forget` also ends a configuration's deletion that was
 /// begun.
 #[tokio::test]
-async fn it_ends_what_hangs() {
+async fn pending_jobs_of_an_uninstall_are_ended() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "7d")]).await;
     world.install_whole("icfg_1", &["db_1"]).await;
     world.reopen("icfg_1").await;
@@ -103,7 +103,7 @@ async fn it_ends_what_hangs() {
 
 /// E6: `forget` writes nothing for an installation that was never known.
 #[tokio::test]
-async fn what_was_never_known_is_not_forgotten() {
+async fn an_unknown_installation_is_not_forgotten() {
     let world = World::announcing().await;
     assert_eq!(forget(&world, Announced::Never).await, Forgotten::Unknown);
     assert!(world.all().await.is_empty());

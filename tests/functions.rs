@@ -216,13 +216,13 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
 
 /// S1: if a function cannot write to standard output, it says so on standard error.
 #[tokio::test]
-async fn a_full_standard_output_is_told() {
+async fn a_full_standard_output_is_reported() {
     let world = World::new().await;
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let port = free_port();
-    let said = run_into(DELETE_RESOURCE, on_port(&world, port), full);
-    assert!(said.contains("standard output cannot be written: No space left on device"), "{said}");
-    assert!(!said.contains("planted-secret"), "{said}");
+    let text = run_into(DELETE_RESOURCE, on_port(&world, port), full);
+    assert!(text.contains("standard output cannot be written: No space left on device"), "{text}");
+    assert!(!text.contains("planted-secret"), "{text}");
 
     // On Lambda the function writes nothing before the first request's line.
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -231,10 +231,10 @@ async fn a_full_standard_output_is_told() {
     let mut lambda = Lambda::start_by(world.environment(), started).await;
     let answer = lambda.invoke(json!({ "requestContext": {} })).await;
     assert_eq!(answer["statusCode"], 400);
-    let mut said = String::new();
+    let mut text = String::new();
     error.rewind().unwrap();
-    error.read_to_string(&mut said).unwrap();
-    assert!(said.contains("standard output cannot be written: No space left on device"), "{said}");
+    error.read_to_string(&mut text).unwrap();
+    assert!(text.contains("standard output cannot be written: No space left on device"), "{text}");
 }
 
 /// The cause of a deployment's fault is in the log, and not in the answer.
@@ -279,7 +279,7 @@ async fn jobs_are_run_by_binaries() {
     let log = function.terminate();
     let keys = ["#installation", "receipt#installation", "work#announce#resource#db_1"];
     assert_eq!(world.sort_keys("icfg_1").await, keys, "announced and purged: {log}");
-    assert_eq!(world.provider.heard().len(), 1);
+    assert_eq!(world.provider.received().len(), 1);
     assert_eq!(
         world.vercel.lines(),
         ["DELETE /v1/integrations/configuration/icfg_1?teamId=team_1"]
@@ -292,7 +292,7 @@ async fn jobs_are_run_by_binaries() {
     let swept = http.get(&url).bearer_auth(CRON_SECRET).send().await.unwrap();
     assert_eq!(swept.text().await.unwrap(), r#"{"claimed":1,"done":1,"retried":0,"parked":0}"#);
     let log = [log, function.terminate()].concat();
-    assert_eq!(world.provider.heard().len(), 2);
+    assert_eq!(world.provider.received().len(), 2);
     let swept = log.lines().last().map(|line| serde_json::from_str::<Value>(line).unwrap());
     assert_eq!(
         swept.map(|line| (line["claimed"].clone(), line["done"].clone())),

@@ -27,8 +27,11 @@ async fn world_with(variables: &[(&str, &str)]) -> World {
 /// The events that the provider received, in order: the type of each, and its resource's id.
 fn events(world: &World) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let heard = world.provider.heard();
-    heard.iter().map(|it| (text(&it.body["type"]), text(&it.body["data"]["resourceId"]))).collect()
+    let received = world.provider.received();
+    received
+        .iter()
+        .map(|it| (text(&it.body["type"]), text(&it.body["data"]["resourceId"])))
+        .collect()
 }
 
 fn event(name: &str, resource: &str) -> (String, String) {
@@ -56,7 +59,7 @@ async fn a_deletion_is_announced_twice() {
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     assert_eq!(world.dynamodb.calls() - calls, 2 * 8 + 2, "claim, go on");
     let by = json!({ "kind": "user", "accountId": ACCOUNT, "userId": "user_1", "role": "ADMIN" });
-    let [notice] = &world.provider.heard()[..] else { panic!("one event") };
+    let [notice] = &world.provider.received()[..] else { panic!("one event") };
     assert_eq!(
         notice.body,
         json!({
@@ -74,7 +77,7 @@ async fn a_deletion_is_announced_twice() {
 
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
-    let [_, deleted] = &world.provider.heard()[..] else { panic!("two events") };
+    let [_, deleted] = &world.provider.received()[..] else { panic!("two events") };
     assert_eq!(
         deleted.body,
         json!({
@@ -100,17 +103,17 @@ async fn an_uninstall_and_its_resources_have_one_time() {
     assert_eq!(uninstall.send().await.status, 200);
     world.clock.advance(Duration::from_mins(1));
     world.sweep_all().await;
-    let mut heard = events(&world);
-    heard.sort();
+    let mut received = events(&world);
+    received.sort();
     assert_eq!(
-        heard,
+        received,
         [
             event("installation.deletion_scheduled", ""),
             event("resource.deletion_scheduled", "db_1"),
             event("resource.deletion_scheduled", "db_2"),
         ]
     );
-    for notice in world.provider.heard() {
+    for notice in world.provider.received() {
         let data = &notice.body["data"];
         assert_eq!(data["teardownAt"], rfc_3339(at + 36 * 3600));
         assert_eq!(data["deletedAt"], rfc_3339(at));
@@ -123,17 +126,17 @@ async fn an_uninstall_and_its_resources_have_one_time() {
     }
     world.clock.advance(Duration::from_hours(36));
     world.sweep_all().await;
-    let mut heard = events(&world)[3..].to_vec();
-    heard.sort();
+    let mut received = events(&world)[3..].to_vec();
+    received.sort();
     assert_eq!(
-        heard,
+        received,
         [
             event("installation.deleted", ""),
             event("resource.deleted", "db_1"),
             event("resource.deleted", "db_2"),
         ]
     );
-    let installation = world.provider.heard();
+    let installation = world.provider.received();
     let installation = installation.iter().find(|it| it.body["type"] == "installation.deleted");
     let data = &installation.unwrap().body["data"];
     assert_eq!(data["finalizesAt"], rfc_3339(at + 22 * 3600), "as the notice said");
@@ -163,7 +166,7 @@ async fn every_kind_of_deletion_has_a_grace_period() {
 
 /// H1: if a configuration is deleted after its uninstall, the uninstall's `teardownAt` stays.
 #[tokio::test]
-async fn the_first_time_stands() {
+async fn the_first_teardown_time_stays() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "7d")]).await;
     world.install_whole("icfg_1", &["db_1"]).await;
     let at = world.clock.now().as_secs();
@@ -290,7 +293,7 @@ async fn a_receipt_waits_for_its_announcement() {
 /// H1: a receipt stays while its announcement is parked, or while the provider answers each attempt with
 /// 202. Both last longer than `RECEIPT_RETENTION`, 10 days, in this test.
 #[tokio::test]
-async fn a_receipt_waits_for_what_takes_long() {
+async fn a_receipt_waits_for_a_slow_announcement() {
     for parked in [true, false] {
         let world = World::announcing_with(&[("RECEIPT_RETENTION", "10d")]).await;
         world.install("icfg_1", &["db_1"]).await;

@@ -91,7 +91,7 @@ fn an_order_has_to_be_legal() {
         certain: true,
         line: String::new(),
     };
-    let unheard = |from| Event {
+    let unanswered = |from| Event {
         part: Part::Unheard(uninstall()),
         from,
         until: None,
@@ -107,9 +107,9 @@ fn an_order_has_to_be_legal() {
     assert!(legal(&[answered(uninstall(), "200 open", 0, 3), registers("registered", 1, 2)]));
     assert!(!legal(&[answered(uninstall(), "200 open", 0, 1), registers("registered", 2, 3)]));
     assert!(!legal(&[answered(uninstall(), "200 finalized", 0, 1)]));
-    assert!(legal(&[unheard(0), registers("registered", 1, 2), registers(refused, 3, 4)]));
-    assert!(!legal(&[unheard(0), registers(refused, 1, 2), registers("registered", 3, 4)]));
-    assert!(!legal(&[registers(refused, 0, 1), unheard(2)]));
+    assert!(legal(&[unanswered(0), registers("registered", 1, 2), registers(refused, 3, 4)]));
+    assert!(!legal(&[unanswered(0), registers(refused, 1, 2), registers("registered", 3, 4)]));
+    assert!(!legal(&[registers(refused, 0, 1), unanswered(2)]));
 }
 
 /// Plays histories, one after another, and judges them. Ends when no history is left, or when a history

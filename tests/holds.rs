@@ -12,7 +12,7 @@ use teardown::app::HostTime;
 use teardown::ids::ResourceId;
 use teardown::store::admin::Act;
 use teardown::store::admin::holds::{Released, Subject};
-use teardown::store::admin::standing::{Look, Standing};
+use teardown::store::admin::teardown_state::{Look, TeardownState};
 use tokio::sync::Semaphore;
 
 use crate::support::outside::Answer;
@@ -60,14 +60,14 @@ impl World {
     /// The resources whose `deleted` events the provider received. The installation's event is an empty
     /// text.
     fn torn_down(&self) -> Vec<String> {
-        let heard = self.provider.heard();
+        let received = self.provider.received();
         let deleted = |it: &&crate::support::outside::Event| {
             it.body["type"].as_str().unwrap().ends_with(".deleted")
         };
         let name = |it: &crate::support::outside::Event| {
             it.body["data"]["resourceId"].as_str().unwrap_or_default().to_owned()
         };
-        let mut names: Vec<_> = heard.iter().filter(deleted).map(name).collect();
+        let mut names: Vec<_> = received.iter().filter(deleted).map(name).collect();
         names.sort();
         names
     }
@@ -85,25 +85,25 @@ async fn a_hold_stops_a_teardown_until_it_is_released() {
             if placed == "before" {
                 let look = world.hold(&subject).await;
                 assert!(look.is_in_time());
-                assert_eq!(look.resources[&resource("db_1")], Standing::Live);
+                assert_eq!(look.resources[&resource("db_1")], TeardownState::Live);
             }
             assert_eq!(world.delete(RESOURCE).send().await.status, 204, "{placed}");
             if placed == "scheduled" {
                 assert!(world.hold(&subject).await.is_in_time());
             }
             assert_eq!(world.sweep().await, [1, 0, 1, 0]);
-            assert_eq!(world.provider.heard()[0].body["type"], "resource.deletion_scheduled");
+            assert_eq!(world.provider.received()[0].body["type"], "resource.deletion_scheduled");
             if placed == "deleted" {
                 let look = world.hold(&subject).await;
                 assert!(look.is_in_time());
-                assert_eq!(look.resources[&resource("db_1")], Standing::Owed(at));
+                assert_eq!(look.resources[&resource("db_1")], TeardownState::Pending(at));
             }
             world.clock.advance(DAY);
             assert_eq!(world.sweep().await, [1, 0, 0, 0], "{placed}: it is held");
             assert_eq!(world.sweep().await, [0; 4], "held work uses no sweep's time");
             world.clock.advance(100 * DAY);
             assert_eq!(world.sweep().await, [0; 4]);
-            assert_eq!(world.provider.heard().len(), 1);
+            assert_eq!(world.provider.received().len(), 1);
             let look = world.look(&subject).await;
             assert!(look.is_in_time(), "{look:?}");
 
@@ -136,9 +136,13 @@ async fn a_hold_on_an_uninstall_stops_all_of_it() {
     let at = world.clock.timestamp() + DAY;
     let look = world.hold(&on(None)).await;
     assert!(look.is_in_time());
-    assert_eq!(look.installation, Some(Standing::Owed(at)));
-    assert_eq!(look.resources[&resource("db_1")], Standing::AnnouncedBefore);
-    assert_eq!(look.resources[&resource("db_2")], Standing::Owed(at), "it is not purged yet");
+    assert_eq!(look.installation, Some(TeardownState::Pending(at)));
+    assert_eq!(look.resources[&resource("db_1")], TeardownState::AnnouncedSeparately);
+    assert_eq!(
+        look.resources[&resource("db_2")],
+        TeardownState::Pending(at),
+        "it is not purged yet"
+    );
     world.sweep_all().await;
     assert_eq!(world.look(&on(None)).await, look, "nor is it another once it is");
     world.clock.advance(DAY);
@@ -152,13 +156,13 @@ async fn a_hold_on_an_uninstall_stops_all_of_it() {
     assert_eq!(world.torn_down(), ["", "db_1", "db_2"]);
     let late = world.hold(&on(None)).await;
     assert!(!late.is_in_time());
-    assert_eq!((late.installation, late.announced), (Some(Standing::Announced), 1));
+    assert_eq!((late.installation, late.announced), (Some(TeardownState::Announced), 1));
 }
 
 /// H2: a hold may have an end. At that time the event that it stopped is due without a release. A second
 /// hold replaces the first.
 #[tokio::test]
-async fn a_hold_may_end_by_itself() {
+async fn a_hold_may_have_an_end() {
     let world = world_with("0s").await;
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     let subject = on(Some("db_1"));
@@ -183,7 +187,7 @@ async fn a_hold_may_end_by_itself() {
 /// H2: a worker notices a release that comes between its read of the holds and its write. So no job
 /// stays held without a hold. A release that was cut off can be repeated.
 #[tokio::test]
-async fn nothing_stays_held_by_no_hold() {
+async fn no_job_stays_held_without_a_hold() {
     let world = world_with("0s").await;
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     let subject = on(Some("db_1"));
@@ -220,7 +224,7 @@ async fn nothing_stays_held_by_no_hold() {
 
 /// H2: a parked job that an operator retries is still stopped by a hold.
 #[tokio::test]
-async fn a_retry_lets_nothing_out_that_is_held() {
+async fn a_retried_job_is_still_held() {
     let world = world_with("0s").await;
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     let mut job = world.items("icfg_1").await[WORK].clone();
@@ -231,33 +235,33 @@ async fn a_retry_lets_nothing_out_that_is_held() {
         assert!(world.store.retry_parked(&work).await.unwrap());
     }
     assert_eq!(world.sweep().await, [1, 0, 0, 0]);
-    assert!(world.provider.heard().is_empty());
+    assert!(world.provider.received().is_empty());
 }
 
 /// H2: a hold reports each of these states: its resource or installation is unknown, the deletion is
 /// never announced, or no item is left that says whether the provider was notified.
 #[tokio::test]
-async fn a_hold_says_how_it_stands() {
+async fn a_hold_reports_the_state_of_the_teardown() {
     let world = World::with(&[]).await;
     world.install("icfg_1", &["db_1", "db_2"]).await;
-    let standing =
+    let state =
         async |name: &str| world.look(&on(Some(name))).await.resources[&resource(name)].clone();
-    assert_eq!(standing("db_x").await, Standing::Unknown);
+    assert_eq!(state("db_x").await, TeardownState::Unknown);
     assert_eq!(
         world.look(&Subject { installation: id("icfg_x"), resource: None }).await.installation,
-        Some(Standing::Unknown)
+        Some(TeardownState::Unknown)
     );
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
-    assert_eq!(standing("db_1").await, Standing::Unannounced);
+    assert_eq!(state("db_1").await, TeardownState::Unannounced);
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
-    assert_eq!(standing("db_2").await, Standing::Unannounced);
+    assert_eq!(state("db_2").await, TeardownState::Unannounced);
     assert!(world.hold(&on(None)).await.is_in_time());
 
     let world = world_with("0s").await;
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     world.sweep_all().await;
     let look = world.hold(&on(Some("db_1"))).await;
-    assert_eq!(look.resources[&resource("db_1")], Standing::Untold);
+    assert_eq!(look.resources[&resource("db_1")], TeardownState::NoRecord);
     assert!(!look.is_in_time());
 }
 

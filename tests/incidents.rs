@@ -12,9 +12,10 @@ use crate::support::world::{CONFIGURATION, INSTALLATION, RESOURCE, World};
 const HOUR: Duration = Duration::from_hours(1);
 
 /// The events that the provider was sent, without the announcements.
-fn told(world: &World) -> Vec<Event> {
-    let is_told = |event: &Event| event.body["type"].as_str().unwrap().starts_with("operation.");
-    world.provider.heard().into_iter().filter(is_told).collect()
+fn incidents(world: &World) -> Vec<Event> {
+    let is_incident =
+        |event: &Event| event.body["type"].as_str().unwrap().starts_with("operation.");
+    world.provider.received().into_iter().filter(is_incident).collect()
 }
 
 /// The clock's time, in the form that events use.
@@ -25,14 +26,14 @@ fn time(world: &World) -> Value {
 /// L3, G1, G6: the provider is notified of a parked job: which job, why, and since when it has failed. If the
 /// provider does not accept this event either, a warning is logged, and the job is parked all the same.
 #[tokio::test]
-async fn a_parked_job_is_told() {
+async fn a_parked_job_is_reported() {
     for reached in [true, false] {
         let world = World::announcing().await;
         world.install("icfg_1", &["db_1"]).await;
         assert_eq!(world.delete(RESOURCE).send().await.status, 204);
         world.provider.lasting(Answer::Status(500));
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
-        assert!(told(&world).is_empty());
+        assert!(incidents(&world).is_empty());
         let since = time(&world);
         world.clock.advance(73 * HOUR);
         if reached {
@@ -43,7 +44,7 @@ async fn a_parked_job_is_told() {
         assert_eq!(world.sweep().await, [1, 0, 0, 1]);
         let warnings = log.take("WARN");
         assert_eq!(warnings.is_empty(), reached, "{warnings:?}");
-        let [event] = &told(&world)[..] else { panic!("it is told once") };
+        let [event] = &incidents(&world)[..] else { panic!("it is reported once") };
         let expected = json!({
             "type": "operation.work_parked", "timestamp": time(&world), "data": {
                 "installationId": "icfg_1", "resourceId": "db_1", "work": "announce#resource#db_1",
@@ -52,10 +53,10 @@ async fn a_parked_job_is_told() {
             },
         });
         assert_eq!(event.body, expected);
-        let announced: Vec<_> = world.provider.heard().iter().map(|it| it.id.clone()).collect();
+        let announced: Vec<_> = world.provider.received().iter().map(|it| it.id.clone()).collect();
         assert_eq!(announced.iter().filter(|id| **id == event.id).count(), 1);
         assert_eq!(world.sweep().await, [0; 4]);
-        assert_eq!(told(&world).len(), 1, "it is told no more");
+        assert_eq!(incidents(&world).len(), 1, "it is not reported again");
         let parked = world.store.parked(10).await.unwrap();
         assert_eq!(parked.len(), 1);
     }
@@ -65,7 +66,7 @@ async fn a_parked_job_is_told() {
 /// under one `webhook-id`. When the finalization is parked, the provider is notified of that too. These
 /// events need no call to DynamoDB, and contain no secret.
 #[tokio::test]
-async fn a_late_finalization_is_told() {
+async fn a_late_finalization_is_reported() {
     let [announcing, silent] = [true, false].map(async |announces| {
         let world = if announces { World::announcing().await } else { World::new().await };
         world.install_whole("icfg_1", &[]).await;
@@ -80,7 +81,7 @@ async fn a_late_finalization_is_told() {
             let before = world.dynamodb.calls();
             world.sweep().await;
             calls.push(world.dynamodb.calls() - before);
-            counts.push(told(&world).len());
+            counts.push(incidents(&world).len());
         }
         (world, until, calls, counts)
     });
@@ -88,23 +89,23 @@ async fn a_late_finalization_is_told() {
     assert_eq!(counts, [0, 1, 2, 4]);
     let (_, _, calls_in_silence, counts) = silent.await;
     assert_eq!((calls, counts), (calls_in_silence, vec![0; 4]));
-    let told = told(&world);
-    let kinds: Vec<_> = told.iter().map(|it| it.body["type"].as_str().unwrap()).collect();
+    let events = incidents(&world);
+    let kinds: Vec<_> = events.iter().map(|it| it.body["type"].as_str().unwrap()).collect();
     let (late, parked) = ("operation.finalization_late", "operation.work_parked");
     assert_eq!(kinds, [late, late, parked, late]);
-    assert_eq!([&told[0].id, &told[0].id], [&told[1].id, &told[3].id]);
-    assert_ne!(told[0].id, told[2].id);
-    let data = &told[0].body["data"];
+    assert_eq!([&events[0].id, &events[0].id], [&events[1].id, &events[3].id]);
+    assert_ne!(events[0].id, events[2].id);
+    let data = &events[0].body["data"];
     assert_eq!((&data["installationId"], &data["until"]), (&json!("icfg_1"), &json!(until)));
     let reason = data["reason"].as_str().unwrap();
     assert!(reason.starts_with("Vercel answered 500"), "{reason}");
-    assert!(!format!("{told:?}").contains("token-of-icfg_1"), "{told:?}");
-    assert_eq!(told[2].body["data"]["work"], "finalize");
+    assert!(!format!("{events:?}").contains("token-of-icfg_1"), "{events:?}");
+    assert_eq!(events[2].body["data"]["work"], "finalize");
 }
 
 /// L3, E3: the provider is notified of a parked deletion of a configuration, too.
 #[tokio::test]
-async fn a_parked_configuration_is_told() {
+async fn a_parked_configuration_is_reported() {
     let world = World::announcing().await;
     world.install_whole("icfg_1", &[]).await;
     world.vercel.lasting(Answer::Status(500));
@@ -113,7 +114,7 @@ async fn a_parked_configuration_is_told() {
         world.clock.advance(73 * HOUR);
         world.sweep().await;
     }
-    let [event] = &told(&world)[..] else { panic!("it is told once") };
+    let [event] = &incidents(&world)[..] else { panic!("it is reported once") };
     let data = &event.body["data"];
     assert_eq!((&data["work"], &data["resourceId"]), (&json!("configuration"), &Value::Null));
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "active");
@@ -139,9 +140,9 @@ async fn a_provider_that_hangs_is_not_waited_for() {
     let answer = sweep.sweep(HostTime(Duration::from_secs(1))).await;
     assert_eq!(answer.status(), 200);
     let warning = &log.lines().into_iter().find(|line| line["level"] == "WARN").unwrap();
-    assert_eq!(warning["message"], "the provider was not told");
+    assert_eq!(warning["message"], "the provider was not notified");
     assert_eq!(warning["event"], "operation.work_parked");
     assert_eq!(warning["cause"], "the host's time was over");
     assert_eq!(world.items("icfg_1").await["work#purge"]["dueShard"], "parked");
-    assert_eq!(told(&world).len(), 1);
+    assert_eq!(incidents(&world).len(), 1);
 }

@@ -120,7 +120,7 @@ async fn an_open_installation_is_not_finalized() {
 /// to users and to the system. Nothing changes, and the customer gets the reason. An installation without
 /// `billing` counts as open. Once the invoices are settled, the uninstall succeeds, under the same key too.
 #[tokio::test]
-async fn open_invoices_stand_in_the_way_where_they_are_to() {
+async fn open_invoices_refuse_an_uninstall_if_configured() {
     let world = World::announcing_with(&[("UNINSTALL_WITH_OPEN_INVOICES", "refuse")]).await;
     world.install("icfg_1", &["db_1"]).await;
     world
@@ -231,7 +231,7 @@ async fn without_cascade_a_settled_installation_keeps_its_resources() {
 
 /// C2: a resource that is being provisioned does not hold up an uninstall.
 #[tokio::test]
-async fn a_provisioning_resource_does_not_hold_up_an_uninstall() {
+async fn a_provisioning_resource_does_not_delay_an_uninstall() {
     let world = World::new().await;
     world.install("icfg_1", &[]).await;
     let line = json!({ "installationId": "icfg_1", "id": "db_1", "status": "provisioning" });
@@ -271,7 +271,7 @@ async fn an_unknown_installation_gets_a_tombstone() {
 /// D5: a second uninstall is answered with the present state of the finalization, in one call if it has no
 /// key. The installation's items do not change.
 #[tokio::test]
-async fn a_second_uninstall_tells_the_present_state() {
+async fn a_second_uninstall_reports_the_present_state() {
     let world = World::announcing().await;
     world.install("icfg_1", &[]).await;
     assert_eq!(world.delete(INSTALLATION).send().await.whole(), NOT_FINALIZED());
@@ -298,7 +298,7 @@ async fn a_second_uninstall_tells_the_present_state() {
 /// F2: requests are the same if their parsed values are. An absent cascade is true, and the reason is
 /// compared.
 #[tokio::test]
-async fn requests_are_the_same_when_their_values_are() {
+async fn requests_with_the_same_values_are_the_same() {
     let world = World::new().await;
     world.install("icfg_1", &[]).await;
     let first = world.delete(INSTALLATION).key("k1").json(&json!({ "reason": "x" })).send().await;

@@ -9,7 +9,7 @@ use teardown::ids::ResourceId;
 use teardown::store::admin::Act;
 use teardown::store::admin::holds::Subject;
 use teardown::store::admin::keep::Kept;
-use teardown::store::admin::standing::Standing;
+use teardown::store::admin::teardown_state::TeardownState;
 use teardown::store::registry::RegisterError;
 use tokio::sync::Semaphore;
 
@@ -34,10 +34,10 @@ async fn keep(world: &World, resource: &str) -> Kept {
 }
 
 /// The types of the events about `db_1` that the provider was sent.
-fn told(world: &World) -> Vec<String> {
-    let heard = world.provider.heard().into_iter();
-    let heard = heard.filter(|it| it.body["data"]["resourceId"] == "db_1");
-    heard.map(|it| it.body["type"].as_str().unwrap().to_owned()).collect()
+fn event_types(world: &World) -> Vec<String> {
+    let received = world.provider.received().into_iter();
+    let received = received.filter(|it| it.body["data"]["resourceId"] == "db_1");
+    received.map(|it| it.body["type"].as_str().unwrap().to_owned()).collect()
 }
 
 /// H3, H5: an operator can keep a resource that was deleted alone, before its notice and after it. The
@@ -65,7 +65,7 @@ async fn a_deleted_resource_is_kept() {
         assert_eq!(world.items("icfg_1").await[RECEIPT], expected);
         assert_eq!(world.delete(RESOURCE).send().await.status, 204);
         world.sweep_all().await;
-        assert!(!told(&world).contains(&"resource.deleted".to_owned()));
+        assert!(!event_types(&world).contains(&"resource.deleted".to_owned()));
         let again = json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } });
         let refused = world.try_register(again).await;
         assert!(matches!(refused, Err(RegisterError::ResourceDeleted)), "{refused:?}");
@@ -101,18 +101,22 @@ async fn a_resource_is_kept_from_an_uninstall() {
         world.sweep_all().await;
         world.clock.advance(DAY);
         world.sweep_all().await;
-        assert_eq!(told(&world).len(), usize::from(purged), "the notice alone, if it had gone out");
-        let heard = world.provider.heard();
-        let other = heard.iter().filter(|it| it.body["data"]["resourceId"] == "db_2");
+        assert_eq!(
+            event_types(&world).len(),
+            usize::from(purged),
+            "the notice alone, if it had gone out"
+        );
+        let received = world.provider.received();
+        let other = received.iter().filter(|it| it.body["data"]["resourceId"] == "db_2");
         assert_eq!(other.count(), 2);
-        assert_eq!(keep(&world, "db_2").await, Kept::No(Standing::Untold));
+        assert_eq!(keep(&world, "db_2").await, Kept::No(TeardownState::NoRecord));
     }
 }
 
 /// H1, H3: once `keep` withdraws an announcement, the tombstone and the receipt that waited for it expire
 /// after `RECEIPT_RETENTION` again.
 #[tokio::test]
-async fn what_waited_for_a_kept_resource_expires() {
+async fn a_kept_resources_receipt_expires_again() {
     let world = world("1d").await;
     world.settle("icfg_1").await;
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
@@ -136,23 +140,23 @@ async fn what_waited_for_a_kept_resource_expires() {
 
 /// H3: `keep` refuses a resource that is live, unknown, announced, or possibly announced, and writes nothing.
 #[tokio::test]
-async fn what_cannot_be_kept_is_left_alone() {
+async fn a_resource_that_cannot_be_kept_is_unchanged() {
     let world = world("0s").await;
     let before = world.all().await;
-    assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::Live));
-    assert_eq!(keep(&world, "db_x").await, Kept::No(Standing::Unknown));
+    assert_eq!(keep(&world, "db_1").await, Kept::No(TeardownState::Live));
+    assert_eq!(keep(&world, "db_x").await, Kept::No(TeardownState::Unknown));
     assert_eq!(world.all().await, before);
 
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     world.provider.script([Answer::Status(500)]);
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     let before = world.all().await;
-    assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::InDoubt));
+    assert_eq!(keep(&world, "db_1").await, Kept::No(TeardownState::InDoubt));
     assert_eq!(world.all().await, before);
     world.clock.advance(Duration::from_secs(16));
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     let before = world.all().await;
-    assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::Announced));
+    assert_eq!(keep(&world, "db_1").await, Kept::No(TeardownState::Announced));
     assert_eq!(world.all().await, before);
 }
 
@@ -166,7 +170,7 @@ async fn a_worker_under_way_is_waited_for() {
     world.provider.script([Answer::gated(&gate, 200)]);
     let process = world.process().await;
     let meanwhile = async {
-        until(|| !world.provider.heard().is_empty()).await;
+        until(|| !world.provider.received().is_empty()).await;
         let kept = keep(&world, "db_1").await;
         assert!(
             matches!(kept, Kept::LeasedUntil(end) if end > world.clock.timestamp()),
@@ -175,20 +179,20 @@ async fn a_worker_under_way_is_waited_for() {
         gate.add_permits(1);
     };
     tokio::join!(process.sweep(HostTime::default()), meanwhile);
-    assert_eq!(keep(&world, "db_1").await, Kept::No(Standing::Announced));
+    assert_eq!(keep(&world, "db_1").await, Kept::No(TeardownState::Announced));
 }
 
 /// H3: `keep` succeeds while a worker is sending the notice. The worker does not bring the job back
 /// afterwards.
 #[tokio::test]
-async fn a_notice_under_way_does_not_stand_in_the_way() {
+async fn a_resource_is_kept_while_its_notice_is_sent() {
     let world = world("1d").await;
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     let gate = Arc::new(Semaphore::new(0));
     world.provider.script([Answer::gated(&gate, 200)]);
     let process = world.process().await;
     let meanwhile = async {
-        until(|| !world.provider.heard().is_empty()).await;
+        until(|| !world.provider.received().is_empty()).await;
         assert_eq!(keep(&world, "db_1").await, Kept::Now);
         gate.add_permits(1);
     };
@@ -201,7 +205,7 @@ async fn a_notice_under_way_does_not_stand_in_the_way() {
 /// H3: without a provider's address there is no announcement, and a resource with a receipt can still be
 /// kept.
 #[tokio::test]
-async fn what_is_not_announced_can_be_kept() {
+async fn an_unannounced_resource_can_be_kept() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);

@@ -100,7 +100,7 @@ async fn a_binary_serves_its_endpoint_on_lambda() {
 
 /// C1: the function finds the contract's path even if an API puts a stage's name or a base path before it.
 #[tokio::test]
-async fn what_an_api_puts_before_the_path_is_no_part_of_it() {
+async fn a_stage_or_base_path_is_removed() {
     let world = World::announcing().await;
     world.install("icfg_1", &[]).await;
     let token = world.token(&user("icfg_1"));
@@ -139,7 +139,7 @@ async fn what_an_api_puts_before_the_path_is_no_part_of_it() {
 /// A1, B4, E1: if a caller sends a header or a parameter twice to a REST API, the function sees both and
 /// refuses the request. Queries are read.
 #[tokio::test]
-async fn what_is_sent_twice_to_a_rest_api_is_refused() {
+async fn a_header_sent_twice_to_a_rest_api_is_refused() {
     let world = World::announcing().await;
     world.install_whole("icfg_1", &[]).await;
     let token = world.token(&user("icfg_1"));
@@ -206,7 +206,7 @@ async fn a_request_in_another_event_is_refused() {
 /// S2: no bytes of a caller cause a function error, in a header, the query or the path. Bytes that are not
 /// UTF-8, and half of a surrogate pair, are answered 400 in the gateway's form.
 #[tokio::test]
-async fn bytes_that_are_no_utf8_are_refused() {
+async fn bytes_that_are_not_utf8_are_refused() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     let token = world.token(&user("icfg_1"));
@@ -283,10 +283,10 @@ async fn a_schedule_sweeps_on_lambda() {
         let refused = lambda.invoke(claimed).await;
         assert_eq!((&refused["statusCode"], code(&refused)), (&json!(status), error.into()));
     }
-    assert!(world.provider.heard().is_empty());
+    assert!(world.provider.received().is_empty());
     let answer = lambda.invoke(schedule()).await;
     assert_eq!(answer, json!({ "claimed": 1, "done": 1, "retried": 0, "parked": 0 }));
-    assert_eq!(world.provider.heard().len(), 1);
+    assert_eq!(world.provider.received().len(), 1);
     for event in [http_api as Event, rest_api] {
         let answer = lambda.invoke(event("GET", "/api/sweep", CRON_SECRET)).await;
         assert_eq!(answer["statusCode"], 200);

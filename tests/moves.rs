@@ -87,20 +87,20 @@ async fn deletions_follow_the_move() {
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     world.sweep_all().await;
     assert!(world.is_live("icfg_2", "db_1").await);
-    let told = |world: &World| {
-        let heard = world.provider.heard().into_iter().map(|it| it.body["data"].clone());
-        heard.filter(|data| data["resourceId"] == "db_1").collect::<Vec<_>>()
+    let events = |world: &World| {
+        let received = world.provider.received().into_iter().map(|it| it.body["data"].clone());
+        received.filter(|data| data["resourceId"] == "db_1").collect::<Vec<_>>()
     };
-    assert!(told(&world).is_empty());
+    assert!(events(&world).is_empty());
     assert_eq!(world.delete("/v1/installations/icfg_2/resources/db_1").send().await.status, 204);
     world.sweep_all().await;
-    let [data] = &told(&world)[..] else { panic!("one event") };
+    let [data] = &events(&world)[..] else { panic!("one event") };
     assert_eq!(data["installationId"], "icfg_2");
 }
 
 /// I1, I2: once a resource has left the marketplace, no deletion of it and no uninstall tears it down.
 #[tokio::test]
-async fn out_of_the_marketplace_nothing_is_torn_down() {
+async fn a_resource_moved_out_is_never_torn_down() {
     let world = world().await;
     assert_eq!(moved(&world, "icfg_1", None).await, Moved::Now);
     assert_eq!(moved(&world, "icfg_1", None).await, Moved::Before);
@@ -110,8 +110,8 @@ async fn out_of_the_marketplace_nothing_is_torn_down() {
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     world.sweep_all().await;
-    let heard = world.provider.heard();
-    assert!(heard.iter().all(|it| it.body["data"]["resourceId"] != "db_1"), "{heard:?}");
+    let received = world.provider.received();
+    assert!(received.iter().all(|it| it.body["data"]["resourceId"] != "db_1"), "{received:?}");
     world.clock.advance(1000 * DAY);
     assert_eq!(world.items("icfg_1").await["receipt#resource#db_1"]["movedTo"], "out");
 }
@@ -168,7 +168,7 @@ async fn a_move_is_refused_as_a_whole() {
 /// I1: of two moves of a resource at once, one succeeds. A move that meets a conflict, or loses DynamoDB's
 /// reply, is repeated and reported as done.
 #[tokio::test]
-async fn of_two_moves_at_once_one_goes_through() {
+async fn of_two_moves_at_once_one_succeeds() {
     let world = world().await;
     world.install("icfg_3", &[]).await;
     let (first, second) =
@@ -190,17 +190,18 @@ async fn of_two_moves_at_once_one_goes_through() {
 /// I1, D2: if a move and the source's uninstall come at once, the resource is either moved, or deleted with
 /// the source. Exactly one of the two happens.
 #[tokio::test]
-async fn a_move_meets_an_uninstall() {
+async fn a_move_races_an_uninstall() {
     for _ in 0..8 {
         let world = world().await;
         let uninstall = world.delete(INSTALLATION).send();
         let (moved, reply) = join(moved(&world, "icfg_1", Some("icfg_2")), uninstall).await;
         assert_eq!(reply.status, 200);
         world.sweep_all().await;
-        let heard = world.provider.heard();
-        let told = heard.iter().filter(|it| it.body["data"]["resourceId"] == "db_1").count();
+        let received = world.provider.received();
+        let announced =
+            received.iter().filter(|it| it.body["data"]["resourceId"] == "db_1").count();
         let live = world.is_live("icfg_2", "db_1").await;
-        assert_eq!((moved == Moved::Now, told), (live, usize::from(!live)), "{moved:?}");
+        assert_eq!((moved == Moved::Now, announced), (live, usize::from(!live)), "{moved:?}");
     }
 }
 

@@ -26,14 +26,14 @@ fn is_caught(flaw: &str, property: &str, report: &Report) {
 /// C1 to C4, D1 to D5, D7, A6, B6, F1, F2, F4, F5: two requests at once, of any kind and with any token, keep
 /// every property. A move may come between the requests (I1, I2).
 #[test]
-fn two_requests_at_once_keep_what_is_promised() {
+fn two_requests_at_once_keep_every_property() {
     holds("two requests", &deletion::Deletions::new(2, None).check(All));
 }
 
 /// C1 to C4, D1 to D5, D7, B6, F1, F2, F4, F5: three requests at once keep every property.
 #[test]
 #[ignore = "15 s"]
-fn three_requests_at_once_keep_what_is_promised() {
+fn three_requests_at_once_keep_every_property() {
     holds("three requests", &deletion::Deletions::new(3, None).check(All));
 }
 
@@ -41,27 +41,27 @@ fn three_requests_at_once_keep_what_is_promised() {
 fn each_condition_of_a_deletion_is_needed() {
     use deletion::Flaw::*;
     for (flaw, property) in [
-        (OutcomeAbsent, "the first answer again"),
+        (OutcomeAbsent, "a replay gets the first answer"),
         (ResourceActive, "no second effect"),
-        (ResourceAccount, "never somebody else's"),
+        (ResourceAccount, "no other account's installation is deleted"),
         (ResourceThere, "the count is the number of resources"),
-        (ResourceReady, "what is being provisioned is not deleted"),
+        (ResourceReady, "a resource being provisioned is not deleted"),
         (UnknownActive, "no second effect"),
         (UnknownAccount, ENDS_WELL),
-        (UnknownResourceAbsent, "what is deleted is not registered again"),
+        (UnknownResourceAbsent, "a deleted resource is not registered again"),
         (UnknownInstallationAbsent, "the count is the number of resources"),
         (UnknownReceiptAbsent, "no second effect"),
         (UninstallActive, "no second effect"),
-        (UninstallAccount, "never somebody else's"),
-        (UninstallBilling, "finalized as the invoices are"),
-        (UninstallNoneLive, "resources that are to be spared are"),
+        (UninstallAccount, "no other account's installation is deleted"),
+        (UninstallBilling, "an uninstall's answer matches the billing"),
+        (UninstallNoneLive, "resources that must stay are not deleted"),
         (TombstoneAbsent, "no second effect"),
         (OutcomeAccount, ENDS_WELL),
         (RegisterActive, "no live resource under a deleted installation"),
         (RegisterAbsent, "the count is the number of resources"),
-        (RegisterReceipt, "what is deleted is not registered again"),
+        (RegisterReceipt, "a deleted resource is not registered again"),
         (UpdateActive, "no live resource under a deleted installation"),
-        (UpdateThere, "what is deleted is not registered again"),
+        (UpdateThere, "a deleted resource is not registered again"),
         (InstallNotDeleted, "no live resource under a deleted installation"),
         (OutcomeApart, "no effect without its outcome"),
         (WorkApart, "no effect without its receipt and its work"),
@@ -70,7 +70,7 @@ fn each_condition_of_a_deletion_is_needed() {
         (MoveActive, "nothing is live twice, or deleted and live"),
         (MoveThere, "nothing is live twice, or deleted and live"),
         (MoveNotCounted, "the count is the number of resources"),
-        (MoveReceiptApart, "what was moved is not announced by its source"),
+        (MoveReceiptApart, "a moved resource is not announced by its source"),
     ] {
         let report = deletion::Deletions::new(2, Some(flaw)).check(For(property));
         is_caught(&format!("{flaw:?}"), property, &report);
@@ -82,7 +82,7 @@ fn each_condition_of_a_deletion_is_needed() {
 
 /// G1 to G4, D6, F5: three sweeps at once bring every job to its end.
 #[test]
-fn three_sweeps_at_once_bring_everything_to_its_end() {
+fn three_sweeps_at_once_finish_every_job() {
     for scope in work::Scope::ALL {
         let report = work::Sweeps::new(scope, 3, None).check(All);
         holds(&format!("three sweeps, {scope:?}"), &report);
@@ -95,19 +95,19 @@ fn each_condition_of_a_lease_is_needed() {
     use work::Scope::{Announcement, Finalization, Purge};
     for (flaw, scope, property) in [
         (ClaimDue, Finalization, "nothing is finalized before its time"),
-        (ClaimNotParked, Announcement, "what is parked stays so until somebody says otherwise"),
-        (ClaimNotLeased, Finalization, "nothing is done twice at a time"),
-        (FinishFence, Announcement, "who lost a lease changes nothing"),
+        (ClaimNotParked, Announcement, "a parked job stays parked until an operator retries it"),
+        (ClaimNotLeased, Finalization, "no job runs twice at once"),
+        (FinishFence, Announcement, "a worker without its lease changes nothing"),
         (RetryFence, Announcement, "a job that is done does not come back"),
-        (EndPurgeFence, Purge, "who lost a lease changes nothing"),
+        (EndPurgeFence, Purge, "a worker without its lease changes nothing"),
         (EndPurgeAsSeen, Finalization, ENDS_WELL),
-        (EndFinalizationFence, Finalization, "who lost a lease changes nothing"),
+        (EndFinalizationFence, Finalization, "a worker without its lease changes nothing"),
         (EndFinalizationAsSeen, Finalization, ENDS_WELL),
         (SwapThere, Purge, "a job that is done does not come back"),
-        (RetryParked, Announcement, "nothing is done twice at a time"),
+        (RetryParked, Announcement, "no job runs twice at once"),
         (SwapApart, Purge, "no lost announcement"),
         (TokenApart, Finalization, "the token is kept until it is finalized"),
-        (SettleEndsLease, Finalization, "nothing is done twice at a time"),
+        (SettleEndsLease, Finalization, "no job runs twice at once"),
     ] {
         let report = work::Sweeps::new(scope, 2, Some(flaw)).check(Nearest);
         is_caught(&format!("{flaw:?}"), property, &report);
@@ -117,7 +117,7 @@ fn each_condition_of_a_lease_is_needed() {
 /// H1, H2, H3, F5: an operator holds and releases, or keeps, while two workers run, die or are late. What the
 /// commands report is true in every order.
 #[test]
-fn a_hold_tells_the_truth_at_every_interleaving() {
+fn a_hold_reports_the_truth_in_every_order() {
     for (name, keeps) in [("hold and release", false), ("keep", true)] {
         holds(name, &teardown::Teardowns::new(keeps, 2, None).check(All));
     }
@@ -126,9 +126,9 @@ fn a_hold_tells_the_truth_at_every_interleaving() {
 #[test]
 fn each_condition_of_a_teardown_is_needed() {
     use teardown::Flaw::*;
-    const IN_TIME: &str = "a hold that says it is in time is";
-    const WHILE_HELD: &str = "nothing is announced while a hold stands that has looked";
-    const KEPT: &str = "what is kept is never announced";
+    const IN_TIME: &str = "a hold reported as in time is in time";
+    const WHILE_HELD: &str = "nothing is announced under a reported hold";
+    const KEPT: &str = "a kept resource is never announced";
     for (flaw, keeps, property) in [
         (ClaimNotHeld, false, ENDS_WELL),
         (ClaimDoubt, false, IN_TIME),
@@ -177,7 +177,7 @@ fn a_request_and_a_sweep_agree_on_a_configuration_that_moves() {
 /// come in between.
 #[test]
 #[ignore = "15 s"]
-fn a_request_and_a_sweep_agree_whatever_happens_meanwhile() {
+fn a_request_and_a_sweep_agree_beside_other_writes() {
     let report = saga::Sagas::new(saga::Scope::Meanwhile, 2, None).check(All);
     holds("a configuration, two processes, and what happens meanwhile", &report);
 }
@@ -204,32 +204,32 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
     use saga::Flaw::*;
     use saga::Scope::{Meanwhile, Moves, Vercel};
     for (flaw, scope, processes, property) in [
-        (BeginDoubtAsSeen, Vercel, 3, "no doubt is forgotten"),
-        (BeginSettled, Meanwhile, 2, "Vercel is not asked while invoices are open"),
+        (BeginDoubtAsSeen, Vercel, 3, "no doubt is lost"),
+        (BeginSettled, Meanwhile, 2, "Vercel is not called while invoices are open"),
         (BeginAbsent, Vercel, 3, "no lost deletion"),
-        (BeginFence, Vercel, 2, "one at a time"),
+        (BeginFence, Vercel, 2, "one lease at a time"),
         (BeginUnclearAsSeen, Vercel, 2, "no lost deletion"),
         (CarryOnFence, Vercel, 2, "no lost deletion"),
-        (MarkFence, Vercel, 2, "who lost a lease changes nothing"),
+        (MarkFence, Vercel, 2, "a worker without its lease changes nothing"),
         (WithdrawFence, Vercel, 2, "no lost deletion"),
         (RetryFence, Vercel, 2, "no lost deletion"),
-        (AgainHeld, Vercel, 2, "what Vercel did is heard of, or asked again"),
+        (AgainHeld, Vercel, 2, "Vercel's result becomes known, or Vercel is called again"),
         (AgainNotGone, Vercel, 2, ENDS_WELL),
-        (NotOwedAgain, Vercel, 2, "what Vercel did is heard of, or asked again"),
+        (NotScheduledAgain, Vercel, 2, "Vercel's result becomes known, or Vercel is called again"),
         (CommitNobody, Vercel, 2, ENDS_WELL),
-        (CommitFence, Vercel, 2, "who lost a lease changes nothing"),
-        (CommitNoToken, Meanwhile, 2, "our side goes alone only without a token"),
+        (CommitFence, Vercel, 2, "a worker without its lease changes nothing"),
+        (CommitNoToken, Meanwhile, 2, "the table deletes alone only without a token"),
         (CommitAsSeen, Meanwhile, 2, "no second effect"),
         (NotMarked, Vercel, 2, "no lost deletion"),
-        (MarkedFirst, Vercel, 2, "our side stays until Vercel's is gone"),
-        (UnreachedUnclear, Vercel, 2, "our side stays until Vercel's is gone"),
+        (MarkedFirst, Vercel, 2, "the table keeps it until Vercel has deleted it"),
+        (UnreachedInDoubt, Vercel, 2, "the table keeps it until Vercel has deleted it"),
         (DoubtForgotten, Vercel, 2, "no lost deletion"),
-        (FenceAgain, Vercel, 2, "one at a time"),
+        (FenceAgain, Vercel, 2, "one lease at a time"),
         (OutcomeApart, Vercel, 2, "no effect without its outcome"),
-        (CommittedFirst, Vercel, 2, "our side goes alone only without a token"),
-        (MoveFence, Moves, 2, "who lost a lease changes nothing"),
-        (MoveAsSeen, Moves, 2, "what Vercel did is heard of, or asked again"),
-        (BelievedAtOnce, Moves, 2, "our side stays until Vercel's is gone"),
+        (CommittedFirst, Vercel, 2, "the table deletes alone only without a token"),
+        (MoveFence, Moves, 2, "a worker without its lease changes nothing"),
+        (MoveAsSeen, Moves, 2, "Vercel's result becomes known, or Vercel is called again"),
+        (BelievedAtOnce, Moves, 2, "the table keeps it until Vercel has deleted it"),
         (NamedDoubtIgnored, Moves, 2, "no lost deletion"),
     ] {
         let report = saga::Sagas::new(scope, processes, Some(flaw)).check(For(property));
@@ -244,7 +244,7 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
     }
     let recorded_twice = saga::Sagas::new(Vercel, 3, Some(RecordOutcomeAbsent)).under_one_key();
     let report = recorded_twice.check(Nearest);
-    is_caught("RecordOutcomeAbsent", "the first answer again", &report);
+    is_caught("RecordOutcomeAbsent", "a replay gets the first answer", &report);
 }
 
 /// Five conditions can be dropped, because something else guards the same. The commit notices what has
@@ -296,10 +296,10 @@ fn three_attempts_at_a_provision_lose_nothing() {
 fn each_condition_of_a_provision_is_needed() {
     use provision::Flaw::*;
     use provision::Scope::{Deletion, Uninstall, WithoutKeys};
-    const LOST: &str = "nothing made is lost";
+    const LOST: &str = "no resource that was made is lost";
     const COUNT: &str = "the count is the number of resources";
     const REGISTERED: &str = "nothing is registered in a deleted installation";
-    const ANEW: &str = "what is owed is not announced anew";
+    const ANEW: &str = "a pending announcement is not written again";
     for (flaw, scope, property) in [
         (BeginActive, Uninstall, "nothing is begun in a deleted installation"),
         (BeginAbsent, Uninstall, "a deleted installation stays deleted"),
@@ -311,23 +311,23 @@ fn each_condition_of_a_provision_is_needed() {
         (AskAgain, WithoutKeys, LOST),
         (RegisterApart, Uninstall, LOST),
         (EndSole, Uninstall, LOST),
-        (EndSole, Uninstall, "a refusal ends no intent of others"),
+        (EndSole, Uninstall, "a refusal ends no other call's intent"),
         (EndMine, Uninstall, LOST),
         (RegisterActive, Uninstall, REGISTERED),
         (RegisterAbsent, Uninstall, COUNT),
-        (RegisterReceipt, Deletion, "what is deleted is not registered again"),
+        (RegisterReceipt, Deletion, "a deleted resource is not registered again"),
         (UpdateActive, Uninstall, REGISTERED),
         (UpdateThere, Deletion, COUNT),
-        (AnnounceReceipt, Deletion, "what is kept is never announced"),
+        (AnnounceReceipt, Deletion, "a kept resource is never announced"),
         (AnnounceWhereNone, Uninstall, ANEW),
         (AnnounceDeletes, Uninstall, ANEW),
         (ClaimDue, Uninstall, LOST),
         (CompleteFence, Uninstall, "a sweep ends no intent of a later attempt"),
-        (RetryFence, Uninstall, "who lost a lease changes nothing"),
+        (RetryFence, Uninstall, "a worker without its lease changes nothing"),
         (SweepActive, Uninstall, REGISTERED),
         (SweepAbsent, Uninstall, COUNT),
-        (SweepReceipt, Deletion, "what is deleted is not registered again"),
-        (SweepAnnounceReceipt, Deletion, "what is kept is never announced"),
+        (SweepReceipt, Deletion, "a deleted resource is not registered again"),
+        (SweepAnnounceReceipt, Deletion, "a kept resource is never announced"),
     ] {
         let report = provision::Provisions::new(scope, 2, 1, Some(flaw)).check(For(property));
         is_caught(&format!("{flaw:?}"), property, &report);

@@ -44,7 +44,7 @@ async fn a_deletion_is_announced_once() {
     // The sweep reads the index twice, shard by shard.
     assert_eq!(world.dynamodb.calls() - calls, 2 * 8 + 3, "claim, holds, complete");
 
-    let [event] = &world.provider.heard()[..] else { panic!("one event") };
+    let [event] = &world.provider.received()[..] else { panic!("one event") };
     let at = teardown::clock::Timestamp::from_secs(receipt["deletedAt"].as_u64().unwrap());
     let at = at.to_string();
     assert_eq!(
@@ -72,11 +72,11 @@ async fn an_announcement_is_signed_by_each_secret() {
     const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
     let secrets = format!("{NEW}   {PROVIDER_SECRET}");
     let world = World::announcing_with(&[("PROVIDER_SECRET", &secrets)]).await;
-    world.provider.is_told_by(&[NEW, PROVIDER_SECRET]);
+    world.provider.expects_signatures_by(&[NEW, PROVIDER_SECRET]);
     world.install("icfg_1", &["db_1"]).await;
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
-    assert_eq!(world.provider.heard().len(), 1);
+    assert_eq!(world.provider.received().len(), 1);
     let shown = format!("{:?} {:?}", world.config, world.process().await);
     for secret in [NEW, PROVIDER_SECRET] {
         assert!(!shown.contains(secret.trim_start_matches("whsec_")), "{shown}");
@@ -86,7 +86,7 @@ async fn an_announcement_is_signed_by_each_secret() {
 /// G1, C1, D5: an installation's announcement has the reason. The deletion of an installation or a resource
 /// that was never known is announced too.
 #[tokio::test]
-async fn what_was_never_known_is_announced_too() {
+async fn an_unknown_resource_is_announced_too() {
     let world = World::announcing().await;
     let token = world.token(&system("icfg_x"));
     let uninstall = world.delete_as("/v1/installations/icfg_x", &token);
@@ -95,7 +95,8 @@ async fn what_was_never_known_is_announced_too() {
     let token = world.token(&system("icfg_y"));
     assert_eq!(world.delete_as(unknown, &token).send().await.status, 204);
     world.sweep_all().await;
-    let mut bodies: Vec<_> = world.provider.heard().into_iter().map(|event| event.body).collect();
+    let mut bodies: Vec<_> =
+        world.provider.received().into_iter().map(|event| event.body).collect();
     bodies.sort_by_key(|body| body["type"].to_string());
     let [installation, resource] = &bodies[..] else { panic!("two events: {bodies:?}") };
     assert_eq!(installation["type"], "installation.deleted");
@@ -119,7 +120,7 @@ async fn a_2xx_is_done() {
 /// G1: after any other answer, or none, the announcement is sent again with back-off, and with the same
 /// `webhook-id`. The job stores the last error.
 #[tokio::test]
-async fn anything_else_is_tried_again() {
+async fn after_any_other_answer_the_announcement_is_retried() {
     let world = world().await;
     let failures = [
         (Answer::Status(500), "the provider: answered 500"),
@@ -145,16 +146,20 @@ async fn anything_else_is_tried_again() {
         world.clock.advance(Duration::from_secs(backoff + 1));
     }
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
-    let heard = world.provider.heard();
-    assert_eq!(heard.len(), 7);
-    assert!(heard.iter().all(|event| (&event.id, &event.body) == (&heard[0].id, &heard[0].body)));
-    assert!(heard.is_sorted_by_key(|event| event.timestamp), "each attempt is signed anew");
+    let received = world.provider.received();
+    assert_eq!(received.len(), 7);
+    assert!(
+        received
+            .iter()
+            .all(|event| (&event.id, &event.body) == (&received[0].id, &received[0].body))
+    );
+    assert!(received.is_sorted_by_key(|event| event.timestamp), "each attempt is signed anew");
 }
 
 /// G1: after 202 with `Retry-After`, the announcement is sent again at that time, however long the provider
 /// takes.
 #[tokio::test]
-async fn a_provider_may_take_its_time() {
+async fn a_202_gives_the_provider_more_time() {
     let world = world().await;
     for (header, seconds) in [("120", 120), ("soon", 60), ("0", 1), ("99999999", 86_400)] {
         world.provider.script([Answer::RetryAfter(202, header)]);
@@ -178,7 +183,7 @@ async fn a_provider_may_take_its_time() {
 /// G1, G6: after 3 days of failures an announcement is parked, and no sweep sends it any more. It is listed
 /// with its last error, and an operator can make it due again.
 #[tokio::test]
-async fn after_3_days_it_is_parked() {
+async fn after_3_days_the_announcement_is_parked() {
     let world = world().await;
     world.provider.lasting(Answer::Status(500));
     let mut attempts = 0;
@@ -212,7 +217,7 @@ async fn after_3_days_it_is_parked() {
 
 /// G1: an announcement that is due when `PROVIDER_URL` is unset is retried later, and not lost.
 #[tokio::test]
-async fn without_an_address_it_is_retried() {
+async fn without_an_address_the_announcement_is_retried() {
     let world = World::new().await;
     world.install("icfg_1", &[]).await;
     world
@@ -252,7 +257,7 @@ async fn a_late_announcement_ends_no_other() {
     world.provider.script([Answer::gated(&gate, 200)]);
     let process = world.process().await;
     let meanwhile = async {
-        until(|| !world.provider.heard().is_empty()).await;
+        until(|| !world.provider.received().is_empty()).await;
         // Longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         assert_eq!(world.sweep().await, [1, 1, 0, 0]);
@@ -290,9 +295,9 @@ async fn an_announcement_never_meets_another_resource() {
 
     let refused = world.try_register(again.clone()).await;
     assert!(matches!(refused, Err(RegisterError::ResourceUnannounced)), "{refused:?}");
-    let owed = world.items("icfg_1").await[WORK].clone();
+    let pending = world.items("icfg_1").await[WORK].clone();
     assert_eq!(world.delete(RESOURCE).send().await.status, 204, "nothing is there, and no receipt");
-    assert_eq!(world.items("icfg_1").await[WORK], owed);
+    assert_eq!(world.items("icfg_1").await[WORK], pending);
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     assert!(world.provider.ids().values().all(|ids| ids.len() == 1), "one deletion, one id");
 

@@ -34,15 +34,15 @@ async fn a_settled_installation_is_purged() {
     for item in [tombstone, &items["receipt#installation"]] {
         assert_eq!(item["expiresAt"], at + 36 * 3600);
     }
-    let heard = world.provider.heard();
-    assert_eq!(heard.len(), 3, "db_1 by itself, db_2 and the installation");
-    for event in &heard {
+    let received = world.provider.received();
+    assert_eq!(received.len(), 3, "db_1 by itself, db_2 and the installation");
+    for event in &received {
         let data = &event.body["data"];
         let by_itself = data["resourceId"] == "db_1";
         assert_eq!(data.get("reason").is_none(), by_itself, "{data}");
         assert_eq!(data["by"]["userId"], "user_1");
     }
-    assert!(world.vercel.heard().is_empty(), "after `finalized: true` there is no call");
+    assert!(world.vercel.received().is_empty(), "after `finalized: true` there is no call");
     assert_eq!(
         world.delete(INSTALLATION).send().await.whole(),
         (200, json!({ "finalized": true }))
@@ -134,7 +134,7 @@ async fn an_unknown_installation_is_finalized_without_a_call() {
     let items = world.items("icfg_1").await;
     assert_eq!(items.keys().collect::<Vec<_>>(), ["#installation", "receipt#installation"]);
     assert_eq!(items["#installation"]["state"], "finalized");
-    assert!(world.vercel.heard().is_empty());
+    assert!(world.vercel.received().is_empty());
     assert_eq!(
         world.delete(INSTALLATION).send().await.whole(),
         (200, json!({ "finalized": true }))
@@ -195,7 +195,7 @@ async fn every_purged_resource_is_announced_once() {
     let ids = world.provider.ids();
     assert_eq!(ids.len(), 231);
     let distinct: BTreeSet<_> = ids.values().flatten().collect();
-    assert_eq!((distinct.len(), world.provider.heard().len()), (231, 231));
+    assert_eq!((distinct.len(), world.provider.received().len()), (231, 231));
     let keys = ["#installation", "receipt#installation", "work#finalize"];
     assert_eq!(world.sort_keys("icfg_1").await, keys);
 }

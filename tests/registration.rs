@@ -42,7 +42,7 @@ async fn an_installation_is_registered_and_updated() {
 /// B6, D5: an installation with an unknown `state` counts neither as deleted nor as active. Requests are
 /// answered 500, registrations fail, and nothing changes.
 #[tokio::test]
-async fn a_state_that_nobody_knows_is_not_taken_for_deleted() {
+async fn an_unknown_state_is_not_taken_for_deleted() {
     let world = World::new().await;
     world.install_whole("icfg_1", &["db_1"]).await;
     let mut installation = world.items("icfg_1").await["#installation"].clone();
@@ -73,7 +73,7 @@ async fn a_state_that_nobody_knows_is_not_taken_for_deleted() {
             world.proxied().await.settle_invoices(&crate::support::world::id("icfg_1")).await;
         assert!(settled.is_err(), "{settled:?}");
         assert_eq!(world.all().await, before);
-        assert!(world.vercel.heard().is_empty());
+        assert!(world.vercel.received().is_empty());
     }
 }
 
@@ -128,7 +128,7 @@ async fn nothing_is_added_to_an_unknown_installation() {
 
 /// C1, C4: a resource that was deleted before it was ever known has a receipt, and cannot be registered.
 #[tokio::test]
-async fn what_was_deleted_before_it_was_known_is_not_registered() {
+async fn a_resource_deleted_before_its_registration_is_not_registered() {
     let world = World::new().await;
     world.install("icfg_1", &[]).await;
     assert_eq!(world.delete("/v1/installations/icfg_1/resources/db_1").send().await.status, 204);

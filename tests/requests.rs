@@ -61,7 +61,7 @@ async fn other_methods_and_paths() {
 
 /// B2: ids come from the path alone, decoded once. Ids in the query have no effect.
 #[tokio::test]
-async fn ids_come_from_the_path_alone() {
+async fn ids_come_only_from_the_path() {
     let world = World::new().await;
     for id in ["icfg_1", "icfg_2"] {
         world.install(id, &["db_1", "db_2"]).await;

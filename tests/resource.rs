@@ -87,7 +87,7 @@ async fn a_replay_returns_the_first_answer() {
 
 /// C1: a second deletion, without a key or with another key, is answered 204, and the first receipt stays.
 #[tokio::test]
-async fn a_second_deletion_is_answered_alike() {
+async fn a_second_deletion_is_204_too() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     assert_eq!(world.delete(RESOURCE).send().await.whole(), NOTHING);
@@ -165,7 +165,7 @@ async fn a_resource_is_gone_with_its_installation() {
 /// C4: a deleted id is not registered again before its receipt expires. An expired receipt counts for
 /// nothing, even if DynamoDB's TTL has not removed it.
 #[tokio::test]
-async fn a_deleted_id_is_not_registered_again_while_its_receipt_stands() {
+async fn a_deleted_id_is_not_registered_again_before_its_receipt_expires() {
     let world = World::with(&[("RECEIPT_RETENTION", "36h")]).await;
     world.install("icfg_1", &["db_1"]).await;
     let line = json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } });
@@ -200,7 +200,7 @@ async fn a_live_resource_beside_its_receipt_is_deleted() {
 /// F2: the same key with another request is refused, and changes nothing. A key belongs to one installation
 /// and one operation (F1).
 #[tokio::test]
-async fn a_key_stands_for_one_request() {
+async fn a_key_belongs_to_one_request() {
     let world = World::announcing().await;
     for id in ["icfg_1", "icfg_2"] {
         world.install(id, &["db_1", "db_2"]).await;

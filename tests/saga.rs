@@ -49,7 +49,7 @@ async fn awaiting_retry_within(limits: Limits) -> World {
 /// Waits until Vercel has been called `times` times, and lets the lease end. Then Vercel refuses another
 /// request, which withdraws the intent.
 async fn another_is_refused(world: &World, times: usize) {
-    until(|| world.vercel.heard().len() >= times).await;
+    until(|| world.vercel.received().len() >= times).await;
     world.clock.advance(Duration::from_mins(3));
     let withdrawn = world.delete(CONFIGURATION).key("k2").send().await;
     assert_eq!(withdrawn.error(), (409, "upstream_refused"));
@@ -80,7 +80,7 @@ async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
 
 /// E2, E3: a call that was never sent leaves no doubt, so the next 403 is a refusal.
 #[tokio::test]
-async fn what_was_not_asked_is_not_in_doubt() {
+async fn a_call_that_was_not_sent_leaves_no_doubt() {
     // DynamoDB's reply to the write of the intent is lost, and so are all later replies.
     let world = world_within(a_second()).await;
     world.dynamodb.lasting(Fault::ResetAfter);
@@ -90,7 +90,7 @@ async fn what_was_not_asked_is_not_in_doubt() {
     );
     world.dynamodb.lasting(Fault::None);
     world.clock.advance(Duration::from_secs(31));
-    assert!(world.vercel.heard().is_empty());
+    assert!(world.vercel.received().is_empty());
     world.vercel.script([Answer::Status(403)]);
     assert_eq!(
         world.delete(CONFIGURATION).key("k1").send().await.error(),
@@ -109,7 +109,7 @@ async fn what_was_not_asked_is_not_in_doubt() {
         }
         world.sweep().await;
         world.dynamodb.forget();
-        assert_eq!(world.vercel.heard().len(), 3, "{operation}: it was not asked again");
+        assert_eq!(world.vercel.received().len(), 3, "{operation}: it was not asked again");
         world.clock.advance(Duration::from_mins(3));
         world.vercel.script([Answer::Status(403)]);
         assert_eq!(world.sweep().await, [1, 1, 0, 0], "{operation}: refused, and withdrawn");
@@ -121,14 +121,14 @@ async fn what_was_not_asked_is_not_in_doubt() {
 /// F5: a request that got 204 from Vercel commits the deletion, even if another request had the lease
 /// meanwhile and was refused.
 #[tokio::test]
-async fn a_late_204_is_not_thrown_away() {
+async fn a_late_204_is_committed() {
     let world = world().await;
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 204), Answer::Status(409)]);
     // From the 204 on, the token is dead.
     world.vercel.lasting(Answer::Status(403));
     let second = async {
-        until(|| !world.vercel.heard().is_empty()).await;
+        until(|| !world.vercel.received().is_empty()).await;
         world.clock.advance(Duration::from_secs(31));
         let second = world.delete(CONFIGURATION).key("k2").send().await;
         gate.add_permits(1);
@@ -143,14 +143,14 @@ async fn a_late_204_is_not_thrown_away() {
 /// E3: if invoices are open again, a request is refused, and the sweep withdraws the intent. If Vercel's side
 /// may be gone already, the request succeeds.
 #[tokio::test]
-async fn invoices_that_are_opened_again_stand_in_the_way() {
+async fn reopened_invoices_refuse_the_deletion() {
     let world = awaiting_retry().await;
     world.reopen("icfg_1").await;
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.error(), (409, "invoices_open"));
     let uninstall = world.delete(INSTALLATION).send().await;
     assert_eq!(uninstall.whole(), (200, json!({ "finalized": false })));
     world.sweep_all().await;
-    assert_eq!(world.vercel.heard().len(), 3, "it was not asked again");
+    assert_eq!(world.vercel.received().len(), 3, "it was not asked again");
     let items = world.items("icfg_1").await;
     assert!(items.contains_key("#token") && !items.contains_key("work#configuration"), "{items:?}");
 
@@ -168,7 +168,7 @@ async fn invoices_that_are_opened_again_stand_in_the_way() {
 /// F4, E3: of two requests that begin at once, one writes its intent, and the other is refused. A request
 /// also notices a change since it read the table.
 #[tokio::test]
-async fn who_begins_second_sees_it() {
+async fn of_two_requests_at_once_one_begins() {
     let world = world().await;
     let (begun, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     world.dynamodb.hold("TransactWriteItems", begun.clone());
@@ -183,14 +183,14 @@ async fn who_begins_second_sees_it() {
         until(|| world.dynamodb.calls() >= before + 2).await;
         let second = world.delete(CONFIGURATION).key("k2").send();
         let open = async {
-            until(|| !world.vercel.heard().is_empty()).await;
+            until(|| !world.vercel.received().is_empty()).await;
             begun.add_permits(1);
         };
         join(second, open).await.0
     };
     let (first, second) = join(first, second).await;
     assert_eq!(first.error(), (409, "request_in_progress"));
-    assert_eq!((second.status, world.vercel.heard().len()), (204, 1));
+    assert_eq!((second.status, world.vercel.received().len()), (204, 1));
 
     let world = self::world().await;
     let begun = Arc::new(Semaphore::new(0));
@@ -203,13 +203,13 @@ async fn who_begins_second_sees_it() {
     };
     let (reply, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(reply.error(), (409, "invoices_open"));
-    assert!(world.vercel.heard().is_empty());
+    assert!(world.vercel.received().is_empty());
 }
 
 /// D6, E3: if a token is registered while a request is about to delete our side alone, the request calls
 /// Vercel with this token.
 #[tokio::test]
-async fn a_token_that_comes_meanwhile_is_asked_with() {
+async fn a_token_registered_meanwhile_is_used() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     world.settle("icfg_1").await;
@@ -224,8 +224,8 @@ async fn a_token_that_comes_meanwhile_is_asked_with() {
     };
     let (reply, ()) = join(world.delete(CONFIGURATION).send(), meanwhile).await;
     assert_eq!((reply.status, world.vercel.is_gone("icfg_1")), (204, true));
-    assert_eq!(world.vercel.heard()[0].authorization, "Bearer new");
-    assert_eq!(world.dynamodb.told_tokens(), 0, "no condition returns it (D6)");
+    assert_eq!(world.vercel.received()[0].authorization, "Bearer new");
+    assert_eq!(world.dynamodb.refusals_with_a_token(), 0, "no condition returns it (D6)");
 }
 
 /// E3: if DynamoDB's reply to the withdrawal is lost, the request is still answered with the refusal, and
@@ -239,7 +239,7 @@ async fn a_lost_answer_to_the_withdrawal_changes_nothing() {
         world.delete(CONFIGURATION).key("k1").send().await.error(),
         (409, "upstream_refused")
     );
-    assert_eq!(world.vercel.heard().len(), 1);
+    assert_eq!(world.vercel.received().len(), 1);
     assert_eq!(world.sort_keys("icfg_1").await.len(), 6, "nothing is intended any more");
 }
 
@@ -260,7 +260,7 @@ async fn a_fault_at_any_call_is_overcome() {
             world.dynamodb.once(operation, fault);
             let reply = world.delete(CONFIGURATION).key("k1").send().await;
             assert_eq!((reply.status, reply.calls), (204, 6), "{operation} {fault:?}");
-            assert_eq!(world.vercel.heard().len(), 1, "{operation} {fault:?}");
+            assert_eq!(world.vercel.received().len(), 1, "{operation} {fault:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use teardown::ids::IdempotencyKey;
 use teardown::store::registry::Record;
 
 use self::planted::{ACCESS_TOKEN, CLIENT_SECRET, CRON_SECRET, IDEMPOTENCY_KEY, Planted};
-use self::scene::{Asked, Host, Scene};
+use self::scene::{Call, Host, Scene};
 use crate::support::dynamodb::Fault;
 use crate::support::outside::Answer;
 use crate::support::process::{
@@ -32,7 +32,7 @@ const DELETIONS: [(&str, &str); 3] = [
 
 /// No deletion reveals a secret, however it is refused or fails, on any host.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_deletion_tells_a_secret() {
+async fn no_deletion_reveals_a_secret() {
     let scenes = HOSTS.into_iter().flat_map(|host| {
         DELETIONS.map(|(binary, path)| async move {
             let mut scene = Scene::start(binary, host).await;
@@ -44,11 +44,11 @@ async fn no_deletion_tells_a_secret() {
             failures(&mut scene, path, &good).await;
             scene.world.provider.lasting(Answer::Echo(500));
             for _ in 0..2 {
-                let said = scene.ask(Asked::delete(path, &good)).await;
-                assert!(said.starts_with('2'), "{said}");
+                let answer = scene.send(Call::delete(path, &good)).await;
+                assert!(answer.starts_with('2'), "{answer}");
             }
-            let other = Asked::delete(path, &good).header("idempotency-key", "another");
-            scene.ask(other).await;
+            let other = Call::delete(path, &good).header("idempotency-key", "another");
+            scene.send(other).await;
             scene
                 .end(&[
                     "invalid_token",
@@ -73,8 +73,8 @@ async fn no_session(scene: &mut Scene, path: &str, token: &str) {
         sts::Answer::IssuerOutOfReach,
     ] {
         scene.sts.now(answer);
-        let said = scene.ask(Asked::delete(path, token)).await;
-        assert!(said.starts_with('5'), "{said}");
+        let answer = scene.send(Call::delete(path, token)).await;
+        assert!(answer.starts_with('5'), "{answer}");
     }
     scene.sts.now(sts::HOUR);
 }
@@ -104,13 +104,13 @@ async fn refusals(scene: &mut Scene, path: &str, good: &str) {
     }
     for token in tokens {
         scene.planted.token(&token);
-        let said = scene.ask(Asked::delete(path, &token)).await;
-        assert!(said.starts_with("403") || said.starts_with("503"), "{said}");
+        let answer = scene.send(Call::delete(path, &token)).await;
+        assert!(answer.starts_with("403") || answer.starts_with("503"), "{answer}");
     }
-    let delete = || Asked::delete(path, good);
-    let bare = || Asked { headers: Vec::new(), ..delete() };
+    let delete = || Call::delete(path, good);
+    let bare = || Call { headers: Vec::new(), ..delete() };
     let long = IDEMPOTENCY_KEY.repeat(10);
-    for asked in [
+    for call in [
         bare().header("authorization", good),
         bare().header("authorization", &format!("Bearer {}", good.replace('.', " "))),
         bare().header("authorization", &format!("Basic {good}")),
@@ -119,18 +119,18 @@ async fn refusals(scene: &mut Scene, path: &str, good: &str) {
         delete().header("x-vercel-auth", good),
         delete().header("idempotency-key", &format!("{IDEMPOTENCY_KEY} {good}")),
         delete().header("idempotency-key", &long),
-        Asked { method: "PUT", ..delete() },
-        Asked { target: format!("/{good}"), ..delete() },
-        Asked { target: format!("/v1/installations/{good}/resources/{good}"), ..delete() },
-        Asked { target: format!("/v1/installations/{good}"), ..delete() },
-        Asked { target: format!("/v1/integrations/configuration/{good}"), ..delete() },
-        Asked { target: format!("{path}?teamId={good}&teamId={good}"), ..delete() },
-        Asked { target: format!("{path}%ff?access_token={good}&slug={good}"), ..delete() },
+        Call { method: "PUT", ..delete() },
+        Call { target: format!("/{good}"), ..delete() },
+        Call { target: format!("/v1/installations/{good}/resources/{good}"), ..delete() },
+        Call { target: format!("/v1/installations/{good}"), ..delete() },
+        Call { target: format!("/v1/integrations/configuration/{good}"), ..delete() },
+        Call { target: format!("{path}?teamId={good}&teamId={good}"), ..delete() },
+        Call { target: format!("{path}%ff?access_token={good}&slug={good}"), ..delete() },
         delete().body(&"x".repeat(65 * 1024)),
     ] {
-        let said = scene.ask(asked).await;
+        let answer = scene.send(call).await;
         // Some of these requests are valid for some of the endpoints, which then answer 2xx.
-        assert!(said.starts_with(['2', '4']), "{said}");
+        assert!(answer.starts_with(['2', '4']), "{answer}");
     }
     if scene.binary == DELETE_INSTALLATION {
         for body in [
@@ -140,8 +140,8 @@ async fn refusals(scene: &mut Scene, path: &str, good: &str) {
             format!("[\"{good}\"]"),
             good.to_owned(),
         ] {
-            let said = scene.ask(delete().body(&body)).await;
-            assert!(said.starts_with("400"), "{said}");
+            let answer = scene.send(delete().body(&body)).await;
+            assert!(answer.starts_with("400"), "{answer}");
         }
     }
 }
@@ -151,7 +151,7 @@ async fn failures(scene: &mut Scene, path: &str, good: &str) {
     let faults =
         [Fault::Echo, Fault::Throttle, Fault::ServerError, Fault::Conflict, Fault::ResetAfter];
     for (number, fault) in faults.into_iter().enumerate() {
-        let mut said = String::new();
+        let mut answer = String::new();
         // A job of an earlier answer may call DynamoDB first, and meet the fault in place of this request.
         for attempt in 0..10 {
             // Each attempt has a new installation, because nothing is deleted twice.
@@ -159,19 +159,19 @@ async fn failures(scene: &mut Scene, path: &str, good: &str) {
             scene.install(&id).await;
             let token = scene.token(&user(&id));
             scene.world.dynamodb.once("TransactWriteItems", fault);
-            said = scene.ask(Asked::delete(&path.replace("icfg_1", &id), &token)).await;
+            answer = scene.send(Call::delete(&path.replace("icfg_1", &id), &token)).await;
             scene.world.dynamodb.forget();
-            if said.starts_with('5') == (fault == Fault::Echo) {
+            if answer.starts_with('5') == (fault == Fault::Echo) {
                 break;
             }
         }
-        assert_eq!(said.starts_with('5'), fault == Fault::Echo, "{fault:?}: {said}");
+        assert_eq!(answer.starts_with('5'), fault == Fault::Echo, "{fault:?}: {answer}");
     }
-    scene.ask(Asked { target: format!("{path}?teamId={good}"), ..Asked::delete(path, good) }).await;
+    scene.send(Call { target: format!("{path}?teamId={good}"), ..Call::delete(path, good) }).await;
     if (scene.host, scene.binary) == (Host::Port, DELETE_RESOURCE) {
         scene.world.dynamodb.lasting(Fault::ResetBefore);
-        let said = scene.ask(Asked::delete(path, good)).await;
-        assert!(said.starts_with("503"), "for as long as a request waits: {said}");
+        let answer = scene.send(Call::delete(path, good)).await;
+        assert!(answer.starts_with("503"), "for as long as a request waits: {answer}");
         scene.world.dynamodb.lasting(Fault::None);
     }
     if scene.binary != DELETE_CONFIGURATION {
@@ -183,27 +183,27 @@ async fn failures(scene: &mut Scene, path: &str, good: &str) {
         let token = scene.token(&user(&id));
         scene.world.vercel.lasting(Answer::Echo(status));
         let path = format!("/v1/integrations/configuration/{id}");
-        let said = scene.ask(Asked::delete(&path, &token)).await;
-        assert!(said.starts_with("409") || said.starts_with("503"), "{status}: {said}");
+        let answer = scene.send(Call::delete(&path, &token)).await;
+        assert!(answer.starts_with("409") || answer.starts_with("503"), "{status}: {answer}");
     }
     scene.world.vercel.lasting(Answer::Honest);
 }
 
 /// No sweep reveals a secret, whoever calls it and whatever fails.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_sweep_tells_a_secret() {
+async fn no_sweep_reveals_a_secret() {
     join_all(HOSTS.map(|host| async move {
         let mut scene = Scene::start(SWEEP, host).await;
         scene.sts.now(sts::HOUR);
         let sweep = |secret: &str| {
-            Asked { method: "GET", ..Asked::delete("/api/sweep", secret) }
+            Call { method: "GET", ..Call::delete("/api/sweep", secret) }
                 .header("x-vercel-cron-schedule", secret)
         };
         let token = scene.token(&user("icfg_1"));
         for wrong in [&token, &CRON_SECRET[1..], &format!("{CRON_SECRET}x")] {
             scene.planted.text(wrong);
-            let said = scene.ask(sweep(wrong)).await;
-            assert!(said.starts_with("403"), "{said}");
+            let answer = scene.send(sweep(wrong)).await;
+            assert!(answer.starts_with("403"), "{answer}");
         }
         for id in ["icfg_1", "icfg_2"] {
             scene.install(id).await;
@@ -217,13 +217,13 @@ async fn no_sweep_tells_a_secret() {
         }
         scene.world.vercel.lasting(Answer::Echo(500));
         scene.world.provider.lasting(Answer::Echo(400));
-        let said = scene.ask(sweep(CRON_SECRET)).await;
-        assert!(said.starts_with("500"), "the index cannot be read: {said}");
+        let answer = scene.send(sweep(CRON_SECRET)).await;
+        assert!(answer.starts_with("500"), "the index cannot be read: {answer}");
         for _ in 0..3 {
-            let said = scene.ask(sweep(CRON_SECRET)).await;
-            assert!(said.starts_with("200"), "{said}");
+            let answer = scene.send(sweep(CRON_SECRET)).await;
+            assert!(answer.starts_with("200"), "{answer}");
         }
-        assert!(scene.world.provider.heard().len() > 1, "it announced");
+        assert!(scene.world.provider.received().len() > 1, "it announced");
         scene.end(&["invalid_token", "internal_error", "broke off", "retry scheduled"]).await;
     }))
     .await;
@@ -232,7 +232,7 @@ async fn no_sweep_tells_a_secret() {
 /// K1: a webhook that is forged, fails or succeeds reveals neither the secret nor its signature, which
 /// somebody could send again.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_webhook_tells_a_secret() {
+async fn no_webhook_reveals_a_secret() {
     join_all(HOSTS.map(|host| async move {
         let mut scene = Scene::start(WEBHOOK, host).await;
         scene.sts.now(sts::HOUR);
@@ -260,10 +260,10 @@ async fn no_webhook_tells_a_secret() {
             let signature = signature(secret, &body);
             scene.planted.text(&signature);
             scene.world.dynamodb.script([fault]);
-            let asked = Asked { method: "POST", ..Asked::delete("/api/webhook", "nobody's") };
-            let asked = asked.header("x-vercel-signature", &signature).body(&body);
-            let said = scene.ask(asked).await;
-            assert!(said.starts_with(status), "{said}");
+            let call = Call { method: "POST", ..Call::delete("/api/webhook", "nobody's") };
+            let call = call.header("x-vercel-signature", &signature).body(&body);
+            let answer = scene.send(call).await;
+            assert!(answer.starts_with(status), "{answer}");
             scene.world.dynamodb.heal();
         }
         scene.end(&["invalid_signature", "bad_request", "internal_error", "\"status\":200"]).await;
@@ -273,7 +273,7 @@ async fn no_webhook_tells_a_secret() {
 
 /// A start that fails names the variable, but not its value.
 #[test]
-fn no_start_tells_a_secret() {
+fn no_start_reveals_a_secret() {
     let mut planted = Planted::default();
     let secret = "planted=secret=of a variable";
     planted.text(secret);
@@ -301,38 +301,39 @@ fn no_start_tells_a_secret() {
         variables.push((name, secret.to_owned()));
         let output = run(SWEEP, variables);
         assert_eq!(output.status.code(), Some(1), "{name}");
-        let said = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
-        assert!(said.starts_with(&format!("teardown: {name}: ")), "{said}");
-        planted.is_not_in(&said);
+        let output =
+            [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
+        assert!(output.starts_with(&format!("teardown: {name}: ")), "{output}");
+        planted.is_not_in(&output);
     }
 }
 
 /// A panic is logged with its place in the code, but without its message.
 #[test]
-fn no_panic_tells_a_secret() {
+fn no_panic_reveals_a_secret() {
     // There is one panic hook for a whole process, so this test starts a process of its own.
     const ALONE: &str = "TEST_PANICS";
     if std::env::var_os(ALONE).is_some() {
         teardown::telemetry::init_json(teardown::config::log_filter_of_functions().unwrap());
         let cut = std::panic::catch_unwind(|| ACCESS_TOKEN.to_owned().parse::<u8>().unwrap());
         assert!(cut.is_err());
-        let said = std::panic::catch_unwind(|| panic!("{CRON_SECRET}"));
-        assert!(said.is_err());
+        let caught = std::panic::catch_unwind(|| panic!("{CRON_SECRET}"));
+        assert!(caught.is_err());
         return;
     }
     let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "secrets::no_panic_tells_a_secret", "--nocapture"]);
+    again.args(["--exact", "secrets::no_panic_reveals_a_secret", "--nocapture"]);
     let output = again.env(ALONE, "1").env("RUST_LOG", "trace").output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let said = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
-    let lines = said.lines().filter(|line| line.contains(r#""message":"panicked""#));
-    assert_eq!(lines.filter(|line| line.contains("tests/secrets.rs:")).count(), 2, "{said}");
-    Planted::default().is_not_in(&said);
+    let text = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
+    let lines = text.lines().filter(|line| line.contains(r#""message":"panicked""#));
+    assert_eq!(lines.filter(|line| line.contains("tests/secrets.rs:")).count(), 2, "{text}");
+    Planted::default().is_not_in(&text);
 }
 
 /// A value that holds a secret does not show the secret if somebody logs the value.
 #[tokio::test]
-async fn no_debug_tells_a_secret() {
+async fn no_debug_reveals_a_secret() {
     let mut planted = Planted::default();
     let variables = [("CRON_SECRET", CRON_SECRET), ("PROVIDER_URL", "https://provider.example")];
     let secret = [
@@ -353,13 +354,13 @@ async fn no_debug_tells_a_secret() {
 
 /// Of all secrets the table holds the access token alone, and only until the deletion is committed.
 #[tokio::test]
-async fn the_table_holds_the_access_token_alone() {
+async fn the_only_secret_in_the_table_is_the_access_token() {
     let mut scene = Scene::start(DELETE_CONFIGURATION, Host::Port).await;
     let token = scene.token(&user("icfg_1"));
     scene.world.vercel.lasting(Answer::Echo(500));
-    let asked = || Asked::delete("/v1/integrations/configuration/icfg_1", &token);
-    let said = scene.ask(asked()).await;
-    assert!(said.starts_with("503"), "{said}");
+    let call = || Call::delete("/v1/integrations/configuration/icfg_1", &token);
+    let answer = scene.send(call()).await;
+    assert!(answer.starts_with("503"), "{answer}");
     let mut table = scene.world.all().await;
     let held = table.get_mut("installation#icfg_1").unwrap().remove("#token").unwrap();
     assert!(held.to_string().contains(ACCESS_TOKEN));
@@ -367,6 +368,6 @@ async fn the_table_holds_the_access_token_alone() {
     assert!(intent.contains("Vercel answered 500"), "{intent}");
     scene.planted.is_not_in(&format!("{table:?}"));
     scene.world.vercel.lasting(Answer::Honest);
-    scene.ask(asked()).await;
+    scene.send(call()).await;
     scene.planted.is_not_in(&format!("{:?}", scene.world.all().await));
 }

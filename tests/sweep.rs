@@ -64,7 +64,7 @@ async fn only_the_scheduler_sweeps() {
         assert_eq!(reply.error(), (405, "method_not_allowed"));
         assert_eq!(reply.headers["allow"], "GET");
     }
-    assert!(world.provider.heard().is_empty());
+    assert!(world.provider.received().is_empty());
     let call = world.request("GET", "/api/sweep?x=1");
     let reply = call.header("authorization", &format!("bearer {CRON_SECRET}")).send().await;
     let report = json!({ "claimed": 1, "done": 1, "retried": 0, "parked": 0 });
@@ -87,7 +87,7 @@ async fn many_sweeps_share_what_is_due() {
         }
     }
     assert_eq!(sum, [60, 60, 0, 0]);
-    assert_eq!((world.provider.heard().len(), world.provider.ids().len()), (60, 60));
+    assert_eq!((world.provider.received().len(), world.provider.ids().len()), (60, 60));
 }
 
 /// G4: a sweep whose time is over claims no more jobs, and loses none.
@@ -102,7 +102,7 @@ async fn a_sweep_ends_in_time() {
 
 /// G4: a malformed job does not hold up the other jobs.
 #[tokio::test]
-async fn malformed_work_holds_nothing_up() {
+async fn a_malformed_job_delays_no_other_job() {
     let world = world(3).await;
     for (sk, extra) in [
         ("work#announce#resource#odd", json!({})),
@@ -116,7 +116,7 @@ async fn malformed_work_holds_nothing_up() {
         world.put(item).await;
     }
     assert_eq!(world.sweep().await, [4, 3, 1, 0]);
-    assert_eq!(world.provider.heard().len(), 3);
+    assert_eq!(world.provider.received().len(), 3);
 }
 
 /// E3, G1: an intent that does not say who requested the deletion is kept and retried. No job is dropped.
@@ -133,12 +133,12 @@ async fn a_malformed_intent_is_kept() {
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     let intent = &world.items("icfg_1").await["work#configuration"];
     assert_eq!(intent["lastError"], "its item is malformed");
-    assert!(world.vercel.heard().is_empty());
+    assert!(world.vercel.received().is_empty());
 }
 
 /// G2: if DynamoDB leaves writes of a batch undone, the purge sends them again.
 #[tokio::test]
-async fn a_batch_that_is_left_undone_is_done_again() {
+async fn an_unprocessed_batch_is_repeated() {
     let world = World::new().await;
     world.install_whole("icfg_1", &["db_1", "db_2"]).await;
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
@@ -151,7 +151,7 @@ async fn a_batch_that_is_left_undone_is_done_again() {
 
 /// G4: a whole page of jobs that a sweep cannot read does not hold up the jobs behind it.
 #[tokio::test]
-async fn a_page_of_nonsense_holds_nothing_up() {
+async fn a_page_of_malformed_jobs_delays_no_other_job() {
     let world = world(1).await;
     let shard = world.items("icfg_1").await["work#announce#resource#db_0"]["dueShard"].clone();
     let odd = |n| {
@@ -216,7 +216,7 @@ async fn finalized_within(time: Duration) -> Option<usize> {
     let mut sweep = pin!(process.sweep(HostTime(time)));
     tokio::select! {
         _ = &mut sweep => return None,
-        () = until(|| !world.vercel.heard().is_empty()) => {}
+        () = until(|| !world.vercel.received().is_empty()) => {}
     }
     // The sweep has begun by now. It claims jobs for a quarter of its time, and urgent jobs for half of that
     // quarter.
@@ -226,13 +226,13 @@ async fn finalized_within(time: Duration) -> Option<usize> {
         gate.add_permits(2 * AT_A_TIME);
     };
     tokio::join!(sweep, half_is_over);
-    Some(world.vercel.heard().len())
+    Some(world.vercel.received().len())
 }
 
 /// G1, G4: jobs that call Vercel get at most half of a sweep's time, even if many of them are due and Vercel
 /// is slow. The rest of the time is for other jobs.
 #[tokio::test]
-async fn what_is_urgent_has_half_of_the_time() {
+async fn calls_to_vercel_get_half_of_the_time() {
     let mut time = Duration::from_secs(1);
     let finalized = loop {
         match Box::pin(finalized_within(time)).await {
@@ -272,7 +272,7 @@ async fn a_fault_at_any_call_is_overcome() {
 /// G2, G4: the jobs of a tombstone that lacks attributes, because another program wrote it, are retried like
 /// any failed job.
 #[tokio::test]
-async fn a_tombstone_without_finalized_is_purged() {
+async fn the_jobs_of_an_incomplete_tombstone_are_retried() {
     let world = World::new().await;
     world
         .put(json!({
@@ -295,7 +295,7 @@ async fn a_tombstone_without_finalized_is_purged() {
 
 /// G6: if DynamoDB's reply to the retry of a parked job is lost, the job still counts as made due.
 #[tokio::test]
-async fn a_lost_answer_does_not_leave_work_parked() {
+async fn a_lost_answer_does_not_leave_a_job_parked() {
     let world = World::new().await;
     world
         .put(json!({
@@ -337,7 +337,7 @@ async fn an_answer_is_followed_up() {
             if let Some(follow_up) = follow_up {
                 follow_up.run().await;
             }
-            assert_eq!(world.provider.heard().len(), calls);
+            assert_eq!(world.provider.received().len(), calls);
         }
         let configuration = "/v1/integrations/configuration/icfg_1";
         let (response, follow_up) =
@@ -346,15 +346,15 @@ async fn an_answer_is_followed_up() {
         follow_up.unwrap().run().await;
         let items = world.items("icfg_1").await;
         assert_eq!(items["#installation"]["state"], "finalized", "purged");
-        let owed: Vec<_> = items.keys().filter(|key| key.starts_with("work#")).collect();
+        let pending: Vec<_> = items.keys().filter(|key| key.starts_with("work#")).collect();
         if fails {
             let all = ["installation", "resource#db_1", "resource#db_2"];
             assert_eq!(
-                owed,
+                pending,
                 all.map(|what| format!("work#announce#{what}")).iter().collect::<Vec<_>>()
             );
         } else {
-            assert_eq!(owed, ["work#announce#resource#db_2"], "the purge's are the sweep's");
+            assert_eq!(pending, ["work#announce#resource#db_2"], "the purge's are the sweep's");
         }
     }
 }

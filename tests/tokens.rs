@@ -14,7 +14,7 @@ async fn world() -> World {
 
 /// A1: a request without exactly one `Authorization: Bearer` is answered 403.
 #[tokio::test]
-async fn without_one_bearer_token_nobody_is_let_in() {
+async fn exactly_one_bearer_token_is_required() {
     let world = world().await;
     let token = world.token(&user("icfg_1"));
     let request = || world.request("DELETE", RESOURCE);
@@ -42,7 +42,7 @@ async fn without_one_bearer_token_nobody_is_let_in() {
 /// A2: a token must be signed with RS256 by a configured key, whatever its header says. The message names the
 /// check that failed.
 #[tokio::test]
-async fn the_header_decides_nothing() {
+async fn the_tokens_header_decides_nothing() {
     const MALFORMED: &str = "the token is not a signed JWT";
     const ALGORITHM: &str = "the token is not signed with RS256";
     const CRITICAL: &str = "the token has a crit header";
@@ -270,7 +270,7 @@ async fn a_read_only_user_may_not_delete() {
 /// A6: a token that names an installation is good for that installation alone. For any other, known or not,
 /// the answer is the same 403.
 #[tokio::test]
-async fn a_token_stands_for_its_own_installation() {
+async fn a_token_is_good_for_its_own_installation() {
     let world = world().await;
     for claims in [user("icfg_2"), system("icfg_2"), user("icfg_1/resources"), user("ICFG_1")] {
         let token = world.token(&claims);

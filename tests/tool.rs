@@ -137,9 +137,9 @@ impl Tool {
         command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let (said, lines) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
-            output.lines().map_while(Result::ok).try_for_each(|line| said.send(line))
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
         let (end, mut welcome) = (Instant::now() + DEADLINE, String::new());
         while !welcome.contains("Ctrl-C ends it") {
@@ -154,16 +154,16 @@ impl Tool {
     }
 
     /// Waits until the tool prints a line that contains this text.
-    fn says(&self, part: &str) {
-        let (end, mut said) = (Instant::now() + DEADLINE, Vec::new());
+    fn prints(&self, part: &str) {
+        let (end, mut printed) = (Instant::now() + DEADLINE, Vec::new());
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let line = self.lines.recv_timeout(left);
-            let line = line.unwrap_or_else(|error| panic!("{error}: no {part} in {said:#?}"));
+            let line = line.unwrap_or_else(|error| panic!("{error}: no {part} in {printed:#?}"));
             if line.contains(part) {
                 return;
             }
-            said.push(line);
+            printed.push(line);
         }
     }
 
@@ -202,14 +202,14 @@ impl Tool {
         let mut statuses = Vec::new();
         let welcome = self.welcome.replace("\\\n", "");
         for line in welcome.lines().filter(|line| line.starts_with("curl ")) {
-            let said = shell(&format!("curl() {{ printf '%s\\0' \"$@\"; }}; {line}"));
-            let mut words = said.split_terminator('\0').skip_while(|word| *word == "-i");
-            let (method, url) = match words.next().unwrap() {
-                "-X" => (words.next().unwrap(), words.next().unwrap()),
+            let output = shell(&format!("curl() {{ printf '%s\\0' \"$@\"; }}; {line}"));
+            let mut arguments = output.split_terminator('\0').skip_while(|word| *word == "-i");
+            let (method, url) = match arguments.next().unwrap() {
+                "-X" => (arguments.next().unwrap(), arguments.next().unwrap()),
                 url => ("GET", url),
             };
             let mut request = http_client().request(method.parse().unwrap(), url);
-            while let (Some(option), Some(value)) = (words.next(), words.next()) {
+            while let (Some(option), Some(value)) = (arguments.next(), arguments.next()) {
                 request = match (option, value.split_once(": ")) {
                     ("-H", Some((name, value))) => request.header(name, value),
                     ("-d", _) => request.body(value.to_owned()),
@@ -242,14 +242,14 @@ async fn the_printed_lines_work() {
         let interrupt = Command::new("kill").args(["-INT", &tool.child.id().to_string()]).status();
         assert!(interrupt.unwrap().success());
         assert_eq!(tool.child.wait().unwrap().code(), Some(0));
-        tool.says("teardown has stopped");
+        tool.prints("teardown has stopped");
     }
 }
 
 /// `teardown token` prints a token and nothing else. The running tool accepts it, and it has the claims that
 /// the arguments ask for.
 #[tokio::test]
-async fn a_token_is_printed_and_taken() {
+async fn a_printed_token_is_accepted() {
     let tool = Tool::start(&[]);
     let path = "/v1/installations/icfg_new/resources/db_1";
     for (arguments, status) in [
@@ -359,7 +359,7 @@ async fn the_table_is_created_once() {
 /// A command that cannot succeed says why in one line. Wrong arguments have the exit status 2, and the help
 /// names every command.
 #[tokio::test]
-async fn what_cannot_be_is_one_line() {
+async fn a_failed_command_says_why_in_one_line() {
     let tool = Tool::start(&[]);
     let mut misconfigured = dev(&["--port", "0"]);
     misconfigured.env("RECEIPT_RETENTION", "soon");

@@ -51,16 +51,16 @@ async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
         let refused = world.delete(CONFIGURATION).send().await;
         assert_eq!(refused.error(), (409, "upstream_refused"), "{what}");
     }
-    assert_eq!(world.vercel.heard().len(), 1, "{what}");
+    assert_eq!(world.vercel.received().len(), 1, "{what}");
     assert!(!world.items("icfg_1").await.contains_key("work#configuration"), "{what}");
     assert!(world.is_live("icfg_1", "db_1").await, "{what}");
     world.sweep_all().await;
-    assert!(world.provider.heard().is_empty(), "{what}");
+    assert!(world.provider.received().is_empty(), "{what}");
 }
 
 /// E2: a request that could not be sent, for any reason, leaves no doubt.
 #[tokio::test]
-async fn what_was_not_sent_leaves_no_doubt() {
+async fn a_request_that_was_not_sent_leaves_no_doubt() {
     // This server answers in plain HTTP, so TLS fails.
     let (plain, _) = listen(async |_| Ok(empty(204))).await;
     let apis = [
@@ -76,7 +76,7 @@ async fn what_was_not_sent_leaves_no_doubt() {
             assert_eq!(reply, (503, "upstream_unavailable".to_owned()), "{what}");
             let intent = &world.items("icfg_1").await["work#configuration"];
             let reason = intent["lastError"].as_str().unwrap();
-            assert!(reason.starts_with("Vercel was not asked: "), "{what}: {reason}");
+            assert!(reason.starts_with("Vercel was not called: "), "{what}: {reason}");
             is_refused_afterwards(&world, what, sweeps).await;
         },
     ))
@@ -85,14 +85,14 @@ async fn what_was_not_sent_leaves_no_doubt() {
 
 /// E2: a request that cannot be built, because no header can carry its token, leaves no doubt.
 #[tokio::test]
-async fn what_cannot_be_built_leaves_no_doubt() {
+async fn a_request_that_cannot_be_built_leaves_no_doubt() {
     let world = world().await;
     let mut token = world.items("icfg_1").await["#token"].clone();
     let right = token["accessToken"].clone();
     token["accessToken"] = json!("two\nlines");
     world.put(token.clone()).await;
     assert_eq!(world.delete(CONFIGURATION).send().await.error(), (503, "upstream_unavailable"));
-    assert!(world.vercel.heard().is_empty());
+    assert!(world.vercel.received().is_empty());
     let intent = &world.items("icfg_1").await["work#configuration"];
     let reason = intent["lastError"].as_str().unwrap();
     assert!(reason.contains("failed to parse header value"), "{reason}");
@@ -103,7 +103,7 @@ async fn what_cannot_be_built_leaves_no_doubt() {
 
 /// E2: an attempt that was sent stays in doubt, even if Vercel cannot be reached afterwards.
 #[tokio::test]
-async fn what_was_sent_stays_in_doubt() {
+async fn a_request_that_was_sent_stays_in_doubt() {
     let world = world().await;
     let lost = [Answer::EffectThenReset, Answer::Reset, Answer::Reset];
     world.vercel.script(lost);
@@ -117,7 +117,7 @@ async fn what_was_sent_stays_in_doubt() {
 /// E2, F5: a process that dies while it connects leaves no doubt, because it marks its attempt only once the
 /// connection is up.
 #[tokio::test]
-async fn who_dies_while_connecting_leaves_no_doubt() {
+async fn a_process_that_dies_while_connecting_leaves_no_doubt() {
     for sweeps in [false, true] {
         let world = world().await;
         // This server accepts the connection, and never begins TLS.
@@ -163,21 +163,21 @@ async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     }
     world.process().await.sweep(HostTime(Duration::from_secs(1))).await;
     world.dynamodb.forget();
-    let asked = world.vercel.heard().len();
+    let calls = world.vercel.received().len();
     world.clock.advance(Duration::from_mins(1));
     world.vercel.script([Answer::Status(403)]);
     assert_eq!(world.delete(CONFIGURATION).send().await.error(), (409, "upstream_refused"));
-    assert_eq!(world.vercel.heard().len(), asked + 1);
+    assert_eq!(world.vercel.received().len(), calls + 1);
 }
 
 /// E2, E3: Vercel's status is a definite answer, even if its body never comes.
 #[tokio::test]
-async fn a_status_is_an_answer_without_its_words() {
+async fn a_status_without_its_body_is_an_answer() {
     let limits = Limits { vercel_attempt: Duration::from_millis(500), ..limits() };
     let world = world_within(limits).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = format!("http://{}", listener.local_addr().unwrap());
-    let asked = tokio::spawn(async move {
+    let vercel = tokio::spawn(async move {
         let mut connections = Vec::new();
         while let Ok((mut connection, _)) = listener.accept().await {
             assert!(connection.read(&mut [0; 1024]).await.unwrap() > 0);
@@ -189,10 +189,10 @@ async fn a_status_is_an_answer_without_its_words() {
     let endpoints = serve(server::endpoints(with_api(&world, &api).await)).await;
     assert_eq!(delete(&world, &endpoints).await, (409, "upstream_refused".to_owned()));
     assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
-    asked.abort();
+    vercel.abort();
 }
 
-/// E2, S3: if the proxy refuses to connect, no doubt is left. All outgoing calls use the proxy, also those to
+/// E2, S3: if the proxy refuses to connect, no doubt is left. All outgoing vercel use the proxy, also those to
 /// DynamoDB.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_leaves_no_doubt() {

@@ -22,7 +22,7 @@ async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
 /// E2, E3: after 204, and after 200, which Vercel does not document, the configuration is gone. After 404 and
 /// 410 it is gone once Vercel confirms that (E7).
 #[tokio::test]
-async fn vercel_says_that_it_is_gone() {
+async fn a_204_or_200_means_gone() {
     for status in [200, 204, 404, 410] {
         let world = world().await;
         assert_eq!(after(&world, &[Answer::EffectThen(status)]).await, GONE, "{status}");
@@ -46,16 +46,16 @@ async fn vercel_refuses() {
         world.clock.advance(DAY);
         assert_eq!(world.sweep().await, [0; 4]);
         assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
-        assert_eq!(world.vercel.heard().len(), 2);
+        assert_eq!(world.vercel.received().len(), 2);
     }
 }
 
 /// B3, E3: Vercel's message is passed on, even if it contains half of a surrogate pair.
 #[tokio::test]
-async fn vercels_words_are_passed_on() {
+async fn vercels_error_is_passed_on() {
     let world = world().await;
-    let words = r#"{"error":{"code":"forbidden","message":"not \ud83d now","\udfff":1}}"#;
-    world.vercel.script([Answer::Words(403, words)]);
+    let body = r#"{"error":{"code":"forbidden","message":"not \ud83d now","\udfff":1}}"#;
+    world.vercel.script([Answer::Body(403, body)]);
     let reply = world.delete(CONFIGURATION).send().await;
     let message = "Vercel refuses to delete the configuration: not \u{fffd} now (forbidden)";
     assert_eq!((reply.error(), reply.message()), ((409, "upstream_refused"), message));
@@ -126,7 +126,7 @@ async fn vercel_never_answers() {
     world.vercel.lasting(Answer::Silence);
     let reply = world.delete(CONFIGURATION).key("k1").send().await;
     assert_eq!(reply.error(), (503, "upstream_unavailable"));
-    assert_eq!(world.vercel.heard().len(), 2, "each attempt is given up in time");
+    assert_eq!(world.vercel.received().len(), 2, "each attempt is given up in time");
     world.vercel.lasting(Answer::Honest);
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
 }
@@ -157,7 +157,7 @@ async fn a_dead_token_means_gone_after_an_attempt_in_doubt() {
 
 /// E5: if Vercel calls our Delete Installation while it deletes the configuration, both deletions succeed.
 #[tokio::test]
-async fn vercel_calls_delete_installation_meanwhile() {
+async fn an_uninstall_during_the_deletion_succeeds_too() {
     for answer in [Answer::Honest, Answer::EffectThenReset, Answer::EffectThen(500)] {
         let world = world().await;
         world.vercel.calls_back(&world.url);
@@ -171,7 +171,7 @@ async fn vercel_calls_delete_installation_meanwhile() {
         assert_eq!(keys, ["#installation", "receipt#configuration", "receipt#installation"]);
         assert_eq!(items["#installation"]["state"], "finalized");
         assert_eq!(world.provider.ids().len(), 3);
-        assert_eq!(world.provider.heard().len(), 3);
+        assert_eq!(world.provider.received().len(), 3);
         assert!(world.vercel.lines().iter().all(|line| !line.contains("finalize")));
     }
 }
@@ -179,7 +179,7 @@ async fn vercel_calls_delete_installation_meanwhile() {
 /// F5: if a request gets no definite answer from Vercel, its intent stays. The sweep resumes the deletion
 /// when its retry is due, and the receipt names who requested the deletion.
 #[tokio::test]
-async fn the_sweep_carries_on() {
+async fn the_sweep_resumes_the_deletion() {
     let world = world().await;
     world.vercel.script([Answer::EffectThenReset]);
     let reply = world.delete(CONFIGURATION).key("k1").send().await;

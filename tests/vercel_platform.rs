@@ -105,8 +105,8 @@ async fn a_request_ends_when_its_work_has_ended() {
     for number in 1..20 {
         assert!(ended.contains(&end(number)), "{number}: {ended:?}");
     }
-    until(|| !world.provider.heard().is_empty()).await;
-    assert_eq!(world.provider.heard().len(), 1, "the first one's announcement is under way");
+    until(|| !world.provider.received().is_empty()).await;
+    assert_eq!(world.provider.received().len(), 1, "the first one's announcement is under way");
     gate.add_permits(1);
     assert_eq!(deployed.message().await, end(0));
     let keys = ["#installation", "receipt#resource#db_1"];
@@ -133,10 +133,11 @@ async fn every_function_shakes_hands() {
         };
         assert_eq!(deployed.send(0, method, path, &right).await, status, "{binary}");
         assert_eq!(deployed.message().await, end(0), "{binary}");
-        let owed = world.sort_keys("icfg_1").await.into_iter().filter(|it| it.starts_with("work#"));
+        let pending =
+            world.sort_keys("icfg_1").await.into_iter().filter(|it| it.starts_with("work#"));
         // The sweep runs the jobs that a purge leaves.
         let later = |key: &String| key.starts_with("work#announce#resource#");
-        assert_eq!(owed.filter(|key| !later(key)).count(), 0, "{binary}: it was carried out");
+        assert_eq!(pending.filter(|key| !later(key)).count(), 0, "{binary}: it was carried out");
         let others = (1..10).map(|number| {
             let token = if number % 2 == 0 { right.as_str() } else { "nobody's" };
             deployed.send(number, method, path, token)

@@ -197,7 +197,7 @@ async fn a_webhook_is_logged_without_its_signature() {
     let process = world.process().await;
     let body = removed();
     let right = signature(CLIENT_SECRET, &body);
-    let ask = async |signature: &str| {
+    let send = async |signature: &str| {
         let request = http::Request::post("/api/webhook").header("x-vercel-signature", signature);
         let log = Log::start();
         let request = request.body(body.clone()).unwrap();
@@ -209,6 +209,6 @@ async fn a_webhook_is_logged_without_its_signature() {
         }
         lines.remove(0).to_string()
     };
-    insta::assert_snapshot!(ask(&right).await, @r#"{"dynamodb_calls":2,"event":"integration-configuration.removed","installation":"icfg_1","level":"INFO","message":"answered","method":"POST","outcome":"done","route":"/api/webhook","status":200,"target":"teardown::app::line"}"#);
-    insta::assert_snapshot!(ask(&"0".repeat(40)).await, @r#"{"dynamodb_calls":0,"level":"INFO","message":"answered","method":"POST","outcome":"invalid_signature","reason":"exactly one `x-vercel-signature` header is required, the body's HMAC-SHA1 in lower-case hex","route":"/api/webhook","status":403,"target":"teardown::app::line"}"#);
+    insta::assert_snapshot!(send(&right).await, @r#"{"dynamodb_calls":2,"event":"integration-configuration.removed","installation":"icfg_1","level":"INFO","message":"answered","method":"POST","outcome":"done","route":"/api/webhook","status":200,"target":"teardown::app::line"}"#);
+    insta::assert_snapshot!(send(&"0".repeat(40)).await, @r#"{"dynamodb_calls":0,"level":"INFO","message":"answered","method":"POST","outcome":"invalid_signature","reason":"exactly one `x-vercel-signature` header is required, the body's HMAC-SHA1 in lower-case hex","route":"/api/webhook","status":403,"target":"teardown::app::line"}"#);
 }

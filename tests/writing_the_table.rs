@@ -94,7 +94,7 @@ async fn the_page_writes_what_the_library_writes() {
 
 /// C4, D4, D5: the page's requests are refused in the cases that the page names, and change nothing then.
 #[tokio::test]
-async fn the_page_is_refused_where_it_says_so() {
+async fn dynamodb_refuses_what_the_page_says() {
     let world = World::announcing().await;
     assert_eq!(world.run("register-resource").await, Err(0), "the installation is unknown");
     assert_eq!(world.run("change-status").await, Err(0));

@@ -33,10 +33,10 @@ const OURS: &str = "teardown";
 pub fn log_filter(rust_log: Option<String>) -> Result<Targets, ConfigError> {
     let directives = whole("RUST_LOG", rust_log)?;
     let directives = directives.as_deref().unwrap_or("info");
-    let asked: Targets = directives.parse().map_err(|_| {
+    let requested: Targets = directives.parse().map_err(|_| {
         ConfigError::new("RUST_LOG", "is no filter such as info or teardown=debug,info")
     })?;
-    let default = asked.default_level().unwrap_or(LevelFilter::OFF);
+    let default = requested.default_level().unwrap_or(LevelFilter::OFF);
     let capped = |target: &str, level: LevelFilter| {
         let caps = AT_MOST.iter().filter(|(noisy, _)| target.starts_with(noisy));
         caps.fold(level, |level, (_, most)| level.min(*most))
@@ -44,7 +44,7 @@ pub fn log_filter(rust_log: Option<String>) -> Result<Targets, ConfigError> {
     Ok(Targets::new()
         .with_default(default)
         .with_targets(AT_MOST.map(|(noisy, most)| (noisy, default.min(most))))
-        .with_targets(asked.iter().map(|(target, level)| (target, capped(target, level)))))
+        .with_targets(requested.iter().map(|(target, level)| (target, capped(target, level)))))
 }
 
 /// Reads `RUST_LOG` from the process's environment, and makes the filter as [`log_filter`] does.
@@ -80,12 +80,13 @@ mod tests {
     /// No `RUST_LOG` makes the libraries log whole requests.
     #[test]
     fn what_would_log_secrets_is_capped() {
-        let filter = |asked: &str| log_filter(Some(asked.to_owned()));
-        for asked in ["trace", "aws_smithy_runtime=trace,hyper_util=trace,trace", "aws=trace,info"]
+        let filter = |requested: &str| log_filter(Some(requested.to_owned()));
+        for requested in
+            ["trace", "aws_smithy_runtime=trace,hyper_util=trace,trace", "aws=trace,info"]
         {
-            let filter = filter(asked).unwrap();
+            let filter = filter(requested).unwrap();
             for target in ["aws_smithy_runtime::client", "hyper::proto", "hyper_util::client"] {
-                assert!(!filter.would_enable(target, &Level::DEBUG), "{asked} {target}");
+                assert!(!filter.would_enable(target, &Level::DEBUG), "{requested} {target}");
             }
         }
         let all = filter("trace").unwrap();
@@ -102,18 +103,19 @@ mod tests {
     /// filter, no alarm would ever fire.
     #[test]
     fn what_would_log_nothing_is_refused() {
-        let filter = |asked: &str| check_ours(&log_filter(Some(asked.to_owned()))?);
+        let filter = |requested: &str| check_ours(&log_filter(Some(requested.to_owned()))?);
         let refusal = |problem| Err(ConfigError::new("RUST_LOG", problem));
         let nothing = "would log nothing of teardown: begin with a level such as info";
-        for asked in ["inof", "off", "hyper=debug", "info,teardown=off", "info,teardown::work=off"]
+        for requested in
+            ["inof", "off", "hyper=debug", "info,teardown=off", "info,teardown::work=off"]
         {
-            assert_eq!(filter(asked), refusal(nothing), "{asked}");
+            assert_eq!(filter(requested), refusal(nothing), "{requested}");
         }
         assert_eq!(filter("info\n"), refusal("has a blank or a line break at an end"));
         let malformed = "is no filter such as info or teardown=debug,info";
         assert_eq!(filter("a=b=c"), refusal(malformed));
-        for asked in ["error", "teardown=warn", "hyper=off,info"] {
-            assert_eq!(filter(asked), Ok(()), "{asked}");
+        for requested in ["error", "teardown=warn", "hyper=off,info"] {
+            assert_eq!(filter(requested), Ok(()), "{requested}");
         }
     }
 }

@@ -38,7 +38,7 @@ impl Team {
     /// Whether the stored team has each value that is given here (E1).
     fn matches(&self, stored: &Self) -> bool {
         let same =
-            |said: &Option<String>, stored: &Option<String>| said.is_none() || said == stored;
+            |given: &Option<String>, stored: &Option<String>| given.is_none() || given == stored;
         same(&self.id, &stored.id) && same(&self.slug, &stored.slug)
     }
 
@@ -121,7 +121,7 @@ pub struct Intent {
     /// Whether an attempt got no definite answer, or may have got none.
     pub in_doubt: bool,
     /// Whether the reader itself holds the lease: its own lease does not stop the reader.
-    pub own: bool,
+    pub is_ours: bool,
 }
 
 /// The outcome that a commit records for a request.
@@ -263,7 +263,7 @@ impl Intent {
     /// How long another worker still holds the lease. `None` if no other worker holds it.
     fn lease_left(&self, now: Timestamp) -> Option<Duration> {
         let left = self.leased_until.as_secs().saturating_sub(now.as_secs());
-        (left > 0 && !self.own).then(|| Duration::from_secs(left))
+        (left > 0 && !self.is_ours).then(|| Duration::from_secs(left))
     }
 }
 
@@ -301,7 +301,7 @@ pub enum Place {
 #[must_use]
 pub fn verdict(reply: &CallResult, in_doubt_before: bool, place: Place) -> Verdict {
     let in_doubt = in_doubt_before || reply.in_doubt;
-    let status = match reply.heard {
+    let status = match reply.answer {
         VercelAnswer::Answer { status, .. } => status,
         VercelAnswer::Nothing(_) | VercelAnswer::Unreached(_) => return Verdict::Open { in_doubt },
     };
@@ -331,7 +331,7 @@ pub enum Whereabouts {
 /// it in doubt.
 #[must_use]
 pub fn whereabouts(reply: &LookupResult) -> Whereabouts {
-    let VercelAnswer::Answer { status, .. } = reply.heard else { return Whereabouts::Unknown };
+    let VercelAnswer::Answer { status, .. } = reply.answer else { return Whereabouts::Unknown };
     match (status, &reply.configuration) {
         (401 | 403 | 404 | 410, _) => Whereabouts::Gone,
         (200, Some(configuration)) if configuration.is_deleted => Whereabouts::Gone,

@@ -21,7 +21,7 @@ const MAX_TEXT: usize = 1024;
 
 /// What the backend's answer says about a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct Reported {
     pub(super) name: Option<String>,
     pub(super) status: Option<StatusRecord>,
 }
@@ -76,9 +76,9 @@ pub(super) fn made(
 }
 
 /// What an answer says about a resource that is already known.
-pub(super) fn said(answer: &Response<Bytes>) -> Said {
-    let Some(fields) = fields(answer) else { return Said::default() };
-    Said { name: text(fields.name.as_ref()), status: status(fields.status.as_ref()) }
+pub(super) fn reported(answer: &Response<Bytes>) -> Reported {
+    let Some(fields) = fields(answer) else { return Reported::default() };
+    Reported { name: text(fields.name.as_ref()), status: status(fields.status.as_ref()) }
 }
 
 fn text(value: Option<&Value>) -> Option<String> {

@@ -32,17 +32,17 @@ mod tests {
     /// refused.
     #[test]
     fn a_query_names_a_team() {
-        let said = |id: Option<&str>, slug: Option<&str>| {
+        let expected = |id: Option<&str>, slug: Option<&str>| {
             Ok(Team { id: id.map(str::to_owned), slug: slug.map(str::to_owned) })
         };
-        assert_eq!(team(None), said(None, None));
-        assert_eq!(team(Some("id=x&id=y&TeamId=z")), said(None, None));
+        assert_eq!(team(None), expected(None, None));
+        assert_eq!(team(Some("id=x&id=y&TeamId=z")), expected(None, None));
         assert_eq!(
             team(Some("teamId=team_1&slug=my%2Dteam&id=x")),
-            said(Some("team_1"), Some("my-team"))
+            expected(Some("team_1"), Some("my-team"))
         );
-        assert_eq!(team(Some("teamId=&slug")), said(Some(""), Some("")));
-        assert_eq!(team(Some("teamId=%2541")), said(Some("%41"), None));
+        assert_eq!(team(Some("teamId=&slug")), expected(Some(""), Some("")));
+        assert_eq!(team(Some("teamId=%2541")), expected(Some("%41"), None));
         assert_eq!(team(Some("teamId=a&team%49d=a")), Err(BadRequest::QueryRepeated("teamId")));
         assert_eq!(team(Some("slug=a&slug=b")), Err(BadRequest::QueryRepeated("slug")));
     }

@@ -95,7 +95,7 @@ mod tests {
     /// B3: which bodies of Delete Installation are accepted, and what they mean.
     #[test]
     fn bodies() {
-        let said = |cascade, reason: Option<&str>| {
+        let expected = |cascade, reason: Option<&str>| {
             Ok(Uninstall { cascade, reason: reason.map(str::to_owned) })
         };
         for nothing in [
@@ -105,11 +105,15 @@ mod tests {
             r#"{"surprise":[{"reason":5}],"reasons":1}"#,
             r#"{"cascadeResourceDeletion":true}"#,
         ] {
-            assert_eq!(Uninstall::parse(nothing.as_bytes()), said(Cascade::Yes, None), "{nothing}");
+            assert_eq!(
+                Uninstall::parse(nothing.as_bytes()),
+                expected(Cascade::Yes, None),
+                "{nothing}"
+            );
         }
         assert_eq!(
             Uninstall::parse(br#"{"reason":"too dear","cascadeResourceDeletion":false}"#),
-            said(Cascade::No, Some("too dear"))
+            expected(Cascade::No, Some("too dear"))
         );
         for no_object in ["[]", "[true,\"x\"]", "null", "1", "\"x\"", "{", "{}x", " ", "\u{feff}{}"]
         {
@@ -124,7 +128,7 @@ mod tests {
         }
         assert_eq!(
             Uninstall::parse(br#"{"\ud83d":1,"reason":"we move \ud83d"}"#),
-            said(Cascade::Yes, Some("we move \u{fffd}"))
+            expected(Cascade::Yes, Some("we move \u{fffd}"))
         );
         for (body, message) in [
             (

@@ -84,8 +84,8 @@ mod tests {
     /// L3, G3: a parked job is an incident, and so is a finalization that fails in the last of the 24
     /// hours, or later. A job whose lease was lost is no incident.
     #[test]
-    fn what_is_told() {
-        let told = |job: &Job, result, now| {
+    fn which_failures_are_incidents() {
+        let of = |job: &Job, result, now| {
             let streak = FailureStreak { failures: 3, failing_since: Some(at(5)) };
             incidents(job, streak, Some(at(0)), result, at(now)).collect::<Vec<_>>()
         };
@@ -101,7 +101,7 @@ mod tests {
             (Job::Finalize, JobResult::Done, 30 * hour, vec![]),
             (Job::Finalize, JobResult::Parked, 95 * hour, vec![parked, late]),
         ] {
-            assert_eq!(told(&job, result, now), expected, "{job} {result:?} {now}");
+            assert_eq!(of(&job, result, now), expected, "{job} {result:?} {now}");
         }
     }
 

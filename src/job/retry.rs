@@ -33,7 +33,7 @@ pub(crate) enum Retry {
 }
 
 /// Says what to do after a job failed at `now`. Also returns when its failures in a row began.
-/// `retry_after` is the wait that Vercel or the provider asked for. If the job was to send a notice,
+/// `retry_after` is the wait that Vercel or the provider requested. If the job was to send a notice,
 /// `notice_ends` is when the notice is dropped.
 pub(crate) fn after_failure(
     job: &Job,
@@ -49,10 +49,10 @@ pub(crate) fn after_failure(
     }
     let most = if *job == Job::Finalize { MAX_FINALIZE_BACKOFF } else { MAX_BACKOFF };
     let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(streak.failures)).min(most);
-    let asked = retry_after.unwrap_or_default();
-    let asked = if *job == Job::Finalize { asked.min(MAX_BACKOFF) } else { asked };
+    let requested = retry_after.unwrap_or_default();
+    let requested = if *job == Job::Finalize { requested.min(MAX_BACKOFF) } else { requested };
     // At least half of the back-off, so that Vercel or the provider is not called again at once.
-    let wait = (backoff / 2 + jitter(backoff / 2)).max(asked);
+    let wait = (backoff / 2 + jitter(backoff / 2)).max(requested);
     let due = now + wait;
     (since, Retry::Again(notice_ends.map_or(due, |end| due.min(end))))
 }
@@ -73,7 +73,7 @@ mod tests {
         fn the_wait_doubles_and_ends_after_3_days(
             failures in 0..400_u32,
             failing_for in 0..5 * 86_400_u64,
-            asked in proptest::option::of(0..10_000_u64),
+            requested in proptest::option::of(0..10_000_u64),
             finalize in any::<bool>(),
         ) {
             let job = if finalize { Job::Finalize } else { Job::AnnounceInstallation };
@@ -81,7 +81,7 @@ mod tests {
             let since = Timestamp::from_secs(NOW - failing_for);
             let streak = FailureStreak { failures, failing_since: Some(since) };
             let (failing_since, next) =
-                after_failure(&job, streak, now, asked.map(Duration::from_secs), None);
+                after_failure(&job, streak, now, requested.map(Duration::from_secs), None);
             prop_assert_eq!(failing_since, since);
             match next {
                 Retry::SkipNotice => prop_assert!(false, "it is not at a notice"),
@@ -91,9 +91,9 @@ mod tests {
                     let wait = due.as_secs() - NOW;
                     let most = if finalize { 600 } else { 3600 };
                     let backoff = most.min(15 * 2_u64.saturating_pow(failures.min(20)));
-                    let asked = asked.unwrap_or(0).min(if finalize { 3600 } else { 10_000 });
-                    prop_assert!(wait >= (backoff / 2).max(asked), "{wait}");
-                    prop_assert!(wait <= backoff.max(asked), "{wait}");
+                    let requested = requested.unwrap_or(0).min(if finalize { 3600 } else { 10_000 });
+                    prop_assert!(wait >= (backoff / 2).max(requested), "{wait}");
+                    prop_assert!(wait <= backoff.max(requested), "{wait}");
                 }
             }
         }
@@ -112,11 +112,11 @@ mod tests {
     #[test]
     fn a_notice_is_never_parked() {
         let (now, job) = (Timestamp::from_secs(NOW), Job::AnnounceInstallation);
-        let after = |failing_for, asked, ends| {
+        let after = |failing_for, requested, ends| {
             let failing_since = Some(Timestamp::from_secs(NOW - failing_for));
             let streak = FailureStreak { failures: 40, failing_since };
             let ends = Some(now + Duration::from_secs(ends));
-            after_failure(&job, streak, now, Some(Duration::from_secs(asked)), ends).1
+            after_failure(&job, streak, now, Some(Duration::from_secs(requested)), ends).1
         };
         assert_eq!(after(0, 500, 100), Retry::Again(now + Duration::from_secs(100)));
         assert_eq!(after(0, 5000, 100_000), Retry::Again(now + Duration::from_secs(5000)));

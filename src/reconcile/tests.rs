@@ -133,8 +133,12 @@ fn an_uninstalled_installation_is_hardly_compared() {
 fn a_list_that_is_not_known_says_nothing() {
     for listing in [Listing::DeadToken, Listing::Unreachable("down".to_owned())] {
         let vercel = VercelSide::There(configuration(), listing);
-        let told = compare(&stored(&[("old", 9999)]), &vercel, now());
-        assert_eq!(told.len(), 1, "no resource is missing in a list that is not known: {told:?}");
+        let problems = compare(&stored(&[("old", 9999)]), &vercel, now());
+        assert_eq!(
+            problems.len(),
+            1,
+            "no resource is missing in a list that is not known: {problems:?}"
+        );
     }
 }
 
@@ -158,10 +162,10 @@ proptest! {
         let names: Vec<_> = names.iter().map(ResourceId::as_str).collect();
         let vercel = there(&names);
         let before = compare(&stored, &vercel, now());
-        let mut told = BTreeSet::new();
+        let mut problems = BTreeSet::new();
         for problem in &before {
             let resource = problem.resource().unwrap();
-            prop_assert!(told.insert(resource), "{resource} is named twice");
+            prop_assert!(problems.insert(resource), "{resource} is named twice");
             let is_here = stored.resources.contains_key(&id(resource));
             match problem {
                 Problem::MissingHere(_) | Problem::DeletedHere(_) => {

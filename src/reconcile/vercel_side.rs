@@ -35,8 +35,8 @@ impl VercelSide {
     /// mean that the configuration was removed, because a token dies for other reasons, too.
     #[must_use]
     pub fn of(reply: LookupResult) -> Self {
-        let VercelAnswer::Answer { status, .. } = reply.heard else {
-            return Self::Unreachable(reply.heard.to_string());
+        let VercelAnswer::Answer { status, .. } = reply.answer else {
+            return Self::Unreachable(reply.answer.to_string());
         };
         match (status, reply.configuration) {
             (200, Some(configuration)) if configuration.is_deleted => Self::Removed,
@@ -44,7 +44,7 @@ impl VercelSide {
             (200, None) => Self::Unreachable("Vercel's answer cannot be read".to_owned()),
             (404 | 410, _) => Self::Removed,
             (401 | 403, _) => Self::DeadToken,
-            _ => Self::Unreachable(reply.heard.to_string()),
+            _ => Self::Unreachable(reply.answer.to_string()),
         }
     }
 }
@@ -53,13 +53,13 @@ impl Listing {
     /// Reads Vercel's answer to the request for its resources.
     #[must_use]
     pub fn of(reply: ListResult) -> Self {
-        match (reply.resources, &reply.heard) {
+        match (reply.resources, &reply.answer) {
             (Some(resources), _) => Self::Known(resources),
             (None, VercelAnswer::Answer { status: 401 | 403, .. }) => Self::DeadToken,
             (None, VercelAnswer::Answer { status: 200, .. }) => {
                 Self::Unreachable("Vercel's list of resources cannot be read".to_owned())
             }
-            (None, heard) => Self::Unreachable(heard.to_string()),
+            (None, answer) => Self::Unreachable(answer.to_string()),
         }
     }
 }
@@ -72,11 +72,11 @@ mod tests {
     /// Any other answer than a readable 200 says nothing.
     #[test]
     fn an_answer_is_read_by_its_status() {
-        let heard = |status| VercelAnswer::Answer { status, said: None, retry_after: None };
+        let answer = |status| VercelAnswer::Answer { status, error: None, retry_after: None };
         let side = |status, is_deleted| {
             let configuration =
                 Some(VercelConfiguration { is_deleted, ..VercelConfiguration::default() });
-            VercelSide::of(LookupResult { heard: heard(status), configuration })
+            VercelSide::of(LookupResult { answer: answer(status), configuration })
         };
         for is_deleted in [false, true] {
             assert_eq!(
@@ -96,10 +96,10 @@ mod tests {
             side(200, false),
             VercelSide::There(VercelConfiguration::default(), Listing::NotAsked)
         );
-        let unread = LookupResult { heard: heard(200), configuration: None };
+        let unread = LookupResult { answer: answer(200), configuration: None };
         assert!(matches!(VercelSide::of(unread), VercelSide::Unreachable(_)));
 
-        let listing = |status| Listing::of(ListResult { heard: heard(status), resources: None });
+        let listing = |status| Listing::of(ListResult { answer: answer(status), resources: None });
         assert_eq!([401, 403].map(listing), [const { Listing::DeadToken }; 2]);
         for status in [200, 429, 500] {
             assert!(matches!(listing(status), Listing::Unreachable(_)), "{status}");

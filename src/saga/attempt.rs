@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::grant::Provenance;
 use crate::secret::Secret;
 use crate::store::TimeBudget;
-use crate::store::configuration::{Asked, Holder};
+use crate::store::configuration::{Committer, Holder};
 use crate::store::work::{Doubt, JobFailure, Lease, LeaseWrite};
 use crate::vercel::{CallResult, CallTime};
 
@@ -38,7 +38,7 @@ enum Confirmed {
     /// It is not known whether the configuration is gone.
     Open(JobFailure),
     /// The configuration still exists, and Vercel was called to delete it there. This is Vercel's answer.
-    Asked(CallResult),
+    CalledAgain(CallResult),
 }
 
 /// Why the worker did not call Vercel, though the connection is up.
@@ -65,8 +65,8 @@ impl DeleteConfiguration {
     ) -> Result<SagaResult, Error> {
         let in_doubt_before = loaded.snapshot.is_in_doubt();
         let mut calls = self.vercel.call_time();
-        let asked = self.ask_where_stored(attempt, loaded, token, &mut time.before, &mut calls);
-        let mut reply = match asked.await {
+        let call = self.call_in_stored_team(attempt, loaded, token, &mut time.before, &mut calls);
+        let mut reply = match call.await {
             Ok(reply) => reply,
             Err(NotSent::LeaseLost) => return Ok(SagaResult::Lost),
             Err(NotSent::Error(error)) => return Err(error),
@@ -88,8 +88,8 @@ impl DeleteConfiguration {
                     if !own_doubt {
                         attempt.progress.answered();
                     }
-                    let reason = reply.heard.to_string();
-                    return Ok(open(reason, reply.heard.retry_after(), in_doubt));
+                    let reason = reply.answer.to_string();
+                    return Ok(open(reason, reply.answer.retry_after(), in_doubt));
                 }
                 Verdict::NotThere => {}
             }
@@ -103,18 +103,18 @@ impl DeleteConfiguration {
                 Confirmed::Gone => {
                     // Only this worker knows that the configuration is gone. So it counts as in doubt until
                     // the commit.
-                    attempt.progress.asked();
+                    attempt.progress.calling();
                     return self.commit(attempt, loaded.snapshot, &mut time.after).await;
                 }
                 Confirmed::Open(failure) => return Ok(SagaResult::Open(failure)),
-                Confirmed::Asked(again) => (reply, place) = (again, Place::Named),
+                Confirmed::CalledAgain(again) => (reply, place) = (again, Place::Named),
             }
         }
     }
 
     /// Calls Vercel to delete the configuration in the stored team. Before the call, records that Vercel is
     /// about to be called.
-    async fn ask_where_stored(
+    async fn call_in_stored_team(
         &self,
         &Attempt { lease, progress, .. }: &Attempt<'_>,
         loaded: Loaded<'_>,
@@ -129,7 +129,7 @@ impl DeleteConfiguration {
                     return Err(NotSent::LeaseLost);
                 }
             }
-            progress.asked();
+            progress.calling();
             Ok(())
         };
         let (id, team) = (&lease.installation, loaded.installation.team.id.as_deref());
@@ -153,24 +153,24 @@ impl DeleteConfiguration {
             Whereabouts::Gone => return Ok(Confirmed::Gone),
             Whereabouts::LivesIn(team) => stored.named(team),
             Whereabouts::Unknown => {
-                let reason = format!("Vercel did not confirm that it is gone: {}", found.heard);
-                let retry_after = found.heard.retry_after();
+                let reason = format!("Vercel did not confirm that it is gone: {}", found.answer);
+                let retry_after = found.answer.retry_after();
                 return Ok(Confirmed::Open(failure(reason, retry_after, in_doubt)));
             }
         };
         let store = before.run(self.store.move_to_team(lease, stored, &team));
         if calls.apart(store).await? == LeaseWrite::LeaseLost {
-            let reason = "the installation has changed while Vercel was asked where it is";
+            let reason = "the installation has changed while the configuration was looked up";
             return Ok(Confirmed::Open(failure(reason.to_owned(), None, in_doubt)));
         }
         if team != *stored {
             let team = team.id.as_deref().unwrap_or("none");
             tracing::info!(installation = %id, team, "a configuration has moved to another team");
         }
-        progress.asked();
+        progress.calling();
         let team = team.id.as_deref();
         let reply = self.vercel.delete_configuration_there(id, team, token, calls).await;
-        Ok(Confirmed::Asked(reply))
+        Ok(Confirmed::CalledAgain(reply))
     }
 
     /// Withdraws the intent, because Vercel refuses.
@@ -186,7 +186,7 @@ impl DeleteConfiguration {
         progress.answered();
         let withdraw = self.store.withdraw(lease, loaded, Doubt::Known { in_doubt });
         Ok(match after.run(withdraw).await? {
-            LeaseWrite::Written => SagaResult::Refused(reply.heard.said().unwrap_or_default()),
+            LeaseWrite::Written => SagaResult::Refused(reply.answer.error().unwrap_or_default()),
             // Another worker holds the lease, and may have deleted the configuration.
             LeaseWrite::LeaseLost => SagaResult::Lost,
         })
@@ -209,11 +209,11 @@ impl DeleteConfiguration {
             }
             // If another request has used the key meanwhile, the commit records no outcome for this
             // request.
-            let asked = match request.filter(|_| snapshot.recorded.is_none()) {
-                Some(request) => Asked::Now(Recording::of(request)),
-                None => Asked::Before { key_sha256: lease.key_sha256.as_deref() },
+            let committer = match request.filter(|_| snapshot.recorded.is_none()) {
+                Some(request) => Committer::Request(Recording::of(request)),
+                None => Committer::Worker { key_sha256: lease.key_sha256.as_deref() },
             };
-            let commit = self.store.commit_configuration(id, provenance, loaded, holder, asked);
+            let commit = self.store.commit_configuration(id, provenance, loaded, holder, committer);
             if budget.run(commit).await? == LeaseWrite::Written {
                 let ours = snapshot.recorded.is_none();
                 return Ok(if ours { SagaResult::Gone } else { SagaResult::Lost });

@@ -51,7 +51,7 @@ impl Progress {
         self.set(Phase::Marking);
     }
 
-    pub(super) fn asked(&self) {
+    pub(super) fn calling(&self) {
         self.set(Phase::InDoubt);
     }
 

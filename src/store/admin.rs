@@ -7,8 +7,8 @@ pub mod installations;
 pub mod keep;
 pub mod moves;
 pub mod operations;
-pub mod standing;
 pub mod table;
+pub mod teardown_state;
 
 /// Which operator acts, and why (H5).
 #[derive(Clone, Debug, PartialEq, Eq)]

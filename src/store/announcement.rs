@@ -29,7 +29,7 @@ pub(crate) type TeardownAt = Option<Timestamp>;
 
 /// A hold in force, as a worker reads it.
 #[derive(Clone, Debug)]
-pub(crate) struct StandingHold {
+pub(crate) struct ActiveHold {
     /// The key of the hold's item.
     key: Item,
     /// Distinguishes this hold from an earlier hold. `None` if the tool did not write the hold.
@@ -38,7 +38,7 @@ pub(crate) struct StandingHold {
     until: Option<Timestamp>,
 }
 
-impl StandingHold {
+impl ActiveHold {
     /// The hold in this item, if it is in force at `now`.
     pub(super) fn read(key: Item, item: Option<&Item>, now: Timestamp) -> Option<Self> {
         let item = item?;
@@ -124,7 +124,7 @@ impl Store {
 
     /// Ends the lease of an announcement that the provider is still processing. The job is due again at
     /// `due`. In the phase `scheduled`, it is due at `teardownAt` at the latest, when the notice is dropped.
-    pub(crate) async fn ask_again(
+    pub(crate) async fn retry_accepted(
         &self,
         lease: &Lease,
         due: Timestamp,
@@ -159,11 +159,11 @@ impl Store {
 
     /// The hold that stops an announcement at `now`. If the installation and the resource both have a hold in
     /// force, this is the installation's.
-    pub(crate) async fn standing_hold(
+    pub(crate) async fn active_hold(
         &self,
         lease: &Lease,
         now: Timestamp,
-    ) -> Result<Option<StandingHold>, Error> {
+    ) -> Result<Option<ActiveHold>, Error> {
         let id = &lease.installation;
         let mut keys = vec![keys::hold(id, None)];
         if let Job::AnnounceResource(resource) = &lease.job {
@@ -171,7 +171,7 @@ impl Store {
         }
         let found = self.read_together(&keys).await?;
         let mut holds = keys.into_iter().zip(found);
-        Ok(holds.find_map(|(key, item)| StandingHold::read(key, item.as_ref(), now)))
+        Ok(holds.find_map(|(key, item)| ActiveHold::read(key, item.as_ref(), now)))
     }
 
     /// Ends the lease of an announcement that a hold stops: the job waits until the hold ends. `None` if the
@@ -179,7 +179,7 @@ impl Store {
     pub(crate) async fn put_on_hold(
         &self,
         lease: &Lease,
-        hold: &StandingHold,
+        hold: &ActiveHold,
     ) -> Result<Option<JobResult>, Error> {
         if self.retain_receipts(lease).await? == LeaseWrite::LeaseLost {
             return Ok(Some(JobResult::Lost));
@@ -201,12 +201,12 @@ impl Store {
         let job = work::key(&lease.job, &lease.installation);
         let change = change.remove(LEASE_AND_FAILURES);
         transaction.update(Part::Announcement, job, change, fence_is(lease.fence));
-        let stands = Expression::new("attribute_exists(pk) AND attribute_not_exists(releasedAt)");
-        let stands = stands.and(match &hold.id {
+        let in_force = Expression::new("attribute_exists(pk) AND attribute_not_exists(releasedAt)");
+        let in_force = in_force.and(match &hold.id {
             Some(id) => Expression::new("id = :id").value(":id", id.clone()),
             None => Expression::new("attribute_not_exists(id)"),
         });
-        transaction.check(Part::Other, hold.key.clone(), stands);
+        transaction.check(Part::Other, hold.key.clone(), in_force);
         Ok(match self.in_time(transaction.commit(&self.client)).await? {
             Committed::Yes if hold.until.is_some() => Some(JobResult::Retried),
             Committed::Yes => Some(JobResult::OnHold),

@@ -59,12 +59,13 @@ pub(crate) enum Holder {
     Fence(i64),
 }
 
-/// Who asked for a commit.
-pub(crate) enum Asked<'a> {
+/// Who commits a deletion.
+pub(crate) enum Committer<'a> {
     /// A request that waits for its answer. If the request has a key, the commit records its outcome.
-    Now(Option<Recording<'a>>),
-    /// A request that no longer waits, and the hash of its key if it had one.
-    Before { key_sha256: Option<&'a str> },
+    Request(Option<Recording<'a>>),
+    /// A worker that resumes the deletion of a request that no longer waits. `key_sha256` is the hash of the
+    /// request's key, if it had one.
+    Worker { key_sha256: Option<&'a str> },
     /// An operator. Vercel is not called (E6).
     Operator {
         /// The operator.
@@ -247,17 +248,17 @@ impl Store {
         provenance: &Provenance,
         loaded: Loaded<'_>,
         holder: Holder,
-        asked: Asked<'_>,
+        committer: Committer<'_>,
     ) -> Result<LeaseWrite, Error> {
         let mut transaction = Transaction::on(&self.table);
         let mut teardown_at = self.teardown_at(provenance.at);
-        let (recording, key, operator) = match asked {
-            Asked::Now(recording) => {
+        let (recording, key, operator) = match committer {
+            Committer::Request(recording) => {
                 let key = recording.as_ref().map(|recording| recording.key.sha256());
                 (recording, key, None)
             }
-            Asked::Before { key_sha256 } => (None, key_sha256, None),
-            Asked::Operator { by, teardown_at: at } => {
+            Committer::Worker { key_sha256 } => (None, key_sha256, None),
+            Committer::Operator { by, teardown_at: at } => {
                 teardown_at = at;
                 (None, None, Some(by))
             }
@@ -379,6 +380,6 @@ fn parse_intent(item: &Item) -> Result<Intent, Error> {
         fence: fence.ok_or_else(|| Malformed::error(item, "it has no `fence`"))?,
         leased_until: attr::timestamp(item, "leaseUntil").unwrap_or(Timestamp::from_secs(0)),
         in_doubt: attr::bool(item, "inDoubt"),
-        own: false,
+        is_ours: false,
     })
 }

@@ -96,7 +96,7 @@ impl Store {
         membership: &Membership,
         resource: &ResourceId,
         name: Option<&str>,
-        said: Option<StatusRecord>,
+        reported: Option<StatusRecord>,
     ) -> Result<(), Error> {
         let id = &membership.installation;
         let mut change =
@@ -106,9 +106,9 @@ impl Store {
             change = change.set("#name = :name").name("#name", "name").value(":name", s(name));
             differences.push("attribute_not_exists(#name) OR #name <> :name");
         }
-        if let Some(said) = said {
+        if let Some(reported) = reported {
             change = change.set("#status = :status").name("#status", "status");
-            change = change.value(":status", s(status(said)));
+            change = change.value(":status", s(status(reported)));
             differences.push("attribute_not_exists(#status) OR #status <> :status");
         }
         if differences.is_empty() {

@@ -35,7 +35,7 @@ use crate::error::Error;
 use crate::grant::Membership;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 use crate::job::{IntentId, Job};
-use crate::provision::{Begin, Belief, Commit, Intent, RECONCILED_AFTER, begin, may_ask, plan};
+use crate::provision::{Begin, Belief, Commit, Intent, RECONCILED_AFTER, begin, may_call, plan};
 
 /// One attempt at a Provision, whose intent is written.
 #[derive(Debug)]
@@ -117,8 +117,8 @@ impl Store {
 
     /// Whether an attempt may still call the backend, if the call takes at most `time`. It may not if the
     /// process was frozen for so long that a sweep could end the intent before the call ends.
-    pub(crate) fn may_ask(&self, attempt: &Attempt, time: Duration) -> bool {
-        may_ask(attempt.begun, self.clock.timestamp(), time)
+    pub(crate) fn may_call(&self, attempt: &Attempt, time: Duration) -> bool {
+        may_call(attempt.begun, self.clock.timestamp(), time)
     }
 
     fn intent(&self, attempt: &Attempt, installation: Presence) -> Transaction<'_> {

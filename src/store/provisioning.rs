@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::store::attr::n;
 
-    /// C2: `is_of` decides for each item as the condition does. The test `what_is_busy_and_what_is_not`
+    /// C2: `is_of` decides for each item as the condition does. The test `busy_resources_are_recognized`
     /// checks the condition with the same items, through HTTP.
     #[test]
     fn an_item_is_read_as_the_condition_has_it() {

@@ -74,13 +74,13 @@ impl Store {
         deleted_at: Timestamp,
         teardown_at: TeardownAt,
     ) -> impl Iterator<Item = (String, AttributeValue)> + use<> {
-        let said = match teardown_at {
+        let schedule = match teardown_at {
             Some(at) => ("teardownAt", time(at)),
             None => ("unannounced", attr::truth(true)),
         };
         let waits = teardown_at.filter(|at| self.expires_early(deleted_at, *at));
         let waits = waits.map(|_| ("expiresAt", time(WHEN_ANNOUNCED)));
-        [said].into_iter().chain(waits).map(|(name, value)| (name.to_owned(), value))
+        [schedule].into_iter().chain(waits).map(|(name, value)| (name.to_owned(), value))
     }
 
     /// Adds the attributes of [`Store::schedule_attributes`] to the change that deletes an installation.
@@ -188,7 +188,7 @@ impl Store {
         };
         Ok(if self.is_waited_for(id).await? {
             WHEN_ANNOUNCED
-        } else if self.is_owed(id).await? {
+        } else if self.has_pending(id).await? {
             // These announcements were written under a longer retention, without `retains`. So the worker
             // that ends them may not set the expiry, and this assumes the longest time that they can take.
             self.late_expiry(deleted_at, Some(at))
@@ -205,20 +205,20 @@ impl Store {
 
     /// Whether the installation has a pending announcement that its receipts wait for.
     async fn is_waited_for(&self, id: &InstallationId) -> Result<bool, Error> {
-        let owed = self
-            .owed(id)
+        let pending = self
+            .pending_announcements(id)
             .filter_expression("retains = :true")
             .expression_attribute_values(":true", attr::truth(true));
-        self.finds_any(owed).await
+        self.finds_any(pending).await
     }
 
     /// Whether the installation has a pending announcement.
-    async fn is_owed(&self, id: &InstallationId) -> Result<bool, Error> {
-        self.finds_any(self.owed(id)).await
+    async fn has_pending(&self, id: &InstallationId) -> Result<bool, Error> {
+        self.finds_any(self.pending_announcements(id)).await
     }
 
     /// A query for the pending announcements of an installation.
-    pub(super) fn owed(&self, id: &InstallationId) -> QueryFluentBuilder {
+    pub(super) fn pending_announcements(&self, id: &InstallationId) -> QueryFluentBuilder {
         self.client
             .query()
             .table_name(&self.table)

@@ -84,8 +84,8 @@ impl Vercel {
         };
         let mut nothing: BeforeSending<'_, Ready<Result<(), Infallible>>> = None;
         let request = Request { client, inner: &request, most };
-        let heard = self.call(token, request, &mut nothing, time).await;
-        heard.unwrap_or_else(|never| match never {})
+        let answer = self.call(token, request, &mut nothing, time).await;
+        answer.unwrap_or_else(|never| match never {})
     }
 
     /// Sends a request until it gets a definite answer, or until the attempts or the `time` are used up. The
@@ -102,12 +102,12 @@ impl Vercel {
     {
         let (mut in_doubt, mut backoff) = (false, self.limits.vercel_backoff);
         for attempt in 1.. {
-            let (heard, body) = self.attempt_once(token, request, before_sending, time).await?;
-            in_doubt |= heard.is_in_doubt();
-            let wait = jitter(backoff).max(heard.retry_after().unwrap_or_default());
-            let again = heard.may_pass() && attempt < self.attempts;
+            let (answer, body) = self.attempt_once(token, request, before_sending, time).await?;
+            in_doubt |= answer.is_in_doubt();
+            let wait = jitter(backoff).max(answer.retry_after().unwrap_or_default());
+            let again = answer.may_pass() && attempt < self.attempts;
             if !again || !time.is_left_after(wait) {
-                return Ok((CallResult { heard, in_doubt }, body));
+                return Ok((CallResult { answer, in_doubt }, body));
             }
             tokio::time::sleep(wait).await;
             backoff *= 2;
@@ -127,10 +127,12 @@ impl Vercel {
     where
         F: Future<Output = Result<(), E>> + Send,
     {
-        let unheard = |why: VercelAnswer| Ok((why, Vec::new()));
+        let without_answer = |why: VercelAnswer| Ok((why, Vec::new()));
         // Only a request whose body is a stream cannot be cloned, and no such request is sent here.
         let Some(request) = inner.try_clone() else {
-            return unheard(VercelAnswer::Unreached("the request cannot be repeated".to_owned()));
+            return without_answer(VercelAnswer::Unreached(
+                "the request cannot be repeated".to_owned(),
+            ));
         };
         let mut sending = pin!(client.execute(request));
         if let Some((held_back, before)) = before_sending {
@@ -138,32 +140,32 @@ impl Vercel {
             if let Either::Left((Err(error), _)) =
                 select(sending.as_mut(), pin!(held_back.connected())).await
             {
-                return unheard(silence(error));
+                return without_answer(silence(error));
             }
             let began = Instant::now();
             time.apart(before).await?;
-            held_back.let_go();
+            held_back.send_now();
             *before_sending = None;
             if began.elapsed() > FRESH {
                 // Vercel may have closed the connection by now, and this would look like a lost answer.
                 let why = "the connection was up for too long".to_owned();
-                return unheard(VercelAnswer::Unreached(why));
+                return without_answer(VercelAnswer::Unreached(why));
             }
         }
         let left = time.end.saturating_duration_since(Instant::now());
         let over = Instant::now() + left.min(self.limits.vercel_attempt);
         let response = match tokio::time::timeout_at(over.into(), sending).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return unheard(silence(error)),
-            Err(_) => return unheard(VercelAnswer::Nothing("it took too long".to_owned())),
+            Ok(Err(error)) => return without_answer(silence(error)),
+            Err(_) => return without_answer(VercelAnswer::Nothing("it took too long".to_owned())),
         };
         let status = response.status().as_u16();
         let retry_after = outbound::retry_after(response.headers());
         // A deletion's result depends on the status alone, so a body that does not arrive counts as empty.
         let body =
             tokio::time::timeout_at(over.into(), body(response, most)).await.unwrap_or_default();
-        let said = said(&body, token);
-        Ok((VercelAnswer::Answer { status, said, retry_after }, body))
+        let error = parse_error(&body, token);
+        Ok((VercelAnswer::Answer { status, error, retry_after }, body))
     }
 }
 
@@ -203,7 +205,7 @@ struct VercelErrorBody {
 /// The code and the message of an error, if they can be read. What the answer means depends on the status
 /// alone. If Vercel repeats the token, the token is taken out, because the text goes into an answer, a log
 /// and the table.
-fn said(body: &[u8], token: &Secret) -> Option<VercelError> {
+fn parse_error(body: &[u8], token: &Secret) -> Option<VercelError> {
     let body = String::from_utf8_lossy(body);
     let VercelError { code, message } =
         json::from_slice::<VercelErrorBody>(body.as_bytes()).ok()?.error;

@@ -12,7 +12,7 @@ use crate::store::work::Lease;
 impl Worker {
     /// Notifies the provider of the incidents of an attempt that failed at `now` with `result`, until `end` at
     /// most. A failed notification is only logged as a warning: the table has the facts.
-    pub(super) async fn tell(
+    pub(super) async fn report(
         &self,
         lease: &Lease,
         reason: &str,
@@ -29,14 +29,14 @@ impl Worker {
         };
         for incident in incidents(job, lease.streak, deleted_at, result, now) {
             let report = Report { incident, installation, job, resource, reason, at: now };
-            let told = provider.tell(&report, self.clock.timestamp());
-            let cause = match tokio::time::timeout_at(end.into(), told).await {
+            let sent = provider.send_report(&report, self.clock.timestamp());
+            let cause = match tokio::time::timeout_at(end.into(), sent).await {
                 Ok(Ok(())) => continue,
                 Ok(Err(cause)) => cause,
                 Err(_) => "the host's time was over".to_owned(),
             };
             let (work, event) = (job.to_string(), incident.event());
-            tracing::warn!(%installation, work, event, cause, "the provider was not told");
+            tracing::warn!(%installation, work, event, cause, "the provider was not notified");
         }
     }
 }

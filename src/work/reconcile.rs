@@ -22,15 +22,15 @@ impl Worker {
         };
         let is_active = stored.installation.deletion.is_none();
         let Some(token) = self.store.token(id).await? else {
-            let failure = JobFailure::new("no access token is stored to ask Vercel with", None);
+            let failure = JobFailure::new("no access token is stored to call Vercel with", None);
             // The token of a deleted installation is erased for good: no later attempt can read one.
             let failure = if is_active { failure } else { failure.permanent() };
             return Ok(AttemptResult::Failed(failure));
         };
         let reply = self.vercel.list_resources(id, &token, &mut self.vercel.call_time()).await;
-        let (heard, retry_after) = (reply.heard.to_string(), reply.heard.retry_after());
+        let (reason, retry_after) = (reply.answer.to_string(), reply.answer.retry_after());
         let Listing::Known(list) = Listing::of(reply) else {
-            return Ok(failed(heard, retry_after));
+            return Ok(failed(reason, retry_after));
         };
         let found = if is_active {
             self.register_listed(id, missing_here(&stored, &list).cloned().collect()).await?

@@ -25,9 +25,11 @@ const PAGE: i32 = 64;
 /// exception for short sweeps.
 const LAST: Duration = Duration::from_secs(20);
 
-/// How often a sweep looks again for jobs that it rescheduled itself, and how long it waits before each
-/// look. The index is some milliseconds behind the table.
+/// How often a sweep looks again for jobs that it rescheduled itself. The index is some milliseconds behind
+/// the table.
 const LAGS: u32 = 4;
+
+/// How long a sweep waits before it looks again.
 const LAG: Duration = Duration::from_millis(100);
 
 /// How long a function tries the jobs that are due at once, after its answer. Together with the longest

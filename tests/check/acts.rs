@@ -4,21 +4,21 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::backend::{Asked, Inner, Reply, Store};
+use super::backend::{Call, Inner, Reply, Store};
 
 impl Inner {
-    pub fn delete(&self, store: &mut Store, asked: &Asked) -> Reply {
-        let id = asked.resource.as_deref().unwrap_or_default();
+    pub fn delete(&self, store: &mut Store, call: &Call) -> Reply {
+        let id = call.resource.as_deref().unwrap_or_default();
         let odd = id.contains('%') || id.len() > 255;
         if odd {
             let breaks = self.is("delete-resource/odd-id-is-no-500");
             return Reply::error(if breaks { 500 } else { 400 }, "bad_request");
         }
-        let empty = asked.is_json() && asked.body.is_empty();
+        let empty = call.is_json() && call.body.is_empty();
         if empty && self.is("delete-resource/content-type-without-body") {
             return Reply::error(400, "bad_request");
         }
-        if !asked.body.is_empty() && self.is("delete-resource/body-is-no-500") {
+        if !call.body.is_empty() && self.is("delete-resource/body-is-no-500") {
             return Reply::error(500, "internal");
         }
         let ok = Reply(StatusCode::NO_CONTENT, Value::Null);
@@ -37,7 +37,7 @@ impl Inner {
                     .for_each(|(_, it)| it.gone = true);
             }
         }
-        let Some(installation) = store.installations.get_mut(&asked.installation) else {
+        let Some(installation) = store.installations.get_mut(&call.installation) else {
             return Reply::error(404, "not_found");
         };
         if installation.gone && self.is("delete-installation/delete-resource-afterwards-is-no-500")
@@ -68,14 +68,14 @@ impl Inner {
 
     /// The answer that refuses an uninstall because of its body: the body is wrong, or the fault refuses
     /// it. `None` if the body is accepted.
-    fn body(&self, asked: &Asked) -> Option<Reply> {
+    fn body(&self, call: &Call) -> Option<Reply> {
         let bad = || Some(Reply::error(400, "bad_request"));
         let fault = self.fault.strip_prefix("delete-installation/").unwrap_or_default();
-        if asked.body.is_empty() {
-            let refused = if asked.is_json() { "content-type-without-body" } else { "no-body" };
+        if call.body.is_empty() {
+            let refused = if call.is_json() { "content-type-without-body" } else { "no-body" };
             return if fault == refused { bad() } else { None };
         }
-        let Some(body) = asked.json() else {
+        let Some(body) = call.json() else {
             let breaks = fault == "malformed-body-is-no-500";
             return if breaks { Some(Reply::error(500, "internal")) } else { bad() };
         };
@@ -105,17 +105,16 @@ impl Inner {
         }
     }
 
-    pub fn uninstall(&self, store: &mut Store, asked: &Asked) -> Reply {
-        if let Some(refusal) = self.body(asked) {
+    pub fn uninstall(&self, store: &mut Store, call: &Call) -> Reply {
+        if let Some(refusal) = self.body(call) {
             return refusal;
         }
         let finalized = json!({ "finalized": true });
         if self.is("delete-installation/others-stay") {
-            let others =
-                store.installations.iter_mut().filter(|(id, _)| **id != asked.installation);
+            let others = store.installations.iter_mut().filter(|(id, _)| **id != call.installation);
             others.flat_map(|(_, it)| it.resources.values_mut()).for_each(|it| it.gone = true);
         }
-        let Some(installation) = store.installations.get_mut(&asked.installation) else {
+        let Some(installation) = store.installations.get_mut(&call.installation) else {
             return match self.fault.as_str() {
                 "delete-installation/unknown-is-no-500" => Reply::error(500, "internal"),
                 "delete-installation/unknown-succeeds" => Reply::error(404, "not_found"),
@@ -129,7 +128,7 @@ impl Inner {
                 _ => Reply(StatusCode::OK, finalized),
             };
         }
-        let keeps = asked.json().unwrap_or_default()["cascadeResourceDeletion"] == json!(false);
+        let keeps = call.json().unwrap_or_default()["cascadeResourceDeletion"] == json!(false);
         let remain = installation.resources.values().any(|it| !it.gone);
         if keeps && remain {
             match self.fault.as_str() {

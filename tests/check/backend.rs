@@ -75,7 +75,7 @@ impl Reply {
         Self(StatusCode::from_u16(status).unwrap(), json!({ "error": error }))
     }
 
-    fn told(status: u16, code: &str) -> Self {
+    fn with_code(status: u16, code: &str) -> Self {
         let mut reply = Self::error(status, code);
         reply.1["error"]["user"] = json!({ "message": "Ask an admin of your team." });
         reply
@@ -83,7 +83,7 @@ impl Reply {
 }
 
 /// A request to one of the documented paths.
-pub struct Asked {
+pub struct Call {
     pub method: Method,
     pub installation: String,
     pub resource: Option<String>,
@@ -91,7 +91,7 @@ pub struct Asked {
     pub body: Bytes,
 }
 
-impl Asked {
+impl Call {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -165,14 +165,14 @@ async fn answer(State(backend): State<Backend>, request: Request) -> Response {
         None => (rest, None),
     };
     let provisions = rest.ends_with("/resources");
-    let asked = Asked {
+    let call = Call {
         method: head.method,
         installation: installation.to_owned(),
         resource: resource.map(str::to_owned),
         headers: head.headers,
         body,
     };
-    backend.0.answer(&asked, provisions)
+    backend.0.answer(&call, provisions)
 }
 
 impl Inner {
@@ -191,35 +191,35 @@ impl Inner {
         }
     }
 
-    fn answer(&self, asked: &Asked, provisions: bool) -> Response {
-        let path = (asked.installation.as_str(), asked.resource.as_deref());
-        let deletes = asked.method == Method::DELETE;
-        let refusal = match self.gate.caller(&asked.headers, path, deletes) {
-            Ok(caller) => self.may(&caller, asked, deletes).err(),
+    fn answer(&self, call: &Call, provisions: bool) -> Response {
+        let path = (call.installation.as_str(), call.resource.as_deref());
+        let deletes = call.method == Method::DELETE;
+        let refusal = match self.gate.caller(&call.headers, path, deletes) {
+            Ok(caller) => self.may(&caller, call, deletes).err(),
             Err(refusal) => Some(refusal),
         };
         if let Some(refusal) = refusal {
             self.dawdle("time/refusals");
-            self.act_in_spite_of(&refusal, asked);
-            return refusal.response(&self.fault, &asked.headers);
+            self.act_in_spite_of(&refusal, call);
+            return refusal.response(&self.fault, &call.headers);
         }
-        if asked.method == Method::DELETE
+        if call.method == Method::DELETE
             && self.is(IDLE)
-            && self.gate.is_of_no_installation(&asked.headers)
+            && self.gate.is_of_no_installation(&call.headers)
         {
             return axum::Json(json!({ "finalized": true })).into_response();
         }
-        let Reply(status, json) = match (asked.method.as_str(), &asked.resource) {
-            ("PUT", None) => self.upsert(asked),
-            ("POST", None) if provisions => self.provision(asked),
-            ("GET", Some(resource)) => self.get(asked, resource),
+        let Reply(status, json) = match (call.method.as_str(), &call.resource) {
+            ("PUT", None) => self.upsert(call),
+            ("POST", None) if provisions => self.provision(call),
+            ("GET", Some(resource)) => self.get(call, resource),
             ("DELETE", Some(_)) => {
                 self.dawdle("time/delete-resource");
-                self.keyed(asked, Self::delete)
+                self.keyed(call, Self::delete)
             }
             ("DELETE", None) => {
                 self.dawdle("time/delete-installation");
-                self.keyed(asked, Self::uninstall)
+                self.keyed(call, Self::uninstall)
             }
             _ => Reply::error(404, "not_found"),
         };
@@ -237,9 +237,9 @@ impl Inner {
     }
 
     /// Whether the caller may send this request. If not, why it is refused.
-    fn may(&self, caller: &Caller, asked: &Asked, deletes: bool) -> Result<(), Refusal> {
-        let on_resource = asked.resource.is_some();
-        let id = &asked.installation;
+    fn may(&self, caller: &Caller, call: &Call, deletes: bool) -> Result<(), Refusal> {
+        let on_resource = call.resource.is_some();
+        let id = &call.installation;
         match caller {
             Caller::User { installation, role, .. } => {
                 let another = if on_resource {
@@ -278,49 +278,49 @@ impl Inner {
     }
 
     /// Deletes although the token has expired, if the backend has that fault.
-    fn act_in_spite_of(&self, refusal: &Refusal, asked: &Asked) {
+    fn act_in_spite_of(&self, refusal: &Refusal, call: &Call) {
         if !matches!(refusal, Refusal::Token(teardown::auth::TokenError::Expired)) {
             return;
         }
         let mut store = self.store();
-        let Some(installation) = store.installations.get_mut(&asked.installation) else { return };
+        let Some(installation) = store.installations.get_mut(&call.installation) else { return };
         let resources = installation.resources.iter_mut();
         for (id, resource) in resources {
-            resource.gone |= match &asked.resource {
-                Some(asked) => asked == id && self.is("tokens/refused-means-untouched"),
+            resource.gone |= match &call.resource {
+                Some(named) => named == id && self.is("tokens/refused-means-untouched"),
                 None => self.is("tokens/uninstall-refused-means-untouched"),
             };
         }
     }
 
-    fn upsert(&self, asked: &Asked) -> Reply {
-        let Some(body) = asked.json() else { return Reply::error(400, "bad_request") };
+    fn upsert(&self, call: &Call) -> Reply {
+        let Some(body) = call.json() else { return Reply::error(400, "bad_request") };
         if !body["credentials"]["access_token"].is_string() {
             return Reply::error(400, "bad_request");
         }
-        let account = self.gate.account(&asked.headers);
+        let account = self.gate.account(&call.headers);
         let installation = Installation { account, ..Installation::default() };
-        self.store().installations.entry(asked.installation.clone()).or_insert(installation);
+        self.store().installations.entry(call.installation.clone()).or_insert(installation);
         Reply(StatusCode::OK, json!({}))
     }
 
-    fn provision(&self, asked: &Asked) -> Reply {
+    fn provision(&self, call: &Call) -> Reply {
         let mut store = self.store();
         store.numbers += 1;
         let id = format!("db_{}", store.numbers);
-        let Some(installation) = store.installations.get_mut(&asked.installation) else {
-            return Reply::told(409, "unknown_installation");
+        let Some(installation) = store.installations.get_mut(&call.installation) else {
+            return Reply::with_code(409, "unknown_installation");
         };
         if installation.gone && !self.is("delete-installation/provision-refused") {
-            return Reply::told(409, "installation_deleted");
+            return Reply::with_code(409, "installation_deleted");
         }
         installation.resources.insert(id.clone(), Resource::default());
         Reply(StatusCode::OK, json!({ "id": id, "status": "ready", "secrets": [] }))
     }
 
-    fn get(&self, asked: &Asked, resource: &str) -> Reply {
+    fn get(&self, call: &Call, resource: &str) -> Reply {
         let store = self.store();
-        let installation = store.installations.get(&asked.installation);
+        let installation = store.installations.get(&call.installation);
         let found = installation.and_then(|it| it.resources.get(resource));
         match found {
             Some(found) if !found.gone => {
@@ -335,43 +335,43 @@ impl Inner {
     }
 
     /// Answers a request. If an answer is recorded under its `Idempotency-Key`, that answer is replayed.
-    fn keyed(&self, asked: &Asked, act: impl Fn(&Self, &mut Store, &Asked) -> Reply) -> Reply {
-        let path = format!("{}/{:?}", asked.installation, asked.resource);
+    fn keyed(&self, call: &Call, act: impl Fn(&Self, &mut Store, &Call) -> Reply) -> Reply {
+        let path = format!("{}/{:?}", call.installation, call.resource);
         let mut store = self.store();
         let requests = store.requests.entry(path.clone()).or_default();
         *requests += 1;
-        let at_once = match &asked.resource {
+        let at_once = match &call.resource {
             Some(_) => self.is("delete-resource/at-once"),
             None => self.is("delete-installation/at-once"),
         };
         if at_once && *requests > 2 {
             return Reply::error(500, "internal");
         }
-        let Some(key) = asked.header("idempotency-key") else {
+        let Some(key) = call.header("idempotency-key") else {
             if self.is("delete-resource/without-key") {
                 return Reply::error(400, "bad_request");
             }
-            return act(self, &mut store, asked);
+            return act(self, &mut store, call);
         };
-        let key = format!("{}/{key}", asked.installation);
-        let what = format!("{path}/{:?}", asked.json());
+        let key = format!("{}/{key}", call.installation);
+        let what = format!("{path}/{:?}", call.json());
         if let Some((before, status, body)) = store.answers.get(&key) {
             if *before != what && !self.is("delete-resource/same-key-on-another") {
                 return self.conflict("key_reused");
             }
-            let replay = match &asked.resource {
+            let replay = match &call.resource {
                 Some(_) => self.is("delete-resource/same-key-again"),
                 None => self.is("delete-installation/same-key-again"),
             };
             if replay {
                 return Reply::error(404, "not_found");
             }
-            if asked.resource.is_none() && self.is("delete-installation/same-key-same-answer") {
+            if call.resource.is_none() && self.is("delete-installation/same-key-same-answer") {
                 return Reply::status(204);
             }
             return Reply(*status, serde_json::from_str(body).unwrap());
         }
-        let Reply(status, body) = act(self, &mut store, asked);
+        let Reply(status, body) = act(self, &mut store, call);
         if status.is_success() {
             store.answers.insert(key, (what, status, body.to_string()));
         }
@@ -382,7 +382,7 @@ impl Inner {
         if self.is("errors/conflict-has-user-message") {
             Reply::error(409, code)
         } else {
-            Reply::told(409, code)
+            Reply::with_code(409, code)
         }
     }
 }

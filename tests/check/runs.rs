@@ -16,7 +16,7 @@ use super::*;
 
 /// A backend without a fault, its URL and its clock.
 async fn right() -> (Backend, String, Clock) {
-    let clock = Clock::standing();
+    let clock = Clock::stopped();
     let backend = Backend::new(&SIGNER.jwks(), "none", clock.clone());
     let url = serve(backend.router()).await;
     (backend, url, clock)
@@ -38,7 +38,7 @@ fn why<'a>(report: &'a Report, id: &str) -> &'a str {
 
 /// N3: the checks report the faults of public backends of the marketplace.
 #[tokio::test]
-async fn what_public_backends_do_wrong_is_found() {
+async fn the_faults_of_public_backends_are_found() {
     let report = run(options(serve(careless::router()).await, Clock::system()), &all()).await;
     let found: BTreeSet<_> = found(&report).into_iter().collect();
     for id in [
@@ -60,8 +60,8 @@ async fn what_public_backends_do_wrong_is_found() {
 /// N2: if a backend does not trust the run's key, the checks that need no trusted key still run. The
 /// other checks are skipped, and name the setting that the backend lacks.
 #[tokio::test]
-async fn without_trust_the_rest_is_checked() {
-    let clock = Clock::standing();
+async fn without_a_trusted_key_the_other_checks_run() {
+    let clock = Clock::stopped();
     let backend = Backend::new(&Issuer::generate().unwrap().jwks(), "none", clock.clone());
     let options = options(serve(backend.router()).await, clock);
     let report = run(options, &all()).await;
@@ -82,9 +82,9 @@ async fn without_trust_the_rest_is_checked() {
 /// N1: with `--read-only` a run creates nothing. It deletes nothing either, even if the backend accepts
 /// a forged token.
 #[tokio::test]
-async fn read_only_sends_refusals_alone() {
+async fn a_read_only_run_changes_nothing() {
     for fault in ["none", "tokens/expired", "tokens/uninstall-none"] {
-        let clock = Clock::standing();
+        let clock = Clock::stopped();
         let backend = Backend::new(&SIGNER.jwks(), fault, clock.clone());
         backend.install("icfg_1", "acc_check", &["db_x"]);
         let options = options(serve(backend.router()).await, clock);
@@ -108,7 +108,7 @@ async fn read_only_sends_refusals_alone() {
 /// N1: with `--installation` and `--resource` a run creates nothing, and deletes nothing outside that
 /// installation.
 #[tokio::test]
-async fn what_is_given_is_used_up() {
+async fn a_run_deletes_the_given_resources_only() {
     let (backend, url, clock) = right().await;
     backend.install("icfg_1", "acc_check", &["db_a", "db_b", "db_c"]);
     backend.install("icfg_2", "acc_check", &["db_d"]);
@@ -141,7 +141,7 @@ async fn an_uninstall_that_did_nothing_is_found() {
 /// N2: if a backend trusts the run's key but refuses Upsert Installation, the report gives that refusal
 /// as the cause, and not the backend's keys.
 #[tokio::test]
-async fn a_body_that_is_refused_is_told_from_a_token_that_is() {
+async fn a_refused_body_is_not_taken_for_a_refused_token() {
     let (backend, _, clock) = right().await;
     let strict = backend.router().layer(from_fn(|request: Request, next: Next| async move {
         let is_upsert = request.method() == "PUT";
@@ -216,7 +216,7 @@ fn breaking(backend: &Backend, answers: u32) -> Router {
 #[tokio::test]
 async fn a_backend_that_hangs_is_not_checked() {
     let hangs = Router::new().fallback(async || std::future::pending::<()>().await);
-    let options = options(serve(hangs).await, Clock::standing());
+    let options = options(serve(hangs).await, Clock::stopped());
     let options = Options { timeout: Duration::from_millis(50), ..options };
     let report = check::run(options, &all(), |_| {}, std::future::pending()).await;
     assert!(report.unwrap_err().contains("no answer in time"));
@@ -225,8 +225,8 @@ async fn a_backend_that_hangs_is_not_checked() {
 /// N2: if a backend stops answering, the run ends. Its report says so, and lists what the run could not
 /// delete.
 #[tokio::test]
-async fn a_backend_that_stops_answering_is_given_up() {
-    let clock = Clock::standing();
+async fn a_backend_that_stops_answering_ends_the_run() {
+    let clock = Clock::stopped();
     let backend = Backend::new(&SIGNER.jwks(), "none", clock.clone());
     let report = run(options(serve(breaking(&backend, 40)).await, clock), &all()).await;
     assert_eq!(report.stopped.as_deref(), Some("3 requests in a row had no answer"));
@@ -240,12 +240,13 @@ async fn a_backend_that_stops_answering_is_given_up() {
 async fn an_interrupted_run_cleans_up() {
     let (backend, url, clock) = right().await;
     let interrupt = Arc::new(tokio::sync::Notify::new());
-    let told = |row: &check::Row| {
+    let found = |row: &check::Row| {
         if row.check.id == "delete-resource/unknown-is-no-500" {
             interrupt.notify_one();
         }
     };
-    let report = check::run(options(url, clock), &all(), told, interrupt.notified()).await.unwrap();
+    let report =
+        check::run(options(url, clock), &all(), found, interrupt.notified()).await.unwrap();
     assert_eq!(report.stopped.as_deref(), Some("it was interrupted"));
     assert!(report.count("not run") > 30);
     assert_eq!((report.left, backend.live()), (vec![], (vec![], vec![])));
@@ -253,7 +254,7 @@ async fn an_interrupted_run_cleans_up() {
 
 /// N1: the report lists what the run could not delete.
 #[tokio::test]
-async fn what_is_left_behind_is_said() {
+async fn undeleted_resources_are_reported() {
     let selection = only(&["delete-installation"]);
     let (backend, report) = with_fault("delete-installation/resources-gone", &selection).await;
     let (_, resources) = backend.live();
@@ -268,7 +269,7 @@ async fn what_is_left_behind_is_said() {
 /// N2: if a backend has no Get Resource and no webhook, the checks that need these endpoints are
 /// skipped.
 #[tokio::test]
-async fn what_is_not_there_is_skipped() {
+async fn checks_of_missing_endpoints_are_skipped() {
     let (backend, _, clock) = right().await;
     let deaf = backend.router().layer(from_fn(|request: Request, next: Next| async move {
         if request.method() == "GET" || request.uri().path().contains("webhook") {

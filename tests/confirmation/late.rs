@@ -5,7 +5,7 @@ use super::*;
 /// E7, F5: a request that loses its lease while it waits for Vercel to name the team stores no team, and
 /// does not call Vercel again.
 #[tokio::test]
-async fn who_lost_the_lease_stores_no_team() {
+async fn a_request_without_its_lease_stores_no_team() {
     let world = world().await;
     let gate = Gate::default();
     let late = Answer::Held(gate.clone(), Box::new(found()));
@@ -23,13 +23,13 @@ async fn who_lost_the_lease_stores_no_team() {
     assert_eq!(second.error(), (409, "upstream_refused"));
     assert_eq!(first.error(), (503, "upstream_unavailable"));
     assert_eq!(world.all().await, table);
-    assert_eq!(world.vercel.heard().len(), 3);
+    assert_eq!(world.vercel.received().len(), 3);
 }
 
 /// E7, I3: if a team is registered while a request waits for Vercel to name the team, the registered
 /// team stays. The next request calls Vercel with the registered team, and the deletion is not in doubt.
 #[tokio::test]
-async fn a_team_that_is_registered_meanwhile_stands() {
+async fn a_team_registered_meanwhile_stays() {
     let world = world().await;
     let gate = Gate::default();
     let late = Answer::Held(gate.clone(), Box::new(found()));
@@ -64,7 +64,7 @@ async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
 /// team. Nothing is deleted in the table, and the deletion is not in doubt. After a single fault or a
 /// lost answer of DynamoDB's, the deletion succeeds.
 #[tokio::test]
-async fn a_team_that_cannot_be_stored_is_not_asked_in() {
+async fn vercel_is_not_called_with_a_team_that_cannot_be_stored() {
     let a_second = Limits { dynamodb: Duration::from_secs(1), ..limits() };
     let world = world_within(a_second).await;
     for _ in 0..100 {

@@ -135,7 +135,7 @@ impl Typed {
         Box::pin(self.act(world, &world.store)).await;
         if self == Self::Held {
             world.sweep_all().await;
-            assert!(world.provider.heard().is_empty(), "it is held, wherever it was killed");
+            assert!(world.provider.received().is_empty(), "it is held, wherever it was killed");
             world.store.release_hold(&on(Some(resource())), &act()).await.unwrap();
         }
         for _ in 0..3 {

@@ -49,7 +49,7 @@ impl Passing {
             return (world, backend);
         }
         // After this answer, invoices are open. So the access token is kept after an uninstall.
-        backend.script([Answer::words(200, "{}")]);
+        backend.script([Answer::with_body(200, "{}")]);
         assert_eq!(send(&world, Self::Upsert).await, 200);
         if self.sweeps() {
             backend.script([Answer::EffectThenReset]);
@@ -69,7 +69,7 @@ impl Passing {
         let gate = Gate::default();
         match self {
             Self::ProvisionLost => backend.script([Answer::EffectThenReset]),
-            Self::ProvisionRefused => backend.script([Answer::words(409, "{}")]),
+            Self::ProvisionRefused => backend.script([Answer::with_body(409, "{}")]),
             Self::ProvisionUninstalled => {
                 backend.script([Answer::Held(gate.clone(), Box::new(Answer::Honest))]);
             }
@@ -169,8 +169,9 @@ async fn ended_well(world: &World, backend: &Backend, sent: usize, case: &str) {
     }
     let mut left = items.keys().filter(|key| key.starts_with("work#") && *key != "work#finalize");
     assert_eq!(left.next(), None, "{case}");
-    let asked = backend.heard().iter().filter(|heard| heard.method == Method::POST).count();
-    assert!(asked <= sent, "{case}: asked {asked} times for {sent} requests");
+    let calls =
+        backend.received().iter().filter(|received| received.method == Method::POST).count();
+    assert!(calls <= sent, "{case}: called {calls} times for {sent} requests");
 }
 
 /// F5, J3, J4: wherever the call or the sweep is killed, no resource that the backend made is lost.

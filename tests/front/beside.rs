@@ -63,14 +63,14 @@ async fn equal_provisions_at_once_register_once() {
             world.dynamodb.lasting(Fault::ConflictBesideEvidence);
         }
         if refused {
-            backend.script((0..16).map(|_| Answer::words(409, "{}")));
+            backend.script((0..16).map(|_| Answer::with_body(409, "{}")));
         }
         let replies = join_all((0..16).map(|_| provision(&world, "k1").send())).await;
         for reply in replies {
             let expected = if refused { (409, json!(null)) } else { (200, json!("db_1")) };
             assert_eq!((reply.status, reply.body["id"].clone()), expected);
         }
-        assert_eq!(backend.heard().len(), 1 + 16, "each is passed on once");
+        assert_eq!(backend.received().len(), 1 + 16, "each is passed on once");
         let keys = world.sort_keys("icfg_1").await;
         let expected = ["#installation", "#token", "resource#db_1"];
         assert_eq!(keys, expected[..if refused { 2 } else { 3 }], "{with_conflicts}");
@@ -82,7 +82,7 @@ async fn equal_provisions_at_once_register_once() {
 /// I1, J4: if a resource is moved to another installation while the backend repeats its answer to a
 /// Provision, the resource stays moved.
 #[tokio::test]
-async fn what_is_moved_meanwhile_stays_moved() {
+async fn a_resource_moved_meanwhile_stays_moved() {
     let (world, backend) = Backend::behind().await;
     world.install("icfg_2", &[]).await;
     assert_eq!(provision(&world, "k1").send().await.status, 200);
@@ -106,7 +106,7 @@ async fn what_is_moved_meanwhile_stays_moved() {
 /// H3, J4: if an operator keeps a resource of an uninstall while the backend repeats its answer to a
 /// Provision, the resource is not announced.
 #[tokio::test]
-async fn what_is_kept_meanwhile_is_not_announced() {
+async fn a_resource_kept_meanwhile_is_not_announced() {
     let (world, backend) = Backend::behind().await;
     assert_eq!(provision(&world, "k1").send().await.status, 200);
     let reply = beside(
@@ -129,7 +129,7 @@ async fn what_is_kept_meanwhile_is_not_announced() {
 /// H2, J4: a hold on the installation also stops the `deleted` event of a resource that the backend
 /// makes during the uninstall. After the release the event is sent.
 #[tokio::test]
-async fn what_is_made_under_a_hold_is_held() {
+async fn a_resource_made_under_a_hold_is_held() {
     let (world, backend) = Backend::behind().await;
     let held = Subject { installation: id("icfg_1"), resource: None };
     let reply = beside(
@@ -153,7 +153,7 @@ async fn what_is_made_under_a_hold_is_held() {
 /// E6, J4: if the backend makes a resource while an operator forgets its installation, the resource is
 /// announced if the installation's other resources are.
 #[tokio::test]
-async fn what_is_made_while_it_is_forgotten_is_announced_like_the_rest() {
+async fn a_resource_made_during_forget_is_announced_like_the_others() {
     for (how, times) in [(Announced::After(Duration::ZERO), 1), (Announced::Never, 0)] {
         let (world, backend) = Backend::behind().await;
         let reply = beside(
@@ -174,7 +174,7 @@ async fn what_is_made_while_it_is_forgotten_is_announced_like_the_rest() {
 /// E2, J4: if the backend makes a resource while the installation's configuration is deleted, the
 /// resource is announced.
 #[tokio::test]
-async fn what_is_made_while_its_configuration_is_deleted_is_announced() {
+async fn a_resource_made_during_a_configurations_deletion_is_announced() {
     let (world, backend) = Backend::behind().await;
     assert_eq!(upsert(&world).send().await.status, 200);
     let reply = beside(

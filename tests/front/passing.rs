@@ -26,7 +26,7 @@ fn lines(headers: &HeaderMap, name: &str) -> Vec<Vec<u8>> {
 /// J1: method, path, query, body and headers reach the backend unchanged. The front leaves out the
 /// headers of the connection and of the host, and adds only `Host` and framing.
 #[tokio::test]
-async fn a_call_reaches_the_backend_as_it_came() {
+async fn a_call_reaches_the_backend_unchanged() {
     let (world, backend) = Backend::behind().await;
     let token = format!("Bearer {}", world.token(&user("icfg_1")));
     for (method, target, body) in [
@@ -36,7 +36,7 @@ async fn a_call_reaches_the_backend_as_it_came() {
         ("GET", "/v1/installations/icfg_1/resources/db%2D1?", vec![]),
         ("PATCH", "/v1/installations/icfg_1/resources/a%2Fb", vec![]),
     ] {
-        let before = backend.heard().len();
+        let before = backend.received().len();
         let request = http::Request::builder()
             .method(method)
             .uri(format!("{}{target}", world.url))
@@ -57,13 +57,13 @@ async fn a_call_reaches_the_backend_as_it_came() {
         let client = client.build_http::<Full<Bytes>>();
         let request = request.unwrap().map(Full::from);
         client.request(request).await.unwrap();
-        let heard = backend.heard().split_off(before);
-        let [heard] = &heard[..] else { panic!("asked once: {heard:?}") };
-        assert_eq!((heard.method.as_str(), heard.target.as_str()), (method, target));
-        assert_eq!(heard.body, body, "{method}");
-        assert_eq!(lines(&heard.headers, "x-odd"), [b"caf\xc3\xa9 \xff"]);
-        assert_eq!(lines(&heard.headers, "x-twice"), [&b"a, b"[..], b"c"]);
-        let mut names: Vec<_> = heard.headers.keys().map(HeaderName::as_str).collect();
+        let received = backend.received().split_off(before);
+        let [received] = &received[..] else { panic!("asked once: {received:?}") };
+        assert_eq!((received.method.as_str(), received.target.as_str()), (method, target));
+        assert_eq!(received.body, body, "{method}");
+        assert_eq!(lines(&received.headers, "x-odd"), [b"caf\xc3\xa9 \xff"]);
+        assert_eq!(lines(&received.headers, "x-twice"), [&b"a, b"[..], b"c"]);
+        let mut names: Vec<_> = received.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         names.retain(|name| *name != "content-length");
         let expected = [
@@ -76,14 +76,14 @@ async fn a_call_reaches_the_backend_as_it_came() {
             "x-vercel-auth",
         ];
         assert_eq!(names, expected, "{method}");
-        assert_eq!(lines(&heard.headers, "authorization"), [token.as_bytes()]);
+        assert_eq!(lines(&received.headers, "authorization"), [token.as_bytes()]);
     }
 }
 
 /// J1: the caller gets the backend's status, headers and body, byte for byte. The front does not follow
 /// a redirect, and does not unpack a body.
 #[tokio::test]
-async fn an_answer_comes_back_as_it_is() {
+async fn an_answer_comes_back_unchanged() {
     let (world, backend) = Backend::behind().await;
     for status in [200, 201, 204, 301, 307, 400, 418, 500, 503] {
         let mut headers = HeaderMap::new();
@@ -111,12 +111,12 @@ async fn an_answer_comes_back_as_it_is() {
         assert_eq!(came, headers, "{status}");
         assert_eq!(answer.bytes().await.unwrap(), body, "{status}");
     }
-    assert_eq!(backend.heard().len(), 9);
+    assert_eq!(backend.received().len(), 9);
 }
 
 /// B1, J1: `front` answers other methods and other paths itself.
 #[tokio::test]
-async fn other_calls_do_not_pass() {
+async fn other_methods_and_paths_are_not_passed_on() {
     let (world, backend) = Backend::behind().await;
     for (method, path, allowed) in [
         ("POST", INSTALLATION, "DELETE"),
@@ -136,7 +136,7 @@ async fn other_calls_do_not_pass() {
     for path in ["/v1/products/p/plans", "/v1/installations/icfg_1/plans", "/api/front"] {
         assert_eq!(call(&world, "GET", path).send().await.error(), (404, "not_found"), "{path}");
     }
-    assert!(backend.heard().is_empty());
+    assert!(backend.received().is_empty());
 }
 
 /// J6: bodies of up to 4 MiB pass in both directions. Longer bodies do not.
@@ -150,12 +150,12 @@ async fn bodies_pass_up_to_4_mib() {
         let answer = request.bearer_auth(&token).body(vec![b'x'; length]).send().await.unwrap();
         (answer.status().as_u16(), answer.bytes().await.unwrap().len())
     };
-    backend.script([MOST, MOST + 1].map(|length| Answer::words(200, vec![b'y'; length])));
+    backend.script([MOST, MOST + 1].map(|length| Answer::with_body(200, vec![b'y'; length])));
     assert_eq!(send(MOST).await, (200, MOST));
     assert_eq!(send(0).await.0, 502, "an answer that is too long is never cut");
     assert_eq!(send(MOST + 1).await.0, 413);
-    assert_eq!(backend.heard().len(), 2);
-    assert_eq!(backend.heard()[0].body.len(), MOST);
+    assert_eq!(backend.received().len(), 2);
+    assert_eq!(backend.received()[0].body.len(), MOST);
 }
 
 /// J6: if the backend hangs, breaks the connection or cannot be reached, the answer is 502. The front
@@ -171,7 +171,7 @@ async fn a_backend_without_an_answer_is_502() {
         backend.script([answer.clone()]);
         let reply = within(provision(&world, "k1").send()).await;
         assert_eq!(reply.error(), (502, "backend_unavailable"), "{answer:?}");
-        assert_eq!(backend.heard().len(), count, "{answer:?}");
+        assert_eq!(backend.received().len(), count, "{answer:?}");
     }
     let nowhere = World::with(&[("BACKEND_URL", "http://127.0.0.1:9")]).await;
     let reply = call(&nowhere, "GET", RESOURCE).send().await;
@@ -216,6 +216,6 @@ async fn a_body_that_does_not_arrive_is_refused() {
     let body = reqwest::Body::wrap(StreamBody::new(never));
     let reply = within(call(&world, "POST", RESOURCES).body(body).send()).await;
     assert_eq!(reply.error(), (400, "bad_request"));
-    assert!(backend.heard().is_empty());
+    assert!(backend.received().is_empty());
     assert_eq!(reply.body["error"]["message"], json!("the body did not arrive in full"));
 }

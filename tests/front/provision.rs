@@ -55,7 +55,7 @@ async fn a_provision_registers_what_the_backend_made() {
 #[tokio::test]
 async fn a_provision_registers_an_unknown_installation() {
     let (world, backend) = Backend::behind().await;
-    backend.script([Answer::words(400, "{}")]);
+    backend.script([Answer::with_body(400, "{}")]);
     assert_eq!(provision(&world, "k1").send().await.status, 400);
     assert_eq!(world.sort_keys("icfg_1").await, ["#installation"]);
     let reply = provision(&world, "k2").send().await;
@@ -70,18 +70,18 @@ async fn an_intent_stays_without_a_definite_answer() {
     let (world, backend) = Backend::behind().await;
     upsert(&world).send().await;
     for status in [400, 403, 409, 422, 429] {
-        backend.script([Answer::words(status, "{}")]);
+        backend.script([Answer::with_body(status, "{}")]);
         let reply = provision(&world, "k1").send().await;
         assert_eq!((reply.status, reply.calls), (status, 2));
         assert_eq!(intents(&world).await, [""; 0], "{status}");
     }
     for answer in [
-        Answer::words(302, ""),
-        Answer::words(500, "{}"),
+        Answer::with_body(302, ""),
+        Answer::with_body(500, "{}"),
         Answer::Reset,
         Answer::EffectThenReset,
-        Answer::words(200, r#"{"id":"a/b"}"#),
-        Answer::words(200, ""),
+        Answer::with_body(200, r#"{"id":"a/b"}"#),
+        Answer::with_body(200, ""),
     ] {
         backend.script([answer.clone()]);
         let status = provision(&world, "k1").send().await.status;
@@ -93,7 +93,7 @@ async fn an_intent_stays_without_a_definite_answer() {
         assert_eq!(intents(&world).await.len(), 1, "{answer:?}");
     }
     // The refusal of one attempt does not end the other attempts.
-    backend.script([Answer::words(409, "{}")]);
+    backend.script([Answer::with_body(409, "{}")]);
     assert_eq!(provision(&world, "k1").send().await.status, 409);
     assert_eq!(intents(&world).await.len(), 1);
     // The success of one attempt does not end the other attempts either.
@@ -102,7 +102,7 @@ async fn an_intent_stays_without_a_definite_answer() {
     assert_eq!(intents(&world).await.len(), 1, "others may have made something else");
     // Each Provision without a key has an intent of its own.
     for _ in 0..2 {
-        backend.script([Answer::words(500, "{}")]);
+        backend.script([Answer::with_body(500, "{}")]);
         call(&world, "POST", RESOURCES).json(&json!({})).send().await;
     }
     assert_eq!(intents(&world).await.len(), 3);
@@ -115,7 +115,7 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
     upsert(&world).send().await;
     let gates = [(); 4].map(|()| Gate::default());
     let [first, second, sole, shared] = &gates;
-    let refused = |gate: &Gate| Answer::Held(gate.clone(), Box::new(Answer::words(409, "{}")));
+    let refused = |gate: &Gate| Answer::Held(gate.clone(), Box::new(Answer::with_body(409, "{}")));
     backend.script([refused(first), refused(second)]);
     let one = async { provision(&world, "k1").send().await.status };
     let other = async {
@@ -142,7 +142,7 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
 /// J4: an attempt that was stopped for 15 minutes, the time that the sweep waits, does not call the
 /// backend, because its intent may be gone.
 #[tokio::test]
-async fn an_attempt_that_was_stopped_does_not_ask() {
+async fn an_attempt_stopped_for_too_long_does_not_call_the_backend() {
     let (world, backend) = Backend::behind().await;
     upsert(&world).send().await;
     let gate = Gate::default();
@@ -159,7 +159,7 @@ async fn an_attempt_that_was_stopped_does_not_ask() {
 
 /// J4: if a Provision is repeated and the backend repeats its answer, the resource is registered once.
 #[tokio::test]
-async fn a_retry_is_the_backends_to_judge() {
+async fn a_retry_is_passed_on_to_the_backend() {
     let (world, backend) = Backend::behind().await;
     upsert(&world).send().await;
     for _ in 0..2 {
@@ -171,7 +171,7 @@ async fn a_retry_is_the_backends_to_judge() {
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     assert_eq!(provision(&world, "k1").send().await.status, 200);
     assert_eq!(resources(&world).await, (json!(0), vec![]));
-    assert_eq!((intents(&world).await, backend.heard().len()), (vec![], 4));
+    assert_eq!((intents(&world).await, backend.received().len()), (vec![], 4));
 }
 
 /// J4: a Provision for a deleted installation is answered 409. Nothing is written, and the backend is
@@ -185,14 +185,14 @@ async fn nothing_is_provisioned_in_a_deleted_installation() {
     let reply = provision(&world, "k1").send().await;
     assert_eq!(reply.error(), (409, "installation_deleted"));
     assert!(reply.body["error"]["user"]["message"].is_string());
-    assert!(backend.heard().is_empty());
+    assert!(backend.received().is_empty());
     assert_eq!(world.items("icfg_1").await, before);
 }
 
 /// J4, G1: if the backend makes a resource while the resource's installation is deleted, the resource's
 /// deletion is announced once, as part of that uninstall.
 #[tokio::test]
-async fn what_is_made_meanwhile_is_announced() {
+async fn a_resource_made_during_an_uninstall_is_announced() {
     for is_registered in [false, true] {
         let (world, backend) = Backend::behind().await;
         upsert(&world).send().await;
@@ -215,8 +215,8 @@ async fn what_is_made_meanwhile_is_announced() {
         let announced = "\"resource.deleted\" \"icfg_1\" \"db_1\"";
         assert_eq!(ids[announced].len(), 1, "{ids:?}");
         let tombstone = world.item("installation#icfg_1", "#installation").await.unwrap();
-        let heard = world.provider.heard();
-        let of_resource = heard.iter().find(|event| event.body["type"] == "resource.deleted");
+        let received = world.provider.received();
+        let of_resource = received.iter().find(|event| event.body["type"] == "resource.deleted");
         let data = &of_resource.unwrap().body["data"];
         assert_eq!(data["by"]["userId"], tombstone["deletedBy"]["userId"]);
         let keys = world.sort_keys("icfg_1").await;
@@ -227,7 +227,7 @@ async fn what_is_made_meanwhile_is_announced() {
 /// J4: if the installation is deleted while the backend handles a Provision, the answer is 409, also if
 /// the provider has no address for announcements.
 #[tokio::test]
-async fn what_is_made_meanwhile_is_refused_without_a_provider() {
+async fn a_resource_made_during_an_uninstall_is_refused_without_a_provider() {
     let (backend, url) = Backend::start().await;
     let world = World::with(&[("BACKEND_URL", &url)]).await;
     upsert(&world).send().await;
@@ -288,13 +288,13 @@ async fn a_caller_that_hangs_up_changes_nothing() {
 /// J4: a malformed `Idempotency-Key` is passed on unchanged. The Provision is recorded like a Provision
 /// without a key.
 #[tokio::test]
-async fn a_malformed_key_is_none() {
+async fn a_malformed_key_counts_as_no_key() {
     let (world, backend) = Backend::behind().await;
     let call = call_as(&world, "POST", RESOURCES, &user("icfg_1"));
     let reply = call.header("idempotency-key", "a").header("idempotency-key", "b");
     assert_eq!(reply.json(&json!({ "name": "n" })).send().await.status, 200);
-    let heard = backend.heard();
-    let keys: Vec<_> = heard[0].headers.get_all("idempotency-key").iter().collect();
+    let received = backend.received();
+    let keys: Vec<_> = received[0].headers.get_all("idempotency-key").iter().collect();
     assert_eq!(keys, ["a", "b"]);
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
 }

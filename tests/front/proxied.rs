@@ -20,15 +20,15 @@ use crate::support::world::{INSTALLATION, World, http_client, user};
 const HOST: &str = "backend.invalid";
 
 /// The requests that were received, in their order.
-type Heard = Arc<Mutex<Vec<String>>>;
+type Received = Arc<Mutex<Vec<String>>>;
 
-fn take(heard: &Heard) -> Vec<String> {
-    std::mem::take(&mut heard.lock().unwrap())
+fn take(received: &Received) -> Vec<String> {
+    std::mem::take(&mut received.lock().unwrap())
 }
 
 /// Starts a backend with TLS that answers each request with the request's body. Returns the backend's
 /// port and its certificate.
-async fn by_tls(heard: Heard) -> (u16, NamedTempFile) {
+async fn by_tls(received: Received) -> (u16, NamedTempFile) {
     let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), made.cert.pem()).unwrap();
@@ -40,11 +40,11 @@ async fn by_tls(heard: Heard) -> (u16, NamedTempFile) {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, heard) = (acceptor.clone(), heard.clone());
+            let (acceptor, received) = (acceptor.clone(), received.clone());
             tokio::spawn(async move {
                 // A client that does not trust the certificate hangs up.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = service_fn(move |request| repeat(request, heard.clone()));
+                let service = service_fn(move |request| repeat(request, received.clone()));
                 let connection = hyper::server::conn::http1::Builder::new();
                 let _ = connection.serve_connection(TokioIo::new(stream), service).await;
             });
@@ -55,29 +55,29 @@ async fn by_tls(heard: Heard) -> (u16, NamedTempFile) {
 
 async fn repeat(
     request: Request<Incoming>,
-    heard: Heard,
+    received: Received,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let (head, body) = request.into_parts();
     let host = head.headers["host"].to_str().unwrap();
-    heard.lock().unwrap().push(format!("{} {host} {}", head.method, head.uri));
+    received.lock().unwrap().push(format!("{} {host} {}", head.method, head.uri));
     Ok(Response::new(Full::new(body.collect().await?.to_bytes())))
 }
 
 /// Starts a proxy that connects its clients to this port, whatever address they ask for. Returns the
 /// proxy's credentials and address.
-async fn proxy(to: u16, heard: Heard) -> String {
+async fn proxy(to: u16, received: Received) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let heard = heard.clone();
+            let received = received.clone();
             tokio::spawn(async move {
                 let mut stream = BufReader::new(stream);
                 let mut head = String::new();
                 while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await.unwrap() > 0
                 {
                 }
-                heard.lock().unwrap().push(head);
+                received.lock().unwrap().push(head);
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
                 let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
                 let _ = copy_bidirectional(&mut stream, &mut far).await;
@@ -89,7 +89,7 @@ async fn proxy(to: u16, heard: Heard) -> String {
 
 /// Starts a function with these additional variables, and sends it two Upserts. Returns the status and
 /// the body of each answer.
-async fn ask(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u8>); 2] {
+async fn send(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u8>); 2] {
     let port = free_port();
     let mut environment: Variables = world.environment();
     environment.push(("VERCEL_DEV_PORT", port.to_string()));
@@ -110,31 +110,35 @@ async fn ask(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u8
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_is_reached_through_the_proxy() {
     let world = World::new().await;
-    let (asked, led) = (Heard::default(), Heard::default());
-    let (port, certificate) = by_tls(asked.clone()).await;
-    let proxy = proxy(port, led.clone()).await;
+    let (at_backend, at_proxy) = (Received::default(), Received::default());
+    let (port, certificate) = by_tls(at_backend.clone()).await;
+    let proxy = proxy(port, at_proxy.clone()).await;
     let proxied = format!("http://{proxy}");
     let trusted = ("SSL_CERT_FILE", certificate.path().to_str().unwrap());
     let backend = ("BACKEND_URL", "https://backend.invalid/base");
 
     for name in ["HTTPS_PROXY", "all_proxy"] {
-        let answers = ask(&world, &[backend, trusted, (name, &proxied)]).await;
+        let answers = send(&world, &[backend, trusted, (name, &proxied)]).await;
         assert_eq!(answers, [(); 2].map(|()| (200, b"{\"a\": \"b\"}".to_vec())), "{name}");
         let put = format!("PUT {HOST} /base{INSTALLATION}");
-        assert_eq!(take(&asked), [put.clone(), put]);
-        let [head] = &take(&led)[..] else { panic!("{name}: one connection") };
+        assert_eq!(take(&at_backend), [put.clone(), put]);
+        let [head] = &take(&at_proxy)[..] else { panic!("{name}: one connection") };
         assert!(head.starts_with("CONNECT backend.invalid:443 HTTP/1.1\r\n"), "{head}");
         // The base64 of `user:p@ss`, in lower case.
         let credentials = "proxy-authorization: basic dxnlcjpwqhnz\r\n";
         assert!(head.to_ascii_lowercase().contains(credentials), "{head}");
     }
     let refused = |answers: [(u16, Vec<u8>); 2]| assert_eq!(answers.map(|it| it.0), [502; 2]);
-    refused(ask(&world, &[backend, ("HTTPS_PROXY", &proxied)]).await);
-    assert_eq!(take(&led).len(), 2, "the certificate is not trusted");
-    refused(ask(&world, &[backend, trusted, ("HTTPS_PROXY", &proxied), ("NO_PROXY", HOST)]).await);
-    refused(ask(&world, &[backend, trusted, ("HTTP_PROXY", &proxied)]).await);
+    refused(send(&world, &[backend, ("HTTPS_PROXY", &proxied)]).await);
+    assert_eq!(take(&at_proxy).len(), 2, "the certificate is not trusted");
+    refused(send(&world, &[backend, trusted, ("HTTPS_PROXY", &proxied), ("NO_PROXY", HOST)]).await);
+    refused(send(&world, &[backend, trusted, ("HTTP_PROXY", &proxied)]).await);
     let here = format!("https://127.0.0.1:{port}");
     let here = ("BACKEND_URL", here.as_str());
-    refused(ask(&world, &[here, trusted, ("HTTPS_PROXY", &proxied)]).await);
-    assert_eq!((take(&led).len(), take(&asked).len()), (0, 0), "what is here is asked directly");
+    refused(send(&world, &[here, trusted, ("HTTPS_PROXY", &proxied)]).await);
+    assert_eq!(
+        (take(&at_proxy).len(), take(&at_backend).len()),
+        (0, 0),
+        "what is here is asked directly"
+    );
 }

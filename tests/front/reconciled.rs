@@ -34,27 +34,27 @@ async fn keys(world: &World, prefix: &str) -> Vec<String> {
 /// J4: 15 minutes after the last attempt, the sweep registers the resources that Vercel lists, and ends
 /// the intent.
 #[tokio::test]
-async fn what_vercel_lists_is_registered() {
+async fn a_resource_that_vercel_lists_is_registered() {
     let (world, backend) = lost().await;
-    backend.script([Answer::words(503, "{}")]);
+    backend.script([Answer::with_body(503, "{}")]);
     assert_eq!(provision(&world, "k1").send().await.status, 503);
     assert_eq!(world.sweep().await, [0; 4], "the last attempt is the one that counts");
     world.clock.advance(Duration::from_mins(15));
     lists(&world, &["db_1", "db_2"]);
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
     assert_eq!(world.vercel.lines(), ["GET /v1/installations/icfg_1/resources"]);
-    assert_eq!(world.vercel.heard()[0].authorization, "Bearer t0ken-of-icfg_1");
+    assert_eq!(world.vercel.received()[0].authorization, "Bearer t0ken-of-icfg_1");
     assert_eq!(keys(&world, "resource#").await, ["resource#db_1", "resource#db_2"]);
     let installation = world.item("installation#icfg_1", "#installation").await.unwrap();
     assert_eq!(installation["resources"], 2);
     assert_eq!(intents(&world).await, [""; 0]);
-    assert_eq!(backend.heard().len(), 3, "it is not asked again");
+    assert_eq!(backend.received().len(), 3, "it is not asked again");
 }
 
 /// J4: the sweep does not register a resource if Vercel does not list it, or if it has a receipt in the
 /// table. The intent ends in both cases.
 #[tokio::test]
-async fn what_vercel_does_not_list_is_not_registered() {
+async fn a_resource_that_vercel_does_not_list_is_not_registered() {
     for (listed, deleted) in [(vec![], false), (vec!["db_1"], true)] {
         let (world, _backend) = lost().await;
         if deleted {
@@ -99,11 +99,11 @@ async fn an_intent_that_cannot_be_reconciled_is_parked() {
 async fn a_sweep_does_not_end_the_intent_of_a_later_attempt() {
     let (world, backend) = lost().await;
     let at_vercel = Gate::default();
-    let nothing = outside::Answer::Words(200, r#"{"resources":[]}"#);
+    let nothing = outside::Answer::Body(200, r#"{"resources":[]}"#);
     world.vercel.script([outside::Answer::Held(at_vercel.clone(), Box::new(nothing))]);
     let (report, ()) = tokio::join!(world.sweep(), async {
         at_vercel.reached().await;
-        backend.script([Answer::words(500, "{}")]);
+        backend.script([Answer::with_body(500, "{}")]);
         assert_eq!(provision(&world, "k1").send().await.status, 500);
         at_vercel.open();
     });
@@ -117,7 +117,7 @@ async fn a_sweep_does_not_end_the_intent_of_a_later_attempt() {
 /// J4: if the installation is deleted, the sweep announces each resource that Vercel still lists, unless
 /// the resource has a receipt of its own.
 #[tokio::test]
-async fn in_a_deleted_installation_it_is_announced() {
+async fn in_a_deleted_installation_the_resource_is_announced() {
     let (world, _backend) = lost().await;
     world
         .register(json!({ "installation": {
@@ -131,7 +131,7 @@ async fn in_a_deleted_installation_it_is_announced() {
     lists(&world, &["db_1", "db_2"]);
     world.sweep_all().await;
     assert_eq!(intents(&world).await, [""; 0]);
-    let announced: Vec<_> = world.provider.heard().into_iter().map(|event| event.body).collect();
+    let announced: Vec<_> = world.provider.received().into_iter().map(|event| event.body).collect();
     let of = |id: &str| {
         let named = announced.iter().filter(|body| body["data"]["resourceId"] == id);
         named.map(|body| body["data"]["deletedAt"].clone()).collect::<Vec<Value>>()
@@ -144,7 +144,7 @@ async fn in_a_deleted_installation_it_is_announced() {
 /// J4, L3: if a settled uninstall has erased the token, Vercel cannot be called any more, and the intent
 /// is parked at once.
 #[tokio::test]
-async fn without_a_token_for_good_it_is_parked() {
+async fn an_intent_without_a_token_is_parked_at_once() {
     let (world, _backend) = lost().await;
     assert_eq!(world.delete(INSTALLATION).send().await.body["finalized"], true);
     world.sweep_all().await;

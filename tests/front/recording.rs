@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use teardown::limits::Limits;
 
 use super::{RESOURCES, call, call_as, intents, provision, upsert};
 use crate::support::backend::{Answer, Backend};
 use crate::support::dynamodb::Fault;
-use crate::support::world::{ACCOUNT, INSTALLATION, RESOURCE, World, account, system, user};
+use crate::support::world::{
+    ACCOUNT, INSTALLATION, RESOURCE, World, account, limits, system, user,
+};
 
 async fn installation(world: &World) -> Value {
     world.item("installation#icfg_1", "#installation").await.unwrap_or_default()
@@ -49,7 +52,7 @@ async fn billing_is_written_once() {
         [([free, paid], "settled"), ([paid, free], "open"), (["{}", free], "open")]
     {
         let (world, backend) = Backend::behind().await;
-        backend.script(answers.map(|body| Answer::words(200, body)));
+        backend.script(answers.map(|body| Answer::with_body(200, body)));
         for _ in answers {
             assert_eq!(upsert(&world).send().await.status, 200);
         }
@@ -60,9 +63,9 @@ async fn billing_is_written_once() {
 /// J3: the front does not record an Upsert that the backend refuses. It does not record a call for a
 /// deleted installation either, even if the backend accepts the call.
 #[tokio::test]
-async fn what_is_refused_or_deleted_is_not_recorded() {
+async fn refused_calls_and_deleted_installations_are_not_recorded() {
     let (world, backend) = Backend::behind().await;
-    backend.script([400, 403, 409, 500, 302].map(|status| Answer::words(status, "{}")));
+    backend.script([400, 403, 409, 500, 302].map(|status| Answer::with_body(status, "{}")));
     for status in [400, 403, 409, 500, 302] {
         assert_eq!(upsert(&world).send().await.status, status);
     }
@@ -71,20 +74,30 @@ async fn what_is_refused_or_deleted_is_not_recorded() {
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     let before = world.items("icfg_1").await;
     assert_eq!(upsert(&world).send().await.status, 200);
-    backend.script([Answer::words(200, r#"{"name":"new","status":"error"}"#)]);
+    backend.script([Answer::with_body(200, r#"{"name":"new","status":"error"}"#)]);
     assert_eq!(call(&world, "PATCH", RESOURCE).json(&json!({})).send().await.status, 200);
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// J3: an Upsert that cannot be recorded is answered with an error, in this test 500. Vercel has to send
-/// the Upsert again, because the access token is stored nowhere else.
+/// J3, F6: an Upsert that cannot be recorded is answered with an error: 503 if DynamoDB is out of reach, 500
+/// if DynamoDB refuses the write. Vercel has to send the Upsert again, because the access token is stored
+/// nowhere else.
 #[tokio::test]
 async fn an_upsert_that_cannot_be_recorded_is_to_be_sent_again() {
-    let (world, backend) = Backend::behind().await;
+    let (backend, url) = Backend::start().await;
+    let limits = Limits { dynamodb: Duration::from_millis(200), ..limits() };
+    let world = World::with_within(&[("BACKEND_URL", &url)], limits).await;
     world.dynamodb.script([Fault::Echo]);
     assert_eq!(upsert(&world).send().await.error(), (500, "internal_error"));
+    world.dynamodb.lasting(Fault::Throttle);
+    let reply = upsert(&world).send().await;
+    assert_eq!(reply.error(), (503, "store_unavailable"));
+    assert_eq!(reply.headers["retry-after"], "2");
+    assert!(world.items("icfg_1").await.is_empty());
+    world.dynamodb.heal();
     assert_eq!(upsert(&world).send().await.status, 200);
-    assert_eq!(backend.heard().len(), 2);
+    assert_eq!(installation(&world).await["state"], "active");
+    assert_eq!(backend.received().len(), 3);
 }
 
 /// J2: a call with a token for an installation registers that installation if it is not known. The token
@@ -100,7 +113,7 @@ async fn a_token_registers_an_unknown_installation() {
         ("GET", RESOURCE, system("icfg_1")),
     ] {
         let (world, backend) = Backend::behind().await;
-        backend.script([Answer::words(200, r#"{"name":"n"}"#)]);
+        backend.script([Answer::with_body(200, r#"{"name":"n"}"#)]);
         let reply = call_as(&world, method, path, &claims).send().await;
         assert_eq!(reply.status, 200, "{method}");
         let stored = installation(&world).await;
@@ -116,14 +129,14 @@ async fn a_token_registers_an_unknown_installation() {
 /// J2: for a token that names only an account, the front records calls for the known installations of
 /// that account, and for no other installations.
 #[tokio::test]
-async fn a_token_of_an_account_vouches_for_what_is_known() {
+async fn an_accounts_token_vouches_for_known_installations() {
     let (world, backend) = Backend::behind().await;
     let mine = account(ACCOUNT);
     let send = async |method: &str, path: &str, claims: &Value| {
         let call = call_as(&world, method, path, claims).json(&json!({ "name": "n" }));
         assert_eq!(call.send().await.status, 200, "{method}");
     };
-    backend.script([0, 1, 2].map(|_| Answer::words(200, r#"{"name":"new"}"#)));
+    backend.script([0, 1, 2].map(|_| Answer::with_body(200, r#"{"name":"new"}"#)));
     send("PUT", INSTALLATION, &mine).await;
     send("PATCH", INSTALLATION, &mine).await;
     send("GET", RESOURCE, &mine).await;
@@ -132,13 +145,13 @@ async fn a_token_of_an_account_vouches_for_what_is_known() {
     world.install("icfg_1", &["db_9"]).await;
     let before = world.items("icfg_1").await;
     for _ in ["PUT", "GET"] {
-        backend.script([Answer::words(200, r#"{"name":"new"}"#)]);
+        backend.script([Answer::with_body(200, r#"{"name":"new"}"#)]);
     }
     send("PUT", INSTALLATION, &account("acc_other")).await;
     send("GET", &format!("{RESOURCES}/db_9"), &account("acc_other")).await;
     send("POST", RESOURCES, &account("acc_other")).await;
     assert_eq!(world.items("icfg_1").await, before);
-    backend.script([Answer::words(200, r#"{"name":"new"}"#)]);
+    backend.script([Answer::with_body(200, r#"{"name":"new"}"#)]);
     send("GET", &format!("{RESOURCES}/db_9"), &mine).await;
     assert_eq!(resource(&world, "db_9").await["name"], "new");
     send("POST", RESOURCES, &mine).await;
@@ -148,7 +161,7 @@ async fn a_token_of_an_account_vouches_for_what_is_known() {
 /// J2: a call without a verified token of its installation, or with malformed ids, is passed on, and
 /// nothing is written.
 #[tokio::test]
-async fn what_is_not_verified_passes_and_is_not_recorded() {
+async fn an_unverified_call_passes_and_is_not_recorded() {
     let (world, backend) = Backend::behind().await;
     let others = world.token(&user("icfg_2"));
     let calls = [
@@ -175,7 +188,7 @@ async fn what_is_not_verified_passes_and_is_not_recorded() {
             let reply = reply.json(&json!({ "name": "n" })).send().await;
             passed += 1;
             assert!([200, 404].contains(&reply.status), "{method} {path}: {reply:?}");
-            assert_eq!((backend.heard().len(), reply.calls), (passed, 0));
+            assert_eq!((backend.received().len(), reply.calls), (passed, 0));
         }
     }
     assert!(world.all().await.is_empty());
@@ -184,7 +197,7 @@ async fn what_is_not_verified_passes_and_is_not_recorded() {
 /// A7, J2: if the issuer's keys cannot be fetched, `PUT` and `POST` are answered 503 and not passed on.
 /// Other calls are passed on, and not recorded.
 #[tokio::test]
-async fn without_keys_what_creates_is_refused() {
+async fn without_keys_put_and_post_are_refused() {
     // No server listens at this address.
     let (world, backend) =
         Backend::behind_with(&[("OIDC_JWKS", ""), ("OIDC_JWKS_URL", "http://127.0.0.1:9/")]).await;
@@ -195,10 +208,10 @@ async fn without_keys_what_creates_is_refused() {
     };
     assert_eq!(send("PUT", INSTALLATION).await.error(), (503, "keys_unavailable"));
     assert_eq!(send("POST", RESOURCES).await.error(), (503, "keys_unavailable"));
-    assert!(backend.heard().is_empty());
+    assert!(backend.received().is_empty());
     assert_eq!(send("PATCH", INSTALLATION).await.status, 200);
     assert_eq!(send("GET", RESOURCE).await.status, 404);
-    assert_eq!(backend.heard().len(), 2);
+    assert_eq!(backend.received().len(), 2);
     assert!(world.all().await.is_empty());
 }
 
@@ -207,13 +220,13 @@ async fn without_keys_what_creates_is_refused() {
 #[tokio::test]
 async fn name_and_status_follow_the_backend() {
     let (world, backend) = Backend::behind().await;
-    backend.script([Answer::words(200, r#"{"id":"db_1","name":"a","status":"pending"}"#)]);
+    backend.script([Answer::with_body(200, r#"{"id":"db_1","name":"a","status":"pending"}"#)]);
     assert_eq!(provision(&world, "k1").send().await.status, 200);
     let first = resource(&world, "db_1").await;
     assert_eq!((&first["name"], &first["status"]), (&json!("a"), &json!("pending")));
     world.clock.advance(Duration::from_mins(30));
     let poll = async |body: &'static str| {
-        backend.script([Answer::words(200, body)]);
+        backend.script([Answer::with_body(200, body)]);
         let reply = call_as(&world, "GET", RESOURCE, &system("icfg_1")).send().await;
         assert_eq!((reply.status, reply.calls), (200, 1));
         resource(&world, "db_1").await
@@ -223,10 +236,10 @@ async fn name_and_status_follow_the_backend() {
     let changed = poll(r#"{"id":"db_1","name":"b","status":"ready"}"#).await;
     assert_eq!((&changed["name"], &changed["status"]), (&json!("b"), &json!("ready")));
     assert!(changed["updatedAt"].as_u64() > first["updatedAt"].as_u64());
-    backend.script([Answer::words(404, r#"{"name":"c"}"#)]);
+    backend.script([Answer::with_body(404, r#"{"name":"c"}"#)]);
     assert_eq!(call(&world, "PATCH", RESOURCE).json(&json!({})).send().await.status, 404);
     // A poll does not register a resource.
-    backend.script([Answer::words(200, r#"{"id":"db_7","name":"c"}"#)]);
+    backend.script([Answer::with_body(200, r#"{"id":"db_7","name":"c"}"#)]);
     let unregistered = format!("{RESOURCES}/db_7");
     assert_eq!(call(&world, "GET", &unregistered).send().await.status, 200);
     assert_eq!(resource(&world, "db_1").await, changed);
@@ -236,10 +249,10 @@ async fn name_and_status_follow_the_backend() {
 
 /// J6: if a name or status cannot be recorded, the backend's answer is passed on all the same.
 #[tokio::test]
-async fn what_is_read_passes_without_a_store() {
+async fn an_answer_passes_even_if_it_cannot_be_recorded() {
     let (world, backend) = Backend::behind().await;
     world.install("icfg_1", &["db_1"]).await;
-    backend.script([Answer::words(200, r#"{"name":"b"}"#)]);
+    backend.script([Answer::with_body(200, r#"{"name":"b"}"#)]);
     world.dynamodb.script([Fault::Echo]);
     let reply = call(&world, "GET", RESOURCE).send().await;
     assert_eq!(reply.whole(), (200, json!({ "name": "b" })));

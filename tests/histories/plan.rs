@@ -118,7 +118,7 @@ pub enum Billing {
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Sends this request for the installation of this number.
-    Ask(usize, Op),
+    Send(usize, Op),
     /// Starts a sweep.
     Sweep,
     /// Moves the clock, so that retries become due and leases end.
@@ -232,7 +232,7 @@ fn installed(rng: &mut Rng) -> Option<Installed> {
 
 fn turn(rng: &mut Rng, installations: usize, faulty: bool) -> Turn {
     let step = match rng.u8(0..100) {
-        0..82 => Step::Ask(rng.usize(0..installations), op(rng)),
+        0..82 => Step::Send(rng.usize(0..installations), op(rng)),
         82..92 => Step::Sweep,
         _ => Step::Wait(Duration::from_secs([16, 31, 100][rng.usize(0..3)])),
     };
@@ -244,9 +244,9 @@ fn turn(rng: &mut Rng, installations: usize, faulty: bool) -> Turn {
         add_faults(&mut turn, rng);
     }
     let often = match turn.step {
-        Step::Ask(_, Op::DeleteConfiguration { .. } | Op::Provision { .. }) => 2,
+        Step::Send(_, Op::DeleteConfiguration { .. } | Op::Provision { .. }) => 2,
         Step::Sweep => 3,
-        Step::Ask(..) => 10,
+        Step::Send(..) => 10,
         Step::Wait(_) => return turn,
     };
     if rng.u8(0..often) == 0 {
@@ -258,23 +258,23 @@ fn turn(rng: &mut Rng, installations: usize, faulty: bool) -> Turn {
 /// Plans the turns that overtake this turn. They may be overtaken themselves, and `depth` says how deep
 /// this turn is nested in that way.
 fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) -> Overtaken {
-    let saga = matches!(turn.step, Step::Ask(_, Op::DeleteConfiguration { .. }));
+    let saga = matches!(turn.step, Step::Send(_, Op::DeleteConfiguration { .. }));
     let vercel = [At::FromVercel, At::ToVercel, At::ToVercelInVain, At::ToVercelInVain];
     let calls = ["TransactWriteItems", "UpdateItem", "TransactGetItems"];
     let at = match turn.step {
-        Step::Ask(_, Op::Provision { .. }) if rng.u8(0..4) > 0 => At::ToBackend,
-        Step::Ask(..) if !saga => At::Before("TransactWriteItems"),
+        Step::Send(_, Op::Provision { .. }) if rng.u8(0..4) > 0 => At::ToBackend,
+        Step::Send(..) if !saga => At::Before("TransactWriteItems"),
         _ if rng.bool() => vercel[rng.usize(0..vercel.len())],
         _ => At::Before(calls[rng.usize(0..calls.len())]),
     };
     let by = (0..rng.u8(u8::from(depth == 0)..=2)).map(|_| {
         let mut by = Turn::of(match (rng.u8(0..8), &turn.step) {
             (0 | 1, _) => Step::Sweep,
-            (2, _) => Step::Ask(rng.usize(0..installations), op(rng)),
-            (3, Step::Ask(at, op)) => Step::Ask(*at, op.another()),
-            (4 | 5, Step::Ask(at, Op::Provision { .. })) => {
+            (2, _) => Step::Send(rng.usize(0..installations), op(rng)),
+            (3, Step::Send(at, op)) => Step::Send(*at, op.another()),
+            (4 | 5, Step::Send(at, Op::Provision { .. })) => {
                 let (key, by) = (None, By::User);
-                Step::Ask(*at, Op::DeleteInstallation { cascade: true, reason: false, key, by })
+                Step::Send(*at, Op::DeleteInstallation { cascade: true, reason: false, key, by })
             }
             // The same step again. It takes over the work of the step that is held up.
             (_, step) => step.clone(),
@@ -338,7 +338,7 @@ fn add_faults(turn: &mut Turn, rng: &mut Rng) {
         ];
         turn.call = Some((call, faults[rng.usize(0..faults.len())]));
     }
-    let saga = matches!(turn.step, Step::Ask(_, Op::DeleteConfiguration { .. }));
+    let saga = matches!(turn.step, Step::Send(_, Op::DeleteConfiguration { .. }));
     if rng.u8(0..if saga { 2 } else { 4 }) == 0 {
         let answers = [
             Answer::Status(429),

@@ -71,11 +71,11 @@ pub async fn bring_to_the_end(world: &World, played: &[Played]) {
     for _ in 0..4 {
         world.clock.advance(Duration::from_hours(25));
         world.sweep_all().await;
-        let mut owed = false;
+        let mut pending = false;
         for id in played.iter().flat_map(|it| &it.ids) {
-            owed |= world.sort_keys(id).await.iter().any(|key| key.starts_with("work#"));
+            pending |= world.sort_keys(id).await.iter().any(|key| key.starts_with("work#"));
         }
-        if !owed {
+        if !pending {
             return;
         }
     }
@@ -94,15 +94,15 @@ impl Played {
 
 /// The history of the installation of this number, divided into parts.
 fn history(number: usize, all: &[Done], end: End) -> History {
-    let asked = |done: &Done| match &done.step {
-        Step::Ask(at, op) if *at == number => Some(op.clone()),
+    let sent = |done: &Done| match &done.step {
+        Step::Send(at, op) if *at == number => Some(op.clone()),
         _ => None,
     };
     // The steps that may delete the same configuration. A sweep is such a step, because it may take over
     // the deletion of a request whose lease has ended.
     let rivals: Vec<_> = all
         .iter()
-        .filter(|done| match (asked(done), &done.step) {
+        .filter(|done| match (sent(done), &done.step) {
             (Some(Op::DeleteConfiguration { .. }), _) => true,
             (_, step) => matches!(step, Step::Sweep),
         })
@@ -110,30 +110,30 @@ fn history(number: usize, all: &[Done], end: End) -> History {
         .collect();
     let (mut events, mut kinds) = (Vec::new(), Vec::new());
     for done in all {
-        let heard = done.heard.clone().unwrap_or_else(|why| format!("? ({why})").leak());
+        let result = done.result.clone().unwrap_or_else(|why| format!("? ({why})").leak());
         let what = match &done.step {
-            Step::Ask(..) => asked(done).map(|op| format!("{op:?}")),
+            Step::Send(..) => sent(done).map(|op| format!("{op:?}")),
             step => Some(format!("{step:?}")),
         };
         let Some(what) = what else { continue };
         let Done { client, from, until, .. } = *done;
-        let line = format!("[{from:3} to {until:3}] client {client}: {what} → {heard}");
+        let line = format!("[{from:3} to {until:3}] client {client}: {what} → {result}");
         let event = |part, until, certain| Event { part, from, until, certain, line: line.clone() };
-        match (asked(done), &done.heard) {
-            (Some(op), heard) => {
+        match (sent(done), &done.result) {
+            (Some(op), result) => {
                 let name = format!("{op:?}");
                 let name = name.split_whitespace().next().unwrap_or_default();
-                let said = heard.clone().unwrap_or("? no answer that says it");
-                kinds.push(format!("{name} → {said}"));
+                let answer = result.clone().unwrap_or("? no answer that says it");
+                kinds.push(format!("{name} → {answer}"));
                 let configuration = matches!(op, Op::DeleteConfiguration { .. });
                 if configuration {
                     events.push(event(Part::Asks, None, false));
                 }
                 if matches!(op, Op::Provision { .. }) {
-                    let begun = heard.is_ok().then_some(until);
+                    let begun = result.is_ok().then_some(until);
                     events.push(event(Part::Begins, begun, false));
                 }
-                match heard {
+                match result {
                     Ok(answer) => {
                         // The request or the sweep that has taken over the deletion may commit it.
                         if *answer == "409 request_in_progress" {

@@ -3,7 +3,7 @@
 //! This model follows the contract. It calls none of the code's own decisions, because it would share
 //! their faults. An operation that is not atomic by design has several parts, and each part is atomic:
 //!
-//! - Delete Configuration **asks** Vercel, once invoices allow it. After that, the deletion is
+//! - Delete Configuration **calls** Vercel, once invoices allow it. After that, the deletion is
 //!   **committed** by the request, by a request that takes it over, or by the sweep. It may also be
 //!   withdrawn, which nobody sees. So these two parts may come at any time after the request began. The
 //!   request's own answer is atomic. It may be `request_in_progress` for its own deletion, if its lease
@@ -74,7 +74,7 @@ pub struct State {
     /// Whether the pending finalization is due. `None` if no finalization is pending.
     finalization: Option<bool>,
     /// Whether Vercel may have been called to delete the configuration.
-    asked: bool,
+    called: bool,
     configuration_gone: bool,
     /// Whether the installation was uninstalled before its configuration was deleted.
     uninstalled: bool,
@@ -121,7 +121,7 @@ impl State {
             receipts: BTreeSet::new(),
             taken: BTreeSet::new(),
             finalization: None,
-            asked: false,
+            called: false,
             configuration_gone: false,
             uninstalled: false,
             gone_at_vercel: false,
@@ -154,8 +154,8 @@ impl State {
             }
             Part::Begins => Vec::new(),
             Part::Asks => {
-                let asks = self.usable_token() && (self.settled || self.asked);
-                changed(vec![Self { asked: self.asked || asks, ..self.clone() }])
+                let calls = self.usable_token() && (self.settled || self.called);
+                changed(vec![Self { called: self.called || calls, ..self.clone() }])
             }
             Part::Commits(op) => {
                 // If the configuration is gone already, only the answer is recorded.
@@ -172,7 +172,7 @@ impl State {
             Part::Ends(end) => {
                 let (must, end) = (self.end(), end.clone());
                 // If more than one state at Vercel is allowed, the actual state counts as right.
-                let may_be_gone = self.configuration_gone || (self.asked && end.contradicted);
+                let may_be_gone = self.configuration_gone || (self.called && end.contradicted);
                 let gone = may_be_gone && end.at_vercel.0;
                 let gone = if self.gone_at_vercel { true } else { gone };
                 let finalized = must.1.unwrap_or(end.at_vercel.1);
@@ -281,7 +281,7 @@ impl State {
         if self.usable_token() && !self.settled {
             answers.push((self.clone(), "409 invoices_open"));
         }
-        if self.usable_token() && self.asked {
+        if self.usable_token() && self.called {
             answers.push((self.clone(), "409 upstream_refused"));
         }
         answers.extend(self.committed().map(|state| (state, "204")));
@@ -374,7 +374,7 @@ impl State {
     /// committed.
     fn committed(mut self) -> Option<Self> {
         let usable = self.usable_token();
-        if self.life == Life::Unknown || self.configuration_gone || (usable && !self.asked) {
+        if self.life == Life::Unknown || self.configuration_gone || (usable && !self.called) {
             return None;
         }
         self.gone_at_vercel = usable;

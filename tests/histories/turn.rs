@@ -15,7 +15,7 @@ use crate::support::outside;
 use crate::support::world::{ACCOUNT, CRON_SECRET, Call, World, account, id, system, user};
 
 /// The answer to a step. If no answer says whether the request took effect, the reason.
-pub type Heard = Result<Answer, String>;
+pub type StepResult = Result<Answer, String>;
 
 /// A step that a client took.
 pub struct Done {
@@ -23,7 +23,7 @@ pub struct Done {
     pub step: Step,
     pub from: usize,
     pub until: usize,
-    pub heard: Heard,
+    pub result: StepResult,
     /// Whether the configuration of the step's installation was gone at Vercel when the step ended.
     pub gone: bool,
 }
@@ -77,15 +77,15 @@ impl<'a> Scene<'a> {
             return self.watch(client, &turn.step, step).await;
         };
         let taken = async {
-            let heard = tokio::select! {
-                heard = step => {
+            let result = tokio::select! {
+                result = step => {
                     slow.gate.open();
-                    heard
+                    result
                 }
                 true = slow.gate.reached(), if overtaken.dies => Err("died".to_owned()),
             };
             slow.end.open();
-            heard
+            result
         };
         tokio::join!(
             self.watch(client, &turn.step, taken),
@@ -110,24 +110,24 @@ impl<'a> Scene<'a> {
     }
 
     /// Sends a Provision. If it is refused, the returned answer says whether the backend was called.
-    async fn provision(&self, id: &str, resource: u8, key: Option<u8>) -> Heard {
+    async fn provision(&self, id: &str, resource: u8, key: Option<u8>) -> StepResult {
         let path = format!("/v1/installations/{id}/resources");
         let mark = format!("{:x}", fastrand::u128(..));
         let call = through(self.world, "POST", &path, id).header("x-mark", &mark);
         let call = key.iter().fold(call, |call, key| call.key(&format!("{id}-r{resource}-k{key}")));
         let reply = call.json(&json!({ "id": format!("r{resource}") })).send().await;
         let is_marked =
-            |heard: &backend::Heard| heard.headers.get("x-mark").is_some_and(|it| it == &mark);
-        let asked = self.backend.heard().iter().filter(|heard| is_marked(heard)).count();
+            |call: &backend::Received| call.headers.get("x-mark").is_some_and(|it| it == &mark);
+        let calls = self.backend.received().iter().filter(|call| is_marked(call)).count();
         match reply.error() {
-            (200, _) if asked == 1 => Ok("200 provisioned"),
-            (409, "installation_deleted") if asked == 0 => Ok("409 installation_deleted"),
-            (409, "installation_deleted") if asked == 1 => Ok("409 made and deleted"),
-            (503, code) if asked == 0 => Err(format!("503 {code}")),
+            (200, _) if calls == 1 => Ok("200 provisioned"),
+            (409, "installation_deleted") if calls == 0 => Ok("409 installation_deleted"),
+            (409, "installation_deleted") if calls == 1 => Ok("409 made and deleted"),
+            (503, code) if calls == 0 => Err(format!("503 {code}")),
             // The call waits at the gate of a step that has died there. Nobody opens that gate.
-            (502, code) if asked == 1 => Err(format!("502 {code}")),
+            (502, code) if calls == 1 => Err(format!("502 {code}")),
             (status, code) => {
-                panic!("an answer that there cannot be: {status} {code}, asked {asked}")
+                panic!("an answer that there cannot be: {status} {code}, calls {calls}")
             }
         }
     }
@@ -155,22 +155,22 @@ impl<'a> Scene<'a> {
     }
 
     /// Waits for a step, and records its answer, its start and its end.
-    async fn watch(&self, client: usize, step: &Step, taken: impl Future<Output = Heard>) {
+    async fn watch(&self, client: usize, step: &Step, taken: impl Future<Output = StepResult>) {
         let from = self.count.fetch_add(1, Ordering::SeqCst);
-        let heard = taken.await;
+        let result = taken.await;
         let until = self.count.fetch_add(1, Ordering::SeqCst);
-        let gone = matches!(step, Step::Ask(at, _) if self.world.vercel.is_gone(&self.ids[*at]));
+        let gone = matches!(step, Step::Send(at, _) if self.world.vercel.is_gone(&self.ids[*at]));
         let step = step.clone();
-        self.done.lock().unwrap().push(Done { client, step, from, until, heard, gone });
+        self.done.lock().unwrap().push(Done { client, step, from, until, result, gone });
     }
 
-    async fn step(&self, step: &Step) -> Heard {
+    async fn step(&self, step: &Step) -> StepResult {
         let world = self.world;
         match step {
-            Step::Ask(at, Op::Provision { resource, key }) => {
+            Step::Send(at, Op::Provision { resource, key }) => {
                 self.provision(&self.ids[*at], *resource, *key).await
             }
-            Step::Ask(at, op) => ask(world, self.store, &self.ids[*at], op).await,
+            Step::Send(at, op) => send(world, self.store, &self.ids[*at], op).await,
             Step::Sweep => {
                 let call = world.request("GET", "/api/sweep");
                 let secret = format!("Bearer {CRON_SECRET}");
@@ -186,7 +186,7 @@ impl<'a> Scene<'a> {
 }
 
 /// Runs a step until it ends, or until the client hangs up if the turn says so.
-async fn hangs_up(turn: &Turn, step: impl Future<Output = Heard>) -> Heard {
+async fn hangs_up(turn: &Turn, step: impl Future<Output = StepResult>) -> StepResult {
     match turn.hangs_up {
         None => step.await,
         Some(after) => {
@@ -205,7 +205,7 @@ fn prepare(world: &World, turn: &Turn) {
     world.provider.script(turn.provider.iter().cloned());
 }
 
-async fn ask(world: &World, store: &Store, id: &str, op: &Op) -> Heard {
+async fn send(world: &World, store: &Store, id: &str, op: &Op) -> StepResult {
     let (path, key, by, body) = match op {
         Op::DeleteResource { resource, key, by } => {
             (format!("/v1/installations/{id}/resources/r{resource}"), key, by, None)
@@ -272,7 +272,7 @@ fn through<'a>(world: &'a World, method: &str, path: &str, id: &str) -> Call<'a>
     world.request(method, path).header("authorization", &token)
 }
 
-async fn register(store: &Store, line: Value) -> Heard {
+async fn register(store: &Store, line: Value) -> StepResult {
     let record: Record = serde_json::from_value(line).unwrap();
     match store.register(&record).await {
         Ok(()) => Ok("registered"),

@@ -5,7 +5,7 @@ use super::*;
 /// H2: if a `deleted` event of an uninstall was sent before the hold, the hold reports that it is too
 /// late. It still stops the uninstall's other events.
 #[tokio::test]
-async fn a_late_hold_stands_for_the_rest() {
+async fn a_late_hold_stops_the_remaining_events() {
     let world = world().await;
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
     world.store.hold(&on(Some("db_2")), &act(), None).await.unwrap();
@@ -27,9 +27,11 @@ async fn a_late_hold_stands_for_the_rest() {
 /// look, after the worker has ended, reports the result of the announcement.
 #[tokio::test]
 async fn a_worker_under_way_is_waited_for() {
-    for (answer, standing) in
-        [(200, Standing::Announced), (500, Standing::InDoubt), (202, Standing::Announced)]
-    {
+    for (answer, state) in [
+        (200, TeardownState::Announced),
+        (500, TeardownState::InDoubt),
+        (202, TeardownState::Announced),
+    ] {
         for subject in [on(Some("db_1")), on(None)] {
             let world = world_with("0s").await;
             assert_eq!(world.delete(RESOURCE).send().await.status, 204);
@@ -37,7 +39,7 @@ async fn a_worker_under_way_is_waited_for() {
             world.provider.script([Answer::gated(&gate, answer)]);
             let process = world.process().await;
             let meanwhile = async {
-                until(|| !world.provider.heard().is_empty()).await;
+                until(|| !world.provider.received().is_empty()).await;
                 let look = world.hold(&subject).await;
                 assert!(!look.is_in_time());
                 assert!(look.leased_until > Some(world.clock.timestamp()), "{look:?}");
@@ -48,7 +50,7 @@ async fn a_worker_under_way_is_waited_for() {
             let (_, under_way) = tokio::join!(process.sweep(HostTime::default()), meanwhile);
             let look = world.store.look(&subject, &under_way).await.unwrap();
             assert_eq!(look.leased_until, None);
-            assert_eq!(look.resources[&resource("db_1")], standing, "{answer}");
+            assert_eq!(look.resources[&resource("db_1")], state, "{answer}");
             assert!(!look.is_in_time());
             world.clock.advance(DAY);
             world.sweep_all().await;
@@ -76,13 +78,13 @@ async fn a_worker_that_looks_after_the_hold_sees_it() {
     let (_, look) = tokio::join!(process.sweep(HostTime::default()), meanwhile);
     assert!(look.leased_until.is_some(), "{look:?}");
     assert!(world.look(&on(Some("db_1"))).await.is_in_time());
-    assert!(world.provider.heard().is_empty());
+    assert!(world.provider.received().is_empty());
 }
 
 /// H2: if a worker died while it announced a resource, the provider may have been notified. Every later
 /// hold reports that, also after another worker has claimed the job.
 #[tokio::test]
-async fn a_dead_worker_may_have_announced_it() {
+async fn after_a_workers_death_the_event_may_have_been_sent() {
     let world = world_with("0s").await;
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     world.provider.script([Answer::Silence]);
@@ -92,16 +94,16 @@ async fn a_dead_worker_may_have_announced_it() {
         tokio::pin!(sweep);
         tokio::select! {
             _ = &mut sweep => panic!("nobody answered it"),
-            () = until(|| !world.provider.heard().is_empty()) => {}
+            () = until(|| !world.provider.received().is_empty()) => {}
         }
     }
     world.clock.advance(Duration::from_mins(3));
     let look = world.hold(&on(Some("db_1"))).await;
-    assert_eq!(look.resources[&resource("db_1")], Standing::InDoubt);
+    assert_eq!(look.resources[&resource("db_1")], TeardownState::InDoubt);
     assert_eq!(world.sweep().await, [1, 0, 0, 0], "it is held");
     let look = world.hold(&on(Some("db_1"))).await;
-    assert_eq!(look.resources[&resource("db_1")], Standing::InDoubt, "it still is");
-    assert_eq!(world.provider.heard().len(), 1);
+    assert_eq!(look.resources[&resource("db_1")], TeardownState::InDoubt, "it still is");
+    assert_eq!(world.provider.received().len(), 1);
 }
 
 /// H2: if a worker is stopped for longer than its lease, after it has read the holds, the worker does
@@ -119,7 +121,7 @@ async fn a_worker_that_lost_its_lease_announces_nothing() {
         gate.add_permits(1);
     };
     tokio::join!(process.sweep(HostTime::default()), meanwhile);
-    assert!(world.provider.heard().is_empty());
+    assert!(world.provider.received().is_empty());
     let look = world.hold(&on(Some("db_1"))).await;
     assert!(!look.is_in_time(), "that its worker was stopped cannot be known");
     world.store.release_hold(&on(Some("db_1")), &act()).await.unwrap();

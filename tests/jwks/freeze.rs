@@ -16,7 +16,7 @@ use teardown_cli::issuer::Issuer;
 use teardown_cli::server;
 
 use super::server::{KeyServer, Mode};
-use super::{RESOURCE, ask, ask_as, good};
+use super::{RESOURCE, delete, delete_as, good};
 use crate::support::world::{ISSUER, World, serve, user};
 
 /// A test's world whose endpoints run as on a host that may freeze the process after each answer.
@@ -36,15 +36,15 @@ async fn a_withdrawn_key_is_refused_after_10_minutes() {
     let server = KeyServer::start(good()).await;
     let world = freezing_world(&server).await;
     // This first request also creates the HTTP client, which takes a part of a second.
-    assert_eq!((ask_as(&world, &next).await.status, server.hits()), (403, 1));
+    assert_eq!((delete_as(&world, &next).await.status, server.hits()), (403, 1));
     server.now(Mode::Serve(next.jwks()));
     world.clock.advance(Duration::from_secs(599));
-    assert_eq!((ask(&world).await.status, server.hits()), (204, 1));
+    assert_eq!((delete(&world).await.status, server.hits()), (204, 1));
     world.clock.advance(Duration::from_secs(1));
-    let reply = ask(&world).await;
+    let reply = delete(&world).await;
     assert_eq!(reply.message(), "the token's key is not one of the issuer's");
     assert_eq!((reply.status, server.hits()), (403, 2));
-    assert_eq!((ask_as(&world, &next).await.status, server.hits()), (204, 2));
+    assert_eq!((delete_as(&world, &next).await.status, server.hits()), (204, 2));
 }
 
 /// A7: while the issuer hangs, one request with a known key in 30 s waits for the keys, for a second at most.
@@ -56,12 +56,12 @@ async fn a_known_key_waits_for_a_second_at_most() {
     let world = freezing_world(&server).await;
     world.clock.advance(Duration::from_mins(10));
     for _ in 0..5 {
-        assert_eq!(ask(&world).await.status, 204, "the issuer hangs");
+        assert_eq!(delete(&world).await.status, 204, "the issuer hangs");
     }
     // The fetch of the first request is still under way. If each request had waited for it, its time would be
     // over.
     server.now(Mode::Serve(next.jwks()));
-    assert_eq!((ask_as(&world, &next).await.status, server.hits()), (204, 1));
+    assert_eq!((delete_as(&world, &next).await.status, server.hits()), (204, 1));
 }
 
 /// A7: on Vercel, a fetch that is still under way after the answer is handed to the host, which lets it
@@ -87,7 +87,7 @@ async fn a_fetch_is_handed_to_the_host() {
 
 /// A7: `n` and `e` are read as numbers, with or without zero octets before them.
 #[tokio::test]
-async fn a_number_may_begin_with_zero() {
+async fn a_keys_number_may_begin_with_zeros() {
     let padded = |encoded: &str, zeros: usize| {
         let octets = URL_SAFE_NO_PAD.decode(encoded).unwrap();
         URL_SAFE_NO_PAD.encode([vec![0; zeros], octets].concat())
@@ -98,6 +98,6 @@ async fn a_number_may_begin_with_zero() {
         key["e"] = json!(padded(key["e"].as_str().unwrap(), zeros_of_e));
         let server = KeyServer::start(Mode::Serve(json!({ "keys": [key] }))).await;
         let world = server.cold_world().await;
-        assert_eq!(ask(&world).await.status, 204, "{zeros_of_n} {zeros_of_e}");
+        assert_eq!(delete(&world).await.status, 204, "{zeros_of_n} {zeros_of_e}");
     }
 }

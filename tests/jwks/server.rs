@@ -129,7 +129,7 @@ impl KeyServer {
     }
 
     /// Waits until the server has received this many requests.
-    pub async fn asked(&self, times: usize) {
+    pub async fn wait_for_fetches(&self, times: usize) {
         until(|| self.hits() >= times).await;
     }
 }

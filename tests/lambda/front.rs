@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::{recorded, start};
-use crate::support::backend::{Answer, Backend, Heard};
+use crate::support::backend::{Answer, Backend, Received};
 use crate::support::process::{FRONT, Lambda, record};
 use crate::support::world::{INSTALLATION, RESOURCE, user};
 
@@ -46,8 +46,8 @@ fn routed(mut event: Value, method: &str, route: &str, path: &str) -> Value {
     event
 }
 
-fn lines(heard: &Heard, name: &str) -> Vec<String> {
-    let lines = heard.headers.get_all(name).iter();
+fn lines(received: &Received, name: &str) -> Vec<String> {
+    let lines = received.headers.get_all(name).iter();
     lines.map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap()).collect()
 }
 
@@ -61,17 +61,17 @@ async fn a_call_reaches_the_backend_by_way_of_lambda() {
     let [one, many] = [http_api(&token), rest_api(&token)];
     let twice = [vec!["a, b,c"], vec!["a, b", "c"]];
     for (event, twice) in [(&one, &twice[0]), (&many, &twice[1])] {
-        let before = backend.heard().len();
+        let before = backend.received().len();
         lambda.invoke(event.clone()).await;
-        let heard = backend.heard().split_off(before);
-        let [heard] = &heard[..] else { panic!("asked once: {heard:?}") };
-        assert_eq!(heard.body, BODY);
-        assert_eq!(lines(heard, "authorization"), [format!("Bearer {token}")]);
-        assert_eq!(lines(heard, "idempotency-key"), ["key-1"]);
-        assert_eq!(lines(heard, "x-odd"), ["Zoë"]);
-        assert_eq!(lines(heard, "x-twice"), **twice);
-        assert_eq!(lines(heard, "content-length"), [BODY.len().to_string()]);
-        let mut names: Vec<_> = heard.headers.keys().map(HeaderName::as_str).collect();
+        let received = backend.received().split_off(before);
+        let [received] = &received[..] else { panic!("asked once: {received:?}") };
+        assert_eq!(received.body, BODY);
+        assert_eq!(lines(received, "authorization"), [format!("Bearer {token}")]);
+        assert_eq!(lines(received, "idempotency-key"), ["key-1"]);
+        assert_eq!(lines(received, "x-odd"), ["Zoë"]);
+        assert_eq!(lines(received, "x-twice"), **twice);
+        assert_eq!(lines(received, "content-length"), [BODY.len().to_string()]);
+        let mut names: Vec<_> = received.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         names.retain(|name| *name != "cookie");
         let expected = [
@@ -91,12 +91,12 @@ async fn a_call_reaches_the_backend_by_way_of_lambda() {
         ];
         assert_eq!(names, expected);
     }
-    let heard = backend.heard();
+    let received = backend.received();
     let target = "/v1/installations/icfg_1/resources?a=%20b&a=c+d&x=%2F%3F";
-    assert_eq!((heard[0].method.as_str(), heard[0].target.as_str()), ("POST", target));
-    assert_eq!(lines(&heard[0], "cookie"), ["a=1; b=2"]);
-    let (path, query) = heard[1].target.split_once('?').unwrap();
-    assert_eq!((heard[1].method.as_str(), path), ("PATCH", RESOURCE));
+    assert_eq!((received[0].method.as_str(), received[0].target.as_str()), ("POST", target));
+    assert_eq!(lines(&received[0], "cookie"), ["a=1; b=2"]);
+    let (path, query) = received[1].target.split_once('?').unwrap();
+    assert_eq!((received[1].method.as_str(), path), ("PATCH", RESOURCE));
     let values: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
     assert_eq!(values, [("a".into(), " b".into()), ("a".into(), "c d".into())]);
     assert!(world.is_live("icfg_1", "db_1").await, "what was made is recorded");
@@ -127,12 +127,12 @@ async fn every_path_passes_on_lambda() {
             {
                 let mut event = routed(event.clone(), method, route, &format!("{before}{path}"));
                 event["pathParameters"]["proxy"] = json!(path.trim_start_matches('/'));
-                let heard = backend.heard().len();
+                let received = backend.received().len();
                 let answer = lambda.invoke(event).await;
                 assert_eq!(answer["statusCode"], 200, "{method} {before}{path}: {answer}");
-                let heard = &backend.heard()[heard..];
-                let target = heard[0].target.split('?').next();
-                assert_eq!((heard[0].method.as_str(), target), (method, Some(path)));
+                let received = &backend.received()[received..];
+                let target = received[0].target.split('?').next();
+                assert_eq!((received[0].method.as_str(), target), (method, Some(path)));
             }
         }
         let elsewhere =
@@ -209,13 +209,13 @@ async fn bodies_pass_up_to_4_mib_on_lambda() {
         event["body"] = json!(STANDARD.encode(vec![0xff; length]));
         lambda.invoke(event).await
     };
-    backend.script([Answer::words(400, vec![b'"'; MOST])]);
+    backend.script([Answer::with_body(400, vec![b'"'; MOST])]);
     let answer = send(MOST).await;
     assert_eq!((&answer["statusCode"], &answer["isBase64Encoded"]), (&json!(400), &json!(true)));
     assert_eq!(STANDARD.decode(answer["body"].as_str().unwrap()).unwrap(), vec![b'"'; MOST]);
-    assert_eq!(backend.heard()[0].body, vec![0xff; MOST]);
+    assert_eq!(backend.received()[0].body, vec![0xff; MOST]);
     assert_eq!(send(MOST + 1).await["statusCode"], 413);
-    assert_eq!(backend.heard().len(), 1);
+    assert_eq!(backend.received().len(), 1);
     let memory = lambda.function.memory();
     assert!(memory < 64 * 1024, "{memory} KiB");
 }
@@ -237,7 +237,7 @@ async fn a_backend_has_its_hosts_time_on_lambda() {
             (&json!(502), "backend_unavailable".into())
         );
     }
-    assert_eq!(backend.heard().len(), 2);
+    assert_eq!(backend.received().len(), 2);
     // `cargo lambda watch` sends a deadline in 1970, and the function ignores a deadline that is past.
     lambda.time = Duration::ZERO;
     assert_eq!(lambda.invoke(http_api(&token)).await["statusCode"], 200);

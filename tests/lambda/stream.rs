@@ -47,9 +47,9 @@ async fn a_streams_event_runs_its_jobs() {
     let event = inserted(&world, "icfg_1").await;
     assert_eq!(event["Records"].as_array().unwrap().len(), 3);
     assert_eq!(lambda.invoke(event).await, all_read());
-    let heard = |world: &World| world.provider.ids().into_keys().collect::<Vec<_>>();
+    let received = |world: &World| world.provider.ids().into_keys().collect::<Vec<_>>();
     let installation = r#""installation.deleted" "icfg_1" null"#;
-    assert_eq!(heard(&world), [installation]);
+    assert_eq!(received(&world), [installation]);
     let keys = world.sort_keys("icfg_1").await;
     let left = ["work#announce#resource#db_1", "work#finalize"];
     assert_eq!(keys, [&["#installation", "receipt#installation"][..], &left].concat());
@@ -58,7 +58,7 @@ async fn a_streams_event_runs_its_jobs() {
     assert_eq!(lambda.invoke(inserted(&world, "icfg_1").await).await, all_read());
     let calls = world.dynamodb.calls() - before;
     assert_eq!(calls, 3, "a claim, a look at the holds and the end: of the announcement alone");
-    assert_eq!(heard(&world), [installation, r#""resource.deleted" "icfg_1" "db_1""#]);
+    assert_eq!(received(&world), [installation, r#""resource.deleted" "icfg_1" "db_1""#]);
     assert!(world.sort_keys("icfg_2").await.contains(&"work#purge".to_owned()));
 }
 
@@ -66,7 +66,7 @@ async fn a_streams_event_runs_its_jobs() {
 /// change or a removal, and items that are not jobs. A job that does not exist any more costs one call, its
 /// claim.
 #[tokio::test]
-async fn what_is_not_due_is_passed_over() {
+async fn jobs_that_are_not_due_are_skipped() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     assert_eq!(world.delete(INSTALLATION).send().await.status, 200);
@@ -92,7 +92,7 @@ async fn what_is_not_due_is_passed_over() {
 /// L2, G1: if a job fails, the event is answered like any other, and a sweep of the schedule runs the job
 /// later. This holds for a failed announcement and for a failed claim.
 #[tokio::test]
-async fn what_fails_is_left_to_the_schedule() {
+async fn a_failed_job_waits_for_the_scheduled_sweep() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1", "db_2"]).await;
     for resource in ["db_1", "db_2"] {
@@ -106,7 +106,7 @@ async fn what_fails_is_left_to_the_schedule() {
     world.dynamodb.once("UpdateItem", Fault::Echo);
     let second = stream(&[("INSERT", "icfg_1", "work#announce#resource#db_2")]);
     assert_eq!(lambda.invoke(second).await, all_read());
-    assert_eq!(world.provider.heard().len(), 1);
+    assert_eq!(world.provider.received().len(), 1);
     let items = world.items("icfg_1").await;
     assert_eq!(items["work#announce#resource#db_1"]["failures"], 1);
     assert_eq!(items["work#announce#resource#db_2"]["attempts"], 0);

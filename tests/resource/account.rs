@@ -31,7 +31,7 @@ async fn an_accounts_token_deletes_in_its_own_installations() {
 /// A6: of the tokens that name an account alone, only those of the installation's stored account get a
 /// recorded outcome. That holds even if the token that recorded the outcome named another account.
 #[tokio::test]
-async fn a_recorded_outcome_is_no_way_around_the_account() {
+async fn a_recorded_outcome_does_not_bypass_the_account() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     let mut claims = system("icfg_1");
@@ -55,7 +55,7 @@ async fn a_recorded_outcome_is_no_way_around_the_account() {
 /// A6, F1: DynamoDB may report the resource's item, but not its installation's. Even then an account's token
 /// is compared with the stored account, before anything is answered or recorded.
 #[tokio::test]
-async fn the_account_is_compared_whatever_dynamodb_tells() {
+async fn the_account_is_compared_whatever_dynamodb_reports() {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
     let line = json!({ "installationId": "icfg_1", "id": "db_2", "status": "provisioning" });

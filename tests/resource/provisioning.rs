@@ -46,7 +46,7 @@ async fn of_vercels_statuses_only_pending_is_busy() {
 /// C2: a resource that is still being provisioned may be deleted an hour after the last write of its item,
 /// with a receipt and an announcement. A write in between renews the hour.
 #[tokio::test]
-async fn what_is_provisioning_for_too_long_can_be_deleted() {
+async fn a_resource_provisioning_for_too_long_can_be_deleted() {
     for status in ["provisioning", "pending"] {
         let world = World::announcing().await;
         world.install("icfg_1", &[]).await;
@@ -70,7 +70,7 @@ async fn what_is_provisioning_for_too_long_can_be_deleted() {
 /// C2: an item whose `updatedAt` is absent, or is not a number, is past the limit. Fractions of a second, as
 /// a backend may write them, count.
 #[tokio::test]
-async fn what_is_busy_and_what_is_not() {
+async fn busy_resources_are_recognized() {
     let world = World::new().await;
     let now = world.clock.timestamp().as_secs();
     let hour_ago = now - 3600;

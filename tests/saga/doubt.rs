@@ -47,7 +47,7 @@ async fn a_late_doubt_is_cleared_up() {
     };
     let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
     assert_eq!(first.status, 204, "{:?}", first.error());
-    assert_eq!(world.vercel.heard().len(), 5);
+    assert_eq!(world.vercel.received().len(), 5);
     is_done(&world).await;
 }
 
@@ -55,7 +55,7 @@ async fn a_late_doubt_is_cleared_up() {
 #[tokio::test]
 async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
     let world = awaiting_retry().await;
-    let asked = world.items("icfg_1").await["work#configuration"].clone();
+    let before = world.items("icfg_1").await["work#configuration"].clone();
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 503), Answer::Status(409)]);
     let meanwhile = async {
@@ -65,17 +65,17 @@ async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
     };
     let (report, ()) = join(world.sweep(), meanwhile).await;
     assert_eq!(report[1..], [0, 0, 0], "it is not done");
-    let owed = world.items("icfg_1").await["work#configuration"].clone();
+    let pending = world.items("icfg_1").await["work#configuration"].clone();
     for name in ["kind", "installationId", "dueShard", "deletedBy", "deletedAt", "keySha256"] {
-        assert_eq!(owed[name], asked[name], "{name}");
+        assert_eq!(pending[name], before[name], "{name}");
     }
-    assert_eq!(owed["inDoubt"], true);
-    assert!(owed["fence"].as_u64() > asked["fence"].as_u64().map(|fence| fence + 1));
+    assert_eq!(pending["inDoubt"], true);
+    assert!(pending["fence"].as_u64() > before["fence"].as_u64().map(|fence| fence + 1));
     world.sweep_all().await;
     let items = world.items("icfg_1").await;
     assert!(!items.contains_key("work#configuration"));
     assert!(items["#installation"].get("configurationDeletedAt").is_some());
-    assert_eq!(items["receipt#installation"]["keySha256"], asked["keySha256"]);
+    assert_eq!(items["receipt#installation"]["keySha256"], before["keySha256"]);
 }
 
 /// E3, F5: a refusal that came before a late attempt took effect does not end the deletion's job.
@@ -89,12 +89,12 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
         withdrawal.add_permits(1);
     };
     let request = async {
-        until(|| world.vercel.heard().len() >= 4).await;
+        until(|| world.vercel.received().len() >= 4).await;
         world.clock.advance(Duration::from_mins(3));
         world.delete(CONFIGURATION).key("k2").send().await
     };
     let order = async {
-        until(|| world.vercel.heard().len() >= 5).await;
+        until(|| world.vercel.received().len() >= 5).await;
         world.dynamodb.hold("TransactWriteItems", withdrawal.clone());
         refusal.add_permits(1);
         until(|| world.dynamodb.is_holding()).await;
@@ -111,7 +111,7 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
 /// E3: a late worker that got a definite answer to each of its attempts schedules nothing, even if an earlier
 /// worker left a call in doubt. The refusal that came since then ends the deletion.
 #[tokio::test]
-async fn a_late_sweep_that_heard_all_owes_nothing_again() {
+async fn a_late_sweep_with_definite_answers_schedules_nothing() {
     let world = world().await;
     world.vercel.script([Answer::Reset, Answer::Reset, Answer::Reset]);
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.status, 503);
@@ -124,7 +124,7 @@ async fn a_late_sweep_that_heard_all_owes_nothing_again() {
         gate.add_permits(1);
     };
     join(world.sweep(), meanwhile).await;
-    assert_eq!(world.vercel.heard().len(), 7);
+    assert_eq!(world.vercel.received().len(), 7);
     assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
     assert_eq!(state(&world).await, "active");
 }
@@ -179,7 +179,7 @@ async fn a_late_204_of_a_sweep_is_scheduled_again() {
         world.dynamodb.lasting(Fault::ServerError);
         world.dynamodb.hold("UpdateItem", again.clone());
         gate.add_permits(1);
-        assert!(again.reached().await, "it has nothing owed again");
+        assert!(again.reached().await, "it has nothing pending again");
         world.dynamodb.heal();
         again.open();
     };
@@ -217,19 +217,19 @@ async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
 
 /// E4, F5: if both sides are gone meanwhile, a late worker in doubt schedules nothing.
 #[tokio::test]
-async fn a_late_doubt_of_what_is_gone_is_none() {
+async fn a_late_doubt_about_a_deleted_configuration_counts_for_nothing() {
     let world = awaiting_retry().await;
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 503)]);
     let meanwhile = async {
-        until(|| world.vercel.heard().len() >= 4).await;
+        until(|| world.vercel.received().len() >= 4).await;
         world.clock.advance(Duration::from_mins(3));
         assert_eq!(world.delete(CONFIGURATION).key("k2").send().await.status, 204);
         world.vercel.script([Answer::Reset, Answer::Status(500)]);
         gate.add_permits(1);
     };
     join(world.sweep(), meanwhile).await;
-    assert_eq!(world.vercel.heard().len(), 7);
+    assert_eq!(world.vercel.received().len(), 7);
     assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
 }
 
@@ -243,7 +243,7 @@ async fn a_late_doubt_is_not_left_parked() {
     world.vercel.script(resets());
     world.vercel.script(resets());
     let meanwhile = async {
-        until(|| world.vercel.heard().len() >= 4).await;
+        until(|| world.vercel.received().len() >= 4).await;
         world.clock.advance(Duration::from_mins(3));
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
         world.clock.advance(Duration::from_hours(73));

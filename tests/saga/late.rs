@@ -15,13 +15,13 @@ use crate::support::world::World;
 /// E3, F4: if an installation changes while a request calls Vercel, the request does not wait for its own
 /// lease. It reads the table again, and decides by what it finds.
 #[tokio::test]
-async fn its_own_lease_stands_in_no_requests_way() {
+async fn a_request_does_not_wait_for_its_own_lease() {
     for settled in [true, false] {
         let world = world().await;
         let gate = Arc::new(Semaphore::new(0));
         world.vercel.script([Answer::EffectThenReset, Answer::gated(&gate, 409)]);
         let meanwhile = async {
-            until(|| world.vercel.heard().len() >= 2).await;
+            until(|| world.vercel.received().len() >= 2).await;
             if !settled {
                 world.reopen("icfg_1").await;
             }
@@ -32,7 +32,7 @@ async fn its_own_lease_stands_in_no_requests_way() {
         let (first, ()) = join(world.delete(CONFIGURATION).key("k1").send(), meanwhile).await;
         assert_eq!(first.status, 204, "{settled} {:?}", first.error());
         // While a token is stored, the request calls Vercel once more, and gets 403.
-        assert_eq!(world.vercel.heard().len(), if settled { 2 } else { 3 });
+        assert_eq!(world.vercel.received().len(), if settled { 2 } else { 3 });
         let items = world.items("icfg_1").await;
         assert!(!items.contains_key("work#configuration"), "{settled}");
         assert!(items["#installation"].get("configurationDeletedAt").is_some(), "{settled}");
@@ -42,7 +42,7 @@ async fn its_own_lease_stands_in_no_requests_way() {
 /// E2: if a request reads the table before another request is refused in doubt, and begins after that, it
 /// takes the doubt into account.
 #[tokio::test]
-async fn a_doubt_that_comes_between_is_not_overlooked() {
+async fn a_doubt_stored_meanwhile_is_noticed() {
     let world = world().await;
     let gate = Arc::new(Semaphore::new(0));
     world.dynamodb.hold("TransactWriteItems", gate.clone());
@@ -78,7 +78,7 @@ async fn a_late_refusal_withdraws_no_other_intent() {
 /// F1, F2: of two requests under one key that find Vercel's side gone, one commits, and the other does not
 /// overwrite its outcome.
 #[tokio::test]
-async fn who_commits_second_overwrites_no_outcome() {
+async fn the_second_commit_overwrites_no_outcome() {
     let world = world().await;
     assert_eq!(
         world.delete(INSTALLATION).send().await.whole(),
@@ -104,7 +104,7 @@ async fn who_commits_second_overwrites_no_outcome() {
 /// F4, G5: of two requests that need no call to Vercel, one deletes our side, and the other leaves its
 /// receipt as it is.
 #[tokio::test]
-async fn of_two_that_delete_our_side_alone_one_does() {
+async fn of_two_deletions_in_the_table_alone_one_commits() {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1"]).await;
     world.settle("icfg_1").await;
@@ -127,7 +127,7 @@ async fn of_two_that_delete_our_side_alone_one_does() {
 
 /// F5: a sweep whose lease ends before it reads the table does not call Vercel any more.
 #[tokio::test]
-async fn a_sweep_that_is_late_does_not_ask_under_anothers_mark() {
+async fn a_late_sweep_does_not_call_vercel() {
     let world = awaiting_retry().await;
     let (look, answer) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     world.dynamodb.hold("TransactGetItems", look.clone());
@@ -142,21 +142,21 @@ async fn a_sweep_that_is_late_does_not_ask_under_anothers_mark() {
         until(|| world.dynamodb.is_holding()).await;
         world.clock.advance(Duration::from_mins(3));
         let open = async {
-            until(|| world.vercel.heard().len() >= 4).await;
+            until(|| world.vercel.received().len() >= 4).await;
             look.add_permits(1);
         };
         join(world.delete(CONFIGURATION).key("k2").send(), open).await.0
     };
     let (_, reply) = join(sweep, request).await;
     assert_eq!(reply.error(), (503, "upstream_unavailable"));
-    assert_eq!(world.vercel.heard().len(), 6, "the request alone asked");
+    assert_eq!(world.vercel.received().len(), 6, "the request alone asked");
 }
 
 /// E2, F5: a late worker may mark its attempt after a request has read the table, and before the request
 /// writes its intent. The request takes this mark into account: a 403 from Vercel then means that the
 /// configuration is gone.
 #[tokio::test]
-async fn a_mark_that_comes_between_is_not_erased() {
+async fn a_mark_stored_meanwhile_is_not_erased() {
     let world = awaiting_retry().await;
     let gates = [(); 4].map(|()| Arc::new(Semaphore::new(0)));
     let [look, mark, begin, answer] = &gates;
@@ -178,7 +178,7 @@ async fn a_mark_that_comes_between_is_not_erased() {
             calls(2).await;
             // The request has read the table, and is about to write its intent.
             mark.add_permits(1);
-            until(|| world.vercel.heard().len() >= 4).await;
+            until(|| world.vercel.received().len() >= 4).await;
             begin.add_permits(1);
         };
         let reply = join(world.delete(CONFIGURATION).key("k2").send(), meanwhile).await.0;
@@ -187,5 +187,5 @@ async fn a_mark_that_comes_between_is_not_erased() {
     };
     let (_, reply) = join(world.sweep(), request).await;
     assert_eq!(reply.status, 204, "{:?}", reply.body);
-    assert_eq!(world.vercel.heard().len(), 5);
+    assert_eq!(world.vercel.received().len(), 5);
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::HOSTS;
 use super::planted::{ACCESS_TOKEN, IDEMPOTENCY_KEY};
-use super::scene::{Asked, Host, Scene};
+use super::scene::{Call, Host, Scene};
 use crate::support::backend::Answer;
 use crate::support::dynamodb::Fault;
 use crate::support::process::FRONT;
@@ -25,7 +25,7 @@ const RESOURCES: &str = "/v1/installations/icfg_1/resources";
 const RESOURCE: &str = "/v1/installations/icfg_1/resources/db_1";
 
 /// A call with everything that a caller and the host may send.
-fn call(method: &'static str, path: &str, token: &str) -> Asked {
+fn call(method: &'static str, path: &str, token: &str) -> Call {
     let body = match method {
         "GET" => String::new(),
         _ => json!({
@@ -34,7 +34,7 @@ fn call(method: &'static str, path: &str, token: &str) -> Asked {
         })
         .to_string(),
     };
-    Asked { method, ..Asked::delete(path, token).body(&body) }
+    Call { method, ..Call::delete(path, token).body(&body) }
 }
 
 /// An answer with a secret in its body, after this text, and in a header.
@@ -47,7 +47,7 @@ fn answer(status: u16, before: &str) -> Answer {
 /// J6: bodies, tokens and keys that pass through are in no log, and in no answer that the function itself
 /// gives, whatever fails, on every host. Of these secrets the table holds the access token alone, once.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_call_that_passes_tells_a_secret() {
+async fn no_call_that_passes_reveals_a_secret() {
     join_all(HOSTS.map(|host| async move {
         let mut scene = Scene::start(FRONT, host).await;
         scene.sts.now(sts::HOUR);
@@ -79,7 +79,7 @@ async fn passed(scene: &mut Scene, good: &str) {
     let forged = scene.forged(&user("icfg_1"));
     let elsewhere = scene.token(&user("icfg_2"));
     let made = r#"{"id":"db_9","name":"n","#;
-    for (asked, answer, status) in [
+    for (call, answer, status) in [
         (call("PUT", INSTALLATION, good), answer(200, "{"), "200"),
         (call("PUT", INSTALLATION, &forged), answer(200, "{"), "200"),
         (
@@ -98,10 +98,10 @@ async fn passed(scene: &mut Scene, good: &str) {
         (call("GET", &format!("{RESOURCE}?token={good}"), good), answer(200, "nonsense"), "200"),
     ] {
         scene.backend.script([answer]);
-        let said = scene.pass(asked).await;
-        assert!(said.starts_with(status) && said.contains(ANSWERED), "{status}: {said}");
+        let reply = scene.send_unchecked(call).await;
+        assert!(reply.starts_with(status) && reply.contains(ANSWERED), "{status}: {reply}");
     }
-    let [first, ..] = &scene.backend.heard()[..] else { panic!("it is asked") };
+    let [first, ..] = &scene.backend.received()[..] else { panic!("it is called") };
     let (sent, key) =
         (String::from_utf8(first.body.to_vec()).unwrap(), &first.headers["idempotency-key"]);
     assert!(sent.contains(SENT) && sent.contains(ACCESS_TOKEN) && *key == *IDEMPOTENCY_KEY);
@@ -112,32 +112,32 @@ async fn passed(scene: &mut Scene, good: &str) {
 async fn refused(scene: &mut Scene, good: &str) {
     for (answer, status) in [(Answer::Reset, "502"), (Answer::EffectThenReset, "502")] {
         scene.backend.script([answer]);
-        let said = scene.ask(call("POST", RESOURCES, good)).await;
-        assert!(said.starts_with(status), "{said}");
+        let reply = scene.send(call("POST", RESOURCES, good)).await;
+        assert!(reply.starts_with(status), "{reply}");
     }
     scene.world.dynamodb.once("TransactWriteItems", Fault::Echo);
-    let said = scene.ask(call("POST", RESOURCES, good)).await;
-    assert!(said.starts_with("500"), "the intent is not written: {said}");
+    let reply = scene.send(call("POST", RESOURCES, good)).await;
+    assert!(reply.starts_with("500"), "the intent is not written: {reply}");
     scene.world.dynamodb.once("TransactWriteItems", Fault::Echo);
     scene.backend.script([answer(200, "{")]);
-    let said = scene.ask(call("PUT", INSTALLATION, good)).await;
-    assert!(said.starts_with("500"), "the access token is not recorded: {said}");
+    let reply = scene.send(call("PUT", INSTALLATION, good)).await;
+    assert!(reply.starts_with("500"), "the access token is not recorded: {reply}");
     // The intent is written, and the resource is not.
     scene.world.dynamodb.once("TransactWriteItems", Fault::None);
     scene.world.dynamodb.once("TransactWriteItems", Fault::Echo);
     scene.backend.script([answer(201, r#"{"id":"db_10","#)]);
-    let said = scene.pass(call("POST", RESOURCES, good)).await;
-    assert!(said.starts_with("201"), "{said}");
+    let reply = scene.send_unchecked(call("POST", RESOURCES, good)).await;
+    assert!(reply.starts_with("201"), "{reply}");
     let header = json!({ "alg": "RS256", "kid": "unknown" });
     let claims = scene.world.timed(&user("icfg_1"));
     let unknown = crate::support::world::ISSUER.sign_with_header(&header, &claims);
     scene.planted.token(&unknown);
-    let said = scene.ask(call("POST", RESOURCES, &unknown)).await;
-    assert!(said.starts_with("503"), "the keys are out of reach: {said}");
+    let reply = scene.send(call("POST", RESOURCES, &unknown)).await;
+    assert!(reply.starts_with("503"), "the keys are out of reach: {reply}");
     let long = "x".repeat(4 << 20) + SENT;
-    let asked = call("PATCH", RESOURCE, good).body(&long);
+    let call = call("PATCH", RESOURCE, good).body(&long);
     if scene.host != Host::Lambda {
-        let said = scene.ask(asked).await;
-        assert!(said.starts_with("413"), "{said:.100}");
+        let reply = scene.send(call).await;
+        assert!(reply.starts_with("413"), "{reply:.100}");
     }
 }

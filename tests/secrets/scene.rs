@@ -38,7 +38,7 @@ pub enum Host {
 
 /// A request to the function.
 #[derive(Clone)]
-pub struct Asked {
+pub struct Call {
     pub method: &'static str,
     /// The path and the query.
     pub target: String,
@@ -46,7 +46,7 @@ pub struct Asked {
     pub body: String,
 }
 
-impl Asked {
+impl Call {
     /// A deletion with this token, and with everything else that a caller and the host may send.
     pub fn delete(target: &str, token: &str) -> Self {
         let headers = vec![
@@ -154,32 +154,32 @@ impl Scene {
     }
 
     /// Sends a request, and returns the answer from its status on. Checks that the answer contains no secret.
-    pub async fn ask(&mut self, asked: Asked) -> String {
-        let said = self.pass(asked).await;
-        self.planted.is_not_in(&said);
-        said
+    pub async fn send(&mut self, call: Call) -> String {
+        let answer = self.send_unchecked(call).await;
+        self.planted.is_not_in(&answer);
+        answer
     }
 
     /// Sends a request, and returns the answer. The answer may contain secrets, since it is the backend's.
-    pub async fn pass(&mut self, asked: Asked) -> String {
+    pub async fn send_unchecked(&mut self, call: Call) -> String {
         match &mut self.way {
-            Way::Http { port, .. } => over_http(*port, &asked).await,
+            Way::Http { port, .. } => over_http(*port, &call).await,
             Way::Lambda(lambda) => {
-                let answer = lambda.invoke(event(&asked)).await;
+                let answer = lambda.invoke(event(&call)).await;
                 format!("{} {answer}", answer["statusCode"])
             }
         }
     }
 
     /// Ends the function. Checks that its log contains each of these texts, and no secret.
-    pub async fn end(self, told: &[&str]) {
+    pub async fn end(self, logged: &[&str]) {
         let path = self.log.path();
         if let Way::Http { function, .. } = self.way {
             tokio::task::spawn_blocking(|| function.terminate()).await.unwrap();
         }
         let log = std::fs::read_to_string(path).unwrap();
         self.planted.is_not_in(&log);
-        for part in told {
+        for part in logged {
             assert!(log.contains(part), "{:?} {}: {part}: {log}", self.host, self.binary);
         }
         let json = |line: &&str| serde_json::from_str::<Value>(line).is_ok();
@@ -203,14 +203,14 @@ async fn on_vercel(binary: &str, mut variables: Variables, log: &NamedTempFile) 
     Way::Http { port, function, _platform: Some((messages, folder)) }
 }
 
-async fn over_http(port: u16, asked: &Asked) -> String {
-    let (method, target, length) = (asked.method, &asked.target, asked.body.len());
-    let headers = asked.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+async fn over_http(port: u16, call: &Call) -> String {
+    let (method, target, length) = (call.method, &call.target, call.body.len());
+    let headers = call.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
     let headers = headers.collect::<Vec<_>>().concat();
     let whole = format!(
         "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
          content-length: {length}\r\n{headers}\r\n{}",
-        asked.body
+        call.body
     );
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     // If the answer comes before everything is sent, the function may not read the rest.
@@ -222,22 +222,22 @@ async fn over_http(port: u16, asked: &Asked) -> String {
 }
 
 /// The event that an HTTP API makes of a request.
-fn event(asked: &Asked) -> Value {
-    let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+fn event(call: &Call) -> Value {
+    let (path, query) = call.target.split_once('?').unwrap_or((&call.target, ""));
     let mut headers = json!({ "host": "x.example" });
-    for (name, value) in &asked.headers {
+    for (name, value) in &call.headers {
         let before = headers[name].as_str().map(|before| format!("{before},"));
         headers[name] = json!(before.unwrap_or_default() + value);
     }
     json!({
         "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query,
-        "isBase64Encoded": false, "body": asked.body, "headers": headers,
+        "isBase64Encoded": false, "body": call.body, "headers": headers,
         "requestContext": {
             "accountId": "1", "apiId": "a", "domainName": "x.example", "domainPrefix": "x",
             "requestId": "r", "routeKey": "$default", "stage": "$default",
             "time": "22/Nov/2026:00:00:00 +0000", "timeEpoch": 1_795_305_600_000_u64,
             "http": {
-                "method": asked.method, "path": path, "protocol": "HTTP/1.1",
+                "method": call.method, "path": path, "protocol": "HTTP/1.1",
                 "sourceIp": "127.0.0.1", "userAgent": "test",
             },
         },

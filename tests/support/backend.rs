@@ -33,14 +33,14 @@ pub enum Answer {
 
 impl Answer {
     /// An answer with this status and this body, and without an effect.
-    pub fn words(status: u16, body: impl Into<Bytes>) -> Self {
+    pub fn with_body(status: u16, body: impl Into<Bytes>) -> Self {
         Self::Whole(status, HeaderMap::new(), body.into())
     }
 }
 
 /// A call as the backend received it.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct Received {
     pub method: Method,
     /// The path and the query.
     pub target: String,
@@ -55,7 +55,7 @@ pub struct Backend(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     script: Mutex<VecDeque<Answer>>,
-    heard: Mutex<Vec<Heard>>,
+    received: Mutex<Vec<Received>>,
     /// The resources that were made, each with its id.
     made: Mutex<Vec<(String, Value)>>,
     /// The resource that was made under each `Idempotency-Key`.
@@ -87,8 +87,8 @@ impl Backend {
             async move {
                 let steps = backend.0.steps.lock().unwrap().clone();
                 match steps {
-                    Some(steps) => steps.call(backend.hear(request)).await,
-                    None => backend.hear(request).await,
+                    Some(steps) => steps.call(backend.receive(request)).await,
+                    None => backend.receive(request).await,
                 }
             }
         })
@@ -107,8 +107,8 @@ impl Backend {
     }
 
     /// The calls that the backend has received so far.
-    pub fn heard(&self) -> Vec<Heard> {
-        self.0.heard.lock().unwrap().clone()
+    pub fn received(&self) -> Vec<Received> {
+        self.0.received.lock().unwrap().clone()
     }
 
     /// The ids of the resources that were made, in the order of their making.
@@ -116,12 +116,12 @@ impl Backend {
         self.0.made.lock().unwrap().iter().map(|(id, _)| id.clone()).collect()
     }
 
-    async fn hear(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+    async fn receive(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let target = head.uri.path_and_query().unwrap().to_string();
-        let heard = Heard { method: head.method, target, headers: head.headers, body };
-        self.0.heard.lock().unwrap().push(heard.clone());
+        let received = Received { method: head.method, target, headers: head.headers, body };
+        self.0.received.lock().unwrap().push(received.clone());
         let mut next = self.0.script.lock().unwrap().pop_front().unwrap_or(Answer::Honest);
         while let Answer::Held(gate, then) = next {
             gate.pass().await;
@@ -129,7 +129,7 @@ impl Backend {
         }
         match next {
             Answer::Held(..) => unreachable!("it was let through"),
-            Answer::Honest => Ok(self.act(&heard)),
+            Answer::Honest => Ok(self.act(&received)),
             Answer::Whole(status, headers, body) => {
                 let mut response = Response::new(Full::new(body));
                 *response.status_mut() = status.try_into().unwrap();
@@ -137,7 +137,7 @@ impl Backend {
                 Ok(response)
             }
             Answer::EffectThenReset => {
-                self.act(&heard);
+                self.act(&received);
                 Err(io::ErrorKind::ConnectionReset.into())
             }
             Answer::Reset => Err(io::ErrorKind::ConnectionReset.into()),
@@ -145,13 +145,13 @@ impl Backend {
         }
     }
 
-    fn act(&self, heard: &Heard) -> Response<Full<Bytes>> {
-        let path = heard.target.split('?').next().unwrap_or_default();
+    fn act(&self, received: &Received) -> Response<Full<Bytes>> {
+        let path = received.target.split('?').next().unwrap_or_default();
         let segments: Vec<_> = path.split('/').skip(3).collect();
         let free = json!({ "billingPlan": { "id": "free", "paymentMethodRequired": false } });
         match segments[..] {
             [_] => json(200, &free),
-            [_, "resources"] => json(200, &self.make(heard)),
+            [_, "resources"] => json(200, &self.make(received)),
             [_, "resources", id] => {
                 let made = self.0.made.lock().unwrap();
                 let found = made.iter().find(|(made, _)| made == id);
@@ -163,15 +163,15 @@ impl Backend {
 
     /// Makes a resource, or returns the resource that was made under this key before. The caller may choose
     /// the id.
-    fn make(&self, heard: &Heard) -> Value {
-        let key = heard.headers.get("idempotency-key");
+    fn make(&self, received: &Received) -> Value {
+        let key = received.headers.get("idempotency-key");
         let key = key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
         let mut by_key = self.0.by_key.lock().unwrap();
         if let Some(made) = key.as_ref().and_then(|key| by_key.get(key)) {
             return made.clone();
         }
         let mut made = self.0.made.lock().unwrap();
-        let wanted: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+        let wanted: Value = serde_json::from_slice(&received.body).unwrap_or_default();
         let id = wanted["id"].as_str().map(str::to_owned);
         let id = id.unwrap_or_else(|| format!("db_{}", made.len() + 1));
         let resource = json!({

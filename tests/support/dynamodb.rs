@@ -84,7 +84,7 @@ struct Inner {
     operations: Mutex<VecDeque<(&'static str, Fault)>>,
     held: Mutex<Option<(&'static str, Gate)>>,
     holding: AtomicBool,
-    told_tokens: AtomicUsize,
+    refusals_with_a_token: AtomicUsize,
 }
 
 impl Proxy {
@@ -101,7 +101,7 @@ impl Proxy {
             operations: Mutex::default(),
             held: Mutex::default(),
             holding: AtomicBool::new(false),
-            told_tokens: AtomicUsize::new(0),
+            refusals_with_a_token: AtomicUsize::new(0),
         }));
         let handler = proxy.clone();
         let (url, connections) = listen(move |request| {
@@ -119,8 +119,8 @@ impl Proxy {
     }
 
     /// How many refusals contained an access token.
-    pub fn told_tokens(&self) -> usize {
-        self.0.told_tokens.load(Ordering::SeqCst)
+    pub fn refusals_with_a_token(&self) -> usize {
+        self.0.refusals_with_a_token.load(Ordering::SeqCst)
     }
 
     /// The identities that signed the calls.
@@ -233,7 +233,7 @@ impl Proxy {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let mut body = answer.bytes().await.map_err(io::Error::other)?;
         if status == 400 && String::from_utf8_lossy(&body).contains("accessToken") {
-            self.0.told_tokens.fetch_add(1, Ordering::SeqCst);
+            self.0.refusals_with_a_token.fetch_add(1, Ordering::SeqCst);
         }
         if fault == Fault::ResetAfter {
             return Err(io::ErrorKind::ConnectionReset.into());

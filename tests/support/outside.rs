@@ -39,7 +39,7 @@ pub enum Answer {
     /// The request has no effect, and gets this status and a message with the caller's credentials.
     Echo(u16),
     /// The request has no effect, and gets this status and this body.
-    Words(u16, &'static str),
+    Body(u16, &'static str),
     /// The connection breaks without an answer, and the request has no effect.
     Reset,
     /// The request is never answered.
@@ -127,7 +127,7 @@ impl Script {
                 let error = json!({ "code": credentials, "message": format!("no: {credentials}") });
                 Ok(json(status, &json!({ "error": error })))
             }
-            Answer::Words(status, body) => {
+            Answer::Body(status, body) => {
                 Ok(Response::builder().status(status).body(Full::from(body)).unwrap())
             }
             Answer::Reset => Err(io::ErrorKind::ConnectionReset.into()),
@@ -138,7 +138,7 @@ impl Script {
 
 /// A request that the stand-in received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct Received {
     /// The method, the path and the query.
     pub line: String,
     pub authorization: String,
@@ -151,7 +151,7 @@ pub struct VercelApi(Arc<VercelInner>);
 #[derive(Default)]
 struct VercelInner {
     script: Script,
-    heard: Mutex<Vec<Heard>>,
+    received: Mutex<Vec<Received>>,
     gone: Mutex<BTreeSet<String>>,
     /// The team of each configuration that has moved. `None` if the configuration is in no team.
     moved: Mutex<BTreeMap<String, Option<String>>>,
@@ -175,7 +175,7 @@ impl VercelApi {
         let handler = api.clone();
         let (url, _) = listen(move |request| {
             let (api, steps) = (handler.clone(), steps.clone());
-            async move { steps.call(api.hear(request)).await }
+            async move { steps.call(api.receive(request)).await }
         })
         .await;
         (api, url)
@@ -213,13 +213,13 @@ impl VercelApi {
     }
 
     /// The requests that Vercel has received so far.
-    pub fn heard(&self) -> Vec<Heard> {
-        self.0.heard.lock().unwrap().clone()
+    pub fn received(&self) -> Vec<Received> {
+        self.0.received.lock().unwrap().clone()
     }
 
     /// The method, path and query of each request that Vercel has received so far.
     pub fn lines(&self) -> Vec<String> {
-        self.heard().into_iter().map(|heard| heard.line).collect()
+        self.received().into_iter().map(|received| received.line).collect()
     }
 
     pub fn is_gone(&self, id: &str) -> bool {
@@ -236,11 +236,15 @@ impl VercelApi {
         self.0.finalized.lock().unwrap().contains(id)
     }
 
-    async fn hear(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+    async fn receive(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let authorization = request.headers().get("authorization");
         let authorization = authorization.map_or("", |value| value.to_str().unwrap()).to_owned();
         let line = format!("{} {}", request.method(), request.uri().path_and_query().unwrap());
-        self.0.heard.lock().unwrap().push(Heard { line, authorization: authorization.clone() });
+        self.0
+            .received
+            .lock()
+            .unwrap()
+            .push(Received { line, authorization: authorization.clone() });
         let path = request.uri().path().to_owned();
         let deletes = request.method() == hyper::Method::DELETE;
         let query = request.uri().query().unwrap_or_default();
@@ -343,7 +347,7 @@ pub struct ProviderEndpoint(Arc<ProviderInner>);
 #[derive(Default)]
 struct ProviderInner {
     script: Script,
-    heard: Mutex<Vec<Event>>,
+    received: Mutex<Vec<Event>>,
     /// The secrets that sign events. If there are none here, [`PROVIDER_SECRET`] alone signs.
     secrets: Mutex<Vec<&'static str>>,
 }
@@ -354,7 +358,7 @@ impl ProviderEndpoint {
         let handler = provider.clone();
         let (url, _) = listen(move |request| {
             let (provider, steps) = (handler.clone(), steps.clone());
-            async move { steps.call(provider.hear(request)).await }
+            async move { steps.call(provider.receive(request)).await }
         })
         .await;
         (provider, format!("{url}/hook"))
@@ -376,19 +380,19 @@ impl ProviderEndpoint {
     }
 
     /// Expects each event to be signed with these secrets, in this order, from now on.
-    pub fn is_told_by(&self, secrets: &[&'static str]) {
+    pub fn expects_signatures_by(&self, secrets: &[&'static str]) {
         *self.0.secrets.lock().unwrap() = secrets.to_vec();
     }
 
     /// The events that the provider has received so far, whatever it answered.
-    pub fn heard(&self) -> Vec<Event> {
-        self.0.heard.lock().unwrap().clone()
+    pub fn received(&self) -> Vec<Event> {
+        self.0.received.lock().unwrap().clone()
     }
 
     /// The `webhook-id`s under which each event was sent so far.
     pub fn ids(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut ids = BTreeMap::<_, BTreeSet<_>>::new();
-        for Event { id, body, .. } in self.heard() {
+        for Event { id, body, .. } in self.received() {
             let data = &body["data"];
             let what =
                 format!("{} {} {}", body["type"], data["installationId"], data["resourceId"]);
@@ -397,7 +401,7 @@ impl ProviderEndpoint {
         ids
     }
 
-    async fn hear(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+    async fn receive(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         assert_eq!((head.method.as_str(), head.uri.path()), ("POST", "/hook"));
         let header = |name: &str| head.headers[name].to_str().unwrap().to_owned();
@@ -412,7 +416,7 @@ impl ProviderEndpoint {
         let signature = secrets.into_iter().map(sign).collect::<Vec<_>>().join(" ");
         assert_eq!(header("webhook-signature"), signature);
         let body = serde_json::from_slice(&body).unwrap();
-        self.0.heard.lock().unwrap().push(Event { id, timestamp, body });
+        self.0.received.lock().unwrap().push(Event { id, timestamp, body });
         self.0.script.answer(&signature, false, false, async { empty(200) }).await
     }
 }

@@ -41,12 +41,12 @@ pub type Form = Vec<(String, String)>;
 pub struct Sts {
     answer: Arc<Mutex<Answer>>,
     /// The form of each request, with its fields sorted by name.
-    pub heard: Arc<Mutex<Vec<Form>>>,
+    pub received: Arc<Mutex<Vec<Form>>>,
 }
 
 impl Sts {
     pub async fn start(answer: Answer) -> (Self, String) {
-        let sts = Self { answer: Arc::new(Mutex::new(answer)), heard: Arc::default() };
+        let sts = Self { answer: Arc::new(Mutex::new(answer)), received: Arc::default() };
         let handler = sts.clone();
         let (url, _) = listen(move |request| handler.clone().answer(request)).await;
         (sts, url)
@@ -59,9 +59,9 @@ impl Sts {
         form.sort();
         let token = token(&form).to_owned();
         let number = {
-            let mut heard = self.heard.lock().unwrap();
-            heard.push(form);
-            heard.len()
+            let mut received = self.received.lock().unwrap();
+            received.push(form);
+            received.len()
         };
         let answer = *self.answer.lock().unwrap();
         let (status, text) = match answer {
@@ -89,8 +89,8 @@ impl Sts {
 
     /// The tokens that STS has received.
     pub fn tokens(&self) -> Vec<String> {
-        let heard = self.heard.lock().unwrap();
-        heard.iter().map(|form| token(form).to_owned()).collect()
+        let received = self.received.lock().unwrap();
+        received.iter().map(|form| token(form).to_owned()).collect()
     }
 }
 

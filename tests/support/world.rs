@@ -170,7 +170,7 @@ impl World {
             ("TABLE_NAME", &database.table),
         ];
         let config = config(&[variables, &outside].concat());
-        let clock = Clock::standing();
+        let clock = Clock::stopped();
         let (dynamodb, dynamodb_url) = Proxy::start(database.url.clone(), steps.clone()).await;
         let proxied =
             Store::new(local_client(&dynamodb_url).await.unwrap(), &config, clock.clone());

@@ -15,13 +15,13 @@ use crate::support::waiting::until;
 /// F5, G4: a job whose worker died is due again when its lease ends. A worker that lost its lease overwrites
 /// nothing that its successor wrote.
 #[tokio::test]
-async fn who_lost_the_lease_overwrites_nothing() {
+async fn a_worker_without_its_lease_overwrites_nothing() {
     for late in [200, 500] {
         let world = world(1).await;
         let gate = Arc::new(Semaphore::new(0));
         world.provider.script([Answer::gated(&gate, late), Answer::Status(503)]);
         let meanwhile = async {
-            until(|| !world.provider.heard().is_empty()).await;
+            until(|| !world.provider.received().is_empty()).await;
             assert_eq!(world.sweep().await, [0; 4], "it is leased");
             world.clock.advance(Duration::from_secs(81));
             assert_eq!(world.sweep().await, [1, 0, 1, 0], "the lease is over");
@@ -42,12 +42,12 @@ async fn who_lost_the_lease_overwrites_nothing() {
 
 /// F5, G4: a late sweep does not count a job as done that another sweep has completed.
 #[tokio::test]
-async fn what_another_did_is_not_counted() {
+async fn a_job_done_by_another_sweep_is_not_counted() {
     let world = world(1).await;
     let gate = Arc::new(Semaphore::new(0));
     world.provider.script([Answer::gated(&gate, 200)]);
     let overtaken = async {
-        until(|| !world.provider.heard().is_empty()).await;
+        until(|| !world.provider.received().is_empty()).await;
         world.clock.advance(Duration::from_mins(3));
         assert_eq!(world.sweep().await, [1, 1, 0, 0]);
         gate.add_permits(1);
@@ -58,7 +58,7 @@ async fn what_another_did_is_not_counted() {
 
 /// G4: a sweep does not claim a job that another sweep has rescheduled after the first sweep read the index.
 #[tokio::test]
-async fn what_is_not_due_any_more_is_not_taken() {
+async fn a_rescheduled_job_is_not_claimed() {
     let world = world(1).await;
     let gate = Arc::new(Semaphore::new(0));
     world.dynamodb.hold("UpdateItem", gate.clone());
@@ -74,12 +74,12 @@ async fn what_is_not_due_any_more_is_not_taken() {
     let (response, ()) = tokio::join!(late, meanwhile);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], br#"{"claimed":0,"done":0,"retried":0,"parked":0}"#);
-    assert_eq!(world.provider.heard().len(), 1);
+    assert_eq!(world.provider.received().len(), 1);
 }
 
 /// G6: a sweep does not claim a job that another sweep has parked after the first sweep read the index.
 #[tokio::test]
-async fn what_is_parked_meanwhile_is_not_taken() {
+async fn a_job_parked_meanwhile_is_not_claimed() {
     let world = world(1).await;
     world.provider.lasting(Answer::Status(503));
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
@@ -95,6 +95,6 @@ async fn what_is_parked_meanwhile_is_not_taken() {
     let (response, ()) = tokio::join!(process.sweep(HostTime::default()), meanwhile);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], br#"{"claimed":0,"done":0,"retried":0,"parked":0}"#);
-    assert_eq!(world.provider.heard().len(), 3, "two attempts, and that it is parked");
+    assert_eq!(world.provider.received().len(), 3, "two attempts, and that it is parked");
     assert_eq!(world.store.parked(10).await.unwrap().len(), 1);
 }

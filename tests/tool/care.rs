@@ -16,57 +16,60 @@ impl Tool {
 #[tokio::test]
 async fn an_uninstall_by_mistake_is_stopped() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "1s")]);
-    let (status, said) = tool.typed(&["hold", "icfg_opne1", "--reason", "a typing error"]);
-    assert!(status == 0 && said.starts_with("WARNING: icfg_opne1 is not known here"), "{said}");
+    let (status, output) = tool.typed(&["hold", "icfg_opne1", "--reason", "a typing error"]);
+    assert!(status == 0 && output.starts_with("WARNING: icfg_opne1 is not known here"), "{output}");
     assert_eq!(tool.typed(&["release", "icfg_opne1", "--reason", "a typing error"]).0, 0);
-    let (status, said) = tool.typed(&["hold", "icfg_open1", "--reason", "ticket 42"]);
-    assert_eq!(status, 0, "{said}");
-    assert!(said.starts_with("icfg_open1 is held by olga at http://127.0.0.1:"), "{said}");
+    let (status, output) = tool.typed(&["hold", "icfg_open1", "--reason", "ticket 42"]);
+    assert_eq!(status, 0, "{output}");
+    assert!(output.starts_with("icfg_open1 is held by olga at http://127.0.0.1:"), "{output}");
     assert!(
-        said.contains("  the installation: not deleted; a deletion to come is held\n"),
-        "{said}"
+        output.contains("  the installation: not deleted; a deletion to come is held\n"),
+        "{output}"
     );
     assert_eq!(tool.delete_as_admin("/v1/installations/icfg_open1", "icfg_open1").await, 200);
-    tool.says("provider  installation.deletion_scheduled  icfg_open1  torn down at 2");
+    tool.prints("provider  installation.deletion_scheduled  icfg_open1  torn down at 2");
     tool.shows("icfg_open1", &["announce#resource#db_2", "held", "ticket 42", "as deleted"]);
 
-    let (status, said) = tool.typed(&["held"]);
+    let (status, output) = tool.typed(&["held"]);
     assert!(
-        status == 0 && said.contains("icfg_open1  all") && said.contains("ticket 42"),
-        "{said}"
+        status == 0 && output.contains("icfg_open1  all") && output.contains("ticket 42"),
+        "{output}"
     );
-    let (status, said) = tool.typed(&["held", "--json"]);
-    let hold: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let (status, output) = tool.typed(&["held", "--json"]);
+    let hold: serde_json::Value = serde_json::from_str(&output).unwrap();
     assert_eq!(
         (status, &hold["installation"], &hold["heldBy"]),
         (0, &"icfg_open1".into(), &"olga".into())
     );
     let keep = ["keep", "icfg_open1", "db_1", "--reason", "they came back", "--by", "ivan"];
-    let (status, said) = tool.typed(&keep);
-    assert!(status == 0 && said.starts_with("db_1 of icfg_open1 is kept by ivan at "), "{said}");
+    let (status, output) = tool.typed(&keep);
+    assert!(
+        status == 0 && output.starts_with("db_1 of icfg_open1 is kept by ivan at "),
+        "{output}"
+    );
     let again = (0, "db_1 of icfg_open1 was kept before: nothing was changed\n".to_owned());
     assert_eq!(tool.typed(&keep), again);
     tool.shows("icfg_open1", &["kept by ivan: they came back"]);
 
     assert_eq!(tool.typed(&["settle", "icfg_open1", "--reason", "paid", "--by", "ivan"]).0, 0);
-    let (status, said) = tool.typed(&["release", "icfg_open1", "--reason", "the rest may go"]);
-    assert!(status == 0 && said.starts_with("icfg_open1 is released by olga at "), "{said}");
-    assert!(said.contains("; held up until now: "), "{said}");
-    tool.says("provider  resource.deleted  icfg_open1  db_2");
-    let (status, said) = tool.typed(&["release", "icfg_open1", "--reason", "once more"]);
-    assert!(status == 1 && said.contains("there is no hold on icfg_open1"), "{said}");
+    let (status, output) = tool.typed(&["release", "icfg_open1", "--reason", "the rest may go"]);
+    assert!(status == 0 && output.starts_with("icfg_open1 is released by olga at "), "{output}");
+    assert!(output.contains("; held up until now: "), "{output}");
+    tool.prints("provider  resource.deleted  icfg_open1  db_2");
+    let (status, output) = tool.typed(&["release", "icfg_open1", "--reason", "once more"]);
+    assert!(status == 1 && output.contains("there is no hold on icfg_open1"), "{output}");
     tool.shows("icfg_open1", &["job: none", "state           finalized"]);
-    let (status, said) =
+    let (status, output) =
         tool.typed(&["hold", "icfg_open1", "--reason", "too late", "--until", "30d"]);
-    assert_eq!(status, 1, "{said}");
+    assert_eq!(status, 1, "{output}");
     assert!(
-        said.starts_with("WARNING: it is too late, or may be, for some of it; ")
-            && said.contains("  db_1: kept\n"),
-        "{said}"
+        output.starts_with("WARNING: it is too late, or may be, for some of it; ")
+            && output.contains("  db_1: kept\n"),
+        "{output}"
     );
-    assert!(said.contains("more of icfg_open1: too late, the provider was told"), "{said}");
-    let (status, said) = tool.typed(&["keep", "icfg_open1", "db_2", "--reason", "x"]);
-    assert!(status == 1 && said.lines().count() == 1, "{said}");
+    assert!(output.contains("more of icfg_open1: too late, the provider was told"), "{output}");
+    let (status, output) = tool.typed(&["keep", "icfg_open1", "db_2", "--reason", "x"]);
+    assert!(status == 1 && output.lines().count() == 1, "{output}");
 }
 
 /// E6, H5: without a terminal, `teardown forget` needs `--yes`. A second run reports that the installation
@@ -75,18 +78,18 @@ async fn an_uninstall_by_mistake_is_stopped() {
 async fn an_installation_is_forgotten() {
     let tool = Tool::start(&[]);
     let forget = ["forget", "icfg_open1", "--reason", "access lost", "--by", "ivan"];
-    let (status, said) = tool.typed(&forget);
-    assert!(status == 2 && said.contains("--yes is needed"), "{said}");
+    let (status, output) = tool.typed(&forget);
+    assert!(status == 2 && output.contains("--yes is needed"), "{output}");
     tool.shows("icfg_open1", &["state           active"]);
     let forget = [&forget[..], &["--grace", "0s", "--yes"]].concat();
-    let (status, said) = tool.typed(&forget);
-    assert!(status == 0 && said.starts_with("icfg_open1 is forgotten by ivan at "), "{said}");
-    assert!(said.ends_with("; torn down in 0s; Vercel was not asked\n"), "{said}");
-    tool.says("provider  resource.deleted  icfg_open1");
+    let (status, output) = tool.typed(&forget);
+    assert!(status == 0 && output.starts_with("icfg_open1 is forgotten by ivan at "), "{output}");
+    assert!(output.ends_with("; torn down in 0s; Vercel was not called\n"), "{output}");
+    tool.prints("provider  resource.deleted  icfg_open1");
     let before = "icfg_open1 was gone before, with its configuration\n".to_owned();
     assert_eq!(tool.typed(&forget), (0, before));
-    let (status, said) = tool.typed(&["forget", "icfg_x", "--reason", "x", "--yes"]);
-    assert!(status == 1 && said.contains("icfg_x is not known at"), "{said}");
+    let (status, output) = tool.typed(&["forget", "icfg_x", "--reason", "x", "--yes"]);
+    assert!(status == 1 && output.contains("icfg_x is not known at"), "{output}");
     let (status, _) = tool.typed(&["forget", "icfg_x", "--reason", "x", "--grace", "91d", "--yes"]);
     assert_eq!(status, 2);
 }
@@ -121,9 +124,9 @@ fn timeless(text: &str) -> String {
     };
     // The page's table is on AWS, and the test's table is on this machine.
     let place = |line: &str| match line.split_once(" at http://127.0.0.1:") {
-        Some((said, rest)) => {
+        Some((output, rest)) => {
             let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-            format!("{said} at AWS eu-central-1 {rest}")
+            format!("{output} at AWS eu-central-1 {rest}")
         }
         None => line.to_owned(),
     };
@@ -152,9 +155,10 @@ async fn the_page_on_mistakes_works() {
             assert_eq!(import(line).0, 0, "{command}");
             continue;
         }
-        let words = super::shell(&format!("printf '%s\\n' {}", command.replace("teardown ", "")));
-        let (status, said) = tool.typed(&words.lines().collect::<Vec<_>>());
-        assert_eq!((status, timeless(&said)), (0, timeless(&expected)), "{command}");
+        let arguments =
+            super::shell(&format!("printf '%s\\n' {}", command.replace("teardown ", "")));
+        let (status, output) = tool.typed(&arguments.lines().collect::<Vec<_>>());
+        assert_eq!((status, timeless(&output)), (0, timeless(&expected)), "{command}");
     }
     tool.shows("icfg_new1", &["db_1", "db_2", "active"]);
 }
@@ -166,18 +170,18 @@ async fn a_resource_is_moved() {
     let tool = Tool::start(&[]);
     let to = ["move", "icfg_open1", "db_1", "--to", "icfg_settled1", "--reason", "transfer"];
     tool.typed(&["hold", "icfg_open1", "--reason", "wait"]);
-    let (status, said) = tool.typed(&to);
+    let (status, output) = tool.typed(&to);
     assert!(
-        status == 1 && said.contains("db_1 of icfg_open1 is not moved: a hold is in force"),
-        "{said}"
+        status == 1 && output.contains("db_1 of icfg_open1 is not moved: a hold is in force"),
+        "{output}"
     );
     tool.typed(&["release", "icfg_open1", "--reason", "go on"]);
-    let (status, said) = tool.typed(&to);
-    assert!(status == 1 && said.contains("the target has a resource of this id"), "{said}");
+    let (status, output) = tool.typed(&to);
+    assert!(status == 1 && output.contains("the target has a resource of this id"), "{output}");
     let out = ["move", "icfg_open1", "db_1", "--out", "--reason", "billed by ourselves"];
-    let (status, said) = tool.typed(&out);
+    let (status, output) = tool.typed(&out);
     let moved = "db_1 of icfg_open1 is moved out of the marketplace by olga at ";
-    assert!(status == 0 && said.starts_with(moved), "{said}");
+    assert!(status == 0 && output.starts_with(moved), "{output}");
     let before = "db_1 of icfg_open1 was moved out of the marketplace before\n".to_owned();
     assert_eq!(tool.typed(&out), (0, before));
     tool.shows("icfg_open1", &["moved to out", "billed by ourselves"]);

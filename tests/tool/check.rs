@@ -64,7 +64,7 @@ async fn teardown_itself_passes() {
 /// N2: wrong arguments, and a backend that cannot be reached, are neither a pass nor a failure: the exit
 /// status is 2.
 #[test]
-fn what_cannot_be_run_is_told() {
+fn a_check_that_cannot_run_exits_with_2() {
     for (arguments, told) in [
         (&["http://127.0.0.1:1"][..], "error: http://127.0.0.1:1: no connection"),
         (&["127.0.0.1:1"], "error: \"127.0.0.1:1\" is not an address"),

@@ -9,7 +9,7 @@ use crate::support::world::http_client;
 /// `cargo dev` runs the jobs of an uninstall by itself: the purge at once, the finalization at Vercel as soon
 /// as invoices are settled.
 #[tokio::test]
-async fn settling_invoices_finalizes_what_was_uninstalled() {
+async fn settling_invoices_finalizes_an_uninstalled_installation() {
     let tool = Tool::start(&[]);
     let settle = |id: &str| {
         let output = tool.run(&["settle", id]);
@@ -21,14 +21,14 @@ async fn settling_invoices_finalizes_what_was_uninstalled() {
         "the invoices of icfg_settled1 are settled: an uninstall will be final at once\n"
     );
     assert_eq!(tool.delete_as_admin("/v1/installations/icfg_open1", "icfg_open1").await, 200);
-    tool.says("provider  installation.deleted  icfg_open1  msg_");
+    tool.prints("provider  installation.deleted  icfg_open1  msg_");
     let shown = tool.shows("icfg_open1", &["state           purged", "finalize"]);
     assert!(shown.contains("access token    stored"), "{shown}");
     assert_eq!(
         settle("icfg_open1"),
         "the invoices of icfg_open1 are settled: its finalization at Vercel is due now\n"
     );
-    tool.says("vercel    finalize icfg_open1: 204");
+    tool.prints("vercel    finalize icfg_open1: 204");
     tool.shows("icfg_open1", &["state           finalized", "access token    none", "job: none"]);
     assert_eq!(
         settle("icfg_open1"),
@@ -52,9 +52,9 @@ async fn a_configuration_is_deleted_on_both_sides() {
         let path = "/v1/integrations/configuration/icfg_settled1?teamId=team_local";
         assert_eq!(tool.delete_as_admin(path, "icfg_settled1").await, 204);
         if !arguments.is_empty() {
-            tool.says("vercel    Delete Installation of icfg_settled1 answered 200");
+            tool.prints("vercel    Delete Installation of icfg_settled1 answered 200");
         }
-        tool.says("vercel    delete the configuration icfg_settled1: 204");
+        tool.prints("vercel    delete the configuration icfg_settled1: 204");
         let shown = tool.shows("icfg_settled1", &["job: none", "configuration deleted"]);
         let deleted = shown.lines().find(|line| line.starts_with("deleted")).unwrap();
         assert!(deleted.ends_with(&format!("by {by}")), "{shown}");
@@ -126,7 +126,7 @@ icfg_parked   announce#resource#db_1  2025-11-25T00:00:00Z  90        the provid
     assert_eq!(object, parked);
     let retried = tool.run(&["parked", "--retry", "--reason", "it is up again"]);
     assert_eq!(text(&retried.stdout), format!("{expected}due again: 1\n"));
-    tool.says(
+    tool.prints(
         "provider  resource.deleted  icfg_parked  db_1  msg_7d79e38f6d1dc094a3e87aa968bfd6ab",
     );
     assert_eq!(text(&tool.run(&["parked"]).stdout), "parked job: none\n");

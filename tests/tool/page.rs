@@ -56,7 +56,7 @@ async fn a_button_of_the_page_deletes_as_vercel_would() {
         assert!(page.contains(part), "{part} in {page}");
     }
     let path = "/page/act?what=resource&installation=icfg_settled1&resource=db_1";
-    for (form, said) in [
+    for (form, expected) in [
         ("caller=user&key=new&times=1", "403 Forbidden"),
         ("caller=other&key=new&times=1", "403 Forbidden"),
         ("caller=expired&key=new&times=1", "403 Forbidden"),
@@ -64,17 +64,17 @@ async fn a_button_of_the_page_deletes_as_vercel_would() {
         ("caller=system&key=none&times=1", "204 No Content"),
     ] {
         let answer = tool.press(path, form).await;
-        assert!(answer.ends_with(&format!("{said}</p>")), "{form}: {answer}");
+        assert!(answer.ends_with(&format!("{expected}</p>")), "{form}: {answer}");
     }
     // The page shows 64 requests as one entry.
     let news = "/page/news?installation=icfg_settled1";
     tool.shows_on_page(news, &["64 × 204 No Content"]).await;
     let uninstall = "/page/act?what=installation&installation=icfg_settled1";
-    let said = tool.press(uninstall, "caller=admin&key=new&times=1&cascade=no&reason=").await;
-    assert!(said.contains("409 Conflict"), "{said}");
-    let said =
+    let answer = tool.press(uninstall, "caller=admin&key=new&times=1&cascade=no&reason=").await;
+    assert!(answer.contains("409 Conflict"), "{answer}");
+    let answer =
         tool.press(uninstall, "caller=admin&key=new&times=1&cascade=yes&reason=unused").await;
-    assert!(said.contains("200 OK"), "{said}");
+    assert!(answer.contains("200 OK"), "{answer}");
     let last = tool.shown("/page/last?installation=icfg_settled1").await;
     for part in [
         "DELETE /v1/installations/icfg_settled1 HTTP/1.1\n",
@@ -105,12 +105,12 @@ async fn buttons_install_and_provision_by_the_backend() {
     assert_eq!(answer.headers()["hx-redirect"], "/?installation=icfg_new1");
     let path = "/page/act?what=provision&installation=icfg_new1";
     let form = "caller=admin&key=new&times=64&product=p&name=my-database";
-    let said = tool.press(path, form).await;
-    assert!(said.contains("/v1/installations/icfg_new1/resources: 64 × 200 OK"), "{said}");
+    let answer = tool.press(path, form).await;
+    assert!(answer.contains("/v1/installations/icfg_new1/resources: 64 × 200 OK"), "{answer}");
     let resources = "/page/resources?installation=icfg_new1";
     tool.shows_on_page(resources, &["1 live", "db_made", "my-database"]).await;
-    let said = tool.press(path, "caller=user&key=new&times=1&product=p&name=x").await;
-    assert!(said.contains("403 Forbidden"), "{said}");
+    let answer = tool.press(path, "caller=user&key=new&times=1&product=p&name=x").await;
+    assert!(answer.contains("403 Forbidden"), "{answer}");
     tool.shows_on_page(resources, &["1 live"]).await;
 }
 
@@ -125,13 +125,13 @@ async fn answers_are_set_and_the_clock_is_moved_on() {
     let jobs = "/page/jobs?installation=icfg_settled1";
     tool.shows_on_page(jobs, &["Last error", "answered 500", "scheduled"]).await;
     tool.press("/page/answers", "vercel=documented&provider=documented").await;
-    let said = tool.press("/page/clock/next", "").await;
-    assert!(said.contains("The clock was moved on by"), "{said}");
+    let answer = tool.press("/page/clock/next", "").await;
+    assert!(answer.contains("The clock was moved on by"), "{answer}");
     tool.shows_on_page(jobs, &["tells the provider to tear it down"]).await;
     for _ in 0..7 {
         tool.press("/page/clock/day", "").await;
     }
-    tool.says("provider  resource.deleted  icfg_settled1  db_1");
+    tool.prints("provider  resource.deleted  icfg_settled1  db_1");
     tool.shows_on_page(jobs, &["None is left"]).await;
     assert!(tool.shown("/page/clock").await.contains("moved on by 7 d"));
     let path = "/v1/installations/icfg_settled1/resources/db_2";
@@ -141,7 +141,7 @@ async fn answers_are_set_and_the_clock_is_moved_on() {
 
 /// M1: an open page receives an event for each part that changes, even if another program wrote the table.
 #[tokio::test]
-async fn an_open_page_is_told_of_changes() {
+async fn an_open_page_receives_changes() {
     let tool = Tool::start(&[]);
     let page = tool.shown("/?installation=icfg_open1").await;
     let (_, rest) = page.split_once("hx-sse:connect=\"").unwrap();
@@ -149,14 +149,14 @@ async fn an_open_page_is_told_of_changes() {
     let mut events = http_client().get(format!("{}{stream}", tool.url)).send().await.unwrap();
     let hold = ["hold", "icfg_open1", "--reason", "ticket 42"];
     assert!(tool.run(&hold).status.success());
-    let told = within(async {
-        let mut told = String::new();
-        while !(told.contains("event: holds\n") && told.contains("event: news\n")) {
-            told += text(&events.chunk().await.unwrap().unwrap());
+    let received = within(async {
+        let mut received = String::new();
+        while !(received.contains("event: holds\n") && received.contains("event: news\n")) {
+            received += text(&events.chunk().await.unwrap().unwrap());
         }
-        told
+        received
     });
-    assert!(!told.await.contains("event: resources\n"), "no resource has changed");
+    assert!(!received.await.contains("event: resources\n"), "no resource has changed");
     let holds = tool.shown("/page/holds?installation=icfg_open1").await;
     assert!(holds.contains("ticket 42"), "{holds}");
     let news = tool.shown("/page/news?installation=icfg_open1").await;
@@ -166,7 +166,7 @@ async fn an_open_page_is_told_of_changes() {
 /// M3: the page loads nothing from elsewhere, and its policy forbids that. Another site cannot read the page,
 /// press its buttons, or write the table through the browser.
 #[tokio::test]
-async fn the_page_keeps_to_itself() {
+async fn the_page_is_closed_to_other_sites() {
     let tool = Tool::start(&[]);
     let answer = http_client().get(&tool.url).send().await.unwrap();
     let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
@@ -237,12 +237,12 @@ async fn the_console_shows_the_table_and_acts_with_a_reason() {
     tool.shows("icfg_open1", &["state           purged", "as deleted"]);
 
     let act = |form: &'static str| press_at(format!("{}operate", console.url), origin, form);
-    let said = act("act=hold&installation=icfg_open1&reason=+").await;
-    assert!(said.contains("Say why"), "{said}");
-    let said = act("act=hold&installation=icfg_open1&reason=ticket+42").await;
-    assert!(said.contains("icfg_open1 is held, in time"), "{said}");
-    let said = act("act=keep&installation=icfg_open1&resource=db_1&reason=they+came+back").await;
-    assert!(said.contains("db_1 of icfg_open1 is kept"), "{said}");
+    let answer = act("act=hold&installation=icfg_open1&reason=+").await;
+    assert!(answer.contains("Say why"), "{answer}");
+    let answer = act("act=hold&installation=icfg_open1&reason=ticket+42").await;
+    assert!(answer.contains("icfg_open1 is held, in time"), "{answer}");
+    let answer = act("act=keep&installation=icfg_open1&resource=db_1&reason=they+came+back").await;
+    assert!(answer.contains("db_1 of icfg_open1 is kept"), "{answer}");
     let (_, home) = get(console.url.clone()).await;
     assert!(home.contains("by <bdi>olga</bdi>: <bdi>ticket 42</bdi>"), "{home}");
     let installation = format!("{}installation?installation=icfg_open1", console.url);
@@ -252,10 +252,10 @@ async fn the_console_shows_the_table_and_acts_with_a_reason() {
     }
     let calls = ["Uninstall", "Delete</button>", "/act?"];
     assert!(calls.into_iter().all(|call| !page.contains(call)), "{page}");
-    let said = act("act=release&installation=icfg_open1&reason=the+rest+may+go").await;
-    assert!(said.contains("icfg_open1 is released"), "{said}");
-    let said = act("act=settle&installation=icfg_open1&reason=paid").await;
-    assert!(said.contains("its finalization is due now"), "{said}");
+    let answer = act("act=release&installation=icfg_open1&reason=the+rest+may+go").await;
+    assert!(answer.contains("icfg_open1 is released"), "{answer}");
+    let answer = act("act=settle&installation=icfg_open1&reason=paid").await;
+    assert!(answer.contains("its finalization is due now"), "{answer}");
     tool.shows("icfg_open1", &["kept by olga: they came back", "state           finalized"]);
     let forged = http_client().post(format!("{}operate", console.url)).header(ORIGIN, &tool.url);
     assert_eq!(forged.send().await.unwrap().status(), StatusCode::FORBIDDEN);

@@ -95,7 +95,7 @@ fn lines(expected: &[(&str, &[&str])]) -> BTreeMap<String, (bool, Vec<String>)> 
 /// L1, I1: a resource that is stored at another installation, such as a resource that was moved at Vercel
 /// alone, is not registered a second time. Otherwise the first installation's uninstall would destroy it.
 #[tokio::test]
-async fn what_is_stored_elsewhere_is_not_registered() {
+async fn a_resource_of_another_installation_is_not_registered() {
     let sides = Sides::new().await;
     sides.install("source", &["db_1"]).await;
     sides.install("target", &[]).await;
@@ -103,10 +103,10 @@ async fn what_is_stored_elsewhere_is_not_registered() {
     sides.vercel.has("target", &["db_1", "db_2"]);
     let run = sides.reconcile(&["--fix", "--grace", "7d"]).await;
     assert_eq!(run.status, 2, "{}", run.err);
-    let told = run.out + &run.err;
+    let printed = run.out + &run.err;
     let remark =
         "db_1 is not registered, it is stored at source: if it was moved, `teardown move` it";
-    assert!(told.contains(remark), "{told}");
+    assert!(printed.contains(remark), "{printed}");
     assert_eq!(sides.world.sort_keys("target").await, ["#installation", "#token", "resource#db_2"]);
     assert_eq!(sides.world.items("target").await["#installation"]["resources"], 1);
     assert!(sides.world.is_live("source", "db_1").await);
@@ -116,7 +116,7 @@ async fn what_is_stored_elsewhere_is_not_registered() {
 /// resource is not reported as missing at Vercel if it is young, or if a provisioning is under way. Nothing
 /// is changed.
 #[tokio::test]
-async fn every_kind_is_told() {
+async fn every_kind_is_reported() {
     let sides = Sides::new().await;
     let (world, vercel) = (&sides.world, &sides.vercel);
     let now = || world.clock.now().as_secs();
@@ -188,11 +188,16 @@ async fn every_kind_is_told() {
     assert_eq!(run.status, 2, "{}", run.err);
     assert!(run.err.ends_with("3 agree, 12 differ, 2 not compared\n"), "{}", run.err);
     assert_eq!(world.all().await, before);
-    let asked =
-        |id: &str| vercel.heard().iter().filter(|it| it.contains(&format!("/{id}"))).count();
-    assert_eq!((asked("down"), asked("404"), asked("tokenless"), asked("over")), (4, 1, 0, 0));
+    let requests =
+        |id: &str| vercel.received().iter().filter(|it| it.contains(&format!("/{id}"))).count();
+    assert_eq!(
+        (requests("down"), requests("404"), requests("tokenless"), requests("over")),
+        (4, 1, 0, 0)
+    );
     assert!(
-        vercel.heard().contains(&"GET /installations/agrees/resources token-of-agrees".to_owned())
+        vercel
+            .received()
+            .contains(&"GET /installations/agrees/resources token-of-agrees".to_owned())
     );
 }
 
@@ -200,7 +205,7 @@ async fn every_kind_is_told() {
 /// are left. An installation that cannot be compared does not stop the others. An unknown installation has no
 /// line.
 #[tokio::test]
-async fn the_exit_status_tells() {
+async fn the_exit_status_says_whether_both_agree() {
     let sides = Sides::new().await;
     let vercel = &sides.vercel;
     for id in ["icfg_1", "icfg_2", "icfg_3"] {
@@ -253,7 +258,7 @@ async fn the_exit_status_tells() {
 /// L1, K3: `--fix` registers what Vercel has, stores Vercel's team, and uninstalls, as the system, what
 /// Vercel removed. A second run changes nothing. What `--fix` cannot fix stays as it was.
 #[tokio::test]
-async fn what_can_be_fixed_is_fixed_once() {
+async fn fix_changes_each_difference_once() {
     let sides = Sides::new().await;
     let (world, vercel) = (&sides.world, &sides.vercel);
     for id in ["missing", "team", "removed", "dead"] {
@@ -337,7 +342,7 @@ async fn an_address_without_configurations_uninstalls_nothing() {
 /// L1, H5: a resource that Vercel does not list is deleted by an operator alone, whom the receipt names. The
 /// announcement names the system. A resource that is still being provisioned is left.
 #[tokio::test]
-async fn what_is_missing_there_is_deleted_by_an_operator() {
+async fn a_resource_missing_at_vercel_is_deleted_by_an_operator() {
     let sides = Sides::new().await;
     let world = &sides.world;
     sides.install("icfg_1", &["db_1", "db_2", "busy"]).await;
@@ -381,7 +386,7 @@ async fn what_is_missing_there_is_deleted_by_an_operator() {
 /// L1: if Vercel answers with `Retry-After`, the request is sent again at that time. If that time is too far
 /// away, the exit status is 1.
 #[tokio::test]
-async fn a_request_that_is_put_off_is_repeated() {
+async fn a_throttled_request_is_repeated() {
     let sides = Sides::new().await;
     sides.install("icfg_1", &[]).await;
     for (status, after) in [(429, "0"), (503, "0"), (429, "0")] {
@@ -389,11 +394,11 @@ async fn a_request_that_is_put_off_is_repeated() {
     }
     sides.vercel.configuration("icfg_1", 200, json!({}));
     assert_eq!(sides.reconcile(&[]).await.status, 0);
-    assert_eq!(sides.vercel.heard().len(), 3 + 2);
+    assert_eq!(sides.vercel.received().len(), 3 + 2);
     sides.vercel.forget();
     sides.vercel.later("icfg_1", 429, "61");
     assert_eq!(sides.reconcile(&[]).await.status, 1);
-    assert_eq!(sides.vercel.heard().len(), 5 + 1);
+    assert_eq!(sides.vercel.received().len(), 5 + 1);
 }
 
 /// L1: `reconcile` has eight requests to Vercel under way at a time, and never more.
@@ -405,7 +410,7 @@ async fn eight_requests_are_under_way_at_most() {
     }
     sides.vercel.hold_eight();
     assert_eq!(sides.reconcile(&[]).await.status, 0);
-    assert_eq!((sides.vercel.most_at_once(), sides.vercel.heard().len()), (8, 40));
+    assert_eq!((sides.vercel.most_at_once(), sides.vercel.received().len()), (8, 40));
 }
 
 /// L1: `reconcile` finds each installation once, over several pages of the table, and prints tables of

@@ -75,7 +75,7 @@ fn timeless(world: &World, mut table: Table) -> Table {
 /// K3, D7: no removal is refused, because Vercel has removed the configuration already. Open invoices, live
 /// resources and resources that are being provisioned do not stop it.
 #[tokio::test]
-async fn nothing_refuses_a_removal() {
+async fn a_removal_is_never_refused() {
     let world = World::announcing_with(&[("UNINSTALL_WITH_OPEN_INVOICES", "refuse")]).await;
     world.install("icfg_1", &["db_1"]).await;
     let busy = json!({ "installationId": "icfg_1", "id": "db_2", "status": "provisioning" });
@@ -193,7 +193,7 @@ async fn a_removal_after_our_own_deletion_does_nothing() {
 /// K3, F6: if DynamoDB is out of reach, the answer is 503, so that Vercel sends the webhook again. The
 /// repeated webhook takes effect.
 #[tokio::test]
-async fn a_webhook_is_sent_again_where_dynamodb_is_out_of_reach() {
+async fn a_webhook_is_503_if_dynamodb_is_out_of_reach() {
     let moved = event(
         "integration-configuration.transferred",
         1,
@@ -227,9 +227,9 @@ async fn a_removal_is_followed_up() {
         .body(body.clone());
     let app = world.process().await;
     let (answer, follow_up) = app.handle_and_follow_up(Endpoint::Webhook, request.unwrap()).await;
-    assert_eq!((answer.status().as_u16(), world.provider.heard().len()), (200, 0));
+    assert_eq!((answer.status().as_u16(), world.provider.received().len()), (200, 0));
     follow_up.unwrap().run().await;
-    assert_eq!(world.provider.heard().len(), 1, "the resource's is the sweep's");
+    assert_eq!(world.provider.received().len(), 1, "the resource's is the sweep's");
     let keys = world.sort_keys("icfg_1").await;
     assert_eq!(keys, ["#installation", "receipt#installation", "work#announce#resource#db_1"]);
 }

@@ -2,11 +2,11 @@ use super::*;
 use crate::vercel::VercelConfiguration;
 
 fn answer(status: u16) -> VercelAnswer {
-    VercelAnswer::Answer { status, said: None, retry_after: None }
+    VercelAnswer::Answer { status, error: None, retry_after: None }
 }
 
 fn reply(status: u16, in_doubt: bool) -> CallResult {
-    CallResult { heard: answer(status), in_doubt }
+    CallResult { answer: answer(status), in_doubt }
 }
 
 /// E2, E3, E7: 204 and 200 mean gone. 404 and 410 must be confirmed. 401 and 403 mean gone only after an
@@ -37,13 +37,13 @@ fn what_vercel_says() {
         assert_eq!(verdict(&reply(status, false), false), open, "{status}");
     }
     let silence =
-        CallResult { heard: VercelAnswer::Nothing("timed out".to_owned()), in_doubt: true };
+        CallResult { answer: VercelAnswer::Nothing("timed out".to_owned()), in_doubt: true };
     assert_eq!(verdict(&silence, false), Verdict::Open { in_doubt: true });
     for status in [202, 206, 503] {
         assert_eq!(verdict(&reply(status, true), false), Verdict::Open { in_doubt: true });
     }
     let unreached =
-        CallResult { heard: VercelAnswer::Unreached("refused".to_owned()), in_doubt: false };
+        CallResult { answer: VercelAnswer::Unreached("refused".to_owned()), in_doubt: false };
     for in_doubt in [false, true] {
         assert_eq!(verdict(&unreached, in_doubt), Verdict::Open { in_doubt });
     }
@@ -82,8 +82,9 @@ fn where_a_configuration_is() {
         let team = team.map(str::to_owned);
         Some(VercelConfiguration { team, is_deleted, ..VercelConfiguration::default() })
     };
-    let lookup =
-        |status, configuration| whereabouts(&LookupResult { heard: answer(status), configuration });
+    let lookup = |status, configuration| {
+        whereabouts(&LookupResult { answer: answer(status), configuration })
+    };
     for status in [401, 403, 404, 410] {
         assert_eq!(lookup(status, None), Whereabouts::Gone, "{status}");
         assert_eq!(lookup(status, at(None, false)), Whereabouts::Gone, "{status}");
@@ -96,8 +97,8 @@ fn where_a_configuration_is() {
     for status in [202, 204, 302, 400, 409, 429, 500, 503] {
         assert_eq!(lookup(status, at(None, true)), Whereabouts::Unknown, "{status}");
     }
-    for heard in [VercelAnswer::Nothing(String::new()), VercelAnswer::Unreached(String::new())] {
-        let lookup = LookupResult { heard, configuration: None };
+    for answer in [VercelAnswer::Nothing(String::new()), VercelAnswer::Unreached(String::new())] {
+        let lookup = LookupResult { answer, configuration: None };
         assert_eq!(whereabouts(&lookup), Whereabouts::Unknown);
     }
 }

@@ -153,11 +153,11 @@ mod tests {
     /// J1: a body is sent as text if it is UTF-8, and in base64 if it is not. The headers do not matter.
     #[test]
     fn a_body_is_text_or_base64() {
-        let said: [(&str, &[u8]); 2] =
+        let expected: [(&str, &[u8]); 2] =
             [("content-type", b"text/plain; charset=iso-8859-1"), ("content-encoding", b"gzip")];
         for gateway in [RequestOrigin::ApiGatewayV1, RequestOrigin::ApiGatewayV2] {
             let form = |bytes| {
-                let answer = to(&gateway, response(&said, bytes));
+                let answer = to(&gateway, response(&expected, bytes));
                 (answer["body"].clone(), answer["isBase64Encoded"].clone())
             };
             assert_eq!(form(b""), (json!(""), json!(false)));

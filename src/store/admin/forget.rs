@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::grant::{Actor, Provenance};
 use crate::ids::InstallationId;
 use crate::store::Store;
-use crate::store::configuration::{Asked, Holder};
+use crate::store::configuration::{Committer, Holder};
 use crate::store::work::LeaseWrite;
 
 /// Whether, and when, the provider is notified of the deletions that an operator makes.
@@ -65,9 +65,9 @@ impl Store {
                     Announced::After(grace) => Some(now + grace),
                     Announced::Never => None,
                 };
-                let asked = Asked::Operator { by: &act.by, teardown_at };
+                let committer = Committer::Operator { by: &act.by, teardown_at };
                 let holder = Holder::of(&snapshot);
-                let commit = self.commit_configuration(id, &provenance, loaded, holder, asked);
+                let commit = self.commit_configuration(id, &provenance, loaded, holder, committer);
                 if commit.await? == LeaseWrite::Written {
                     let uninstalled = loaded.installation.deletion.is_some();
                     return Ok(Forgotten::Now { uninstalled });

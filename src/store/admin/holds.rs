@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::Act;
-use super::standing::Look;
+use super::teardown_state::Look;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
@@ -120,7 +120,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns what an already written hold finds. `under_way` has the resources that [`Look::owed`] of an
+    /// Returns what an already written hold finds. `under_way` has the resources that [`Look::unfinished`] of an
     /// earlier look returned, and those that a look since found leased.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Store {
             return Look::at_installation(&self.items(id).await?, now, under_way);
         };
         let found = self.resource_state(id, resource, now).await?;
-        Ok(Look::at_resource(resource, found.standing(now)))
+        Ok(Look::at_resource(resource, found.teardown_state(now)))
     }
 
     /// Ends a hold, and makes the announcements that it stopped due again. If the call is cut off, a second
@@ -156,12 +156,12 @@ impl Store {
         .value(":why", s(&act.reason))
         .value(":expiry", time(self.expiry(now)))
         .remove("dueShard, dueAt");
-        let stands = Expression::new(
+        let in_force = Expression::new(
             "attribute_exists(pk) AND attribute_not_exists(releasedAt) \
              AND (attribute_not_exists(#until) OR #until > :now)",
         );
-        let stands = stands.name("#until", "until");
-        let mut was_held = self.update_item(subject.key(), released, stands).await?.is_some();
+        let in_force = in_force.name("#until", "until");
+        let mut was_held = self.update_item(subject.key(), released, in_force).await?.is_some();
         if !was_held {
             // If DynamoDB's answer was lost, the SDK repeated the write, and the repeat was refused. The
             // first write released the hold.
@@ -197,7 +197,7 @@ impl Store {
 
     /// The pending announcements of an installation.
     async fn announcements(&self, id: &InstallationId) -> Result<Vec<Item>, Error> {
-        let mut pages = self.owed(id).into_paginator().send();
+        let mut pages = self.pending_announcements(id).into_paginator().send();
         let mut items = Vec::new();
         while let Some(page) = self.in_time(async { Ok(pages.next().await) }).await? {
             items.extend(page.map_err(store_error)?.items.unwrap_or_default());
@@ -251,7 +251,7 @@ impl Store {
         item: &Item,
         until: Option<Timestamp>,
     ) -> Result<Hold, Error> {
-        let owed = match &subject.resource {
+        let pending = match &subject.resource {
             None => self.announcements(&subject.installation).await?,
             Some(resource) => {
                 let job = Job::AnnounceResource(resource.clone());
@@ -264,8 +264,8 @@ impl Store {
             by: text("heldBy"),
             reason: text("reason"),
             until,
-            holds_up: u64::try_from(owed.len()).unwrap_or(u64::MAX),
-            first_due: owed.iter().map(|job| parse(job).at).min(),
+            holds_up: u64::try_from(pending.len()).unwrap_or(u64::MAX),
+            first_due: pending.iter().map(|job| parse(job).at).min(),
             subject,
         })
     }

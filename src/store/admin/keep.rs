@@ -10,7 +10,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Act;
-use super::standing::{Found, ResourceState, Standing};
+use super::teardown_state::{Found, ResourceState, TeardownState};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
@@ -30,8 +30,8 @@ pub enum Kept {
     Before,
     /// A worker may be announcing the deletion until this time: the caller must try again then.
     LeasedUntil(Timestamp),
-    /// The resource cannot be kept: the [`Standing`] says why. Nothing was written.
-    No(Standing),
+    /// The resource cannot be kept: the [`TeardownState`] says why. Nothing was written.
+    No(TeardownState),
 }
 
 impl Store {
@@ -51,28 +51,28 @@ impl Store {
             // in between.
             loop {
                 let now = self.clock.timestamp();
-                let state = self.resource_state(id, resource, now).await?;
-                let standing = match state.standing(now) {
+                let found = self.resource_state(id, resource, now).await?;
+                let state = match found.teardown_state(now) {
                     Found::LeasedUntil(until) => return Ok(Kept::LeasedUntil(until)),
-                    Found::Stands(standing) => standing,
+                    Found::State(state) => state,
                 };
-                let receipt = state.receipt.as_ref();
+                let receipt = found.receipt.as_ref();
                 if receipt.is_some_and(|receipt| receipt.contains_key("kept")) {
                     return Ok(Kept::Before);
                 }
-                let may = match standing {
-                    Standing::Owed(_) => true,
+                let may = match state {
+                    TeardownState::Pending(_) => true,
                     // The provider is not notified. If the table has the resource or its receipt, a receipt
                     // can say `kept`.
-                    Standing::Unannounced => state.item.is_some() || receipt.is_some(),
+                    TeardownState::Unannounced => found.item.is_some() || receipt.is_some(),
                     _ => false,
                 };
                 if !may {
-                    return Ok(Kept::No(standing));
+                    return Ok(Kept::No(state));
                 }
-                let transaction = self.keeping(id, resource, act, &state, now).await?;
+                let transaction = self.keeping(id, resource, act, &found, now).await?;
                 if let Committed::Yes = transaction.commit(&self.client).await? {
-                    if let Some(item) = &state.job {
+                    if let Some(item) = &found.job {
                         let job = Job::AnnounceResource(resource.clone());
                         self.expire_receipts(id, &job, item).await?;
                     }

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{InstallationId, ResourceId};
 use crate::job::Job;
-use crate::store::announcement::StandingHold;
+use crate::store::announcement::ActiveHold;
 use crate::store::attr::{self, n, s, time};
 use crate::store::conditions::{absent, active};
 use crate::store::keys::{self, Item};
@@ -227,10 +227,7 @@ impl Snapshot {
         if !is_active(self.source.as_ref())? {
             return no(Obstacle::SourceNotActive);
         }
-        if self
-            .holds
-            .iter()
-            .any(|hold| StandingHold::read(Item::new(), hold.as_ref(), now).is_some())
+        if self.holds.iter().any(|hold| ActiveHold::read(Item::new(), hold.as_ref(), now).is_some())
         {
             return no(Obstacle::Held);
         }

@@ -59,7 +59,7 @@ pub(super) fn intent_is_free(read: Option<&Intent>, now: Timestamp) -> Expressio
     };
     let as_read =
         fence_is(intent.fence).and(as_marked.value(":marked", AttributeValue::Bool(true)));
-    if intent.own {
+    if intent.is_ours {
         return as_read;
     }
     let over = Expression::new("attribute_not_exists(leaseUntil) OR leaseUntil <= :now");

@@ -29,7 +29,7 @@ pub(super) struct Fake(Arc<Inner>);
 struct Inner {
     /// The answers by path, without `/v1`. The last answer to a path is repeated.
     answers: Mutex<BTreeMap<String, Vec<Answer>>>,
-    heard: Mutex<Vec<String>>,
+    received: Mutex<Vec<String>>,
     under_way: AtomicUsize,
     most: AtomicUsize,
     /// Whether requests are held until eight are under way.
@@ -95,8 +95,8 @@ impl Fake {
     }
 
     /// The requests so far, each with its token.
-    pub(super) fn heard(&self) -> Vec<String> {
-        self.0.heard.lock().unwrap().clone()
+    pub(super) fn received(&self) -> Vec<String> {
+        self.0.received.lock().unwrap().clone()
     }
 
     /// The largest number of requests that were under way at a time.
@@ -105,7 +105,7 @@ impl Fake {
     }
 
     async fn answer(&self, path: &str, line: String) -> Response {
-        self.0.heard.lock().unwrap().push(line);
+        self.0.received.lock().unwrap().push(line);
         let under_way = self.0.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.most.fetch_max(under_way, Ordering::SeqCst);
         self.hold(under_way).await;

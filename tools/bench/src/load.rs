@@ -33,11 +33,11 @@ impl Connection {
         loop {
             let read = self.0.read(&mut answer[length..])?;
             length += read;
-            let heard = &answer[..length];
-            match status_of_whole(heard)? {
+            let received = &answer[..length];
+            match status_of_whole(received)? {
                 Some(status) if status == expected => return Ok(()),
                 None if read > 0 => {}
-                _ => bail!("expected {expected}: {}", String::from_utf8_lossy(heard)),
+                _ => bail!("expected {expected}: {}", String::from_utf8_lossy(received)),
             }
         }
     }

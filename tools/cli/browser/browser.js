@@ -28,7 +28,7 @@ function environment(more = {}) {
 async function start(args, address, env) {
   const child = spawn(TOOL, args, { env: environment(env), stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
-  const said = new Promise((resolve, reject) => {
+  const answered = new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`no address in ${output}`)), START_MS);
     const read = (chunk) => {
       output += chunk;
@@ -42,7 +42,7 @@ async function start(args, address, env) {
     child.stderr.on("data", read);
     child.on("exit", () => reject(new Error(`the tool has ended: ${output}`)));
   });
-  const url = await said;
+  const url = await answered;
   return { url, child, stop: () => child.kill("SIGKILL") };
 }
 
@@ -62,9 +62,9 @@ async function startDev(env) {
       },
       body: JSON.stringify({ TableName: "teardown", ...body }),
     });
-    const said = await answer.json();
-    assert.equal(answer.status, 200, JSON.stringify(said));
-    return said;
+    const answered = await answer.json();
+    assert.equal(answer.status, 200, JSON.stringify(answered));
+    return answered;
   };
   const key = (id, sk) => ({ pk: { S: `installation#${id}` }, sk: { S: sk } });
   const items = async (id) => {

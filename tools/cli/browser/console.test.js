@@ -23,10 +23,10 @@ async function job(id, what, more) {
 }
 
 async function press(page, button) {
-  await page.evaluate(() => document.querySelector("#said").replaceChildren());
+  await page.evaluate(() => document.querySelector("#message").replaceChildren());
   await page.click(button);
-  await page.waitForFunction(() => document.querySelector("#said").textContent.trim() !== "");
-  return (await page.textContent("#said")).trim();
+  await page.waitForFunction(() => document.querySelector("#message").textContent.trim() !== "");
+  return (await page.textContent("#message")).trim();
 }
 
 describe("the console", () => {

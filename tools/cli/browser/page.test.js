@@ -39,10 +39,10 @@ async function sendAs(page, { caller = "admin", key = "new", times = "1" }) {
 
 /** Presses a button, and returns the page's message about the result. */
 async function press(page, button) {
-  await page.evaluate(() => document.querySelector("#said").replaceChildren());
+  await page.evaluate(() => document.querySelector("#message").replaceChildren());
   await page.click(button);
-  await page.waitForFunction(() => document.querySelector("#said").textContent.trim() !== "", null, { timeout: 70_000 });
-  return (await page.textContent("#said")).trim();
+  await page.waitForFunction(() => document.querySelector("#message").textContent.trim() !== "", null, { timeout: 70_000 });
+  return (await page.textContent("#message")).trim();
 }
 
 const uninstall = "#uninstall button";
@@ -127,8 +127,8 @@ describe("the page of teardown dev", () => {
 
     await sendAs(page, { times: "64" });
     await page.fill("#provision [name=name]", "<b>db</b>");
-    const said = await press(page, "#provision button");
-    assert.match(said, /\/resources: 64 × 200 OK$/);
+    const answered = await press(page, "#provision button");
+    assert.match(answered, /\/resources: 64 × 200 OK$/);
     const rows = page.locator("#resources tbody tr");
     await until("one resource", async () => (await rows.count()) === 1);
     assert.match(await rows.first().textContent(), /<b>db<\/b>/);

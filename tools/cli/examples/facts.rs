@@ -71,8 +71,8 @@ async fn table() -> anyhow::Result<Value> {
     table::create(&local_client(&url).await?, "teardown")
         .await
         .map_err(anyhow::Error::from_boxed)?;
-    let described = ask(&url, "DescribeTable").await?;
-    let ttl = ask(&url, "DescribeTimeToLive").await?;
+    let described = call(&url, "DescribeTable").await?;
+    let ttl = call(&url, "DescribeTimeToLive").await?;
     Ok(json!({ "table": described["Table"], "ttl": ttl["TimeToLiveDescription"] }))
 }
 
@@ -80,7 +80,7 @@ async fn table() -> anyhow::Result<Value> {
 const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20130524/us-east-1/dynamodb/aws4_request, \
                          SignedHeaders=host, Signature=0";
 
-async fn ask(url: &str, operation: &str) -> anyhow::Result<Value> {
+async fn call(url: &str, operation: &str) -> anyhow::Result<Value> {
     let request = reqwest::Client::builder().no_proxy().build()?.post(url);
     let request = request
         .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))

@@ -15,8 +15,8 @@ mod run;
 mod scene;
 mod session;
 mod signer;
-mod standing;
 mod stock;
+mod survey;
 mod wire;
 
 pub use self::entry::{Basis, Check, Needs};
@@ -24,4 +24,4 @@ pub use self::list::{GROUPS, all};
 pub use self::options::{ISSUER, KeyUrls, Options, PATIENCE, Product, Supply};
 pub use self::run::{Outcome, Report, Row, Selection, Wrong, run};
 pub use self::signer::{Signer, webhook_signature};
-pub use self::standing::WEBHOOK_PATHS;
+pub use self::survey::WEBHOOK_PATHS;

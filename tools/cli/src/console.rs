@@ -23,7 +23,7 @@ use self::attention::Attention;
 use self::story::Story;
 use crate::web::guard::{Here, own_pages};
 use crate::web::operate::{Operator, Order};
-use crate::web::sections::{Again, Asked, Frame, Sections};
+use crate::web::sections::{Again, Frame, SectionQuery, Sections};
 use crate::web::table::Table;
 use crate::web::{assets, failed, html};
 
@@ -202,15 +202,16 @@ async fn installation(State(it): State<Console>, Query(selected): Query<Selected
 
 impl Console {
     async fn installation(&self, selected: &Selected) -> anyhow::Result<Response> {
-        let asked = Asked { installation: selected.installation.clone(), after: String::new() };
+        let query =
+            SectionQuery { installation: selected.installation.clone(), after: String::new() };
         let (sections, now) = (&self.sections, self.clock.timestamp());
         let (facts, story, jobs, holds, receipts, resources) = tokio::try_join!(
-            sections.facts(&asked),
+            sections.facts(&query),
             self.story(selected),
-            sections.jobs(&asked, now),
-            sections.holds(&asked),
-            sections.receipts(&asked),
-            sections.resources(&asked),
+            sections.jobs(&query, now),
+            sections.holds(&query),
+            sections.receipts(&query),
+            sections.resources(&query),
         )?;
         let head = self.head(&selected.installation);
         let (facts, jobs, holds) = (facts.render()?, jobs.render()?, holds.render()?);
@@ -234,36 +235,36 @@ async fn story(State(it): State<Console>, Query(selected): Query<Selected>) -> R
     it.story(&selected).await.map_or_else(|error| failed(&error), |story| html(&story))
 }
 
-async fn facts(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
-    it.sections.facts(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+async fn facts(State(it): State<Console>, Query(query): Query<SectionQuery>) -> Response {
+    it.sections.facts(&query).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-async fn resources(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
-    it.sections.resources(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+async fn resources(State(it): State<Console>, Query(query): Query<SectionQuery>) -> Response {
+    it.sections.resources(&query).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-async fn jobs(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
+async fn jobs(State(it): State<Console>, Query(query): Query<SectionQuery>) -> Response {
     let now = it.clock.timestamp();
-    it.sections.jobs(&asked, now).await.map_or_else(|error| failed(&error), |it| html(&it))
+    it.sections.jobs(&query, now).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-async fn holds(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
-    it.sections.holds(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+async fn holds(State(it): State<Console>, Query(query): Query<SectionQuery>) -> Response {
+    it.sections.holds(&query).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-async fn receipts(State(it): State<Console>, Query(asked): Query<Asked>) -> Response {
-    it.sections.receipts(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+async fn receipts(State(it): State<Console>, Query(query): Query<SectionQuery>) -> Response {
+    it.sections.receipts(&query).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
 #[derive(Template)]
-#[template(source = "<p>{{ words }}</p>", ext = "html")]
-struct Said {
-    words: String,
+#[template(source = "<p>{{ text }}</p>", ext = "html")]
+struct Message {
+    text: String,
 }
 
 /// Carries out an operator's act. The answer's header makes every section of the page load itself again.
 async fn operate(State(it): State<Console>, Form(order): Form<Order>) -> Response {
-    let words = it.operator.run(&order).await.unwrap_or_else(|error| format!("{error:#}"));
-    let said = Said { words }.render().unwrap_or_default();
-    ([("hx-trigger", "acted")], Html(said)).into_response()
+    let text = it.operator.run(&order).await.unwrap_or_else(|error| format!("{error:#}"));
+    let message = Message { text }.render().unwrap_or_default();
+    ([("hx-trigger", "acted")], Html(message)).into_response()
 }

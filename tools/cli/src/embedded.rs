@@ -44,7 +44,7 @@ impl Embedded {
     /// # Errors
     ///
     /// If the file is not a database, or no port is free.
-    pub(crate) async fn at_hand(file: Option<&Path>) -> anyhow::Result<(Self, Database)> {
+    pub(crate) async fn open(file: Option<&Path>) -> anyhow::Result<(Self, Database)> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free")?;
         let database = open(file)?;
         Ok((Self::listening(database.clone(), listener)?, database))

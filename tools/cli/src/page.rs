@@ -42,7 +42,7 @@ pub(crate) use self::journal::Journal;
 use crate::issuer::Issuer;
 use crate::web::guard::{Here, no_other_site, own_pages};
 use crate::web::operate::{Operator, Order};
-use crate::web::sections::{Again, Asked, Frame, Sections};
+use crate::web::sections::{Again, Frame, SectionQuery, Sections};
 use crate::web::table::Table;
 use crate::web::{assets, duration, failed, html};
 
@@ -195,8 +195,10 @@ impl DevPage {
             "" => self.journal.first_installation(),
             id => Some(id.to_owned()),
         };
-        let asked =
-            Asked { installation: installation.clone().unwrap_or_default(), after: String::new() };
+        let query = SectionQuery {
+            installation: installation.clone().unwrap_or_default(),
+            after: String::new(),
+        };
         let now = self.clock.timestamp();
         let (sections, known) = (&self.sections, installation.is_some());
         let read = async {
@@ -204,11 +206,11 @@ impl DevPage {
                 return anyhow::Ok(Default::default());
             }
             let (facts, resources, jobs, holds, receipts) = tokio::try_join!(
-                sections.facts(&asked),
-                sections.resources(&asked),
-                sections.jobs(&asked, now),
-                sections.holds(&asked),
-                sections.receipts(&asked),
+                sections.facts(&query),
+                sections.resources(&query),
+                sections.jobs(&query, now),
+                sections.holds(&query),
+                sections.receipts(&query),
             )?;
             Ok([
                 facts.render()?,
@@ -223,8 +225,8 @@ impl DevPage {
             version,
             run: self.journal.run(),
             list: self.list(installation.as_deref().unwrap_or_default(), "").render()?,
-            last: news::Last::of(self, &asked.installation).render()?,
-            news: news::News::of(self, &asked.installation, None).render()?,
+            last: news::Last::of(self, &query.installation).render()?,
+            news: news::News::of(self, &query.installation, None).render()?,
             time: time::Time::unread(self).render()?,
             answers: answers::Shown::of(&self.answers).render()?,
             facts,
@@ -256,25 +258,25 @@ async fn installations(State(page): State<DevPage>, Query(selected): Query<Selec
     html(&page.list(&selected.installation, &selected.after))
 }
 
-async fn facts(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    page.sections.facts(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+async fn facts(State(page): State<DevPage>, Query(query): Query<SectionQuery>) -> Response {
+    page.sections.facts(&query).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-async fn resources(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    page.sections.resources(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+async fn resources(State(page): State<DevPage>, Query(query): Query<SectionQuery>) -> Response {
+    page.sections.resources(&query).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-async fn jobs(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
+async fn jobs(State(page): State<DevPage>, Query(query): Query<SectionQuery>) -> Response {
     let now = page.clock.timestamp();
-    page.sections.jobs(&asked, now).await.map_or_else(|error| failed(&error), |it| html(&it))
+    page.sections.jobs(&query, now).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-async fn holds(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    page.sections.holds(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+async fn holds(State(page): State<DevPage>, Query(query): Query<SectionQuery>) -> Response {
+    page.sections.holds(&query).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-async fn receipts(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    page.sections.receipts(&asked).await.map_or_else(|error| failed(&error), |it| html(&it))
+async fn receipts(State(page): State<DevPage>, Query(query): Query<SectionQuery>) -> Response {
+    page.sections.receipts(&query).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
 /// Carries out an operator's act from a button.
@@ -282,7 +284,7 @@ async fn operate(State(page): State<DevPage>, Form(order): Form<Order>) -> Respo
     let result = page.operator.run(&order).await;
     // If the act made a job due, this sweep runs the job at once.
     page.sweep();
-    said(&result.unwrap_or_else(|error| format!("{error:#}")))
+    message(&result.unwrap_or_else(|error| format!("{error:#}")))
 }
 
 impl DevPage {
@@ -306,9 +308,9 @@ impl DevPage {
 }
 
 #[derive(Template)]
-#[template(source = "<p>{{ words }}</p>", ext = "html")]
-struct Said<'a> {
-    words: &'a str,
+#[template(source = "<p>{{ text }}</p>", ext = "html")]
+struct Message<'a> {
+    text: &'a str,
 }
 
 /// An answer that makes the browser open the page of an installation.
@@ -318,8 +320,8 @@ fn page_of(installation: &str) -> Response {
 }
 
 /// An answer with a sentence, for the line of the page that says what a button did.
-fn said(words: &str) -> Response {
-    Said { words }
+fn message(text: &str) -> Response {
+    Message { text }
         .render()
         .map_or_else(|error| failed(&error.into()), |it| Html(it).into_response())
 }

@@ -90,7 +90,7 @@ async fn pass(backend: &Backend, request: Request) -> Response<Body> {
     let Ok(body) = axum::body::to_bytes(body, most).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    match backend.ask(&head, body, Instant::now() + PASSING).await {
+    match backend.call(&head, body, Instant::now() + PASSING).await {
         Ok(answer) => answer.map(Body::from),
         Err(error) => (StatusCode::BAD_GATEWAY, format!("{error}\n")).into_response(),
     }

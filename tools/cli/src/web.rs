@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_duration_has_its_two_largest_units() {
-        let said = [0, 29, 60, 3 * 3600 + 61, 7 * 86_400 - 1].map(duration);
-        assert_eq!(said, ["0 s", "29 s", "1 min", "3 h 1 min", "6 d 23 h"]);
+        let texts = [0, 29, 60, 3 * 3600 + 61, 7 * 86_400 - 1].map(duration);
+        assert_eq!(texts, ["0 s", "29 s", "1 min", "3 h 1 min", "6 d 23 h"]);
     }
 }

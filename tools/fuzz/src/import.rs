@@ -8,7 +8,7 @@ use teardown_cli::cli::import::import_lines;
 use tokio::io::BufReader;
 
 use super::cost::{self, ANSWER, Most};
-use super::stand::{Items, NOWHERE, Stand};
+use super::fixture::{Fixture, Items, NOWHERE};
 
 /// The text that the seeds have in place of a secret. No message may repeat it.
 const SECRET: &str = "S3CRET-abcdefghijklmnopqrstuvwxyz";
@@ -24,9 +24,9 @@ pub fn target(input: &[u8]) {
 
 /// Which lines of an input are refused, and why.
 pub fn refused(input: &[u8]) -> BTreeMap<u64, String> {
-    STAND.with(|stand| {
+    FIXTURE.with(|fixture| {
         let lines: Vec<_> = input.split_inclusive(|byte| *byte == b'\n').collect();
-        let (imported, refused, items) = stand.import(input);
+        let (imported, refused, items) = fixture.import(input);
         for (line, reason) in &refused {
             assert!((1..=lines.len() as u64).contains(line), "{line}: {reason}");
             assert!(!reason.is_empty() && !reason.contains(char::is_control), "{reason:?}");
@@ -36,17 +36,17 @@ pub fn refused(input: &[u8]) -> BTreeMap<u64, String> {
         let good: Vec<_> =
             (1..).zip(&lines).filter(|(number, _)| good(*number)).map(|(_, line)| *line).collect();
         assert!(imported <= good.len() as u64, "{imported} lines of {}", good.len());
-        let (again, none, alone) = stand.import(&good.concat());
+        let (again, none, alone) = fixture.import(&good.concat());
         assert_eq!((again, none.len(), alone), (imported, 0, items));
         refused
     })
 }
 
 thread_local! {
-    static STAND: &'static Stand = Stand::new(NOWHERE, &[]);
+    static FIXTURE: &'static Fixture = Fixture::new(NOWHERE, &[]);
 }
 
-impl Stand {
+impl Fixture {
     /// Imports lines into the empty table. Returns how many lines were imported, which were refused and
     /// why, and what the table holds then.
     fn import(&self, lines: &[u8]) -> (u64, BTreeMap<u64, String>, Items) {

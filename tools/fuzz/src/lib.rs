@@ -7,9 +7,9 @@
 
 mod answer;
 mod cost;
+mod fixture;
 pub mod import;
 pub mod request;
-mod stand;
 pub mod token;
 pub mod vercel;
 

@@ -14,7 +14,7 @@ use teardown::http::{Ids, RawIds, Route};
 use super::answer::Answer;
 use super::cost::{self, ANSWER};
 use super::cut;
-use super::stand::{CRON_SECRET, NOWHERE, Stand, claims, sign};
+use super::fixture::{CRON_SECRET, Fixture, NOWHERE, claims, sign};
 
 /// Checks the rules for one input.
 pub fn target(input: &[u8]) {
@@ -24,23 +24,23 @@ pub fn target(input: &[u8]) {
 /// The status that the endpoint of the request's path answers with. If no endpoint has this path, the
 /// status of the last endpoint. `None` if no host would pass on such a request.
 pub fn answers(input: &[u8]) -> Option<u16> {
-    STAND.with(|(stand, proofs)| {
+    FIXTURE.with(|(fixture, proofs)| {
         let request = parse(input, proofs)?;
         if let Some(path) = request.uri().path_and_query() {
             ids_stay_the_same(path.path());
         }
         let mut statuses = Vec::new();
         for endpoint in Endpoint::ALL {
-            let handle = stand.app.handle(endpoint, request.clone());
-            let response = cost::bounded(input, &ANSWER, || stand.runtime.block_on(handle));
-            statuses.push(stand.runtime.block_on(Answer::check(response)).status);
+            let handle = fixture.app.handle(endpoint, request.clone());
+            let response = cost::bounded(input, &ANSWER, || fixture.runtime.block_on(handle));
+            statuses.push(fixture.runtime.block_on(Answer::check(response)).status);
         }
-        stand.runtime.block_on(async {
-            let items = stand.items().await;
+        fixture.runtime.block_on(async {
+            let items = fixture.items().await;
             if statuses.iter().any(|status| *status < 300) {
-                stand.reset(&items).await;
+                fixture.reset(&items).await;
             } else {
-                assert_eq!(items, *stand.first(), "{statuses:?}");
+                assert_eq!(items, *fixture.first(), "{statuses:?}");
             }
         });
         statuses.iter().find(|status| **status != 404).or(statuses.last()).copied()
@@ -48,10 +48,10 @@ pub fn answers(input: &[u8]) -> Option<u16> {
 }
 
 thread_local! {
-    static STAND: (&'static Stand, Vec<(&'static str, String)>) = stand();
+    static FIXTURE: (&'static Fixture, Vec<(&'static str, String)>) = fixture();
 }
 
-fn stand() -> (&'static Stand, Vec<(&'static str, String)>) {
+fn fixture() -> (&'static Fixture, Vec<(&'static str, String)>) {
     let lines = [
         json!({ "installation": { "id": "icfg_1", "accountId": "acc_1", "teamId": "team_1" } }),
         json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } }),
@@ -64,7 +64,7 @@ fn stand() -> (&'static Stand, Vec<(&'static str, String)>) {
         } }),
         json!({ "installation": { "id": "icfg_3", "accountId": "acc_2", "accessToken": "secret" } }),
     ];
-    let stand = Stand::new(NOWHERE, &lines);
+    let fixture = Fixture::new(NOWHERE, &lines);
     let proofs = vec![
         ("@admin3", sign(&claims(Some("icfg_3"), Some("ADMIN")))),
         ("@admin2", sign(&claims(Some("icfg_2"), Some("ADMIN")))),
@@ -81,9 +81,9 @@ fn stand() -> (&'static Stand, Vec<(&'static str, String)>) {
         let request =
             Request::delete(path).header("authorization", format!("Bearer {}", proofs[2].1));
         let request = request.body(Full::<Bytes>::default()).unwrap();
-        drop(stand.runtime.block_on(stand.app.handle(endpoint, request)));
+        drop(fixture.runtime.block_on(fixture.app.handle(endpoint, request)));
     }
-    (stand, proofs)
+    (fixture, proofs)
 }
 
 /// The request that an input describes. Lines that are not a header are skipped.

@@ -25,37 +25,37 @@ use tokio::runtime::Runtime;
 use super::answer::Answer;
 use super::cost::{self, ANSWER};
 use super::cut;
-use super::stand::{AUD, ISS, ISSUER, KID, LATER, NOWHERE, jwks, runtime};
+use super::fixture::{AUD, ISS, ISSUER, KID, LATER, NOWHERE, jwks, runtime};
 
 /// Checks the rules for one input.
 pub fn target(input: &[u8]) {
-    STAND.with(|stand| {
+    FIXTURE.with(|fixture| {
         // The input itself is never a valid token: the issuer's key is new in every process.
-        let raw = stand.authenticate(input, input);
+        let raw = fixture.authenticate(input, input);
         assert!(raw.is_none_or(|caller| caller.is_err()), "an unsigned token is accepted");
-        stand.signed(input);
+        fixture.signed(input);
     });
 }
 
 /// The caller that a token proves after the input was signed. `None` if the token is refused.
 pub fn caller(input: &[u8]) -> Option<Caller> {
-    STAND.with(|stand| stand.signed(input))
+    FIXTURE.with(|fixture| fixture.signed(input))
 }
 
 thread_local! {
-    static STAND: &'static Stand = Box::leak(Box::new(Stand::new()));
+    static FIXTURE: &'static Fixture = Box::leak(Box::new(Fixture::new()));
 }
 
-struct Stand {
+struct Fixture {
     runtime: Runtime,
     verifier: Verifier,
     stranger: Issuer,
 }
 
-impl Stand {
+impl Fixture {
     fn new() -> Self {
         let first = KeySet::parse(jwks().as_bytes()).unwrap();
-        let (clock, outbound) = (Clock::standing(), Outbound::default());
+        let (clock, outbound) = (Clock::stopped(), Outbound::default());
         let jwks = Jwks::new(
             NOWHERE.parse().unwrap(),
             Some(first),
@@ -64,7 +64,7 @@ impl Stand {
             AfterAnswer::GoesOn,
             Limits::default(),
         );
-        let stand = Self {
+        let fixture = Self {
             runtime: runtime(),
             verifier: Verifier::new(
                 ISS.to_owned(),
@@ -76,11 +76,11 @@ impl Stand {
         };
         // The standing clock allows one fetch of keys. This token causes the fetch, and makes the verifier
         // create its HTTP client, so that no measured case has this cost.
-        let unknown = stand.stranger.sign_bytes(br#"{"alg":"RS256","kid":"unknown"}"#, b"{}");
+        let unknown = fixture.stranger.sign_bytes(br#"{"alg":"RS256","kid":"unknown"}"#, b"{}");
         let value = HeaderValue::from_str(&format!("Bearer {unknown}")).unwrap();
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-        assert!(stand.runtime.block_on(stand.verifier.authenticate(&headers)).is_err());
-        stand
+        assert!(fixture.runtime.block_on(fixture.verifier.authenticate(&headers)).is_err());
+        fixture
     }
 
     /// The verifier's answer to a token. `None` if no header can hold the token.

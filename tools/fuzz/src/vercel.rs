@@ -22,7 +22,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::answer::Answer;
 use super::cost::{self, ANSWER};
 use super::cut;
-use super::stand::{Stand, claims, sign};
+use super::fixture::{Fixture, claims, sign};
 
 /// The installation's access token.
 const SECRET: &str = "S3CRET-of-icfg_1";
@@ -40,14 +40,14 @@ pub fn target(input: &[u8]) {
 
 /// The status of teardown's answer to the caller.
 pub fn answered(input: &[u8]) -> u16 {
-    STAND.with(|stand| {
+    FIXTURE.with(|fixture| {
         let (delete, lookup) = cut(input, b"\nGET\n");
         let lookup = if lookup.is_empty() { b"404 Not Found" } else { lookup };
-        *stand.answers.lock().unwrap() = Answers { delete: raw(delete), lookup: raw(lookup) };
+        *fixture.answers.lock().unwrap() = Answers { delete: raw(delete), lookup: raw(lookup) };
         let (status, _) = cut(delete, b"\n");
         let status =
             std::str::from_utf8(status).ok().and_then(|status| status.get(..3)?.parse().ok());
-        stand.case(input, status)
+        fixture.case(input, status)
     })
 }
 
@@ -74,11 +74,11 @@ struct Answers {
 }
 
 thread_local! {
-    static STAND: &'static Vercel = Box::leak(Box::new(Vercel::new()));
+    static FIXTURE: &'static Vercel = Box::leak(Box::new(Vercel::new()));
 }
 
 struct Vercel {
-    stand: &'static Stand,
+    fixture: &'static Fixture,
     answers: Arc<Mutex<Answers>>,
     authorization: String,
 }
@@ -102,16 +102,18 @@ impl Vercel {
             } }),
             json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } }),
         ];
-        let stand = Stand::new(&url, &lines);
+        let fixture = Fixture::new(&url, &lines);
         let authorization = format!("Bearer {}", sign(&claims(Some("icfg_1"), Some("ADMIN"))));
-        let stand = Self { stand, answers, authorization };
+        let fixture = Self { fixture, answers, authorization };
         // Clients are made at their first use. This request makes them, so that no measured case has this
         // cost.
-        stand.stand.runtime.block_on(async {
-            drop(stand.stand.app.handle(Endpoint::DeleteConfiguration, stand.request()).await);
-            stand.stand.reset(&stand.stand.items().await).await;
+        fixture.fixture.runtime.block_on(async {
+            drop(
+                fixture.fixture.app.handle(Endpoint::DeleteConfiguration, fixture.request()).await,
+            );
+            fixture.fixture.reset(&fixture.fixture.items().await).await;
         });
-        stand
+        fixture
     }
 
     fn request(&self) -> Request<Full<Bytes>> {
@@ -123,11 +125,11 @@ impl Vercel {
     fn case(&self, input: &[u8], status: Option<u16>) -> u16 {
         let log = Log::default();
         let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
-        let handle = self.stand.app.handle(Endpoint::DeleteConfiguration, self.request());
+        let handle = self.fixture.app.handle(Endpoint::DeleteConfiguration, self.request());
         let response = tracing::subscriber::with_default(subscriber, || {
-            cost::bounded(input, &ANSWER, || self.stand.runtime.block_on(handle))
+            cost::bounded(input, &ANSWER, || self.fixture.runtime.block_on(handle))
         });
-        let answer = self.stand.runtime.block_on(Answer::check(response));
+        let answer = self.fixture.runtime.block_on(Answer::check(response));
         let means: &[u16] = match (answer.status, answer.code.as_str()) {
             (204, "") => &[200, 204, 404, 410],
             (409, "upstream_refused") => &[400, 401, 403, 409],
@@ -141,14 +143,14 @@ impl Vercel {
             "{answer:?}"
         );
         log.check();
-        self.stand.runtime.block_on(self.check_items(answer.status));
+        self.fixture.runtime.block_on(self.check_items(answer.status));
         answer.status
     }
 
     /// Checks that the table fits the answer (B6, E3), and restores the table.
     async fn check_items(&self, status: u16) {
-        let mut items = self.stand.items().await;
-        self.stand.reset(&items).await;
+        let mut items = self.fixture.items().await;
+        self.fixture.reset(&items).await;
         let key = |sk: &str| ("installation#icfg_1".to_owned(), sk.to_owned());
         let intent = items.remove(&key("work#configuration"));
         assert_eq!(intent.is_some(), status == 503);
@@ -166,7 +168,7 @@ impl Vercel {
                 assert_eq!(status, 503);
                 assert!(AttachmentId::parse(team.as_s().unwrap()).is_ok(), "{team:?}");
             }
-            assert_eq!(items, *self.stand.first());
+            assert_eq!(items, *self.fixture.first());
         }
     }
 }

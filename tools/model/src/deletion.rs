@@ -210,26 +210,28 @@ impl Deletions {
         }
     }
 
-    /// Sends a client's next transaction or read. `told` has the items whose failed conditions DynamoDB
+    /// Sends a client's next transaction or read. `failed_rows` has the items whose failed conditions DynamoDB
     /// reports, as bits.
-    fn send(&self, state: &mut State, index: usize, told: u8) {
+    fn send(&self, state: &mut State, index: usize, failed_rows: u8) {
         let client = state.clients[index];
         let planned = self.request(&client);
         match client.at {
-            At::Owing(answer, pending) => {
+            At::Incomplete(answer, pending) => {
                 self.write(state, planned, answer, pending);
                 state.clients[index].at = At::Answered(answer);
             }
             At::Asking(belief) => match self.decide(client.request, belief) {
-                Decision::Register => self.register(state, index, told),
+                Decision::Register => self.register(state, index, failed_rows),
                 Decision::End(at) => state.clients[index].at = at,
                 Decision::Look => {
                     let belief = Belief { installation: Some(state.installation), ..belief };
                     state.clients[index].at = self.believing(client.request, belief);
                 }
-                Decision::Commit(commit) if told == 0 => self.apply(state, index, belief, commit),
+                Decision::Commit(commit) if failed_rows == 0 => {
+                    self.apply(state, index, belief, commit);
+                }
                 Decision::Commit(_) => {
-                    let learned = belief.learn(state, planned, told);
+                    let learned = belief.learn(state, planned, failed_rows);
                     state.clients[index].at = if learned == belief {
                         At::Contradicted
                     } else {
@@ -237,7 +239,7 @@ impl Deletions {
                     };
                 }
             },
-            At::Updating => self.update(state, index, told),
+            At::Updating => self.update(state, index, failed_rows),
             At::Answered(_) | At::Refused(_) | At::Contradicted => {}
         }
     }
@@ -255,7 +257,7 @@ impl Model for Deletions {
         self.fair(state, actions);
         for (index, client) in state.clients().enumerate() {
             let anew = match client.at {
-                At::Answered(_) | At::Updating | At::Owing(..) => true,
+                At::Answered(_) | At::Updating | At::Incomplete(..) => true,
                 At::Asking(belief) => belief != Belief::default(),
                 At::Refused(_) | At::Contradicted => false,
             };
@@ -277,7 +279,7 @@ impl Model for Deletions {
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
         match action {
-            Action::Send(index, told) => self.send(&mut state, index, told),
+            Action::Send(index, failed_rows) => self.send(&mut state, index, failed_rows),
             Action::Anew(index) => state.clients[index].at = At::default(),
             Action::Install => {
                 if let Installation::Absent | Installation::Deleted { .. } = state.installation {
@@ -314,14 +316,14 @@ impl Protocol for Deletions {
     fn fair(&self, state: &State, actions: &mut Vec<Action>) {
         for (index, client) in state.clients().enumerate() {
             match client.at {
-                At::Asking(_) | At::Updating | At::Owing(..) => {
+                At::Asking(_) | At::Updating | At::Incomplete(..) => {
                     match self.rows_that_fail(state, client) {
                         0 => actions.push(Action::Send(index, 0)),
                         // DynamoDB reports at least one of the failed conditions, but perhaps not all.
                         failed => actions.extend(
                             (1..16)
-                                .filter(|told| told & !failed == 0)
-                                .map(|told| Action::Send(index, told)),
+                                .filter(|failed_rows| failed_rows & !failed == 0)
+                                .map(|failed_rows| Action::Send(index, failed_rows)),
                         ),
                     }
                 }

@@ -81,7 +81,7 @@ impl Default for Ends {
 }
 
 /// The name of the property that [`ends_well`] computes.
-pub const ENDS_WELL: &str = "every order ends well";
+pub const ENDS_WELL: &str = "every order of steps ends well";
 
 /// Whether every order of the fair steps from a state ends, and ends in a state for which
 /// [`Protocol::is_well`] is true.

@@ -284,7 +284,7 @@ impl Provisions {
                     At::Beginning(state::Seen::Assumed)
                 };
             }
-            Action::Go(index, told) => self.go(state, index, told)?,
+            Action::Go(index, failed_rows) => self.go(state, index, failed_rows)?,
             Action::Makes(index) => self.makes(state, index)?,
             Action::Refuses(index) => {
                 state.attempts[index].at = At::Refusing(state::Intent::Sole);
@@ -312,7 +312,7 @@ impl Provisions {
             }
             Action::Uninstall => {
                 state.installation = Installation::Deleted;
-                state.purge = Purge::Owed;
+                state.purge = Purge::Pending;
             }
             Action::Purge => state.purge_on()?,
             Action::Finalize => state.token = false,
@@ -320,11 +320,11 @@ impl Provisions {
                 let resource = &mut state.resources[index];
                 match resource.job {
                     Job::None => return None,
-                    Job::Owed => resource.job = Job::Taken,
-                    Job::Taken => (resource.job, resource.told) = (Job::None, true),
+                    Job::Pending => resource.job = Job::Taken,
+                    Job::Taken => (resource.job, resource.notified) = (Job::None, true),
                 }
             }
-            Action::Delete(heard) => state.delete(heard),
+            Action::Delete(answered) => state.delete(answered),
             Action::Keep => state.keep()?,
         }
         Some(())
@@ -346,8 +346,8 @@ impl Protocol for Provisions {
                     // DynamoDB reports at least one of the failed conditions, but perhaps not all.
                     failed => actions.extend(
                         (1..32)
-                            .filter(|told| told & !failed == 0)
-                            .map(|told| Action::Go(index, told)),
+                            .filter(|failed_rows| failed_rows & !failed == 0)
+                            .map(|failed_rows| Action::Go(index, failed_rows)),
                     ),
                 },
             }
@@ -394,7 +394,7 @@ impl Protocol for Provisions {
             && (state.intent.is_none() || is_parked)
             && state.resources.iter().all(|resource| {
                 let has_its_end = (resource.item && is_active)
-                    || resource.told
+                    || resource.notified
                     || resource.receipt != Receipt::None
                     || resource.excused
                     || is_parked;

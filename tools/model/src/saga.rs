@@ -114,11 +114,11 @@ pub enum Flaw {
     /// Flaw: a worker marks the intent in doubt before its connection to Vercel is up. It may die in between.
     MarkedFirst,
     /// Flaw: an attempt that was not sent counts as an attempt in doubt.
-    UnreachedUnclear,
+    UnreachedInDoubt,
     /// Flaw: a withdrawal in doubt does not store the doubt with the installation.
     DoubtForgotten,
     /// Flaw: a late worker in doubt does not schedule another call to Vercel.
-    NotOwedAgain,
+    NotScheduledAgain,
     /// Flaw: a new intent may have the fence of an earlier intent.
     FenceAgain,
     /// Flaw: the outcome is recorded in a second write, after the commit.
@@ -262,16 +262,16 @@ impl Model for Sagas {
                 process.at,
                 At::Taken(_)
                     | At::Marking(..)
-                    | At::Asking { .. }
+                    | At::Calling { .. }
                     | At::Confirming { .. }
                     | At::Moving { .. }
-                    | At::AskingThere { .. }
+                    | At::CallingThere { .. }
                     | At::Withdrawing { .. }
             );
             if process.is_sweep() && attempting {
                 actions.push(Action::TimesUp(index));
             }
-            if let At::Asking { .. } | At::AskingThere { .. } = process.at {
+            if let At::Calling { .. } | At::CallingThere { .. } = process.at {
                 actions.extend(Answer::ALL.map(|answer| Action::Answer(index, answer)));
             }
             if let At::Confirming { .. } = process.at {
@@ -356,11 +356,11 @@ impl Protocol for Sagas {
                     }
                 }
                 At::Ended(_) => {}
-                At::Asking { seen, .. } => actions.push(Action::Answer(
+                At::Calling { seen, .. } => actions.push(Action::Answer(
                     index,
                     if state.is_in(seen.team) { Answer::Done } else { Answer::Gone },
                 )),
-                At::AskingThere { .. } => actions.push(Action::Answer(
+                At::CallingThere { .. } => actions.push(Action::Answer(
                     index,
                     if state.exists { Answer::Done } else { Answer::Gone },
                 )),

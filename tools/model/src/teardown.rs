@@ -150,10 +150,10 @@ pub struct State {
     /// Whether `teardownAt` has come.
     time: bool,
     /// Whether the provider received the `deleted` event.
-    told: bool,
+    notified: bool,
     /// Whether a worker sent the `deleted` event while a hold was in force, after the command `hold` had
     /// ended.
-    told_late: bool,
+    notified_late: bool,
     /// Whether two workers sent the `deleted` event while the leases of both lasted.
     twice: bool,
     /// How often workers have recorded a failure.
@@ -264,8 +264,8 @@ impl Model for Teardowns {
             command: Command::Idle,
             cut_off: false,
             time: deleted,
-            told: false,
-            told_late: false,
+            notified: false,
+            notified_late: false,
             twice: false,
             failures: 0,
         };
@@ -305,19 +305,19 @@ impl Model for Teardowns {
     fn properties(&self) -> Vec<Property<Self>> {
         type P = Property<Teardowns>;
         vec![
-            P::always("a hold that says it is in time is", |_, state| {
+            P::always("a hold reported as in time is in time", |_, state| {
                 let in_time = state.command == Command::Said { in_time: true };
-                !(in_time && state.hold.is_some() && state.told)
+                !(in_time && state.hold.is_some() && state.notified)
             }),
-            P::always("nothing is announced while a hold stands that has looked", |_, state| {
-                !state.told_late
+            P::always("nothing is announced under a reported hold", |_, state| {
+                !state.notified_late
             }),
-            P::always("what is kept is never announced", |_, state| {
-                !(state.command == Command::Kept && state.told)
+            P::always("a kept resource is never announced", |_, state| {
+                !(state.command == Command::Kept && state.notified)
             }),
-            P::always("nothing is announced twice at a time", |_, state| !state.twice),
+            P::always("nothing is announced twice at once", |_, state| !state.twice),
             P::always("no lost announcement", |_, state| {
-                state.job.is_some() || state.told || state.command == Command::Kept
+                state.job.is_some() || state.notified || state.command == Command::Kept
             }),
             P::sometimes("a hold is in time", |model, state| {
                 model.keeps || state.command == Command::Said { in_time: true }
@@ -331,7 +331,7 @@ impl Model for Teardowns {
             P::sometimes("it is kept", |model, state| {
                 !model.keeps || state.command == Command::Kept
             }),
-            P::sometimes("it is announced", |_, state| state.told && state.job.is_none()),
+            P::sometimes("it is announced", |_, state| state.notified && state.job.is_none()),
             P::always(ENDS_WELL, ends_well),
         ]
     }
@@ -383,7 +383,7 @@ impl Protocol for Teardowns {
         state.job.is_none()
             && state.workers == [None; 2]
             && state.hold.is_none()
-            && (state.told || state.command == Command::Kept)
+            && (state.notified || state.command == Command::Kept)
     }
 
     fn ends(&self) -> &Ends {

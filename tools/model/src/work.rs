@@ -141,7 +141,7 @@ pub struct State {
     jobs: [Option<Job>; 5],
     workers: [Option<Worker>; 3],
     /// For each announcement, whether the provider received it.
-    told: [bool; 3],
+    notified: [bool; 3],
     /// Whether Vercel has finalized the installation.
     finalized: bool,
     /// Whether the finalization has become due.
@@ -165,7 +165,7 @@ pub enum Action {
     /// answered.
     Go(usize),
     /// A worker's call takes effect, and its answer is lost.
-    Unheard(usize),
+    AnswerLost(usize),
     /// A worker schedules a retry, because its call failed, its time is over, or there is more to do.
     RetryLater(usize),
     /// A worker parks a job that failed for too long.
@@ -224,7 +224,7 @@ impl Model for Sweeps {
             resources: [false; 2],
             jobs: [None; 5],
             workers: [None; 3],
-            told: [true; 3],
+            notified: [true; 3],
             finalized: false,
             time: true,
             settled: true,
@@ -236,8 +236,8 @@ impl Model for Sweeps {
         let stage = Stage::Deleting;
         match self.scope {
             Scope::Announcement => {
-                let told = [true, true, false];
-                vec![State { jobs: [None, None, now, None, None], told, ..end }]
+                let notified = [true, true, false];
+                vec![State { jobs: [None, None, now, None, None], notified, ..end }]
             }
             // In one start, the second resource is live. In the other start, it was deleted by itself, and
             // its announcement is due.
@@ -246,7 +246,7 @@ impl Model for Sweeps {
                     tombstone: Tombstone { stage, finalized: true },
                     resources: [true, purged],
                     jobs: [None, now.filter(|_| !purged), None, now, None],
-                    told: [false, false, true],
+                    notified: [false, false, true],
                     ..end.clone()
                 })
                 .into(),
@@ -275,8 +275,8 @@ impl Model for Sweeps {
             if matches!(worker.job, INSTALLATION | FINALIZE) {
                 actions.push(Action::Park(index));
             }
-            if worker.asks_outside(state) {
-                actions.push(Action::Unheard(index));
+            if worker.calls_outside(state) {
+                actions.push(Action::AnswerLost(index));
             }
         }
         for (index, job) in state.jobs.iter().enumerate() {
@@ -342,7 +342,7 @@ impl Protocol for Sweeps {
     fn is_well(&self, state: &State) -> bool {
         let end = Tombstone { stage: Stage::Finalized, finalized: true };
         state.jobs == [None; 5]
-            && state.told == [true; 3]
+            && state.notified == [true; 3]
             && state.tombstone == end
             && !state.token
             && state.workers == [None; 3]
@@ -355,7 +355,7 @@ impl Protocol for Sweeps {
     fn describe(&self, state: &State, action: &Action) -> String {
         match action {
             Action::Go(index)
-            | Action::Unheard(index)
+            | Action::AnswerLost(index)
             | Action::RetryLater(index)
             | Action::Park(index)
             | Action::Die(index) => {

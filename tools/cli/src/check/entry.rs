@@ -65,9 +65,9 @@ impl Basis {
 
     /// What is documented, or why the behaviour is good practice.
     #[must_use]
-    pub fn says(&self) -> &'static str {
+    pub fn statement(&self) -> &'static str {
         match self {
-            Self::Vercel(says, _) | Self::Standard(says, _) | Self::GoodPractice(says) => says,
+            Self::Vercel(text, _) | Self::Standard(text, _) | Self::GoodPractice(text) => text,
         }
     }
 
@@ -88,7 +88,7 @@ pub struct Needs {
     /// The backend has to accept the run's tokens.
     pub trust: bool,
     /// Get Resource has to show a resource that exists.
-    pub sight: bool,
+    pub lookup: bool,
     /// The check sends only requests that the backend has to refuse, and Get Resource.
     pub refusal: bool,
     /// The address of the backend's webhook has to be known.
@@ -105,7 +105,7 @@ impl Needs {
     /// The needs of a check that needs nothing.
     pub(super) const NOTHING: Self = Self {
         trust: false,
-        sight: false,
+        lookup: false,
         refusal: false,
         webhook: false,
         secret: false,
@@ -131,7 +131,7 @@ impl Needs {
     }
 
     pub(super) const fn seen(self) -> Self {
-        Self { sight: true, trust: true, ..self }
+        Self { lookup: true, trust: true, ..self }
     }
 
     pub(super) const fn resources(self, resources: u8) -> Self {
@@ -146,7 +146,7 @@ impl Needs {
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             trust: self.trust || other.trust,
-            sight: self.sight || other.sight,
+            lookup: self.lookup || other.lookup,
             refusal: self.refusal || other.refusal,
             webhook: self.webhook || other.webhook,
             secret: self.secret || other.secret,

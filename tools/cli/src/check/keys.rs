@@ -30,7 +30,7 @@ pub async fn serve(address: SocketAddr, signer: &Signer, issuer: &str) -> std::i
     let host =
         if bound.ip().is_unspecified() { "127.0.0.1".to_owned() } else { bound.ip().to_string() };
     let url = |path: &str| format!("http://{host}:{}{path}", bound.port());
-    let urls = KeyUrls { own: url(OWN), strange: url(STRANGE), asked: Arc::default() };
+    let urls = KeyUrls { own: url(OWN), strange: url(STRANGE), fetches: Arc::default() };
     let discovery = json!({
         "issuer": issuer,
         "jwks_uri": urls.own,
@@ -39,9 +39,9 @@ pub async fn serve(address: SocketAddr, signer: &Signer, issuer: &str) -> std::i
         "subject_types_supported": ["public"],
     });
     let (own, strange) = (signer.jwks(), signer.strange_jwks());
-    let asked = Arc::clone(&urls.asked);
+    let fetches = Arc::clone(&urls.fetches);
     let own = move || {
-        asked.fetch_add(1, Ordering::Relaxed);
+        fetches.fetch_add(1, Ordering::Relaxed);
         let own = own.clone();
         async move { axum::Json(own) }
     };

@@ -73,7 +73,7 @@ pub struct KeyUrls {
     /// A stranger's keys, which no backend should read.
     pub strange: String,
     /// How many requests for the issuer's own keys the run has received.
-    pub asked: Arc<AtomicU64>,
+    pub fetches: Arc<AtomicU64>,
 }
 
 /// Where installations and resources come from.

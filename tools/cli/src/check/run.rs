@@ -135,7 +135,7 @@ impl Selection {
 pub async fn run(
     options: Options,
     selection: &Selection,
-    told: impl Fn(&Row),
+    on_row: impl Fn(&Row),
     stop: impl Future<Output = ()>,
 ) -> Result<Report, String> {
     let begun = Instant::now();
@@ -145,13 +145,13 @@ pub async fn run(
     let mut rows = Vec::new();
     let stopped: Result<Option<String>, String> = {
         let all = async {
-            first.stand(selection.needs()).await?;
+            first.survey(selection.needs()).await?;
             for check in &selection.checks {
                 if let Some(why) = session.is_silent() {
                     return Ok(Some(why));
                 }
                 let row = make(&session, check, &selection.accepted).await;
-                told(&row);
+                on_row(&row);
                 rows.push(row);
             }
             Ok(None)
@@ -217,7 +217,7 @@ fn summaries(sent: &[Exchange]) -> Vec<String> {
 /// Why a check has to be skipped. `None` if nothing is missing.
 fn missing(session: &Session, needs: Needs) -> Option<String> {
     let options = &session.options;
-    let standing = session.standing()?;
+    let survey = session.survey()?;
     if options.read_only && !needs.refusal {
         return Some("--read-only sends refusals alone".to_owned());
     }
@@ -226,9 +226,9 @@ fn missing(session: &Session, needs: Needs) -> Option<String> {
     }
     let of =
         |needed: bool, found: &Result<(), String>| needed.then(|| found.clone().err()).flatten();
-    let webhook = standing.webhook.as_ref().map(drop).map_err(Clone::clone);
+    let webhook = survey.webhook.as_ref().map(drop).map_err(Clone::clone);
     of(needs.webhook, &webhook)
-        .or_else(|| of(needs.trust, &standing.trust))
-        .or_else(|| of(needs.resources > 0, &standing.resources))
-        .or_else(|| of(needs.sight, &standing.sight))
+        .or_else(|| of(needs.trust, &survey.trust))
+        .or_else(|| of(needs.resources > 0, &survey.resources))
+        .or_else(|| of(needs.lookup, &survey.lookup))
 }

@@ -70,8 +70,8 @@ impl Scene {
     pub(super) fn user(&self, installation: &Installation, role: &str) -> Claims {
         let subject = Subject::User { role: role.to_owned() };
         let article = if role == "ADMIN" { "an" } else { "a" };
-        let says = format!("{article} {role}'s token of {}", installation.0);
-        let claims = Claims { json: self.claims(Some(installation), subject), says };
+        let description = format!("{article} {role}'s token of {}", installation.0);
+        let claims = Claims { json: self.claims(Some(installation), subject), description };
         claims.with("user_email", json!(EMAIL))
     }
 
@@ -82,15 +82,15 @@ impl Scene {
 
     /// The claims of Vercel itself, for one installation.
     pub(super) fn system(&self, installation: &Installation) -> Claims {
-        let says = format!("a system token of {}", installation.0);
-        Claims { json: self.claims(Some(installation), Subject::System), says }
+        let description = format!("a system token of {}", installation.0);
+        Claims { json: self.claims(Some(installation), Subject::System), description }
     }
 
     /// The claims of Vercel itself, for all installations of the account.
     pub(super) fn account(&self) -> Claims {
         let account = &self.session.options.account;
-        let says = format!("a system token of the account {account}, for no installation");
-        Claims { json: self.claims(None, Subject::System), says }
+        let description = format!("a system token of the account {account}, for no installation");
+        Claims { json: self.claims(None, Subject::System), description }
     }
 
     fn claims(&self, installation: Option<&Installation>, subject: Subject) -> Value {
@@ -190,8 +190,8 @@ impl Scene {
 
     /// A webhook's delivery without a signature.
     pub(super) fn unsigned_webhook(&self, body: &str) -> Call {
-        let standing = self.session.standing();
-        let url = standing.and_then(|it| it.webhook.clone().ok()).unwrap_or_default();
+        let survey = self.session.survey();
+        let url = survey.and_then(|it| it.webhook.clone().ok()).unwrap_or_default();
         self.webhook_at(&url, body)
     }
 
@@ -225,10 +225,10 @@ impl Scene {
         resource: &Resource,
         after: &Exchange,
     ) -> Verdict {
-        let sight = self.session.standing().is_some_and(|standing| standing.sight.is_ok());
+        let lookup = self.session.survey().is_some_and(|survey| survey.lookup.is_ok());
         let is_known = self.session.stock(|stock| stock.knows(resource));
         let Err(Finding::Wrong { expected, seen, .. }) = verdict else { return verdict };
-        let effect = match after.is_success() && sight && is_known {
+        let effect = match after.is_success() && lookup && is_known {
             true if self.sees(resource).await? => ", and the resource is still there",
             true => ", and the resource is gone",
             false => "",
@@ -319,7 +319,7 @@ impl Call {
     }
 
     fn request(&self) -> Request {
-        let Bearer { value, shown, says, style } = self.bearer.clone();
+        let Bearer { value, shown, description, style } = self.bearer.clone();
         let authorization = value.map(|value| Header {
             name: "Authorization",
             shown: secret(&value, shown),
@@ -332,7 +332,7 @@ impl Call {
         });
         let headers = authorization.into_iter().chain(style).chain(self.headers.clone()).collect();
         let (method, url) = (self.method.clone(), self.url.clone());
-        let token = says.map(|says| format!("TOKEN is {says}"));
+        let token = description.map(|text| format!("TOKEN is {text}"));
         let note = token.or_else(|| self.note.clone());
         Request { method, url, headers, body: self.body.clone(), note }
     }

@@ -13,7 +13,7 @@ pub(super) struct Session {
     http: reqwest::Client,
     numbers: AtomicU64,
     state: Mutex<State>,
-    standing: OnceLock<Standing>,
+    survey: OnceLock<Survey>,
 }
 
 #[derive(Default)]
@@ -33,13 +33,13 @@ pub(super) const BODIES: [Option<&str>; 3] =
 /// What is known of the backend before the first check. Each error says what is missing, and how to provide
 /// it.
 #[derive(Clone, Debug)]
-pub(super) struct Standing {
+pub(super) struct Survey {
     /// `Ok` if the backend accepts this run's tokens.
     pub trust: Result<(), String>,
     /// `Ok` if the backend provisions resources, or if the options name some.
     pub resources: Result<(), String>,
     /// `Ok` if Get Resource shows a resource that exists.
-    pub sight: Result<(), String>,
+    pub lookup: Result<(), String>,
     /// The address of the backend's webhook.
     pub webhook: Result<String, String>,
 }
@@ -192,8 +192,8 @@ impl Session {
             }
             state.stock.given.clone_from(resources);
         }
-        let (numbers, standing) = (AtomicU64::new(0), OnceLock::new());
-        Ok(Arc::new(Self { options, http, numbers, state: Mutex::new(state), standing }))
+        let (numbers, survey) = (AtomicU64::new(0), OnceLock::new());
+        Ok(Arc::new(Self { options, http, numbers, state: Mutex::new(state), survey }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -266,18 +266,18 @@ impl Session {
     }
 
     /// Stores what is known of the backend. Only the first call has an effect.
-    pub(super) fn stand(&self, standing: Standing) {
-        let _ = self.standing.set(standing);
+    pub(super) fn set_survey(&self, survey: Survey) {
+        let _ = self.survey.set(survey);
     }
 
     /// What is known of the backend.
-    pub(super) fn standing(&self) -> Option<&Standing> {
-        self.standing.get()
+    pub(super) fn survey(&self) -> Option<&Survey> {
+        self.survey.get()
     }
 
     /// Whether the backend accepts this run's tokens.
     pub(super) fn is_trusted(&self) -> bool {
-        self.standing().is_some_and(|standing| standing.trust.is_ok())
+        self.survey().is_some_and(|survey| survey.trust.is_ok())
     }
 }
 

@@ -29,7 +29,7 @@ impl fmt::Debug for Signer {
 #[derive(Clone, Debug)]
 pub(super) struct Claims {
     pub json: Value,
-    pub says: String,
+    pub description: String,
 }
 
 impl Claims {
@@ -48,8 +48,8 @@ impl Claims {
     }
 
     /// Adds to the text that describes the token.
-    pub(super) fn says(mut self, text: &str) -> Self {
-        self.says = format!("{}, {text}", self.says);
+    pub(super) fn described(mut self, text: &str) -> Self {
+        self.description = format!("{}, {text}", self.description);
         self
     }
 
@@ -67,7 +67,7 @@ pub(super) struct Bearer {
     /// The value that reports show, without the token.
     pub shown: Option<String>,
     /// A text that describes the token.
-    pub says: Option<String>,
+    pub description: Option<String>,
     /// The value of `X-Vercel-Auth`. `None` if the request has no such header.
     pub style: Option<&'static str>,
 }
@@ -75,13 +75,13 @@ pub(super) struct Bearer {
 impl Bearer {
     /// No `Authorization`.
     pub(super) fn none() -> Self {
-        Self { value: None, shown: None, says: None, style: Some("user") }
+        Self { value: None, shown: None, description: None, style: Some("user") }
     }
 
     /// An `Authorization` that is not secret. Reports show it unchanged.
     pub(super) fn literal(value: &str) -> Self {
         let value = Some(value.to_owned());
-        Self { shown: value.clone(), value, says: None, style: Some("user") }
+        Self { shown: value.clone(), value, description: None, style: Some("user") }
     }
 
     /// The same `Authorization`, without `X-Vercel-Auth`.
@@ -90,11 +90,11 @@ impl Bearer {
         self
     }
 
-    fn token(token: &str, says: &str, style: &'static str) -> Self {
+    fn token(token: &str, description: &str, style: &'static str) -> Self {
         Self {
             value: Some(format!("Bearer {token}")),
             shown: Some("Bearer $TOKEN".to_owned()),
-            says: Some(says.to_owned()),
+            description: Some(description.to_owned()),
             style: Some(style),
         }
     }
@@ -131,7 +131,11 @@ impl Signer {
 
     /// A token with a good signature, under this header.
     pub(super) fn sign_under(&self, header: &Value, claims: &Claims) -> Bearer {
-        Bearer::token(&self.signed_by(&self.trusted, header, claims), &claims.says, claims.style())
+        Bearer::token(
+            &self.signed_by(&self.trusted, header, claims),
+            &claims.description,
+            claims.style(),
+        )
     }
 
     fn signed_by(&self, issuer: &Issuer, header: &Value, claims: &Claims) -> String {
@@ -149,13 +153,17 @@ impl Signer {
     /// A token that the stranger's key signed. Its header names the stranger's key.
     pub(super) fn forge(&self, claims: &Claims) -> Bearer {
         let header = json!({ "alg": "RS256", "typ": "JWT", "kid": self.stranger.kid() });
-        self.forge_under(&header, &claims.clone().says("signed by a stranger's key"))
+        self.forge_under(&header, &claims.clone().described("signed by a stranger's key"))
     }
 
     /// A token that the stranger's key signed, under a header that may name the trusted key or hold the
     /// stranger's key.
     pub(super) fn forge_under(&self, header: &Value, claims: &Claims) -> Bearer {
-        Bearer::token(&self.signed_by(&self.stranger, header, claims), &claims.says, claims.style())
+        Bearer::token(
+            &self.signed_by(&self.stranger, header, claims),
+            &claims.description,
+            claims.style(),
+        )
     }
 
     /// The stranger's public key.
@@ -171,23 +179,27 @@ impl Signer {
         let payload = encode(&claims.json);
         let token =
             format!("{}.{payload}.{}", header.unwrap_or_default(), signature.unwrap_or_default());
-        let says = claims.clone().says("changed after it was signed").says;
-        Bearer::token(&token, &says, claims.style())
+        let description = claims.clone().described("changed after it was signed").description;
+        Bearer::token(&token, &description, claims.style())
     }
 
     /// A good token without its signature.
     pub(super) fn unsigned(&self, claims: &Claims) -> Bearer {
         let token = self.bare(claims);
         let (message, _) = token.rsplit_once('.').unwrap_or_default();
-        let says = claims.clone().says("with an empty signature").says;
-        Bearer::token(&format!("{message}."), &says, claims.style())
+        let description = claims.clone().described("with an empty signature").description;
+        Bearer::token(&format!("{message}."), &description, claims.style())
     }
 
     /// A token whose header says that it needs no signature.
     pub(super) fn alg_none(&self, claims: &Claims) -> Bearer {
         let header = json!({ "alg": "none", "typ": "JWT", "kid": self.trusted.kid() });
         let token = format!("{}.{}.", encode(&header), encode(&claims.json));
-        Bearer::token(&token, &claims.clone().says("with alg none").says, claims.style())
+        Bearer::token(
+            &token,
+            &claims.clone().described("with alg none").description,
+            claims.style(),
+        )
     }
 
     /// Tokens signed by HS256 with the public key as the secret. Each token uses a different form of the
@@ -211,8 +223,11 @@ impl Signer {
         let message = format!("{}.{}", encode(&header), encode(&claims.json));
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
-        let says = claims.clone().says(&format!("signed with HS256 and {name} as the secret")).says;
-        Bearer::token(&format!("{message}.{signature}"), &says, claims.style())
+        let description = claims
+            .clone()
+            .described(&format!("signed with HS256 and {name} as the secret"))
+            .description;
+        Bearer::token(&format!("{message}.{signature}"), &description, claims.style())
     }
 
     fn bare(&self, claims: &Claims) -> String {

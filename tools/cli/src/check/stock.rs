@@ -159,7 +159,7 @@ impl Scene {
     }
 
     /// Notes a resource that a check provisioned, so that the run deletes it at the end.
-    pub(super) fn keep_in_mind(&self, installation: &Installation, provisioned: &Exchange) {
+    pub(super) fn remember(&self, installation: &Installation, provisioned: &Exchange) {
         let id = provisioned.answer.as_ref().ok().and_then(Answer::json).unwrap_or_default();
         if let (true, Some(id)) = (provisioned.is_success(), id["id"].as_str()) {
             let resource = Resource { installation: installation.clone(), id: id.to_owned() };
@@ -171,7 +171,7 @@ impl Scene {
     /// function makes another. If the run may not make a resource, the id is unknown to the backend.
     pub(super) async fn target(&self) -> Result<Resource, Finding> {
         let options = &self.session.options;
-        let resources = self.session.standing().is_some_and(|standing| standing.resources.is_ok());
+        let resources = self.session.survey().is_some_and(|survey| survey.resources.is_ok());
         if options.read_only || !self.session.is_trusted() || !resources {
             // If the run cannot make an installation, an unknown id is enough.
             let home = self.home().await.unwrap_or_else(|_| self.unknown_installation());
@@ -239,7 +239,7 @@ impl Scene {
                 }
             }
         }
-        if answers && self.session.standing().is_some_and(|standing| standing.sight.is_ok()) {
+        if answers && self.session.survey().is_some_and(|survey| survey.lookup.is_ok()) {
             // Get Resource is more reliable than the answers to the deletions.
             if let Ok(seen) = self.still_seen(&made).await {
                 left.retain(|left| !left.starts_with("resource "));

@@ -83,7 +83,7 @@ pub(super) struct Args {
     /// A resource of it, to be deleted; may be repeated
     #[arg(long = "resource", value_name = "ID", requires = "installation")]
     resources: Vec<String>,
-    /// Sends only requests that must be refused
+    /// Sends only requests that must be refused, and Get Resource
     #[arg(long)]
     read_only: bool,
     /// The secret that signs webhooks (else that of `CLIENT_SECRET`)
@@ -148,7 +148,7 @@ async fn checked(args: &Args) -> anyhow::Result<u8> {
     announce(&options, &selection, &urls.own);
     options.keys = Some(urls);
     let bar = progress(&selection);
-    let told = |row: &Row| {
+    let print_row = |row: &Row| {
         bar.set_message(row.check.id);
         bar.inc(1);
     };
@@ -158,7 +158,8 @@ async fn checked(args: &Args) -> anyhow::Result<u8> {
             std::future::pending::<()>().await;
         }
     };
-    let report = check::run(options, &selection, told, stop).await.map_err(|why| anyhow!(why))?;
+    let report =
+        check::run(options, &selection, print_row, stop).await.map_err(|why| anyhow!(why))?;
     bar.finish_and_clear();
     if let Some(file) = &args.junit {
         tokio::fs::write(file, report::junit(&report))
@@ -258,7 +259,7 @@ fn rand() -> anyhow::Result<u64> {
 fn announce(options: &Options, selection: &Selection, keys: &str) {
     let Needs { installations, resources, trust, .. } = selection.needs();
     note(&format!("checking {}; its keys are at {keys}", options.base_url));
-    let says = match &options.supply {
+    let text = match &options.supply {
         _ if options.read_only => "it makes and deletes nothing: --read-only".to_owned(),
         _ if options.integration.is_none() || !trust => "it makes nothing".to_owned(),
         Supply::Made => format!(
@@ -273,7 +274,7 @@ fn announce(options: &Options, selection: &Selection, keys: &str) {
             )
         }
     };
-    note(&says);
+    note(&text);
 }
 
 fn progress(selection: &Selection) -> ProgressBar {

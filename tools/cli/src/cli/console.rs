@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     listen: u16,
     /// Your name for the record; else the AWS caller's ARN, or the user's name
-    #[arg(long, value_name = "WHO", value_parser = operator::words)]
+    #[arg(long, value_name = "WHO", value_parser = operator::one_line_text)]
     by: Option<String>,
 }
 

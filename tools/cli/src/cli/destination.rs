@@ -93,8 +93,8 @@ impl Destination {
             connect(url).await.map_err(|_| nothing_answers(&place))?;
         }
         let time = if local.is_some() { FIRST_LOCAL_ANSWER_TIMEOUT } else { FIRST_ANSWER_TIMEOUT };
-        let asked = client.describe_table().table_name(&config.table_name).send();
-        let answer = timeout(time, asked).await.map_err(|_| nothing_answers(&place))?;
+        let call = client.describe_table().table_name(&config.table_name).send();
+        let answer = timeout(time, call).await.map_err(|_| nothing_answers(&place))?;
         let has_table = match answer {
             Ok(_) => true,
             Err(error) => is_there(error, &place)?,
@@ -151,8 +151,8 @@ pub(super) async fn clock_of(port: u16) -> Clock {
 async fn moved(port: u16) -> Option<u64> {
     let http = this_machine().timeout(CONNECT_TIMEOUT).build().ok()?;
     let answer = http.get(format!("http://127.0.0.1:{port}{CLOCK_PATH}")).send().await.ok()?;
-    let said: serde_json::Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
-    said["movedSeconds"].as_u64()
+    let clock: serde_json::Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+    clock["movedSeconds"].as_u64()
 }
 
 fn nothing_answers(place: &str) -> anyhow::Error {
@@ -224,6 +224,6 @@ fn is_there(error: SdkError<DescribeTableError>, place: &str) -> anyhow::Result<
         None if error.as_service_error().is_some() => {
             bail!("what answers at {place} is no DynamoDB")
         }
-        None => Err(anyhow!(error).context(format!("the DynamoDB at {place} cannot be asked"))),
+        None => Err(anyhow!(error).context(format!("the DynamoDB at {place} cannot be reached"))),
     }
 }

@@ -54,10 +54,10 @@ pub(super) struct Args {
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let Args { id, .. } = args;
-    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if !args.yes && !asks {
-        let unasked = "without a terminal to ask back on, --yes is needed";
-        Cli::command().error(ErrorKind::MissingRequiredArgument, unasked).exit();
+    let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if !args.yes && !can_ask {
+        let unconfirmed = "without a terminal to ask back on, --yes is needed";
+        Cli::command().error(ErrorKind::MissingRequiredArgument, unconfirmed).exit();
     }
     let announced = match args.grace {
         _ if args.unannounced => Announced::Never,
@@ -85,7 +85,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
             };
             let (by, place) = (&act.by, destination.place());
             print(&format!(
-                "{id} is forgotten by {by} at {place}; {then}; Vercel was not asked\n"
+                "{id} is forgotten by {by} at {place}; {then}; Vercel was not called\n"
             ))?;
         }
         Forgotten::Before => print(&format!("{id} was gone before, with its configuration\n"))?,

@@ -10,13 +10,13 @@ use teardown::clock::{Clock, Timestamp};
 use teardown::ids::ResourceId;
 use teardown::store::Store;
 use teardown::store::admin::holds::Subject;
-use teardown::store::admin::standing::{Look, Standing};
+use teardown::store::admin::teardown_state::{Look, TeardownState};
 use tokio::time::timeout;
 
 use super::destination::Destination;
 use super::operator::{self, On};
+use crate::phrases::{subject as name, teardown_state as describe};
 use crate::terminal::{note, print};
-use crate::words::{standing as describe, subject as name};
 
 /// Stops the teardown of a deleted installation or resource
 ///
@@ -88,7 +88,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let held = store.hold(&subject, &act, args.until).await;
     held.context("it is not known whether the hold is in force: repeat this")?;
     let looked =
-        timeout(PATIENCE, look(&store, destination.clock(), &subject, before.owed())).await;
+        timeout(PATIENCE, look(&store, destination.clock(), &subject, before.unfinished())).await;
     let looked = looked.map_err(anyhow::Error::from).flatten();
     let look = looked.context("the hold is in force; whether it is in time is not known")?;
     let until = args.until.map_or_else(String::new, |until| format!(" until {until}"));
@@ -122,9 +122,9 @@ async fn look(
 /// The warnings that the operator must not miss.
 fn warnings(subject: &Subject, look: &Look, until: Option<Timestamp>) -> Vec<String> {
     let mut warnings = Vec::new();
-    let mut standings: Vec<_> = look.installation.iter().chain(look.resources.values()).collect();
-    standings.dedup();
-    if standings == [&Standing::Unknown] {
+    let mut states: Vec<_> = look.installation.iter().chain(look.resources.values()).collect();
+    states.dedup();
+    if states == [&TeardownState::Unknown] {
         let what = name(subject);
         warnings.push(format!("{what} is not known here: check the id, and which table this is"));
     }
@@ -134,35 +134,35 @@ fn warnings(subject: &Subject, look: &Look, until: Option<Timestamp>) -> Vec<Str
                 .to_owned(),
         );
     }
-    if standings.iter().any(|standing| ends_before(standing, until)) {
+    if states.iter().any(|state| ends_before(state, until)) {
         warnings.push("the hold ends before the teardown, and does not stop it".to_owned());
     }
     warnings
 }
 
 /// Whether a hold that ends at `until` is over when the teardown is due.
-fn ends_before(standing: &Standing, until: Option<Timestamp>) -> bool {
-    matches!((standing, until), (Standing::Owed(at), Some(until)) if until <= *at)
+fn ends_before(state: &TeardownState, until: Option<Timestamp>) -> bool {
+    matches!((state, until), (TeardownState::Pending(at), Some(until)) if until <= *at)
 }
 
 /// A text with a line for each state that the hold found.
 fn found(subject: &Subject, look: &Look, until: Option<Timestamp>) -> String {
     let mut text = String::new();
-    let describe = |standing: &Standing| match standing {
-        Standing::Owed(at) if ends_before(standing, until) => {
+    let describe = |state: &TeardownState| match state {
+        TeardownState::Pending(at) if ends_before(state, until) => {
             format!("deleted, to be torn down at {at}; the hold ends before that")
         }
-        standing => describe(standing),
+        state => describe(state),
     };
-    if let Some(standing) = &look.installation {
-        let _ = writeln!(text, "  the installation: {}", describe(standing));
+    if let Some(state) = &look.installation {
+        let _ = writeln!(text, "  the installation: {}", describe(state));
     }
-    let mut by_standing = BTreeMap::<_, Vec<_>>::new();
-    for (resource, standing) in &look.resources {
-        by_standing.entry(standing).or_default().push(resource.as_str());
+    let mut by_state = BTreeMap::<_, Vec<_>>::new();
+    for (resource, state) in &look.resources {
+        by_state.entry(state).or_default().push(resource.as_str());
     }
-    for (standing, resources) in by_standing {
-        let _ = writeln!(text, "  {}: {}", listed(&resources), describe(standing));
+    for (state, resources) in by_state {
+        let _ = writeln!(text, "  {}: {}", listed(&resources), describe(state));
     }
     if look.announced > 0 {
         let count = look.announced;

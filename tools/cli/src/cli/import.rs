@@ -106,7 +106,7 @@ where
     R: AsyncBufRead + Unpin,
     F: Fn(u64, &str) + Send + Sync + 'static,
 {
-    let progress = Arc::new(Progress::told_to(refused));
+    let progress = Arc::new(Progress::reporting_to(refused));
     import(stream, store, &progress).await?;
     Ok(progress.registered())
 }
@@ -218,8 +218,10 @@ fn refusal(error: RegisterError) -> anyhow::Result<String> {
             Ok(error.message().unwrap_or("DynamoDB refuses it").to_owned())
         }
         Ok(error) => {
-            let said = error.code().map(|code| format!("{code} {}", error.message().unwrap_or("")));
-            Err(said.map_or_else(|| anyhow!(error), |said| anyhow!("DynamoDB refuses: {said}")))
+            let refusal =
+                error.code().map(|code| format!("{code} {}", error.message().unwrap_or("")));
+            Err(refusal
+                .map_or_else(|| anyhow!(error), |refusal| anyhow!("DynamoDB refuses: {refusal}")))
         }
         // The stored item of this installation is malformed.
         Err(cause) => Ok(cause.to_string()),

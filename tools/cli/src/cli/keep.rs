@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use teardown::ids::{InstallationId, ResourceId};
 use teardown::store::admin::keep::Kept;
-use teardown::store::admin::standing::Standing;
+use teardown::store::admin::teardown_state::TeardownState;
 
 use super::destination::Destination;
 use super::operator;
+use crate::phrases::teardown_state as describe;
 use crate::terminal::{note, print};
-use crate::words::standing as describe;
 
 /// Keeps a deleted resource permanently
 ///
@@ -63,13 +63,13 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
                 note(&format!("a worker may be announcing it: trying again in {left} s"));
                 tokio::time::sleep(Duration::from_secs(left) + AFTER_LEASE).await;
             }
-            Kept::No(Standing::Live) => {
+            Kept::No(TeardownState::Live) => {
                 bail!("{what} is not deleted: hold it, or move it")
             }
-            Kept::No(Standing::InDoubt) => {
+            Kept::No(TeardownState::InDoubt) => {
                 bail!("{what} is not kept: the provider may have heard that it is deleted")
             }
-            Kept::No(standing) => bail!("{what} is not kept: {}", describe(&standing)),
+            Kept::No(state) => bail!("{what} is not kept: {}", describe(&state)),
         }
     };
     print(&done)?;

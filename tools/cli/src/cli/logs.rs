@@ -15,9 +15,9 @@ use super::settings::variable;
 
 /// Sends logs to standard error.
 pub(super) fn to_stderr() -> anyhow::Result<()> {
-    let asked = variable("RUST_LOG");
-    let mut filter = log_filter(asked.clone())?;
-    if asked.is_none() {
+    let filter_given = variable("RUST_LOG");
+    let mut filter = log_filter(filter_given.clone())?;
+    if filter_given.is_none() {
         // dynoxide, the embedded DynamoDB, warns of every failed condition. Failed conditions are normal: a
         // deletion learns the stored state from them.
         filter = filter.with_target("dynoxide", LevelFilter::ERROR);

@@ -24,10 +24,10 @@ const MAX_TEXT: usize = 1024;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Why you do this: it is recorded with your name
-    #[arg(long, value_name = "TEXT", value_parser = words)]
+    #[arg(long, value_name = "TEXT", value_parser = one_line_text)]
     reason: String,
     /// Your name for the record; else the AWS caller's ARN, or the user's name
-    #[arg(long, value_name = "WHO", value_parser = words)]
+    #[arg(long, value_name = "WHO", value_parser = one_line_text)]
     by: Option<String>,
 }
 
@@ -35,10 +35,10 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 pub(super) struct Maybe {
     /// Why you do this: it is recorded with your name
-    #[arg(long, value_name = "TEXT", value_parser = words)]
+    #[arg(long, value_name = "TEXT", value_parser = one_line_text)]
     reason: Option<String>,
     /// Your name for the record, with a reason; else the AWS caller's ARN, or the user's name
-    #[arg(long, value_name = "WHO", value_parser = words, requires = "reason")]
+    #[arg(long, value_name = "WHO", value_parser = one_line_text, requires = "reason")]
     by: Option<String>,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn resource(text: &str) -> Result<ResourceId, String> {
 }
 
 /// Reads a text that is neither empty nor too long.
-pub(super) fn words(text: &str) -> Result<String, &'static str> {
+pub(super) fn one_line_text(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("it is empty"),
         text if text.len() > MAX_TEXT => Err("it is longer than 1024 bytes"),
@@ -116,8 +116,8 @@ pub(super) async fn by(named: Option<&str>, destination: &Destination) -> anyhow
 
 /// The ARN of the AWS caller. `None` if AWS does not return it in time.
 async fn arn(aws: &Aws) -> Option<String> {
-    let asked = aws_sdk_sts::Client::new(aws.sdk_config()).get_caller_identity().send();
-    timeout(WHO_AM_I_TIMEOUT, asked).await.ok()?.ok()?.arn
+    let call = aws_sdk_sts::Client::new(aws.sdk_config()).get_caller_identity().send();
+    timeout(WHO_AM_I_TIMEOUT, call).await.ok()?.ok()?.arn
 }
 
 /// The name of the user that runs this process, from `/etc/passwd`.

@@ -2,14 +2,14 @@
 //!
 //! The command compares a few installations at a time and reports them in their order, so that memory does
 //! not grow with the number of installations. With `--fix` and without ids, installations that Vercel removed
-//! come last: the command uninstalls and reports them after all others. `asker` calls Vercel, `fix` changes
+//! come last: the command uninstalls and reports them after all others. `fetcher` calls Vercel, `fix` changes
 //! the table, and `report` prints the results with the texts of `words`.
 
-mod asker;
+mod fetcher;
 mod finding;
 mod fix;
+mod phrases;
 mod report;
-mod words;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
@@ -30,7 +30,7 @@ use teardown::store::admin::forget::Announced;
 use teardown::store::admin::installations::Installations;
 use tokio::task::JoinHandle;
 
-use self::asker::Asker;
+use self::fetcher::Fetcher;
 use self::finding::Finding;
 use self::fix::Fixer;
 use self::report::{Exit, Report};
@@ -135,15 +135,15 @@ impl Queue<'_> {
 struct Comparer {
     store: Store,
     clock: Clock,
-    asker: Arc<Asker>,
+    fetcher: Arc<Fetcher>,
     /// Makes the fixes, if `--fix` is given.
     fixer: Option<Fixer>,
 }
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let fixing = &args.fixing;
-    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if fixing.delete_missing && !fixing.yes && !asks {
+    let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if fixing.delete_missing && !fixing.yes && !can_ask {
         refuse("without a terminal to ask back on, --delete-missing needs --yes");
     }
     if fixing.operator.is_given() && !fixing.delete_missing {
@@ -155,9 +155,9 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let store = destination.store()?;
     let act = fixing.operator.act(&destination).await?;
     let fixer = fixing.fix.then(|| Fixer::new(store.clone(), announced, act));
-    let asker = Arc::new(Asker::new(config.vercel_api_url.clone(), args.rate));
+    let fetcher = Arc::new(Fetcher::new(config.vercel_api_url.clone(), args.rate));
     let clock = destination.clock().clone();
-    let comparer = Comparer { store: store.clone(), clock, asker, fixer: fixer.clone() };
+    let comparer = Comparer { store: store.clone(), clock, fetcher, fixer: fixer.clone() };
     let queue = if args.ids.is_empty() {
         Queue::Stored { pages: store.installations(), page: Vec::new().into_iter() }
     } else {
@@ -172,9 +172,9 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
         yes: fixing.yes,
         aside: Vec::new(),
     });
-    let told = compare_all(queue, &comparer, last, &mut report).await;
+    let result = compare_all(queue, &comparer, last, &mut report).await;
     let exit = report.finish()?;
-    if let Err(error) = told {
+    if let Err(error) = result {
         // If differences were reported before the error, they decide the exit status.
         if exit != Exit::Differs {
             return Err(error);
@@ -209,7 +209,7 @@ impl LastFixes {
     /// Makes the last fixes of a finding, and reports the finding. If Vercel removed an installation that the
     /// operator did not name, the uninstall waits for the end of the run. So an address that answers 404 to
     /// every request does not cause the uninstall of all installations.
-    async fn tell(&mut self, mut finding: Finding, report: &mut Report) -> anyhow::Result<()> {
+    async fn report(&mut self, mut finding: Finding, report: &mut Report) -> anyhow::Result<()> {
         if finding.is_removed() && !self.are_named {
             self.aside.push(finding.light());
             return Ok(());
@@ -220,7 +220,7 @@ impl LastFixes {
         if self.delete_missing {
             self.fixer.delete_missing(&mut finding, self.yes, report).await?;
         }
-        Ok(report.tell(&finding)?)
+        Ok(report.add(&finding)?)
     }
 
     /// Uninstalls the installations that Vercel removed, unless there are too many of them. Reports all of
@@ -238,7 +238,7 @@ impl LastFixes {
             if !is_doubtful {
                 self.fixer.uninstall(&mut finding).await;
             }
-            report.tell(&finding)?;
+            report.add(&finding)?;
         }
         Ok(())
     }
@@ -269,8 +269,8 @@ async fn compare_all(
         match task.await? {
             None => report.unknown(&id),
             Some(finding) => match &mut last {
-                Some(last) => last.tell(finding, report).await?,
-                None => report.tell(&finding)?,
+                Some(last) => last.report(finding, report).await?,
+                None => report.add(&finding)?,
             },
         }
     }
@@ -315,7 +315,7 @@ impl Comparer {
         let Some(loaded) = snapshot.loaded() else { return Ok(None) };
         // The command calls Vercel first and reads the table later. A resource that is provisioned in between
         // is in the table then, and is too young to be reported as missing at Vercel.
-        let vercel = self.asker.ask(id, loaded).await;
+        let vercel = self.fetcher.fetch(id, loaded).await;
         let Some(stored) = self.store.stored(id).await? else { return Ok(None) };
         let problems = compare(&stored, &vercel, self.clock.timestamp());
         Ok(Some((stored, problems)))

@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use super::destination::Destination;
 use super::operator::{self, On};
 use super::typed;
+use crate::phrases::subject as name;
 use crate::terminal::print;
-use crate::words::subject as name;
 
 /// Ends a hold
 ///

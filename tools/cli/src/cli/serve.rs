@@ -202,7 +202,7 @@ async fn start_dynamodb(data: Option<&Path>) -> anyhow::Result<(Embedded, Databa
             bail!("--data: {} is a folder", file.display());
         }
     }
-    Embedded::at_hand(data).await.context(if data.is_some() { "--data" } else { "the DynamoDB" })
+    Embedded::open(data).await.context(if data.is_some() { "--data" } else { "the DynamoDB" })
 }
 
 /// The signals that end the tool. The tool catches them from its start, so that it always ends in the same

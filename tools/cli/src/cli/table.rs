@@ -27,9 +27,9 @@ pub(super) async fn run(port: u16) -> anyhow::Result<()> {
         .await
         .map_err(anyhow::Error::from_boxed)
         .with_context(|| format!("the table {table} at {place}"))?;
-    let said = match created {
+    let text = match created {
         Created::Now => format!("created the table {table} at {place}\n"),
         Created::Before => format!("the table {table} is there, at {place}\n"),
     };
-    Ok(print(&said)?)
+    Ok(print(&text)?)
 }

@@ -70,10 +70,11 @@ What the stand-ins for Vercel and the provider are sent is shown below. Ctrl-C e
 /// The header with the token of an `ADMIN` of the sample. The shell makes the token with `teardown token`.
 /// The other terminal may not have this process's variables for tokens, so the command sets them.
 fn token(sample: &Sample) -> String {
-    let told = ["INTEGRATION_ID", "OIDC_ISSUER"].into_iter();
-    let told = told.filter_map(|name| Some(format!("{name}='{}' ", settings::variable(name)?)));
+    let variables = ["INTEGRATION_ID", "OIDC_ISSUER"].into_iter();
+    let variables =
+        variables.filter_map(|name| Some(format!("{name}='{}' ", settings::variable(name)?)));
     let command = format!("{} --installation {}", typed("token"), sample.id);
-    format!("\"Authorization: Bearer $({}{command})\"", told.collect::<String>())
+    format!("\"Authorization: Bearer $({}{command})\"", variables.collect::<String>())
 }
 
 fn describe(sample: &Sample, invoices: &str) -> String {

@@ -90,7 +90,7 @@ fn doing(job: &str, phase: Option<&str>) -> String {
 /// The events that an item records.
 fn events(item: &Item) -> Vec<Event> {
     let mut events = Vec::new();
-    let mut tell = |name: &str, what: String, detail: String| {
+    let mut add = |name: &str, what: String, detail: String| {
         if let Some(at) = time(item, name) {
             events.push(Event { at, what, detail });
         }
@@ -103,25 +103,25 @@ fn events(item: &Item) -> Vec<Event> {
     if named(item, "#installation").is_some() {
         let state = text(item, "state").unwrap_or_default();
         if state == "active" {
-            tell("updatedAt", "registered, or changed last".to_owned(), or_empty("settledBy"));
+            add("updatedAt", "registered, or changed last".to_owned(), or_empty("settledBy"));
         }
-        tell("configurationDeletedAt", "the configuration was deleted".to_owned(), String::new());
-        tell("expiresAt", "the tombstone expires".to_owned(), String::new());
+        add("configurationDeletedAt", "the configuration was deleted".to_owned(), String::new());
+        add("expiresAt", "the tombstone expires".to_owned(), String::new());
     } else if let Some(resource) = named(item, "resource#") {
-        tell("updatedAt", format!("{resource} was registered, or changed last"), String::new());
+        add("updatedAt", format!("{resource} was registered, or changed last"), String::new());
     } else if let Some(what) = named(item, "receipt#") {
         let what = what.replacen('#', " ", 1);
         let reason = or_empty("reason");
         let by = actor(item);
         let detail =
             if reason.is_empty() { format!("by {by}") } else { format!("by {by}: {reason}") };
-        tell("deletedAt", format!("{what} was deleted"), detail);
-        tell(
+        add("deletedAt", format!("{what} was deleted"), detail);
+        add(
             "movedAt",
             format!("{what} was moved to {}", or_empty("movedTo")),
             by_and_why("movedBy", "reason"),
         );
-        let is_told = truth(item, "unannounced") != Some(true);
+        let is_notified = truth(item, "unannounced") != Some(true);
         if let Some(kept) = map(item, "kept") {
             let text = |name| text(kept, name).unwrap_or_default();
             if let Some(at) = time(kept, "at") {
@@ -129,27 +129,27 @@ fn events(item: &Item) -> Vec<Event> {
                     (format!("{what} was kept"), format!("by {}: {}", text("by"), text("reason")));
                 events.push(Event { at, what, detail });
             }
-        } else if is_told {
-            tell("teardownAt", format!("the grace period of {what} ends"), String::new());
+        } else if is_notified {
+            add("teardownAt", format!("the grace period of {what} ends"), String::new());
         }
     } else if let Some(on) = named(item, "hold#") {
         let on = on.replacen('#', " ", 1);
-        tell("heldAt", format!("a hold was placed on {on}"), by_and_why("heldBy", "reason"));
-        tell("until", format!("the hold on {on} ends"), String::new());
-        tell(
+        add("heldAt", format!("a hold was placed on {on}"), by_and_why("heldBy", "reason"));
+        add("until", format!("the hold on {on} ends"), String::new());
+        add(
             "releasedAt",
             format!("the hold on {on} was released"),
             by_and_why("releasedBy", "releaseReason"),
         );
     } else if let Some(job) = named(item, "work#") {
         let doing = doing(job, text(item, "phase"));
-        tell("failingSince", format!("began to fail: {doing}"), or_empty("lastError"));
+        add("failingSince", format!("began to fail: {doing}"), or_empty("lastError"));
         match text(item, "dueShard") {
-            Some("parked") => tell("dueAt", format!("parked: {doing}"), or_empty("lastError")),
+            Some("parked") => add("dueAt", format!("parked: {doing}"), or_empty("lastError")),
             Some("held") => {}
-            _ => tell("dueAt", format!("due: {doing}"), String::new()),
+            _ => add("dueAt", format!("due: {doing}"), String::new()),
         }
-        tell("finalizesAt", "until then a final invoice can be sent".to_owned(), String::new());
+        add("finalizesAt", "until then a final invoice can be sent".to_owned(), String::new());
     }
     events
 }
@@ -163,15 +163,15 @@ mod tests {
 
     #[test]
     fn items_tell_what_happened_to_them_and_what_is_to_come() {
-        let told = |item: serde_json::Value| {
+        let lines = |item: serde_json::Value| {
             let events = events(&of_json(&item).unwrap()).into_iter();
-            let told = events.map(|it| format!("{} {} {}", it.at.as_secs(), it.what, it.detail));
-            told.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+            let texts = events.map(|it| format!("{} {} {}", it.at.as_secs(), it.what, it.detail));
+            texts.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
         };
         let (n, s) = (|n: u64| json!({ "N": n.to_string() }), |s: &str| json!({ "S": s }));
         let by = json!({ "M": { "kind": s("system"), "accountId": s("acc_1") } });
         assert_eq!(
-            told(json!({
+            lines(json!({
                 "sk": s("receipt#resource#db_1"), "deletedAt": n(5), "deletedBy": by,
                 "reason": s("unused"), "teardownAt": n(9),
             })),
@@ -182,11 +182,11 @@ mod tests {
         );
         let kept = json!({ "M": { "at": n(7), "by": s("olga"), "reason": s("back") } });
         assert_eq!(
-            told(json!({ "sk": s("receipt#resource#db_1"), "teardownAt": n(9), "kept": kept })),
+            lines(json!({ "sk": s("receipt#resource#db_1"), "teardownAt": n(9), "kept": kept })),
             ["7 resource db_1 was kept by olga: back"]
         );
         assert_eq!(
-            told(json!({
+            lines(json!({
                 "sk": s("hold#installation"), "heldAt": n(3), "heldBy": s("olga"), "reason": s("42"),
                 "releasedAt": n(4), "releasedBy": s("ivan"), "releaseReason": s("done"),
             })),
@@ -196,7 +196,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            told(json!({
+            lines(json!({
                 "sk": s("work#purge"), "dueShard": s("parked"), "dueAt": n(8),
                 "failingSince": n(2), "lastError": s("no answer"),
             })),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use teardown::clock::Clock;
 use teardown::ids::{InstallationId, ResourceId};
 
-use super::{DevPage, Parts, page_of, said};
+use super::{DevPage, Parts, message, page_of};
 use crate::attributes::text;
 use crate::embedded::this_machine;
 use crate::issuer::{Issuer, Subject, Token};
@@ -164,20 +164,20 @@ pub(super) async fn run(
 ) -> Response {
     match page.act(&target, &how).await {
         Ok(Came { opens: Some(id), .. }) => page_of(id.as_str()),
-        Ok(Came { words, opens: None }) => said(&words),
-        Err(error) => said(&one_line(&format!("{error:#}"))),
+        Ok(Came { text, opens: None }) => message(&text),
+        Err(error) => message(&one_line(&format!("{error:#}"))),
     }
 }
 
 /// The result of the requests.
 struct Came {
-    words: String,
+    text: String,
     /// The new installation, whose page the browser opens. `None` if the requests made no installation.
     opens: Option<InstallationId>,
 }
 
 /// A request without its token and its `Idempotency-Key`.
-struct Asked {
+struct Call {
     method: Method,
     url: Url,
     body: Option<Value>,
@@ -191,32 +191,32 @@ impl DevPage {
         };
         let item = self.sections.table.item(&id, "#installation").await?.unwrap_or_default();
         let account = text(&item, "accountId").unwrap_or(self.caller.account);
-        let asked = self.caller.asked(&id, target, how, text(&item, "teamId"))?;
+        let call = self.caller.call(&id, target, how, text(&item, "teamId"))?;
         let token = self.caller.token(how.caller, id.as_str(), account);
-        let answers = self.send(&asked, &token, how).await;
+        let answers = self.send(&call, &token, how).await;
         let installed =
             target.what == What::Install && answers.keys().all(|it| it.starts_with('2'));
-        let told = answers.iter().map(|(said, count)| match how.times {
-            0 | 1 => said.clone(),
-            _ => format!("{count} × {said}"),
+        let counts = answers.iter().map(|(answer, count)| match how.times {
+            0 | 1 => answer.clone(),
+            _ => format!("{count} × {answer}"),
         });
-        let told = told.collect::<Vec<_>>().join(", ");
-        let words = format!("{} {}: {told}", asked.method, asked.url.path());
-        Ok(Came { words, opens: installed.then_some(id) })
+        let counts = counts.collect::<Vec<_>>().join(", ");
+        let text = format!("{} {}: {counts}", call.method, call.url.path());
+        Ok(Came { text, opens: installed.then_some(id) })
     }
 
     /// Sends a request once, or 64 times at once. Returns each different answer, and how often it came.
-    async fn send(&self, asked: &Asked, token: &str, how: &How) -> BTreeMap<String, usize> {
+    async fn send(&self, call: &Call, token: &str, how: &How) -> BTreeMap<String, usize> {
         let key = self.caller.key(how.key);
         let times = if how.times > 1 { AT_ONCE } else { 1 };
         let requests = (0..times).map(|_| {
             let kind = if let As::System = how.caller { "system" } else { "user" };
-            let mut request = self.caller.http.request(asked.method.clone(), asked.url.clone());
+            let mut request = self.caller.http.request(call.method.clone(), call.url.clone());
             request = request.bearer_auth(token).header("X-Vercel-Auth", kind);
             if let Some(key) = &key {
                 request = request.header("Idempotency-Key", key);
             }
-            if let Some(body) = &asked.body {
+            if let Some(body) = &call.body {
                 request = request.header("content-type", "application/json").body(body.to_string());
             }
             request.send()
@@ -226,25 +226,25 @@ impl DevPage {
         drop(together);
         let mut answers = BTreeMap::new();
         for answer in sent {
-            let said = match answer {
+            let line = match answer {
                 Ok(answer) => answer.status().to_string(),
                 Err(error) if error.is_timeout() => "no answer in 60 s".to_owned(),
                 Err(_) => "no answer".to_owned(),
             };
-            *answers.entry(said).or_default() += 1;
+            *answers.entry(line).or_default() += 1;
         }
         answers
     }
 }
 
 impl Caller {
-    fn asked(
+    fn call(
         &self,
         id: &InstallationId,
         target: &Target,
         how: &How,
         team: Option<&str>,
-    ) -> anyhow::Result<Asked> {
+    ) -> anyhow::Result<Call> {
         let mut url = Url::parse(&self.url)?;
         let installation = format!("/v1/installations/{id}");
         url.set_path(&installation);
@@ -271,7 +271,7 @@ impl Caller {
                 (Method::DELETE, None)
             }
         };
-        Ok(Asked { method, url, body })
+        Ok(Call { method, url, body })
     }
 }
 

@@ -48,7 +48,7 @@ impl Setting {
         }
     }
 
-    fn words(self) -> &'static str {
+    fn text(self) -> &'static str {
         match self {
             Self::Documented => "as documented: 2xx",
             Self::Accepted => "202, Retry-After 20 s",
@@ -131,6 +131,6 @@ pub(super) async fn fragment(State(page): State<DevPage>) -> Response {
 
 pub(super) async fn set(State(page): State<DevPage>, Form(chosen): Form<Chosen>) -> Response {
     page.answers.set(Both { vercel: chosen.vercel, provider: chosen.provider });
-    page.journal.tell(Topic::Answers);
+    page.journal.notify(Topic::Answers);
     html(&Shown::of(&page.answers))
 }

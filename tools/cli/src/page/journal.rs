@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use super::entry::{Answer, Call, Changes, Entry, Request, Side, What, Writer};
 use crate::attributes::{Item, number, text};
 use crate::web::items::ItemChange;
-use crate::web::sections::in_words;
+use crate::web::sections::state_text;
 
 /// How many entries of each kind are remembered.
 const REMEMBERED: usize = 200;
@@ -73,7 +73,7 @@ struct Memory {
     last: u64,
     calls: VecDeque<Entry>,
     writes: VecDeque<Entry>,
-    told: VecDeque<Entry>,
+    outgoing: VecDeque<Entry>,
     installations: BTreeMap<String, Known>,
     /// For each group of requests that are being sent together, the value of `last` when the group began.
     together: Vec<u64>,
@@ -104,7 +104,7 @@ impl Journal {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn tell(&self, topic: Topic) {
+    pub(super) fn notify(&self, topic: Topic) {
         // Sending fails if no page is open, because nobody listens then.
         let _ = self.signals.send(topic);
     }
@@ -136,7 +136,7 @@ impl Journal {
                     None => drop(memory.installations.remove(&id)),
                 }
                 drop(memory);
-                self.tell(Topic::List);
+                self.notify(Topic::List);
             }
             by_installation.entry(id).or_default().push(change);
         }
@@ -145,9 +145,9 @@ impl Journal {
                 changes.iter().flat_map(|change| Section::of(&change.sk)).copied().collect();
             self.remember_write(writer, &id, changes);
             for section in sections {
-                self.tell(Topic::Stored(id.clone(), section));
+                self.notify(Topic::Stored(id.clone(), section));
             }
-            self.tell(Topic::News(Some(id)));
+            self.notify(Topic::News(Some(id)));
         }
     }
 
@@ -186,7 +186,7 @@ impl Journal {
         let entry = Entry { number, at, installation: installation.clone(), what };
         remember(&mut memory.calls, entry);
         drop(memory);
-        self.tell(Topic::News(installation));
+        self.notify(Topic::News(installation));
     }
 
     /// Equal requests that begin while the returned guard exists are one entry, even if some of them are
@@ -209,7 +209,8 @@ impl Journal {
         memory.last += 1;
         let (number, at) = (memory.last, self.clock.timestamp());
         let together = memory.together.iter().min().copied().unwrap_or(u64::MAX);
-        let entries = if side == Side::Endpoints { &mut memory.calls } else { &mut memory.told };
+        let entries =
+            if side == Side::Endpoints { &mut memory.calls } else { &mut memory.outgoing };
         let equal = entries.iter_mut().rev().find_map(|entry| match &mut entry.what {
             What::Call(call)
                 if (call.under_way > 0 || entry.number > together) && call.request == request =>
@@ -227,7 +228,7 @@ impl Journal {
             number
         });
         drop(memory);
-        self.tell(Topic::News(installation.clone()));
+        self.notify(Topic::News(installation.clone()));
         UnderWay { journal: self.clone(), number, side, installation, answer: None }
     }
 
@@ -235,13 +236,14 @@ impl Journal {
         let mut memory = self.memory();
         memory.last += 1;
         let side = ended.side;
-        let entries = if side == Side::Endpoints { &mut memory.calls } else { &mut memory.told };
+        let entries =
+            if side == Side::Endpoints { &mut memory.calls } else { &mut memory.outgoing };
         let entry = entries.iter_mut().rev().find(|entry| entry.number == ended.number);
         if let Some(Entry { what: What::Call(call), .. }) = entry {
             call.end(ended.answer.take());
         }
         drop(memory);
-        self.tell(Topic::News(ended.installation.clone()));
+        self.notify(Topic::News(ended.installation.clone()));
     }
 
     /// The last `limit` entries about an installation, the newest first, and whether there are older entries.
@@ -252,7 +254,7 @@ impl Journal {
         limit: usize,
     ) -> (Vec<Entry>, bool) {
         let memory = self.memory();
-        let all = memory.calls.iter().chain(&memory.writes).chain(&memory.told);
+        let all = memory.calls.iter().chain(&memory.writes).chain(&memory.outgoing);
         let is_here = |entry: &&Entry| {
             entry.installation.as_deref().is_none_or(|id| id == installation)
                 && before.is_none_or(|before| entry.number < before)
@@ -266,7 +268,7 @@ impl Journal {
     /// Finds an entry by its number.
     pub(super) fn entry(&self, number: u64) -> Option<Entry> {
         let memory = self.memory();
-        let mut all = memory.calls.iter().chain(&memory.writes).chain(&memory.told);
+        let mut all = memory.calls.iter().chain(&memory.writes).chain(&memory.outgoing);
         all.find(|entry| entry.number == number).cloned()
     }
 
@@ -288,7 +290,7 @@ impl Journal {
             memory.installations.entry(known.id.clone()).or_insert(known);
         }
         drop(memory);
-        self.tell(Topic::List);
+        self.notify(Topic::List);
     }
 
     /// The next `limit` installations after an id. If there are more, also the id of the last of them.
@@ -330,8 +332,8 @@ impl Known {
     }
 
     /// The installation's state, as a text for people.
-    pub(super) fn words(&self) -> &str {
-        in_words(&self.state)
+    pub(super) fn text(&self) -> &str {
+        state_text(&self.state)
     }
 }
 

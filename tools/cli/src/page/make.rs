@@ -13,7 +13,7 @@ use teardown::ids::InstallationId;
 use teardown::store::Store;
 use teardown::store::registry::Record;
 
-use super::{DevPage, page_of, said};
+use super::{DevPage, message, page_of};
 use crate::terminal::one_line;
 
 /// The most resources that can be made at once.
@@ -32,11 +32,11 @@ pub(super) struct Wanted {
 
 pub(super) async fn run(State(page): State<DevPage>, Form(wanted): Form<Wanted>) -> Response {
     if wanted.resources > MOST {
-        return said(&format!("{MOST} resources are the most that can be made at once."));
+        return message(&format!("{MOST} resources are the most that can be made at once."));
     }
     match make(&page, &wanted).await {
         Ok(id) => page_of(id.as_str()),
-        Err(error) => said(&one_line(&format!("{error:#}"))),
+        Err(error) => message(&one_line(&format!("{error:#}"))),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::web::items::Change;
 const SHOWN: usize = 30;
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct NewsQuery {
     #[serde(default)]
     installation: String,
     /// The number of an entry. The page asks for entries that are older than this entry.
@@ -66,8 +66,8 @@ impl Last {
     }
 }
 
-pub(super) async fn last(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    html(&Last::of(&page, &asked.installation))
+pub(super) async fn last(State(page): State<DevPage>, Query(query): Query<NewsQuery>) -> Response {
+    html(&Last::of(&page, &query.installation))
 }
 
 /// The content of an opened entry.
@@ -94,15 +94,18 @@ pub(super) async fn entry(State(page): State<DevPage>, Query(wanted): Query<Want
     html(&Opened { number, call, changes })
 }
 
-pub(super) async fn fragment(State(page): State<DevPage>, Query(asked): Query<Asked>) -> Response {
-    html(&News::of(&page, &asked.installation, asked.before))
+pub(super) async fn fragment(
+    State(page): State<DevPage>,
+    Query(query): Query<NewsQuery>,
+) -> Response {
+    html(&News::of(&page, &query.installation, query.before))
 }
 
 impl Call {
     /// The answers in a line: `204 No Content`, `64 × 204 No Content`, `no answer yet`.
     fn outcome(&self) -> String {
-        let times = |count: usize, said: &str| {
-            if self.sent == 1 { said.to_owned() } else { format!("{count} × {said}") }
+        let times = |count: usize, text: &str| {
+            if self.sent == 1 { text.to_owned() } else { format!("{count} × {text}") }
         };
         let mut parts: Vec<_> =
             self.answers.iter().map(|(answer, count)| times(*count, &answer.status)).collect();
@@ -136,7 +139,7 @@ impl Changes {
         self.count.saturating_sub(SHOWN_CHANGES)
     }
 
-    fn words(&self) -> String {
+    fn text(&self) -> String {
         if self.count == 1 {
             "1 item changed".to_owned()
         } else {
@@ -146,7 +149,7 @@ impl Changes {
 }
 
 impl Writer {
-    fn words(self) -> &'static str {
+    fn text(self) -> &'static str {
         match self {
             Self::Endpoints => "by teardown",
             Self::Others => "by another program",

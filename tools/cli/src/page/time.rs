@@ -14,7 +14,7 @@ use teardown::clock::{Clock, Timestamp};
 
 use super::entry::What;
 use super::journal::Topic;
-use super::{DevPage, said};
+use super::{DevPage, message};
 use crate::web::{duration, failed, html};
 
 /// How long a sweep that a button starts may take. Automatic sweeps have the same limit.
@@ -98,7 +98,7 @@ pub(super) async fn advance(State(page): State<DevPage>, Path(how): Path<String>
             let due = page.sections.table.due(None, FIRST).await;
             match due.map(|due| due.into_iter().next()) {
                 Err(error) => return failed(&error),
-                Ok(None) => return said("No job is left: nothing is due, ever."),
+                Ok(None) => return message("No job is left: nothing is due, ever."),
                 Ok(Some(due)) => {
                     Duration::from_secs(due.at.as_secs()).saturating_sub(page.clock.now())
                 }
@@ -109,8 +109,8 @@ pub(super) async fn advance(State(page): State<DevPage>, Path(how): Path<String>
     if !by.is_zero() {
         page.clock.advance(by);
         page.journal.add(None, What::Moved(duration(by.as_secs().max(1))));
-        page.journal.tell(Topic::Clock);
+        page.journal.notify(Topic::Clock);
     }
     page.sweep();
-    said(&format!("The clock was moved on by {}, and a sweep runs.", duration(by.as_secs())))
+    message(&format!("The clock was moved on by {}, and a sweep runs.", duration(by.as_secs())))
 }

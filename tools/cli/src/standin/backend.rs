@@ -66,7 +66,7 @@ impl Backend {
 
     /// Receives an event of an announcement. The notice already removes the deleted resource, or all
     /// resources of the deleted installation.
-    pub(super) fn hear(&self, event: &Value) {
+    pub(super) fn receive(&self, event: &Value) {
         let text = |name: &str| event["data"][name].as_str().unwrap_or_default().to_owned();
         let (kind, id) = (event["type"].as_str().unwrap_or_default(), text("installationId"));
         let mut memory = self.memory();

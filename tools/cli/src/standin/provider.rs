@@ -80,7 +80,7 @@ async fn receive(
     let id = headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
     if let Some(backend) = &receiver.backend {
-        backend.hear(&event);
+        backend.receive(&event);
     }
     say(&format!("provider  {}", describe(&event, id)));
     StatusCode::OK

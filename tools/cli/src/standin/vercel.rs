@@ -150,7 +150,7 @@ async fn delete_configuration(State(it): State<Arc<StandIn>>, Path(id): Path<Str
         }
     }
     let response = if first { StatusCode::NO_CONTENT.into_response() } else { forbidden() };
-    said(&response, &format!("delete the configuration {id}"));
+    log_answer(&response, &format!("delete the configuration {id}"));
     response
 }
 
@@ -169,7 +169,7 @@ async fn configuration(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -
         }
         Json(configuration).into_response()
     };
-    said(&response, &format!("look for the configuration {id}"));
+    log_answer(&response, &format!("look for the configuration {id}"));
     response
 }
 
@@ -184,7 +184,7 @@ async fn finalize(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Res
             error(StatusCode::NOT_FOUND, "not_found", "The installation was not found.")
         }
     };
-    said(&response, &format!("finalize {id}"));
+    log_answer(&response, &format!("finalize {id}"));
     response
 }
 
@@ -214,7 +214,7 @@ async fn resources(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Re
             Json(json!({ "resources": list.into_values().collect::<Vec<_>>() })).into_response()
         }
     };
-    said(&response, &format!("list the resources of {id}"));
+    log_answer(&response, &format!("list the resources of {id}"));
     response
 }
 
@@ -234,12 +234,12 @@ async fn make_resource(
     Json(body): Json<Value>,
 ) -> Response {
     let response = Json(resource(&name, &body)).into_response();
-    let asked = format!("import {name} of {id}");
+    let request = format!("import {name} of {id}");
     let mut memory = it.memory();
     memory.deleted.remove(&(id.clone(), name.clone()));
     memory.made.insert((id, name), body);
     drop(memory);
-    said(&response, &asked);
+    log_answer(&response, &request);
     response
 }
 
@@ -249,13 +249,13 @@ async fn delete_resource(
     State(it): State<Arc<StandIn>>,
     Path((id, name)): Path<(String, String)>,
 ) -> Response {
-    let asked = format!("delete {name} of {id}");
+    let request = format!("delete {name} of {id}");
     let mut memory = it.memory();
     memory.made.remove(&(id.clone(), name.clone()));
     memory.deleted.insert((id, name));
     drop(memory);
     let response = StatusCode::NO_CONTENT.into_response();
-    said(&response, &asked);
+    log_answer(&response, &request);
     response
 }
 
@@ -272,8 +272,8 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response()
 }
 
-fn said(response: &Response, asked: &str) {
-    say(&format!("vercel    {asked}: {}", response.status().as_u16()));
+fn log_answer(response: &Response, request: &str) {
+    say(&format!("vercel    {request}: {}", response.status().as_u16()));
 }
 
 #[cfg(test)]
@@ -309,19 +309,19 @@ mod tests {
         let delete = |id: &str| http.delete(format!("{url}/v1/integrations/configuration/{id}"));
         let finalize =
             |id: &str| http.post(format!("{url}/v1/installations/{id}/billing/finalize"));
-        let said = |status, code: &str| (status, code.to_owned());
-        assert_eq!(code(delete("icfg_1")).await, said(401, "unauthorized"));
+        let answer = |status, code: &str| (status, code.to_owned());
+        assert_eq!(code(delete("icfg_1")).await, answer(401, "unauthorized"));
         assert_eq!(code(delete("icfg_1").basic_auth("t", Some(""))).await.0, 401);
-        for expected in [said(204, ""), said(404, "not_found")] {
+        for expected in [answer(204, ""), answer(404, "not_found")] {
             assert_eq!(code(finalize("icfg_1").bearer_auth("t")).await, expected);
         }
-        for expected in [said(204, ""), said(403, "forbidden")] {
+        for expected in [answer(204, ""), answer(403, "forbidden")] {
             assert_eq!(code(delete("icfg_1").bearer_auth("t")).await, expected);
         }
-        assert_eq!(code(finalize("icfg_1").bearer_auth("t")).await, said(403, "forbidden"));
-        assert_eq!(code(delete("icfg_2").bearer_auth("u")).await, said(204, ""));
+        assert_eq!(code(finalize("icfg_1").bearer_auth("t")).await, answer(403, "forbidden"));
+        assert_eq!(code(delete("icfg_2").bearer_auth("u")).await, answer(204, ""));
         let elsewhere = http.get(format!("{url}/v1/integrations/configurations"));
-        assert_eq!(code(elsewhere.bearer_auth("t")).await, said(404, "not_found"));
+        assert_eq!(code(elsewhere.bearer_auth("t")).await, answer(404, "not_found"));
     }
 
     /// E7: the stand-in for Vercel answers correctly whether a configuration exists.

@@ -12,7 +12,7 @@ use teardown::store::admin::holds::Subject;
 use teardown::store::admin::keep::Kept;
 use teardown::store::admin::operations::{ParkedJob, Settled};
 
-use crate::words;
+use crate::phrases;
 
 /// The longest reason, in bytes: the same as for the commands.
 const MAX_REASON: usize = 1024;
@@ -101,23 +101,23 @@ impl Operator {
             .hold(&subject, act, None)
             .await
             .context("it is not known whether the hold is in force: repeat this")?;
-        let look = self.store.look(&subject, &before.owed()).await;
+        let look = self.store.look(&subject, &before.unfinished()).await;
         let look = look.context("the hold is in force; whether it is in time is not known")?;
-        let what = words::subject(&subject);
+        let what = phrases::subject(&subject);
         Ok(if let Some(until) = look.leased_until {
             format!(
                 "{what} is held. A worker may be announcing it: hold it again after {until} to learn \
                  whether that was in time."
             )
         } else if look.is_in_time() {
-            let standings = look.installation.iter().chain(look.resources.values());
-            let said: BTreeSet<_> = standings.map(words::standing).collect();
-            let said = said.into_iter().collect::<Vec<_>>().join("; ");
-            format!("{what} is held, in time: {said}.")
+            let states = look.installation.iter().chain(look.resources.values());
+            let texts: BTreeSet<_> = states.map(phrases::teardown_state).collect();
+            let texts = texts.into_iter().collect::<Vec<_>>().join("; ");
+            format!("{what} is held, in time: {texts}.")
         } else {
             format!(
                 "{what} is held, but it is too late, or may be, for some of it: the provider may have \
-                 been told. The hold stands for the rest."
+                 been told. The hold is in force for the rest."
             )
         })
     }
@@ -126,7 +126,7 @@ impl Operator {
         let released = self.store.release_hold(&subject, act).await;
         let released =
             released.context("it is not known whether the hold is released: repeat this")?;
-        let what = words::subject(&subject);
+        let what = phrases::subject(&subject);
         Ok(if released.was_held || released.due_again > 0 {
             format!("{what} is released; held up until now: {}.", released.due_again)
         } else {
@@ -146,8 +146,8 @@ impl Operator {
             Kept::LeasedUntil(until) => {
                 format!("A worker may be announcing {resource}: try again after {until}.")
             }
-            Kept::No(standing) => {
-                format!("{resource} of {id} is not kept: {}.", words::standing(&standing))
+            Kept::No(state) => {
+                format!("{resource} of {id} is not kept: {}.", phrases::teardown_state(&state))
             }
         })
     }

@@ -17,7 +17,7 @@ const HOLDS: usize = 200;
 
 /// The parameters of a request for a section.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct SectionQuery {
     #[serde(default)]
     pub(crate) installation: String,
     /// The sort key after which the rows begin. Empty for the first rows.
@@ -162,8 +162,8 @@ pub(crate) struct Receipts<'a> {
 }
 
 impl Sections {
-    pub(crate) async fn facts(&self, asked: &Asked) -> anyhow::Result<Facts<'_>> {
-        let id = InstallationId::parse(&asked.installation)?;
+    pub(crate) async fn facts(&self, query: &SectionQuery) -> anyhow::Result<Facts<'_>> {
+        let id = InstallationId::parse(&query.installation)?;
         let item = self.table.item(&id, "#installation").await?;
         let token = self.table.item(&id, "#token").await?.is_some();
         let state = item
@@ -171,21 +171,21 @@ impl Sections {
             .map_or("never registered", |item| text(item, "state").unwrap_or("unknown"));
         let rows = item.as_ref().map(|item| facts(item, token)).unwrap_or_default();
         let open = item.as_ref().is_some_and(|item| text(item, "billing") != Some("settled"));
-        let state = in_words(state).to_owned();
+        let state = state_text(state).to_owned();
         Ok(Facts { frame: &self.frame, id: id.to_string(), state, rows, open })
     }
 
-    pub(crate) async fn resources(&self, asked: &Asked) -> anyhow::Result<Resources<'_>> {
-        let id = InstallationId::parse(&asked.installation)?;
+    pub(crate) async fn resources(&self, query: &SectionQuery) -> anyhow::Result<Resources<'_>> {
+        let id = InstallationId::parse(&query.installation)?;
         let item = self.table.item(&id, "#installation").await?.unwrap_or_default();
         let live = text(&item, "state") == Some("active");
-        let page = self.table.page(&id, "resource#", after(asked), ROWS).await?;
+        let page = self.table.page(&id, "resource#", after(query), ROWS).await?;
         let rows = page.items.iter().filter_map(|item| resource(item, live)).collect();
         let count = if live { number(&item, "resources").unwrap_or("0") } else { "0" }.to_owned();
         Ok(Resources {
             frame: &self.frame,
             id: id.to_string(),
-            after: asked.after.clone(),
+            after: query.after.clone(),
             next: page.next,
             live,
             count,
@@ -193,36 +193,40 @@ impl Sections {
         })
     }
 
-    pub(crate) async fn jobs(&self, asked: &Asked, now: Timestamp) -> anyhow::Result<Jobs<'_>> {
-        let id = InstallationId::parse(&asked.installation)?;
-        let page = self.table.page(&id, "work#", after(asked), ROWS).await?;
+    pub(crate) async fn jobs(
+        &self,
+        query: &SectionQuery,
+        now: Timestamp,
+    ) -> anyhow::Result<Jobs<'_>> {
+        let id = InstallationId::parse(&query.installation)?;
+        let page = self.table.page(&id, "work#", after(query), ROWS).await?;
         let rows = page.items.iter().filter_map(|item| Job::of(item, now)).collect();
-        let (frame, id, after) = (&self.frame, id.to_string(), asked.after.clone());
+        let (frame, id, after) = (&self.frame, id.to_string(), query.after.clone());
         Ok(Jobs { frame, id, after, next: page.next, rows })
     }
 
-    pub(crate) async fn holds(&self, asked: &Asked) -> anyhow::Result<Holds<'_>> {
-        let id = InstallationId::parse(&asked.installation)?;
+    pub(crate) async fn holds(&self, query: &SectionQuery) -> anyhow::Result<Holds<'_>> {
+        let id = InstallationId::parse(&query.installation)?;
         let page = self.table.page(&id, "hold#", None, HOLDS).await?;
         let rows = page.items.iter().filter_map(Hold::of).collect();
         Ok(Holds { frame: &self.frame, id: id.to_string(), rows })
     }
 
-    pub(crate) async fn receipts(&self, asked: &Asked) -> anyhow::Result<Receipts<'_>> {
-        let id = InstallationId::parse(&asked.installation)?;
-        let page = self.table.page(&id, "receipt#", after(asked), ROWS).await?;
+    pub(crate) async fn receipts(&self, query: &SectionQuery) -> anyhow::Result<Receipts<'_>> {
+        let id = InstallationId::parse(&query.installation)?;
+        let page = self.table.page(&id, "receipt#", after(query), ROWS).await?;
         let rows = page.items.iter().filter_map(Receipt::of).collect();
-        let (frame, id, after) = (&self.frame, id.to_string(), asked.after.clone());
+        let (frame, id, after) = (&self.frame, id.to_string(), query.after.clone());
         Ok(Receipts { frame, id, after, next: page.next, rows })
     }
 }
 
-fn after(asked: &Asked) -> Option<&str> {
-    Some(asked.after.as_str()).filter(|after| !after.is_empty())
+fn after(query: &SectionQuery) -> Option<&str> {
+    Some(query.after.as_str()).filter(|after| !after.is_empty())
 }
 
 /// The state of an installation, as a text for people.
-pub(crate) fn in_words(state: &str) -> &str {
+pub(crate) fn state_text(state: &str) -> &str {
     match state {
         "deleting" => "deleted, being purged",
         "purged" => "deleted, to be finalized",
@@ -365,7 +369,7 @@ impl Receipt {
             let or_dash = |name| text(kept, name).unwrap_or("-");
             format!("kept by {}: {}", or_dash("by"), or_dash("reason"))
         } else if truth(item, "unannounced") == Some(true) {
-            "the provider is not told".to_owned()
+            "the provider is not notified".to_owned()
         } else {
             format!("teardown at {}", when(item, "teardownAt"))
         };

@@ -121,8 +121,8 @@ impl Table {
         until: Option<Timestamp>,
         limit: i32,
     ) -> anyhow::Result<Vec<Due>> {
-        let asked = SHARDS.map(|shard| self.due_in(shard, until, limit));
-        let mut due: Vec<_> = try_join_all(asked).await?.into_iter().flatten().collect();
+        let call = SHARDS.map(|shard| self.due_in(shard, until, limit));
+        let mut due: Vec<_> = try_join_all(call).await?.into_iter().flatten().collect();
         due.sort();
         Ok(due)
     }

@@ -42,7 +42,7 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
                 && most(state.announced)
                 && most([state.uninstalled, state.uninstall_announced])
         }),
-        P::always("the first answer again", |model, state| {
+        P::always("a replay gets the first answer", |model, state| {
             state.clients().all(|client| {
                 let planned = model.request(client);
                 let At::Answered(reply) = client.at else { return true };
@@ -58,7 +58,7 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
                 && !(state.purged && state.resources.iter().any(Option::is_some))
                 && (state.uninstalled == 0 || state.is_deleted())
         }),
-        P::always("what is deleted is not registered again", |_, state| {
+        P::always("a deleted resource is not registered again", |_, state| {
             (0..2).all(|resource| !(state.receipts[resource] && state.is_live(resource)))
         }),
         P::always("the count is the number of resources", |_, state| {
@@ -68,19 +68,25 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
                 _ => true,
             }
         }),
-        P::always("resources that are to be spared are", |_, state| state.wrong != Some(TAKEN)),
-        P::always("what is being provisioned is not deleted", |_, state| {
+        P::always("resources that must stay are not deleted", |_, state| {
+            state.wrong != Some(TAKEN)
+        }),
+        P::always("a resource being provisioned is not deleted", |_, state| {
             state.wrong != Some(BROKEN)
         }),
         P::always("nothing is live twice, or deleted and live", |_, state| {
             !(state.away && (state.is_live(0) || state.gone[0] > 0))
         }),
-        P::always("what was moved is not announced by its source", |_, state| {
+        P::always("a moved resource is not announced by its source", |_, state| {
             !(state.away && state.announced[0] > 0)
         }),
-        P::always("finalized as the invoices are", |_, state| state.wrong != Some(BILLED)),
-        P::always("refused while invoices are open", |_, state| state.wrong != Some(INDEBTED)),
-        P::always("never somebody else's", |model, state| {
+        P::always("an uninstall's answer matches the billing", |_, state| {
+            state.wrong != Some(BILLED)
+        }),
+        P::always("an uninstall is refused while invoices are open", |_, state| {
+            state.wrong != Some(INDEBTED)
+        }),
+        P::always("no other account's installation is deleted", |model, state| {
             state.clients().all(|client| {
                 model.request(client).request.by != By::Another
                     || !(client.acted || matches!(client.at, At::Answered(_)))
@@ -108,16 +114,16 @@ pub(super) fn possibilities() -> Vec<Property<Deletions>> {
         P::sometimes("resources remain", |_, state| {
             state.clients().any(|client| client.at == At::Refused(Refusal::Remain))
         }),
-        P::sometimes("open invoices stand in the way", |_, state| {
+        P::sometimes("open invoices stop an uninstall", |_, state| {
             state.clients().any(|client| client.at == At::Refused(Refusal::InvoicesOpen))
         }),
-        P::sometimes("one died after its effect, and asks anew", |_, state| {
+        P::sometimes("a client dies after its effect, and sends again", |_, state| {
             state.clients().any(|client| client.acted && client.at == At::default())
         }),
         P::sometimes("a resource is moved, and its source deleted", |_, state| {
             state.away && state.purged
         }),
-        P::sometimes("all is deleted, purged and answered", |model, state| {
+        P::sometimes("every resource is deleted, purged and answered", |model, state| {
             state.uninstalled == 1 && state.deleted[0] == 1 && model.is_well(state)
         }),
     ]

@@ -92,7 +92,7 @@ pub(super) enum At {
     /// The client registers a resource whose item exists, so it updates the item.
     Updating,
     /// The client's transaction is committed, and a part of it is still missing. Only a flaw leads here.
-    Owing(Reply, Pending),
+    Incomplete(Reply, Pending),
     /// The client was answered with a 2xx.
     Answered(Reply),
     /// The client was refused.

@@ -28,18 +28,18 @@ impl Planned {
 
 impl Belief {
     /// The belief after DynamoDB reported that these items' conditions failed, as in `evidence::learn`.
-    pub(super) fn learn(mut self, state: &State, planned: &Planned, told: u8) -> Self {
-        if told & OUTCOME != 0 && state.outcomes[planned.operation].is_some() {
+    pub(super) fn learn(mut self, state: &State, planned: &Planned, failed_rows: u8) -> Self {
+        if failed_rows & OUTCOME != 0 && state.outcomes[planned.operation].is_some() {
             self.recorded = state.outcomes[planned.operation];
         }
-        if told & INSTALLATION != 0 {
+        if failed_rows & INSTALLATION != 0 {
             self.installation = Some(state.installation);
         }
         if let Some(resource) = planned.resource() {
-            if told & RESOURCE != 0 {
+            if failed_rows & RESOURCE != 0 {
                 self.resource = Item::Seen(state.resources[resource]);
             }
-            self.receipt |= told & RECEIPT != 0 && state.receipts[resource];
+            self.receipt |= failed_rows & RECEIPT != 0 && state.receipts[resource];
         }
         self
     }
@@ -205,7 +205,7 @@ impl Deletions {
         }
         let client = &mut state.clients[index];
         client.acted |= effect;
-        client.at = pending.map_or(At::Answered(answer), |pending| At::Owing(answer, pending));
+        client.at = pending.map_or(At::Answered(answer), |pending| At::Incomplete(answer, pending));
     }
 
     /// Writes a part of a transaction. With a flaw, this is a separate, later write.
@@ -252,11 +252,11 @@ impl Deletions {
     }
 
     /// Sends a registration's first transaction, which adds the resource and counts it.
-    pub(super) fn register(&self, state: &mut State, index: usize, told: u8) {
-        if told == 0 {
+    pub(super) fn register(&self, state: &mut State, index: usize, failed_rows: u8) {
+        if failed_rows == 0 {
             self.put(state, index, !self.has(Flaw::NotCounted));
         } else {
-            let refused = told & INSTALLATION != 0 || told & RESOURCE == 0;
+            let refused = failed_rows & INSTALLATION != 0 || failed_rows & RESOURCE == 0;
             state.clients[index].at =
                 if refused { At::Refused(Refusal::Unregistrable) } else { At::Updating };
         }
@@ -271,11 +271,11 @@ impl Deletions {
     }
 
     /// Sends a registration's second transaction, which updates the existing resource.
-    pub(super) fn update(&self, state: &mut State, index: usize, told: u8) {
-        if told == 0 {
+    pub(super) fn update(&self, state: &mut State, index: usize, failed_rows: u8) {
+        if failed_rows == 0 {
             self.put(state, index, false);
         } else {
-            let refused = told & INSTALLATION != 0;
+            let refused = failed_rows & INSTALLATION != 0;
             state.clients[index].at =
                 if refused { At::Refused(Refusal::Unregistrable) } else { At::default() };
         }

@@ -86,11 +86,13 @@ impl Provisions {
         if holds { 0 } else { INTENT }
     }
 
-    /// Takes an attempt's next step. `told` has the items whose failed conditions DynamoDB reports, as bits.
-    pub(super) fn go(&self, state: &mut State, index: usize, told: u8) -> Option<()> {
+    /// Takes an attempt's next step. `failed_rows` has the items whose failed conditions DynamoDB reports, as bits.
+    pub(super) fn go(&self, state: &mut State, index: usize, failed_rows: u8) -> Option<()> {
         let at = match state.attempts[index].at {
             At::Beginning(seen) => match self.begin(seen) {
-                Begin::WriteIntent(_) if told != 0 => At::Beginning(Seen::of(state.installation)),
+                Begin::WriteIntent(_) if failed_rows != 0 => {
+                    At::Beginning(Seen::of(state.installation))
+                }
                 Begin::WriteIntent(presence) => {
                     self.write_intent(state, index, presence);
                     At::Begun { old: false }
@@ -98,7 +100,7 @@ impl Provisions {
                 Begin::ForwardUnrecorded | Begin::Refuse => At::Ended,
             },
             At::Late(resource, seen) => match self.begin(seen) {
-                Begin::WriteIntent(_) if told != 0 => {
+                Begin::WriteIntent(_) if failed_rows != 0 => {
                     At::Late(resource, Seen::of(state.installation))
                 }
                 Begin::WriteIntent(presence) => {
@@ -109,11 +111,11 @@ impl Provisions {
             },
             // The attempt was stopped for too long, so it does not call the backend.
             At::Begun { old: true } => At::Ended,
-            At::Ending(resource, belief) if told == 0 => {
+            At::Ending(resource, belief) if failed_rows == 0 => {
                 self.commit(state, index, resource, belief)
             }
             At::Ending(resource, belief) => {
-                let learned = belief.learn(state, index, resource, told);
+                let learned = belief.learn(state, index, resource, failed_rows);
                 if learned == belief {
                     state.wrong = Some(CONTRADICTED);
                 }
@@ -123,7 +125,7 @@ impl Provisions {
                 state.register(resource);
                 At::Passing(resource)
             }
-            At::Refusing(_) if told != 0 => At::Refusing(Intent::of(state, index)),
+            At::Refusing(_) if failed_rows != 0 => At::Refusing(Intent::of(state, index)),
             At::Refusing(intent) => {
                 if intent == Intent::Sole && state.open() > 1 {
                     state.wrong = Some(ENDED_OTHERS);
@@ -218,16 +220,16 @@ impl Provisions {
 
 impl Belief {
     /// The belief after DynamoDB reported that the conditions of these items failed.
-    fn learn(self, state: &State, index: usize, resource: usize, told: u8) -> Self {
+    fn learn(self, state: &State, index: usize, resource: usize, failed_rows: u8) -> Self {
         let mut learned = self;
-        if told & INSTALLATION != 0 {
+        if failed_rows & INSTALLATION != 0 {
             learned.installation = Seen::of(state.installation);
         }
-        if told & RESOURCE != 0 {
+        if failed_rows & RESOURCE != 0 {
             learned.is_registered = state.resources[resource].item;
         }
-        learned.receipt |= told & (RECEIPT | ANNOUNCEMENT) != 0;
-        if told & INTENT != 0 {
+        learned.receipt |= failed_rows & (RECEIPT | ANNOUNCEMENT) != 0;
+        if failed_rows & INTENT != 0 {
             learned.intent = Intent::of(state, index);
         }
         learned

@@ -13,12 +13,12 @@ use super::{Provisions, Scope};
 pub(super) fn properties() -> Vec<Property<Provisions>> {
     type P = Property<Provisions>;
     vec![
-        P::always("nothing made is lost", |_, state| {
+        P::always("no resource that was made is lost", |_, state| {
             state.resources.iter().all(|resource| {
                 !resource.made
                     || resource.item
                     || resource.job != Job::None
-                    || resource.told
+                    || resource.notified
                     || resource.receipt != Receipt::None
                     || resource.excused
                     || state.intent.is_some()
@@ -43,26 +43,28 @@ pub(super) fn properties() -> Vec<Property<Provisions>> {
                 || state.purge != Purge::None
                 || state.resources.iter().all(|resource| !resource.item)
         }),
-        P::always("what is deleted is not registered again", |_, state| {
+        P::always("a deleted resource is not registered again", |_, state| {
             state.resources.iter().all(|it| !it.item || it.receipt == Receipt::None)
         }),
-        P::always("what is live is not announced", |_, state| {
+        P::always("a live resource is not announced", |_, state| {
             state.resources.iter().all(|it| !it.item || it.job == Job::None)
         }),
-        P::always("what is kept is never announced", |_, state| {
+        P::always("a kept resource is never announced", |_, state| {
             let kept = |it: &&super::state::Resource| it.receipt == Receipt::Kept;
-            state.resources.iter().filter(kept).all(|it| it.job == Job::None && !it.told)
+            state.resources.iter().filter(kept).all(|it| it.job == Job::None && !it.notified)
         }),
-        P::always("what is owed is not announced anew", |_, state| {
+        P::always("a pending announcement is not written again", |_, state| {
             state.wrong != Some(ANNOUNCED_ANEW)
         }),
-        P::always("a refusal ends no intent of others", |_, state| {
+        P::always("a refusal ends no other call's intent", |_, state| {
             state.wrong != Some(ENDED_OTHERS)
         }),
         P::always("a sweep ends no intent of a later attempt", |_, state| {
             state.wrong != Some(ENDED_LATER)
         }),
-        P::always("who lost a lease changes nothing", |_, state| state.wrong != Some(OVERWROTE)),
+        P::always("a worker without its lease changes nothing", |_, state| {
+            state.wrong != Some(OVERWROTE)
+        }),
         P::always("a failed condition teaches something", |_, state| {
             state.wrong != Some(CONTRADICTED)
         }),
@@ -78,9 +80,11 @@ pub(super) fn possibilities(scope: Scope) -> Vec<Property<Provisions>> {
         }),
         P::sometimes("it is announced in a deleted installation", |_, state| {
             state.installation == Installation::Deleted
-                && state.resources.iter().any(|resource| resource.told)
+                && state.resources.iter().any(|resource| resource.notified)
         }),
-        P::sometimes("it is excused", |_, state| state.resources.iter().any(|it| it.excused)),
+        P::sometimes("a resource may stay unknown", |_, state| {
+            state.resources.iter().any(|it| it.excused)
+        }),
         P::sometimes("an attempt overtakes a worker", |_, state| {
             state.workers.iter().flatten().any(|worker| worker.overtaken)
         }),

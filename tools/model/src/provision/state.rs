@@ -23,7 +23,7 @@ pub(super) enum Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Job {
     None,
-    Owed,
+    Pending,
     /// A worker has claimed the announcement.
     Taken,
 }
@@ -35,7 +35,7 @@ pub(super) struct Resource {
     pub(super) item: bool,
     pub(super) receipt: Receipt,
     pub(super) job: Job,
-    pub(super) told: bool,
+    pub(super) notified: bool,
     pub(super) listed: bool,
     /// Whether a worker ended the intent with a warning, because Vercel did not list this resource.
     pub(super) excused: bool,
@@ -107,7 +107,7 @@ pub(super) enum Purge {
     /// There is no purge, or it has ended.
     None,
     /// The purge is about to read a page.
-    Owed,
+    Pending,
     /// The purge has read these resources, as bits.
     Read(u8),
 }
@@ -180,7 +180,7 @@ impl State {
             item: false,
             receipt: Receipt::None,
             job: Job::None,
-            told: false,
+            notified: false,
             listed: false,
             excused: false,
         };
@@ -223,7 +223,7 @@ impl State {
     pub(super) fn announce(&mut self, resource: usize) {
         let job = &mut self.resources[resource].job;
         if *job == Job::None {
-            *job = Job::Owed;
+            *job = Job::Pending;
         }
     }
 
@@ -232,7 +232,7 @@ impl State {
         if self.resources[resource].job != Job::None {
             self.wrong = Some(ANNOUNCED_ANEW);
         }
-        self.resources[resource].job = Job::Owed;
+        self.resources[resource].job = Job::Pending;
     }
 
     /// `Store::purge_page`: reads a page, then swaps all of its resources for their announcements, or none of
@@ -242,8 +242,8 @@ impl State {
         let there = there.map(|it| 1 << it).sum::<u8>();
         self.purge = match self.purge {
             Purge::None => return None,
-            Purge::Owed if there == 0 => Purge::None,
-            Purge::Owed => Purge::Read(there),
+            Purge::Pending if there == 0 => Purge::None,
+            Purge::Pending => Purge::Read(there),
             Purge::Read(page) => {
                 if page & !there == 0 {
                     for resource in (0..2).filter(|it| page & (1 << it) != 0) {
@@ -251,16 +251,16 @@ impl State {
                         self.announce_anew(resource);
                     }
                 }
-                Purge::Owed
+                Purge::Pending
             }
         };
         Some(())
     }
 
     /// Delete Resource, for the first resource (C1).
-    pub(super) fn delete(&mut self, heard: bool) {
+    pub(super) fn delete(&mut self, answered: bool) {
         let resource = &mut self.resources[0];
-        resource.listed &= !heard;
+        resource.listed &= !answered;
         if self.installation == Installation::Deleted || resource.receipt != Receipt::None {
             return;
         }
@@ -281,8 +281,8 @@ impl State {
         let resource = &mut self.resources[0];
         let may = self.installation == Installation::Deleted
             && resource.receipt == Receipt::None
-            && !resource.told
-            && (resource.job == Job::Owed || (resource.job == Job::None && resource.item));
+            && !resource.notified
+            && (resource.job == Job::Pending || (resource.job == Job::None && resource.item));
         may.then(|| {
             resource.receipt = Receipt::Kept;
             (resource.item, resource.job) = (false, Job::None);

@@ -28,7 +28,7 @@ pub(super) enum At {
     Marking(Seen, u8),
     /// The process sends the `DELETE` to Vercel. `lost` is true if this attempt has sent the `DELETE` before,
     /// and got no answer.
-    Asking {
+    Calling {
         seen: Seen,
         fence: u8,
         lost: bool,
@@ -49,7 +49,7 @@ pub(super) enum At {
     },
     /// The process sends the `DELETE` to Vercel, in the team that Vercel named. `lost` is true if this
     /// attempt has sent the `DELETE` there before, and got no answer.
-    AskingThere {
+    CallingThere {
         seen: Seen,
         fence: u8,
         lost: bool,
@@ -64,25 +64,25 @@ pub(super) enum At {
     Withdrawing {
         seen: Seen,
         fence: u8,
-        unclear: bool,
+        in_doubt: bool,
         ended: Ended,
     },
-    /// The process is about to schedule a retry. `unclear` is the doubt to store, or `None` if the stored
+    /// The process is about to schedule a retry. `stored_doubt` is the doubt to store, or `None` if the stored
     /// doubt stays.
-    PuttingOff {
+    Rescheduling {
         fence: u8,
-        unclear: Option<bool>,
+        stored_doubt: Option<bool>,
         /// Whether the process does not know how its own attempt ended.
-        in_doubt: bool,
+        own_doubt: bool,
     },
     /// The process has lost its lease, and does not know how its attempt ended. It is about to take the fence
     /// from the worker that holds the intent.
     Doubting,
     /// The process found no intent to take the fence from. It is about to write a new intent.
-    OwingAgain,
+    SchedulingAgain,
     Recording,
     /// The process has committed, and is about to record the outcome. Only a flaw leads here.
-    Owing,
+    RecordingLate,
     Ended(Ended),
 }
 
@@ -93,7 +93,7 @@ pub(super) struct Process {
     pub(super) request: u8,
     pub(super) at: At,
     /// Whether the process got Vercel's answer that the configuration is gone.
-    pub(super) heard: bool,
+    pub(super) knows_it_is_gone: bool,
     /// The fence under which a request began its intent, until the request is answered.
     pub(super) own: Option<u8>,
     /// Whether the process made the commit in the table.
@@ -141,14 +141,14 @@ impl Process {
     pub(super) fn is_in_doubt(&self) -> bool {
         matches!(
             self.at,
-            At::Asking { lost: true, .. }
-                | At::AskingThere { lost: true, .. }
+            At::Calling { lost: true, .. }
+                | At::CallingThere { lost: true, .. }
                 | At::Confirming { own: true, .. }
                 | At::Moving { own: true, .. }
-                | At::AskingThere { own: true, .. }
-                | At::PuttingOff { in_doubt: true, .. }
+                | At::CallingThere { own: true, .. }
+                | At::Rescheduling { own_doubt: true, .. }
                 | At::Doubting
-                | At::OwingAgain
+                | At::SchedulingAgain
         )
     }
 
@@ -157,13 +157,13 @@ impl Process {
         match self.at {
             At::Beginning(seen)
             | At::Marking(seen, _)
-            | At::Asking { seen, .. }
+            | At::Calling { seen, .. }
             | At::Confirming { seen, .. }
             | At::Moving { seen, .. }
-            | At::AskingThere { seen, .. }
-            | At::Committing(seen, _) => seen.is_unclear(),
-            At::Withdrawing { unclear, .. } => unclear,
-            At::PuttingOff { unclear, .. } => unclear != Some(false),
+            | At::CallingThere { seen, .. }
+            | At::Committing(seen, _) => seen.is_in_doubt(),
+            At::Withdrawing { in_doubt, .. } => in_doubt,
+            At::Rescheduling { stored_doubt, .. } => stored_doubt != Some(false),
             _ => self.is_in_doubt(),
         }
     }
@@ -173,12 +173,12 @@ impl Process {
         match self.at {
             At::Taken(fence)
             | At::Marking(_, fence)
-            | At::Asking { fence, .. }
+            | At::Calling { fence, .. }
             | At::Confirming { fence, .. }
             | At::Moving { fence, .. }
-            | At::AskingThere { fence, .. }
+            | At::CallingThere { fence, .. }
             | At::Withdrawing { fence, .. }
-            | At::PuttingOff { fence, .. } => Some(fence),
+            | At::Rescheduling { fence, .. } => Some(fence),
             At::Committing(_, fence) => fence,
             _ => None,
         }
@@ -194,12 +194,12 @@ impl Process {
         self.own = self.own.map(&number);
         match &mut self.at {
             At::Beginning(seen) => of(seen),
-            At::Taken(fence) | At::PuttingOff { fence, .. } => *fence = number(*fence),
+            At::Taken(fence) | At::Rescheduling { fence, .. } => *fence = number(*fence),
             At::Marking(seen, fence)
-            | At::Asking { seen, fence, .. }
+            | At::Calling { seen, fence, .. }
             | At::Confirming { seen, fence, .. }
             | At::Moving { seen, fence, .. }
-            | At::AskingThere { seen, fence, .. }
+            | At::CallingThere { seen, fence, .. }
             | At::Withdrawing { seen, fence, .. } => {
                 of(seen);
                 *fence = number(*fence);
@@ -211,9 +211,9 @@ impl Process {
             At::Idle
             | At::Again
             | At::Doubting
-            | At::OwingAgain
+            | At::SchedulingAgain
             | At::Recording
-            | At::Owing
+            | At::RecordingLate
             | At::Ended(_) => {}
         }
     }

@@ -33,7 +33,7 @@ pub struct State {
     pub(super) uninstalls: u8,
     /// Whether it is accepted that nobody learns what Vercel did: the process that called died, the call took
     /// effect late, or Vercel refused another call meanwhile.
-    pub(super) untold: bool,
+    pub(super) may_stay_unknown: bool,
     /// The forbidden event that has happened. `None` if nothing forbidden has happened.
     pub(super) wrong: Option<&'static str>,
 }
@@ -43,7 +43,7 @@ pub(super) const OVERWROTE: &str = "overwrote";
 /// Forbidden: an intent was begun while invoices were open.
 pub(super) const INVOICES: &str = "invoices";
 /// Forbidden: the commit was made without a call to Vercel, though there was a usable token.
-pub(super) const UNASKED: &str = "unasked";
+pub(super) const NOT_CALLED: &str = "not called";
 
 /// The requests: two different requests under one key, and one request without a key.
 pub(super) fn requests() -> Vec<ConfigurationDeletion> {
@@ -89,7 +89,7 @@ impl State {
                     deletion: None,
                     settled: true,
                     over: false,
-                    unclear: false,
+                    in_doubt: false,
                 },
                 team: 0,
                 team_at_vercel: 0,
@@ -99,7 +99,7 @@ impl State {
                 processes: choice.map(|request| Process {
                     request,
                     at: At::Idle,
-                    heard: false,
+                    knows_it_is_gone: false,
                     own: None,
                     acted: false,
                 }),
@@ -109,7 +109,7 @@ impl State {
                 alone: false,
                 commits: 0,
                 uninstalls: 0,
-                untold: false,
+                may_stay_unknown: false,
                 wrong: None,
             })
         };
@@ -153,12 +153,12 @@ impl State {
         if let Some(intent) = &mut self.intent {
             intent.fence = number(intent.fence);
         }
-        self.sent &= self.installation.unclear
-            || self.intent.is_some_and(|intent| intent.unclear)
+        self.sent &= self.installation.in_doubt
+            || self.intent.is_some_and(|intent| intent.in_doubt)
             || self.processes.iter().any(Process::knows_a_doubt);
         // If Vercel did nothing, or the commit is made, there is nothing left to learn.
         let done_nothing = self.exists && !self.in_flight;
-        self.untold &= !done_nothing && !self.is_gone();
+        self.may_stay_unknown &= !done_nothing && !self.is_gone();
     }
 
     pub(super) fn is_gone(&self) -> bool {

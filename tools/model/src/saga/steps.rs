@@ -63,8 +63,8 @@ impl Sagas {
             Action::Answer(index, answer) => self.answered(state, index, answer)?,
             Action::Anew(index) => {
                 let process = &mut state.processes[index];
-                state.untold |= process.is_busy();
-                (process.at, process.heard, process.own) = (At::Idle, false, None);
+                state.may_stay_unknown |= process.is_busy();
+                (process.at, process.knows_it_is_gone, process.own) = (At::Idle, false, None);
             }
             Action::Take(index) => {
                 let fence = self.next_fence(state);
@@ -76,29 +76,29 @@ impl Sagas {
             Action::TimesUp(index) => {
                 let at = state.processes[index].at;
                 let fence = state.processes[index].fence()?;
-                let (unclear, in_doubt) = match at {
-                    At::Asking { seen, .. } => {
+                let (stored_doubt, own_doubt) = match at {
+                    At::Calling { seen, .. } => {
                         state.in_flight |= state.is_in(seen.team);
                         (None, true)
                     }
-                    At::AskingThere { .. } => {
+                    At::CallingThere { .. } => {
                         state.in_flight |= state.exists;
                         (None, true)
                     }
                     // Vercel answered the `DELETE`: the process removes its mark, unless an attempt is in
                     // doubt.
                     At::Confirming { seen, own, .. } | At::Moving { seen, own, .. } => {
-                        (Some(false).filter(|_| !seen.is_unclear()), own)
+                        (Some(false).filter(|_| !seen.is_in_doubt()), own)
                     }
                     _ => (None, false),
                 };
-                state.processes[index].at = At::PuttingOff { fence, unclear, in_doubt };
+                state.processes[index].at = At::Rescheduling { fence, stored_doubt, own_doubt };
             }
             Action::LeaseEnds => state.intent.as_mut()?.leased = false,
             Action::Arrives => {
                 (state.exists, state.in_flight) = (false, false);
-                let heard = state.processes().any(Process::is_in_doubt);
-                state.untold |= !heard;
+                let known = state.processes().any(Process::is_in_doubt);
+                state.may_stay_unknown |= !known;
             }
             Action::Vanishes => state.in_flight = false,
             Action::Uninstall => {
@@ -153,8 +153,8 @@ impl Sagas {
                 None => At::Idle,
                 Some(fence) => {
                     own = Some(fence);
-                    if seen.is_unclear() || self.has(Flaw::NotMarked) {
-                        At::Asking { seen: seen.trim(), fence, lost: false }
+                    if seen.is_in_doubt() || self.has(Flaw::NotMarked) {
+                        At::Calling { seen: seen.trim(), fence, lost: false }
                     } else {
                         At::Marking(seen.trim(), fence)
                     }
@@ -163,20 +163,20 @@ impl Sagas {
             At::Marking(..) if !self.held(state, process.fence()?, Flaw::MarkFence) => LOST,
             At::Marking(seen, fence) => {
                 if let Some(intent) = &mut state.intent {
-                    intent.unclear = true;
+                    intent.in_doubt = true;
                 }
                 // The connection is up. Once the mark is written, nobody can know that the call was not sent.
                 state.sent |= !self.has(Flaw::MarkedFirst);
-                At::Asking { seen, fence, lost: false }
+                At::Calling { seen, fence, lost: false }
             }
-            At::Asking { .. } | At::Confirming { .. } | At::AskingThere { .. } | At::Ended(_) => {
+            At::Calling { .. } | At::Confirming { .. } | At::CallingThere { .. } | At::Ended(_) => {
                 return None;
             }
             At::Moving { seen, fence, own } => self.move_to_team(state, seen, fence, own),
             At::Committing(seen, hold) => {
                 if self.commit(state, index, &seen, hold) {
                     self.committed(state, index, &seen)
-                } else if process.heard {
+                } else if process.knows_it_is_gone {
                     At::Again
                 } else {
                     At::Idle
@@ -184,23 +184,23 @@ impl Sagas {
             }
             At::Again if seen.is_gone() => LOST,
             At::Again => At::Committing(seen.trim(), seen.intent.map(|intent| intent.fence)),
-            At::Withdrawing { seen, fence, unclear, ended } => {
-                if self.withdraw(state, &seen, fence, unclear) {
+            At::Withdrawing { seen, fence, in_doubt, ended } => {
+                if self.withdraw(state, &seen, fence, in_doubt) {
                     At::Ended(ended)
                 } else {
                     At::Idle
                 }
             }
-            At::PuttingOff { fence, unclear, in_doubt } => {
+            At::Rescheduling { fence, stored_doubt, own_doubt } => {
                 if self.held(state, fence, Flaw::RetryFence) {
                     let fence = state.intent.map_or(fence, |intent| intent.fence);
-                    let stored = state.intent.is_some_and(|intent| intent.unclear);
-                    let unclear = unclear.unwrap_or(stored);
-                    state.intent = Some(Intent { fence, leased: false, unclear, own: false });
+                    let in_doubt = stored_doubt
+                        .unwrap_or_else(|| state.intent.is_some_and(|intent| intent.in_doubt));
+                    state.intent = Some(Intent { fence, leased: false, in_doubt, own: false });
                     At::Ended(Ended::Later)
-                } else if in_doubt && !self.has(Flaw::NotOwedAgain) {
+                } else if own_doubt && !self.has(Flaw::NotScheduledAgain) {
                     At::Doubting
-                } else if unclear == Some(true) {
+                } else if stored_doubt == Some(true) {
                     LOST
                 } else {
                     At::Ended(Ended::Later)
@@ -215,10 +215,10 @@ impl Sagas {
                         }
                         LOST
                     }
-                    None => At::OwingAgain,
+                    None => At::SchedulingAgain,
                 }
             }
-            At::OwingAgain => {
+            At::SchedulingAgain => {
                 self.schedule_again(state);
                 LOST
             }
@@ -230,7 +230,7 @@ impl Sagas {
                     At::Ended(Ended::Gone)
                 }
             }
-            At::Owing => {
+            At::RecordingLate => {
                 state.outcome = Some(process.request);
                 At::Ended(Ended::Gone)
             }
@@ -256,10 +256,10 @@ impl Sagas {
         }
         if !real.is_in_doubt() && loaded.installation.invoices_are_open(super::table::now()) {
             let ended = Ended::InvoicesOpen;
-            return At::Withdrawing { seen, fence, unclear: false, ended };
+            return At::Withdrawing { seen, fence, in_doubt: false, ended };
         }
         if real.is_in_doubt() || self.has(Flaw::NotMarked) {
-            At::Asking { seen, fence, lost: false }
+            At::Calling { seen, fence, lost: false }
         } else {
             At::Marking(seen, fence)
         }
@@ -268,8 +268,8 @@ impl Sagas {
     /// Vercel answers a process, or the process cannot reach Vercel.
     fn answered(&self, state: &mut State, index: usize, answer: Answer) -> Option<()> {
         let (seen, fence, lost, named) = match state.processes[index].at {
-            At::Asking { seen, fence, lost } => (seen, fence, lost, None),
-            At::AskingThere { seen, fence, lost, own } => (seen, fence, lost, Some(own)),
+            At::Calling { seen, fence, lost } => (seen, fence, lost, None),
+            At::CallingThere { seen, fence, lost, own } => (seen, fence, lost, Some(own)),
             At::Confirming { seen, fence, own } => {
                 return found(state, index, answer, (seen, fence, own));
             }
@@ -285,7 +285,9 @@ impl Sagas {
                 Some(204)
             }
             Answer::Gone if !there => Some(404),
-            Answer::Forbidden if !(state.exists && (lost || (seen.is_unclear() && state.sent))) => {
+            Answer::Forbidden
+                if !(state.exists && (lost || (seen.is_in_doubt() && state.sent))) =>
+            {
                 Some(403)
             }
             Answer::Conflict if there => Some(409),
@@ -296,8 +298,8 @@ impl Sagas {
                     state.in_flight |= there;
                     state.sent = true;
                     state.processes[index].at = match named {
-                        None => At::Asking { seen, fence, lost: true },
-                        Some(own) => At::AskingThere { seen, fence, lost: true, own },
+                        None => At::Calling { seen, fence, lost: true },
+                        Some(own) => At::CallingThere { seen, fence, lost: true, own },
                     };
                     return Some(());
                 }
@@ -307,43 +309,44 @@ impl Sagas {
             _ => return None,
         };
         state.sent |= answer != Answer::Unreached;
-        let heard = match status {
-            Some(status) => VercelAnswer::Answer { status, said: None, retry_after: None },
+        let result = match status {
+            Some(status) => VercelAnswer::Answer { status, error: None, retry_after: None },
             None if answer == Answer::Unreached => VercelAnswer::Unreached(String::new()),
             None => VercelAnswer::Nothing(String::new()),
         };
-        let is_unclear = match answer {
+        let is_indefinite = match answer {
             Answer::Unavailable | Answer::Silence => true,
-            Answer::Unreached => self.has(Flaw::UnreachedUnclear),
+            Answer::Unreached => self.has(Flaw::UnreachedInDoubt),
             _ => false,
         };
-        let unclear = lost || is_unclear;
-        let own = unclear || named == Some(true);
-        let in_doubt = unclear && !(named.is_some() && self.has(Flaw::NamedDoubtIgnored));
+        let doubt = lost || is_indefinite;
+        let own = doubt || named == Some(true);
+        let in_doubt = doubt && !(named.is_some() && self.has(Flaw::NamedDoubtIgnored));
         let place = if named.is_some() { Place::Named } else { Place::Stored };
-        let verdict = match verdict(&CallResult { heard, in_doubt }, seen.is_unclear(), place) {
-            Verdict::NotThere if self.has(Flaw::BelievedAtOnce) => Verdict::Gone,
-            verdict => verdict,
-        };
+        let verdict =
+            match verdict(&CallResult { answer: result, in_doubt }, seen.is_in_doubt(), place) {
+                Verdict::NotThere if self.has(Flaw::BelievedAtOnce) => Verdict::Gone,
+                verdict => verdict,
+            };
         let process = &mut state.processes[index];
         process.at = match verdict {
             Verdict::Gone => {
-                process.heard = true;
+                process.knows_it_is_gone = true;
                 At::Committing(seen, Some(fence))
             }
             Verdict::NotThere => {
                 let mut seen = seen;
-                seen.installation.unclear |= unclear;
+                seen.installation.in_doubt |= doubt;
                 At::Confirming { seen, fence, own }
             }
             Verdict::Refused => {
                 // If the earlier call takes effect after this refusal, Vercel contradicts itself.
-                state.untold |= state.in_flight;
-                let unclear = seen.is_unclear() || in_doubt;
-                At::Withdrawing { seen, fence, unclear, ended: Ended::Refused }
+                state.may_stay_unknown |= state.in_flight;
+                let in_doubt = seen.is_in_doubt() || in_doubt;
+                At::Withdrawing { seen, fence, in_doubt, ended: Ended::Refused }
             }
             Verdict::Open { in_doubt: stored } => {
-                At::PuttingOff { fence, unclear: Some(stored), in_doubt: own }
+                At::Rescheduling { fence, stored_doubt: Some(stored), own_doubt: own }
             }
         };
         Some(())
@@ -377,16 +380,16 @@ fn found(
         Answer::Unavailable => (503, None),
         _ => return None,
     };
-    let heard = VercelAnswer::Answer { status, said: None, retry_after: None };
+    let result = VercelAnswer::Answer { status, error: None, retry_after: None };
     let process = &mut state.processes[index];
-    process.at = match whereabouts(&LookupResult { heard, configuration }) {
+    process.at = match whereabouts(&LookupResult { answer: result, configuration }) {
         Whereabouts::Gone => {
-            process.heard = true;
+            process.knows_it_is_gone = true;
             At::Committing(seen, Some(fence))
         }
         Whereabouts::LivesIn(_) => At::Moving { seen, fence, own },
         Whereabouts::Unknown => {
-            At::PuttingOff { fence, unclear: Some(seen.is_unclear()), in_doubt: own }
+            At::Rescheduling { fence, stored_doubt: Some(seen.is_in_doubt()), own_doubt: own }
         }
     };
     Some(())
@@ -396,15 +399,15 @@ impl Process {
     /// Cleans a process up after its step. A sweep that has ended is idle again, because no caller waits for
     /// its answer. Vercel's answer matters only until the process has ended.
     fn settle(&mut self) {
-        if self.request == SWEEP && matches!(self.at, At::Ended(_) | At::Owing) {
+        if self.request == SWEEP && matches!(self.at, At::Ended(_) | At::RecordingLate) {
             self.at = At::Idle;
         }
         if matches!(self.at, At::Idle | At::Ended(_)) {
-            self.heard = false;
+            self.knows_it_is_gone = false;
         }
         // A process that knows that the configuration is gone commits under any fence, so it needs no own
         // fence.
-        if self.heard || matches!(self.at, At::Ended(_)) {
+        if self.knows_it_is_gone || matches!(self.at, At::Ended(_)) {
             self.own = None;
         }
     }

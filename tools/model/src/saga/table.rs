@@ -32,7 +32,7 @@ pub(super) struct Installation {
     pub(super) settled: bool,
     /// Whether 24 hours have passed since the uninstall.
     pub(super) over: bool,
-    pub(super) unclear: bool,
+    pub(super) in_doubt: bool,
 }
 
 /// The intent's item.
@@ -40,7 +40,7 @@ pub(super) struct Installation {
 pub(super) struct Intent {
     pub(super) fence: u8,
     pub(super) leased: bool,
-    pub(super) unclear: bool,
+    pub(super) in_doubt: bool,
     /// Whether the process that read the intent has its lease. Always `false` in the table.
     pub(super) own: bool,
 }
@@ -70,7 +70,7 @@ const HOUR: u64 = 3600;
 impl Seen {
     /// These items in `teardown`'s own type.
     pub(super) fn real(&self, requests: &[ConfigurationDeletion]) -> real::Snapshot {
-        let Installation { stage, deletion, settled, over, unclear } = self.installation;
+        let Installation { stage, deletion, settled, over, in_doubt } = self.installation;
         let recorded = self.recorded.map(|request| Recorded {
             account: Some("acc_1".to_owned()),
             fingerprint: requests[usize::from(request)].fingerprint(),
@@ -80,7 +80,7 @@ impl Seen {
             account: Some("acc_1".to_owned()),
             team: Team { id: Some(TEAMS[usize::from(self.team)].to_owned()), slug: None },
             billing: if settled { Billing::Settled } else { Billing::Open },
-            in_doubt: unclear,
+            in_doubt,
             deletion: deletion.map(|deleted| real::Deleted {
                 at: Timestamp::from_secs(NOW - if over { 25 * HOUR } else { HOUR }),
                 stage: match stage {
@@ -95,8 +95,8 @@ impl Seen {
         let intent = self.intent.map(|intent| real::Intent {
             fence: intent.fence.into(),
             leased_until: now() + Duration::from_secs(if intent.leased { 9 } else { 0 }),
-            in_doubt: intent.unclear,
-            own: intent.own,
+            in_doubt: intent.in_doubt,
+            is_ours: intent.own,
         });
         let token = self.token.then(|| Secret::new("token".to_owned()));
         real::Snapshot { recorded, installation: Some(installation), token, intent }

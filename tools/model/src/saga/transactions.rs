@@ -1,18 +1,18 @@
 //! The store's transactions, with each of their conditions.
 
 use super::process::{At, Ended};
-use super::state::{INVOICES, OVERWROTE, State, UNASKED};
+use super::state::{INVOICES, NOT_CALLED, OVERWROTE, State};
 use super::table::{Deletion, Intent, Seen, Stage};
 use super::{Flaw, Sagas};
 
 impl Seen {
-    pub(super) fn is_unclear(&self) -> bool {
-        self.installation.unclear || self.intent.is_some_and(|intent| intent.unclear)
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.installation.in_doubt || self.intent.is_some_and(|intent| intent.in_doubt)
     }
 
     /// These items without the values that no later step needs.
     pub(super) fn trim(mut self) -> Self {
-        self.installation.unclear = self.is_unclear();
+        self.installation.in_doubt = self.is_in_doubt();
         (self.installation.settled, self.installation.over) = (true, false);
         self.intent = None;
         self
@@ -32,14 +32,14 @@ impl Sagas {
     /// Writes the intent under a lease, and returns its fence. `None` if a condition fails.
     pub(super) fn begin(&self, state: &mut State, seen: &Seen) -> Option<u8> {
         let open = !state.installation.settled;
-        let settled = seen.installation.deletion.is_some() || seen.is_unclear() || !open;
+        let settled = seen.installation.deletion.is_some() || seen.is_in_doubt() || !open;
         let holds = |flaw: Flaw, holds: bool| holds || self.has(flaw);
         let intent = match (seen.intent, state.intent) {
             (None, there) => holds(Flaw::BeginAbsent, there.is_none()),
             (Some(was), there) => {
                 let same = there.is_some_and(|is| is.fence == was.fence);
                 let free = was.own || there.is_none_or(|is| !is.leased);
-                let clear = there.is_none_or(|is| is.unclear == was.unclear);
+                let clear = there.is_none_or(|is| is.in_doubt == was.in_doubt);
                 holds(Flaw::BeginFence, same)
                     && holds(Flaw::BeginNotLeased, free)
                     && holds(Flaw::BeginUnclearAsSeen, clear)
@@ -49,14 +49,14 @@ impl Sagas {
             && holds(Flaw::BeginAsSeen, seen.still(state))
             && holds(
                 Flaw::BeginDoubtAsSeen,
-                seen.installation.unclear || !state.installation.unclear,
+                seen.installation.in_doubt || !state.installation.in_doubt,
             )
             && holds(Flaw::BeginNotGone, !state.is_gone())
             && holds(Flaw::BeginSettled, settled))
         {
             return None;
         }
-        if open && !seen.is_unclear() && state.installation.deletion.is_none() {
+        if open && !seen.is_in_doubt() && state.installation.deletion.is_none() {
             state.wrong = Some(INVOICES);
         }
         // One more than the fence that was read, or a new fence from the clock.
@@ -64,7 +64,8 @@ impl Sagas {
             Some(was) if state.intent.is_none_or(|is| is.fence != was.fence) => was.fence + 1,
             _ => self.next_fence(state),
         };
-        state.intent = Some(Intent { fence, leased: true, unclear: seen.is_unclear(), own: false });
+        state.intent =
+            Some(Intent { fence, leased: true, in_doubt: seen.is_in_doubt(), own: false });
         Some(fence)
     }
 
@@ -73,13 +74,17 @@ impl Sagas {
     pub(super) fn move_to_team(&self, state: &mut State, seen: Seen, fence: u8, own: bool) -> At {
         let as_seen = state.team == seen.team && !state.is_gone();
         if !(as_seen || self.has(Flaw::MoveAsSeen)) || !self.held(state, fence, Flaw::MoveFence) {
-            return At::PuttingOff { fence, unclear: Some(seen.is_unclear()), in_doubt: own };
+            return At::Rescheduling {
+                fence,
+                stored_doubt: Some(seen.is_in_doubt()),
+                own_doubt: own,
+            };
         }
         if let Some(intent) = &mut state.intent {
-            intent.unclear = true;
+            intent.in_doubt = true;
         }
         state.team = 1;
-        At::AskingThere { seen, fence, lost: false, own }
+        At::CallingThere { seen, fence, lost: false, own }
     }
 
     pub(super) fn withdraw(
@@ -87,16 +92,16 @@ impl Sagas {
         state: &mut State,
         seen: &Seen,
         fence: u8,
-        unclear: bool,
+        in_doubt: bool,
     ) -> bool {
-        if unclear && !seen.still(state) && !self.has(Flaw::WithdrawAsSeen) {
+        if in_doubt && !seen.still(state) && !self.has(Flaw::WithdrawAsSeen) {
             return false;
         }
         if !self.held(state, fence, Flaw::WithdrawFence) {
             return false;
         }
         state.intent = None;
-        state.installation.unclear |= unclear && !self.has(Flaw::DoubtForgotten);
+        state.installation.in_doubt |= in_doubt && !self.has(Flaw::DoubtForgotten);
         true
     }
 
@@ -107,7 +112,7 @@ impl Sagas {
             && holds(Flaw::AgainNotGone, !state.is_gone())
         {
             let fence = self.next_fence(state);
-            state.intent = Some(Intent { fence, leased: false, unclear: true, own: false });
+            state.intent = Some(Intent { fence, leased: false, in_doubt: true, own: false });
         }
     }
 
@@ -139,11 +144,11 @@ impl Sagas {
         if hold.is_some() && state.intent.is_some_and(|intent| Some(intent.fence) != hold) {
             state.wrong = Some(OVERWROTE);
         }
-        if !process.heard {
+        if !process.knows_it_is_gone {
             state.alone = true;
             let finalized = state.installation.deletion.is_some_and(|deletion| deletion.finalized);
             if state.token && !finalized && state.exists {
-                state.wrong = Some(UNASKED);
+                state.wrong = Some(NOT_CALLED);
             }
         }
         if hold.is_some() {
@@ -176,7 +181,7 @@ impl Sagas {
             return At::Idle;
         }
         if process.is_keyed() && self.has(Flaw::OutcomeApart) {
-            return At::Owing;
+            return At::RecordingLate;
         }
         At::Ended(Ended::Gone)
     }

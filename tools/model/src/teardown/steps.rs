@@ -21,8 +21,8 @@ impl State {
 
     /// A worker sends the `deleted` event.
     fn announce(&mut self, worker: Worker) {
-        self.told = true;
-        self.told_late |= self.hold.is_some() && matches!(self.command, Command::Said { .. });
+        self.notified = true;
+        self.notified_late |= self.hold.is_some() && matches!(self.command, Command::Said { .. });
         let others = self.workers.iter().flatten().filter(|it| it.leased && it.at == At::Announced);
         self.twice |= worker.leased && others.count() > 1;
     }

@@ -14,7 +14,7 @@ pub(super) const EARLY: &str = "early";
 
 impl Worker {
     /// Whether the worker's next step calls the provider or Vercel.
-    pub(super) fn asks_outside(&self, state: &State) -> bool {
+    pub(super) fn calls_outside(&self, state: &State) -> bool {
         match (self.job, self.at) {
             (0..=INSTALLATION, At::Taken) => true,
             (FINALIZE, At::Saw(tombstone)) => !tombstone.finalized && state.token,
@@ -45,7 +45,7 @@ impl State {
             }
             self.finalized = true;
         } else {
-            self.told[worker.job] = true;
+            self.notified[worker.job] = true;
         }
     }
 }
@@ -80,7 +80,7 @@ impl Sweeps {
             }
             Action::Go(index) => self.go(state, index)?,
             // The call takes effect, but the worker stays at the same step.
-            Action::Unheard(index) => state.outside(state.workers[index]?),
+            Action::AnswerLost(index) => state.outside(state.workers[index]?),
             Action::RetryLater(index) => {
                 self.retry_later(state, index, Job { due: true, leased: false, parked: false })?;
             }
@@ -138,7 +138,7 @@ impl Sweeps {
                 [first, second] => At::Read(seen, u8::from(first) + 2 * u8::from(second)),
             },
             (_, At::Saw(seen)) => {
-                if worker.asks_outside(state) {
+                if worker.calls_outside(state) {
                     state.outside(worker);
                 }
                 At::Done(Some(seen))

@@ -257,7 +257,7 @@ pub(super) const CHECKS: &[Check] = &[
                 let resource = scene.resource_of(&installation).await?;
                 scene.delete(&resource).send().await?;
                 let provisioned = scene.provision(&installation).send().await?;
-                scene.keep_in_mind(&installation, &provisioned);
+                scene.remember(&installation, &provisioned);
                 provisioned.expect(provisioned.is_success(), "200")
             })
         },

@@ -29,7 +29,7 @@ pub(super) const CHECKS: &[Check] = &[
                 let target = scene.target().await?;
                 let claims = scene.admin(&target.installation);
                 let later = json!(scene.now() + 1800);
-                let not_yet = claims.clone().with("nbf", later).says("valid in half an hour");
+                let not_yet = claims.clone().with("nbf", later).described("valid in half an hour");
                 for bearer in [
                     Bearer::none(),
                     Bearer::literal("Bearer garbage"),
@@ -38,7 +38,7 @@ pub(super) const CHECKS: &[Check] = &[
                     scene.signer().alg_none(&claims),
                     scene.signer().unsigned(&claims),
                     scene.signer().sign(&not_yet),
-                    scene.signer().sign(&claims.without("aud").says("without aud")),
+                    scene.signer().sign(&claims.without("aud").described("without aud")),
                 ] {
                     let refused = scene.delete(&target).bearer(bearer).send().await?;
                     refused.is_no_broken_refusal()?;
@@ -192,9 +192,9 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| {
             steps(async move {
                 refusals(&scene).await?;
-                let told =
-                    scene.session.log(|log| log.iter().find(|it| tells_the_token(it)).cloned());
-                match told {
+                let problem =
+                    scene.session.log(|log| log.iter().find(|it| shows_the_token(it)).cloned());
+                match problem {
                     Some(at) => Err(at.wrong_as("an answer without the token", "the token")),
                     None => Ok(()),
                 }
@@ -214,8 +214,8 @@ pub(super) const CHECKS: &[Check] = &[
                 let (target, other) = (scene.target().await?, scene.other().await?);
                 let bearer = || scene.signer().sign(&scene.admin(&other));
                 let unknown = scene.unknown_resource(&scene.unknown_installation());
-                let ask = |it| scene.delete(it).bearer(bearer()).send();
-                let (of_unknown, of_known) = (ask(&unknown).await?, ask(&target).await?);
+                let delete = |it| scene.delete(it).bearer(bearer()).send();
+                let (of_unknown, of_known) = (delete(&unknown).await?, delete(&target).await?);
                 let code = |it: &Exchange| {
                     let body = it.answer.as_ref().ok().and_then(Answer::json).unwrap_or_default();
                     (it.status(), body["error"]["code"].clone())
@@ -291,8 +291,8 @@ fn has_user_message(refused: &Exchange, otherwise: &str) -> Verdict {
         return skipped("the error does not have the documented form");
     }
     let message = &error["user"]["message"];
-    let said = message.as_str().is_some_and(|message| !message.is_empty());
-    refused.expect(said, r#"{"error":{…,"user":{"message":"…"}}}"#)
+    let has_message = message.as_str().is_some_and(|message| !message.is_empty());
+    refused.expect(has_message, r#"{"error":{…,"user":{"message":"…"}}}"#)
 }
 
 /// The first internal detail of the server that an error answer reveals.
@@ -335,7 +335,7 @@ fn strings(json: &Value) -> String {
 }
 
 /// Whether an answer contains the token of its request.
-fn tells_the_token(exchange: &Exchange) -> bool {
+fn shows_the_token(exchange: &Exchange) -> bool {
     let mut headers = exchange.request.headers.iter();
     let token = headers.find(|header| header.name == "Authorization" && header.shown.is_some());
     let token = token.and_then(|header| header.value.split(' ').nth(1));

@@ -80,7 +80,7 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| {
             refused(scene, |scene, target| {
                 let claims = scene.admin(&target.installation);
-                let claims = claims.says("signed by a stranger under the trusted key's id");
+                let claims = claims.described("signed by a stranger under the trusted key's id");
                 scene.signer().forge_under(&scene.signer().header("typ", &json!("JWT")), &claims)
             })
         },
@@ -169,8 +169,9 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
-                let claims =
-                    scene.admin(&target.installation).says("with a stranger's key in its header");
+                let claims = scene
+                    .admin(&target.installation)
+                    .described("with a stranger's key in its header");
                 let key = scene.signer().strange_key();
                 scene.signer().forge_under(&scene.signer().header("jwk", &key), &claims)
             })
@@ -189,7 +190,7 @@ pub(super) const CHECKS: &[Check] = &[
                 };
                 let target = scene.target().await?;
                 let claims = scene.admin(&target.installation);
-                let claims = claims.says("with a stranger's address of keys in its header");
+                let claims = claims.described("with a stranger's address of keys in its header");
                 let header = scene.signer().header("jku", &json!(keys.strange));
                 let bearer = scene.signer().forge_under(&header, &claims);
                 scene.delete(&target).bearer(bearer).send().await?.is_refused()

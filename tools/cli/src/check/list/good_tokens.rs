@@ -36,7 +36,8 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| {
             steps(async move {
                 let resource = scene.resource().await?;
-                let claims = scene.admin(&resource.installation).says("with every optional claim");
+                let claims =
+                    scene.admin(&resource.installation).described("with every optional claim");
                 let claims = claims
                     .with("type", json!("access_token"))
                     .with("user_email", json!("ada@example.com"))
@@ -60,7 +61,8 @@ pub(super) const CHECKS: &[Check] = &[
             steps(async move {
                 let resource = scene.resource().await?;
                 let claims = scene.admin(&resource.installation).without("user_email");
-                let bearer = scene.signer().sign(&claims.says("with the required claims alone"));
+                let bearer =
+                    scene.signer().sign(&claims.described("with the required claims alone"));
                 scene.delete(&resource).bearer(bearer).send().await?.succeeds()
             })
         },
@@ -76,7 +78,7 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| {
             steps(async move {
                 let resource = scene.resource().await?;
-                let claims = scene.admin(&resource.installation).says("with an unknown claim");
+                let claims = scene.admin(&resource.installation).described("with an unknown claim");
                 let bearer = scene.signer().sign(&claims.with("teardown_check", json!([1])));
                 scene.delete(&resource).bearer(bearer).send().await?.succeeds()
             })

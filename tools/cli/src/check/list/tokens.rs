@@ -22,8 +22,9 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
-                let claims =
-                    scene.admin(&target.installation).says("of the issuer https://example.com");
+                let claims = scene
+                    .admin(&target.installation)
+                    .described("of the issuer https://example.com");
                 scene.signer().sign(&claims.with("iss", json!("https://example.com")))
             })
         },
@@ -38,7 +39,7 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| {
             refused(scene, |scene, target| {
                 let claims =
-                    scene.admin(&target.installation).says("for the integration oac_another");
+                    scene.admin(&target.installation).described("for the integration oac_another");
                 scene.signer().sign(&claims.with("aud", json!("oac_another")))
             })
         },
@@ -51,7 +52,7 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
-                let claims = scene.admin(&target.installation).says("without aud");
+                let claims = scene.admin(&target.installation).described("without aud");
                 scene.signer().sign(&claims.without("aud"))
             })
         },
@@ -67,7 +68,8 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
-                let claims = scene.admin(&target.installation).says("which expired an hour ago");
+                let claims =
+                    scene.admin(&target.installation).described("which expired an hour ago");
                 scene.signer().sign(&claims.with("exp", json!(scene.now() - 3600)))
             })
         },
@@ -83,7 +85,7 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
-                let claims = scene.admin(&target.installation).says("valid in half an hour");
+                let claims = scene.admin(&target.installation).described("valid in half an hour");
                 scene.signer().sign(
                     &claims
                         .with("nbf", json!(scene.now() + 1800))
@@ -100,7 +102,7 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
-                let claims = scene.admin(&target.installation).says("without exp");
+                let claims = scene.admin(&target.installation).described("without exp");
                 scene.signer().sign(&claims.without("exp"))
             })
         },
@@ -116,7 +118,7 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
-                let claims = scene.admin(&target.installation).says("with an unknown crit");
+                let claims = scene.admin(&target.installation).described("with an unknown crit");
                 let mut header = scene.signer().header("crit", &json!(["teardown-check"]));
                 header["teardown-check"] = json!(true);
                 scene.signer().sign_under(&header, &claims)
@@ -163,7 +165,7 @@ pub(super) const CHECKS: &[Check] = &[
         run: |scene| {
             refused(scene, |scene, _| {
                 let claims = scene.account().with("account_id", json!("acc_another"));
-                scene.signer().sign(&claims.says("here of acc_another"))
+                scene.signer().sign(&claims.described("here of acc_another"))
             })
         },
     },
@@ -201,7 +203,7 @@ pub(super) const REFUSALS: usize = 6;
 /// An `Authorization` that a backend has to refuse. `kind` is less than [`REFUSALS`].
 pub(super) fn refusal(scene: &Scene, target: &Resource, kind: usize) -> Bearer {
     let expired = || {
-        let claims = scene.admin(&target.installation).says("which expired an hour ago");
+        let claims = scene.admin(&target.installation).described("which expired an hour ago");
         claims.with("exp", json!(scene.now() - 3600))
     };
     match kind {

@@ -84,7 +84,7 @@ pub(super) const CHECKS: &[Check] = &[
                 let installation = scene.installation().await?;
                 scene.uninstall(&installation).send().await?;
                 let provisioned = scene.provision(&installation).send().await?;
-                scene.keep_in_mind(&installation, &provisioned);
+                scene.remember(&installation, &provisioned);
                 provisioned.expect(!provisioned.is_success(), "403 or 409")
             })
         },
@@ -159,10 +159,8 @@ pub(super) const CHECKS: &[Check] = &[
 fn uninstalls_as(scene: Scene, claims: fn(&Scene, &Installation) -> Claims) -> Run {
     steps(async move {
         let installation = scene.installation().await?;
-        let resource = match scene.session.standing() {
-            Some(standing) if standing.sight.is_ok() => {
-                Some(scene.resource_of(&installation).await?)
-            }
+        let resource = match scene.session.survey() {
+            Some(survey) if survey.lookup.is_ok() => Some(scene.resource_of(&installation).await?),
             _ => None,
         };
         let bearer = scene.signer().sign(&claims(&scene, &installation));

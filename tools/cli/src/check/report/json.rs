@@ -29,7 +29,7 @@ fn check(row: &Row) -> Value {
         "group": check.group(),
         "title": check.title,
         "outcome": row.outcome.name(),
-        "says": check.basis.says(),
+        "says": check.basis.statement(),
         "url": check.basis.url(),
         "steps": row.steps,
     });

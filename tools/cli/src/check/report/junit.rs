@@ -44,7 +44,7 @@ pub fn junit(report: &Report) -> String {
 fn case(xml: &mut String, row: &Row) {
     let (id, title) = (row.check.id, escaped(row.check.title));
     let _ = write!(xml, "    <testcase classname=\"{}\" name=\"{id}: {title}\"", row.check.group());
-    let told = row.outcome.wrong().map(|wrong| {
+    let problem = row.outcome.wrong().map(|wrong| {
         let lines = [
             format!("expected: {}", wrong.expected),
             format!("seen: {}", wrong.seen),
@@ -52,23 +52,23 @@ fn case(xml: &mut String, row: &Row) {
             wrong.note.clone().unwrap_or_default(),
             format!(
                 "documented: {} {}",
-                row.check.basis.says(),
+                row.check.basis.statement(),
                 row.check.basis.url().unwrap_or("")
             ),
             format!("mend: {}", row.check.mend),
         ];
         (escaped(&wrong.seen), escaped(&lines.join("\n")))
     });
-    let inside = match (&row.outcome, told) {
+    let inside = match (&row.outcome, problem) {
         (Outcome::Passed, _) => None,
-        (Outcome::Failed(_), Some((seen, told))) => {
-            Some(format!("<failure message=\"{seen}\">{told}</failure>"))
+        (Outcome::Failed(_), Some((seen, problem))) => {
+            Some(format!("<failure message=\"{seen}\">{problem}</failure>"))
         }
         (Outcome::Skipped(why), _) => Some(format!("<skipped message=\"{}\"/>", escaped(why))),
         (Outcome::NotRun(why), _) => Some(format!("<error message=\"{}\"/>", escaped(why))),
-        (outcome, told) => {
-            let told = told.map(|(_, told)| told).unwrap_or_default();
-            Some(format!("<system-out>{}: {told}</system-out>", outcome.name()))
+        (outcome, problem) => {
+            let problem = problem.map(|(_, problem)| problem).unwrap_or_default();
+            Some(format!("<system-out>{}: {problem}</system-out>", outcome.name()))
         }
     };
     match inside {

@@ -73,8 +73,8 @@ fn finding(row: &Row) -> Option<String> {
         line("before", &one_line(&shown.join(", ")));
     }
     match check.basis.url() {
-        Some(url) => line("says", &format!("{} {url}", check.basis.says())),
-        None => line("why", check.basis.says()),
+        Some(url) => line("says", &format!("{} {url}", check.basis.statement())),
+        None => line("why", check.basis.statement()),
     }
     line("mend", check.mend);
     let curl = wrong.curl.lines().map(one_line).collect::<Vec<_>>().join("\n  ");
@@ -156,7 +156,7 @@ pub fn page() -> String {
                 page,
                 "| `{name}` | {} | {} | {} | {} | {} |",
                 cell(check.title),
-                cell(check.basis.says()),
+                cell(check.basis.statement()),
                 address(check),
                 if check.basis.is_binding() { "fail" } else { "warn" },
                 cell(check.mend),

@@ -8,12 +8,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::terminal::{ERROR, one_line};
 
 /// A function that takes the number of a line that was not imported, and the reason.
-type Told = Box<dyn Fn(u64, &str) + Send + Sync>;
+type OnRefused = Box<dyn Fn(u64, &str) + Send + Sync>;
 
 /// The counts and the bar. All lanes of an import share them.
 pub(super) struct Progress {
     bar: ProgressBar,
-    told: Told,
+    on_refused: OnRefused,
     imported: AtomicU64,
     refused: AtomicU64,
 }
@@ -30,19 +30,19 @@ impl Progress {
             bar.set_style(style.progress_chars("##-"));
         }
         let above = bar.clone();
-        let told = move |line, reason: &str| {
+        let on_refused = move |line, reason: &str| {
             above.suspend(|| {
                 let mut stderr = anstream::stderr();
                 let _ = writeln!(stderr, "{ERROR}line {line}:{ERROR:#} {reason}");
             });
         };
-        Self { bar, ..Self::told_to(told) }
+        Self { bar, ..Self::reporting_to(on_refused) }
     }
 
-    /// The progress without a bar. It calls `told` for each refused line.
-    pub(super) fn told_to(told: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
+    /// The progress without a bar. It calls `on_refused` for each refused line.
+    pub(super) fn reporting_to(on_refused: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
         let (imported, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { bar: ProgressBar::hidden(), told: Box::new(told), imported, refused }
+        Self { bar: ProgressBar::hidden(), on_refused: Box::new(on_refused), imported, refused }
     }
 
     /// Counts the bytes of a line that was imported, refused or skipped.
@@ -57,7 +57,7 @@ impl Progress {
     /// Reports a line that was not imported.
     pub(super) fn refuse(&self, line: u64, reason: &str) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        (self.told)(line, &one_line(reason));
+        (self.on_refused)(line, &one_line(reason));
     }
 
     pub(super) fn registered(&self) -> u64 {

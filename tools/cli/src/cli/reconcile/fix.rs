@@ -179,8 +179,8 @@ impl Fixer {
         let id = finding.installation.clone();
         let question = question(&finding.installation.to_string(), missing, self.announced);
         // Requests to Vercel that have begun continue while the operator answers.
-        let asked = move || operator::agreed(&question, id.as_str());
-        let answer: io::Result<bool> = report.aside(tokio::task::spawn_blocking(asked)).await?;
+        let ask = move || operator::agreed(&question, id.as_str());
+        let answer: io::Result<bool> = report.aside(tokio::task::spawn_blocking(ask)).await?;
         Ok(answer?)
     }
 }
@@ -203,7 +203,7 @@ fn question(id: &str, missing: &[ResourceId], announced: Announced) -> String {
         more => format!(" and {more} more"),
     };
     let then = match announced {
-        Announced::Never => "Your endpoint is not told.".to_owned(),
+        Announced::Never => "Your endpoint is not notified.".to_owned(),
         Announced::After(grace) => {
             let grace = humantime::format_duration(grace);
             format!("Your endpoint is told to destroy their data in {grace}.")
@@ -234,6 +234,8 @@ mod tests {
              destroy their data in 7days. Type icfg_1 to go on: "
         );
         let many = question("icfg_1", &missing, Announced::Never);
-        assert!(many.contains("db_10 and 2 more.\nDelete them here? Your endpoint is not told."));
+        assert!(
+            many.contains("db_10 and 2 more.\nDelete them here? Your endpoint is not notified.")
+        );
     }
 }

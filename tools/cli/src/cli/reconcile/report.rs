@@ -8,7 +8,7 @@ use teardown::ids::InstallationId;
 use teardown::reconcile::Problem;
 
 use super::finding::Finding;
-use super::words::{object, rows};
+use super::phrases::{object, rows};
 use crate::cli::sheet::Sheet;
 use crate::terminal::{note, print};
 
@@ -112,7 +112,7 @@ impl Report {
     /// # Errors
     ///
     /// If standard output cannot be written.
-    pub(super) fn tell(&mut self, finding: &Finding) -> io::Result<()> {
+    pub(super) fn add(&mut self, finding: &Finding) -> io::Result<()> {
         match exit(&finding.left) {
             Exit::Agrees => self.agree += 1,
             Exit::NotCompared => self.not_compared += 1,

@@ -7,7 +7,7 @@ use super::entry::Needs;
 use super::finding::Finding;
 use super::options::Supply;
 use super::scene::Scene;
-use super::session::Standing;
+use super::session::Survey;
 use super::signer::Bearer;
 use super::stock::{refused, refused_with_body};
 use super::wire::Exchange;
@@ -22,7 +22,7 @@ impl Scene {
     /// # Errors
     ///
     /// If the backend cannot be checked at all. The error says why.
-    pub(super) async fn stand(&self, needs: Needs) -> Result<(), String> {
+    pub(super) async fn survey(&self, needs: Needs) -> Result<(), String> {
         // Every backend has to refuse this deletion: it has no token, and the resource does not exist.
         let unknown = self.unknown_resource(&self.unknown_installation());
         let refused = self.delete(&unknown).bearer(Bearer::none()).try_send().await;
@@ -32,7 +32,7 @@ impl Scene {
         let (trust, unmade) = if needs.trust || needs.refusal {
             match self.trust().await {
                 Ok(Trusted::Fully) => (Ok(()), None),
-                Ok(Trusted::ButMakesNothing(why)) => (Ok(()), Some(why)),
+                Ok(Trusted::WithoutProvisioning(why)) => (Ok(()), Some(why)),
                 Err(why) => (Err(why), None),
             }
         } else {
@@ -44,7 +44,7 @@ impl Scene {
             Err("no check needs it".to_owned())
         };
         let idle = |why: &String| (Err(why.clone()), Err(why.clone()));
-        let (resources, sight) = match (&trust, &unmade) {
+        let (resources, lookup) = match (&trust, &unmade) {
             (Err(why), _) | (Ok(()), Some(why)) => idle(why),
             (Ok(()), None) if needs.resources == 0 && !needs.refusal => {
                 idle(&"no check needs it".to_owned())
@@ -57,7 +57,7 @@ impl Scene {
                 self.look_for_a_resource().await
             }
         };
-        self.session.stand(Standing { trust, resources, sight, webhook });
+        self.session.set_survey(Survey { trust, resources, lookup, webhook });
         Ok(())
     }
 
@@ -77,16 +77,16 @@ impl Scene {
                     self.session.stock(|stock| stock.home = home);
                     return Ok(Trusted::Fully);
                 }
-                self.takes_the_token(&upserted).await
+                self.accepts_the_token(&upserted).await
             }
-            _ => self.trusts_a_look().await.map(|()| Trusted::Fully),
+            _ => self.accepts_a_lookup().await.map(|()| Trusted::Fully),
         }
     }
 
     /// Finds out whether the backend refused a good Upsert Installation because of its token. The token is
     /// not the reason if a request without a token gets a different refusal, and the good request did not get
     /// 401 or 403.
-    async fn takes_the_token(&self, upserted: &Exchange) -> Result<Trusted, String> {
+    async fn accepts_the_token(&self, upserted: &Exchange) -> Result<Trusted, String> {
         let seen = refused_with_body("a good Upsert Installation", upserted);
         if upserted.answer.is_err() {
             return Err(seen);
@@ -96,15 +96,15 @@ impl Scene {
             && unsigned.status() != upserted.status()
             && !matches!(upserted.status(), 401 | 403);
         if body_refused {
-            Ok(Trusted::ButMakesNothing(seen))
+            Ok(Trusted::WithoutProvisioning(seen))
         } else {
-            Err(self.distrust(&refused("a good Upsert Installation", upserted)))
+            Err(self.how_to_be_trusted(&refused("a good Upsert Installation", upserted)))
         }
     }
 
     /// Finds out by Get Resource whether the backend accepts a good token. If the answers do not show that, a
     /// run that may delete sends a good Delete Resource of an unknown resource.
-    async fn trusts_a_look(&self) -> Result<(), String> {
+    async fn accepts_a_lookup(&self) -> Result<(), String> {
         let target = self.session.stock(|stock| stock.target.clone());
         let home = self.home().await.map_err(|_| "no installation was made".to_owned())?;
         let target = target.unwrap_or_else(|| self.unknown_resource(&home));
@@ -114,29 +114,29 @@ impl Scene {
             return Ok(());
         }
         if self.session.options.read_only {
-            return Err(self.distrust(&refused("a good Get Resource", &good)));
+            return Err(self.how_to_be_trusted(&refused("a good Get Resource", &good)));
         }
         let deleted = self.delete(&self.unknown_resource(&home)).try_send().await;
         if refuses(&deleted) || deleted.status() >= 500 {
-            return Err(self.distrust(&refused("a good Delete Resource", &deleted)));
+            return Err(self.how_to_be_trusted(&refused("a good Delete Resource", &deleted)));
         }
         Ok(())
     }
 
     /// A text that says how to make the backend trust this run's tokens.
-    fn distrust(&self, seen: &str) -> String {
+    fn how_to_be_trusted(&self, seen: &str) -> String {
         let options = &self.session.options;
         let Some(keys) = &options.keys else {
             return format!("{seen}: the backend does not trust this run's key: see --print-jwks");
         };
         let url = &keys.own;
-        let asked = match keys.asked.load(Ordering::Relaxed) {
-            0 => "It has not asked for them during this run.",
-            _ => "It has asked for them, so look at iss, aud and its log, too.",
+        let fetches = match keys.fetches.load(Ordering::Relaxed) {
+            0 => "It has not fetched them during this run.",
+            _ => "It has fetched them, so look at iss, aud and its log, too.",
         };
         format!(
             "{seen}: the backend does not trust this run's key. Where it runs for the check alone, have \
-             it read its keys from {url}. {asked}
+             it read its keys from {url}. {fetches}
   jose      createRemoteJWKSet(new URL(process.env.VERCEL_JWKS_URL)) with VERCEL_JWKS_URL={url}
   PyJWT     PyJWKClient(os.environ[\"VERCEL_JWKS_URL\"])
   Go        keyfunc.NewDefault([]string{{os.Getenv(\"VERCEL_JWKS_URL\")}})
@@ -164,12 +164,12 @@ impl Scene {
         };
         self.session.stock(|stock| stock.target = Some(target.clone()));
         let seen = self.get(&target).try_send().await;
-        let sight = if seen.status() == 200 {
+        let lookup = if seen.status() == 200 {
             Ok(())
         } else {
             Err(format!("{}, although the resource is there", refused("Get Resource", &seen)))
         };
-        (Ok(()), sight)
+        (Ok(()), lookup)
     }
 
     /// The address of the webhook: the first address that answers an unsigned delivery, but not with 404 or
@@ -200,7 +200,7 @@ enum Trusted {
     /// The backend accepts the token.
     Fully,
     /// The backend accepts the token and refuses to make an installation, for this reason.
-    ButMakesNothing(String),
+    WithoutProvisioning(String),
 }
 
 /// Whether an answer refuses a token.

@@ -117,13 +117,13 @@ mod tests {
     /// L1: each kind of problem has its own row and its own JSON object, which has only the fields of this
     /// kind.
     #[test]
-    fn each_problem_is_told() {
+    fn each_problem_is_printed() {
         let at = Timestamp::from_secs(1_763_769_600);
         let id = || ResourceId::parse("db_1").unwrap();
         let named = |name: &str| Some(name.to_owned());
         let listed = ListedResource { id: id(), name: named("one"), product: None, status: None };
         let disabled = Disabled { at: Some(at), reason: named("by-owner") };
-        for (told, row, object) in [
+        for (found, row, object) in [
             (
                 Problem::Removed,
                 "removed - Vercel removed the configuration",
@@ -180,9 +180,9 @@ mod tests {
                 json!({ "kind": "bad_id", "resource": "a/b" }),
             ),
         ] {
-            assert_eq!(problem(&told), object);
+            assert_eq!(problem(&found), object);
             let id = InstallationId::parse("icfg_1").unwrap();
-            let finding = Finding::of(&id, None, vec![told]);
+            let finding = Finding::of(&id, None, vec![found]);
             let rows: Vec<_> = rows(&finding).map(|row| row.join(" ")).collect();
             assert_eq!(rows, [format!("icfg_1 {row} left")]);
         }

@@ -48,7 +48,7 @@ pub(crate) fn jwks() -> String {
 pub(crate) type Items = BTreeMap<(String, String), HashMap<String, AttributeValue>>;
 
 /// A DynamoDB, and the endpoints that use it.
-pub(crate) struct Stand {
+pub(crate) struct Fixture {
     pub(crate) runtime: Runtime,
     pub(crate) app: App,
     pub(crate) store: Store,
@@ -57,8 +57,8 @@ pub(crate) struct Stand {
     first: OnceCell<Items>,
 }
 
-impl Stand {
-    /// Starts endpoints that call `vercel`, with a table into which these lines are imported. The stand is
+impl Fixture {
+    /// Starts endpoints that call `vercel`, with a table into which these lines are imported. The fixture is
     /// never dropped: its thread needs it until the thread ends.
     pub(crate) fn new(vercel: &str, lines: &[Value]) -> &'static Self {
         let (sender, url) = mpsc::channel();
@@ -86,7 +86,7 @@ impl Stand {
         let config = Config::from_variables(find).unwrap();
         // No case waits between its attempts at Vercel.
         let limits = Limits { vercel_backoff: Duration::ZERO, ..Limits::default() };
-        let clock = Clock::standing();
+        let clock = Clock::stopped();
         let runtime = runtime();
         let client = runtime.block_on(async {
             let client = local_client(&url).await.unwrap();
@@ -95,16 +95,16 @@ impl Stand {
         });
         let store = Store::new(client.clone(), &config, clock.clone()).with_limits(limits);
         let app = App::with_store(&config, store.clone(), clock);
-        let stand =
+        let fixture =
             Box::leak(Box::new(Self { runtime, app, store, client, first: OnceCell::new() }));
-        stand.runtime.block_on(async {
+        fixture.runtime.block_on(async {
             for line in lines {
                 let record = serde_json::from_value(line.clone()).unwrap();
-                stand.store.register(&record).await.unwrap();
+                fixture.store.register(&record).await.unwrap();
             }
-            stand.first.set(stand.items().await).unwrap();
+            fixture.first.set(fixture.items().await).unwrap();
         });
-        stand
+        fixture
     }
 
     /// The table's items before each case.

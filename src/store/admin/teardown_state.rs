@@ -15,13 +15,13 @@ use crate::store::{Store, work};
 
 /// How far the teardown of a resource or an installation is when a hold is placed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum TeardownState {
     /// Not deleted. The hold stops a later deletion's `deleted` event.
     Live,
     /// Not in the table. The hold stops a later deletion's `deleted` event.
     Unknown,
     /// Deleted; the `deleted` event is sent at this time at the earliest. The hold stops that event.
-    Owed(Timestamp),
+    Pending(Timestamp),
     /// Deleted, and the provider is not notified.
     Unannounced,
     /// Moved to this installation, or `out` of the marketplace.
@@ -30,29 +30,29 @@ pub enum Standing {
     Kept,
     /// The resource was deleted alone, not with its installation. The `deleted` event was sent before the
     /// hold.
-    AnnouncedBefore,
+    AnnouncedSeparately,
     /// The provider may have received the `deleted` event: an attempt failed or was answered 202, or a worker
     /// died.
     InDoubt,
     /// Too late: the provider has received the `deleted` event.
     Announced,
     /// Purged, and no item is left that says whether the `deleted` event was sent.
-    Untold,
+    NoRecord,
 }
 
-impl Standing {
+impl TeardownState {
     /// Whether a hold is in time (H2).
     #[must_use]
     pub fn is_in_time(&self) -> bool {
         match self {
             Self::Live
             | Self::Unknown
-            | Self::Owed(_)
+            | Self::Pending(_)
             | Self::Unannounced
             | Self::Moved(_)
             | Self::Kept
-            | Self::AnnouncedBefore => true,
-            Self::InDoubt | Self::Announced | Self::Untold => false,
+            | Self::AnnouncedSeparately => true,
+            Self::InDoubt | Self::Announced | Self::NoRecord => false,
         }
     }
 }
@@ -66,9 +66,9 @@ pub struct Look {
     pub under_way: BTreeSet<ResourceId>,
     /// The state of the installation itself. `None` if the hold is on a resource, or a worker may be
     /// announcing the installation.
-    pub installation: Option<Standing>,
+    pub installation: Option<TeardownState>,
     /// The state of each resource that is not in `under_way`.
-    pub resources: BTreeMap<ResourceId, Standing>,
+    pub resources: BTreeMap<ResourceId, TeardownState>,
     /// How many resources of an uninstall have no item left: their `deleted` events were sent.
     pub announced: u64,
 }
@@ -77,23 +77,24 @@ impl Look {
     /// The resources whose `deleted` event is pending, in doubt or under way. If the next look finds one of
     /// them announced, it was announced between the two looks.
     #[must_use]
-    pub fn owed(&self) -> BTreeSet<ResourceId> {
-        let is_owed =
-            |standing: &Standing| matches!(standing, Standing::Owed(_) | Standing::InDoubt);
-        let owed = self.resources.iter().filter(|(_, standing)| is_owed(standing));
-        owed.map(|(resource, _)| resource.clone()).chain(self.under_way.clone()).collect()
+    pub fn unfinished(&self) -> BTreeSet<ResourceId> {
+        let is_unfinished = |state: &TeardownState| {
+            matches!(state, TeardownState::Pending(_) | TeardownState::InDoubt)
+        };
+        let unfinished = self.resources.iter().filter(|(_, state)| is_unfinished(state));
+        unfinished.map(|(resource, _)| resource.clone()).chain(self.under_way.clone()).collect()
     }
 
     /// Whether the hold is in time for everything that it is on.
     #[must_use]
     pub fn is_in_time(&self) -> bool {
-        let mut standings = self.installation.iter().chain(self.resources.values());
-        self.leased_until.is_none() && self.announced == 0 && standings.all(Standing::is_in_time)
+        let mut states = self.installation.iter().chain(self.resources.values());
+        self.leased_until.is_none() && self.announced == 0 && states.all(TeardownState::is_in_time)
     }
 }
 
 impl Store {
-    /// Reads the items that decide a resource's [`Standing`], all at the same moment.
+    /// Reads the items that decide a resource's [`TeardownState`], all at the same moment.
     pub(super) async fn resource_state(
         &self,
         id: &InstallationId,
@@ -118,7 +119,7 @@ impl Store {
     }
 }
 
-/// The items that decide a resource's [`Standing`], all read at the same moment.
+/// The items that decide a resource's [`TeardownState`], all read at the same moment.
 pub(super) struct ResourceState {
     pub(super) job: Option<Item>,
     pub(super) receipt: Option<Item>,
@@ -148,10 +149,10 @@ impl InstallationState {
     }
 }
 
-/// A [`Standing`], or the time until which a worker may be changing it.
+/// A [`TeardownState`], or the time until which a worker may be changing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    Stands(Standing),
+    State(TeardownState),
     LeasedUntil(Timestamp),
 }
 
@@ -160,25 +161,25 @@ fn is_over(receipt: &Item, now: Timestamp) -> bool {
     attr::timestamp(receipt, "expiresAt").is_some_and(|expiry| expiry <= now)
 }
 
-/// The [`Standing`] that a pending announcement shows, or until when a worker may be changing it.
-fn owed(job: &Item, now: Timestamp) -> Found {
+/// The [`TeardownState`] that a pending announcement shows, or until when a worker may be changing it.
+fn announcement_state(job: &Item, now: Timestamp) -> Found {
     let teardown = parse(job);
     match teardown.timing(attr::timestamp(job, "leaseUntil"), now) {
-        Timing::InTime => Found::Stands(Standing::Owed(teardown.at)),
+        Timing::InTime => Found::State(TeardownState::Pending(teardown.at)),
         Timing::LeasedUntil(until) => Found::LeasedUntil(until),
-        Timing::InDoubt => Found::Stands(Standing::InDoubt),
+        Timing::InDoubt => Found::State(TeardownState::InDoubt),
     }
 }
 
-/// The [`Standing`] that a receipt shows, if no announcement is pending.
-fn receipted(receipt: &Item) -> Standing {
+/// The [`TeardownState`] that a receipt shows, if no announcement is pending.
+fn receipted(receipt: &Item) -> TeardownState {
     if receipt.contains_key("kept") {
-        return Standing::Kept;
+        return TeardownState::Kept;
     }
     match attr::str(receipt, "movedTo") {
-        Some(to) => Standing::Moved(to.to_owned()),
-        None if attr::bool(receipt, "unannounced") => Standing::Unannounced,
-        None => Standing::Announced,
+        Some(to) => TeardownState::Moved(to.to_owned()),
+        None if attr::bool(receipt, "unannounced") => TeardownState::Unannounced,
+        None => TeardownState::Announced,
     }
 }
 
@@ -193,22 +194,22 @@ impl ResourceState {
         self
     }
 
-    /// The resource's [`Standing`] at `now`, or until when a worker may be changing it.
-    pub(super) fn standing(&self, now: Timestamp) -> Found {
+    /// The resource's [`TeardownState`] at `now`, or until when a worker may be changing it.
+    pub(super) fn teardown_state(&self, now: Timestamp) -> Found {
         if let Some(job) = &self.job {
-            return owed(job, now);
+            return announcement_state(job, now);
         }
-        Found::Stands(match (&self.item, &self.receipt, self.installation) {
-            (Some(_), _, InstallationState::Active) => Standing::Live,
+        Found::State(match (&self.item, &self.receipt, self.installation) {
+            (Some(_), _, InstallationState::Active) => TeardownState::Live,
             (Some(_), _, InstallationState::Deleted { teardown_at: Some(at) }) => {
-                Standing::Owed(at)
+                TeardownState::Pending(at)
             }
             (None, Some(receipt), _) | (_, Some(receipt), InstallationState::Unknown) => {
                 receipted(receipt)
             }
-            (_, _, InstallationState::Deleted { teardown_at: None }) => Standing::Unannounced,
-            (None, None, InstallationState::Deleted { .. }) => Standing::Untold,
-            (_, None, _) => Standing::Unknown,
+            (_, _, InstallationState::Deleted { teardown_at: None }) => TeardownState::Unannounced,
+            (None, None, InstallationState::Deleted { .. }) => TeardownState::NoRecord,
+            (_, None, _) => TeardownState::Unknown,
         })
     }
 }
@@ -233,8 +234,8 @@ impl Look {
 
     fn resource(&mut self, resource: &ResourceId, found: Found) {
         match found {
-            Found::Stands(standing) => {
-                self.resources.insert(resource.clone(), standing);
+            Found::State(state) => {
+                self.resources.insert(resource.clone(), state);
             }
             Found::LeasedUntil(until) => {
                 self.leased_until = self.leased_until.max(Some(until));
@@ -293,17 +294,17 @@ impl<'a> Partition<'a> {
         let mut look = Look::default();
         let installation = InstallationState::of(self.installation)?;
         match (self.announcement, installation) {
-            (Some(job), _) => match owed(job, now) {
-                Found::Stands(standing) => look.installation = Some(standing),
+            (Some(job), _) => match announcement_state(job, now) {
+                Found::State(state) => look.installation = Some(state),
                 Found::LeasedUntil(until) => look.leased_until = Some(until),
             },
-            (None, InstallationState::Unknown) => look.installation = Some(Standing::Unknown),
-            (None, InstallationState::Active) => look.installation = Some(Standing::Live),
+            (None, InstallationState::Unknown) => look.installation = Some(TeardownState::Unknown),
+            (None, InstallationState::Active) => look.installation = Some(TeardownState::Live),
             (None, InstallationState::Deleted { teardown_at: None }) => {
-                look.installation = Some(Standing::Unannounced);
+                look.installation = Some(TeardownState::Unannounced);
             }
             (None, InstallationState::Deleted { .. }) => {
-                look.installation = Some(Standing::Announced);
+                look.installation = Some(TeardownState::Announced);
             }
         }
         for (resource, parts) in &self.resources {
@@ -314,11 +315,11 @@ impl<'a> Partition<'a> {
                 installation,
             };
             let state = state.without_an_old_receipt(now);
-            let found = match state.standing(now) {
+            let found = match state.teardown_state(now) {
                 // The resource was deleted alone, and its `deleted` event was sent before an operator placed
                 // the hold.
-                Found::Stands(Standing::Announced) if !under_way.contains(resource) => {
-                    Found::Stands(Standing::AnnouncedBefore)
+                Found::State(TeardownState::Announced) if !under_way.contains(resource) => {
+                    Found::State(TeardownState::AnnouncedSeparately)
                 }
                 found => found,
             };

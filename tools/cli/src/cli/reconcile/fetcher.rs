@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls Vercel, and keeps the limits on requests.
-pub(super) struct Asker {
+pub(super) struct Fetcher {
     vercel: Vercel,
     slots: Semaphore,
     pace: Mutex<Pace>,
@@ -68,7 +68,7 @@ impl Pace {
 #[derive(Default)]
 struct Attempts(u32);
 
-impl Asker {
+impl Fetcher {
     pub(super) fn new(api: Url, rate: u32) -> Self {
         let limits = Limits {
             vercel_attempt: ANSWER_TIMEOUT,
@@ -85,7 +85,7 @@ impl Asker {
 
     /// Asks Vercel for an installation's configuration. If the installation is active, also asks for its
     /// resources.
-    pub(super) async fn ask(&self, id: &InstallationId, loaded: Loaded<'_>) -> VercelSide {
+    pub(super) async fn fetch(&self, id: &InstallationId, loaded: Loaded<'_>) -> VercelSide {
         let life = Life::of(loaded.installation);
         let Some(token) = loaded.usable_token().filter(|_| life != Life::Over) else {
             return VercelSide::NoToken;
@@ -106,7 +106,7 @@ impl Asker {
             let mut time = self.vercel.call_time();
             let found = self.vercel.look_up_configuration(id, token, &mut time).await;
             drop(slot);
-            if !self.tries_again(&mut attempts, &found.heard).await {
+            if !self.tries_again(&mut attempts, &found.answer).await {
                 return VercelSide::of(found);
             }
         }
@@ -119,7 +119,7 @@ impl Asker {
             let mut time = self.vercel.call_time();
             let listed = self.vercel.list_resources(id, token, &mut time).await;
             drop(slot);
-            if !self.tries_again(&mut attempts, &listed.heard).await {
+            if !self.tries_again(&mut attempts, &listed.answer).await {
                 return Listing::of(listed);
             }
         }
@@ -127,14 +127,14 @@ impl Asker {
 
     /// Whether a request that got this answer is sent again. If so, waits before it returns. After a 429, it
     /// makes all requests wait instead.
-    async fn tries_again(&self, attempts: &mut Attempts, heard: &VercelAnswer) -> bool {
+    async fn tries_again(&self, attempts: &mut Attempts, answer: &VercelAnswer) -> bool {
         attempts.0 += 1;
         let backoff = BACKOFF * 2_u32.pow(attempts.0 - 1);
-        let wait = heard.retry_after().unwrap_or(backoff);
-        if !heard.may_pass() || attempts.0 == ATTEMPTS || wait > LONGEST_PAUSE {
+        let wait = answer.retry_after().unwrap_or(backoff);
+        if !answer.may_pass() || attempts.0 == ATTEMPTS || wait > LONGEST_PAUSE {
             return false;
         }
-        if matches!(heard, VercelAnswer::Answer { status: 429, .. }) {
+        if matches!(answer, VercelAnswer::Answer { status: 429, .. }) {
             self.pace().pause(Instant::now() + wait);
         } else {
             tokio::time::sleep(wait).await;
