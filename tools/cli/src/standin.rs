@@ -5,6 +5,7 @@
 //! output what they receive.
 
 pub mod backend;
+pub mod call_back;
 pub mod provider;
 pub mod vercel;
 

@@ -22,6 +22,7 @@
 //! table lacks: for that, it does not call `teardown`'s code.
 
 mod attempt;
+mod flaw;
 mod properties;
 mod state;
 mod sweep;
@@ -30,75 +31,9 @@ use stateright::{Model, Property};
 use teardown::grant::{Membership, Scope as Vouched};
 use teardown::ids::InstallationId;
 
+pub use self::flaw::Flaw;
 use self::state::{At, Installation, Job, Purge, Receipt, State};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
-
-/// A way to break the model: a condition is dropped, or a write is done separately or too late. Each value
-/// says what the broken code does. Tests check which property then fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
-    /// Flaw: an attempt writes its intent without checking that the installation is active.
-    BeginActive,
-    /// Flaw: an attempt registers the installation with its intent, without checking whether there is an
-    /// installation.
-    BeginAbsent,
-    /// Flaw: an attempt that joins an intent does not raise its fence.
-    BeginFence,
-    /// Flaw: an attempt that joins an intent that is due does not postpone the intent by 15 minutes.
-    BeginDue,
-    /// Flaw: a new intent may have the fence of an earlier intent.
-    FenceAgain,
-    /// Flaw: an attempt writes its intent after it called the backend.
-    IntentAfter,
-    /// Flaw: an attempt that was stopped for 15 minutes still calls the backend.
-    NotTooLate,
-    /// Flaw: an attempt may call the backend more than once.
-    AskAgain,
-    /// Flaw: an attempt first ends, and registers its resource in a later write.
-    RegisterApart,
-    /// Flaw: an attempt deletes the intent without checking whether the intent has other attempts.
-    EndSole,
-    /// Flaw: an attempt deletes the intent without checking that the intent has this attempt.
-    EndMine,
-    /// Flaw: an attempt leaves the intent without checking that the intent has other attempts.
-    EndShared,
-    /// Flaw: an attempt registers a resource without checking that the installation is active, or absent as
-    /// the attempt believes.
-    RegisterActive,
-    /// Flaw: an attempt registers a resource without checking that its item is absent.
-    RegisterAbsent,
-    /// Flaw: an attempt registers a resource without checking whether it has a receipt.
-    RegisterReceipt,
-    /// Flaw: an attempt registers a resource without checking whether an announcement of it is pending.
-    RegisterAnnouncement,
-    /// Flaw: an attempt updates a resource without checking that the installation is active.
-    UpdateActive,
-    /// Flaw: an attempt updates a resource without checking that its item exists.
-    UpdateThere,
-    /// Flaw: an attempt announces a resource without checking that the installation is deleted.
-    AnnounceDeleted,
-    /// Flaw: an attempt announces a resource without checking whether it has a receipt.
-    AnnounceReceipt,
-    /// Flaw: an attempt replaces a pending announcement of its resource.
-    AnnounceWhereNone,
-    /// Flaw: an attempt announces a resource, and leaves the resource's item.
-    AnnounceDeletes,
-    /// Flaw: a worker claims the intent without checking that the intent is due.
-    ClaimDue,
-    /// Flaw: a worker ends the intent without checking the intent's fence.
-    CompleteFence,
-    /// Flaw: a worker schedules a retry or parks the intent without checking the intent's fence.
-    RetryFence,
-    /// Flaw: a worker registers a resource without checking that the installation is active.
-    SweepActive,
-    /// Flaw: a worker registers a resource without checking that its item is absent.
-    SweepAbsent,
-    /// Flaw: a worker registers a resource without checking whether it has a receipt or a pending
-    /// announcement.
-    SweepReceipt,
-    /// Flaw: a worker announces a resource without checking whether it has a receipt.
-    SweepAnnounceReceipt,
-}
 
 /// What happens at the same time as the attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,6 +24,8 @@
 //!
 //! **Assumed** (E7): if Vercel says where a configuration is, that is true.
 
+mod answers;
+mod flaw;
 mod process;
 mod properties;
 mod state;
@@ -37,9 +39,10 @@ use std::sync::Mutex;
 use stateright::{Model, Property};
 use teardown::deletion::configuration::{ConfigurationDeletion, Next, plan};
 
+pub use self::answers::Answer;
+pub use self::flaw::Flaw;
 use self::process::{At, Ended, Process, SWEEP};
 pub use self::state::State;
-pub use self::steps::Answer;
 use self::table::{Seen, Stage};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
@@ -54,87 +57,6 @@ pub enum Scope {
     /// The configuration moves to another team, once. From then on, a `DELETE` in the old team finds nothing,
     /// though the configuration exists (E7).
     Moves,
-}
-
-/// A way to break the model: a condition is dropped, or a write is missing or at the wrong time. Each value
-/// says what the broken code does. Tests check which property then fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
-    /// Flaw: a request begins its intent without checking that the installation is as it was read.
-    BeginAsSeen,
-    /// Flaw: a request begins its intent without checking whether the installation has got a doubt since it
-    /// was read.
-    BeginDoubtAsSeen,
-    /// Flaw: a request begins its intent without checking whether the configuration is deleted already.
-    BeginNotGone,
-    /// Flaw: a request begins its intent without checking that an active installation's invoices are settled.
-    BeginSettled,
-    /// Flaw: a request that read no intent begins one without checking whether an intent was written since.
-    BeginAbsent,
-    /// Flaw: a request takes an intent over without checking that the intent's fence is as it was read.
-    BeginFence,
-    /// Flaw: a request takes an intent over without checking whether somebody leases the intent.
-    BeginNotLeased,
-    /// Flaw: a request takes an intent over without checking that the intent's doubt is as it was read.
-    BeginUnclearAsSeen,
-    /// Flaw: a sweep resumes an intent without checking the intent's fence.
-    CarryOnFence,
-    /// Flaw: a worker marks an intent in doubt without checking the intent's fence.
-    MarkFence,
-    /// Flaw: a worker withdraws an intent without checking the intent's fence.
-    WithdrawFence,
-    /// Flaw: a worker withdraws an intent in doubt without checking that the installation is as it was read.
-    WithdrawAsSeen,
-    /// Flaw: a worker schedules a retry without checking the intent's fence.
-    RetryFence,
-    /// Flaw: a late worker in doubt does not take the fence from the worker that holds the intent.
-    AgainHeld,
-    /// Flaw: a late worker in doubt writes a new intent without checking whether there is an intent.
-    AgainAbsent,
-    /// Flaw: a late worker in doubt writes a new intent without checking whether the configuration is deleted
-    /// already.
-    AgainNotGone,
-    /// Flaw: a commit does not check whether an outcome is recorded under its key.
-    CommitOutcomeAbsent,
-    /// Flaw: a commit by a process that read no intent does not check whether an intent was written since.
-    CommitNobody,
-    /// Flaw: a commit does not check that the intent's fence is as it was read.
-    CommitFence,
-    /// Flaw: a commit by a process that read no token does not check whether a token was stored since.
-    CommitNoToken,
-    /// Flaw: a commit does not check that the installation is as it was read.
-    CommitAsSeen,
-    /// Flaw: a commit does not check whether the configuration is deleted already.
-    CommitNotGone,
-    /// Flaw: a request records an outcome alone without checking whether an outcome is recorded under its
-    /// key.
-    RecordOutcomeAbsent,
-    /// Flaw: a worker calls Vercel and has not marked the intent in doubt before.
-    NotMarked,
-    /// Flaw: a worker marks the intent in doubt before its connection to Vercel is up. It may die in between.
-    MarkedFirst,
-    /// Flaw: an attempt that was not sent counts as an attempt in doubt.
-    UnreachedInDoubt,
-    /// Flaw: a withdrawal in doubt does not store the doubt with the installation.
-    DoubtForgotten,
-    /// Flaw: a late worker in doubt does not schedule another call to Vercel.
-    NotScheduledAgain,
-    /// Flaw: a new intent may have the fence of an earlier intent.
-    FenceAgain,
-    /// Flaw: the outcome is recorded in a second write, after the commit.
-    OutcomeApart,
-    /// Flaw: the table's deletion is committed before Vercel is called.
-    CommittedFirst,
-    /// Flaw: a worker stores a new team without checking the intent's fence.
-    MoveFence,
-    /// Flaw: a worker stores a new team without checking that the stored team is as it was read, and that the
-    /// configuration exists.
-    MoveAsSeen,
-    /// Flaw: a worker takes a 404 to mean gone, without asking Vercel where the configuration is.
-    BelievedAtOnce,
-    /// Flaw: a worker calls Vercel in the team that Vercel named, and gets a 404. It takes this for a
-    /// refusal, although the deletion may have taken effect in the same call.
-    NamedDoubtIgnored,
 }
 
 /// The model of Delete Configuration.

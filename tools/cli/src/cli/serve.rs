@@ -27,6 +27,7 @@ use crate::issuer::{Issuer, Subject, Token};
 use crate::page::{self, DevPage, Journal, open_door};
 use crate::server::everything;
 use crate::standin::backend::Backend as SampleBackend;
+use crate::standin::call_back::CallBack;
 use crate::standin::{VERCEL_PATH, provider, vercel};
 use crate::terminal::print;
 
@@ -131,7 +132,7 @@ fn stand_ins(
     config: &Config,
     port: u16,
     app: &App,
-    call_back: Option<vercel::CallBack>,
+    call_back: Option<CallBack>,
     store: Store,
     clock: &Clock,
 ) -> anyhow::Result<Router> {
@@ -153,7 +154,7 @@ fn call_back(
     issuer: &Arc<Issuer>,
     endpoints: String,
     clock: Clock,
-) -> reqwest::Result<vercel::CallBack> {
+) -> reqwest::Result<CallBack> {
     let token = Token {
         issuer: config.oidc_issuer.clone(),
         audience: config.integration_ids.first().to_owned(),
@@ -162,7 +163,7 @@ fn call_back(
         subject: Subject::System,
         expires: CALL_BACK_EXPIRY,
     };
-    vercel::CallBack::new(endpoints, Arc::clone(issuer), token, clock)
+    CallBack::new(endpoints, Arc::clone(issuer), token, clock)
 }
 
 async fn serve(ready: Ready, stop: &mut Stop) -> anyhow::Result<()> {

@@ -6,9 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use anyhow::ensure;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use axum::middleware::{Next, from_fn};
@@ -16,61 +14,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use teardown::clock::Clock;
 use teardown::ids::{InstallationId, ResourceId};
 use teardown::reconcile::{Life, Stored};
 use teardown::store::Store;
 
+use super::call_back::CallBack;
 use super::say;
-use crate::embedded::this_machine;
-use crate::issuer::{Issuer, Token};
-
-/// How long the stand-in waits for teardown's answer to a call back. It is less than the 5 s that teardown
-/// waits for Vercel, so that a call back that hangs does not leave the deletion in doubt.
-const CALL_BACK_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The call to Delete Installation that Vercel makes when a configuration is deleted.
-#[derive(Clone, Debug)]
-pub struct CallBack {
-    http: reqwest::Client,
-    endpoints: String,
-    issuer: Arc<Issuer>,
-    token: Token,
-    clock: Clock,
-}
-
-impl CallBack {
-    /// Makes the calls back to the endpoints at this address. Each call carries `token`, with the id of its
-    /// installation and issued at the clock's time.
-    ///
-    /// # Errors
-    ///
-    /// If no HTTP client can be made.
-    pub fn new(
-        endpoints: String,
-        issuer: Arc<Issuer>,
-        token: Token,
-        clock: Clock,
-    ) -> reqwest::Result<Self> {
-        let http = this_machine().timeout(CALL_BACK_TIMEOUT).build()?;
-        Ok(Self { http, endpoints, issuer, token, clock })
-    }
-
-    async fn call(&self, installation: &str) -> anyhow::Result<()> {
-        let installation = InstallationId::parse(installation)?;
-        let token = Token { installation: Some(installation.to_string()), ..self.token.clone() };
-        let request =
-            self.http.delete(format!("{}/v1/installations/{installation}", self.endpoints));
-        let request = request
-            .bearer_auth(self.issuer.sign(&token.claims_at(self.clock.now())))
-            .header("X-Vercel-Auth", "system")
-            .body(json!({ "cascadeResourceDeletion": true }).to_string());
-        let status = request.send().await?.status();
-        say(&format!("vercel    Delete Installation of {installation} answered {status}"));
-        ensure!(status.is_success(), "it answered {status}");
-        Ok(())
-    }
-}
 
 #[derive(Debug)]
 struct StandIn {
@@ -279,11 +228,14 @@ fn log_answer(response: &Response, request: &str) {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use serde_json::Value;
+    use teardown::clock::Clock;
 
     use super::*;
-    use crate::issuer::Subject;
+    use crate::embedded::this_machine;
+    use crate::issuer::{Issuer, Subject, Token};
 
     async fn serve(router: Router) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

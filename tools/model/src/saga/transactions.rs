@@ -42,7 +42,7 @@ impl Sagas {
                 let clear = there.is_none_or(|is| is.in_doubt == was.in_doubt);
                 holds(Flaw::BeginFence, same)
                     && holds(Flaw::BeginNotLeased, free)
-                    && holds(Flaw::BeginUnclearAsSeen, clear)
+                    && holds(Flaw::TakeOverDoubtAsSeen, clear)
             }
         };
         if !(intent
