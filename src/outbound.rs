@@ -130,27 +130,32 @@ pub(crate) fn was_not_sent(error: &reqwest::Error) -> bool {
 
 /// Whether an address is on this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    url.host_str() == Some("localhost") || ip(url).is_some_and(|ip| ip.is_loopback())
+    url.host_str().is_some_and(is_this_machine)
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
 }
 
 /// The IPv6 network of AWS's metadata and credentials: `fd00:ec2::254`, `fd00:ec2::23`.
 const AWS_METADATA: [u16; 7] = [0xfd00, 0x0ec2, 0, 0, 0, 0, 0];
 
-/// Whether requests to an address must not use a proxy. Such an address is on this machine, on its link, or
-/// of AWS's metadata, whose answers are secret. A proxy could not reach this address.
-pub(crate) fn is_local(url: &Url) -> bool {
-    let is_near = match ip(url) {
+/// Whether requests to a host must not use a proxy. Such a host is on this machine, on its link, or of AWS's
+/// metadata, whose answers are secret. A proxy could not reach this host.
+pub(crate) fn is_local(host: &str) -> bool {
+    let is_near = match ip(host) {
         Some(IpAddr::V4(ip)) => ip.is_link_local(),
         Some(IpAddr::V6(ip)) => {
             ip.is_unicast_link_local() || ip.segments().starts_with(&AWS_METADATA)
         }
         None => false,
     };
-    is_near || is_loopback(url)
+    is_near || is_this_machine(host)
 }
 
-fn ip(url: &Url) -> Option<IpAddr> {
-    url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+/// The IP address that a URL's host is. An IPv6 address is in brackets there.
+fn ip(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// Reads an answer's body of at most `most` bytes.
@@ -196,11 +201,11 @@ mod tests {
 
     /// S3: requests to this machine, to its link and to AWS's metadata do not use a proxy.
     #[test]
-    fn what_is_local_is_asked_directly() {
+    fn local_hosts_are_called_without_a_proxy() {
         for (host, local) in [
-            ("localhost:8000", true),
+            ("localhost", true),
             ("127.0.0.1", true),
-            ("[::1]:8000", true),
+            ("[::1]", true),
             ("169.254.169.254", true),
             ("169.254.170.2", true),
             ("[fd00:ec2::254]", true),
@@ -209,7 +214,7 @@ mod tests {
             ("10.0.0.1", false),
             ("dynamodb.eu-central-1.amazonaws.com", false),
         ] {
-            assert_eq!(is_local(&Url::parse(&format!("http://{host}/")).unwrap()), local, "{host}");
+            assert_eq!(is_local(host), local, "{host}");
         }
     }
 

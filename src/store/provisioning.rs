@@ -32,23 +32,14 @@ impl Store {
 }
 
 impl Provisioning {
-    /// Condition: the resource is there, and is not being provisioned.
+    /// Condition: the resource exists and may be deleted, because it is not being provisioned. All deletions of
+    /// a single resource share this condition.
     pub(super) fn deletable(self) -> Expression {
-        let there = Expression::new("attribute_exists(pk)");
-        let Self::After(limit) = self else { return there };
-        let [provisioning, pending] = BUSY;
-        there
-            .and(Expression::new(
-                "attribute_not_exists(#status) \
-                 OR (#status <> :provisioning AND #status <> :pending) \
-                 OR attribute_not_exists(updatedAt) OR NOT attribute_type(updatedAt, :number) \
-                 OR updatedAt <= :limit",
-            ))
-            .name("#status", "status")
-            .value(":provisioning", s(provisioning))
-            .value(":pending", s(pending))
-            .value(":number", s("N"))
-            .value(":limit", time(limit))
+        let exists = Expression::new("attribute_exists(pk)");
+        match self {
+            Self::Never => exists,
+            Self::After(limit) => exists.and(not_provisioning(limit)),
+        }
     }
 
     /// Whether this item, which exists, fails the condition [`Provisioning::deletable`].
@@ -57,6 +48,22 @@ impl Provisioning {
         let is_busy = attr::str(item, "status").is_some_and(|status| BUSY.contains(&status));
         is_busy && last_write(item).is_some_and(|at| at > seconds(limit))
     }
+}
+
+/// Condition: the resource has another status than those of [`BUSY`], or was last written at `limit` or before.
+fn not_provisioning(limit: Timestamp) -> Expression {
+    let [provisioning, pending] = BUSY;
+    Expression::new(
+        "attribute_not_exists(#status) \
+         OR (#status <> :provisioning AND #status <> :pending) \
+         OR attribute_not_exists(updatedAt) OR NOT attribute_type(updatedAt, :number) \
+         OR updatedAt <= :limit",
+    )
+    .name("#status", "status")
+    .value(":provisioning", s(provisioning))
+    .value(":pending", s(pending))
+    .value(":number", s("N"))
+    .value(":limit", time(limit))
 }
 
 /// When an item was last written.

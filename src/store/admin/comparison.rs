@@ -112,7 +112,9 @@ impl Store {
         for (part, item) in evidence {
             learn(&mut belief, part, item, provisioning)?;
         }
-        let busy = belief.resource == Resource::Provisioning;
-        Ok(if busy { Missing::Busy } else { Missing::Gone })
+        Ok(match belief.resource {
+            Resource::Provisioning => Missing::Busy,
+            Resource::Ready | Resource::Absent => Missing::Gone,
+        })
     }
 }

@@ -16,8 +16,7 @@ use aws_smithy_runtime_api::client::interceptors::context::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
-
-use reqwest::Url;
+use http::Uri;
 
 use crate::outbound::is_local;
 
@@ -136,11 +135,11 @@ struct Pool {
 
 impl HttpConnector for Pool {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let url: Option<Url> = request.uri().parse().ok();
-        let url = url.filter(is_local);
+        let uri: Option<Uri> = request.uri().parse().ok();
+        let local = uri.filter(|uri| uri.host().is_some_and(is_local));
         // A call without TLS does not need the root certificates, which take milliseconds to read.
-        let (slot, proxy, roots) = match url.as_ref().map(Url::scheme) {
-            Some("http") => (&self.plain_local, ProxyConfig::disabled(), TrustStore::empty()),
+        let (slot, proxy, roots) = match local.as_ref().map(Uri::scheme_str) {
+            Some(Some("http")) => (&self.plain_local, ProxyConfig::disabled(), TrustStore::empty()),
             Some(_) => (&self.local, ProxyConfig::disabled(), TrustStore::default()),
             None => (&self.others, ProxyConfig::from_env(), TrustStore::default()),
         };
