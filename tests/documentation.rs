@@ -100,15 +100,34 @@ fn the_pages_have_the_code_that_is_compiled() {
     assert_eq!(shown, BTreeSet::from(compiled.map(str::to_owned)));
 }
 
-/// B5: the table of errors in `docs/errors.md` equals the table of errors in the code.
+/// B5: the table of errors in `docs/errors.md` equals the table of errors in the code. With `UPDATE_DOCS`
+/// set, this test writes the table.
 #[test]
 fn the_errors_page_has_the_table_of_errors() {
     let mut table = String::from("| status | code | when |\n|---|---|---|\n");
     for row in TABLE {
         writeln!(table, "| {} | `{}` | {} |", row.status, row.code, row.when).unwrap();
     }
-    assert!(read("docs/errors.md").contains(&format!("\n{table}\n")), "it should be\n{table}");
+    is_generated("docs/errors.md", "| status |", "\n\n", table.trim_end());
 }
+
+/// Asserts that `page` has `text` from the first `begin` to the next `end`, or to the page's end if there is
+/// no `end`. With `UPDATE_DOCS` set, writes the text into the page.
+fn is_generated(page: &str, begin: &str, end: &str, text: &str) {
+    let old = read(page);
+    let (head, rest) = old.split_at(old.find(begin).unwrap_or(old.len()));
+    let (listed, tail) = rest.split_at(rest.find(end).unwrap_or(rest.len()));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        fs::write(path, format!("{head}{text}{tail}")).unwrap();
+    } else {
+        let command = "UPDATE_DOCS=1 cargo test --test teardown documentation::";
+        assert!(listed == text, "{page} is stale; `{command}` writes it anew");
+    }
+}
+
+/// An `end` for [`is_generated`] that no page has: the text goes to the page's end.
+const PAGE_END: &str = "\0";
 
 /// A7, B3, F6: the pages state the limits that the functions use.
 #[test]
@@ -225,31 +244,15 @@ fn the_coverage_page_has_the_tests_of_each_rule() {
             writeln!(list, "- {proof}").unwrap();
         }
     }
-    let page = read("docs/coverage.md");
-    let (head, listed) = page.split_at(page.find("\n## ").unwrap_or(page.len()));
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/coverage.md");
-        fs::write(path, format!("{head}{list}")).unwrap();
-    } else {
-        let command = "UPDATE_DOCS=1 cargo test --test teardown documentation::";
-        assert!(listed == list, "docs/coverage.md is stale; `{command}` writes it anew");
-    }
+    is_generated("docs/coverage.md", "\n## ", PAGE_END, &list);
 }
 
 /// N2: `docs/check-list.md` has the checks of the code. With `UPDATE_DOCS` set, this test writes the
 /// list.
 #[test]
 fn the_check_list_has_every_check() {
-    let page = read("docs/check-list.md");
-    let (head, listed) = page.split_at(page.find("\n## ").unwrap_or(page.len()));
     let list = teardown_cli::check::report::page();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/check-list.md");
-        fs::write(path, format!("{head}{list}")).unwrap();
-    } else {
-        let command = "UPDATE_DOCS=1 cargo test --test teardown documentation::";
-        assert!(listed == list, "docs/check-list.md is stale; `{command}` writes it anew");
-    }
+    is_generated("docs/check-list.md", "\n## ", PAGE_END, &list);
     let count = format!("its {} checks", teardown_cli::check::all().count());
     assert!(read("docs/check.md").contains(&count), "docs/check.md does not say: {count}");
 }
@@ -316,7 +319,7 @@ fn the_architecture_fits_on_a_screen_and_a_half() {
     let (lines, all) = (page.lines().count(), words(&page));
     assert!(lines <= 100 && all <= 1300, "docs/architecture.md has {lines} lines, {all} words");
     let invariants: Vec<_> =
-        page.lines().filter(|line| line.starts_with("**Invariant:**")).collect();
+        page.lines().filter(|line| line.starts_with("- **Invariant:**")).collect();
     assert!((1..=14).contains(&invariants.len()), "it has {} invariants", invariants.len());
     for invariant in invariants {
         assert!(words(invariant) <= 35, "{} words: {invariant}", words(invariant));

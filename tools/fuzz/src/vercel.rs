@@ -40,14 +40,14 @@ pub fn target(input: &[u8]) {
 
 /// The status of teardown's answer to the caller.
 pub fn answered(input: &[u8]) -> u16 {
-    FIXTURE.with(|fixture| {
+    TARGET.with(|target| {
         let (delete, lookup) = cut(input, b"\nGET\n");
         let lookup = if lookup.is_empty() { b"404 Not Found" } else { lookup };
-        *fixture.answers.lock().unwrap() = Answers { delete: raw(delete), lookup: raw(lookup) };
+        *target.answers.lock().unwrap() = Answers { delete: raw(delete), lookup: raw(lookup) };
         let (status, _) = cut(delete, b"\n");
         let status =
             std::str::from_utf8(status).ok().and_then(|status| status.get(..3)?.parse().ok());
-        fixture.case(input, status)
+        target.case(input, status)
     })
 }
 
@@ -74,7 +74,7 @@ struct Answers {
 }
 
 thread_local! {
-    static FIXTURE: &'static Vercel = Box::leak(Box::new(Vercel::new()));
+    static TARGET: &'static Vercel = Box::leak(Box::new(Vercel::new()));
 }
 
 struct Vercel {
@@ -104,16 +104,14 @@ impl Vercel {
         ];
         let fixture = Fixture::new(&url, &lines);
         let authorization = format!("Bearer {}", sign(&claims(Some("icfg_1"), Some("ADMIN"))));
-        let fixture = Self { fixture, answers, authorization };
+        let target = Self { fixture, answers, authorization };
         // Clients are made at their first use. This request makes them, so that no measured case has this
         // cost.
-        fixture.fixture.runtime.block_on(async {
-            drop(
-                fixture.fixture.app.handle(Endpoint::DeleteConfiguration, fixture.request()).await,
-            );
-            fixture.fixture.reset(&fixture.fixture.items().await).await;
+        target.fixture.runtime.block_on(async {
+            drop(target.fixture.app.handle(Endpoint::DeleteConfiguration, target.request()).await);
+            target.fixture.reset(&target.fixture.items().await).await;
         });
-        fixture
+        target
     }
 
     fn request(&self) -> Request<Full<Bytes>> {
