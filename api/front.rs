@@ -1,5 +1,5 @@
-//! Calls that pass through to the provider's backend: `PUT` and `PATCH` of an installation, `POST`, `GET`
-//! and `PATCH` of a resource.
+//! Passes `PUT` and `PATCH` of an installation, and `POST`, `GET` and `PATCH` of a resource, on to the
+//! provider's backend.
 
 use std::process::ExitCode;
 

@@ -44,7 +44,7 @@ use crate::telemetry;
 use crate::vercel::Vercel;
 use crate::work::Worker;
 
-/// Everything that an endpoint needs. Clones share it.
+/// Everything that an endpoint needs to answer requests. Clones of an [`App`] share its keys and connections.
 #[derive(Clone, Debug)]
 pub struct App {
     verifier: Verifier,
@@ -60,9 +60,9 @@ pub struct App {
     support_url: Option<String>,
 }
 
-/// The time that a sweep, or the backend of a call that passes through, may take. The default is what
-/// `vercel.json` grants a sweep (60 s), less the time that the answer needs. A host sets another time by
-/// adding a `HostTime` to a request's extensions.
+/// How long a sweep may run, or the provider's backend may take to answer a call. The default is the 60 s
+/// that `vercel.json` grants a sweep, less the time to send the answer. A host sets another time by adding a
+/// `HostTime` to a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct HostTime(pub Duration);
 
@@ -72,16 +72,16 @@ impl Default for HostTime {
     }
 }
 
-/// The work after an answer, on a host that keeps the process running: the fetch of keys that is under way,
-/// and one attempt at each due job of the deletion. On other hosts, and if an attempt fails, the sweep runs
-/// the jobs.
+/// The work after an answer, on a host that keeps the process running: a fetch of the issuer's keys, and one
+/// attempt at each due job. If the host may freeze the process, or if an attempt fails, the sweep runs the
+/// jobs.
 #[derive(Default)]
 pub struct FollowUp {
     jobs: Option<Jobs>,
     fetch: Option<BoxFuture<'static, ()>>,
 }
 
-/// Jobs of one installation that are due at once.
+/// Jobs of one installation that are due immediately.
 struct Jobs {
     worker: Worker,
     installation: InstallationId,
@@ -89,7 +89,7 @@ struct Jobs {
 }
 
 impl FollowUp {
-    /// Runs the jobs, and waits for the fetch. A job that fails is logged, and becomes due again.
+    /// Runs the jobs, and waits for the fetch of keys. A job that fails is logged, and becomes due again.
     pub async fn run(self) {
         let jobs = async {
             if let Some(Jobs { worker, installation, due }) = self.jobs {
@@ -99,13 +99,13 @@ impl FollowUp {
         join(jobs, OptionFuture::from(self.fetch)).await;
     }
 
-    /// Whether nothing is left to do.
+    /// Whether no work is left after the answer.
     fn is_empty(&self) -> bool {
         self.jobs.is_none() && self.fetch.is_none()
     }
 }
 
-/// A successful request: its reply, and the jobs that are due after it.
+/// The result of a successful request: its reply, and the jobs that are due after the reply.
 struct Handled {
     reply: Reply,
     jobs: Option<Jobs>,
@@ -117,14 +117,15 @@ struct Ended {
     dynamodb_calls: u32,
 }
 
-/// A handler panicked. The log names the place in the code.
+/// A handler panicked. The log says where in the code the handler panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler panicked")]
 struct Panicked;
 
 impl App {
-    /// Makes an app from a configuration and the AWS environment. The AWS credentials are those of the
-    /// environment or, if there is an `identity`, sessions of its role. No request is sent yet.
+    /// Makes an app from a configuration and AWS's environment variables. With an `identity`, the AWS
+    /// credentials are sessions of the identity's role. Without an `identity`, the AWS credentials are those
+    /// of the environment. Making an app sends no request.
     ///
     /// # Errors
     ///
@@ -135,7 +136,7 @@ impl App {
         clock: Clock,
         after_answer: AfterAnswer,
     ) -> Result<Self, ConfigError> {
-        // The SDK does not look for a region in the network, because no service there names a region.
+        // The SDK does not ask the network for a region, because no service in the network knows the region.
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new());
         let environment = aws_config::defaults(BehaviorVersion::latest()).region(region);
@@ -154,7 +155,7 @@ impl App {
         Self::on_host(config, store, clock, AfterAnswer::GoesOn)
     }
 
-    /// Like [`App::with_store`], on a host that treats the process after an answer as `after_answer` says.
+    /// Like [`App::with_store`], but `after_answer` says what the host does with the process after an answer.
     #[must_use]
     pub fn on_host(config: &Config, store: Store, clock: Clock, after_answer: AfterAnswer) -> Self {
         let (outbound, limits) = (Outbound::default(), store.limits());
@@ -203,14 +204,14 @@ impl App {
         &self.verifier
     }
 
-    /// Whether calls pass through to a backend.
+    /// Whether a backend is configured, to which calls are passed on.
     #[must_use]
     pub fn has_backend(&self) -> bool {
         self.front.is_some()
     }
 
-    /// Answers a request, also if the handler panics. Without this answer, hosts would close the connection,
-    /// or worse.
+    /// Answers a request, even if the handler panics. A host would at best close the connection if a panic
+    /// led to no answer.
     pub async fn handle<B>(&self, endpoint: Endpoint, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: http_body::Body<Data = Bytes>,
@@ -234,13 +235,14 @@ impl App {
         self.finish(ended, line)
     }
 
-    /// Runs a sweep for a scheduler that the host vouches for, such as a schedule on Lambda.
+    /// Runs a sweep for a scheduler that the host has authenticated, such as a schedule on Lambda.
     pub async fn sweep(&self, time: HostTime) -> Response<Full<Bytes>> {
         let line = RequestLog::new(None, Endpoint::Sweep);
         self.finish(ended(Box::pin(self.swept(time))).await, line).0
     }
 
-    /// Runs the new jobs that an event of the table's stream names. The host vouches for the event (L2).
+    /// Runs the new jobs that an event of the table's stream lists. The host guarantees that the event comes
+    /// from the table's stream (L2).
     pub(crate) async fn run_new_jobs(
         &self,
         jobs: Vec<(InstallationId, Job)>,
@@ -261,7 +263,7 @@ impl App {
         self.finish(Ended { result: Err(error), dynamodb_calls: 0 }, line).0
     }
 
-    /// Logs a request's result, and makes the response of it.
+    /// Logs a request's result, and makes a response from the result.
     fn finish(&self, ended: Ended, line: RequestLog) -> (Response<Full<Bytes>>, Option<FollowUp>) {
         let (result, jobs) = match ended.result {
             Ok(outcome) => (Ok(outcome.reply), outcome.jobs),
@@ -335,7 +337,7 @@ impl App {
         Handled { reply: Reply::Deleted(answer), jobs: self.jobs(installation, due) }
     }
 
-    /// The jobs of an installation that are due at once, if there are any.
+    /// The jobs of an installation that are due immediately. `None` if no job is due.
     fn jobs(&self, installation: InstallationId, due: Vec<Job>) -> Option<Jobs> {
         (!due.is_empty()).then(|| Jobs { worker: self.worker.clone(), installation, due })
     }
@@ -346,7 +348,7 @@ impl App {
     }
 }
 
-/// Runs a request until it ends or panics.
+/// Runs the handler of a request until the handler ends or panics.
 async fn ended(answer: impl Future<Output = Result<Handled, Error>> + Unpin) -> Ended {
     let answer = AssertUnwindSafe(answer).catch_unwind();
     let (result, dynamodb_calls) = telemetry::counting_dynamodb_calls(answer).await;

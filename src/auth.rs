@@ -1,8 +1,8 @@
-//! Who is calling: from a request's headers to a [`Caller`].
+//! Reads from a request's headers who sent the request, as a [`Caller`].
 //!
-//! [`jws`] parses a token and checks its signature, [`keys`] decides which keys may verify it, [`jwks`]
-//! caches the keys, and [`claims`] reads and checks the token's claims. These modules do not know what is
-//! deleted, or where it is stored.
+//! [`jws`] parses a token and checks its signature, [`keys`] decides which keys may verify a token, [`jwks`]
+//! caches the keys, and [`claims`] reads and checks the token's claims. The modules of `auth` know nothing
+//! about deletions or about the table.
 
 pub mod claims;
 pub mod jwks;
@@ -20,10 +20,11 @@ use self::jws::Jws;
 use crate::clock::Clock;
 use crate::ids::IntegrationIds;
 
-/// Why a token does not prove who sent it. The answer is always 403 `invalid_token` (A1).
+/// Why a token does not prove who sent the request. The answer to a request with a bad token is always 403
+/// `invalid_token` (A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// A1: no `Authorization` header, several of them, or another scheme.
+    /// A1: the request has no `Authorization` header, has several, or uses another scheme than `Bearer`.
     #[error("exactly one `Authorization: Bearer <token>` header is required")]
     Authorization,
     /// A3: the token is over 8 KiB.
@@ -35,7 +36,7 @@ pub enum TokenError {
     /// A2: the header's `alg` is not `RS256`.
     #[error("the token is not signed with RS256")]
     Algorithm,
-    /// A2: a token that requires extensions is refused (RFC 7515, section 4.1.11).
+    /// A2: the token requires extensions of JWS, which teardown does not support (RFC 7515, section 4.1.11).
     #[error("the token has a crit header")]
     Critical,
     /// A2: the token has no `kid`, so its key cannot be looked up.
@@ -50,16 +51,16 @@ pub enum TokenError {
     /// A3, A4: a claim is missing, repeated or of the wrong JSON type.
     #[error("the token's claims are missing or of the wrong type")]
     Claims,
-    /// A3: `iss` is not the configured issuer.
+    /// A3: the token's `iss` is not the configured issuer.
     #[error("the token is from another issuer")]
     Issuer,
-    /// A3: `aud` is not an id of the integration.
+    /// A3: the token's `aud` is not one of the integration's ids.
     #[error("the token is meant for another integration")]
     Audience,
-    /// A3: `exp` is past.
+    /// A3: the token's `exp` is in the past.
     #[error("the token has expired")]
     Expired,
-    /// A3: `nbf` is in the future.
+    /// A3: the token's `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
     /// A4: the token is neither a user's nor the system's.
@@ -70,45 +71,45 @@ pub enum TokenError {
     AuthStyle,
 }
 
-/// Why it is not known who is calling.
+/// Why teardown does not know who sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// The token does not prove who is calling.
+    /// The token does not prove who sent the request.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The token's key could not be looked up (A7).
     #[error("the keys that verify tokens are not available")]
     KeysUnavailable {
-        /// The time until a lookup is possible again.
+        /// The time until the issuer's keys can be looked up again.
         retry_after: Duration,
     },
 }
 
-/// The caller, as a verified token names it.
+/// The caller that a verified token names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A user in Vercel's dashboard.
     User {
         /// `installation_id`: the only installation that the token is for.
         installation: String,
-        /// `account_id`.
+        /// The claim `account_id`.
         account: String,
-        /// `user_id`.
+        /// The claim `user_id`.
         user: String,
-        /// `user_role`.
+        /// The claim `user_role`.
         role: Role,
     },
     /// Vercel itself.
     System {
-        /// `installation_id`. `None` if the token is for all installations of the account.
+        /// The claim `installation_id`. `None` if the token is for all installations of the account.
         installation: Option<String>,
-        /// `account_id`.
+        /// The claim `account_id`.
         account: String,
     },
 }
 
 impl Caller {
-    /// `user` or `system`, as in `X-Vercel-Auth` and in receipts.
+    /// The kind of the caller, `user` or `system`, as in `X-Vercel-Auth` and in receipts.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -121,9 +122,9 @@ impl Caller {
 /// What a user may do (A5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// `ADMIN`: may delete.
+    /// `ADMIN`: the user may delete.
     Admin,
-    /// `USER`, and every role that is not known: read-only.
+    /// `USER`, or a role that teardown does not know: the user may not delete.
     ReadOnly,
 }
 
@@ -147,13 +148,13 @@ impl Verifier {
         Self { issuer, audiences, jwks, clock }
     }
 
-    /// The fetch of keys that is under way, if there is one. The fetch must end before the host freezes the
-    /// process.
+    /// The running fetch of the issuer's keys, if there is one. A fetch of keys must end before the host
+    /// freezes the process.
     pub(crate) fn under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         self.jwks.fetch_under_way()
     }
 
-    /// Finds out who sent a request with these headers (A1 to A4, A7).
+    /// Finds out from a request's headers who sent the request (A1 to A4, A7).
     ///
     /// # Errors
     ///
@@ -172,7 +173,8 @@ impl Verifier {
     }
 }
 
-/// The token of the only `Authorization: Bearer` header (A1). The scheme may be in any case (RFC 9110, 11.1).
+/// The token of a request's only `Authorization` header, if its scheme is `Bearer` (A1). The scheme may be in
+/// upper or lower case (RFC 9110, 11.1).
 fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

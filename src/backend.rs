@@ -1,8 +1,9 @@
-//! The provider's backend: teardown passes calls on to it, and its answers back, byte for byte (J1).
+//! The client for the provider's backend. teardown passes Vercel's calls on to the backend, and the backend's
+//! answers back, byte for byte (J1).
 //!
-//! The client adds only `Host` and the headers that frame a body. It follows no redirect, unpacks nothing
-//! and sends each call once, because a lost call cannot be sent again. So the client does not use a
-//! connection that may be dead: a host may have frozen the process since the last call.
+//! The client adds only `Host` and the headers that say where a body ends. The client follows no redirect and
+//! decompresses nothing. The client sends each call only once, because nobody knows whether a lost call took
+//! effect. So the client does not use a connection that may be dead after the host has frozen the process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -31,10 +32,10 @@ use tower::{BoxError, Service};
 
 use crate::outbound::{CONNECT_TIMEOUT, is_loopback};
 
-/// The longest body that passes through to the backend or back, in bytes (J6).
+/// The longest body that teardown passes on to the backend or back to the caller, in bytes (J6).
 pub const MAX_PASSING: u64 = 4 * 1024 * 1024;
 
-/// The backend. Clones share its connections.
+/// The client for the provider's backend. Clones of the client share its connections.
 #[derive(Clone, Debug)]
 pub struct Backend(Arc<Inner>);
 
@@ -44,12 +45,12 @@ struct Inner {
     pool: Mutex<Option<Pool>>,
 }
 
-/// A connection is used again only if the last call was less than this time ago. Servers keep idle
-/// connections for some seconds at least.
+/// How long after the last call the client may use its connections again. Servers keep idle connections open
+/// for some seconds at least.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The connections, and the time of the last call by the wall clock: a monotonic clock may stop while the
-/// process is frozen.
+/// The connections to the backend, and the wall time of the last call. A monotonic clock is not used, because
+/// it may stop while the process is frozen.
 #[derive(Debug)]
 struct Pool {
     connector: HttpsConnector<Way>,
@@ -57,11 +58,11 @@ struct Pool {
     used: SystemTime,
 }
 
-/// Connections to the backend. Direct and tunneled connections share one type, because a second type would
-/// compile all of the client's code again.
+/// Connections to the backend. Direct and tunneled connections share one type, because with a second type all
+/// of the client's code would be compiled twice.
 type Client = legacy::Client<HttpsConnector<Way>, Full<Bytes>>;
 
-/// The way to the backend: directly, or through the proxy that the environment names (S3).
+/// How the client connects to the backend: directly, or through the proxy that the environment names (S3).
 #[derive(Clone, Debug)]
 enum Way {
     Direct(HttpConnector),
@@ -88,38 +89,38 @@ impl Service<Uri> for Way {
     }
 }
 
-/// Why there is no answer that can be passed on.
+/// Why the backend gave no answer that teardown can pass on.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
-    /// The call's address cannot be built.
+    /// teardown could not build the address of the call.
     #[error("the call's path cannot be appended to BACKEND_URL")]
     Address(#[source] http::Error),
-    /// The machine's root certificates cannot be read.
+    /// teardown could not read the machine's root certificates.
     #[error("the root certificates cannot be read")]
     Certificates(#[source] std::io::Error),
-    /// No connection came up, or the connection broke off before the answer began.
+    /// The client could not connect, or the connection broke off before the answer began.
     #[error("the backend did not answer")]
     Broken(#[from] legacy::Error),
     /// The backend did not answer in time.
     #[error("the backend took too long")]
     TooLong,
-    /// The answer broke off, or is longer than 4 MiB.
+    /// The backend's answer broke off, or is longer than 4 MiB.
     #[error("the backend's answer cannot be passed on whole")]
     Cut(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Backend {
-    /// The backend at this address, which may have a path.
+    /// Makes a client for the backend at the address `url`, which may have a path.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self(Arc::new(Inner { url, pool: Mutex::new(None) }))
     }
 
-    /// Sends a call once, and returns the whole answer, if it arrives before `until`.
+    /// Sends a call once, and returns the whole answer, if the answer arrives before `until`.
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`]. The backend may have carried out the call anyway.
+    /// [`NoAnswer`], though the backend may have carried out the call.
     pub async fn call(
         &self,
         call: &request::Parts,
@@ -150,8 +151,8 @@ impl Backend {
         format!("{base}{}", call.map_or("/", PathAndQuery::as_str))
     }
 
-    /// The client, without idle connections if the last call is too long ago. The root certificates are
-    /// read at the first use only, because reading takes milliseconds.
+    /// The HTTP client, without idle connections if the last call is too long ago. The root certificates are
+    /// read only at the first call, because reading them takes milliseconds.
     fn client(&self) -> Result<Client, NoAnswer> {
         let mut pool = self.0.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let used = SystemTime::now();
@@ -177,7 +178,7 @@ fn client(connector: HttpsConnector<Way>) -> Client {
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(FRESH).build(connector)
 }
 
-/// Makes the connector for an address. Without TLS, no root certificates are needed.
+/// Makes the connector for an address. A connector without TLS needs no root certificates.
 fn connector(url: &Url) -> std::io::Result<HttpsConnector<Way>> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -209,7 +210,7 @@ fn connector(url: &Url) -> std::io::Result<HttpsConnector<Way>> {
     Ok(tls.https_or_http().enable_http1().wrap_connector(way))
 }
 
-/// The headers that are meant for one connection alone (RFC 9110, section 7.6.1), or that frame a body.
+/// The headers that are for one connection only (RFC 9110, section 7.6.1), or that say where a body ends.
 const HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
     CONTENT_LENGTH,
@@ -233,7 +234,8 @@ fn is_the_platforms(name: &HeaderName) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-/// The headers that go from end to end, in their order, except those that `dropped` selects.
+/// Returns the headers that are not for one connection only, in their order, without the headers that
+/// `dropped` selects.
 fn end_to_end(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let named: Vec<_> = headers
         .get_all(CONNECTION)
@@ -268,8 +270,8 @@ mod tests {
         headers
     }
 
-    /// J1: the headers of one connection and of the platform are not passed on. All other headers are, even
-    /// if a header is repeated.
+    /// J1: teardown does not pass on the headers of one connection or of the platform, but passes on all
+    /// other headers, even repeated ones.
     #[test]
     fn headers_go_from_end_to_end() {
         let sent = headers(&[

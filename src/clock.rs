@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The wall clock, or a clock that stands still, plus the time by which a test has advanced it. Clones share
-/// this advance.
+/// The wall clock, or a clock that stands still, plus the time by which a test has moved the clock forward.
+/// If a test moves a clock, all clones of the clock move too.
 ///
-/// The clock shows wall time. A monotonic clock may not count the time for which a host freezes the function.
-/// Keys that are 10 minutes old must also be old after a freeze.
+/// The clock shows wall time, because a monotonic clock may stop while a host freezes the function. The
+/// issuer's keys must grow old even while the function is frozen.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     /// The time at which the clock stands still, since the Unix epoch. `None` if the clock runs.
@@ -30,7 +30,7 @@ impl Clock {
         Self { stopped_at: Some(Self::system().now()), ..Self::default() }
     }
 
-    /// Moves this clock and its clones forward by `by`, to the millisecond.
+    /// Moves the clock and its clones forward by `by`, in whole milliseconds.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.advanced_ms.fetch_add(by, Ordering::SeqCst);
@@ -44,7 +44,7 @@ impl Clock {
             + Duration::from_millis(self.advanced_ms.load(Ordering::SeqCst))
     }
 
-    /// The time in whole seconds, as the table stores times.
+    /// The clock's time in whole seconds, as the table stores times.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         Timestamp(self.now().as_secs())

@@ -1,8 +1,8 @@
-//! The configuration. At the start, every environment variable of teardown is parsed once. A malformed
-//! variable stops the start, and the error names it.
+//! The configuration. When a function starts, it parses every environment variable of teardown once. If a
+//! variable is malformed, the function does not start, and the error names the variable.
 //!
-//! `log` reads the filter of the logs, and `times` reads durations. `libraries` checks the variables that
-//! libraries read.
+//! `log` reads the filter of the logs, and `times` reads durations. `libraries` checks the variables that the
+//! AWS SDK and the HTTP clients read.
 
 mod libraries;
 mod log;
@@ -22,7 +22,7 @@ use crate::ids::IntegrationIds;
 use crate::outbound::is_loopback;
 use crate::secret::Secret;
 
-/// The settings of the functions, from their environment.
+/// The settings of teardown's functions, from the environment variables.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `INTEGRATION_ID`: the ids that tokens may have as their `aud`.
@@ -33,7 +33,7 @@ pub struct Config {
     pub oidc_issuer: String,
     /// `OIDC_JWKS_URL`: the address of the keys that verify tokens.
     pub oidc_jwks_url: Url,
-    /// `OIDC_JWKS`: the keys to use until the first fetch.
+    /// `OIDC_JWKS`: the issuer's keys to use until the first fetch of keys.
     pub oidc_jwks: Option<KeySet>,
     /// `VERCEL_API_URL`: the address of Vercel's REST API.
     pub vercel_api_url: Url,
@@ -51,14 +51,14 @@ pub struct Config {
     pub support_url: Option<Url>,
     /// `GRACE_PERIOD`: the time from a deletion to its `deleted` event, in whole seconds (H1).
     pub grace_period: Duration,
-    /// `PROVISIONING_LIMIT`: how long a resource that is being provisioned cannot be deleted, counted from
-    /// its last write, in whole seconds (C2).
+    /// `PROVISIONING_LIMIT`: how long after its last write a resource that is being provisioned cannot be
+    /// deleted, in whole seconds (C2).
     pub provisioning_limit: Duration,
     /// `UNINSTALL_WITH_OPEN_INVOICES`: whether an uninstall is accepted while invoices are open (D7).
     pub open_invoices: OpenInvoices,
     /// `RECEIPT_RETENTION`: how long receipts are kept after a deletion.
     pub receipt_retention: Duration,
-    /// `FINALIZE_MARGIN`: the finalization is due at the latest this long before Vercel's 24 hours end.
+    /// `FINALIZE_MARGIN`: how long before the end of Vercel's 24 hours the finalization is due at the latest.
     pub finalize_margin: Duration,
 }
 
@@ -81,7 +81,7 @@ pub struct AwsRole {
 }
 
 /// The error for a variable that is missing or malformed. The error names the variable and the rule, but not
-/// the value.
+/// the variable's value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct ConfigError {
@@ -99,7 +99,7 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads the process's environment.
+    /// Reads the configuration from the process's environment.
     ///
     /// # Errors
     ///
@@ -108,7 +108,8 @@ impl Config {
         Self::from_variables(from_env)
     }
 
-    /// Reads the variables from a function that returns their values. An empty variable counts as absent.
+    /// Reads the configuration with `variable`, a function that returns a variable's value. An empty variable
+    /// counts as absent.
     ///
     /// # Errors
     ///
@@ -158,14 +159,15 @@ impl Config {
     }
 }
 
-/// A variable of the process's environment. Bytes that are not UTF-8 become U+FFFD, which most rules reject.
+/// The value of a variable in the process's environment. Bytes that are not UTF-8 become U+FFFD, which most
+/// rules reject.
 pub(crate) fn from_env(name: &'static str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// A variable's value. `None` if the variable is absent or empty. A value with a blank or a line break at an
-/// end is refused. `echo … | vercel env add` adds such a line break, and it would become part of an address
-/// or a secret.
+/// A variable's value. `None` if the variable is absent or empty. A value that begins or ends with a blank or
+/// a line break is refused. `echo … | vercel env add` appends a line break, which would become part of an
+/// address or a secret.
 pub(crate) fn whole(
     name: &'static str,
     value: Option<String>,
@@ -179,7 +181,7 @@ pub(crate) fn whole(
 }
 
 impl Config {
-    /// The secret that the sweep requires.
+    /// The secret `CRON_SECRET`, which the sweep requires.
     ///
     /// # Errors
     ///
@@ -197,7 +199,7 @@ impl Config {
         self.backend_url.as_ref().ok_or_else(|| missing("BACKEND_URL"))
     }
 
-    /// The secret that the receiver of webhooks requires.
+    /// The secret `CLIENT_SECRET`, which the receiver of webhooks requires.
     ///
     /// # Errors
     ///
@@ -211,7 +213,8 @@ fn missing(variable: &'static str) -> ConfigError {
     ConfigError::new(variable, "is required")
 }
 
-/// Parses the integration's ids, such as `oac_…`. An id that breaks rule B2 must be a typing error.
+/// Parses the integration's ids, such as `oac_…`. An integration's id that breaks rule B2 must be a typing
+/// error.
 fn integration_ids(ids: Option<String>) -> Result<IntegrationIds, ConfigError> {
     let ids = ids.ok_or_else(|| missing("INTEGRATION_ID"))?;
     IntegrationIds::parse(&ids).map_err(|rule| ConfigError::new("INTEGRATION_ID", rule))
@@ -236,8 +239,8 @@ fn table_name(name: String) -> Result<String, ConfigError> {
     }
 }
 
-/// Parses an https address, or an http address on loopback. Other http addresses are refused, because
-/// teardown sends secrets to them or trusts their answers.
+/// Parses an https address, or an http address of this machine. An http address of another machine is
+/// refused, because teardown sends secrets to the address or trusts its answers.
 fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text).map_err(|_| ConfigError::new(variable, "is not a URL"))?;
     match url.scheme() {
@@ -247,8 +250,8 @@ fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
     }
 }
 
-/// Parses the backend's address. The front appends each call's path and query to it. So the address may have
-/// a path, but neither a query, nor a fragment, nor credentials.
+/// Parses the backend's address. The front appends each call's path and query to the backend's address. So
+/// the backend's address may have a path, but no query, no fragment and no credentials.
 fn backend(text: &str) -> Result<Url, ConfigError> {
     let url = url("BACKEND_URL", text)?;
     let has_credentials = !url.username().is_empty() || url.password().is_some();
@@ -279,7 +282,7 @@ fn provider(
     Ok(Some(ProviderConfig { url: url("PROVIDER_URL", &address)?, secrets }))
 }
 
-/// Whether a text is a secret in the form of Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes.
+/// Whether a text is a secret of Standard Webhooks, which is `whsec_` and the base64 of 24 to 64 bytes.
 fn is_webhook_secret(text: &str) -> bool {
     let bytes = text.strip_prefix("whsec_").and_then(|encoded| STANDARD.decode(encoded).ok());
     bytes.is_some_and(|bytes| (24..=64).contains(&bytes.len()))
@@ -313,7 +316,7 @@ fn role(arn: Option<String>, session_name: Option<String>) -> Result<Option<AwsR
     Ok(Some(AwsRole { arn, session_name }))
 }
 
-/// Checks that a header can carry the secret unchanged.
+/// Checks that an HTTP header can contain the secret unchanged.
 fn cron_secret(secret: String) -> Result<Secret, ConfigError> {
     if secret.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(Secret::new(secret))

@@ -1,8 +1,9 @@
-//! AWS credentials on Vercel without a stored key. Every request brings the OIDC token of Vercel's platform.
-//! In exchange for this token, STS gives a session of the role that `AWS_ROLE_ARN` names.
+//! AWS credentials on Vercel without a stored key. Every request on Vercel has a header with the OIDC token
+//! of Vercel's platform. In exchange for the OIDC token, STS gives a session of the role that `AWS_ROLE_ARN`
+//! names.
 //!
-//! [`crate::host`] decides whether the header with the token is trusted. The SDK keeps a session until
-//! `RENEWED_BEFORE` its end. On other hosts, the SDK alone provides the credentials.
+//! [`crate::host`] decides whether teardown trusts the header with the OIDC token. The SDK uses a session
+//! until `RENEWED_BEFORE` before its end. On other hosts than Vercel, the SDK alone provides the credentials.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -24,32 +25,34 @@ use crate::config::AwsRole;
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long before its end the SDK renews a session. The SDK shortens this time at random, by half at most.
-/// So a request that began with the old session ends before the session does, and a short outage of STS does
-/// no harm. Sessions last an hour. The SDK uses this time for other credentials that expire, too.
+/// How long before a session ends the SDK renews it. The SDK shortens `RENEWED_BEFORE` at random, by half at
+/// most. So a request that began with the old session ends before the old session ends, and a short outage of
+/// STS does no harm. A session lasts an hour. The SDK uses `RENEWED_BEFORE` for all credentials that expire.
 pub(crate) const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 
-/// How long an old session must still last to be used after a failed renewal: as long as a request.
+/// How long an old session must still be valid to be used after a failed renewal, which is as long as a
+/// request takes.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
-/// How long one attempt to call STS may take. All attempts together may take [`TIMEOUT`].
+/// How long one attempt to call STS may take. All attempts to call STS for one session together may take at
+/// most [`TIMEOUT`].
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// How long all attempts to call STS may take together. The SDK counts this time as part of an attempt at
-/// DynamoDB, and cuts off that attempt after 2 s. If the calls to STS took longer, the old session could not
-/// be used either.
+/// How long all attempts to call STS for one session may take together. The SDK counts calls to STS as part
+/// of an attempt to call DynamoDB, which the SDK aborts after 2 s. If the calls to STS took longer, no time
+/// would be left to call DynamoDB with the old session.
 const TIMEOUT: Duration = Duration::from_millis(1800);
 
-/// The first wait before another attempt to call STS. The wait doubles after each failure, within
+/// The wait before the second attempt to call STS. The wait doubles after each failed attempt, within
 /// [`TIMEOUT`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long STS is not called again after a failure, if the old session is still valid. Without this pause,
-/// each call to DynamoDB would wait for STS.
+/// How long STS is not called again after a failure, if the old session is still valid. Without a pause after
+/// a failure, each call to DynamoDB would wait for STS.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
-/// The deployment's identity: the newest token of Vercel's platform, and the role to assume with it.
-/// Clones share the token.
+/// The deployment's identity: the newest token of Vercel's platform, and the AWS role to assume with the
+/// token. Clones of the identity share the token.
 #[derive(Clone, Debug)]
 pub struct WebIdentity {
     role: AwsRole,
@@ -63,8 +66,8 @@ impl WebIdentity {
         Self { role, newest: Arc::default() }
     }
 
-    /// Keeps the newest token of Vercel's platform. The token came with a request, and is valid at least as
-    /// long as the request lasts.
+    /// Keeps the newest token of Vercel's platform. The token came with a request, and is valid at least
+    /// until the request ends.
     pub(crate) fn keep_token(&self, token: &str) {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.as_ref().is_none_or(|known| known.expose() != token) {
@@ -77,8 +80,9 @@ impl WebIdentity {
     }
 }
 
-/// Uses the AWS credentials of the environment variables if they are set, as on Lambda. The SDK's own chain
-/// would also try them first. But the chain makes all of its providers at each start, which takes time.
+/// Uses the AWS credentials in the environment variables if they are set, as on Lambda. The SDK's default
+/// chain would also try the environment variables first. The default chain makes all of its providers at each
+/// start, which takes time.
 pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
     let is_set = |name| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
     if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].into_iter().all(is_set) {
@@ -88,8 +92,8 @@ pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
     }
 }
 
-/// Returns `aws` with sessions of the identity's role as its credentials. The SDK decides where STS is: in
-/// the region, or at `AWS_ENDPOINT_URL_STS`. `condemn` watches the attempts to call STS.
+/// Returns `aws` with sessions of the identity's role as its credentials. The SDK calls STS in the AWS
+/// region, or at `AWS_ENDPOINT_URL_STS`. The interceptor `condemn` watches the attempts to call STS.
 pub(crate) fn assume_role(
     aws: SdkConfig,
     identity: WebIdentity,
@@ -108,7 +112,7 @@ pub(crate) fn assume_role(
     aws.into_builder().credentials_provider(SharedCredentialsProvider::new(role)).build()
 }
 
-/// Why the role was not assumed. The errors never contain the platform's token.
+/// Why teardown could not assume the role. A `RoleError` never contains the token of Vercel's platform.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RoleError {
     #[error("Vercel sent no x-vercel-oidc-token: OIDC is off in the project's settings")]
@@ -127,14 +131,14 @@ pub(crate) enum RoleError {
 pub(crate) struct NoSession(String);
 
 impl RoleError {
-    /// Distinguishes a refusal of this token from a failure that may pass. The token is taken out of the
+    /// Distinguishes a refusal by STS from a failure that may be temporary. The token is removed from the
     /// error's text.
     fn of(error: &SdkError<AssumeRoleWithWebIdentityError>, token: &Secret) -> Self {
         let why = NoSession(token.redact(&telemetry::chain(error)));
         let refused = match error {
             SdkError::ServiceError(answer) => {
                 let status = answer.raw().status().as_u16();
-                // STS answers some failures with status 400 though they may pass.
+                // STS answers some temporary failures with status 400.
                 let code = error.code().unwrap_or_default();
                 let passes = ["IDPCommunicationError", "RequestLimitExceeded", "SlowDown"];
                 (400..500).contains(&status)
@@ -154,7 +158,7 @@ impl From<RoleError> for CredentialsError {
     }
 }
 
-/// Whether a refused role or a missing token caused this error, so that somebody has to fix the deployment.
+/// Whether a refused role or a missing token caused the error, so that an operator has to fix the deployment.
 pub(crate) fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     let role = causes.find_map(|cause| cause.downcast_ref::<RoleError>());

@@ -1,7 +1,7 @@
-//! A permitted deletion, and what to do for it: decisions without I/O (A6, C, D, F).
+//! Decides, without I/O, what to do for a deletion that the caller is permitted to do (A6, C, D, F).
 //!
 //! [`Deletion`] is the caller's request, [`Belief`] is what is known of the store, and [`plan()`] decides
-//! from both.
+//! from both what to do next.
 
 mod belief;
 pub mod configuration;
@@ -18,7 +18,7 @@ use crate::ids::{IdempotencyKey, ResourceId, sha256_hex};
 /// How long Vercel waits between an uninstall and the final deletion (G3).
 pub const FINALIZATION_PERIOD: Duration = Duration::from_hours(24);
 
-/// When a finalization is due: `margin` before the end of Vercel's 24 hours (G3).
+/// A finalization is due `margin` before the end of Vercel's 24 hours (G3).
 pub(crate) fn finalization_due(deleted_at: Timestamp, margin: Duration) -> Timestamp {
     deleted_at + FINALIZATION_PERIOD.saturating_sub(margin)
 }
@@ -64,9 +64,9 @@ pub enum Cascade {
 /// What an uninstall does while invoices are open (D1, D7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenInvoices {
-    /// The uninstall is accepted, and is not finalized.
+    /// The uninstall is accepted although invoices are open, and is not finalized.
     Accept,
-    /// The uninstall is refused.
+    /// The uninstall is refused while invoices are open.
     Refuse,
 }
 
@@ -126,7 +126,8 @@ impl Answer {
         }
     }
 
-    /// The answer that [`Answer::response`] writes with this status and body. `None` if there is none.
+    /// The answer that [`Answer::response`] writes with this status and body. `None` if no answer has this
+    /// status and body.
     #[must_use]
     pub fn from_response(status: u16, body: Option<&str>) -> Option<Self> {
         [

@@ -1,7 +1,7 @@
-//! Every way in which a request can fail, and the only table that says how each error is answered (B5).
+//! Every way in which a request can fail, and the only table of the answers to errors (B5).
 //!
-//! The messages are public. A message says what the caller did wrong or may do, but nothing about teardown's
-//! internals. The log has the internal cause, from the error's `source`.
+//! The messages of errors are public. An error's message says what the caller did wrong or may do, but
+//! nothing about teardown's internals. The log has the error's internal cause, from its `source`.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::auth::{AuthError, TokenError};
 use crate::ids::InvalidId;
 use crate::vercel::VercelError;
 
-/// The cause of an error, for the log. The caller does not see the cause.
+/// The cause of an error, for the log. The caller does not see the cause of an error.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// How an error is answered.
+/// The answer to a request that fails with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The HTTP status.
@@ -23,13 +23,14 @@ pub struct Row {
     pub code: &'static str,
     /// `error.user.message` in the body, for the customer in Vercel's dashboard.
     pub user_message: Option<&'static str>,
-    /// When the error happens, as `docs/errors.md` says.
+    /// The text in `docs/errors.md` that says when the error happens.
     pub when: &'static str,
 }
 
-/// Makes [`Error`], [`TABLE`] and [`Error::row`] from one entry for each error. An entry has the variant, the
-/// status, the code, and the message with its argument if there is one. Then come the customer's message, if
-/// there is one, and when the error happens.
+/// Makes [`Error`], [`TABLE`] and [`Error::row`] from one entry for each error. An entry of `errors!` has the
+/// variant, the status, the code, and the message with its argument if there is one. The last parts of an
+/// entry of `errors!` are the customer's message, if there is one, and a text that says when the error
+/// happens.
 macro_rules! errors {
     ($(
         #[doc = $doc:literal]
@@ -39,8 +40,8 @@ macro_rules! errors {
             $(user $user:literal)?
             when $when:literal;
     )*) => {
-        /// Why a request was not answered with a 2xx. Such a request has deleted nothing (B6), with one
-        /// exception. If DynamoDB's answer was lost, the deletion may be committed despite an
+        /// Why teardown did not answer a request with a 2xx. A request that fails has deleted nothing (B6),
+        /// as far as teardown knows. If DynamoDB's answer was lost, the deletion may be committed despite an
         /// [`Error::StoreUnavailable`].
         #[derive(Debug, thiserror::Error)]
         pub enum Error {$(
@@ -49,11 +50,11 @@ macro_rules! errors {
             $name $(($($tuple)*))? $({$($fields)*})?,
         )*}
 
-        /// The table of errors. Nothing else in the code writes an error's status or code.
+        /// The table of errors. No other code writes an error's status or code.
         pub const TABLE: &[Row] = &[$(errors!(@row $status $code ($($user)?) $when)),*];
 
         impl Error {
-            /// How this error is answered.
+            /// The answer to a request that fails with the error.
             #[must_use]
             pub fn row(&self) -> &'static Row {
                 match self {
@@ -71,7 +72,7 @@ macro_rules! errors {
 }
 
 errors! {
-    /// The request breaks a rule of B2, B3 or B4.
+    /// The request breaks rule B2, B3 or B4.
     BadRequest(BadRequest) = 400 "bad_request"
         "{0}"
         when "An id, a header or the body breaks its rule; the message says which.";
@@ -79,17 +80,17 @@ errors! {
     InvalidToken(TokenError) = 403 "invalid_token"
         "{0}"
         when "The token is missing, malformed, forged, expired or meant for somebody else.";
-    /// The user's role is read-only, as is every role except `ADMIN` (A5).
+    /// The user may not delete, because the user's role is not `ADMIN` (A5).
     ReadOnlyRole = 403 "forbidden"
         "the token's user_role may not delete: ADMIN may"
         user "Your role is read-only. Ask a team member who may manage integrations to delete this."
         when "The user's role is read-only.";
-    /// The installation is not the caller's. The answer is the same if no such installation is stored (A6).
+    /// The installation is not the caller's. The answer hides whether the installation is stored (A6).
     OtherInstallation = 403 "forbidden"
         "the token does not stand for this installation"
         user "You do not have access to this installation."
         when "The token is for another installation or account.";
-    /// `teamId` or `slug` is not that of the installation's team (E1).
+    /// `teamId` or `slug` does not belong to the installation's team (E1).
     OtherTeam = 403 "forbidden"
         "teamId and slug do not stand for this installation's team"
         user "You do not have access to this team."
@@ -102,22 +103,22 @@ errors! {
     InvalidSignature = 403 "invalid_signature"
         "exactly one `x-vercel-signature` header is required, the body's HMAC-SHA1 in lower-case hex"
         when "A webhook is not signed with `CLIENT_SECRET`.";
-    /// No endpoint of this function is at this path (B1).
+    /// The function has no endpoint at the request's path (B1).
     NotFound = 404 "not_found"
         "there is nothing at this path"
         when "No endpoint is at this path.";
-    /// No configuration with this id was ever known (E4).
+    /// teardown has never known a configuration with the request's id (E4).
     ConfigurationUnknown = 404 "not_found"
         "there is no such configuration"
         when "No configuration of this id was ever known.";
-    /// The path has an endpoint, but not for this method (B1).
+    /// The request's path has an endpoint, but not for the request's method (B1).
     MethodNotAllowed {
         /// The methods that the `Allow` header names.
         allowed: Methods,
     } = 405 "method_not_allowed"
         "this path answers {allowed} only"
         when "The endpoint takes another method; `Allow` names it.";
-    /// The installation was deleted, and nothing can be created in it any more (J4).
+    /// The installation was deleted, so no resource can be created in the installation (J4).
     InstallationDeleted = 409 "installation_deleted"
         "the installation was deleted"
         user "This installation was removed. Install the integration again to create resources."
@@ -127,7 +128,7 @@ errors! {
         "the resource is still being provisioned"
         user "This resource is still being set up. Try again when it is ready."
         when "The resource is still being provisioned.";
-    /// This number of resources is live, and the caller did not permit teardown to delete them (D3).
+    /// The installation has this number of live resources, and the caller did not permit their deletion (D3).
     ResourcesRemain(u64) = 409 "resources_remain"
         "the installation still has live resources: {0}"
         user "This installation still has resources. Delete them first."
@@ -137,14 +138,14 @@ errors! {
         "the installation's invoices are not settled, and it is not uninstalled until they are"
         user "This installation has open invoices. Uninstall it when they are settled."
         when "Invoices are not settled, and `UNINSTALL_WITH_OPEN_INVOICES` is `refuse`: nothing is uninstalled.";
-    /// The `Idempotency-Key` was used for another request before (F2).
+    /// An earlier, different request used the same `Idempotency-Key` (F2).
     IdempotencyKeyReused = 409 "idempotency_key_reused"
         "this Idempotency-Key was used for another request"
         user "This request could not be matched with an earlier one. Try again."
         when "The `Idempotency-Key` was used for another request in the last 7 days.";
     /// Another request is deleting the configuration (F4).
     RequestInProgress {
-        /// The time after which the other request has certainly ended.
+        /// The time after which the other request for this deletion has certainly ended.
         retry_after: Duration,
     } = 409 "request_in_progress"
         "the configuration is being deleted by another request"
@@ -155,12 +156,12 @@ errors! {
         "the installation's invoices are not settled"
         user "Final invoices are still open. Try again when they are settled, or a day after the uninstall."
         when "A configuration is not deleted: invoices are not settled, and the uninstall, if any, is not 24 h ago.";
-    /// Vercel refuses to delete the configuration. The value is Vercel's own error (E3).
+    /// Vercel refuses to delete the configuration (E3). The variant contains Vercel's own error.
     UpstreamRefused(VercelError) = 409 "upstream_refused"
         "Vercel refuses to delete the configuration: {0}"
         user "Vercel did not permit this deletion."
         when "Vercel refuses to delete the configuration; the message has its words.";
-    /// The body is larger than the endpoint accepts (B3, K1).
+    /// The request's body is larger than the endpoint accepts (B3, K1).
     PayloadTooLarge {
         /// The longest body that the endpoint accepts, in bytes.
         limit: u64,
@@ -171,18 +172,18 @@ errors! {
     Internal(#[source] Cause) = 500 "internal_error"
         "internal error"
         when "A fault of the deployment; its log has the cause.";
-    /// The provider's backend gave no answer that can be passed on (J6).
+    /// The provider's backend gave no answer that teardown can pass on (J6).
     BackendUnavailable(#[source] Cause) = 502 "backend_unavailable"
         "the provider's backend did not answer"
         when "The provider's backend did not answer in time, broke off, or answered over 4 MiB.";
     /// The token's key could not be looked up (A7).
     KeysUnavailable {
-        /// The time until a lookup is possible again.
+        /// The time until the issuer's keys can be looked up again.
         retry_after: Duration,
     } = 503 "keys_unavailable"
         "the keys that verify tokens are not available"
         when "The token's key cannot be looked up now; try again after `Retry-After` seconds.";
-    /// DynamoDB did not answer in time, or STS did not give the role (F6).
+    /// DynamoDB did not answer in time, or STS gave no session of the AWS role (F6).
     StoreUnavailable(#[source] Cause) = 503 "store_unavailable"
         "the store is not available"
         when "DynamoDB did not answer in time, or STS did not give the role; try again after `Retry-After` seconds.";
@@ -195,7 +196,7 @@ errors! {
         when "Vercel's API is out of reach; a sweep continues the deletion, or a request after `Retry-After` seconds.";
 }
 
-/// The methods of a path, as `Allow` lists them.
+/// The methods that a path permits, shown as the `Allow` header lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Methods(pub &'static [Method]);
 
@@ -220,7 +221,7 @@ fn size(bytes: u64) -> String {
 /// What is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
-    /// An identifier or a key breaks its rule (B2, B4).
+    /// An identifier or an `Idempotency-Key` breaks its rule (B2, B4).
     #[error(transparent)]
     Id(#[from] InvalidId),
     /// The body is not a JSON object (B3).
@@ -240,17 +241,16 @@ pub enum BadRequest {
     /// The query has a parameter twice (B4).
     #[error("the query parameter `{0}` is repeated")]
     QueryRepeated(&'static str),
-    /// The body broke off, or took longer than [`Limits::body`](crate::limits::Limits::body).
+    /// The request's body broke off, or took longer than [`Limits`](crate::limits::Limits) permits.
     #[error("the body did not arrive in full")]
     BodyIncomplete,
-    /// The request came to Lambda in an event that teardown cannot read: a load balancer's, or a malformed
-    /// event.
+    /// The request came to Lambda in an event that teardown cannot read: from a load balancer, or malformed.
     #[error("the request did not come in an event of API Gateway that can be read")]
     Event,
 }
 
-/// The time after which a caller should repeat a request that DynamoDB refused for 8 s (F6). DynamoDB
-/// throttles by the second.
+/// The time after which the caller should repeat a request that DynamoDB did not answer for 8 s (F6).
+/// DynamoDB limits the requests in each second.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Error {

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! The front sends a call on once, and returns the backend's answer byte for byte. If the backend answers
-//! 2xx, the front records what the verified token vouches for. It records nothing of other calls. If a
-//! process dies during a Provision, the intent stays, and the sweep compares the installation with Vercel.
+//! 2xx, the front records what the verified token vouches for. If the backend answers anything else, the
+//! front records nothing. If a process dies during a Provision, the intent stays, and the sweep compares the
+//! installation with Vercel.
 
 mod reading;
 
@@ -25,7 +26,7 @@ use crate::store::front::Upserted;
 use crate::store::provision::{Attempt, Provisioned};
 use crate::telemetry;
 
-/// Passes calls on. Clones share its connections.
+/// Passes calls on to the backend. All clones share the same connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Front {
     store: Store,
@@ -34,7 +35,7 @@ pub(crate) struct Front {
     time: Duration,
 }
 
-/// A call to pass on. It has no `Debug`, because its token and its body are secrets.
+/// A call to pass on. `Call` has no `Debug`, because a call's token and body are secrets.
 pub(crate) struct Call {
     pub(crate) head: request::Parts,
     pub(crate) body: Bytes,
@@ -49,7 +50,7 @@ pub(crate) struct Call {
 #[error("the backend was not called: the call's intent may be reconciled before it answers")]
 struct CalledTooLate;
 
-/// The operation of a call, as far as the record depends on it.
+/// The operation of a call, which decides what the front records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     /// Upsert Installation (J3).
@@ -115,9 +116,9 @@ impl Front {
         answer.map_err(|error| Error::BackendUnavailable(error.into()))
     }
 
-    /// Records what the backend's 2xx says. If the write fails, only an Upsert fails: its token is nowhere
-    /// else, and Vercel can send the same call again (J3). What any other call says, a later call says
-    /// again.
+    /// Records what the backend's 2xx answer says. If the write fails, an Upsert fails too, because its token
+    /// is stored nowhere else and Vercel can send the same call again (J3). A call that is not an Upsert
+    /// succeeds even if the write fails, because a later call reports the same values.
     async fn record(
         &self,
         membership: &Membership,

@@ -1,5 +1,5 @@
-//! Grants: what a caller may delete according to its token, and which actor is recorded. Memberships: what
-//! a token vouches for if a call passes through. Decisions without I/O (A5, A6, J2).
+//! Grants: what a caller may delete according to its token, and which actor is recorded. Memberships: what a
+//! token vouches for on a call that is passed on to the backend. Decisions without I/O (A5, A6, J2).
 
 use crate::auth::{Caller, Role};
 use crate::clock::Timestamp;
@@ -13,7 +13,8 @@ pub struct Grant {
     pub installation: InstallationId,
     /// The actor that has the permission.
     pub by: Actor,
-    /// Whether the token names the installation, or the account must still be compared with the stored one.
+    /// Whether the token names the installation, or the account must still be compared with the stored
+    /// account.
     pub scope: Scope,
 }
 
@@ -52,7 +53,7 @@ impl Actor {
         }
     }
 
-    /// `user` or `system`.
+    /// The actor's kind: `user` or `system`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -65,23 +66,24 @@ impl Actor {
 /// Who deleted something, when and why, as receipts and announcements record it (G1, G5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
-    /// Who deleted it.
+    /// Who did the deletion.
     pub by: Actor,
-    /// When it was deleted.
+    /// When the deletion was done.
     pub at: Timestamp,
-    /// Why it was deleted, as the caller wrote it. `None` if no reason was given.
+    /// The reason of the deletion, as the caller wrote it. `None` if no reason was given.
     pub reason: Option<String>,
 }
 
-/// What a verified token vouches for on a call that deletes nothing: the installation, and its account
-/// (J2). The role does not matter.
+/// What a verified token vouches for on a call that deletes nothing: the installation, and its account (J2).
+/// The token's role does not matter for a call that deletes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
     /// The installation.
     pub installation: InstallationId,
     /// The token's `account_id`.
     pub account: String,
-    /// Whether the token names the installation, or the account must still be compared with the stored one.
+    /// Whether the token names the installation, or the account must still be compared with the stored
+    /// account.
     pub scope: Scope,
 }
 
@@ -124,7 +126,8 @@ impl Grant {
         Ok(Self { installation, by, scope })
     }
 
-    /// The account that the store must have for the installation. `None` if the token itself is the proof.
+    /// The account that the store must have for the installation. `None` if the token names the installation,
+    /// and so is the proof itself.
     #[must_use]
     pub fn required_account(&self) -> Option<&str> {
         match self.scope {

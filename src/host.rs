@@ -1,4 +1,5 @@
-//! The hosts: Vercel, AWS Lambda, or a plain port. Only this module depends on the runtimes of the hosts.
+//! The hosts: Vercel, AWS Lambda, or a plain port. Only the module `host` depends on the runtimes of the
+//! hosts.
 
 mod lambda;
 
@@ -15,15 +16,15 @@ use crate::credentials::WebIdentity;
 use crate::http::Endpoint;
 use crate::telemetry;
 
-/// The error that ends a function.
+/// An error that ends the process of a function.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where a function runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Host {
-    /// Vercel's platform. The headers that the platform adds can be trusted.
+    /// Vercel's platform. teardown can trust the headers that the platform adds.
     Vercel,
-    /// `vercel dev`, or no host at all. Vercel's runtime is then a plain HTTP server on
+    /// `vercel dev`, or no host at all. Without Vercel's platform, Vercel's runtime is a plain HTTP server on
     /// `127.0.0.1:$VERCEL_DEV_PORT`, by default on port 3000.
     Port,
     /// AWS Lambda, or an emulator of Lambda.
@@ -32,7 +33,8 @@ enum Host {
 
 impl Host {
     /// What the host does with the process after an answer. Vercel keeps the process running until the work
-    /// given to `wait_until` is done. Lambda may freeze the process. A plain port guarantees nothing.
+    /// given to `wait_until` is done. Lambda may freeze the process. On a plain port, nobody guarantees that
+    /// the process keeps running.
     fn after_answer(self) -> AfterAnswer {
         match self {
             Self::Vercel => AfterAnswer::GoesOn,
@@ -75,16 +77,17 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
     if endpoint == Endpoint::Front {
         config.require_backend_url()?;
     }
-    // One thread is enough: a function has at most one core, and a request computes for 0.1 ms.
+    // One thread is enough, because a function has at most one core, and a request needs only 0.1 ms of CPU
+    // time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let host = Host::detect(|name| std::env::var_os(name).is_some());
-        // The header with the platform's token is trusted only on Vercel: on other hosts, a caller can forge
-        // the header.
+        // teardown trusts the header with the platform's token only on Vercel: on other hosts, a caller can
+        // forge the header.
         let identity = config.role.clone().filter(|_| host == Host::Vercel).map(WebIdentity::new);
         let clock = Clock::system();
         let app = App::new(&config, identity.clone(), clock, host.after_answer()).await?;
-        // For each request, the host's runtime clones the handler, and the app in it: an `Arc` makes this
+        // The host's runtime clones the handler and its app for each request, and an `Arc` makes these clones
         // cheap.
         let app = Arc::new(app);
         match host {
@@ -98,7 +101,8 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// [`ConfigError`] if the variable is not a port: the runtime would listen on port 3000 instead.
+/// [`ConfigError`] if `VERCEL_DEV_PORT` is not a port, because Vercel's runtime would then listen on port
+/// 3000.
 fn dev_port() -> Result<u16, ConfigError> {
     const NAME: &str = "VERCEL_DEV_PORT";
     match whole(NAME, from_env(NAME))?.map(|text| text.parse()) {
@@ -118,7 +122,7 @@ async fn vercel(
 ) -> Result<(), Failure> {
     let handler = move |mut request: vercel_runtime::Request, state: vercel_runtime::AppState| {
         if let Some(identity) = &identity {
-            // If a caller sent this header too, the header of Vercel's platform is the last one.
+            // If a caller sent an OIDC token too, the header of Vercel's platform is the last one.
             let token = request.headers().get_all(OIDC_TOKEN).iter().next_back();
             if let Some(token) = token.and_then(|token| token.to_str().ok()) {
                 identity.keep_token(token);

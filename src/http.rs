@@ -42,8 +42,8 @@ pub const MAX_BODY: u64 = 64 * 1024;
 ///
 /// # Errors
 ///
-/// [`Error::PayloadTooLarge`] if the body is longer, [`BadRequest::BodyIncomplete`] if it does not arrive in
-/// full in time.
+/// [`Error::PayloadTooLarge`] if the body is longer than `limit`, [`BadRequest::BodyIncomplete`] if the whole
+/// body does not arrive within `time`.
 pub async fn read_body<B>(body: B, limit: u64, time: Duration) -> Result<Bytes, Error>
 where
     B: http_body::Body<Data = Bytes>,

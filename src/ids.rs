@@ -1,13 +1,14 @@
-//! Identifiers, parsed once and trusted from then on.
+//! Identifiers, which are parsed once and trusted afterwards.
 //!
-//! A text that these types accept is safe in a path, in a DynamoDB key (whose separator is `#`) and in a log
-//! line. So no other code escapes it or checks it again.
+//! A parsed identifier is safe in a path, in a DynamoDB key (whose separator is `#`) and in a log line. So no
+//! other code escapes a parsed identifier or checks it again.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// The error for a text that is not an identifier. The message says the rule, and never repeats the text.
+/// The error for a text that is not an identifier. The error's message says the rule, and never repeats the
+/// refused text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// The text is not 1 to 255 of the permitted characters, or is `.` or `..` (B2).
@@ -102,14 +103,14 @@ impl IntegrationIds {
     ///
     /// # Errors
     ///
-    /// [`InvalidId::Id`] if one of the ids breaks rule B2. An empty id breaks the rule.
+    /// [`InvalidId::Id`] if one of the ids breaks rule B2. An empty id breaks rule B2 too.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let mut ids = text.split(',').map(|id| AttachmentId::parse(id.trim_matches([' ', '\t'])));
         let first = ids.next().unwrap_or(Err(InvalidId::Id))?;
         Ok(Self { first, others: ids.collect::<Result<_, _>>()? })
     }
 
-    /// The first id.
+    /// The first of the integration's ids.
     #[must_use]
     pub fn first(&self) -> &str {
         self.first.as_str()
@@ -122,14 +123,14 @@ impl IntegrationIds {
     }
 }
 
-/// An `Idempotency-Key`. Only its SHA-256 is kept, because the key itself need not be stored.
+/// An `Idempotency-Key`. Only the key's SHA-256 is kept, because teardown need not store the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
     sha256: String,
 }
 
 impl IdempotencyKey {
-    /// Makes a key from the header's value.
+    /// Makes a key from the value of the `Idempotency-Key` header.
     ///
     /// # Errors
     ///
@@ -167,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    /// B2: an id has 1 to 255 characters of its alphabet, and a text with fewer, more or other characters is
+    /// B2: an id has 1 to 255 of the permitted characters, and a text with fewer, more or other characters is
     /// refused.
     #[test]
     fn an_id_is_1_to_255_of_its_alphabet() {
@@ -198,7 +199,7 @@ mod tests {
         }
     }
 
-    /// A key's digest is SHA-256: for "abc", it is the digest in the example of FIPS 180-4.
+    /// The digest of a key is SHA-256: the digest of "abc" is the one in the example of FIPS 180-4.
     #[test]
     fn the_digest_is_sha_256() {
         assert_eq!(

@@ -2,9 +2,9 @@
 //! Decisions without I/O.
 //!
 //! A deletion writes its jobs in its own transaction. A worker claims each job under a lease, after the
-//! answer or in a sweep. `retry` says when a failed job is tried again. `announcement` has the two phases
-//! of an announcement, and says what a hold does to it. `incident` says which failures the provider is
-//! notified of.
+//! answer or in a sweep. `retry` says when a failed job is tried again. `announcement` has the two phases of
+//! an announcement, and says what a hold does to an announcement. `incident` says which failures the provider
+//! is notified of.
 
 pub mod announcement;
 pub(crate) mod incident;
@@ -20,16 +20,16 @@ use crate::clock::Timestamp;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId, sha256_hex};
 use crate::job::announcement::Phase;
 
-/// The number of values of `dueShard` under which jobs come due. Sweeps that run at the same time read all
-/// shards after the urgent one in random order, so they mostly meet different jobs. If this number becomes
-/// smaller, no sweep finds the jobs in the shards that are gone.
+/// The number of values of `dueShard` under which jobs come due. Each sweep reads the shards after the urgent
+/// shard in random order, so sweeps that run at the same time mostly find different jobs. If the number of
+/// shards becomes smaller, no sweep finds the jobs in the removed shards.
 const SHARDS: u8 = 8;
 
-/// The shard of jobs that call Vercel. A sweep reads this shard first. So a provider that does not answer
-/// cannot delay a finalization, for which Vercel gives 24 hours.
+/// The shard of jobs that call Vercel. A sweep reads this shard first, so that a provider that does not
+/// answer cannot delay a finalization, which must be done within Vercel's 24 hours.
 const URGENT: u8 = 0;
 
-/// The `dueShard` of a parked job: operators can list the job, and it is never due.
+/// The `dueShard` of a parked job: operators can list the job, and the job is never due.
 pub(crate) const PARKED_SHARD: &str = "parked";
 
 /// The `dueShard` of a job that a hold stops: the job is never due.
@@ -121,9 +121,9 @@ impl Job {
         }
     }
 
-    /// Whether the job is due as soon as it is written. A finalization waits for the final invoices. A
-    /// configuration's deletion waits for its request, which holds the lease. A Provision's job waits for
-    /// the backend.
+    /// Whether the job is due as soon as it is written. A finalization becomes due later, because final
+    /// invoices may still follow. A configuration's deletion becomes due when the lease of its request ends.
+    /// A Provision's job becomes due after the time in which the backend answers.
     pub(crate) fn is_due_at_once(&self) -> bool {
         match self {
             Self::AnnounceResource(_) | Self::AnnounceInstallation | Self::Purge => true,
@@ -148,7 +148,8 @@ impl Job {
         (0..SHARDS).map(|shard| shard.to_string())
     }
 
-    /// The event that an announcement sends in a phase (G1, H1). `None` for other jobs.
+    /// The event that an announcement sends in a phase (G1, H1). `None` for a job that is not an
+    /// announcement.
     pub(crate) fn event(&self, phase: Phase) -> Option<&'static str> {
         Some(match (self, phase) {
             (Self::AnnounceResource(_), Phase::Scheduled) => "resource.deletion_scheduled",
@@ -167,9 +168,10 @@ impl Job {
         })
     }
 
-    /// The `webhook-id` of an announcement in this phase (G1, H1). `None` for other jobs. The id depends
-    /// only on the event, on what was deleted, and on when. So all attempts have the same id. A resource
-    /// that is registered again after its receipt expired, and deleted again, gets a new id.
+    /// The `webhook-id` of an announcement in this phase (G1, H1). `None` for a job that is not an
+    /// announcement. The `webhook-id` depends only on the event, on what was deleted, and on the time of the
+    /// deletion. So all attempts to send one event have the same `webhook-id`. If a resource is registered
+    /// again after its receipt expired, its next deletion gets a new `webhook-id`.
     pub(crate) fn webhook_id(
         &self,
         phase: Phase,
@@ -185,7 +187,8 @@ impl Job {
     }
 }
 
-/// Makes the `webhook-id` of an event from its name, its installation, what it is about, and a time.
+/// Makes the `webhook-id` of an event from the event's name, its installation, its resource or job, and a
+/// time.
 fn message_id(event: &str, installation: &InstallationId, of: &str, at: Timestamp) -> String {
     let parts = [event, installation.as_str(), of].map(serde_json::Value::from);
     let parts = [&parts[..], &[at.as_secs().into()]].concat();
@@ -198,7 +201,7 @@ fn message_id(event: &str, installation: &InstallationId, of: &str, at: Timestam
 pub(crate) struct FailureStreak {
     /// How many attempts in a row have failed.
     pub(crate) failures: u32,
-    /// When the first attempt of these failed.
+    /// When the job failed for the first time since its last success.
     pub(crate) failing_since: Option<Timestamp>,
 }
 
@@ -207,7 +210,7 @@ pub(crate) struct FailureStreak {
 pub(crate) enum JobResult {
     /// The job is done.
     Done,
-    /// There is more to do: the job is due again at once.
+    /// The job has more to do, and is due again immediately.
     Unfinished,
     /// The job is due again later.
     Retried,
@@ -220,7 +223,7 @@ pub(crate) enum JobResult {
     Lost,
 }
 
-/// What a sweep did, in numbers of jobs.
+/// How many jobs a sweep claimed, and how these jobs ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -228,11 +231,11 @@ pub struct Report {
     pub claimed: u64,
     /// How many of the claimed jobs are done.
     pub done: u64,
-    /// How many of the claimed jobs are due again, at once or later.
+    /// How many of the claimed jobs are due again, immediately or later.
     pub retried: u64,
     /// How many of the claimed jobs were parked.
     pub parked: u64,
-    /// How many of the retried jobs are due again at once.
+    /// How many of the retried jobs are due again immediately.
     #[serde(skip)]
     pub(crate) unfinished: u64,
 }
@@ -264,8 +267,8 @@ impl AddAssign for Report {
 mod tests {
     use super::*;
 
-    /// G1, G2, G3: a job can be read back from its sort key, and its shard is one of those that sweeps
-    /// read. Other sort keys are no job's.
+    /// G1, G2, G3: a job can be read back from its sort key, and its shard is one of the shards that sweeps
+    /// read. A sort key of any other form belongs to no job.
     #[test]
     fn a_key_names_its_job() {
         let installation = InstallationId::parse("icfg_1").unwrap();
@@ -295,7 +298,8 @@ mod tests {
         }
     }
 
-    /// G1, H1: the `webhook-id` depends on the event, on what was deleted and when, and on nothing else.
+    /// G1, H1: the `webhook-id` depends only on the event, on what was deleted, and on the time of the
+    /// deletion.
     #[test]
     fn a_webhook_id_is_of_what_was_deleted() {
         let installation = InstallationId::parse("icfg_1").unwrap();

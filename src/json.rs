@@ -1,13 +1,14 @@
-//! Reads JSON that others wrote: requests, tokens, keys, Vercel's answers, lines to import.
+//! Reads JSON from other programs: requests, tokens, keys, Vercel's answers, lines to import.
 
 use std::borrow::Cow;
 
 use serde::de::{DeserializeOwned, Error as _};
 
-/// Reads JSON that somebody else wrote. The JSON must be UTF-8 (RFC 8259, section 8.1).
+/// Reads JSON from another program. The JSON must be UTF-8 (RFC 8259, section 8.1).
 ///
-/// Half of a surrogate pair is read as U+FFFD, in names and in values (B3). JavaScript's `JSON.stringify`
-/// writes such a half, for example `\ud83d`, for a text that was cut in the middle of an emoji.
+/// A lone half of a surrogate pair is read as U+FFFD, in names and in values (B3). JavaScript's
+/// `JSON.stringify` writes a lone half, for example `\ud83d`, for a text that was cut in the middle of an
+/// emoji.
 ///
 /// # Errors
 ///
@@ -17,7 +18,7 @@ pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(&whole_characters(text.as_bytes()))
 }
 
-/// Replaces each half of a surrogate pair in `json` by the escape of U+FFFD.
+/// Replaces each lone half of a surrogate pair in `json` with the escape of U+FFFD.
 fn whole_characters(json: &[u8]) -> Cow<'_, [u8]> {
     let mut whole = Cow::Borrowed(json);
     let mut at = 0;
@@ -39,7 +40,7 @@ fn whole_characters(json: &[u8]) -> Cow<'_, [u8]> {
     whole
 }
 
-/// The UTF-16 code unit that an escape such as `\ud83d` stands for.
+/// The UTF-16 code unit that an escape such as `\ud83d` means.
 fn code_unit(escape: &[u8]) -> Option<u16> {
     let digits = escape.strip_prefix(br"\u")?.get(..4)?;
     digits.iter().try_fold(0, |unit, digit| {
@@ -55,8 +56,8 @@ mod tests {
 
     use super::*;
 
-    /// B3: each half of a surrogate pair is read as U+FFFD, at any place. All other text is read as it was
-    /// written.
+    /// B3: each lone half of a surrogate pair is read as U+FFFD, at any place, and all other text is read as
+    /// it was written.
     #[test]
     fn half_of_a_pair_is_the_replacement_character() {
         for (json, text) in [
@@ -84,15 +85,15 @@ mod tests {
     }
 
     proptest! {
-        /// B3: each half of a surrogate pair is read as U+FFFD. All other JSON is read as `serde_json` reads
-        /// it.
+        /// B3: each lone half of a surrogate pair is read as U+FFFD, and all other JSON is read as
+        /// `serde_json` reads it.
         #[test]
         fn all_else_is_read_as_ever(parts in proptest::collection::vec(0..9_usize, 0..12)) {
             let written = [
                 "a", "é", r"\\", r#"\""#, r"\n", r"\u00e4", r"\ud83d\ude00", r"\ud83d", r"\ude00",
             ];
             let whole = |part: &usize| if *part < 7 { written[*part] } else { "\u{fffd}" };
-            // Without the space, two halves side by side would be a pair.
+            // Without the space between the parts, two neighbouring halves would form a pair.
             let json = |part: &dyn Fn(&usize) -> &'static str| {
                 let text = parts.iter().map(part).collect::<Vec<_>>().join(" ");
                 format!("{{\"{text}\":[\"{text}\"]}}")

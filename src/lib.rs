@@ -1,36 +1,36 @@
 //! The part of a Vercel Marketplace integration that deletes resources and installations.
 //!
-//! A request passes through these modules from the top of the list down. A module imports only modules that
-//! are below it in the list. A test checks that.
+//! The table lists teardown's modules in the order in which a request passes through them. A module imports
+//! only modules that are below it in the table, and a test checks the imports.
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`host`] | Vercel's and Lambda's runtimes: the only place that knows them |
+//! | [`host`] | Vercel's and Lambda's runtimes, which no other module knows |
 //! | [`app`] | the steps of a request, from start to end |
-//! | `front` | calls that pass through to the provider's backend, and what teardown records of them |
+//! | `front` | calls that are passed on to the provider's backend, and what teardown records of them |
 //! | `work` | running jobs: claim, attempt, retry, park |
-//! | `saga` | Delete Configuration, which also changes Vercel's side: intent, call, commit |
+//! | `saga` | Delete Configuration, which also deletes at Vercel: intent, call, commit |
 //! | [`store`] | DynamoDB: keys, conditions, transactions |
 //! | [`http`] | requests in, responses out |
 //! | [`webhook`] | Vercel's webhooks: their signatures, and the events that they report |
-//! | [`provider`] | the provider's endpoint |
-//! | [`backend`] | the provider's backend |
+//! | [`provider`] | events for the provider's endpoint |
+//! | [`backend`] | calls to the provider's backend |
 //! | [`credentials`] | AWS credentials on Vercel without stored keys |
-//! | [`config`] | the environment |
+//! | [`config`] | the environment variables |
 //! | [`job`] | the kinds of jobs, and when a failed job is retried: decisions without I/O |
-//! | [`provision`] | what to record of a Provision that passes through: decisions without I/O |
+//! | [`provision`] | what teardown records of a Provision: decisions without I/O |
 //! | [`reconcile`] | the comparison of the table with Vercel: decisions without I/O |
 //! | [`deletion`] | what to do for a deletion: decisions without I/O |
 //! | [`grant`] | what a token permits its caller to delete |
-//! | [`error`] | every error, and the table of their answers |
+//! | [`error`] | every error, and the table of the answers to errors |
 //! | [`vercel`] | Vercel's REST API |
 //! | [`auth`] | who is calling: tokens, claims, keys |
 //! | [`outbound`] | HTTP requests to other services |
 //! | [`ids`] | identifiers, parsed once |
-//! | [`json`] | JSON that others wrote |
+//! | [`json`] | JSON from other programs |
 //! | [`secret`] | texts that must not be shown |
 //! | [`telemetry`] | the logs |
-//! | [`limits`] | how long teardown waits for others |
+//! | [`limits`] | how long teardown waits for other services and callers |
 //! | [`clock`] | the time |
 
 pub mod app;

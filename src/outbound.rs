@@ -1,8 +1,9 @@
-//! Requests to other services. One HTTP client, which uses the proxy that the environment names, is for all
-//! other machines. Two clients without a proxy are for this machine: one with TLS, and one without. Each
-//! client is made when it is first needed, and follows no redirect. An answer is read up to a given length.
+//! Requests to other services. One HTTP client, which uses the proxy that the environment names, is for
+//! requests to other machines. Two HTTP clients without a proxy are for requests to this machine: one with
+//! TLS, and one without TLS. Each client is made when it is first needed, and follows no redirect. An answer
+//! is read up to a given length.
 //!
-//! A `HeldBack` client is for one call that must not be sent before something else is done.
+//! A `HeldBack` client is for a call that must not be sent before other work is done.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -16,14 +17,14 @@ use tokio::sync::{Notify, Semaphore};
 use tower::BoxError;
 use tower::util::MapFutureLayer;
 
-/// The `user-agent` of all requests to others.
+/// The `user-agent` of all requests to other services.
 pub(crate) const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION"));
 
-/// How long it may take to open a connection to Vercel, the provider or the issuer. A host that takes longer
-/// counts as down.
+/// How long it may take to open a connection to another service. A service counts as down if opening a
+/// connection to it takes longer.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The HTTP clients. Clones share the clients and their connections.
+/// The HTTP clients. Clones of [`Outbound`] share the clients and their connections.
 #[derive(Clone, Debug, Default)]
 pub struct Outbound(Arc<Clients>);
 
@@ -34,7 +35,7 @@ struct Clients {
     plain_loopback: OnceLock<reqwest::Client>,
 }
 
-/// Why an answer was not read.
+/// Why teardown could not read an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     /// The answer broke off.
@@ -46,7 +47,8 @@ pub(crate) enum ReadError {
 }
 
 impl Outbound {
-    /// The client for an address. A client is made at its first use, because a function may need none.
+    /// The client for an address. A client is made at its first use, because a function may not need every
+    /// client.
     pub(crate) fn client(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
         let (slot, builder) = match (is_loopback(url), url.scheme()) {
             (true, "http") => (&self.0.plain_loopback, plain(builder(url))),
@@ -68,13 +70,13 @@ fn builder(url: &Url) -> reqwest::ClientBuilder {
     if is_loopback(url) { client.no_proxy() } else { client }
 }
 
-/// A client without TLS needs no root certificates, and to read them would take milliseconds.
+/// A client without TLS needs no root certificates, and reading root certificates takes milliseconds.
 fn plain(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     client.tls_certs_only([])
 }
 
-/// A client for one call. The client opens its first connection, but sends nothing of a request before
-/// `send_now` is called.
+/// A client for one call. The client opens a connection, but sends no part of the request before `send_now`
+/// is called.
 pub(crate) struct HeldBack {
     client: reqwest::Client,
     connected: Arc<Notify>,
@@ -82,11 +84,11 @@ pub(crate) struct HeldBack {
 }
 
 impl HeldBack {
-    /// A client for an address.
+    /// Makes a client for a call to `url`.
     ///
     /// # Errors
     ///
-    /// If the machine's root certificates cannot be read.
+    /// An error if teardown cannot read the machine's root certificates.
     pub(crate) fn new(url: &Url) -> reqwest::Result<Self> {
         let (connected, leave) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
         let (is_up, may_go) = (connected.clone(), leave.clone());
@@ -96,7 +98,7 @@ impl HeldBack {
                 async move {
                     let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
                     is_up.notify_one();
-                    // The semaphore is never closed, so this does not fail.
+                    // The semaphore is never closed, so `acquire` does not fail.
                     let _ = may_go.acquire().await;
                     Ok::<_, BoxError>(connection)
                 }
@@ -106,24 +108,24 @@ impl HeldBack {
         Ok(Self { client: client.connector_layer(hold).build()?, connected, leave })
     }
 
-    /// The client itself.
+    /// The HTTP client that makes the call.
     pub(crate) fn client(&self) -> &reqwest::Client {
         &self.client
     }
 
-    /// Waits until a connection is up.
+    /// Waits until the client has opened a connection.
     pub(crate) async fn connected(&self) {
         self.connected.notified().await;
     }
 
-    /// Lets the client send requests, from now on.
+    /// Permits the client to send the request.
     pub(crate) fn send_now(&self) {
         self.leave.add_permits(1);
     }
 }
 
-/// Whether no byte of a request was sent: the request could not be built, or no connection was opened. To
-/// open a connection includes TLS and the proxy's consent (E2).
+/// Whether no byte of a request was sent: the request could not be built, or no connection was opened.
+/// Opening a connection includes the TLS handshake and the proxy's permission (E2).
 pub(crate) fn was_not_sent(error: &reqwest::Error) -> bool {
     error.is_builder() || error.is_connect()
 }
@@ -137,11 +139,11 @@ fn is_this_machine(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
 }
 
-/// The IPv6 network of AWS's metadata and credentials: `fd00:ec2::254`, `fd00:ec2::23`.
+/// The IPv6 network of AWS's metadata and credentials, with `fd00:ec2::254` and `fd00:ec2::23`.
 const AWS_METADATA: [u16; 7] = [0xfd00, 0x0ec2, 0, 0, 0, 0, 0];
 
-/// Whether requests to a host must not use a proxy. Such a host is on this machine, on its link, or of AWS's
-/// metadata, whose answers are secret. A proxy could not reach this host.
+/// Whether requests to a host must not use a proxy. A local host is on this machine or its network link, or
+/// serves AWS's metadata, which is secret. A proxy could not reach a local host.
 pub(crate) fn is_local(host: &str) -> bool {
     let is_near = match ip(host) {
         Some(IpAddr::V4(ip)) => ip.is_link_local(),
@@ -171,11 +173,11 @@ pub(crate) async fn read(response: reqwest::Response, most: usize) -> Result<Vec
     Ok(body)
 }
 
-/// The longest wait that `Retry-After` can cause: a typing error in it must not delay a job for ever.
+/// The longest wait that `Retry-After` can cause: a typing error in the header must not delay a job for ever.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// The wait that `Retry-After` asks for, in seconds or as a date (RFC 9110, section 10.2.3), up to a day.
-/// `None` if it is absent or cannot be read.
+/// `None` if the header is absent or cannot be read.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if let Ok(seconds) = text.parse() {
@@ -199,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// S3: requests to this machine, to its link and to AWS's metadata do not use a proxy.
+    /// S3: requests to this machine, to its network link and to AWS's metadata do not use a proxy.
     #[test]
     fn local_hosts_are_called_without_a_proxy() {
         for (host, local) in [
@@ -218,8 +220,8 @@ mod tests {
         }
     }
 
-    /// G1: `Retry-After` is read as seconds or as a date. A date in the past means no wait. A value that
-    /// cannot be read is ignored.
+    /// G1: `Retry-After` is read as seconds or as a date. A `Retry-After` in the past means no wait. A
+    /// `Retry-After` that cannot be read is ignored.
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let read = |text: &str| {

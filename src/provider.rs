@@ -21,13 +21,13 @@ use crate::outbound::{self, Outbound};
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long the provider may take to answer. If its own deletion takes longer, the provider answers 202.
+/// How long the provider may take to answer an event. A provider whose own deletion takes longer answers 202.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The wait before an announcement is sent again after a 202, if the `Retry-After` of the 202 cannot be read.
 const STILL_AT_IT: Duration = Duration::from_mins(1);
 
-/// The client. Clones share its connections.
+/// The client for the provider's endpoint. Clones of the client share its connections.
 #[derive(Clone)]
 pub(crate) struct Provider {
     url: Url,
@@ -46,17 +46,17 @@ impl fmt::Debug for Provider {
 /// An event that announces a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Announcement {
-    /// `webhook-id`: the same for every attempt.
+    /// `webhook-id`, which is the same in every attempt to send the event.
     pub(crate) id: String,
     /// `type`.
     pub(crate) event: &'static str,
-    /// `timestamp`: the deletion's time for the notice, `teardownAt` for the `deleted` event.
+    /// `timestamp`: the time of the deletion in the notice, and `teardownAt` in the `deleted` event.
     pub(crate) at: Timestamp,
     pub(crate) installation: InstallationId,
     /// The resource that was deleted. `None` if the installation was deleted.
     pub(crate) resource: Option<ResourceId>,
     pub(crate) provenance: Provenance,
-    /// When the `deleted` event is sent. `None` if this event is the `deleted` event.
+    /// When the `deleted` event is sent. `None` if the announcement is the `deleted` event itself.
     pub(crate) teardown_at: Option<Timestamp>,
     /// When the installation will be finalized at Vercel. `None` if there is no finalization.
     pub(crate) finalizes_at: Option<Timestamp>,
@@ -70,7 +70,7 @@ pub(crate) struct Report<'a> {
     pub(crate) job: &'a Job,
     /// The resource that the job is about. `None` if the job is about the installation.
     pub(crate) resource: Option<&'a ResourceId>,
-    /// What went wrong, for people.
+    /// What went wrong, as text for people.
     pub(crate) reason: &'a str,
     /// When the job's attempt ended.
     pub(crate) at: Timestamp,
@@ -81,9 +81,9 @@ pub(crate) struct Report<'a> {
 pub(crate) enum Delivery {
     /// The provider is done with the event.
     Done,
-    /// The provider is not done yet, and wants the event again after this time.
+    /// The provider is not done with the event yet, and wants the event again after this time.
     InProgress(Duration),
-    /// The delivery failed, for this reason. The second value is the provider's `Retry-After`.
+    /// The delivery failed, with the reason of the failure and the provider's `Retry-After`.
     Failed(String, Option<Duration>),
 }
 
@@ -159,14 +159,14 @@ impl Report<'_> {
             Incident::FinalizationLate { until } => data.until = Some(until.to_string()),
         }
         let (r#type, timestamp) = (self.incident.event(), self.at.to_string());
-        // The struct contains only strings, so it always serializes.
+        // An event contains only strings, so its serialization never fails.
         serde_json::to_string(&WebhookEvent { r#type, timestamp, data }).unwrap_or_default()
     }
 }
 
 impl Announcement {
-    /// The body to send. Every attempt has the same bytes, because the body depends only on what was deleted,
-    /// when, by whom and why.
+    /// The body of the announcement. Every attempt sends the same bytes, because the body depends only on
+    /// what was deleted, when, by whom and why.
     fn body(&self) -> String {
         let Provenance { by, at, reason } = &self.provenance;
         let (user_id, role) = match by {
@@ -187,7 +187,7 @@ impl Announcement {
                 by: By { kind: by.kind(), account_id: by.account(), user_id, role },
             },
         };
-        // The struct contains only strings, so it always serializes.
+        // An event contains only strings, so its serialization never fails.
         serde_json::to_string(&event).unwrap_or_default()
     }
 }
@@ -206,8 +206,8 @@ impl Provider {
         }
     }
 
-    /// Sends the report of an incident, in one attempt. Any 2xx means that the report was received: after a
-    /// 202, the report is not sent again.
+    /// Sends the report of an incident, in one attempt. Any 2xx means that the provider has received the
+    /// report, so a report is not sent again after a 202.
     ///
     /// # Errors
     ///
@@ -224,12 +224,12 @@ impl Provider {
         }
     }
 
-    /// A signature by each secret, in the order of the secrets, with spaces between the signatures. During a
-    /// rotation of secrets, the provider may know only the older secret (G1).
+    /// One signature with each secret, in the order of the secrets, with spaces between the signatures.
+    /// During a rotation of secrets, the provider may know only the older secret (G1).
     fn sign(&self, id: &str, sent_at: i64, body: &[u8]) -> Result<String, String> {
         let sign = |secret: &Secret| Webhook::new(secret.expose())?.sign(id, sent_at, body);
         let signatures: Result<Vec<_>, _> = self.secrets.iter().map(sign).collect();
-        // The error's text may reveal a part of the secret.
+        // The signing library's error is dropped, because its text may reveal a part of the secret.
         Ok(signatures.map_err(|_| "PROVIDER_SECRET does not sign".to_owned())?.join(" "))
     }
 
@@ -258,8 +258,8 @@ impl Provider {
     }
 }
 
-/// What an answer of the provider means. The answer's body is not read. A 202's `Retry-After` counts as 1 s
-/// at least, because the provider is never done sooner.
+/// What the provider's answer to an event means. teardown does not read the body of the provider's answer.
+/// The `Retry-After` of a 202 counts as at least 1 s, because no provider is done sooner.
 fn delivery(response: &reqwest::Response) -> Delivery {
     let wait = outbound::retry_after(response.headers());
     match response.status().as_u16() {

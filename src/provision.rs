@@ -1,12 +1,13 @@
 //! Decides what to record of a Provision that passes through, without I/O (J2, J4).
 //!
-//! It works like the plan of a deletion. [`begin`] decides before the backend is called, and [`plan`]
-//! decides after the backend made a resource. Each decides from what is believed of the store, which at
-//! first is the common case. The transaction has the conditions that make the belief true. If a condition
-//! fails, DynamoDB returns the item, the store corrects the belief, and the function decides again.
+//! A Provision is planned like a deletion. [`begin`] decides before the backend is called, and [`plan`]
+//! decides after the backend made a resource. [`begin`] and [`plan`] decide from what is believed of the
+//! store, which at first is the common case. The transaction that follows a decision has the conditions that
+//! make the belief true. If a condition fails, DynamoDB returns the item, the store corrects the belief, and
+//! the same function decides again.
 //!
-//! An intent lists its attempts that have no definite answer. Each attempt has an id of its own, and
-//! removes that id when it ends. So no attempt ends the intent of another attempt.
+//! An intent lists its attempts that have no definite answer. Each attempt has its own id, and removes the id
+//! from the intent when the attempt ends. So no attempt ends the intent of another attempt.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::deletion::{Installation, Presence, Receipt};
 use crate::grant::{Membership, Scope};
 
-/// How long after its last attempt an intent is due, if no attempt ended it (J4).
+/// How long after its last attempt an intent is due, if no attempt ended the intent (J4).
 pub const RECONCILED_AFTER: Duration = Duration::from_mins(15);
 
 /// What to do before the backend is called.
@@ -54,7 +55,8 @@ pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
 }
 
 /// Whether an attempt that began at `begun` may still call the backend. The call takes `time` at most, and
-/// must end before a sweep may end the intent. If the process was frozen in between, it may be too late.
+/// must end before a sweep may end the intent. If the process was frozen after the attempt began, it may be
+/// too late for the call.
 #[must_use]
 pub fn may_call(begun: Timestamp, now: Timestamp, time: Duration) -> bool {
     now + time <= begun + RECONCILED_AFTER
@@ -72,8 +74,8 @@ pub enum Intent {
     WithoutThisAttempt,
 }
 
-/// What is believed of the store after the backend made a resource. Before anything is read, the common
-/// case is assumed.
+/// What is believed of the store after the backend made a resource. Until the store is read, the belief is
+/// the common case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Belief {
     /// The installation.
@@ -93,7 +95,8 @@ pub enum Commit {
     Register(Presence),
     /// Update the resource, which is already registered: the backend has answered a retry.
     Update,
-    /// Announce the resource's deletion: its installation was deleted meanwhile (J4).
+    /// Announce the resource's deletion, because its installation was deleted while the backend made the
+    /// resource (J4).
     Announce,
     /// Record nothing: the resource was deleted before, and the backend has repeated an old answer.
     DeletedBefore {
@@ -102,8 +105,8 @@ pub enum Commit {
     },
 }
 
-/// Says what to commit after the backend made a resource, from what is believed of the store. The state of
-/// the intent does not matter.
+/// Says what to commit after the backend made a resource, from what is believed of the store. The decision
+/// does not depend on the state of the intent.
 #[must_use]
 pub fn plan(belief: &Belief) -> Commit {
     match (&belief.installation, belief.receipt) {
@@ -111,7 +114,8 @@ pub fn plan(belief: &Belief) -> Commit {
             Commit::DeletedBefore { with_installation: true }
         }
         (Installation::Deleted { .. }, Receipt::None) => Commit::Announce,
-        // If a registered resource has a receipt, a writer broke the rules.
+        // If a registered resource has a receipt, a writer broke the rules, and the resource is updated
+        // anyway.
         (Installation::Assumed | Installation::Active { .. }, _) if belief.is_registered => {
             Commit::Update
         }
@@ -146,8 +150,8 @@ mod tests {
     }
 
     /// J2, J4: a token that names an installation vouches for it, even if the installation is unknown. A
-    /// token that names only an account vouches for the installations that the table knows as the
-    /// account's.
+    /// token that names only an account vouches only for installations that the table stores with this
+    /// account.
     #[test]
     fn an_intent_is_written_where_the_token_permits_it() {
         let named = membership(Scope::Installation);
@@ -185,7 +189,7 @@ mod tests {
     }
 
     /// J4: a resource that the backend made is registered or announced, unless it was deleted before. The
-    /// state of the intent changes nothing.
+    /// state of the intent does not change what is committed.
     #[test]
     fn what_is_made_is_registered_or_announced() {
         let at = |installation: &Installation, is_registered, receipt, intent| {

@@ -21,19 +21,19 @@ use crate::vercel::{Disabled, ListedResource, ResourceList};
 pub const YOUNG: Duration = Duration::from_mins(15);
 
 /// If Vercel was asked to uninstall an installation longer ago than this, the uninstall counts as hanging.
-/// Vercel waits 24 hours for final invoices, and needs some time itself.
+/// Vercel waits 24 hours for final invoices, and then needs some more time.
 pub const HANGING: Duration = Duration::from_hours(25);
 
 /// The reason of an uninstall that teardown does because Vercel removed the installation (K3).
 pub const REMOVED_AT_VERCEL: &str = "removed at Vercel";
 
-/// What is stored of an installation, as far as it is compared with Vercel.
+/// What is stored of an installation and is compared with Vercel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The installation.
     pub installation: InstallationState,
-    /// The installation's resources. The time is that of the resource's registration, or of its last write
-    /// if no registration time is stored. `None` if neither time is stored.
+    /// The installation's resources. The time is when the resource was registered, or when its item was last
+    /// written if no registration time is stored. `None` if neither time is stored.
     pub resources: BTreeMap<ResourceId, Option<Timestamp>>,
     /// Resources that were deleted, moved or kept: they have a receipt, or a pending announcement.
     pub deleted: BTreeSet<ResourceId>,
@@ -41,14 +41,14 @@ pub struct Stored {
     pub provisioning: bool,
 }
 
-/// The state of an installation, as far as the comparison depends on it.
+/// The state of an installation, which decides what is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// The installation is active: all of it is compared.
+    /// The installation is active: everything is compared.
     Active,
-    /// The installation is uninstalled and not finalized: Vercel still has its side for a while.
+    /// The installation is uninstalled and not finalized: it still exists at Vercel for a while.
     Uninstalled,
-    /// Nothing is left to compare.
+    /// The installation is finalized, or its configuration is deleted: nothing is left to compare.
     Over,
 }
 
@@ -90,7 +90,7 @@ pub enum Problem {
     MissingHere(ListedResource),
     /// A resource is stored, and Vercel does not have it.
     MissingThere(ResourceId),
-    /// Vercel has a resource that was deleted, moved or kept here.
+    /// Vercel has a resource that was deleted, moved or kept according to the table.
     DeletedHere(ResourceId),
     /// Vercel has a resource whose id teardown does not accept.
     BadId(String),
@@ -115,7 +115,7 @@ impl Problem {
         }
     }
 
-    /// The resource that the problem is about. `None` if it is about the installation.
+    /// The resource that the problem is about. `None` if the problem is about the installation.
     #[must_use]
     pub fn resource(&self) -> Option<&str> {
         match self {
@@ -134,7 +134,7 @@ impl Problem {
 }
 
 /// Names the problems of an installation. The caller must call Vercel first and then read the table. So a
-/// resource that is provisioned between the two is stored, and young.
+/// resource that is provisioned between the call and the read is stored, and younger than [`YOUNG`].
 #[must_use]
 pub fn compare(stored: &Stored, vercel: &VercelSide, now: Timestamp) -> Vec<Problem> {
     let life = Life::of(&stored.installation);
@@ -144,8 +144,8 @@ pub fn compare(stored: &Stored, vercel: &VercelSide, now: Timestamp) -> Vec<Prob
         VercelSide::There(configuration, listing) => (configuration, listing),
         VercelSide::Unreachable(why) => return vec![Problem::Unreachable(why.clone())],
         VercelSide::DeadToken => return vec![Problem::DeadToken],
-        // An uninstall ends with the removal at Vercel. If no token is stored, an uninstall is finalized
-        // without a call.
+        // Vercel may remove the configuration of an uninstalled installation. Without a stored token, an
+        // uninstall is finalized without a call.
         VercelSide::Removed | VercelSide::NoToken if !is_active => return Vec::new(),
         VercelSide::Removed => return vec![Problem::Removed],
         VercelSide::NoToken => return vec![Problem::NoToken],
@@ -175,8 +175,8 @@ pub fn compare(stored: &Stored, vercel: &VercelSide, now: Timestamp) -> Vec<Prob
     problems
 }
 
-/// The resources that Vercel has, and that are to be registered: they are not stored, and were not deleted
-/// here.
+/// The resources that Vercel has and that must be registered: they are not stored, and the table does not say
+/// that they were deleted, moved or kept.
 pub fn missing_here<'a>(
     stored: &Stored,
     list: &'a ResourceList,
@@ -198,14 +198,14 @@ fn missing_there(
     missing.map(|(id, _)| id.clone())
 }
 
-/// The resources that Vercel has, though they were deleted, moved or kept here.
+/// The resources that Vercel has, though they were deleted, moved or kept according to the table.
 fn deleted_here(stored: &Stored, list: &ResourceList) -> impl Iterator<Item = ResourceId> {
     let is_gone = |id| stored.deleted.contains(id) && !stored.resources.contains_key(id);
     list.resources.keys().filter(move |id| is_gone(id)).cloned()
 }
 
-/// The uninstall of an installation that Vercel removed. It is the same as a Delete Installation that the
-/// system sends without a key (K3).
+/// The uninstall of an installation that Vercel removed. This uninstall is the same as a Delete Installation
+/// that Vercel sends without a key (K3).
 #[must_use]
 pub fn removal(installation: InstallationId, account: String, at: Timestamp) -> Deletion {
     Deletion {

@@ -1,5 +1,5 @@
-//! Delete Configuration: intent, call to Vercel, commit (E). It cannot be a single transaction, because it
-//! has an effect at Vercel, too.
+//! Delete Configuration: intent, call to Vercel, commit (E). Delete Configuration cannot be a single
+//! transaction, because it has an effect at Vercel, too.
 //!
 //! ```text
 //!   load → plan → begin (intent, under a lease) → connect → mark → call Vercel → commit | withdraw | retry
@@ -7,29 +7,32 @@
 //!                                                   look it up → store its team → call Vercel there
 //! ```
 //!
-//! - `load` reads all that the decision needs in one `TransactGetItems`, and `plan` decides.
-//! - `begin` writes the intent `work#configuration` with its lease, if the installation is as it was read.
-//!   A request that finds an intent without a lease takes the intent over, even if the intent is parked.
-//!   The intent then has 3 new days before it is parked. A request that finds a lease is answered 409.
-//! - The mark records that the worker is about to call Vercel. The worker writes it when the connection is
-//!   up: a request that was never sent leaves no doubt (E2).
-//! - `verdict` says what Vercel's answer means. *Gone* commits the tombstone, the receipt, the outcome and
-//!   the jobs in one transaction. *Refused* withdraws the intent. After any other answer, or none, the
-//!   worker schedules a retry as for any job.
+//! - `load` reads all that the decision needs in one `TransactGetItems`, and `plan` decides what to do next.
+//! - `begin` writes the intent `work#configuration` with its lease, if the installation has not changed since
+//!   `load`. A request that finds an intent without a lease takes the intent over, even if the intent is
+//!   parked. An intent that was taken over has 3 new days before it is parked. A request that finds an intent
+//!   with a valid lease is answered 409.
+//! - The mark records that the worker is about to call Vercel. The worker writes the mark only when the
+//!   connection to Vercel is up, because a call that was never sent leaves no doubt (E2).
+//! - `verdict` says what Vercel's answer means. If Vercel's answer means *gone*, the worker commits the
+//!   tombstone, the receipt, the outcome and the jobs in one transaction. If Vercel's answer means *refused*,
+//!   the worker withdraws the intent. If Vercel gives any other answer or no answer, the worker schedules a
+//!   retry as for any job.
 //! - *Not there*, a 404 or 410, does not prove that the configuration is gone: it may have moved to another
-//!   team. So the worker calls Vercel to look the configuration up. If the configuration still exists, the
-//!   worker stores its team, and calls Vercel once to delete it there.
-//! - The sweep takes the same steps (`resume`), and the receipt names the caller of the request that last
-//!   held the intent.
+//!   team. After a 404 or 410, the worker calls Vercel to look the configuration up. If the configuration
+//!   still exists, the worker stores its team, and calls Vercel once to delete the configuration in that
+//!   team.
+//! - The sweep resumes a deletion by the same steps as a request (`resume`). The receipt names the caller of
+//!   the request that last held the intent.
 //!
-//! teardown deletes nothing in the table until it knows that the configuration is gone at Vercel. The
-//! exception: if there is no token to call Vercel with, teardown deletes only its own side.
+//! teardown deletes nothing in the table until it knows that the configuration is gone at Vercel. If there is
+//! no token to call Vercel with, teardown deletes the configuration only in the table, and does not call
+//! Vercel.
 //!
-//! If a process crashes, its intent stays and the lease runs out. The next request or the sweep then
-//! resumes the deletion. A worker that lost its lease finds a newer fence and writes nothing, with two
-//! exceptions. If the worker knows that the configuration is gone at Vercel, it commits that, because that
-//! stays true. If the worker does not know how its own call ended, it schedules another call: [`doubt`]
-//! says why.
+//! If a process crashes, its intent stays, the lease runs out, and the next request or the sweep resumes the
+//! deletion. A worker that lost its lease finds a newer fence and writes nothing, with two exceptions. A late
+//! worker that knows that the configuration is gone at Vercel commits this fact, because it stays true. A
+//! late worker that does not know how its own call ended schedules another call: [`doubt`] says why.
 
 mod attempt;
 mod doubt;
@@ -50,15 +53,15 @@ use crate::store::work::{Doubt, JobFailure, Lease, LeaseWrite};
 use crate::store::{Done, Store, TimeBudget};
 use crate::vercel::{Vercel, VercelError};
 
-/// How long a request leases an intent. This is longer than the request waits for DynamoDB (8 s, and 8 s
-/// after Vercel's answer) and for Vercel (12 s). So nobody else begins while the request waits.
+/// How long a request leases an intent. The lease is longer than the request waits for DynamoDB (8 s, and 8 s
+/// after Vercel's answer) and for Vercel (12 s). So no other worker takes the intent while the request waits.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// The `Retry-After` of the caller's 503, if Vercel sent none. By then the request has called Vercel for
-/// some seconds already.
+/// The `Retry-After` of the caller's 503, if Vercel sent none. Before a request answers 503, it has already
+/// called Vercel for some seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Deletes configurations. Clones share their connections.
+/// Deletes configurations. All clones share the same connections.
 #[derive(Clone, Debug)]
 pub(crate) struct DeleteConfiguration {
     store: Store,
@@ -67,7 +70,7 @@ pub(crate) struct DeleteConfiguration {
 }
 
 /// An attempt's time for DynamoDB: before it calls Vercel, and after. The time after the call is separate,
-/// because Vercel's answer must be recorded even if the steps before were slow.
+/// because Vercel's answer must be recorded even if the steps before the call were slow.
 struct Time {
     before: TimeBudget,
     after: TimeBudget,
@@ -96,11 +99,12 @@ impl DeleteConfiguration {
         Time { before: self.store.time_budget(), after: self.store.time_budget() }
     }
 
-    /// Carries out a request.
+    /// Deletes a configuration for a request.
     ///
     /// # Errors
     ///
-    /// The [`Error`] that answers the request. As far as is known, nothing was deleted in the table (B6).
+    /// The [`Error`] that answers the request. If a request fails, nothing was deleted in the table, as far
+    /// as is known (B6).
     pub(crate) async fn delete(&self, request: &ConfigurationDeletion) -> Result<Done, Error> {
         let id = &request.grant.installation;
         let provenance = request.provenance();
@@ -176,7 +180,8 @@ impl DeleteConfiguration {
                 let retry_after = failure.retry_after.unwrap_or(RETRY_AFTER);
                 let in_doubt = failure.doubt == Doubt::Known { in_doubt: true };
                 let ended = self.retry_later(lease, &progress, failure, &mut time.after).await?;
-                // The call may have taken effect: read again, so that the caller learns the final state.
+                // The call to Vercel may have taken effect, so the request reads the state again: the caller
+                // then learns the final state.
                 if in_doubt && ended == JobResult::Lost {
                     return Ok(None);
                 }
@@ -203,14 +208,14 @@ impl DeleteConfiguration {
         let Some(requested) = &lease.provenance else {
             return Ok(SagaResult::Open(JobFailure::malformed()));
         };
-        // Another worker holds the intent: this worker must not take that worker's in-doubt mark for its
-        // own.
+        // Another worker holds the intent, so the in-doubt mark may be that worker's. This worker must not
+        // use the mark, and stops.
         if snapshot.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {
             return Ok(SagaResult::Lost);
         }
         let provenance = Provenance { at: now, ..requested.clone() };
         let Some(token) = loaded.usable_token() else {
-            // Vercel cannot be called, so only teardown's side is deleted.
+            // Vercel cannot be called, so the configuration is deleted only in the table.
             let committer = Committer::Worker { key_sha256: lease.key_sha256.as_deref() };
             let holder = Holder::Fence(lease.fence);
             let commit =

@@ -1,19 +1,19 @@
-//! The store: the only place that knows DynamoDB.
+//! The store: the only module that reads and writes DynamoDB.
 //!
 //! | module | has |
 //! |---|---|
 //! | `client` | the DynamoDB client, with its retries and timeouts |
 //! | `keys`, `attr` | the key of each item, and how its attributes are written |
-//! | `transaction`, `conditions` | one `TransactWriteItems`, and the conditions that several demand |
+//! | `transaction`, `conditions` | one `TransactWriteItems`, and conditions that several transactions have |
 //! | `deletion`, `configuration` | the transactions that carry out what `plan` decided |
-//! | `evidence`, `outcome` | the items of failed conditions; the answers under idempotency keys |
+//! | `evidence`, `outcome` | what failed conditions show, and the answers under idempotency keys |
 //! | `receipt`, `provisioning` | how long receipts stay, and which resources are still being provisioned |
-//! | `work`, `announcement`, `purge` | jobs and their leases; phases and holds of announcements; the purge |
+//! | `work`, `announcement`, `purge` | jobs and leases, announcements' phases and holds, and the purge |
 //! | `front`, `provision` | what the front records of the calls that it passes on to the backend |
-//! | `webhook` | what Vercel's webhooks change |
-//! | [`registry`] | the registration of installations, resources and what else belongs to them |
+//! | `webhook` | the changes that Vercel's webhooks make |
+//! | [`registry`] | the registration of installations, resources, webhooks and so on |
 //! | [`comparison`] | the stored items that a comparison with Vercel needs |
-//! | [`admin`] | the acts of operators; the tool calls it, the functions do not |
+//! | [`admin`] | what operators read and change, for the tool `teardown` only |
 
 pub mod admin;
 pub(crate) mod announcement;
@@ -52,14 +52,14 @@ use crate::error::{Cause, Error};
 use crate::job::Job;
 use crate::limits::Limits;
 
-/// The table, and the settings that its deletions need. Clones share the connection.
+/// The table, and the settings that its deletions need. Clones of a store share its connections.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
     table: String,
     /// Whether deletions are announced to the provider (G1).
     announces: bool,
-    /// How long after a deletion its `deleted` event is sent (H1).
+    /// The time from a deletion until its `deleted` event is sent (H1).
     grace: Duration,
     /// How long a resource counts as being provisioned (C2).
     provisioning_limit: Duration,
@@ -70,7 +70,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes a store over a client that [`Aws::dynamodb`] made.
+    /// Makes a store that uses a client of [`Aws::dynamodb`].
     #[must_use]
     pub fn new(client: Client, config: &Config, clock: Clock) -> Self {
         Self {
@@ -86,18 +86,19 @@ impl Store {
         }
     }
 
-    /// The same store with other limits. An [`App`](crate::App) over this store has the same limits.
+    /// Returns this store with the given limits. An [`App`](crate::App) that uses the store has these limits
+    /// too.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// How long this store, and an app over this store, wait for other services.
+    /// How long this store, and an app that uses it, wait for other services.
     pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// The time that a request or a job may wait for DynamoDB from now on (F6).
+    /// A new budget: the total time that one request or job may wait for DynamoDB (F6).
     pub(crate) fn time_budget(&self) -> TimeBudget {
         TimeBudget(self.limits.dynamodb)
     }
@@ -107,14 +108,14 @@ impl Store {
         i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// A fence for a new job. It differs from the fence of each earlier job under the same key, because an
-    /// earlier job's worker may still be running.
+    /// A fence for a new job. The new fence differs from the fence of each earlier job under the same key,
+    /// because an earlier job's worker may still be running.
     fn new_fence(&self) -> i64 {
         self.now_millis()
     }
 
-    /// Runs `work`, and waits for DynamoDB no longer than a request may (F6). `work` is boxed, because the
-    /// SDK's futures take kilobytes, and each move would copy them.
+    /// Runs `work`, and aborts it after the time that a request may wait for DynamoDB (F6). `work` is boxed,
+    /// because a future of the SDK takes kilobytes, and each move in memory would copy it.
     fn in_time<'a, T: 'a>(
         &'a self,
         work: impl Future<Output = Result<T, Error>> + Send + 'a,
@@ -122,7 +123,7 @@ impl Store {
         within(self.limits.dynamodb, Box::pin(work))
     }
 
-    /// Reads an item, consistently.
+    /// Reads an item with a consistent read.
     async fn get(&self, key: keys::Item) -> Result<Option<keys::Item>, Error> {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(key));
         self.in_time(async {
@@ -131,7 +132,7 @@ impl Store {
         .await
     }
 
-    /// Reads these items consistently, all at the same moment.
+    /// Reads the items under these keys with consistent reads, all at the same moment.
     async fn read_together(&self, keys: &[keys::Item]) -> Result<Vec<Option<keys::Item>>, Error> {
         if let [key] = keys {
             return Ok(vec![self.get(key.clone()).await?]);
@@ -153,23 +154,23 @@ impl Store {
 pub(crate) struct Done {
     /// The answer.
     pub(crate) answer: Answer,
-    /// The jobs of the deletion that are due at once.
+    /// The deletion's jobs that are due immediately.
     pub(crate) due: Vec<Job>,
 }
 
 impl Done {
-    /// The result of a request whose deletion was done before.
+    /// The result of a request that has this answer and starts no jobs.
     pub(crate) fn without_jobs(answer: Answer) -> Self {
         Self { answer, due: Vec::new() }
     }
 }
 
-/// The time that a request or a job may still wait for DynamoDB. Calls to Vercel in between do not count
+/// The time that a request or a job may still wait for DynamoDB. Calls to Vercel do not use up this time
 /// (F6).
 pub(crate) struct TimeBudget(Duration);
 
 impl TimeBudget {
-    /// Runs `work`, and waits for DynamoDB as long as time is left.
+    /// Runs `work`, and aborts it when the budget's time is used up.
     pub(crate) fn run<'a, T: 'a>(
         &'a mut self,
         work: impl Future<Output = Result<T, Error>> + Send + 'a,
@@ -184,7 +185,7 @@ impl TimeBudget {
     }
 }
 
-/// A stored item in a form that teardown does not write.
+/// The error for a stored item that lacks an attribute, or has an attribute with an invalid value.
 #[derive(Debug, thiserror::Error)]
 #[error("the item {pk} {sk} is malformed: {problem}")]
 struct Malformed {

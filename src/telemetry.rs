@@ -11,7 +11,7 @@ tokio::task_local! {
     static DYNAMODB_CALLS: Cell<u32>;
 }
 
-/// Runs a request and counts the calls that it makes to DynamoDB, retries too.
+/// Runs a request, and counts the request's calls to DynamoDB, retries too.
 pub(crate) async fn counting_dynamodb_calls<T>(request: impl Future<Output = T>) -> (T, u32) {
     DYNAMODB_CALLS
         .scope(Cell::new(0), async {
@@ -21,31 +21,32 @@ pub(crate) async fn counting_dynamodb_calls<T>(request: impl Future<Output = T>)
         .await
 }
 
-/// Counts a call to DynamoDB, if a request is under way.
+/// Counts a call to DynamoDB, if the current task runs a request.
 pub(crate) fn count_dynamodb_call() {
     let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
-/// Adds the calls to DynamoDB that a part of the request made in a task of its own.
+/// Adds the calls to DynamoDB that the request made in a separate task.
 pub(crate) fn add_dynamodb_calls(more: u32) {
     let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + more));
 }
 
-/// Formats an error and its causes in one line. Only `Display` is used, because `Debug` may contain whole
-/// answers. Only the first line of each text is used: if AWS refuses a signature, the next lines contain the
-/// request with the session's token.
+/// Formats an error and its causes in one line. Each error is formatted with `Display`, because `Debug` may
+/// contain whole answers. Only the first line of each error's text is used. If AWS refuses a signature, the
+/// other lines of the error contain the request with the session's token.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let lines = causes.map(|cause| one_line(&cause.to_string()));
     lines.collect::<Vec<_>>().join(": ")
 }
 
-/// The AWS SDK's message if it finds no credentials. Each line after the message is about a provider of
-/// credentials that the SDK has tried: the provider's name, a colon, and the reason.
+/// The AWS SDK's message if it finds no credentials. Each line after the message `NO_CREDENTIALS` is about
+/// one provider of credentials that the SDK has tried: the provider's name, a colon, and the reason of its
+/// failure.
 const NO_CREDENTIALS: &str = "no credentials found in chain. Attempted:";
 
-/// A text's first line. If no credentials were found, the names of the providers that the SDK has tried
-/// follow.
+/// A text's first line. If the text says that no credentials were found, the names of the providers that the
+/// SDK has tried follow the first line.
 fn one_line(text: &str) -> String {
     let first = first_line(text);
     if !first.ends_with(NO_CREDENTIALS) {
@@ -55,21 +56,22 @@ fn one_line(text: &str) -> String {
     format!("{first} {}", names.collect::<Vec<_>>().join(", "))
 }
 
-/// A text up to its first line feed. A line feed that the SDK has escaped counts too.
+/// A text up to its first line feed. An escaped line feed, which is `\n` as two characters, also ends the
+/// first line.
 fn first_line(text: &str) -> &str {
     let end = ["\n", "\\n"].into_iter().filter_map(|feed| text.find(feed)).min();
     &text[..end.unwrap_or(text.len())]
 }
 
-/// Standard output. If a line cannot be written there, standard error says so, because nobody would notice
-/// otherwise (S1).
+/// Standard output. If a line cannot be written to standard output, teardown reports the failure on standard
+/// error, so that somebody notices (S1).
 struct Output;
 
 impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut output = io::stdout().lock();
         if let Err(error) = output.write_all(line).and_then(|()| output.flush()) {
-            // If this write fails too, the failure cannot be reported.
+            // If a write to standard error fails too, the failure cannot be reported.
             let _ = writeln!(io::stderr(), "teardown: standard output cannot be written: {error}");
         }
         Ok(line.len())
@@ -80,8 +82,8 @@ impl Write for Output {
     }
 }
 
-/// Writes events that pass the filter to standard output as JSON, one line each. A panic is logged too, with
-/// its place but without its message, which may quote a request.
+/// Writes events that pass the filter to standard output as JSON, one line each. A panic is logged with its
+/// place in the code, but without its message, because the message may quote a request.
 pub fn init_json(filter: Targets) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| Output)

@@ -1,9 +1,10 @@
-//! Vercel's REST API, as far as a deletion and the comparison with Vercel need it: the configuration, the
-//! resources and the final invoices.
+//! The client for Vercel's REST API: for the configurations, resources and final invoices that a deletion and
+//! the comparison with Vercel need.
 //!
-//! The client sends requests, retries failures that may pass, and returns Vercel's answer. `saga`, `work` and
-//! [`crate::reconcile`] decide what the answer means. teardown has its own error codes, and quotes Vercel's
-//! messages as Vercel's. `calls` sends requests. `configuration` and `resources` read Vercel's answers.
+//! The client sends requests, retries temporary failures, and returns Vercel's answer. `saga`, `work` and
+//! [`crate::reconcile`] decide what Vercel's answer means. teardown has its own error codes, and marks
+//! Vercel's messages as Vercel's. The module `calls` sends requests. `configuration` and `resources` read
+//! Vercel's answers.
 
 mod calls;
 mod configuration;
@@ -24,38 +25,38 @@ use crate::outbound::{HeldBack, Outbound};
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// The client. Clones share its connections.
+/// The client for Vercel's API. Clones of the client share its connections.
 #[derive(Clone, Debug)]
 pub struct Vercel {
     api: Url,
     outbound: Outbound,
     limits: Limits,
-    /// How often a call is attempted at most.
+    /// The largest number of attempts for one call.
     attempts: u32,
 }
 
-/// The result of a call: Vercel's last answer, and whether the call is in doubt.
+/// Vercel's last answer to a call, and whether the call is in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallResult {
-    /// The last answer.
+    /// Vercel's last answer.
     pub answer: VercelAnswer,
-    /// Whether an attempt that was sent got no definite answer: it may have taken effect (E2).
+    /// Whether an attempt of the call got no definite answer, and so may have taken effect (E2).
     pub in_doubt: bool,
 }
 
 /// The result of a look-up of a configuration at Vercel (E7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupResult {
-    /// The last answer.
+    /// Vercel's last answer.
     pub answer: VercelAnswer,
-    /// The configuration. `None` if the answer's body is not a configuration that can be read.
+    /// The configuration at Vercel. `None` if the answer's body is not a configuration that can be read.
     pub configuration: Option<VercelConfiguration>,
 }
 
 /// The result of a request for an installation's resources at Vercel (L1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListResult {
-    /// The last answer.
+    /// Vercel's last answer.
     pub answer: VercelAnswer,
     /// The resources that Vercel has. `None` if the answer does not say which resources Vercel has.
     pub resources: Option<ResourceList>,
@@ -70,22 +71,22 @@ pub enum VercelAnswer {
         status: u16,
         /// Vercel's `error.code` and `error.message`, if there are any.
         error: Option<VercelError>,
-        /// `Retry-After`.
+        /// `Retry-After` of Vercel's answer.
         retry_after: Option<Duration>,
     },
-    /// The request may have reached Vercel, but no HTTP answer arrived. The text says why.
+    /// The request may have reached Vercel, but no HTTP answer arrived. The text says why no answer arrived.
     Nothing(String),
-    /// No byte of the request was sent. The text says why.
+    /// No byte of the request was sent. The text says why nothing was sent.
     Unreached(String),
 }
 
 /// The code and the message of Vercel's error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct VercelError {
-    /// `error.code`.
+    /// `error.code` of Vercel's answer.
     #[serde(default)]
     pub code: String,
-    /// `error.message`.
+    /// `error.message` of Vercel's answer.
     #[serde(default)]
     pub message: String,
 }
@@ -102,19 +103,19 @@ impl std::fmt::Display for VercelError {
 }
 
 impl CallResult {
-    /// The result if nothing was sent.
+    /// The result of a call that was not sent.
     fn unreached(why: String) -> Self {
         Self { answer: VercelAnswer::Unreached(why), in_doubt: false }
     }
 
-    /// The result if nothing was sent because the request could not be built.
+    /// The result of a call that was not sent, because the request could not be built.
     fn unbuilt(error: reqwest::Error) -> Self {
         Self::unreached(telemetry::chain(&error.without_url()))
     }
 }
 
 impl VercelAnswer {
-    /// Whether it is unknown if the request took effect: after a 5xx, an undocumented 2xx, or no answer (E2).
+    /// Whether nobody knows if the request took effect, after a 5xx, an undocumented 2xx, or no answer (E2).
     fn is_in_doubt(&self) -> bool {
         match self {
             Self::Answer { status: 200 | 204, .. } | Self::Unreached(_) => false,
@@ -168,18 +169,18 @@ impl Vercel {
         Self { api, outbound, limits, attempts: ATTEMPTS }
     }
 
-    /// The same client, with one attempt per call. This client is for code that counts its own requests.
+    /// Returns a client that attempts each call only once, for code that counts its own requests.
     #[must_use]
     pub fn attempting_once(self) -> Self {
         Self { attempts: 1, ..self }
     }
 
-    /// Sends `DELETE /v1/integrations/configuration/{id}` (E2). When a connection is open, and before
-    /// anything is sent over it, `before_sending` runs.
+    /// Sends `DELETE /v1/integrations/configuration/{id}` (E2). `before_sending` runs when the connection to
+    /// Vercel is open, before the client sends the request.
     ///
     /// # Errors
     ///
-    /// The error of `before_sending`. In this case, nothing was sent to Vercel.
+    /// The error of `before_sending`. If `before_sending` fails, nothing is sent to Vercel.
     pub(crate) async fn delete_configuration<E>(
         &self,
         id: &InstallationId,
@@ -229,8 +230,8 @@ impl Vercel {
         LookupResult { answer: result.answer, configuration: VercelConfiguration::parse(&body) }
     }
 
-    /// Sends `GET /v1/installations/{id}/resources`, for the resources that Vercel has of an installation
-    /// (L1). If Vercel does not know the installation, the list is empty.
+    /// Sends `GET /v1/installations/{id}/resources`, to list the resources that Vercel has for an
+    /// installation (L1). If Vercel does not know the installation, the list of resources is empty.
     pub async fn list_resources(
         &self,
         id: &InstallationId,

@@ -1,5 +1,5 @@
-//! Vercel's webhooks: whether Vercel sent a webhook, which event it reports, and which uninstall follows.
-//! Decisions without I/O (K).
+//! Decides, without I/O, whether Vercel sent a webhook, which event the webhook reports, and which uninstall
+//! follows from it (K).
 
 use aws_lc_rs::hmac;
 use http::HeaderMap;
@@ -16,14 +16,14 @@ use crate::secret::Secret;
 /// The longest body of a webhook, in bytes (K1).
 pub const MAX_BODY: u64 = 256 * 1024;
 
-/// The header with the signature.
+/// The header with a webhook's signature.
 const HEADER: &str = "x-vercel-signature";
 
 /// The length of a signature: an HMAC-SHA1 in hexadecimal.
 const LENGTH: usize = 40;
 
-/// The signature that a webhook has for its body, not verified yet. No log shows the signature: it stays
-/// valid, and somebody could replay it.
+/// A webhook's signature of its body, which is not verified yet. No log shows the signature, because somebody
+/// could use it to replay the webhook.
 pub struct Signature<'a>(&'a [u8]);
 
 impl<'a> Signature<'a> {
@@ -47,14 +47,14 @@ impl<'a> Signature<'a> {
         }
     }
 
-    /// Compares the signature with the one that the body should have, in constant time.
+    /// Compares the signature with the correct signature of `body`, in constant time.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSignature`] if they differ, or if no secret is configured.
+    /// [`Error::InvalidSignature`] if the signature is wrong, or if no secret is configured.
     pub fn verify(&self, body: &[u8], secret: Option<&Secret>) -> Result<(), Error> {
         let secret = secret.ok_or(Error::InvalidSignature)?;
-        // Vercel signs with HMAC-SHA1. The known attacks on SHA-1 do not break HMAC.
+        // Vercel signs with HMAC-SHA1. The known attacks on SHA-1 do not break HMAC-SHA1.
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose().as_bytes());
         let expected = hex(hmac::sign(&key, body).as_ref());
         if expected.as_bytes().ct_eq(self.0).into() { Ok(()) } else { Err(Error::InvalidSignature) }
@@ -82,7 +82,7 @@ pub enum Event {
 /// The move of an installation to another account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
-    /// The installation.
+    /// The installation that has moved.
     pub installation: InstallationId,
     /// The account that the installation belongs to now.
     pub account: String,
@@ -95,14 +95,14 @@ pub struct Transfer {
 /// The removal of a configuration at Vercel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// The installation.
+    /// The installation whose configuration was removed.
     pub installation: InstallationId,
     /// The team that the installation belonged to, if Vercel names a team.
     pub team: Option<String>,
 }
 
 impl Webhook {
-    /// Reads a body whose signature was verified.
+    /// Reads a webhook from a body whose signature was verified.
     ///
     /// # Errors
     ///
@@ -166,9 +166,10 @@ impl Event {
 }
 
 impl Removal {
-    /// The uninstall that follows the removal, by the system. This uninstall is never refused, because Vercel
-    /// would ignore a refusal. The account is the stored account. If the installation is unknown, the account
-    /// is the team that Vercel names, or else the installation's id (K3).
+    /// The uninstall by the system that follows a removal at Vercel. An uninstall after a removal at Vercel
+    /// is never refused, because Vercel would ignore a refusal. The uninstall's account is the stored
+    /// account. If the installation is unknown, the uninstall's account is the team that Vercel names, or
+    /// else the installation's id (K3).
     #[must_use]
     pub fn uninstall(&self, stored: Option<&str>, at: Timestamp) -> Deletion {
         let account = stored.or(self.team.as_deref()).unwrap_or(self.installation.as_str());

@@ -1,9 +1,9 @@
 //! Runs jobs: claims, tries, retries and parks them (G).
 //!
 //! [`crate::job`] says which jobs there are, and when a failed job is tried again. `sweep` finds the jobs
-//! that are due. `incident` notifies the provider of parked jobs and of late finalizations. This module
-//! runs each kind of job under a lease. A worker that loses its lease does not complete the job. What that
-//! worker did before may be done twice: a page may be purged again, or a deletion announced again.
+//! that are due. `incident` notifies the provider of parked jobs and of late finalizations. This module runs
+//! each kind of job under a lease. A worker that loses its lease does not complete the job. What a worker did
+//! before it lost its lease may be done twice: a page may be purged again, or a deletion announced again.
 
 mod incident;
 mod reconcile;
@@ -30,13 +30,13 @@ use crate::vercel::{Vercel, VercelAnswer};
 /// How much longer a lease lasts than its worker's time, so that the lease ends after the worker.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
-/// How many pages one attempt purges at most. After that, other jobs get their turn.
+/// How many pages one attempt purges at most, before other jobs get their turn.
 const PURGE_PAGES: usize = 20;
 
-/// How long a page may take. A purge does not begin a page if its worker has less time left.
+/// How long the purge of one page may take. A purge does not begin a page if its worker has less time left.
 const PURGE_PAGE: Duration = Duration::from_secs(1);
 
-/// Runs jobs. Clones share its connections.
+/// Runs jobs. All clones share the same connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
     store: Store,
@@ -46,11 +46,11 @@ pub(crate) struct Worker {
     clock: Clock,
 }
 
-/// How an attempt at a job went.
+/// How an attempt at a job ended.
 enum AttemptResult {
     /// The attempt has ended its lease itself, or lost the lease.
     Ended(JobResult),
-    /// There is more to do, as soon as a worker has time.
+    /// The job has more to do, and is due again immediately.
     More,
     /// The provider is still working on the event, and wants to get it again after this time.
     InProgress(Duration),
@@ -89,11 +89,11 @@ impl Worker {
         let attempt = self.attempt(&lease, &progress, end);
         let attempt = match tokio::time::timeout_at(end.into(), attempt).await {
             Ok(Ok(attempt)) => attempt,
-            // A retry seldom cures an internal error. So the error counts as a failure: the job backs off,
-            // is parked at last, and raises the alarm.
+            // An internal error counts as a failure, because a retry seldom cures it: the job backs off, is
+            // finally parked, and raises the alarm.
             Ok(Err(Error::Internal(cause))) => {
                 let failure = JobFailure::new(telemetry::chain(cause.as_ref()), None);
-                // The error may have come after the provider received the event.
+                // The provider may have received the event before the error happened.
                 AttemptResult::Failed(failure.in_doubt_if_final(&lease))
             }
             Ok(Err(error)) => {
@@ -196,7 +196,8 @@ impl Worker {
     async fn hold_back(&self, lease: &Lease) -> Result<Option<JobResult>, Error> {
         let (installation, work) = (&lease.installation, lease.job.to_string());
         while let Some(hold) = self.store.active_hold(lease, self.clock.timestamp()).await? {
-            // If the hold was released in between, it stops nothing: read the holds again.
+            // If the hold was released after the worker read it, it no longer stops the job, and the worker
+            // reads the holds again.
             if let Some(held) = self.store.put_on_hold(lease, &hold).await? {
                 if held != JobResult::Lost {
                     tracing::info!(%installation, work, "held: a hold is in force");
@@ -222,8 +223,8 @@ impl Worker {
                 Purged::Page if Instant::now() + PURGE_PAGE < end => {}
                 Purged::Page => return Ok(AttemptResult::More),
                 Purged::All => {
-                    // If the installation was finalized meanwhile, the attempt fails, and a retry reads the
-                    // new state.
+                    // If the installation was finalized during the purge, the attempt fails, and a retry
+                    // reads the new state.
                     let ended = self.store.end_purge(lease, &tombstone).await?;
                     return Ok(if ended == Advance::Done {
                         AttemptResult::Ended(JobResult::Done)
@@ -236,7 +237,7 @@ impl Worker {
         Ok(AttemptResult::More)
     }
 
-    /// G3: finalizes at Vercel, and erases the token.
+    /// G3: finalizes an installation at Vercel, and erases its token.
     async fn finalize(&self, lease: &Lease) -> Result<AttemptResult, Error> {
         let id = &lease.installation;
         let Some(tombstone) = self.store.tombstone(id).await? else {
@@ -259,8 +260,8 @@ impl Worker {
                 answer => return Ok(failed(answer.to_string(), answer.retry_after())),
             }
         }
-        // If the purge ended meanwhile, the write's condition fails. Vercel has answered, so read the new
-        // state and write again at once.
+        // If the purge ended during the call to Vercel, the write's condition fails. Vercel has already
+        // answered, so the worker reads the new state and writes again immediately.
         let mut tombstone = Some(tombstone);
         while let Some(seen) = tombstone {
             if self.store.end_finalization(lease, &seen).await? == Advance::Done {
@@ -271,7 +272,7 @@ impl Worker {
         Ok(changed())
     }
 
-    /// E3: resumes a deletion that a request began and did not end.
+    /// E3: resumes a configuration's deletion that a request began and did not end.
     async fn delete_configuration(
         &self,
         lease: &Lease,

@@ -16,9 +16,8 @@ use crate::support::world::World;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// G3: a finalization that fails is logged as an error if less than one of Vercel's 24 hours is left,
-/// and as a warning before that. If Vercel finalized the installation itself, that is logged as a
-/// warning.
+/// G3: a finalization that fails with less than one of Vercel's 24 hours left is logged as an error, and an
+/// earlier failure as a warning. A warning is also logged if Vercel has already finalized the installation.
 #[tokio::test]
 async fn a_finalization_near_its_end_is_an_error() {
     let world = World::new().await;
@@ -40,8 +39,8 @@ async fn a_finalization_near_its_end_is_an_error() {
     assert_eq!(log.take("WARN"), [finalized]);
 }
 
-/// G3: if the stored installation cannot be read, its finalization fails. In the last of Vercel's 24
-/// hours, that is logged as an error.
+/// G3: if the stored installation cannot be read, its finalization fails. In the last of Vercel's 24 hours,
+/// such a failed finalization is logged as an error.
 #[tokio::test]
 async fn a_finalization_that_cannot_be_read_is_an_error_too() {
     let world = World::new().await;
@@ -59,7 +58,8 @@ async fn a_finalization_that_cannot_be_read_is_an_error_too() {
     assert_eq!(log.take("ERROR"), [alarm]);
 }
 
-/// G1: a job that is parked is logged as an error, once. Each failure before that is logged as a warning.
+/// G1: a job that is parked is logged as an error, once. Each failure before the job is parked is logged as a
+/// warning.
 #[tokio::test]
 async fn a_parked_job_is_logged_as_an_error() {
     let world = World::announcing().await;
@@ -83,7 +83,7 @@ async fn a_retry_that_cannot_be_scheduled_is_logged() {
     let path = "/v1/installations/icfg_1/resources/db_1";
     assert_eq!(world.delete(path).send().await.status, 204);
     world.provider.script([Answer::Status(500)]);
-    // The claim succeeds.
+    // DynamoDB accepts the worker's claim of the job.
     world.dynamodb.once("UpdateItem", Fault::None);
     world.dynamodb.once("UpdateItem", Fault::Echo);
     let log = Log::start();
@@ -93,8 +93,8 @@ async fn a_retry_that_cannot_be_scheduled_is_logged() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// G1: if a worker fails after it has lost its lease, it does not log the failure: another worker has
-/// done the job by then.
+/// G1: a worker that fails after it has lost its lease does not log the failure, because another worker has
+/// done the job already.
 #[tokio::test]
 async fn a_worker_without_its_lease_logs_no_failure() {
     for (failed_for, level) in [(HOUR, "WARN"), (73 * HOUR, "ERROR")] {

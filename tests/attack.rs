@@ -1,5 +1,5 @@
-//! Attacks: callers that hold their connections open, and forged tokens. These attacks do not delay an
-//! honest client at the same time.
+//! Attacks: callers that hold their connections open, and forged tokens. These attacks do not delay an honest
+//! client's request.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -54,15 +54,15 @@ impl OnPort {
         Self { world, port, function, _log: log }
     }
 
-    /// Opens a connection, and sends this text on it.
+    /// Opens a connection to the function, and sends this text on it.
     async fn send(&self, text: &str) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         stream
     }
 
-    /// Sends an honest client's request, and returns the status of its answer. The answer must arrive
-    /// within 4 s: a slow body would take 5 s.
+    /// Sends an honest client's request, and returns the status of its answer. The answer to the honest
+    /// client must arrive within 4 s, because a slow body takes 5 s.
     async fn honest(&self) -> u16 {
         let token = self.world.token(&user("icfg_1"));
         let request = http_client().delete(format!("http://127.0.0.1:{}{INSTALLATION}", self.port));
@@ -80,18 +80,18 @@ fn head(token: &str) -> String {
     )
 }
 
-/// The bytes that arrive until the connection is closed.
+/// All bytes that arrive before the connection is closed.
 async fn rest(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
-    // A reset closes the connection, too.
+    // A connection that is reset counts as closed, too.
     let closed = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer));
     let _ = closed.await.expect("it is closed one day");
     String::from_utf8(answer).unwrap()
 }
 
-/// B3: a caller that may delete, and never sends its body's last byte, delays no other caller. Its
-/// request takes at most 4 times as much memory as the bytes that it sent. The request is answered 400,
-/// and its connection is closed.
+/// B3: a caller that may delete, and never sends the last byte of its body, delays no other caller. The
+/// unfinished request takes at most 4 times as much memory as the bytes that its caller sent. The unfinished
+/// request is answered 400, and its connection is closed.
 #[tokio::test]
 async fn unfinished_bodies_delay_no_other_caller() {
     let port = OnPort::start().await;
@@ -112,8 +112,8 @@ async fn unfinished_bodies_delay_no_other_caller() {
     assert!(more <= 4 * 256 * BODY / 1024, "{more} KiB for 16 MiB");
 }
 
-/// J6: 32 calls at once, with bodies and answers of 1 MiB, pass through the front. The front takes less
-/// than 128 MiB of memory in all.
+/// J6: the front passes on 32 calls at the same time, with bodies and answers of 1 MiB. The front takes less
+/// than 128 MiB of memory for these 32 calls together.
 #[tokio::test]
 async fn long_bodies_pass_in_little_memory() {
     const LONG: usize = 1 << 20;
@@ -172,7 +172,7 @@ async fn half_open_connections_delay_no_other_caller() {
         held.extend(join_all((0..60).map(|_| port.send(part))).await);
         assert_eq!(port.honest().await, 200, "beside {} connections", held.len());
     }
-    // A client that completes its request late is answered.
+    // A client that completes its request late gets an answer.
     let mut late = held.remove(60);
     let rest_of_it =
         format!("ELETE {INSTALLATION} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -180,7 +180,7 @@ async fn half_open_connections_delay_no_other_caller() {
     assert!(rest(late).await.starts_with("HTTP/1.1 403"));
 }
 
-/// A request's body that arrives byte by byte, without an end.
+/// A request body that arrives byte by byte, and never ends.
 struct Trickle(Interval);
 
 impl http_body::Body for Trickle {
@@ -196,8 +196,8 @@ impl http_body::Body for Trickle {
     }
 }
 
-/// B3: the time limit counts for the whole body. A body that still arrives, byte by byte, is answered
-/// 400 when the limit is over.
+/// B3: the time limit for a body counts until the whole body has arrived. If a body arrives too slowly, byte
+/// by byte, the request is answered 400 at the time limit.
 #[tokio::test]
 async fn a_slow_body_is_refused_at_its_limit() {
     let limits = Limits { body: Duration::from_millis(500), ..limits() };
@@ -244,8 +244,8 @@ fn request<B>(path: &str, token: &str, body: B) -> http::Request<B> {
     request.body(body).unwrap()
 }
 
-/// Forged tokens. Each names a known key id, or is too malformed to name a key, so teardown fetches no
-/// keys for it.
+/// Forged tokens by name. Each forged token names a known key id, or is too malformed to name a key, so
+/// teardown fetches no keys for it.
 fn forged(world: &World) -> Vec<(&'static str, String)> {
     let claims = world.timed(&user("icfg_1"));
     let header = |alg| json!({ "alg": alg, "typ": "JWT", "kid": ISSUER.kid() });
@@ -280,8 +280,8 @@ fn forged(world: &World) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A2, A7: forged tokens of every kind are refused. They cause no call to DynamoDB, and at most one
-/// fetch of keys. An honest client's requests at the same time succeed.
+/// A2, A7: forged tokens of every kind are refused. The forged tokens cause no call to DynamoDB, and at most
+/// one fetch of keys. An honest client's requests succeed while forged tokens arrive.
 #[tokio::test]
 async fn honest_requests_succeed_beside_forged_tokens() {
     let fetches = Arc::new(AtomicUsize::new(0));

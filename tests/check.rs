@@ -1,5 +1,5 @@
-//! `teardown check` (N): each check reports the fault that it looks for, and no other fault. A run
-//! always ends, even if the backend misbehaves.
+//! `teardown check` (N): each check reports the fault that it looks for, and reports no other fault. A run of
+//! `teardown check` always ends, even if the backend misbehaves.
 
 mod acts;
 mod backend;
@@ -20,13 +20,13 @@ use teardown_cli::check::{self, Check, Options, Product, Report, Selection, Sign
 use self::backend::Backend;
 use crate::support::world::{INTEGRATION, serve};
 
-/// Signs the tokens of all runs. All runs share this signer, so each token is signed once.
+/// Signs the tokens of all runs. All runs share this signer, so that each token is signed only once.
 static SIGNER: LazyLock<Arc<Signer>> = LazyLock::new(|| {
     let own = teardown_cli::issuer::Issuer::generate().unwrap();
     Arc::new(Signer::new(Arc::new(own)).unwrap())
 });
 
-/// The options of a run against the backend at this URL.
+/// The options of a run that checks the backend at this URL.
 fn options(base_url: String, clock: Clock) -> Options {
     Options {
         base_url,
@@ -72,7 +72,7 @@ fn found(report: &Report) -> Vec<&str> {
     found.map(|row| row.check.id).collect()
 }
 
-/// Runs these checks against a backend with this fault.
+/// Runs the checks of a selection against a backend that has this fault.
 async fn with_fault(fault: &str, selection: &Selection) -> (Backend, Report) {
     let clock = Clock::stopped();
     let backend = Backend::new(&SIGNER.jwks(), fault, clock.clone());
@@ -96,13 +96,13 @@ async fn a_right_backend_passes() {
     assert!(resources <= usize::from(needs.resources), "more than was announced");
 }
 
-/// N4: each check reports the backend that has only that check's fault. No other check of its group
-/// reports that backend.
+/// N4: each check reports a fault in the backend that has only this check's fault. No other check of the same
+/// group reports a fault in this backend.
 #[tokio::test]
 async fn each_check_finds_its_fault() {
     let wrong = finding_others(|check| {
         let beside = check::all().filter(|it| it.group() == check.group());
-        // The form of a conflict is checked only if another check provokes a conflict.
+        // The check of a conflict's form runs only if another check in the run causes a conflict.
         let more = check::all().filter(|it| {
             check.id.starts_with("errors/conflict") && it.id.contains("cascade-false-is")
         });
@@ -112,8 +112,7 @@ async fn each_check_finds_its_fault() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// N4: if all checks run, each fault is reported by its own check alone. This test takes 10 s of one
-/// core.
+/// N4: if all checks run, each fault is reported only by its own check. This test takes 10 s of one core.
 #[tokio::test]
 #[ignore = "`.ci/run` has it"]
 async fn no_check_finds_the_fault_of_another() {
@@ -121,8 +120,8 @@ async fn no_check_finds_the_fault_of_another() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The checks that did not report their own fault, or were not the only check to report it. At most 8
-/// runs go at once, so that no run waits long for an answer on a busy machine.
+/// The ids of the checks that did not report their own fault, or whose fault other checks reported too. At
+/// most 8 runs are under way at the same time, so that no run waits long for an answer on a busy machine.
 async fn finding_others(beside: impl Fn(&Check) -> Selection) -> Vec<String> {
     let beside = &beside;
     let runs = check::all().map(async |check| {

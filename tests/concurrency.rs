@@ -1,5 +1,5 @@
-//! Many requests at once (F4). Each test also runs with injected conflicts of transactions, which no
-//! emulator of DynamoDB produces.
+//! Many requests at the same time (F4). Each test also runs while transactions fail with injected conflicts,
+//! which no emulator of DynamoDB produces.
 
 use std::sync::LazyLock;
 
@@ -10,20 +10,20 @@ use teardown::store::registry::RegisterError;
 use crate::support::dynamodb::Fault;
 use crate::support::world::{INSTALLATION, RESOURCE, World, sized};
 
-/// The number of requests that are sent at once. It is smaller for a slow DynamoDB: a request waits for
-/// DynamoDB for at most 8 s, and the last in the queue would be answered 503.
+/// The number of requests that are sent at the same time. The number is smaller for a slow DynamoDB, because
+/// a request waits for DynamoDB for at most 8 s. If too many requests waited in the queue, the last request
+/// would be answered 503.
 static AT_ONCE: LazyLock<usize> = LazyLock::new(|| sized(64, 16));
 
-/// Makes two in three of the first writes fail with a conflict. After these writes, each transaction
-/// that DynamoDB refuses reports conflicts in addition to its failed conditions.
+/// Makes two in three of the first writes fail with a conflict. After the first writes, each transaction that
+/// DynamoDB refuses reports conflicts in addition to its failed conditions.
 fn conflicts(world: &World) {
     let fault = |n| if n % 3 == 0 { Fault::None } else { Fault::Conflict };
     world.dynamodb.script((0..*AT_ONCE).map(fault));
     world.dynamodb.lasting(Fault::ConflictBesideEvidence);
 }
 
-/// The number of live resources. Asserts that the installation's attribute `resources` has the same
-/// number.
+/// Counts the live resources. Also asserts that the installation's attribute `resources` has the same number.
 async fn counted(world: &World, installation: &str) -> u64 {
     let items = world.items(installation).await;
     let live = items.keys().filter(|key| key.starts_with("resource#")).count() as u64;
@@ -81,8 +81,8 @@ async fn different_requests_for_one_resource_have_one_effect() {
     }
 }
 
-/// F2, F4: if one key is sent for 64 different resources, one resource is deleted, and the other requests
-/// are refused.
+/// F2, F4: if callers send one key for 64 different resources, one resource is deleted, and the other
+/// requests are refused.
 #[tokio::test]
 async fn one_key_deletes_one_resource() {
     for with_conflicts in [false, true] {
@@ -104,8 +104,8 @@ async fn one_key_deletes_one_resource() {
     }
 }
 
-/// F4, D5: 64 equal uninstalls, with one key for all or with a key each, have one effect and the same
-/// answer.
+/// F4, D5: 64 equal uninstalls have one effect and get the same answer, whether they share one key or each
+/// has its own.
 #[tokio::test]
 async fn uninstalls_at_once_have_one_effect() {
     for with_conflicts in [false, true] {
@@ -131,7 +131,7 @@ async fn uninstalls_at_once_have_one_effect() {
     }
 }
 
-/// D4: if registrations race an uninstall, each comes before the uninstall and is counted, or is
+/// D4: if a registration races an uninstall, it either comes before the uninstall and is counted, or is
 /// refused.
 #[tokio::test]
 async fn a_registration_is_counted_or_refused() {
@@ -169,8 +169,8 @@ async fn a_registration_is_counted_or_refused() {
     }
 }
 
-/// C4, D4: if deletions and registrations of one resource race, the number of resources stays right. The
-/// resource stays deleted once its receipt exists.
+/// C4, D4: if deletions and registrations of one resource race, the stored number of resources stays right.
+/// Once a resource has a receipt, it stays deleted.
 #[tokio::test]
 async fn a_deletion_races_registrations_of_its_resource() {
     for with_conflicts in [false, true] {
@@ -196,8 +196,9 @@ async fn a_deletion_races_registrations_of_its_resource() {
     }
 }
 
-/// C1, D2, G1: if deletions of resources race the uninstall, each of these deletions is answered 204,
-/// and no resource stays live. Each resource is announced once, by its own deletion or by the purge.
+/// C1, D2, G1: if deletions of resources race the uninstall, each of these deletions is answered 204, and no
+/// resource stays live. Each resource is announced once, either by its own deletion or by the installation's
+/// purge.
 #[tokio::test]
 async fn deletions_race_the_uninstall() {
     for with_conflicts in [false, true] {

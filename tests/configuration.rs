@@ -1,5 +1,5 @@
-//! Delete Configuration (E) and its idempotency (F): who may call it, why it refuses, what it deletes.
-//! The module `vercel_answers` tests what follows from each of Vercel's answers.
+//! Delete Configuration (E) and its idempotency (F): who may call it, when it is refused, and what it
+//! deletes. The module `vercel_answers` tests the effect of each answer that Vercel may give.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use crate::support::world::{
 pub const GONE: (u16, Value) = (204, Value::Null);
 pub const DAY: Duration = Duration::from_hours(24);
 
-/// A `World` with one whole installation: settled, with a team, a token and everything else that an
-/// installation can have.
+/// A `World` with one settled installation that has a team, a token and everything else that an installation
+/// can have.
 pub async fn world() -> World {
     world_within(limits()).await
 }
 
-/// A `World` like that of [`world`], with these limits for its endpoints.
+/// A [`world`] whose endpoints have these limits.
 pub async fn world_within(limits: Limits) -> World {
     let world = World::announcing_within(limits).await;
     world.install_whole("icfg_1", &["db_1", "db_2"]).await;
     world
 }
 
-/// Whether the configuration is gone at Vercel and in the table, and the token is erased.
+/// Whether the configuration is deleted at Vercel and in the table, and the token is erased.
 pub async fn is_gone(world: &World) -> bool {
     let items = world.items("icfg_1").await;
     let tombstone = &items["#installation"];
@@ -43,8 +43,8 @@ pub async fn is_gone(world: &World) -> bool {
     ours && world.vercel.is_gone("icfg_1")
 }
 
-/// E2, E3, G5: teardown calls Vercel with the stored team and token. Then one transaction deletes the
-/// installation in the table, and writes the receipt and the jobs.
+/// E2, E3, G5: Delete Configuration calls Vercel with the stored team and token. After Vercel's answer, one
+/// transaction deletes the installation in the table, and writes the receipt and the jobs.
 #[tokio::test]
 async fn both_sides_are_deleted() {
     let world = world().await;
@@ -91,8 +91,8 @@ async fn an_uninstall_after_it_is_final() {
     assert_eq!(world.all().await, before);
 }
 
-/// E4, F1: after a Delete Configuration, a repeat is answered 204, with or without a key, and Vercel is
-/// not called again.
+/// E4, F1: a second Delete Configuration is answered 204, with or without a key, and Vercel is not called
+/// again.
 #[tokio::test]
 async fn a_repeat_is_204_without_a_call_to_vercel() {
     let world = world().await;
@@ -113,7 +113,7 @@ async fn a_repeat_is_204_without_a_call_to_vercel() {
 }
 
 /// E4: Delete Configuration of an installation that was never known is answered 404, with or without a
-/// `teamId`. Nothing is stored, and Vercel is not called.
+/// `teamId`. The request stores nothing, and does not call Vercel.
 #[tokio::test]
 async fn an_unknown_configuration_is_not_found() {
     let world = World::announcing().await;
@@ -126,8 +126,8 @@ async fn an_unknown_configuration_is_not_found() {
     assert!(world.all().await.is_empty() && world.vercel.received().is_empty());
 }
 
-/// E1: `teamId` and `slug`, if sent, must equal the stored ones. A request that repeats `teamId` or
-/// `slug` is refused (B4). Parameters that a host appends are ignored.
+/// E1: `teamId` and `slug`, if the caller sends them, must equal the stored team and slug. A request that
+/// repeats `teamId` or `slug` is refused (B4). Query parameters that a host appends are ignored.
 #[tokio::test]
 async fn the_team_is_compared() {
     let world = world().await;
@@ -206,8 +206,8 @@ async fn without_a_token_vercel_is_not_called() {
     assert_eq!(items["#installation"]["state"], "finalized");
 }
 
-/// E3, E4: if the installation is uninstalled and finalized, its token is erased. Delete Configuration
-/// is then answered 204, and Vercel is not called.
+/// E3, E4: after an uninstall and its finalization, the token is erased. When the token is erased, Delete
+/// Configuration is answered 204, and Vercel is not called.
 #[tokio::test]
 async fn after_finalization_vercel_is_not_called() {
     let world = world().await;
@@ -223,8 +223,8 @@ async fn after_finalization_vercel_is_not_called() {
     assert!(world.items("icfg_1").await["#installation"].get("configurationDeletedAt").is_some());
 }
 
-/// E3: while invoices are open, the answer is 409, before an uninstall and for 24 h after the uninstall.
-/// After the 24 h, Vercel is called.
+/// E3: while invoices are open, Delete Configuration is answered 409, before an uninstall and for 24 h after
+/// the uninstall. When the 24 h are over, Delete Configuration calls Vercel.
 #[tokio::test]
 async fn open_invoices_refuse_the_deletion() {
     let world = world().await;
@@ -255,8 +255,8 @@ async fn open_invoices_refuse_the_deletion() {
     assert!(keys.contains(&"receipt#configuration".to_owned()), "{keys:?}");
 }
 
-/// E3: if the installation is uninstalled, and its invoices are settled before the 24 h are over, Delete
-/// Configuration calls Vercel.
+/// E3: if an uninstalled installation's invoices are settled before the 24 h are over, Delete Configuration
+/// calls Vercel.
 #[tokio::test]
 async fn settled_invoices_allow_the_deletion() {
     let world = world().await;
@@ -270,8 +270,8 @@ async fn settled_invoices_allow_the_deletion() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
-/// F2: the same key with another `teamId` is another request, and is refused. A key belongs to one
-/// operation (F1), so an uninstall may use it too.
+/// F2: a request with a used key and another `teamId` is another request, and is refused. An idempotency key
+/// belongs to one operation (F1), so an uninstall may use the same key.
 #[tokio::test]
 async fn a_key_belongs_to_one_request() {
     let world = world().await;
@@ -285,8 +285,8 @@ async fn a_key_belongs_to_one_request() {
     assert_eq!(later.whole(), GONE, "after 7 days a key is forgotten");
 }
 
-/// F4: if many callers send Delete Configuration at once, Vercel is called once. Each caller is answered
-/// 204, or 409 with the time after which to try again.
+/// F4: if many callers send Delete Configuration at the same time, Vercel is called once. Each caller is
+/// answered 204, or 409 with a time after which to send the request again.
 #[tokio::test]
 async fn many_at_once_have_one_effect() {
     for same_key in [true, false] {
@@ -319,8 +319,8 @@ async fn many_at_once_have_one_effect() {
     }
 }
 
-/// F5: a late request that finds a newer fence changes nothing except its own outcome. Its answer is
-/// still right: the configuration is gone.
+/// F5: a late request that finds a newer fence writes nothing except its own outcome. The late request's
+/// answer is right, because the configuration is gone.
 #[tokio::test]
 async fn a_late_request_changes_only_its_own_outcome() {
     for late in [204, 403, 500] {
@@ -346,8 +346,8 @@ async fn a_late_request_changes_only_its_own_outcome() {
     }
 }
 
-/// D4, E3: while the intent of a Delete Configuration is open, the installation is active. A resource
-/// that is registered in this time is counted, and is deleted with the installation.
+/// D4, E3: while the intent of a Delete Configuration is open, the installation is active. A resource that is
+/// registered while this intent is open is counted, and is deleted with the installation.
 #[tokio::test]
 async fn a_resource_registered_meanwhile_is_deleted_too() {
     let world = world().await;

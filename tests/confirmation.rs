@@ -1,5 +1,5 @@
-//! If Vercel answers 404 or 410, teardown asks Vercel to confirm that the configuration is gone (E7).
-//! The configuration may have moved to another team, and then the stored team is wrong.
+//! If Vercel answers 404 or 410, teardown asks Vercel to confirm that the configuration is gone (E7). The
+//! configuration may have moved to another team, so that the stored team is wrong.
 
 mod late;
 
@@ -17,7 +17,7 @@ use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::{ACCOUNT, CONFIGURATION, World, limits};
 
-/// Vercel's answer about a configuration that is in another team.
+/// Vercel's answer to the `GET` of a configuration that is in another team.
 const IN_TEAM_2: &str = r#"{"id":"icfg_1","teamId":"team_2","ownerId":"u","scopes":[]}"#;
 
 fn found() -> Answer {
@@ -28,14 +28,14 @@ fn found() -> Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     Request,
-    /// The sweep. It resumes the deletion of a request that failed because Vercel was busy.
+    /// The sweep. The sweep resumes the deletion of a request that failed because Vercel was busy.
     Sweep,
 }
 
 impl Who {
     const ALL: [Self; 2] = [Self::Request, Self::Sweep];
 
-    /// A `World` in which the next step of the request or the sweep is to call Vercel. No earlier call
+    /// A `World` in which the request or the sweep calls Vercel as its next step. No earlier call to Vercel
     /// is in doubt.
     async fn world(self) -> World {
         let world = world().await;
@@ -48,8 +48,8 @@ impl Who {
         world
     }
 
-    /// Resumes the deletion while Vercel gives these answers. Returns 204 if the deletion is done, 409
-    /// if it is withdrawn, and 503 if it is still open. Also returns the requests that Vercel received.
+    /// Resumes the deletion, with these answers from Vercel. Returns 204 if the deletion is done, 409 if it
+    /// is withdrawn, and 503 if its intent is still open. Also returns the requests that Vercel received.
     async fn goes_on(self, world: &World, answers: &[Answer]) -> (u16, Vec<String>) {
         let before = world.vercel.lines().len();
         world.vercel.script(answers.iter().cloned());
@@ -78,7 +78,7 @@ impl Who {
     }
 }
 
-/// The request lines of a `DELETE` in team 1, of the `GET` that asks for the team, and of a `DELETE` in
+/// The request lines of a `DELETE` in team 1, of the `GET` of the configuration's team, and of a `DELETE` in
 /// team 2.
 fn lines() -> [String; 3] {
     [
@@ -92,9 +92,10 @@ async fn installation(world: &World) -> Value {
     world.items("icfg_1").await["#installation"].clone()
 }
 
-/// E7, E2: 404 and 410 mean that the configuration is gone, once Vercel confirms it. teardown sends
-/// `GET` with the same token and without a team. The answers 404, 410, 401, 403, or a `deletedAt`
-/// confirm it. The confirmation needs no call to DynamoDB.
+/// E7, E2: if Vercel answers 404 or 410, the configuration is gone once Vercel confirms it. teardown asks
+/// Vercel by a `GET` with the same token and without a team. Vercel confirms that the configuration is gone
+/// if it answers the `GET` with 404, 410, 401, 403, or a `deletedAt`. The confirmation needs no call to
+/// DynamoDB.
 #[tokio::test]
 async fn a_404_means_gone_once_vercel_confirms_it() {
     let deleted = r#"{"id":"icfg_1","teamId":"team_2","deletedAt":1763769600000}"#;
@@ -125,9 +126,9 @@ async fn a_404_means_gone_once_vercel_confirms_it() {
     }
 }
 
-/// E7: if the configuration exists in another team, that team is stored, and Vercel is called to delete
-/// the configuration there. Vercel's answers to this call mean the same as those to the first `DELETE`,
-/// except that 404 and 410 are refusals. After a refusal, nothing is deleted in the table.
+/// E7: if the configuration exists in another team, teardown stores that team, and sends a second `DELETE`
+/// for the new team. Vercel's answers to the second `DELETE` mean the same as the answers to the first
+/// `DELETE`, except that 404 and 410 are refusals. After a refusal, nothing is deleted in the table.
 #[tokio::test]
 async fn a_moved_configuration_is_deleted_in_its_new_team() {
     for who in Who::ALL {
@@ -167,7 +168,7 @@ async fn a_moved_configuration_is_deleted_in_its_new_team() {
                 assert!(is_gone(&world).await, "{what}");
                 continue;
             }
-            // Nothing is deleted in the table. Only the stored team has changed.
+            // Nothing is deleted in the table. Only the stored team has changed in the table.
             let intent = items.remove("work#configuration");
             assert_eq!(intent.is_some(), expected == 503, "{what}");
             let in_doubt = matches!(answer, Answer::Reset | Answer::RetryAfter(503, _));
@@ -184,8 +185,8 @@ async fn a_moved_configuration_is_deleted_in_its_new_team() {
     }
 }
 
-/// E7: the new team is stored before Vercel is called to delete the configuration in that team. That
-/// call is in doubt until Vercel answers it.
+/// E7: the new team is stored before teardown calls Vercel to delete the configuration in that team. The call
+/// in the new team is in doubt until Vercel answers it.
 #[tokio::test]
 async fn the_new_team_is_stored_before_the_call() {
     let world = world().await;
@@ -206,8 +207,9 @@ async fn the_new_team_is_stored_before_the_call() {
     assert_eq!(items["work#configuration"]["inDoubt"], true);
 }
 
-/// E7: if Vercel's answer to the `GET` has no team, the stored team and slug are removed. If the answer
-/// names the stored team, the slug stays. If no team is stored, the team that Vercel names is stored.
+/// E7: if Vercel's answer to the `GET` has no team, the stored team and slug are removed. If Vercel's answer
+/// to the `GET` names the stored team, the stored slug stays. If no team is stored, the team in Vercel's
+/// answer is stored.
 #[tokio::test]
 async fn the_team_that_vercel_names_is_stored() {
     for (body, query, team, slug) in [
@@ -237,8 +239,8 @@ async fn the_team_that_vercel_names_is_stored() {
 }
 
 /// E7, E3: if Vercel gives no definite answer to the `GET`, the caller is answered 503, and nothing is
-/// deleted in the table. Vercel answered the `DELETE` before, so the deletion is not in doubt. A later
-/// 403 of Vercel's is therefore a refusal.
+/// deleted in the table. Vercel had answered the `DELETE` before the `GET`, so the deletion is not in doubt.
+/// A later 403 of Vercel's is a refusal, because the deletion is not in doubt.
 #[tokio::test]
 async fn without_a_confirmation_nothing_is_deleted_or_in_doubt() {
     for who in Who::ALL {
@@ -281,7 +283,7 @@ async fn without_a_confirmation_nothing_is_deleted_or_in_doubt() {
     }
 }
 
-/// E7, E2: an attempt that was in doubt before the 404 stays in doubt, whatever Vercel answers to the
+/// E7, E2: if the deletion was in doubt before the 404, it stays in doubt, whatever Vercel answers to the
 /// `GET`.
 #[tokio::test]
 async fn a_doubt_from_before_stays() {
@@ -292,8 +294,8 @@ async fn a_doubt_from_before_stays() {
         assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
         assert_eq!(world.delete(CONFIGURATION).send().await.whole(), GONE);
 
-        // After a refusal in the new team, the doubt is stored. Vercel's next refusal then means that
-        // the configuration is gone.
+        // After a refusal in the new team, the stored deletion is still in doubt. Because of the doubt,
+        // Vercel's next refusal means that the configuration is gone.
         let world = who.world().await;
         let answers = [Answer::Reset, Answer::Status(404), found(), Answer::Status(403)];
         assert_eq!(who.goes_on(&world, &answers).await.0, 409);
@@ -303,9 +305,9 @@ async fn a_doubt_from_before_stays() {
     }
 }
 
-/// E7, E2: if an attempt of the second `DELETE` got no definite answer, 401, 403, 404 and 410 to the
-/// next attempt are not refusals, because the first attempt may have taken effect. The deletion stays
-/// open and in doubt. The next request finds that the configuration is gone.
+/// E7, E2: if one attempt of the second `DELETE` got no definite answer, it may have taken effect. After such
+/// an attempt, 401, 403, 404 and 410 to the next attempt are not refusals. The deletion's intent stays open,
+/// and the deletion stays in doubt. The next request finds that the configuration is gone.
 #[tokio::test]
 async fn a_second_delete_in_doubt_is_never_refused() {
     for who in Who::ALL {
@@ -328,8 +330,9 @@ async fn a_second_delete_in_doubt_is_never_refused() {
     }
 }
 
-/// E1, E7: after a move, `teamId` and `slug` are compared with the new team, which is stored without a
-/// slug. An answer that was recorded under a key before the move is still replayed (F1).
+/// E1, E7: after a move, `teamId` and `slug` of a request are compared with the new team, which is stored
+/// without a slug. An answer that was recorded under a key before the move is still replayed after the move
+/// (F1).
 #[tokio::test]
 async fn the_new_team_is_compared_from_then_on() {
     let world = world().await;
@@ -358,7 +361,8 @@ async fn the_new_team_is_compared_from_then_on() {
     assert_eq!(world.vercel.received().len(), calls);
 }
 
-/// E7, E3: all calls to Vercel in one attempt together have the time of one call (12 s by default).
+/// E7, E3: all calls to Vercel in one attempt together may take at most the time of one call (12 s by
+/// default).
 #[tokio::test]
 async fn all_calls_together_have_the_time_of_one() {
     let time = Limits {
@@ -377,8 +381,8 @@ async fn all_calls_together_have_the_time_of_one() {
     assert_eq!(world.items("icfg_1").await["work#configuration"]["inDoubt"], true);
 }
 
-/// E7, E5: if Vercel calls Delete Installation while it deletes a configuration that has moved to
-/// another team, both calls succeed, and each has its receipt.
+/// E7, E5: Vercel may call Delete Installation while it deletes a configuration that has moved to another
+/// team. Then both the deletion and the uninstall succeed, and each has its receipt.
 #[tokio::test]
 async fn an_uninstall_from_the_new_team_succeeds_too() {
     let world = world().await;

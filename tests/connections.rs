@@ -1,4 +1,4 @@
-//! Connections to DynamoDB that died unnoticed, and what is logged if DynamoDB is out of reach (F6).
+//! Connections to DynamoDB that died unnoticed, and the log lines of a DynamoDB that is out of reach (F6).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,9 +18,9 @@ use crate::support::process::{DELETE_RESOURCE, Variables, free_port, start};
 use crate::support::wire::{empty, listen};
 use crate::support::world::{RESOURCE, World, http_client, serve, user};
 
-/// A tunnel to DynamoDB whose open connections can go silent: they report no end and no error, while new
-/// connections work. In production this happens after a freeze, a node's failure, or the loss of a NAT's
-/// state.
+/// A tunnel to DynamoDB whose open connections can go silent, without an end or an error, while new
+/// connections work. In production, connections go silent after a freeze, after a node's failure, or if a NAT
+/// loses its state.
 struct Tunnel {
     url: String,
     connections: Arc<AtomicUsize>,
@@ -45,7 +45,7 @@ impl Tunnel {
                     };
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
-                        // The connection stays open, but nobody reads or writes any more.
+                        // The silent connection stays open, but nobody reads or writes any more.
                         () = silenced => std::future::pending().await,
                     }
                 });
@@ -64,8 +64,8 @@ impl Tunnel {
     }
 }
 
-/// F6: a pool of dead connections costs one time-out, and no request fails. After the first attempt that
-/// times out, the other idle connections are not used any more.
+/// F6: if all connections in the pool are dead, they cost one time-out together, and no request fails. After
+/// the first attempt that times out, the other idle connections are not used again.
 #[tokio::test]
 async fn a_pool_of_dead_connections_costs_one_time_out() {
     let world = World::new().await;
@@ -90,8 +90,8 @@ async fn a_pool_of_dead_connections_costs_one_time_out() {
     assert_eq!(join_all((0..16).map(|_| send())).await, [204; 16]);
 }
 
-/// Starts a function, and sends it a deletion, which is answered 503 `store_unavailable`. Returns the
-/// cause that the function logs.
+/// Starts a function, and sends it a deletion, which is answered 503 `store_unavailable`. Returns the cause
+/// of this answer, as the function logged it.
 async fn cause(world: &World, variables: &[(&'static str, &str)]) -> String {
     let port = free_port();
     let mut environment: Variables = world.environment();
@@ -110,7 +110,7 @@ async fn cause(world: &World, variables: &[(&'static str, &str)]) -> String {
     line["cause"].as_str().unwrap().to_owned()
 }
 
-/// F6: the log has the error of the last attempt, and does not only say that the time is over.
+/// F6: the log names the error of the last attempt, instead of only saying that the time is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cause_is_the_last_attempts_error() {
     let (plain, _) = listen(async |_| Ok(empty(204))).await;
@@ -120,8 +120,8 @@ async fn the_cause_is_the_last_attempts_error() {
     let endpoint = "AWS_ENDPOINT_URL_DYNAMODB";
     let cases = [
         (Fault::None, Some("http://127.0.0.1:1"), "Connection refused"),
-        // The error is a time-out if no name server answers within the 1 s that an attempt to connect
-        // has.
+        // If no name server answers, the error is a time-out after the 1 s that an attempt to connect may
+        // take.
         (Fault::None, Some("http://dynamodb.invalid"), "HTTP connect timeout|dns error"),
         (Fault::None, Some(tls.as_str()), "InvalidContentType"),
         (Fault::None, Some(silent.as_str()), "(single attempt) occurred after 2s"),

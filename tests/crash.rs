@@ -1,6 +1,6 @@
-//! A crash at every step (F5). Each test kills an operation before each of its calls to DynamoDB, to
-//! Vercel and to the provider, and after the last call. A retry or the sweep must then bring the
-//! operation to the end that it has without a crash.
+//! A crash at every step (F5). Each test kills an operation before each of its calls to DynamoDB, to Vercel
+//! and to the provider, and also after the last call. A retry or the sweep must then bring the operation to
+//! the same end as without a crash.
 
 mod care;
 mod front;
@@ -46,34 +46,34 @@ enum Operation {
     Transferred,
     /// Delete Resource, and the announcement that the function tries after its answer.
     FollowUp,
-    /// The sweep after an uninstall whose invoices were settled afterwards. The sweep announces, purges
-    /// and finalizes.
+    /// The sweep, after an uninstall whose invoices were settled later. This sweep announces, purges and
+    /// finalizes.
     SweepUninstall,
-    /// The sweep after a configuration's deletion to which Vercel gave no definite answer.
+    /// The sweep, after a Delete Configuration to which Vercel gave no definite answer.
     SweepConfiguration,
-    /// The sweep after a configuration's deletion for which Vercel was busy. The configuration has moved
-    /// to another team since the deletion.
+    /// The sweep, after a Delete Configuration that failed because Vercel was busy. After that Delete
+    /// Configuration, the configuration has moved to another team.
     SweepConfigurationMoved,
 }
 
-/// How Vercel answers a configuration's deletion.
+/// How Vercel answers the deletion of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Vercel {
     Honest,
-    /// Vercel calls Delete Installation before it answers.
+    /// Vercel calls Delete Installation before it answers the deletion.
     CallsBack,
     /// Vercel deletes the configuration, and its answer is lost.
     Lost,
-    /// Vercel deletes the configuration, and no attempt gets a definite answer.
+    /// Vercel deletes the configuration, but no attempt gets a definite answer.
     Broken,
 }
 
 /// What happens after the crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recovery {
-    /// The caller repeats the request, after every lease has ended.
+    /// The caller repeats the killed request, after every lease has ended.
     Retry,
-    /// The sweep runs first, after every lease has ended.
+    /// The sweep runs before any retry, after every lease has ended.
     Sweep,
 }
 
@@ -134,7 +134,7 @@ impl Operation {
         world
     }
 
-    /// The body of the webhook that starts the operation. `None` for other operations.
+    /// The body of the webhook that starts the operation. `None` if no webhook starts the operation.
     fn webhook(self) -> Option<&'static str> {
         match self {
             Self::Removed { .. } => Some(
@@ -147,12 +147,12 @@ impl Operation {
         }
     }
 
-    /// Whether the operation has a caller that repeats it. Only a sweep has none.
+    /// Whether the operation has a caller that sends it again. Only a sweep has no such caller.
     fn is_repeated(self) -> bool {
         self.request().is_some() || self.webhook().is_some()
     }
 
-    /// The endpoint and the path of the deletion. `None` for a sweep or a webhook.
+    /// The endpoint and the path of the deletion's request. `None` for a sweep or a webhook.
     fn request(self) -> Option<(Endpoint, &'static str)> {
         match self {
             Self::DeleteResource | Self::FollowUp => Some((Endpoint::DeleteResource, RESOURCE)),
@@ -163,8 +163,8 @@ impl Operation {
             Self::DeleteConfiguration { .. } | Self::DeleteConfigurationLate => {
                 Some((Endpoint::DeleteConfiguration, CONFIGURATION))
             }
-            // No slug is sent, because the stored slug is removed when the configuration is found in
-            // another team.
+            // The request has no slug, because teardown removes the stored slug when it finds the
+            // configuration in another team.
             Self::DeleteConfigurationMoved => {
                 Some((Endpoint::DeleteConfiguration, crate::support::world::CONFIGURATION))
             }
@@ -176,7 +176,7 @@ impl Operation {
         }
     }
 
-    /// Runs the operation in a process of its own, until it ends or is killed. Returns the answer's
+    /// Runs the operation in its own process, until the operation ends or is killed. Returns the answer's
     /// status, or `None` if the process was killed.
     async fn run(self, world: &World) -> Option<u16> {
         let process = world.process().await;
@@ -211,17 +211,18 @@ impl Operation {
         }
     }
 
-    /// Brings the operation to its end, from any step at which it was killed.
+    /// Brings the operation to its end, whichever step it was killed at.
     async fn recover(self, world: &World, recovery: Recovery) {
         world.steps.begin();
         // Vercel gives its normal answers again.
         world.vercel.forget_script();
-        // This is longer than any lease.
+        // These 3 minutes are longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         if recovery == Recovery::Sweep {
             world.sweep_all().await;
         }
-        // Callers repeat a request until they get an answer. Vercel repeats a webhook in the same way.
+        // A caller repeats its request until it gets an answer. Vercel also sends a webhook again until it
+        // gets an answer.
         if let Some(body) = self.webhook() {
             assert_eq!(world.webhook(body).send().await.status, 200);
         }
@@ -230,7 +231,7 @@ impl Operation {
             assert!([200, 204].contains(&reply.status), "{reply:?}");
         }
         world.sweep_all().await;
-        // This time is long enough for back-offs, and for jobs that are due a day later.
+        // The clock moves far enough for back-offs, and for jobs that are due a day later.
         for _ in 0..2 {
             world.clock.advance(Duration::from_hours(13));
             world.sweep_all().await;
@@ -238,7 +239,8 @@ impl Operation {
     }
 }
 
-/// The state at an operation's end. It must be the same, whichever call the operation was killed at.
+/// The state when an operation has ended. This state must be the same, whichever call the operation was
+/// killed at.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     table: BTreeMap<String, BTreeMap<String, Value>>,
@@ -269,8 +271,8 @@ impl End {
         let ids = world.provider.ids();
         let gone = world.vercel.is_gone("icfg_1");
         let finalized = world.vercel.is_finalized("icfg_1");
-        // 24 h after an uninstall the sweep may finalize first. After that, nothing is left to delete at
-        // Vercel.
+        // 24 h after an uninstall, the sweep may finalize the installation before the configuration is
+        // deleted. After a finalization, nothing is left to delete at Vercel.
         let either = operation == Operation::DeleteConfigurationLate && (gone || finalized);
         Self {
             table,
@@ -281,8 +283,9 @@ impl End {
     }
 }
 
-/// F5, C3, E5, G1, G2, G3, G5: wherever an operation is killed, a retry and the sweep bring it to the
-/// end that it has without a crash. That end has no pending job, and one `webhook-id` for each event.
+/// F5, C3, E5, G1, G2, G3, G5: whichever call an operation is killed at, a retry and the sweep bring it to
+/// the same end as without a crash. At the operation's end no job is pending, and each event has one
+/// `webhook-id`.
 async fn survives(operation: Operation) -> usize {
     let smooth = operation.arrange().await;
     smooth.steps.begin();
@@ -296,7 +299,7 @@ async fn survives(operation: Operation) -> usize {
     assert!(pending(&expected).iter().all(|key| !key.starts_with("work#")), "{expected:#?}");
     println!("{operation:?}: {status} after {steps} calls");
 
-    // Nobody repeats a sweep, because it is not a request.
+    // Nobody sends a sweep again, because a sweep is not a request.
     let retry = operation.is_repeated().then_some(Recovery::Retry);
     let recoveries: Vec<_> = retry.into_iter().chain([Recovery::Sweep]).collect();
     let crashes: Vec<_> = crashes(steps)
@@ -307,8 +310,8 @@ async fn survives(operation: Operation) -> usize {
         let world = operation.arrange().await;
         world.steps.kill_at(step, moment);
         let killed = operation.run(&world).await.is_none();
-        // A sweep reads its shards in any order. So the sweep may need one call fewer than without a
-        // crash, and then it is not killed.
+        // A sweep reads the table's shards in any order. Because of this order, the sweep may need one call
+        // fewer than without a crash, and then it is not killed.
         assert!(killed || !operation.is_repeated(), "{operation:?} {moment:?} {step}");
         operation.recover(&world, recovery).await;
         let end = End::of(operation, &world).await;
@@ -324,8 +327,8 @@ async fn survives(operation: Operation) -> usize {
 macro_rules! survives {
     ($($name:ident: $operation:expr;)*) => {
         $(
-            /// F5: wherever the operation is killed, a retry and the sweep bring it to the end that it
-            /// has without a crash.
+            /// F5: whichever call the operation is killed at, a retry and the sweep bring it to the same end
+            /// as without a crash.
             #[tokio::test]
             async fn $name() {
                 let crashes = survives($operation).await;

@@ -1,4 +1,4 @@
-//! AWS credentials of a function on Vercel: stored keys, or sessions of a role, which STS gives in
+//! AWS credentials of a function on Vercel: either stored keys, or sessions of a role, which STS gives in
 //! exchange for tokens of Vercel's platform.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ const ROLE: &str = "arn:aws:iam::123456789012:role/teardown";
 /// A token of Vercel's platform.
 const TOKEN: &str = "platform-t0ken";
 
-/// The identity of the session that STS gives for the request of this number, counted from 1.
+/// The identity of a session that STS gave. `number` is the number of the request to STS, counted from 1.
 fn assumed(number: usize) -> Signer {
     Signer {
         access_key_id: format!("ASIA{number}"),
@@ -26,7 +26,7 @@ fn assumed(number: usize) -> Signer {
     }
 }
 
-/// The identity of the keys that are stored in the function's environment.
+/// The identity of the AWS keys that are stored in the function's environment.
 fn stored() -> Signer {
     Signer { access_key_id: "AKIASTORED".to_owned(), session_token: None }
 }
@@ -34,7 +34,7 @@ fn stored() -> Signer {
 const STORED_KEYS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", "AKIASTORED"), ("AWS_SECRET_ACCESS_KEY", "stored-s3cret")];
 
-/// The keys that Vercel itself puts into a function's environment, which permit nothing.
+/// The AWS keys that Vercel itself puts into a function's environment, and which permit nothing.
 const USELESS_KEYS: [(&str, &str); 3] = [
     ("AWS_ACCESS_KEY_ID", "ASIAUSELESS"),
     ("AWS_SECRET_ACCESS_KEY", "useless-s3cret"),
@@ -47,7 +47,7 @@ struct Scene {
     sts: Sts,
     url: String,
     function: Function,
-    /// The platform's end of the socket.
+    /// The platform's end of the socket to the function.
     _platform: Option<(BufReader<UnixStream>, TempDir)>,
 }
 
@@ -89,7 +89,7 @@ impl Scene {
         Self { world, sts, url, function, _platform: None }
     }
 
-    /// Deletes a resource. The request carries these tokens of the platform.
+    /// Deletes a resource with one request. The request carries these tokens of Vercel's platform.
     async fn delete(&self, resource: &str, platform: &[&str]) -> Reply {
         let path = format!("/v1/installations/icfg_1/resources/{resource}");
         let mut request = http_client().delete(format!("{}{path}", self.url));
@@ -105,7 +105,7 @@ impl Scene {
         Reply { status, headers, body, calls: self.world.dynamodb.calls() - before }
     }
 
-    /// Ends the function. Returns its log, which must hold nothing secret.
+    /// Ends the function. Returns the function's log, which must contain no secret.
     fn log(self) -> String {
         let log = self.function.end();
         for secret in [TOKEN, "s3cret", "sess1on"] {
@@ -115,8 +115,8 @@ impl Scene {
     }
 }
 
-/// The function exchanges the platform's token for a session of the role, once. It ignores the keys that
-/// Vercel itself puts into the environment.
+/// The function exchanges the platform's token for a session of the role, and does so only once. The function
+/// ignores the keys that Vercel itself puts into the environment.
 #[tokio::test]
 async fn the_platforms_token_is_exchanged_for_a_session() {
     let role = [("AWS_ROLE_ARN", ROLE)];
@@ -154,8 +154,8 @@ async fn a_session_is_renewed_before_it_ends() {
     scene.log();
 }
 
-/// F6: if STS refuses to renew a session, or does not answer, the old session is used until it ends, and
-/// STS is not asked again for a while.
+/// F6: if STS refuses to renew a session, or does not answer, the old session is used until it ends. After
+/// such a failure, the function does not call STS for a while.
 #[tokio::test]
 async fn an_outage_of_sts_ends_no_session() {
     for (outage, attempts) in [(Answer::Refused, 1), (Answer::Silence, 2)] {
@@ -186,8 +186,9 @@ async fn a_session_that_ends_now_is_not_used_again() {
     assert!(scene.world.is_live("icfg_1", "db_2").await);
 }
 
-/// B5, F6: if the function gets no session, a failure that somebody has to fix is answered 500, and a
-/// temporary failure 503. The log has the cause. Neither the log nor the answer holds a secret.
+/// B5, F6: if the function gets no session from STS, the request is answered 500 for a failure that somebody
+/// has to fix, and 503 for a temporary failure. The log names the failure's cause. The log and the answer
+/// contain no secret.
 #[tokio::test]
 async fn a_refused_role_is_answered() {
     let scene = Scene::on_vercel(Answer::Refused, &[("AWS_ROLE_ARN", ROLE)]).await;
@@ -217,8 +218,8 @@ async fn a_refused_role_is_answered() {
     }
 }
 
-/// Any caller can send the header of the platform's token. Outside Vercel's platform, the function
-/// ignores this header and uses its stored keys.
+/// Any caller can send the header that carries the platform's token on Vercel. Outside Vercel's platform, the
+/// function ignores that header and uses its stored keys.
 #[tokio::test]
 async fn a_callers_token_is_not_the_platforms() {
     let variables = [&STORED_KEYS[..], &[("AWS_ROLE_ARN", ROLE)]].concat();
@@ -229,7 +230,7 @@ async fn a_callers_token_is_not_the_platforms() {
     scene.log();
 }
 
-/// If no role is configured, the function uses its stored keys on Vercel too.
+/// If no role is configured, the function uses its stored keys, even on Vercel.
 #[tokio::test]
 async fn stored_keys_work_on_vercel() {
     let scene = Scene::on_vercel(HOUR, &STORED_KEYS).await;

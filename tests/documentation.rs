@@ -25,7 +25,7 @@ fn pages() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The lines of a page that are not in a fenced block.
+/// The lines of a page that are not in a fenced block of code.
 fn prose(page: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
     page.lines().filter(move |line| {
@@ -35,9 +35,8 @@ fn prose(page: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The anchors of a page's headings, as GitHub makes them. An anchor is in lower case, without
-/// punctuation, and with hyphens for spaces. If a heading repeats an earlier heading, its anchor ends in
-/// a number.
+/// The anchors of a page's headings, as GitHub makes them. An anchor has lower-case letters, no punctuation,
+/// and a hyphen for each space. If a heading repeats an earlier heading, its anchor ends in a number.
 fn anchors(page: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     for line in prose(page).filter(|line| line.starts_with('#')) {
@@ -53,7 +52,7 @@ fn anchors(page: &str) -> BTreeSet<String> {
     anchors
 }
 
-/// The README is short. The details are on the pages of `docs/`.
+/// The README is short. Details are on the pages of `docs/`.
 #[test]
 fn readme_is_short() {
     let lines = read("README.md").lines().count();
@@ -82,8 +81,8 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// The code of receivers and of a backend on the pages equals files that are compiled, by cargo or by
-/// `deploy/vercel/check-build`.
+/// The code of receivers and of a backend on the pages equals the code of files that cargo or
+/// `deploy/vercel/check-build` compiles.
 #[test]
 fn the_pages_have_the_code_that_is_compiled() {
     let mut shown = BTreeSet::new();
@@ -145,7 +144,7 @@ fn the_pages_have_the_limits_of_functions() {
     }
 }
 
-/// The numbers of rules in a text. Each is a word of a letter and a digit.
+/// The rule numbers in a text. A rule number is a word of one letter and one digit.
 fn numbers(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_number = |word: &&str| {
@@ -173,13 +172,12 @@ fn sources(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The comments of a source file.
 fn comments(source: &str) -> String {
     let comment = |line: &&str| line.trim_start().starts_with("//");
     source.lines().filter(comment).collect::<Vec<_>>().join("\n")
 }
 
-/// The numbers of the contract's rules, in the contract's order.
+/// The contract's rule numbers, in the order of the contract.
 fn rules() -> Vec<String> {
     let contract = read("docs/contract.md");
     let rules = contract.lines().filter_map(|line| line.strip_prefix("- **")?.split("**").next());
@@ -217,8 +215,8 @@ fn the_contract_has_every_number_that_the_code_names() {
     }
 }
 
-/// Each rule of the contract has a test whose doc comment names the rule, and `docs/coverage.md` lists
-/// all these tests. With `UPDATE_DOCS` set, this test writes the list.
+/// Each rule of the contract has a test whose doc comment names the rule, and `docs/coverage.md` lists all
+/// tests that name rules. With `UPDATE_DOCS` set, this test writes the list.
 #[test]
 fn the_coverage_page_has_the_tests_of_each_rule() {
     let mut proofs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -247,8 +245,8 @@ fn the_coverage_page_has_the_tests_of_each_rule() {
     is_generated("docs/coverage.md", "\n## ", PAGE_END, &list);
 }
 
-/// N2: `docs/check-list.md` has the checks of the code. With `UPDATE_DOCS` set, this test writes the
-/// list.
+/// N2: `docs/check-list.md` lists the checks that the code of `teardown check` has. With `UPDATE_DOCS` set,
+/// this test writes the list.
 #[test]
 fn the_check_list_has_every_check() {
     let list = teardown_cli::check::report::page();
@@ -289,7 +287,7 @@ fn the_functions_are_those_of_the_endpoints() {
     assert_eq!(routes, expected.collect());
 }
 
-/// The table of `docs/configuration.md` has the variables that the code reads, and no others.
+/// The table of `docs/configuration.md` has all variables that the code reads, and no other variables.
 #[test]
 fn the_configuration_page_has_every_variable() {
     let config = read("src/config.rs");
@@ -310,8 +308,8 @@ fn the_configuration_page_has_every_variable() {
     assert_eq!(listed, variables);
 }
 
-/// `docs/architecture.md` is short, and so is each of its invariants. The details are in the modules'
-/// comments or on other pages.
+/// `docs/architecture.md` is short, and each invariant on it is short. Details of the architecture are in the
+/// modules' comments or on other pages.
 #[test]
 fn the_architecture_fits_on_a_screen_and_a_half() {
     let page = read("docs/architecture.md");
@@ -326,7 +324,8 @@ fn the_architecture_fits_on_a_screen_and_a_half() {
     }
 }
 
-/// The modules of `src/`, as the table in its `lib.rs` lists them: from the host down to the clock.
+/// The modules of `src/` in the order of the table in `src/lib.rs`, which goes from the host down to the
+/// clock.
 fn modules() -> Vec<String> {
     let lib = read("src/lib.rs");
     let rows = lib.lines().filter_map(|line| line.strip_prefix("//! | "));

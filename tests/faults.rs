@@ -1,5 +1,5 @@
-//! Faults of DynamoDB: it throttles, reports conflicts, or breaks connections. The tests check the table
-//! after a fault, and the effect of a retry (B6, F5, F6).
+//! Faults of DynamoDB: DynamoDB throttles, reports conflicts, or breaks connections. The tests check the
+//! table after a fault of DynamoDB, and the effect of a retry (B6, F5, F6).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use teardown::limits::Limits;
 use crate::support::dynamodb::Fault;
 use crate::support::world::{INSTALLATION, RESOURCE, World, limits};
 
-/// Paths whose deletions together need every kind of transaction.
+/// The paths of deletions that together send every kind of transaction.
 const PATHS: [&str; 5] = [
     RESOURCE,
     INSTALLATION,
@@ -55,7 +55,8 @@ async fn timeless(world: &World) -> BTreeMap<String, BTreeMap<String, Value>> {
     table
 }
 
-/// F5, F6: if any write fails, the write is retried, and the table ends as it would without the fault.
+/// F5, F6: if any write fails, teardown sends the write again, and the table ends as it would without the
+/// fault.
 #[tokio::test]
 async fn a_fault_at_any_write_is_overcome() {
     for path in PATHS {
@@ -83,8 +84,8 @@ async fn a_fault_at_any_write_is_overcome() {
     }
 }
 
-/// F6: after a conflict the same connection is used again, because a new connection takes longer than a
-/// new attempt.
+/// F6: after a conflict, teardown uses the same connection again, because a new connection takes longer than
+/// a new attempt.
 #[tokio::test]
 async fn a_conflict_keeps_the_connection() {
     let world = world().await;
@@ -93,8 +94,8 @@ async fn a_conflict_keeps_the_connection() {
     assert_eq!((reply.status, reply.calls, world.dynamodb.connections()), (204, 6, 1));
 }
 
-/// F6: a refused transaction may report both a failed condition and a conflict. Then the failed
-/// condition counts: the request plans again, and does not retry the same transaction.
+/// F6: if DynamoDB refuses a transaction, it may report both a failed condition and a conflict. Then the
+/// failed condition counts: the request plans again, and does not retry the same transaction.
 #[tokio::test]
 async fn evidence_beats_a_conflict() {
     for path in PATHS {
@@ -107,8 +108,8 @@ async fn evidence_beats_a_conflict() {
     }
 }
 
-/// B6, F3, F6: if a fault lasts for all the time that a request has for DynamoDB, the answer is 503 with
-/// `Retry-After`, and nothing is deleted. Once the fault is over, the same request succeeds.
+/// B6, F3, F6: if a fault of DynamoDB lasts for all the time that a request has for DynamoDB, the answer is
+/// 503 with `Retry-After`, and nothing is deleted. Once the fault is over, the same request succeeds.
 #[tokio::test]
 async fn a_lasting_fault_is_503_and_deletes_nothing() {
     let faults = [
@@ -139,8 +140,8 @@ async fn a_lasting_fault_is_503_and_deletes_nothing() {
     .await;
 }
 
-/// F5: if DynamoDB commits a deletion, but none of its replies arrives, the caller is answered 503. A
-/// retry finds the deletion done, and changes nothing.
+/// F5: if DynamoDB commits a deletion, but none of its replies arrives, the caller is answered 503. A retry
+/// of the deletion finds that the resource is deleted, and changes nothing.
 #[tokio::test]
 async fn a_retry_finds_what_a_lost_answer_did() {
     join_all([Some("k1"), None].map(async |key| {
@@ -161,8 +162,8 @@ async fn a_retry_finds_what_a_lost_answer_did() {
     .await;
 }
 
-/// F6: a fault of the deployment, such as a missing table, is answered 500. The answer does not name the
-/// cause.
+/// F6: if the deployment is faulty, for example without a table, the request is answered 500. The answer does
+/// not name the fault's cause.
 #[tokio::test]
 async fn a_missing_table_is_an_internal_error() {
     let world = World::with(&[("TABLE_NAME", "another")]).await;

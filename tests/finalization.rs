@@ -15,7 +15,7 @@ use crate::support::world::{INSTALLATION, World, id};
 const FINALIZE: &str = "POST /v1/installations/icfg_1/billing/finalize";
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A `World` with an installation that is uninstalled and purged. Its invoices are open.
+/// A `World` with an installation that is uninstalled and purged. The installation's invoices are open.
 async fn world() -> World {
     let world = World::new().await;
     world.install_whole("icfg_1", &[]).await;
@@ -37,8 +37,8 @@ async fn is_finalized(world: &World) -> bool {
     finalized
 }
 
-/// D6, G3: if an operator settles the invoices, the next sweep finalizes the installation with its
-/// access token, and erases the token.
+/// D6, G3: after an operator settles the invoices, the next sweep finalizes the installation with its access
+/// token, and erases the token.
 #[tokio::test]
 async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     let world = world().await;
@@ -54,8 +54,8 @@ async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     assert_eq!(world.vercel.received().len(), 1);
 }
 
-/// G3: if an operator settles the invoices of an installation that is active or unknown, the result says
-/// so.
+/// G3: if an operator settles the invoices of an active or unknown installation, the result says that it is
+/// active or unknown.
 #[tokio::test]
 async fn settling_reports_its_result() {
     let world = World::new().await;
@@ -63,7 +63,7 @@ async fn settling_reports_its_result() {
     assert!(world.all().await.is_empty());
     world.install("icfg_1", &[]).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
-    // A finalization job of an active installation is ignored, whoever wrote it.
+    // The settlement ignores a finalization job of an active installation, whoever wrote the job.
     world.put(json!({ "pk": "installation#icfg_1", "sk": "work#finalize" })).await;
     assert_eq!(world.store.settle_invoices(&id("icfg_1")).await.unwrap(), Some(Settled::Active));
     assert_eq!(
@@ -72,8 +72,8 @@ async fn settling_reports_its_result() {
     );
 }
 
-/// G3: if the invoices are never settled, the sweep finalizes the installation when 24 h less
-/// `FINALIZE_MARGIN` have passed, and not earlier.
+/// G3: if the invoices are never settled, the sweep finalizes the installation 24 h less `FINALIZE_MARGIN`
+/// after the uninstall, and not earlier.
 #[tokio::test]
 async fn an_installation_is_finalized_before_the_24_hours_are_over() {
     let world = world().await;
@@ -96,8 +96,8 @@ async fn a_204_or_404_ends_the_finalization() {
     }
 }
 
-/// G3: after an answer other than 204, 404 and 410, the finalization is retried within 10 minutes. After
-/// the 24 h, 401 and 403 mean that the finalization is done.
+/// G3: if Vercel answers with another status than 204, 404 or 410, the finalization is retried within 10
+/// minutes. When Vercel's 24 h are over, 401 and 403 mean that the finalization is done.
 #[tokio::test]
 async fn after_other_answers_the_finalization_is_retried() {
     for status in [200, 400, 401, 403, 409, 429, 500] {
@@ -126,8 +126,8 @@ async fn after_other_answers_the_finalization_is_retried() {
     }
 }
 
-/// G3: if no token is stored, the installation is finalized when 24 h less `FINALIZE_MARGIN` have
-/// passed, without a call to Vercel.
+/// G3: if no token is stored, the installation is finalized 24 h less `FINALIZE_MARGIN` after the uninstall,
+/// without a call to Vercel.
 #[tokio::test]
 async fn without_a_token_vercel_is_not_called() {
     let world = World::new().await;
@@ -146,7 +146,7 @@ async fn is_finalized_without_token(world: &World) -> bool {
     world.items("icfg_1").await["#installation"]["state"] == "finalized"
 }
 
-/// G4: if the invoices are settled while a worker runs the finalization, no second worker claims the
+/// G4: if the invoices are settled while one worker runs the finalization, no second worker claims the
 /// finalization.
 #[tokio::test]
 async fn settling_does_not_take_a_workers_lease() {
@@ -165,8 +165,8 @@ async fn settling_does_not_take_a_workers_lease() {
     assert!(is_finalized(&world).await);
 }
 
-/// F5: a worker that lost its lease does not end the finalization, even if Vercel has answered its call.
-/// The next worker calls Vercel again.
+/// F5: a worker that has lost its lease does not end the finalization, even if Vercel has answered the
+/// worker's call. The next worker that claims the finalization calls Vercel again.
 #[tokio::test]
 async fn a_worker_without_its_lease_does_not_end_the_finalization() {
     let world = world().await;
@@ -175,9 +175,9 @@ async fn a_worker_without_its_lease_does_not_end_the_finalization() {
     world.dynamodb.hold("TransactWriteItems", gate.clone());
     let process = world.process().await;
     let meanwhile = async {
-        // Vercel has finalized, and the worker is about to write that to the table.
+        // Vercel has finalized the installation, and the worker is about to write that to the table.
         until(|| world.dynamodb.is_holding()).await;
-        // This is longer than any lease.
+        // These 3 minutes are longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         world.vercel.script([Answer::Status(418)]);
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
@@ -193,8 +193,8 @@ async fn a_worker_without_its_lease_does_not_end_the_finalization() {
     assert!(is_finalized(&world).await);
 }
 
-/// G3: if invoices are settled at the same moment as an uninstall commits, the uninstall's finalization
-/// is due at once.
+/// G3: if invoices are settled at the moment at which an uninstall commits, the uninstall's finalization is
+/// due immediately.
 #[tokio::test]
 async fn settling_notices_an_uninstall_at_the_same_moment() {
     let world = crate::support::world::World::new().await;
@@ -203,7 +203,7 @@ async fn settling_notices_an_uninstall_at_the_same_moment() {
         (0..3).map(|_| std::sync::Arc::new(tokio::sync::Semaphore::new(0))).collect();
     world.dynamodb.hold("TransactWriteItems", gates[0].clone());
     let uninstall = async {
-        // Settling has found the installation unknown when it sends its third transaction.
+        // When the settlement sends its third transaction, it has found the installation unknown.
         for at in 0..3 {
             until(|| world.dynamodb.calls() > at).await;
             if at < 2 {

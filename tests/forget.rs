@@ -1,5 +1,5 @@
-//! `forget` deletes an installation in the table alone, if its configuration cannot be deleted at Vercel
-//! any more (E6, H5).
+//! `forget` deletes an installation in the table alone, if its configuration can no longer be deleted at
+//! Vercel (E6, H5).
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ async fn forget(world: &World, announced: Announced) -> Forgotten {
 }
 
 /// E6, H5: `forget` deletes an installation in the table alone, even if invoices are open. The token is
-/// erased, no finalization is called, and the resources are purged and announced. The receipt says by
-/// whom, why, and that Vercel was not called. Afterwards Delete Configuration and Delete Installation
-/// are answered as after a deletion. A second `forget` writes nothing.
+/// erased, Vercel is not called to finalize, and the resources are purged and announced. The receipt says who
+/// ran `forget`, why, and that Vercel was not called. After `forget`, Delete Configuration and Delete
+/// Installation are answered as after a deletion. A second `forget` writes nothing.
 #[tokio::test]
 async fn an_installation_is_deleted_in_the_table_alone() {
     let world = World::announcing().await;
@@ -60,8 +60,8 @@ async fn an_installation_is_deleted_in_the_table_alone() {
     assert!(world.vercel.received().is_empty(), "Vercel was never asked");
 }
 
-/// E6: the operator may decide that the provider is not notified. Then no announcement is sent, and the
-/// receipt says `unannounced`.
+/// E6: an operator may decide that `forget` does not notify the provider. Without a notification, no
+/// announcement is sent, and the receipt says `unannounced`.
 #[tokio::test]
 async fn the_provider_need_not_be_notified() {
     let world = World::announcing().await;
@@ -75,9 +75,8 @@ async fn the_provider_need_not_be_notified() {
     assert_eq!(world.items("icfg_1").await["receipt#installation"]["unannounced"], true);
 }
 
-/// E6, E4, H1: after an uninstall, `forget` writes a receipt of its own, ends the finalization, and does
-/// not change the time of the announcements. `forget` also ends a configuration's deletion that was
-/// begun.
+/// E6, E4, H1: after an uninstall, `forget` writes its own receipt, ends the finalization, and does not
+/// change the time of the announcements. `forget` also ends the pending job of a configuration's deletion.
 #[tokio::test]
 async fn pending_jobs_of_an_uninstall_are_ended() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "7d")]).await;

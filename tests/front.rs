@@ -30,7 +30,7 @@ fn upsert(world: &World) -> Call<'_> {
     call(world, "PUT", INSTALLATION).json(&json!({ "scopes": [], "credentials": credentials }))
 }
 
-/// A Provision Resource under this `Idempotency-Key`.
+/// A call of Provision Resource, with this `Idempotency-Key`.
 fn provision<'a>(world: &'a World, key: &str) -> Call<'a> {
     let wanted = json!({ "productId": "prod_1", "name": "my db", "metadata": {} });
     call(world, "POST", RESOURCES).key(key).json(&wanted)

@@ -1,4 +1,4 @@
-//! The function binaries themselves, as a host starts them.
+//! The binaries of the functions, started as a host starts them.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Seek as _};
@@ -18,15 +18,15 @@ fn owned(variables: &[(&'static str, &str)]) -> Variables {
     variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
 }
 
-/// The environment of a function that uses this `World` and listens on this port.
+/// The environment of a function that calls this `World` and listens on this port.
 fn on_port(world: &World, port: u16) -> Variables {
     let mut variables = world.environment();
     variables.push(("VERCEL_DEV_PORT", port.to_string()));
     variables
 }
 
-/// S1: if a function cannot start, it says why in one line. The line names the variable and holds no
-/// secret.
+/// S1: if a function cannot start, it prints the reason in one line. The line names the environment variable,
+/// and contains no secret.
 #[test]
 fn a_bad_environment_stops_the_start_with_one_line() {
     let region = ("AWS_REGION", "us-east-1");
@@ -102,9 +102,8 @@ fn a_bad_environment_stops_the_start_with_one_line() {
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "teardown: CLIENT_SECRET: is required\n");
 }
 
-/// J6, S1: `front` does not start if `BACKEND_URL` is missing, is not an address to which a call's path
-/// can be appended, or would send calls unencrypted over the network. The error's line does not repeat
-/// the address.
+/// J6, S1: `front` does not start if `BACKEND_URL` is missing, if a call's path cannot be appended to it, or
+/// if calls to it would cross the network unencrypted. The line with the error does not contain the address.
 #[test]
 fn a_bad_backend_stops_the_start_with_one_line() {
     let extra = "has a query, a fragment or credentials; it is a scheme, a host and maybe a path";
@@ -128,7 +127,7 @@ fn a_bad_backend_stops_the_start_with_one_line() {
     }
 }
 
-/// A log line without its times, which differ from run to run.
+/// A log line without its times, because these differ from run to run.
 fn timeless(line: &str) -> Value {
     let mut line: Value = serde_json::from_str(line).unwrap();
     let is_time = |time: &Value| time.as_str().is_some_and(|time| time.ends_with('Z'));
@@ -141,9 +140,9 @@ fn timeless(line: &str) -> Value {
     line
 }
 
-/// A7, B1, C1, D1, D5: on a plain port each binary serves its own endpoint alone. If keys are
-/// configured, the binary fetches none. It logs one line per request, which never holds the token, and a
-/// warning if it deletes a resource or an installation that was never known.
+/// A7, B1, C1, D1, D5: on a plain port, each binary serves only its own endpoint. If keys are configured, the
+/// binary fetches no keys. The binary logs one line per request, without the token. The binary logs a warning
+/// if it deletes a resource or an installation that was never known.
 #[tokio::test]
 async fn a_binary_serves_its_endpoint_on_a_port() {
     let world = World::new().await;
@@ -214,7 +213,7 @@ async fn a_binary_serves_its_endpoint_on_a_port() {
     "#);
 }
 
-/// S1: if a function cannot write to standard output, it says so on standard error.
+/// S1: if a function cannot write to standard output, it reports that on standard error.
 #[tokio::test]
 async fn a_full_standard_output_is_reported() {
     let world = World::new().await;
@@ -224,7 +223,7 @@ async fn a_full_standard_output_is_reported() {
     assert!(text.contains("standard output cannot be written: No space left on device"), "{text}");
     assert!(!text.contains("planted-secret"), "{text}");
 
-    // On Lambda the function writes nothing before the first request's line.
+    // On Lambda the function writes no line before the line of the first request.
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut error = tempfile::tempfile().unwrap();
     let started = |variables| start_into(DELETE_RESOURCE, variables, full, &error);
@@ -237,7 +236,7 @@ async fn a_full_standard_output_is_reported() {
     assert!(text.contains("standard output cannot be written: No space left on device"), "{text}");
 }
 
-/// The cause of a deployment's fault is in the log, and not in the answer.
+/// The log has the cause of a deployment's fault, and the answer does not.
 #[tokio::test]
 async fn the_log_has_the_cause_of_a_fault() {
     let world = World::new().await;
@@ -257,9 +256,9 @@ async fn the_log_has_the_cause_of_a_fault() {
     assert!(log["cause"].as_str().unwrap().contains("ResourceNotFoundException"), "{log}");
 }
 
-/// B1, E2, G1, G2: on a port, the function tries the jobs that are due right after its answer. If the
-/// process is terminated, it runs these jobs before it ends. The sweep runs the other jobs, for a caller
-/// that sends the sweep's secret.
+/// B1, E2, G1, G2: on a port, the function tries the due jobs immediately after its answer. If the host
+/// terminates the process, the function runs these jobs before it ends. The sweep runs all other jobs, if its
+/// caller sends the sweep's secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_run_by_binaries() {
     let world = World::announcing().await;

@@ -1,5 +1,5 @@
-//! Checks the rules that hold for every input. The inputs are the seeds in `tools/fuzz/seeds`, mutations
-//! of these seeds, and inputs that are too large for a file.
+//! Checks rules that every input must obey. The inputs are the seeds in `tools/fuzz/seeds`, mutations of
+//! these seeds, and inputs that are too large for a file.
 //!
 //! The mutations are the same in every run. With `FUZZ_SECONDS=600`, each target runs for 600 s, with
 //! other mutations in every run.
@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 
 use targets::{import, request, token, vercel};
 
-/// The longest time that a target's mutations run, if `FUZZ_SECONDS` is not set.
+/// The longest time that one target's mutations run, if `FUZZ_SECONDS` is not set.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The number of mutations that one seed of the random generator gives.
@@ -38,7 +38,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// A change to an input. Its places and lengths are fractions: a value of n means n/65,536.
+/// One change to an input. The places and lengths of a change are fractions: a value of n means n/65,536.
 #[derive(Clone, Debug)]
 enum Edit {
     Set(u16, u8),
@@ -123,10 +123,10 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-/// The length of the longest mutated input. It is a little over the length of the longest allowed body.
+/// The length of the longest mutated input. This length is a little over that of the longest allowed body.
 const MAX_INPUT: usize = 70 * 1024;
 
-/// The pieces of an input between its separators.
+/// The parts of an input between its separators.
 fn pieces(input: &[u8]) -> Vec<&[u8]> {
     input.split(|byte| b",{}/\n".contains(byte)).collect()
 }
@@ -177,8 +177,8 @@ fn apply(edit: &Edit, input: &mut Vec<u8>, seeds: &[(String, Vec<u8>)]) {
     input.truncate(MAX_INPUT);
 }
 
-/// Runs a target on its seeds, and on this many mutations of its seeds, but for [`PATIENCE`] at most. If
-/// `FUZZ_SECONDS` is set, the mutations run for that time instead.
+/// Runs a target on its seeds and on this many mutations of its seeds, for [`PATIENCE`] at most. If
+/// `FUZZ_SECONDS` is set, the mutations run for that many seconds instead.
 fn run(name: &str, target: fn(&[u8]), cases: u32) {
     let seeds = seeds(name);
     for (_, seed) in &seeds {
@@ -234,8 +234,8 @@ fn any_request() {
     run("request", request::target, 1000);
 }
 
-/// An import names each line that it refuses by its number. The result is the same as without these
-/// lines.
+/// An import reports the line number of each line that it refuses. The result is the same as for a file
+/// without the refused lines.
 #[test]
 fn any_lines_to_import() {
     for (name, seed) in seeds("import") {
@@ -245,8 +245,7 @@ fn any_lines_to_import() {
     run("import", import::target, 300);
 }
 
-/// E2, E3: Vercel may answer anything. The status of Vercel's answer alone decides how the caller is
-/// answered.
+/// E2, E3: Vercel may send any answer. Only the status of Vercel's answer decides how the caller is answered.
 #[test]
 fn any_answer_of_vercel() {
     for (name, seed) in seeds("vercel") {
@@ -309,8 +308,8 @@ fn json_as_large_as_it_may_be() {
     }
 }
 
-/// The body of Vercel's answer may have any size. Only its first 64 KiB are read. An answer with too
-/// many headers counts as no answer.
+/// The body of Vercel's answer may have any size. teardown reads only the first 64 KiB of Vercel's body. If
+/// Vercel's answer has too many headers, it counts as no answer.
 #[test]
 fn an_answer_of_vercel_as_large_as_it_likes() {
     for body in huge(64 * 1024).into_iter().chain([vec![b' '; 16 * 1024 * 1024]]) {
@@ -322,8 +321,8 @@ fn an_answer_of_vercel_as_large_as_it_likes() {
     assert_eq!(vercel::answered(format!("204\n{headers}\n").as_bytes()), 503);
 }
 
-/// An import may have any number of lines, and its lines any length. Neither the import nor a long line
-/// is held in memory as a whole.
+/// An import may have any number of lines, and each line any length. teardown never holds the whole import in
+/// memory, and never a whole line that is too long.
 #[test]
 fn an_import_as_large_as_it_likes() {
     let line = vec![b'x'; 16 * 1024 * 1024];

@@ -1,4 +1,4 @@
-//! The grace period: each deletion is announced twice (H1, H4).
+//! The grace period: each deletion is announced twice, by a notice and by the `deleted` event (H1, H4).
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn world_with(variables: &[(&str, &str)]) -> World {
     world
 }
 
-/// The events that the provider received, in order: the type of each, and its resource's id.
+/// The events that the provider received, in order: the type and the resource's id of each event.
 fn events(world: &World) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let received = world.provider.received();
@@ -42,9 +42,9 @@ fn rfc_3339(secs: u64) -> String {
     Timestamp::from_secs(secs).to_string()
 }
 
-/// H1: a deletion's notice is sent at once, and its `deleted` event when the grace period is over. Each
-/// event has its own `webhook-id`. The resource is deleted at once, and its receipt says when its grace
-/// period ends.
+/// H1: a deletion's notice is sent immediately, and its `deleted` event is sent when the grace period is
+/// over. The notice and the `deleted` event have different `webhook-id`s. The resource is deleted
+/// immediately, and its receipt says when the grace period ends.
 #[tokio::test]
 async fn a_deletion_is_announced_twice() {
     let world = world().await;
@@ -92,8 +92,8 @@ async fn a_deletion_is_announced_twice() {
     assert_eq!(world.items("icfg_1").await.get(WORK), None);
 }
 
-/// H1, H4: an uninstall and the resources that are purged under it have the same `teardownAt`, decided
-/// at the uninstall. The installation's events say until when invoices can be sent.
+/// H1, H4: an uninstall and the resources that are purged with it have the same `teardownAt`, which is
+/// decided at the uninstall. The installation's events say until when the provider can send invoices.
 #[tokio::test]
 async fn an_uninstall_and_its_resources_have_one_time() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "36h")]).await;
@@ -143,8 +143,8 @@ async fn an_uninstall_and_its_resources_have_one_time() {
     assert_eq!(data.get("teardownAt"), None);
 }
 
-/// H1: both events are sent for the deletion of a configuration, and of a resource or an installation
-/// that was never known.
+/// H1: both events are sent for every deletion: of a configuration, and of a resource or an installation that
+/// was never known.
 #[tokio::test]
 async fn every_kind_of_deletion_has_a_grace_period() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "1h")]).await;
@@ -164,7 +164,7 @@ async fn every_kind_of_deletion_has_a_grace_period() {
     assert!(events(&world)[3..].iter().all(|(name, _)| name.ends_with(".deleted")));
 }
 
-/// H1: if a configuration is deleted after its uninstall, the uninstall's `teardownAt` stays.
+/// H1: if a configuration is deleted after its uninstall, the `teardownAt` of the uninstall stays.
 #[tokio::test]
 async fn the_first_teardown_time_stays() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "7d")]).await;
@@ -180,8 +180,8 @@ async fn the_first_teardown_time_stays() {
     }
 }
 
-/// H1: if a notice is not delivered by `teardownAt`, it is dropped, and the `deleted` event is sent. A
-/// `Retry-After` in the provider's answer to the notice does not delay the `deleted` event.
+/// H1: if a notice is not delivered by `teardownAt`, the notice is dropped, and the `deleted` event is sent.
+/// A `Retry-After` in the provider's answer to the notice does not delay the `deleted` event.
 #[tokio::test]
 async fn a_late_notice_is_dropped() {
     for answer in [
@@ -205,8 +205,8 @@ async fn a_late_notice_is_dropped() {
     }
 }
 
-/// H1: a notice that fails for 3 days is dropped. The `deleted` event is still due at `teardownAt`, and
-/// its failures are counted anew.
+/// H1: if a notice fails for 3 days, it is dropped. The `deleted` event is still due at `teardownAt`, and its
+/// failures are counted from 0 again.
 #[tokio::test]
 async fn a_notice_fails_for_three_days_at_most() {
     let world = world().await;
@@ -236,7 +236,8 @@ async fn a_notice_fails_for_three_days_at_most() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// H1: the grace period is decided at the deletion. A later change of `GRACE_PERIOD` does not change it.
+/// H1: the deletion decides its grace period. A later change of `GRACE_PERIOD` does not change the deletion's
+/// grace period.
 #[tokio::test]
 async fn the_period_is_decided_at_the_deletion() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "0s")]).await;
@@ -263,8 +264,9 @@ async fn the_period_is_decided_at_the_deletion() {
     assert_eq!(world.items("icfg_1").await[WORK]["dueAt"], at + DAY);
 }
 
-/// H1: a receipt and a tombstone stay until their announcement is over, however short
-/// `RECEIPT_RETENTION` is. If `RECEIPT_RETENTION` is over by then, they expire at once.
+/// H1: a receipt and a tombstone stay until their announcement is over, however short `RECEIPT_RETENTION` is.
+/// If `RECEIPT_RETENTION` is over when the announcement ends, the receipt and the tombstone expire
+/// immediately.
 #[tokio::test]
 async fn a_receipt_waits_for_its_announcement() {
     let world = world_with(&[("RECEIPT_RETENTION", "1h")]).await;
@@ -290,8 +292,9 @@ async fn a_receipt_waits_for_its_announcement() {
     }
 }
 
-/// H1: a receipt stays while its announcement is parked, or while the provider answers each attempt with
-/// 202. Both last longer than `RECEIPT_RETENTION`, 10 days, in this test.
+/// H1: a receipt stays while its announcement is parked, and while the provider answers every attempt with
+/// a 202. In this test, the parked announcement and the answers 202 last longer than `RECEIPT_RETENTION`,
+/// which is 10 days.
 #[tokio::test]
 async fn a_receipt_waits_for_a_slow_announcement() {
     for parked in [true, false] {

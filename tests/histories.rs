@@ -1,7 +1,7 @@
-//! Random histories of several clients at once (C, D, E, F, G, J). DynamoDB, Vercel and the provider
-//! fail, clients hang up, and workers are overtaken after their leases have ended. The tests check that
-//! each history has a legal order: the same operations, one after another, could have led to the same
-//! answers and the same end.
+//! Random histories of several clients at the same time (C, D, E, F, G, J). DynamoDB, Vercel and the provider
+//! fail, clients hang up, and other workers overtake a worker whose lease has ended. The tests check that
+//! each history has a legal order: the same operations, one after another, could have led to the same answers
+//! and the same end.
 
 mod end;
 mod order;
@@ -24,22 +24,22 @@ use self::spec::{ANSWERS, Part, State};
 use crate::support::backend::Backend;
 use crate::support::world::sized;
 
-/// The number of histories, if `HISTORIES` is not set.
+/// The number of histories to play, if `HISTORIES` is not set.
 const HISTORIES: usize = 160;
 
 /// The number of `World`s in which histories are played at the same time.
 const LANES: usize = 8;
 
-/// The number of histories that are played in one `World`, and then brought to their end together. To
-/// bring them to their end takes longer than to play a history.
+/// The number of histories that are played in one `World`, and then brought to their ends together. It takes
+/// longer to bring histories to their ends than to play one.
 const TOGETHER: u8 = 8;
 
-/// The number in this environment variable.
+/// The number that this environment variable holds.
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|it| it.parse().unwrap())
 }
 
-/// The results of all histories.
+/// The results of all histories together.
 #[derive(Default)]
 struct Seen {
     histories: u64,
@@ -48,8 +48,8 @@ struct Seen {
     failures: Vec<String>,
 }
 
-/// C, D, E, F, G, J: each of many random histories has a legal order, and the end that this order leads
-/// to. The test prints the number of histories, and how often each kind of answer occurred.
+/// C, D, E, F, G, J: each of many random histories has a legal order, and the state at its end is the state
+/// that this order leads to. The test prints the number of histories, and the number of answers of each kind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_history_has_a_legal_order() {
     let histories = variable("HISTORIES").unwrap_or(sized(HISTORIES, 60) as u64);
@@ -66,7 +66,7 @@ async fn every_history_has_a_legal_order() {
     for (kind, times) in &seen.kinds {
         println!("{times:6} {kind}");
     }
-    // A fault makes many histories fail, so 3 of them are enough.
+    // One fault in the code makes many histories fail, so 3 failed histories are enough.
     let failures = &seen.failures[..seen.failures.len().min(3)];
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     if histories >= HISTORIES as u64 {
@@ -76,9 +76,10 @@ async fn every_history_has_a_legal_order() {
     }
 }
 
-/// The search distinguishes a legal history from an illegal one. A registration after an uninstall must
-/// be refused. A registration at the same time as the uninstall may come before it. An uninstall without
-/// an answer may have taken effect or not, but not before its request was sent.
+/// The search distinguishes a legal history from an illegal history. A registration that begins after an
+/// uninstall must be refused. A registration at the same time as an uninstall may come before the uninstall
+/// in the order. An uninstall without an answer may have taken effect or not, but it cannot have taken effect
+/// before its request was sent.
 #[test]
 fn an_order_has_to_be_legal() {
     let uninstall =
@@ -112,8 +113,8 @@ fn an_order_has_to_be_legal() {
     assert!(!legal(&[registers(refused, 0, 1), unanswered(2)]));
 }
 
-/// Plays histories, one after another, and judges them. Ends when no history is left, or when a history
-/// in any lane has failed.
+/// Plays histories, one after another, and judges each of them. Ends when no history is left, or when a
+/// history in any lane has failed.
 async fn lane(next: Arc<AtomicU64>, end: u64, seen: Arc<Mutex<Seen>>) {
     while seen.lock().unwrap().failures.is_empty() {
         let first = next.fetch_add(TOGETHER.into(), Ordering::SeqCst);
@@ -122,8 +123,8 @@ async fn lane(next: Arc<AtomicU64>, end: u64, seen: Arc<Mutex<Seen>>) {
         if plans.is_empty() {
             return;
         }
-        // Each group of histories has a new `World`, because the embedded DynamoDB searches all earlier
-        // transactions at each transaction.
+        // Each group of histories has a new `World`, because the embedded DynamoDB gets slower: for each
+        // transaction it searches all earlier transactions.
         let (world, backend) = Backend::behind_with(&[("RECEIPT_RETENTION", "30000d")]).await;
         let store = world.proxied().await;
         let mut played = Vec::new();
@@ -160,7 +161,8 @@ impl Seen {
     }
 }
 
-/// Fails if the history has no legal order. The error has the history and its longest legal beginning.
+/// Returns an error if the history has no legal order. The error contains the history and its longest legal
+/// beginning.
 fn judge(history: &History, from: &State) -> Result<(), String> {
     let mut search = Search::new(&history.events);
     if search.finds_an_order(from) {

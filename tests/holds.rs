@@ -1,5 +1,5 @@
-//! Holds: while a hold is in force, no `deleted` event is sent. A hold that is too late does not claim
-//! to be in time (H2, H5).
+//! Holds: while a hold is in force, no `deleted` event is sent. A hold that is too late says that it is too
+//! late (H2, H5).
 
 mod race;
 
@@ -47,7 +47,8 @@ async fn world_with(grace: &str) -> World {
 }
 
 impl World {
-    /// Places a hold without an end, and reads the state that it finds.
+    /// Places a hold without an end on this resource or installation, and returns the state that the hold
+    /// finds.
     async fn hold(&self, subject: &Subject) -> Look {
         self.store.hold(subject, &act(), None).await.unwrap();
         self.look(subject).await
@@ -57,8 +58,8 @@ impl World {
         self.store.look(subject, &BTreeSet::new()).await.unwrap()
     }
 
-    /// The resources whose `deleted` events the provider received. The installation's event is an empty
-    /// text.
+    /// The resources whose `deleted` events the provider received. The installation's own event appears as an
+    /// empty text.
     fn torn_down(&self) -> Vec<String> {
         let received = self.provider.received();
         let deleted = |it: &&crate::support::outside::Event| {
@@ -73,9 +74,9 @@ impl World {
     }
 }
 
-/// H2: a hold on a resource or on its installation stops the `deleted` event, also if it is placed
-/// before the deletion or after the notice. The notice is still sent. After the release, the `deleted`
-/// event is sent.
+/// H2: a hold on a resource or on its installation stops the `deleted` event, even if the hold is placed
+/// before the deletion or after the notice. The hold does not stop the notice. After the release of the hold,
+/// the `deleted` event is sent.
 #[tokio::test]
 async fn a_hold_stops_a_teardown_until_it_is_released() {
     for subject in [on(Some("db_1")), on(None)] {
@@ -119,8 +120,8 @@ async fn a_hold_stops_a_teardown_until_it_is_released() {
 }
 
 /// H2: a hold on an uninstalled installation stops the `deleted` events of the installation and of its
-/// resources, purged or not. A resource that was announced before the uninstall does not make the hold
-/// too late.
+/// resources, whether they are purged or not. A hold on an uninstall is not too late because a resource was
+/// announced before the uninstall.
 #[tokio::test]
 async fn a_hold_on_an_uninstall_stops_all_of_it() {
     let world = world().await;
@@ -159,8 +160,8 @@ async fn a_hold_on_an_uninstall_stops_all_of_it() {
     assert_eq!((late.installation, late.announced), (Some(TeardownState::Announced), 1));
 }
 
-/// H2: a hold may have an end. At that time the event that it stopped is due without a release. A second
-/// hold replaces the first.
+/// H2: an operator may give a hold an end. When the hold ends, the stopped event is due without a release. A
+/// second hold on the same subject replaces the first hold.
 #[tokio::test]
 async fn a_hold_may_have_an_end() {
     let world = world_with("0s").await;
@@ -171,7 +172,7 @@ async fn a_hold_may_have_an_end() {
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
     world.clock.advance(Duration::from_secs(2 * 24 * 3600 - 1));
     assert_eq!(world.sweep().await, [0; 4]);
-    // Replaces the hold by a hold without an end, and then by a hold with another end.
+    // Replaces the hold by a hold without an end, and then by a hold with a different end.
     world.store.hold(&subject, &act(), None).await.unwrap();
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.sweep().await, [1, 0, 0, 0]);
@@ -184,8 +185,9 @@ async fn a_hold_may_have_an_end() {
     assert_eq!(released, Released { was_held: false, due_again: 0 }, "it does not stand any more");
 }
 
-/// H2: a worker notices a release that comes between its read of the holds and its write. So no job
-/// stays held without a hold. A release that was cut off can be repeated.
+/// H2: a hold may be released after a worker has read the holds, and before the worker writes. The worker
+/// notices the release. Therefore no job stays held after its hold is released. A release that was cut off
+/// can be repeated.
 #[tokio::test]
 async fn no_job_stays_held_without_a_hold() {
     let world = world_with("0s").await;
@@ -207,7 +209,7 @@ async fn no_job_stays_held_without_a_hold() {
     let now = world.clock.now().as_secs();
     assert_eq!(receipt["expiresAt"], now + 90 * 24 * 3600, "it waits for nothing any more");
 
-    // Brings the table into the state that a release leaves if it dies right after its first write.
+    // Brings the table into the state that a release leaves behind if its process dies after its first write.
     world.install("icfg_1", &["db_3"]).await;
     let path = "/v1/installations/icfg_1/resources/db_3";
     assert_eq!(world.delete(path).send().await.status, 204);
@@ -238,8 +240,8 @@ async fn a_retried_job_is_still_held() {
     assert!(world.provider.received().is_empty());
 }
 
-/// H2: a hold reports each of these states: its resource or installation is unknown, the deletion is
-/// never announced, or no item is left that says whether the provider was notified.
+/// H2: a hold reports each of these states: the resource or installation is unknown, the deletion is never
+/// announced, or no item is left that says whether the provider was notified.
 #[tokio::test]
 async fn a_hold_reports_the_state_of_the_teardown() {
     let world = World::with(&[]).await;
@@ -265,8 +267,8 @@ async fn a_hold_reports_the_state_of_the_teardown() {
     assert!(!look.is_in_time());
 }
 
-/// H2, H5: the list shows each hold in force with who placed it, why, and the number of jobs that it
-/// stops. The item of a released hold says who released it, and why.
+/// H2, H5: the list of holds shows for each hold in force who placed it, why, and how many jobs it stops. The
+/// item of a released hold says who released the hold, and why.
 #[tokio::test]
 async fn holds_are_listed() {
     let world = world().await;

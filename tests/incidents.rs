@@ -1,4 +1,4 @@
-//! The provider is notified of what fails for good (L3).
+//! The provider is notified of jobs and finalizations that have failed for too long (L3).
 
 use std::time::Duration;
 
@@ -11,20 +11,21 @@ use crate::support::world::{CONFIGURATION, INSTALLATION, RESOURCE, World};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The events that the provider was sent, without the announcements.
+/// The events that the provider received, without the announcements.
 fn incidents(world: &World) -> Vec<Event> {
     let is_incident =
         |event: &Event| event.body["type"].as_str().unwrap().starts_with("operation.");
     world.provider.received().into_iter().filter(is_incident).collect()
 }
 
-/// The clock's time, in the form that events use.
+/// The clock's time, in the format that events use.
 fn time(world: &World) -> Value {
     json!(world.clock.timestamp().to_string())
 }
 
-/// L3, G1, G6: the provider is notified of a parked job: which job, why, and since when it has failed. If the
-/// provider does not accept this event either, a warning is logged, and the job is parked all the same.
+/// L3, G1, G6: if a job is parked, the provider gets an event that says which job it is, why it failed, and
+/// since when it has failed. If the provider does not accept the event, a warning is logged, and the job is
+/// still parked.
 #[tokio::test]
 async fn a_parked_job_is_reported() {
     for reached in [true, false] {
@@ -62,9 +63,9 @@ async fn a_parked_job_is_reported() {
     }
 }
 
-/// L3, G3: the provider is notified each time a finalization fails in the last of Vercel's 24 hours or later,
-/// under one `webhook-id`. When the finalization is parked, the provider is notified of that too. These
-/// events need no call to DynamoDB, and contain no secret.
+/// L3, G3: each time a finalization fails in the last of Vercel's 24 hours or later, the provider gets an
+/// event with the same `webhook-id`. When the finalization is parked, the provider gets an event, too. The
+/// events about a finalization need no call to DynamoDB, and contain no secret.
 #[tokio::test]
 async fn a_late_finalization_is_reported() {
     let [announcing, silent] = [true, false].map(async |announces| {
@@ -103,7 +104,7 @@ async fn a_late_finalization_is_reported() {
     assert_eq!(events[2].body["data"]["work"], "finalize");
 }
 
-/// L3, E3: the provider is notified of a parked deletion of a configuration, too.
+/// L3, E3: the provider also gets an event if the deletion of a configuration is parked.
 #[tokio::test]
 async fn a_parked_configuration_is_reported() {
     let world = World::announcing().await;
@@ -120,11 +121,12 @@ async fn a_parked_configuration_is_reported() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "active");
 }
 
-/// L3, G4: if the provider hangs, the worker waits for it only until the worker's own time is over.
+/// L3, G4: if the provider does not answer, the worker waits for the provider only until the worker's own
+/// time is over.
 #[tokio::test]
 async fn a_provider_that_hangs_is_not_waited_for() {
     let world = World::announcing().await;
-    // The purge fails at once, because its installation is not deleted.
+    // The first attempt of the purge fails, because the installation is not deleted.
     world.install("icfg_1", &[]).await;
     let since = world.clock.timestamp().as_secs();
     world

@@ -9,8 +9,8 @@ use crate::support::world::{ACCOUNT, INSTALLATION, World, account, system, user}
 const FINALIZED: fn() -> (u16, Value) = || (200, json!({ "finalized": true }));
 const NOT_FINALIZED: fn() -> (u16, Value) = || (200, json!({ "finalized": false }));
 
-/// D1, D2, D6, C3, G5: an uninstall with settled invoices is one call, and is answered `finalized: true`. No
-/// resource is live any more, and the token is erased.
+/// D1, D2, D6, C3, G5: an uninstall with settled invoices takes one call to DynamoDB, and is answered
+/// `finalized: true`. After the uninstall no resource is live, and the token is erased.
 #[tokio::test]
 async fn a_settled_installation_is_finalized_in_one_call() {
     let world = World::announcing().await;
@@ -54,7 +54,8 @@ async fn a_settled_installation_is_finalized_in_one_call() {
     let job = json!({
         "installationId": "icfg_1", "attempts": 0, "fence": at * 1000, "dueAt": at,
     });
-    // The tombstone has no `expiresAt` before the purge ends, so nothing revives the installation until then.
+    // The tombstone gets its `expiresAt` only when the purge ends, so nothing revives the installation before
+    // that.
     let tombstone = json!({
         "accountId": ACCOUNT, "billing": "settled", "resources": 2, "updatedAt": at,
         "state": "deleting", "finalized": true, "teardownAt": at,
@@ -89,9 +90,9 @@ async fn a_settled_installation_is_finalized_in_one_call() {
     assert_eq!((replay.whole(), replay.calls), (FINALIZED(), 1));
 }
 
-/// D1, D6, G2, G3: an uninstall with open invoices is at most two calls, and is answered `finalized: false`.
-/// The token stays, and the finalization is due 24 h less `FINALIZE_MARGIN` after the uninstall. An
-/// installation without `billing` counts as open.
+/// D1, D6, G2, G3: an uninstall with open invoices takes at most two calls to DynamoDB, and is answered
+/// `finalized: false`. After the uninstall the token stays, and the finalization is due 24 h less
+/// `FINALIZE_MARGIN` later. The invoices of an installation without `billing` count as open.
 #[tokio::test]
 async fn an_open_installation_is_not_finalized() {
     let world = World::with(&[("FINALIZE_MARGIN", "30m")]).await;
@@ -116,9 +117,10 @@ async fn an_open_installation_is_not_finalized() {
     assert_eq!((replay.whole(), replay.calls), (NOT_FINALIZED(), 1));
 }
 
-/// D7, B6, F3: with `UNINSTALL_WITH_OPEN_INVOICES=refuse`, an uninstall with open invoices is answered 409,
-/// to users and to the system. Nothing changes, and the customer gets the reason. An installation without
-/// `billing` counts as open. Once the invoices are settled, the uninstall succeeds, under the same key too.
+/// D7, B6, F3: with `UNINSTALL_WITH_OPEN_INVOICES=refuse`, users and the system get 409 for an uninstall with
+/// open invoices. The refused uninstall changes nothing, and the customer gets the reason. The invoices of an
+/// installation without `billing` count as open. Once the invoices are settled, the uninstall succeeds, even
+/// under the same key.
 #[tokio::test]
 async fn open_invoices_refuse_an_uninstall_if_configured() {
     let world = World::announcing_with(&[("UNINSTALL_WITH_OPEN_INVOICES", "refuse")]).await;
@@ -157,7 +159,8 @@ async fn open_invoices_refuse_an_uninstall_if_configured() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// D7, D5: an installation that was never known, or is deleted already, is not refused for open invoices.
+/// D7, D5: an uninstall is not refused for open invoices if the installation was never known or is deleted
+/// already.
 #[tokio::test]
 async fn only_an_active_installation_is_refused_for_its_invoices() {
     let mut world = World::with(&[]).await;
@@ -173,7 +176,8 @@ async fn only_an_active_installation_is_refused_for_its_invoices() {
     assert_eq!(unknown.send().await.whole(), NOT_FINALIZED());
 }
 
-/// D2, D4: after the uninstall nothing can be added; a deleted installation is never revived (D5).
+/// D2, D4: after an uninstall nothing can be added to the installation. A deleted installation is never
+/// revived (D5).
 #[tokio::test]
 async fn nothing_is_added_to_a_deleted_installation() {
     let world = World::new().await;
@@ -195,7 +199,8 @@ async fn nothing_is_added_to_a_deleted_installation() {
     assert_eq!(world.all().await, before);
 }
 
-/// D3, B6, F3: without cascade, an uninstall with live resources is refused, and the answer has their number.
+/// D3, B6, F3: without cascade, an uninstall with live resources is refused, and the answer has the number of
+/// these resources.
 #[tokio::test]
 async fn without_cascade_live_resources_remain() {
     let world = World::announcing().await;
@@ -229,7 +234,7 @@ async fn without_cascade_a_settled_installation_keeps_its_resources() {
     assert!(world.is_live("icfg_1", "db_1").await);
 }
 
-/// C2: a resource that is being provisioned does not hold up an uninstall.
+/// C2: a resource that is being provisioned does not delay an uninstall.
 #[tokio::test]
 async fn a_provisioning_resource_does_not_delay_an_uninstall() {
     let world = World::new().await;
@@ -240,8 +245,8 @@ async fn a_provisioning_resource_does_not_delay_an_uninstall() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// D5, G1: an unknown installation gets a tombstone, a receipt and jobs like any other. A registration that
-/// comes later is refused.
+/// D5, G1: the uninstall of an unknown installation leaves a tombstone, a receipt and jobs, like any other
+/// uninstall. A registration that comes after this uninstall is refused.
 #[tokio::test]
 async fn an_unknown_installation_gets_a_tombstone() {
     let world = World::announcing().await;
@@ -268,8 +273,8 @@ async fn an_unknown_installation_gets_a_tombstone() {
     assert!(matches!(refused, Err(RegisterError::InstallationDeleted)), "{refused:?}");
 }
 
-/// D5: a second uninstall is answered with the present state of the finalization, in one call if it has no
-/// key. The installation's items do not change.
+/// D5: a second uninstall is answered with the present state of the finalization, and takes one call to
+/// DynamoDB if it has no key. A second uninstall changes no item of the installation.
 #[tokio::test]
 async fn a_second_uninstall_reports_the_present_state() {
     let world = World::announcing().await;
@@ -295,8 +300,8 @@ async fn a_second_uninstall_reports_the_present_state() {
     assert_eq!(replay.whole(), NOT_FINALIZED(), "the first answer (F1)");
 }
 
-/// F2: requests are the same if their parsed values are. An absent cascade is true, and the reason is
-/// compared.
+/// F2: two requests are the same if their parsed values are equal. An absent `cascadeResourceDeletion` equals
+/// true, and the reasons must be equal.
 #[tokio::test]
 async fn requests_with_the_same_values_are_the_same() {
     let world = World::new().await;
@@ -322,7 +327,8 @@ async fn requests_with_the_same_values_are_the_same() {
     }
 }
 
-/// A6: an account's token uninstalls the account's own installations, and reveals nothing about others.
+/// A6: a token that names only an account uninstalls that account's installations, and reveals nothing about
+/// other installations.
 #[tokio::test]
 async fn an_accounts_token_uninstalls_its_own_installations() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! The issuer's keys: rotation, outages, hostile servers, forged key ids (A7).
+//! The issuer's keys: rotation, outages, hostile servers, and forged key ids (A7).
 
 mod freeze;
 mod server;
@@ -14,7 +14,7 @@ use self::server::{KeyServer, Mode};
 use crate::support::waiting::within;
 use crate::support::world::{ISSUER, RESOURCE, Reply, World, limits, user};
 
-/// The tests' limits, with this time to wait for keys.
+/// The time limits of the tests, with this limit for waiting for keys.
 fn waiting_for_keys(time: Duration) -> Limits {
     Limits { keys: time, ..limits() }
 }
@@ -36,8 +36,8 @@ fn retry_after(reply: &Reply) -> u64 {
     reply.headers["retry-after"].to_str().unwrap().parse().unwrap()
 }
 
-/// A7: a process that starts without keys fetches them once, however many requests come. Then it fetches
-/// nothing for 10 minutes.
+/// A7: a process that starts without keys fetches them once, however many requests come. After this fetch,
+/// the process fetches no keys for 10 minutes.
 #[tokio::test]
 async fn a_cold_start_fetches_once() {
     let server = KeyServer::start(good()).await;
@@ -49,8 +49,8 @@ async fn a_cold_start_fetches_once() {
     assert_eq!((delete(&world).await.status, server.hits()), (204, 1));
 }
 
-/// A7: a process that starts with keys fetches nothing at first. When the keys are 10 minutes old, it
-/// refreshes them in the background, and no request waits for that.
+/// A7: a process that starts with keys fetches nothing at first. When the keys are 10 minutes old, the
+/// process refreshes them in the background, and no request waits for the new keys.
 #[tokio::test]
 async fn keys_are_refreshed_in_the_background() {
     let server = KeyServer::start(Mode::Hang).await;
@@ -73,7 +73,7 @@ async fn keys_are_refreshed_in_the_background() {
     assert_eq!(server.hits(), 2);
 }
 
-/// A7: a new key is fetched when a token first names it, also right after a start with `OIDC_JWKS`.
+/// A7: a new key is fetched when a token first names the key, even right after a start with `OIDC_JWKS`.
 #[tokio::test]
 async fn a_rotated_key_is_fetched() {
     let next = Issuer::generate().unwrap();
@@ -86,8 +86,8 @@ async fn a_rotated_key_is_fetched() {
     assert_eq!(server.hits(), 1);
 }
 
-/// A7: an unknown key id is looked up once in 30 s. In between, a token with an unknown key id is answered
-/// 503, never 403.
+/// A7: unknown key ids cause at most one fetch of keys in 30 s. Until the next fetch, a token with an unknown
+/// key id is answered 503, never 403.
 #[tokio::test]
 async fn an_unknown_key_id_is_looked_up_once_in_30_seconds() {
     let server = KeyServer::start(good()).await;
@@ -105,8 +105,8 @@ async fn an_unknown_key_id_is_looked_up_once_in_30_seconds() {
     assert_eq!(server.hits(), 2);
 }
 
-/// A7: 1,000 forged key ids cause one request to the issuer, and the honest caller's requests succeed
-/// meanwhile.
+/// A7: 1,000 forged key ids cause one request to the issuer, and all requests of an honest caller during that
+/// time succeed.
 #[tokio::test]
 async fn a_thousand_forged_key_ids_cost_one_fetch() {
     let server = KeyServer::start(good()).await;
@@ -129,8 +129,9 @@ async fn a_thousand_forged_key_ids_cost_one_fetch() {
     assert_eq!(server.hits(), 1);
 }
 
-/// A7: in an outage, known keys are accepted for 24 h after the 10 minutes, and unknown keys are answered
-/// 503. The issuer is called once in 30 s, and failed calls count.
+/// A7: in an outage of the issuer, known keys are accepted for 24 h after their 10 minutes, and a token with
+/// an unknown key is answered 503. During the outage the issuer is called once in 30 s, and failed calls
+/// count.
 #[tokio::test]
 async fn known_keys_last_24_hours_of_an_outage() {
     let server = KeyServer::start(Mode::Status(500)).await;
@@ -155,7 +156,8 @@ async fn known_keys_last_24_hours_of_an_outage() {
     assert_eq!(delete(&world).await.status, 204);
 }
 
-/// A7: a process without any key answers 503 with `Retry-After`, and calls the issuer once a second.
+/// A7: a process that has no key and cannot reach the issuer answers 503 with `Retry-After`, and calls the
+/// issuer once a second.
 #[tokio::test]
 async fn a_cold_start_in_an_outage_is_unavailable() {
     let server = KeyServer::start(Mode::Status(503)).await;
@@ -181,14 +183,14 @@ async fn a_fetch_that_hangs_is_aborted() {
     assert_eq!(retry_after(&delete(&world).await), 1);
 }
 
-/// A7: whichever way a server hangs, the requests that wait for a key share one fetch. When its time is over,
-/// they are answered 503 with `Retry-After`. A request with a known key never waits. Once the server answers,
-/// its keys are used.
+/// A7: in whatever way the issuer's server hangs, all requests that wait for a key share one fetch. When the
+/// fetch's time is over, these requests are answered 503 with `Retry-After`. A request with a known key never
+/// waits. Once the issuer's server answers, its keys are used.
 #[tokio::test]
 async fn a_request_with_a_known_key_never_waits() {
     join_all([Mode::Hang, Mode::Stall, Mode::Trickle, Mode::Flood].map(|mode| async move {
         let server = KeyServer::start(mode.clone()).await;
-        // Even on a busy machine, the requests that do not wait end within this time.
+        // Even on a busy machine, the requests that do not wait end within these 2 s.
         let limits = waiting_for_keys(Duration::from_secs(2));
         let cold = server.cold_world_within(limits).await;
         let warm = server.warm_world_within(limits).await;
@@ -200,7 +202,7 @@ async fn a_request_with_a_known_key_never_waits() {
                 assert_eq!(delete(&warm).await.status, 204);
             }
         };
-        // A flood exceeds the 256 KiB at once, so its fetch ends at once.
+        // A flood exceeds 256 KiB immediately, so its fetch ends immediately.
         if !matches!(mode, Mode::Flood) {
             tokio::select! {
                 biased;
@@ -227,7 +229,7 @@ async fn a_request_with_a_known_key_never_waits() {
 }
 
 /// A7: a redirect, a status other than 200, a document over 256 KiB, and a document without usable keys are
-/// refused. The keys that are held stay.
+/// refused. After a refused answer, the process still uses its old keys.
 #[tokio::test]
 async fn a_bad_answer_counts_as_none() {
     let elsewhere = KeyServer::start(good()).await;
@@ -260,8 +262,8 @@ async fn a_bad_answer_counts_as_none() {
     assert_eq!(delete(&server.cold_world().await).await.status, 204);
 }
 
-/// A7: one bad key never spoils the set. A key with a malformed `kid`, or a key for encryption, is skipped
-/// and verifies nothing.
+/// A7: one bad key in a set does not make the other keys useless. A key with a malformed `kid`, or a key for
+/// encryption, is skipped and verifies nothing.
 #[tokio::test]
 async fn bad_keys_are_skipped() {
     let mut misused = ISSUER.jwk();
@@ -281,7 +283,8 @@ async fn bad_keys_are_skipped() {
     assert_eq!(delete_as(&world, &other).await.status, 204);
 }
 
-/// A7: if the caller whose request started a fetch hangs up, the fetch goes on, and serves the next request.
+/// A7: if the caller whose request started a fetch hangs up, the fetch continues, and its keys serve the next
+/// request.
 #[tokio::test]
 async fn a_caller_that_leaves_does_not_stop_the_fetch() {
     let server = KeyServer::start(Mode::Hang).await;

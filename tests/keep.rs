@@ -1,4 +1,4 @@
-//! `keep`: a deleted resource that is never torn down (H3, H5).
+//! `keep`: an operator decides that a deleted resource is never torn down (H3, H5).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,16 +33,16 @@ async fn keep(world: &World, resource: &str) -> Kept {
     world.store.keep(&id("icfg_1"), &resource, &act).await.unwrap()
 }
 
-/// The types of the events about `db_1` that the provider was sent.
+/// The types of the events about `db_1` that the provider received.
 fn event_types(world: &World) -> Vec<String> {
     let received = world.provider.received().into_iter();
     let received = received.filter(|it| it.body["data"]["resourceId"] == "db_1");
     received.map(|it| it.body["type"].as_str().unwrap().to_owned()).collect()
 }
 
-/// H3, H5: an operator can keep a resource that was deleted alone, before its notice and after it. The
-/// announcement is withdrawn, the resource stays deleted, and its receipt says who kept it, and why. A second
-/// `keep` changes nothing.
+/// H3, H5: an operator can keep a resource that was deleted alone, both before its notice and after its
+/// notice. `keep` withdraws the announcement, and the resource stays deleted. The receipt says who kept the
+/// resource, and why. A second `keep` changes nothing.
 #[tokio::test]
 async fn a_deleted_resource_is_kept() {
     for notice in [false, true] {
@@ -74,8 +74,8 @@ async fn a_deleted_resource_is_kept() {
     }
 }
 
-/// H3: a resource that an uninstall deleted can be kept, before its purge and after it, and gets a receipt of
-/// its own. The uninstall's other resource is torn down.
+/// H3: an operator can keep a resource that an uninstall deleted, both before and after its purge. The kept
+/// resource gets its own receipt. The other resource of the uninstall is torn down.
 #[tokio::test]
 async fn a_resource_is_kept_from_an_uninstall() {
     for purged in [false, true] {
@@ -113,8 +113,8 @@ async fn a_resource_is_kept_from_an_uninstall() {
     }
 }
 
-/// H1, H3: once `keep` withdraws an announcement, the tombstone and the receipt that waited for it expire
-/// after `RECEIPT_RETENTION` again.
+/// H1, H3: if `keep` withdraws an announcement, the tombstone and the receipt no longer wait for it, and
+/// expire after `RECEIPT_RETENTION`.
 #[tokio::test]
 async fn a_kept_resources_receipt_expires_again() {
     let world = world("1d").await;
@@ -160,8 +160,8 @@ async fn a_resource_that_cannot_be_kept_is_unchanged() {
     assert_eq!(world.all().await, before);
 }
 
-/// H3: while a worker may be announcing the resource, `keep` reports the end of the lease, and does not
-/// report the resource as kept.
+/// H3: while a worker may be announcing the resource, `keep` does not succeed, and reports when the worker's
+/// lease ends.
 #[tokio::test]
 async fn a_worker_under_way_is_waited_for() {
     let world = world("0s").await;
@@ -182,8 +182,8 @@ async fn a_worker_under_way_is_waited_for() {
     assert_eq!(keep(&world, "db_1").await, Kept::No(TeardownState::Announced));
 }
 
-/// H3: `keep` succeeds while a worker is sending the notice. The worker does not bring the job back
-/// afterwards.
+/// H3: `keep` succeeds while a worker is sending the notice. After `keep`, the worker that has sent the
+/// notice does not write the job again.
 #[tokio::test]
 async fn a_resource_is_kept_while_its_notice_is_sent() {
     let world = world("1d").await;
@@ -202,8 +202,8 @@ async fn a_resource_is_kept_while_its_notice_is_sent() {
     assert_eq!(world.sweep().await, [0; 4]);
 }
 
-/// H3: without a provider's address there is no announcement, and a resource with a receipt can still be
-/// kept.
+/// H3: if the provider has no address, nothing is announced, and an operator can still keep a resource that
+/// has a receipt.
 #[tokio::test]
 async fn an_unannounced_resource_can_be_kept() {
     let world = World::new().await;

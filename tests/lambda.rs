@@ -1,4 +1,5 @@
-//! The function binaries on Lambda, by the events that AWS sends: `deploy/lambda/events`.
+//! The functions' binaries on Lambda, with the events that AWS sends. The events are in
+//! `deploy/lambda/events`.
 
 mod front;
 mod stream;
@@ -10,14 +11,14 @@ use crate::support::process::{
 };
 use crate::support::world::{ACCOUNT, CRON_SECRET, World, user};
 
-/// Makes a request's event from a method, a path and a token.
+/// A function that makes a request's event from a method, a path and a token.
 type Event = fn(&str, &str, &str) -> Value;
 
 fn recorded(event: &str) -> Value {
     serde_json::from_str(event).unwrap()
 }
 
-/// A request to an HTTP API whose one route is `$default`.
+/// The event of a request to an HTTP API whose only route is `$default`.
 fn http_api(method: &str, path: &str, token: &str) -> Value {
     let mut event = recorded(include_str!("../deploy/lambda/events/http-api.json"));
     event["rawPath"] = json!(path);
@@ -27,7 +28,7 @@ fn http_api(method: &str, path: &str, token: &str) -> Value {
     event
 }
 
-/// A request to the stage `prod` of a REST API whose one resource is `/{proxy+}`.
+/// The event of a request to the stage `prod` of a REST API whose only resource is `/{proxy+}`.
 fn rest_api(method: &str, path: &str, token: &str) -> Value {
     let mut event = recorded(include_str!("../deploy/lambda/events/rest-api.json"));
     event["path"] = json!(path);
@@ -40,7 +41,7 @@ fn rest_api(method: &str, path: &str, token: &str) -> Value {
     event
 }
 
-/// A request through a load balancer.
+/// The event of a request through a load balancer.
 fn load_balancer(method: &str, path: &str, token: &str) -> Value {
     let mut event = recorded(include_str!("../deploy/lambda/events/load-balancer.json"));
     event["path"] = json!(path);
@@ -57,14 +58,14 @@ async fn start(world: &World, binary: &str) -> Lambda {
     Lambda::start(binary, world.environment()).await
 }
 
-/// The code of the error in an answer.
+/// The error code in an answer.
 fn code(answer: &Value) -> String {
     let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
     body["error"]["code"].as_str().unwrap().to_owned()
 }
 
-/// B1, B3, D1: a function answers events of an HTTP API and of a REST API, each in the form of its API. It
-/// reads a body in base64.
+/// B1, B3, D1: a function answers events of an HTTP API and of a REST API, each in the format of its API. The
+/// function also reads a body in base64.
 #[tokio::test]
 async fn a_binary_serves_its_endpoint_on_lambda() {
     let world = World::announcing().await;
@@ -81,7 +82,7 @@ async fn a_binary_serves_its_endpoint_on_lambda() {
         assert_eq!((&refused["statusCode"], code(&refused)), (&json!(403), "invalid_token".into()));
         let refused = lambda.invoke(event("GET", &path, &token)).await;
         assert_eq!(refused["statusCode"], 405);
-        // A REST API's header is a list, here with one value.
+        // In a REST API's answer, the value of a header is a list, here with one element.
         assert!(refused[headers]["allow"].to_string().contains(r#""DELETE""#), "{refused}");
         let mut deletion = event("DELETE", &path, &token);
         deletion["isBase64Encoded"] = json!(true);
@@ -129,15 +130,15 @@ async fn a_stage_or_base_path_is_removed() {
     }
     let elsewhere = lambda.invoke(delete(http_api, "/base", "f")).await;
     assert_eq!((&elsewhere["statusCode"], code(&elsewhere)), (&json!(404), "not_found".into()));
-    // An HTTP API decodes the path.
+    // An HTTP API sends the path decoded.
     for id in ["a?b", "a#b", "a b", "ä"] {
         let refused = lambda.invoke(delete(http_api, "", id)).await;
         assert_eq!((&refused["statusCode"], code(&refused)), (&json!(400), "bad_request".into()));
     }
 }
 
-/// A1, B4, E1: if a caller sends a header or a parameter twice to a REST API, the function sees both and
-/// refuses the request. Queries are read.
+/// A1, B4, E1: if a caller of a REST API sends a header or a parameter twice, the function sees both values
+/// and refuses the request. The function also reads the query of a request.
 #[tokio::test]
 async fn a_header_sent_twice_to_a_rest_api_is_refused() {
     let world = World::announcing().await;
@@ -174,9 +175,9 @@ async fn a_header_sent_twice_to_a_rest_api_is_refused() {
     assert_eq!(lambda.invoke(odd).await["statusCode"], 204, "an odd query is one all the same");
 }
 
-/// B6: a request that the function cannot read is answered 400 and deletes nothing. An HTTP API would take an
-/// answer without a status for a 200. An event that is not a request is an error to this function, the
-/// schedule's event too.
+/// B6: if the function cannot read a request, it answers 400 and deletes nothing. An answer without a status
+/// would be a 200 for an HTTP API. If an event is not a request, the invocation fails. The schedule's event
+/// makes this function's invocation fail, too.
 #[tokio::test]
 async fn a_request_in_another_event_is_refused() {
     let world = World::announcing().await;
@@ -203,8 +204,8 @@ async fn a_request_in_another_event_is_refused() {
     assert!(!world.items("icfg_1").await.contains_key("receipt#installation"));
 }
 
-/// S2: no bytes of a caller cause a function error, in a header, the query or the path. Bytes that are not
-/// UTF-8, and half of a surrogate pair, are answered 400 in the gateway's form.
+/// S2: no bytes that a caller sends in a header, the query or the path make an invocation fail. A request
+/// with bytes that are not UTF-8, or with half of a surrogate pair, is answered 400 in the gateway's format.
 #[tokio::test]
 async fn bytes_that_are_not_utf8_are_refused() {
     let world = World::announcing().await;
@@ -240,12 +241,12 @@ async fn bytes_that_are_not_utf8_are_refused() {
     assert_eq!(lambda.invoke(named).await["statusCode"], 200);
 }
 
-/// S2: no character in a path or a query causes a function error.
+/// S2: no character in a path or a query makes an invocation fail.
 #[tokio::test]
 async fn any_character_is_answered() {
     let world = World::new().await;
     let token = world.token(&user("icfg_1"));
-    // The test does not read the function's log, and a longer log would fill the pipe.
+    // This test does not read the function's log, and a long log would fill the pipe.
     let mut variables = world.environment();
     variables.push(("RUST_LOG", "error".to_owned()));
     let mut lambda = Lambda::start(DELETE_INSTALLATION, variables).await;
@@ -262,8 +263,8 @@ async fn any_character_is_answered() {
     }
 }
 
-/// B1, G4: on Lambda the schedule's event starts the sweep, and so does a request with the secret. Other
-/// requests are refused, and an event of another source is an error.
+/// B1, G4: on Lambda, both the schedule's event and a request with the sweep's secret start the sweep. A
+/// request without the sweep's secret is refused, and an event of another source is an error.
 #[tokio::test]
 async fn a_schedule_sweeps_on_lambda() {
     let world = World::announcing().await;

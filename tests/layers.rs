@@ -1,13 +1,13 @@
-//! No circular imports: at every level, modules beside each other import in one direction only.
+//! No circular imports: modules in the same folder import each other in one direction only, at every level.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// A module's path from the crate's root. The root's own path is empty.
+/// A module's path from the root of its crate. The path of the root is empty.
 type Module = Vec<String>;
 
-/// The modules of a crate that have a file of their own, each with its code.
+/// The modules of a crate that have their own file, each with its code.
 fn modules(crate_root: &str) -> BTreeMap<Module, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate_root);
     let (mut modules, mut folders) = (BTreeMap::new(), vec![root.clone()]);
@@ -36,7 +36,8 @@ fn code(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The paths in a module's code that begin with `crate`, `super` or `self`. Braces are expanded.
+/// The paths in a module's code that begin with `crate`, `super` or `self`. A path with braces is expanded to
+/// all paths that it stands for.
 fn paths(code: &str) -> Vec<Vec<&str>> {
     let mut paths = Vec::new();
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
@@ -96,8 +97,8 @@ fn target(modules: &BTreeMap<Module, String>, from: &Module, path: &[&str]) -> M
     target
 }
 
-/// For each module, the modules beside it that it imports, or that a module below it imports. Imports between
-/// a module and the modules inside it are left out.
+/// For each module: the modules in the same folder that it, or a module below it, imports. Imports between a
+/// module and the modules below it are left out.
 fn imports(crate_root: &str) -> BTreeMap<Module, BTreeSet<Module>> {
     let modules = modules(crate_root);
     let mut imports: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
@@ -114,7 +115,7 @@ fn imports(crate_root: &str) -> BTreeMap<Module, BTreeSet<Module>> {
     imports
 }
 
-/// The modules that import each other in a circle, or lie between two circles.
+/// The modules that import each other in a circle, or that are between two circles.
 fn circle(imports: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<Module> {
     let mut left: BTreeSet<Module> = imports.keys().cloned().collect();
     loop {
@@ -130,7 +131,8 @@ fn circle(imports: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<Module> {
     }
 }
 
-/// In the tools, no module imports a module beside it that imports it back, directly or through others.
+/// In the tools, no module imports another module of its folder that imports it back, directly or through
+/// others.
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
     for crate_root in ["tools/cli/src", "tools/model/src", "tools/bench/src"] {

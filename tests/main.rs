@@ -1,8 +1,8 @@
-//! The tests. They send HTTP requests, and check the answers and the table. They run against a local
-//! issuer and the embedded DynamoDB. If `TEST_DYNAMODB` is set, they use the DynamoDB at that address.
+//! The tests. The tests send HTTP requests, and check the answers and the table. The tests use a local issuer
+//! and the embedded DynamoDB. If `TEST_DYNAMODB` is set, the tests use the DynamoDB at that address instead.
 //!
-//! Each test that proves a rule of `docs/contract.md` names the rule's number. `docs/coverage.md` lists
-//! these tests.
+//! Each test that proves a rule of `docs/contract.md` names the rule's number. `docs/coverage.md` lists the
+//! tests of each rule.
 #![expect(unreachable_pub, reason = "a test binary has no API")]
 #![expect(clippy::similar_names, reason = "a reply and its replay are alike")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -33,7 +33,7 @@ mod saga;
 mod unreached;
 mod vercel_answers;
 
-// F: idempotency, many requests at once, faults, crashes.
+// F: idempotency, many requests at the same time, faults, crashes.
 mod concurrency;
 mod connections;
 mod crash;
@@ -58,7 +58,7 @@ mod moves;
 // K: Vercel's webhooks.
 mod webhook;
 
-// J: in front of a backend.
+// J: the front, which passes calls on to a backend.
 mod front;
 
 // L: looking after a deployment.

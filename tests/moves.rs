@@ -15,7 +15,7 @@ use crate::support::world::{ACCOUNT, INSTALLATION, RESOURCE, World, id};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// The test's world with two installations: `icfg_1` with `db_1` and `db_2`, and `icfg_2` without resources.
+/// The test's world with two installations: `icfg_1` has `db_1` and `db_2`, and `icfg_2` has no resources.
 async fn world() -> World {
     let world = World::announcing().await;
     world.install("icfg_1", &["db_1", "db_2"]).await;
@@ -37,8 +37,9 @@ fn resources(items: &std::collections::BTreeMap<String, serde_json::Value>) -> u
     items["#installation"]["resources"].as_u64().unwrap()
 }
 
-/// I1, H5: a move stores the resource's item at the target with all its attributes, and updates the counts of
-/// both installations. Its receipt does not expire, and says where the resource went, when, by whom and why.
+/// I1, H5: a move stores the resource's item with all its attributes at the target, and updates the counts of
+/// both installations. The receipt of a move does not expire, and says where the resource went, when, by whom
+/// and why.
 #[tokio::test]
 async fn a_move_is_one_transaction() {
     let world = world().await;
@@ -71,8 +72,8 @@ async fn a_move_is_one_transaction() {
 }
 
 /// I2: after a move, a deletion at the source is answered 204 without an announcement, and the source's
-/// uninstall leaves the resource live. A deletion at the target deletes the resource, and is announced under
-/// the target.
+/// uninstall leaves the resource live. After a move, a deletion at the target deletes the resource, and is
+/// announced for the target.
 #[tokio::test]
 async fn deletions_follow_the_move() {
     let world = world().await;
@@ -98,7 +99,7 @@ async fn deletions_follow_the_move() {
     assert_eq!(data["installationId"], "icfg_2");
 }
 
-/// I1, I2: once a resource has left the marketplace, no deletion of it and no uninstall tears it down.
+/// I1, I2: after a resource has left the marketplace, no deletion of it and no uninstall tears it down.
 #[tokio::test]
 async fn a_resource_moved_out_is_never_torn_down() {
     let world = world().await;
@@ -116,7 +117,8 @@ async fn a_resource_moved_out_is_never_torn_down() {
     assert_eq!(world.items("icfg_1").await["receipt#resource#db_1"]["movedTo"], "out");
 }
 
-/// I2: a move back removes the receipt of the first move, and leaves a receipt at the other installation.
+/// I2: if a resource is moved back, the receipt of the first move is removed, and the second move leaves a
+/// receipt at the other installation.
 #[tokio::test]
 async fn a_resource_can_be_moved_back() {
     let world = world().await;
@@ -165,8 +167,8 @@ async fn a_move_is_refused_as_a_whole() {
     assert_eq!(refused("icfg_1", Some("icfg_2")).await, Obstacle::Deleted);
 }
 
-/// I1: of two moves of a resource at once, one succeeds. A move that meets a conflict, or loses DynamoDB's
-/// reply, is repeated and reported as done.
+/// I1: of two moves of one resource at the same time, one succeeds. If a move meets a conflict, or loses
+/// DynamoDB's reply, it is repeated and reported as done.
 #[tokio::test]
 async fn of_two_moves_at_once_one_succeeds() {
     let world = world().await;
@@ -187,8 +189,8 @@ async fn of_two_moves_at_once_one_succeeds() {
     assert_eq!(moved, Moved::Now);
 }
 
-/// I1, D2: if a move and the source's uninstall come at once, the resource is either moved, or deleted with
-/// the source. Exactly one of the two happens.
+/// I1, D2: if a move and the source's uninstall come at the same time, the resource is either moved, or
+/// deleted with the source, but never both.
 #[tokio::test]
 async fn a_move_races_an_uninstall() {
     for _ in 0..8 {
@@ -205,8 +207,8 @@ async fn a_move_races_an_uninstall() {
     }
 }
 
-/// I3: an installation that moves to another team keeps its id. Registering it again replaces its account and
-/// its team.
+/// I3: an installation that moves to another team keeps its id. A second registration of the installation
+/// replaces its account and its team.
 #[tokio::test]
 async fn an_installation_moves_to_another_team() {
     let world = world().await;

@@ -1,8 +1,9 @@
-//! The deletion protocol, model-checked: `tools/model/` says what is checked and what is not.
+//! The model checks of the deletion protocol. `tools/model/` says what the model checks and what it does not
+//! check.
 //!
-//! Tests of flaws drop one condition of a transaction at a time, or write apart what belongs together. The
-//! model must then violate the property that the test names. Tests that take long are ignored, and `.ci/run`
-//! runs them, too.
+//! Tests of flaws drop one condition of a transaction at a time, or split one transaction into two writes.
+//! With the flaw, the model must violate the property that the test names. Slow tests are ignored by default,
+//! and `.ci/run` runs them, too.
 
 use teardown_model::Search::{All, Deep, For, Nearest};
 use teardown_model::{ENDS_WELL, Report, deletion, provision, saga, teardown, work};
@@ -23,14 +24,14 @@ fn is_caught(flaw: &str, property: &str, report: &Report) {
     assert!(report.violated.contains_key(property), "{flaw}: {:#?}", report.violated);
 }
 
-/// C1 to C4, D1 to D5, D7, A6, B6, F1, F2, F4, F5: two requests at once, of any kind and with any token, keep
-/// every property. A move may come between the requests (I1, I2).
+/// C1 to C4, D1 to D5, D7, A6, B6, F1, F2, F4, F5: two requests at the same time, of any kind and with any
+/// token, violate no property. Between the two requests, an operator may move the resource (I1, I2).
 #[test]
 fn two_requests_at_once_keep_every_property() {
     holds("two requests", &deletion::Deletions::new(2, None).check(All));
 }
 
-/// C1 to C4, D1 to D5, D7, B6, F1, F2, F4, F5: three requests at once keep every property.
+/// C1 to C4, D1 to D5, D7, B6, F1, F2, F4, F5: three requests at the same time violate no property.
 #[test]
 #[ignore = "15 s"]
 fn three_requests_at_once_keep_every_property() {
@@ -75,12 +76,12 @@ fn each_condition_of_a_deletion_is_needed() {
         let report = deletion::Deletions::new(2, Some(flaw)).check(For(property));
         is_caught(&format!("{flaw:?}"), property, &report);
     }
-    // This condition only saves a call: without it, a request learns the same in two calls.
+    // This condition only saves a call: without the condition, a request learns the same facts in two calls.
     let report = deletion::Deletions::new(2, Some(ReceiptAbsent)).check(All);
     holds("without ReceiptAbsent", &report);
 }
 
-/// G1 to G4, D6, F5: three sweeps at once bring every job to its end.
+/// G1 to G4, D6, F5: three sweeps at the same time bring every job to its end.
 #[test]
 fn three_sweeps_at_once_finish_every_job() {
     for scope in work::Scope::ALL {
@@ -114,8 +115,8 @@ fn each_condition_of_a_lease_is_needed() {
     }
 }
 
-/// H1, H2, H3, F5: an operator holds and releases, or keeps, while two workers run, die or are late. What the
-/// commands report is true in every order.
+/// H1, H2, H3, F5: an operator holds and releases, or keeps, while two workers run, die or are late. In every
+/// order of these steps, the commands report the truth.
 #[test]
 fn a_hold_reports_the_truth_in_every_order() {
     for (name, keeps) in [("hold and release", false), ("keep", true)] {
@@ -148,33 +149,33 @@ fn each_condition_of_a_teardown_is_needed() {
         (ReleaseBeforeWake, false, ENDS_WELL),
         (KeepFence, true, KEPT),
     ] {
-        // A flaw may violate several properties, so the search goes through all states.
+        // One flaw may violate several properties, so the search goes through all states.
         let report = teardown::Teardowns::new(keeps, 2, Some(flaw)).check(All);
         is_caught(&format!("{flaw:?}"), property, &report);
     }
-    // This condition is not needed here, because a leased job is due only when its lease ends. The condition
-    // is needed if an operator makes a job due (`each_condition_of_a_lease_is_needed`).
+    // This model does not need the condition, because a leased job is due only when its lease ends. The
+    // condition is needed if an operator makes a job due (`each_condition_of_a_lease_is_needed`).
     let report = teardown::Teardowns::new(false, 2, Some(ClaimNotLeased)).check(All);
     holds("without ClaimNotLeased", &report);
 }
 
-/// E2 to E5, F1, F4, F5: a request and a sweep at once keep every property, whatever Vercel answers.
+/// E2 to E5, F1, F4, F5: a request and a sweep at the same time violate no property, whatever Vercel answers.
 #[test]
 fn a_request_and_a_sweep_agree_on_a_configuration() {
     let report = saga::Sagas::new(saga::Scope::Vercel, 2, None).check(All);
     holds("a configuration, two processes", &report);
 }
 
-/// E2 to E5, E7, F1, F4, F5: a request and a sweep at once keep every property, even if the configuration
-/// moves to another team, before or meanwhile.
+/// E2 to E5, E7, F1, F4, F5: a request and a sweep at the same time violate no property, even if the
+/// configuration moves to another team before them or while they run.
 #[test]
 fn a_request_and_a_sweep_agree_on_a_configuration_that_moves() {
     let report = saga::Sagas::new(saga::Scope::Moves, 2, None).check(All);
     holds("a configuration that moves, two processes", &report);
 }
 
-/// E2 to E5, F1, F4, F5: a request and a sweep at once keep every property, also with every change that may
-/// come in between.
+/// E2 to E5, F1, F4, F5: a request and a sweep at the same time violate no property, even if other operations
+/// change the installation while they run.
 #[test]
 #[ignore = "15 s"]
 fn a_request_and_a_sweep_agree_beside_other_writes() {
@@ -182,7 +183,7 @@ fn a_request_and_a_sweep_agree_beside_other_writes() {
     holds("a configuration, two processes, and what happens meanwhile", &report);
 }
 
-/// E2 to E5, F1, F4, F5: three processes at once keep every property of a configuration's deletion.
+/// E2 to E5, F1, F4, F5: three processes that delete one configuration at the same time violate no property.
 #[test]
 #[ignore = "1 min"]
 fn three_processes_agree_on_a_configuration() {
@@ -190,8 +191,8 @@ fn three_processes_agree_on_a_configuration() {
     holds("a configuration, three processes", &report);
 }
 
-/// E2 to E5, E7, F1, F4, F5: three processes at once keep every property of a configuration's deletion, also
-/// if the configuration moves to another team.
+/// E2 to E5, E7, F1, F4, F5: three processes that delete one configuration at the same time violate no
+/// property, even if the configuration moves to another team.
 #[test]
 #[ignore = "2 min"]
 fn three_processes_agree_on_a_configuration_that_moves() {
@@ -235,9 +236,9 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
         let report = saga::Sagas::new(scope, processes, Some(flaw)).check(For(property));
         is_caught(&format!("{flaw:?}"), property, &report);
     }
-    // The first two flaws show only after many steps, so the search goes deep first. Which property such a
-    // search violates first depends on the order of the actions. The third flaw shows only with two requests
-    // under one key.
+    // The first two flaws show only after many steps, so the search goes deep first. The order of the actions
+    // decides which property such a search violates first. The third flaw shows only if two requests have one
+    // key.
     for (flaw, property) in [(BeginNotGone, ENDS_WELL), (CommitNotGone, "no second effect")] {
         let report = saga::Sagas::new(Meanwhile, 2, Some(flaw)).check(Deep);
         is_caught(&format!("{flaw:?}"), property, &report);
@@ -247,9 +248,10 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
     is_caught("RecordOutcomeAbsent", "a replay gets the first answer", &report);
 }
 
-/// Five conditions can be dropped, because something else guards the same. The commit notices what has
-/// changed since the intent. A lease that was taken since has another fence. A stored doubt stays stored. An
-/// intent that is overwritten has another fence too. Nothing is recorded before the one commit.
+/// Each of these five conditions can be dropped, because something else guards the same property. The commit
+/// notices everything that has changed since the intent was written. If another worker has taken the lease
+/// since then, the lease has another fence. Once a doubt is stored, it stays stored. If an intent is
+/// overwritten, it has another fence, too. Before the only commit, nothing is recorded.
 #[test]
 #[ignore = "2 min"]
 fn some_conditions_of_a_configurations_deletion_guard_twice() {
@@ -269,8 +271,8 @@ fn some_conditions_of_a_configurations_deletion_guard_twice() {
     }
 }
 
-/// J4, F5: two attempts at a Provision under one key, beside an uninstall, a deletion and the sweep, lose
-/// nothing that the backend made.
+/// J4, F5: two attempts at a Provision under one key run beside an uninstall, a deletion and the sweep. No
+/// resource that the backend made is lost.
 #[test]
 fn two_attempts_at_a_provision_lose_nothing() {
     for scope in provision::Scope::ALL {
@@ -279,8 +281,8 @@ fn two_attempts_at_a_provision_lose_nothing() {
     }
 }
 
-/// J4, F5: two attempts with two workers, one of which may be late, lose nothing that the backend made.
-/// Neither do three attempts.
+/// J4, F5: two attempts at a Provision run with two workers, one of which may be late. No resource that the
+/// backend made is lost. Three attempts at a Provision lose no resource either.
 #[test]
 #[ignore = "2 min"]
 fn three_attempts_at_a_provision_lose_nothing() {
@@ -334,9 +336,9 @@ fn each_condition_of_a_provision_is_needed() {
     }
 }
 
-/// Three conditions can be dropped, because something else guards the same. A deleted installation stays
-/// deleted. A pending announcement comes with a receipt or a deleted installation. The sweep ends an intent
-/// without attempts.
+/// Each of these three conditions can be dropped, because something else guards the same property. Once an
+/// installation is deleted, it stays deleted. If an announcement is pending, there is also a receipt or a
+/// deleted installation. The sweep ends an intent that has no attempts.
 #[test]
 #[ignore = "5 s"]
 fn some_conditions_of_a_provision_guard_twice() {

@@ -1,4 +1,5 @@
-//! Announcements to the provider (G1): what is sent, and what follows from the provider's answers.
+//! Announcements to the provider (G1): what an announcement contains, and what each answer of the provider
+//! means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,18 +23,18 @@ async fn world() -> World {
     world
 }
 
-/// The announcement's item.
+/// The item of the announcement's job.
 async fn work(world: &World) -> Value {
     world.items("icfg_1").await.remove(WORK).unwrap_or_default()
 }
 
-/// The seconds until the announcement is due.
+/// The number of seconds until the announcement is due.
 async fn wait(world: &World) -> u64 {
     work(world).await["dueAt"].as_u64().unwrap().saturating_sub(world.clock.now().as_secs())
 }
 
-/// G1: an announcement is signed, says what was deleted, when and by whom, and its job ends once the provider
-/// has accepted it.
+/// G1: an announcement is signed, and says what was deleted, when and by whom. The announcement's job ends
+/// once the provider has accepted the announcement.
 #[tokio::test]
 async fn a_deletion_is_announced_once() {
     let world = world().await;
@@ -41,7 +42,7 @@ async fn a_deletion_is_announced_once() {
 
     let calls = world.dynamodb.calls();
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
-    // The sweep reads the index twice, shard by shard.
+    // The sweep reads the index twice, one shard after another.
     assert_eq!(world.dynamodb.calls() - calls, 2 * 8 + 3, "claim, holds, complete");
 
     let [event] = &world.provider.received()[..] else { panic!("one event") };
@@ -65,8 +66,8 @@ async fn a_deletion_is_announced_once() {
     assert_eq!(world.sweep().await, [0; 4]);
 }
 
-/// G1: while a secret is rotated, each announcement has a signature by each secret, the newest first. A
-/// provider that knows only one of the secrets accepts the announcement.
+/// G1: while a secret is rotated, each announcement has a signature by each secret, the newest secret's
+/// first. A provider that knows only one of the secrets accepts the announcement.
 #[tokio::test]
 async fn an_announcement_is_signed_by_each_secret() {
     const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -83,8 +84,8 @@ async fn an_announcement_is_signed_by_each_secret() {
     }
 }
 
-/// G1, C1, D5: an installation's announcement has the reason. The deletion of an installation or a resource
-/// that was never known is announced too.
+/// G1, C1, D5: the announcement of an uninstall contains the reason. The deletion of an installation or a
+/// resource that was never known is announced too.
 #[tokio::test]
 async fn an_unknown_resource_is_announced_too() {
     let world = World::announcing().await;
@@ -106,7 +107,7 @@ async fn an_unknown_resource_is_announced_too() {
     assert_eq!(resource["data"]["resourceId"], "db_1");
 }
 
-/// G1: if the provider answers 2xx, also 202 without `Retry-After`, the announcement is done.
+/// G1: if the provider answers 2xx, the announcement is done, even after a 202 without `Retry-After`.
 #[tokio::test]
 async fn a_2xx_is_done() {
     for status in [200, 201, 202, 204, 299] {
@@ -117,8 +118,8 @@ async fn a_2xx_is_done() {
     }
 }
 
-/// G1: after any other answer, or none, the announcement is sent again with back-off, and with the same
-/// `webhook-id`. The job stores the last error.
+/// G1: if the provider gives no answer or another answer than 2xx, the announcement is sent again with
+/// back-off, and with the same `webhook-id`. The announcement's job stores the last error.
 #[tokio::test]
 async fn after_any_other_answer_the_announcement_is_retried() {
     let world = world().await;
@@ -156,8 +157,8 @@ async fn after_any_other_answer_the_announcement_is_retried() {
     assert!(received.is_sorted_by_key(|event| event.timestamp), "each attempt is signed anew");
 }
 
-/// G1: after 202 with `Retry-After`, the announcement is sent again at that time, however long the provider
-/// takes.
+/// G1: if the provider answers 202 with `Retry-After`, the announcement is sent again at the time in
+/// `Retry-After`, for as long as the provider needs.
 #[tokio::test]
 async fn a_202_gives_the_provider_more_time() {
     let world = world().await;
@@ -180,8 +181,8 @@ async fn a_202_gives_the_provider_more_time() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// G1, G6: after 3 days of failures an announcement is parked, and no sweep sends it any more. It is listed
-/// with its last error, and an operator can make it due again.
+/// G1, G6: if an announcement fails for 3 days, it is parked, and no sweep sends it any more. A parked
+/// announcement is listed with its last error, and an operator can make it due again.
 #[tokio::test]
 async fn after_3_days_the_announcement_is_parked() {
     let world = world().await;
@@ -215,7 +216,7 @@ async fn after_3_days_the_announcement_is_parked() {
     assert_eq!(world.provider.ids().into_values().next().unwrap().len(), 1);
 }
 
-/// G1: an announcement that is due when `PROVIDER_URL` is unset is retried later, and not lost.
+/// G1: if an announcement is due while `PROVIDER_URL` is unset, it is retried later, and not lost.
 #[tokio::test]
 async fn without_an_address_the_announcement_is_retried() {
     let world = World::new().await;
@@ -230,8 +231,8 @@ async fn without_an_address_the_announcement_is_retried() {
     assert_eq!(work(&world).await["lastError"], "PROVIDER_URL is not set");
 }
 
-/// G1: if a resource is registered again after its receipt expired, and deleted again, the second deletion
-/// has another `webhook-id`.
+/// G1: if a resource's receipt has expired, the resource may be registered again and deleted again. The
+/// second deletion has another `webhook-id`.
 #[tokio::test]
 async fn another_deletion_has_another_id() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
@@ -246,8 +247,8 @@ async fn another_deletion_has_another_id() {
     assert_eq!(ids.into_values().map(|ids| ids.len()).collect::<Vec<_>>(), [2]);
 }
 
-/// F5, G4: two deletions of one resource have jobs with the same key. A worker that is late with the first
-/// deletion's announcement does not complete the second one's.
+/// F5, G4: the announcements of two deletions of one resource are jobs with the same key. If a worker is late
+/// with the first deletion's announcement, it does not end the second deletion's announcement.
 #[tokio::test]
 async fn a_late_announcement_ends_no_other() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;
@@ -258,13 +259,13 @@ async fn a_late_announcement_ends_no_other() {
     let process = world.process().await;
     let meanwhile = async {
         until(|| !world.provider.received().is_empty()).await;
-        // Longer than any lease.
+        // These 3 minutes are longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         assert_eq!(world.sweep().await, [1, 1, 0, 0]);
         world.clock.advance(Duration::from_hours(2));
         world.register(json!({ "resource": { "installationId": "icfg_1", "id": "db_1" } })).await;
         assert_eq!(world.delete(RESOURCE).send().await.status, 204);
-        // The second job has been claimed once, as the first job had been when the late worker held it.
+        // The second job has been claimed once, like the first job when the late worker claimed it.
         world.provider.script([Answer::Status(503)]);
         assert_eq!(world.sweep().await, [1, 0, 1, 0]);
         let before = world.items("icfg_1").await;
@@ -279,7 +280,7 @@ async fn a_late_announcement_ends_no_other() {
 }
 
 /// C4, G1, H1: a receipt stays until its announcement is over. If somebody removes the receipt, the
-/// announcement is not lost, and the resource cannot be registered again before the announcement is over.
+/// announcement is not lost, and the resource cannot be registered again before its announcement is over.
 #[tokio::test]
 async fn an_announcement_never_meets_another_resource() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "1h")]).await;

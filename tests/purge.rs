@@ -10,9 +10,9 @@ use crate::support::outside::Answer;
 use crate::support::steps::Moment;
 use crate::support::world::{INSTALLATION, World, id};
 
-/// D6, G2, G3: an installation with settled invoices is finalized once it is purged. Its tombstone and
+/// D6, G2, G3: an installation with settled invoices is finalized once it is purged. The tombstone and the
 /// receipt stay for `RECEIPT_RETENTION`, counted from the deletion. Each purged resource is announced like a
-/// deleted resource.
+/// resource that was deleted alone.
 #[tokio::test]
 async fn a_settled_installation_is_purged() {
     let world = World::announcing_with(&[("RECEIPT_RETENTION", "36h")]).await;
@@ -51,8 +51,9 @@ async fn a_settled_installation_is_purged() {
     assert_eq!(world.items("icfg_1").await, items);
 }
 
-/// G2, G3, D6: an installation with open invoices is `deleting`, then `purged`, then `finalized`. Before it
-/// is finalized, the token stays, and the tombstone has no expiry.
+/// G2, G3, D6: the state of an uninstalled installation with open invoices is first `deleting`, then
+/// `purged`, then `finalized`. Before the installation is finalized, the token stays, and the tombstone has
+/// no expiry.
 #[tokio::test]
 async fn an_open_installation_is_purged_before_it_is_finalized() {
     let world = World::announcing().await;
@@ -93,7 +94,7 @@ async fn an_open_installation_is_purged_before_it_is_finalized() {
     );
 }
 
-/// G3: a finalization does not wait for the purge.
+/// G3: an installation may be finalized before its purge ends.
 #[tokio::test]
 async fn an_installation_may_be_finalized_before_it_is_purged() {
     let world = World::new().await;
@@ -119,7 +120,7 @@ async fn an_installation_may_be_finalized_before_it_is_purged() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
-/// D5, G2: an installation that was never known is purged and finalized too, without a call.
+/// D5, G2: an installation that was never known is purged and finalized, too, without a call to Vercel.
 #[tokio::test]
 async fn an_unknown_installation_is_finalized_without_a_call() {
     let world = World::new().await;
@@ -142,7 +143,7 @@ async fn an_unknown_installation_is_finalized_without_a_call() {
 }
 
 /// F5, G2, G4: 10,000 resources are purged by sweeps that are each killed after 100 calls. Each sweep
-/// continues where the sweep before it stopped.
+/// continues the purge where the sweep before it was killed.
 #[tokio::test]
 async fn ten_thousand_resources_are_purged_by_repeated_sweeps() {
     let world = World::new().await;
@@ -166,7 +167,7 @@ async fn ten_thousand_resources_are_purged_by_repeated_sweeps() {
         let now = resources.iter().filter(|key| key.starts_with("resource#")).count();
         assert!(now < left, "each sweep gets on: {now} of {left}");
         (killed, left) = (killed + 1, now);
-        // Longer than any lease.
+        // These 3 minutes are longer than any lease.
         world.clock.advance(Duration::from_mins(3));
     }
     assert!(killed > 3, "{killed}");
@@ -179,8 +180,8 @@ async fn ten_thousand_resources_are_purged_by_repeated_sweeps() {
     assert_eq!(items["#installation"]["state"], "purged");
 }
 
-/// G1, G2: if an uninstall purges more resources than a transaction takes, each is announced once, under an
-/// id of its own.
+/// G1, G2: if an uninstall purges more resources than one transaction can hold, each resource is announced
+/// once, with its own `webhook-id`.
 #[tokio::test]
 async fn every_purged_resource_is_announced_once() {
     let world = World::announcing().await;

@@ -1,11 +1,13 @@
-//! Registration: what the library writes. `docs/writing-the-table.md` tells backends to write the same.
+//! Registration: the items that the library writes. `docs/writing-the-table.md` tells backends to write the
+//! same items as the library.
 
 use serde_json::json;
 use teardown::store::registry::RegisterError;
 
 use crate::support::world::{ACCOUNT, World};
 
-/// D1, D4, D6: a new installation has open invoices and no resources, and its token is an item of its own.
+/// D1, D4, D6: a new installation has open invoices and no resources, and its token is stored in a separate
+/// item.
 #[tokio::test]
 async fn an_installation_is_registered_and_updated() {
     let world = World::new().await;
@@ -39,8 +41,8 @@ async fn an_installation_is_registered_and_updated() {
     assert!(world.item("installation#icfg_1", "#token").await.is_some());
 }
 
-/// B6, D5: an installation with an unknown `state` counts neither as deleted nor as active. Requests are
-/// answered 500, registrations fail, and nothing changes.
+/// B6, D5: an installation with an unknown `state` counts neither as deleted nor as active. With an unknown
+/// `state`, requests are answered 500, registrations fail, and nothing changes.
 #[tokio::test]
 async fn an_unknown_state_is_not_taken_for_deleted() {
     let world = World::new().await;
@@ -77,7 +79,8 @@ async fn an_unknown_state_is_not_taken_for_deleted() {
     }
 }
 
-/// C2, D4: a resource is counted once, however often it is registered. Registering it again updates its item.
+/// C2, D4: a resource is counted once, however often it is registered. If a resource is registered again, its
+/// item is updated.
 #[tokio::test]
 async fn a_resource_is_counted_once() {
     let world = World::new().await;

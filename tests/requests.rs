@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::world::{INSTALLATION, RESOURCE, World, user};
 
-/// Sends this text as a request, and returns the answer's status.
+/// Sends this text as an HTTP request, and returns the answer's status.
 async fn raw(world: &World, request: &str) -> u16 {
     let mut stream = TcpStream::connect(world.url.trim_start_matches("http://")).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -29,7 +29,8 @@ async fn half_of_a_surrogate_pair_is_read() {
     assert_eq!(world.delete(INSTALLATION).key("k1").body(body).send().await.whole(), reply.whole());
 }
 
-/// B1: another method is answered 405, also without a token, and another path is answered 404.
+/// B1: a request with another method is answered 405, even without a token, and a request to another path
+/// 404.
 #[tokio::test]
 async fn other_methods_and_paths() {
     let world = World::new().await;
@@ -59,7 +60,7 @@ async fn other_methods_and_paths() {
     }
 }
 
-/// B2: ids come from the path alone, decoded once. Ids in the query have no effect.
+/// B2: the functions read ids only from the path, and decode them once. Ids in the query have no effect.
 #[tokio::test]
 async fn ids_come_only_from_the_path() {
     let world = World::new().await;
@@ -127,7 +128,7 @@ async fn bodies_are_bounded() {
     assert_eq!(world.items("icfg_1").await["receipt#installation"]["reason"], reason);
 }
 
-/// B3, B5: a malformed body is answered 400, the message names what is wrong, and nothing is deleted.
+/// B3, B5: a malformed body is answered 400 with a message that names what is wrong, and nothing is deleted.
 #[tokio::test]
 async fn a_wrong_body_is_named() {
     let world = World::new().await;
@@ -150,7 +151,7 @@ async fn a_wrong_body_is_named() {
     assert_eq!(world.delete(INSTALLATION).body("{}").send().await.status, 200);
 }
 
-/// B4: a key is 1 to 255 visible ASCII characters, sent once.
+/// B4: an idempotency key has 1 to 255 visible ASCII characters, and is sent once.
 #[tokio::test]
 async fn a_key_is_visible_ascii_and_sent_once() {
     let world = World::new().await;
@@ -173,7 +174,7 @@ async fn a_key_is_visible_ascii_and_sent_once() {
     assert_eq!(world.delete(RESOURCE).key(&long[1..]).send().await.status, 204);
 }
 
-/// B5: an error is JSON with a code and a message.
+/// B5: the body of an error is JSON with a code and a message.
 #[tokio::test]
 async fn an_error_is_json() {
     let world = World::new().await;

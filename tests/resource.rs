@@ -13,8 +13,8 @@ use crate::support::world::{ACCOUNT, RESOURCE, World, account, system};
 
 const NOTHING: (u16, serde_json::Value) = (204, serde_json::Value::Null);
 
-/// C1, C3, G5: the first deletion of a resource is one call, and leaves a receipt and the job of its
-/// announcement.
+/// C1, C3, G5: the first deletion of a resource takes one call to DynamoDB, and leaves a receipt and the job
+/// of its announcement.
 #[tokio::test]
 async fn a_live_resource_is_deleted_in_one_call() {
     let world = World::announcing().await;
@@ -61,7 +61,7 @@ async fn a_live_resource_is_deleted_in_one_call() {
     );
 }
 
-/// G1: without a provider's address nothing is announced.
+/// G1: if the provider has no address, nothing is announced.
 #[tokio::test]
 async fn without_a_provider_nothing_is_announced() {
     let world = World::new().await;
@@ -71,7 +71,7 @@ async fn without_a_provider_nothing_is_announced() {
     assert_eq!(world.all().await.len(), 1, "no outcome is recorded without a key");
 }
 
-/// F1: a replay is one call, gives the first answer and changes nothing.
+/// F1: a replay takes one call to DynamoDB, gets the first answer and changes nothing.
 #[tokio::test]
 async fn a_replay_returns_the_first_answer() {
     let world = World::announcing().await;
@@ -85,7 +85,8 @@ async fn a_replay_returns_the_first_answer() {
     assert_eq!(world.all().await, before);
 }
 
-/// C1: a second deletion, without a key or with another key, is answered 204, and the first receipt stays.
+/// C1: a second deletion of a resource, without a key or with another key, is answered 204, and the first
+/// receipt stays.
 #[tokio::test]
 async fn a_second_deletion_is_204_too() {
     let world = World::announcing().await;
@@ -122,7 +123,7 @@ async fn a_resource_that_was_never_known_gets_a_receipt() {
 }
 
 /// C1: the deletion of a resource whose installation was never known is answered 204, and leaves a receipt
-/// and an announcement. An item of the resource that is there nevertheless is deleted.
+/// and an announcement. If there is nevertheless an item of the resource, it is deleted.
 #[tokio::test]
 async fn a_resource_of_an_unknown_installation_gets_a_receipt() {
     let world = World::announcing().await;
@@ -141,8 +142,8 @@ async fn a_resource_of_an_unknown_installation_gets_a_receipt() {
     assert_eq!((again.whole(), again.calls), (NOTHING, 1));
 }
 
-/// C1: after an uninstall, the deletion of any resource of the installation is answered 204. The uninstall's
-/// receipt is enough.
+/// C1: after an uninstall, the deletion of any resource of the installation is answered 204. The deletion
+/// leaves no receipt of the resource, because the uninstall's receipt is enough.
 #[tokio::test]
 async fn a_resource_is_gone_with_its_installation() {
     let world = World::announcing().await;
@@ -162,8 +163,8 @@ async fn a_resource_is_gone_with_its_installation() {
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// C4: a deleted id is not registered again before its receipt expires. An expired receipt counts for
-/// nothing, even if DynamoDB's TTL has not removed it.
+/// C4: a resource's id cannot be registered again before its receipt expires. An expired receipt counts as
+/// absent, even if DynamoDB's TTL has not removed it yet.
 #[tokio::test]
 async fn a_deleted_id_is_not_registered_again_before_its_receipt_expires() {
     let world = World::with(&[("RECEIPT_RETENTION", "36h")]).await;
@@ -183,7 +184,7 @@ async fn a_deleted_id_is_not_registered_again_before_its_receipt_expires() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// C1: if somebody writes a resource's item beside its receipt, the resource can be deleted again.
+/// C1: if somebody writes a resource's item although its receipt exists, the resource can be deleted again.
 #[tokio::test]
 async fn a_live_resource_beside_its_receipt_is_deleted() {
     let world = World::new().await;
@@ -197,8 +198,8 @@ async fn a_live_resource_beside_its_receipt_is_deleted() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// F2: the same key with another request is refused, and changes nothing. A key belongs to one installation
-/// and one operation (F1).
+/// F2: if another request has the same key, it is refused and changes nothing. An idempotency key belongs to
+/// one installation and one operation (F1).
 #[tokio::test]
 async fn a_key_belongs_to_one_request() {
     let world = World::announcing().await;
@@ -223,8 +224,8 @@ async fn a_key_belongs_to_one_request() {
     assert_eq!(other_operation.status, 200);
 }
 
-/// F1: an outcome is replayed for 7 days by the clock. After that, another request under its key overwrites
-/// it.
+/// F1: an outcome is replayed for 7 days by the clock. After these 7 days, another request under the same key
+/// overwrites the outcome.
 #[tokio::test]
 async fn an_outcome_is_kept_for_7_days() {
     let world = World::new().await;

@@ -1,5 +1,5 @@
-//! A configuration's deletion when several things go wrong at once: no doubt and no answer of Vercel's is
-//! lost or made up (E2, E3, F5).
+//! A configuration's deletion when several things go wrong at the same time: no doubt and no answer of
+//! Vercel's is lost or made up (E2, E3, F5).
 
 mod doubt;
 mod late;
@@ -27,12 +27,13 @@ async fn world_within(limits: Limits) -> World {
     world
 }
 
-/// The tests' limits, with a second to wait for DynamoDB.
+/// The tests' time limits, with one second to wait for DynamoDB.
 fn a_second() -> Limits {
     Limits { dynamodb: Duration::from_secs(1), ..limits() }
 }
 
-/// A test's world with an intent that waits for its retry. Vercel was busy, and has done nothing.
+/// A test's world with a configuration's deletion that waits for its retry. Vercel was busy, and has deleted
+/// nothing.
 async fn awaiting_retry() -> World {
     awaiting_retry_within(limits()).await
 }
@@ -46,8 +47,8 @@ async fn awaiting_retry_within(limits: Limits) -> World {
     world
 }
 
-/// Waits until Vercel has been called `times` times, and lets the lease end. Then Vercel refuses another
-/// request, which withdraws the intent.
+/// Waits until Vercel has been called `times` times, and moves the clock past the lease's end. After the
+/// lease's end, Vercel refuses another request, which withdraws the intent.
 async fn another_is_refused(world: &World, times: usize) {
     until(|| world.vercel.received().len() >= times).await;
     world.clock.advance(Duration::from_mins(3));
@@ -59,8 +60,8 @@ async fn state(world: &World) -> Value {
     world.items("icfg_1").await["#installation"]["state"].clone()
 }
 
-/// E2: if Vercel refuses after an attempt without a definite answer, the request is answered 409. The doubt
-/// stays stored, so a 403 to the next request means that the configuration is gone.
+/// E2: if an attempt got no definite answer and Vercel refuses the next attempt, the request is answered 409.
+/// After this 409 the doubt stays stored, so a 403 to the next request means that the configuration is gone.
 #[tokio::test]
 async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
     for refusal in [400, 409] {
@@ -78,7 +79,7 @@ async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
     }
 }
 
-/// E2, E3: a call that was never sent leaves no doubt, so the next 403 is a refusal.
+/// E2, E3: a call that was never sent leaves no doubt, so a later 403 is a refusal.
 #[tokio::test]
 async fn a_call_that_was_not_sent_leaves_no_doubt() {
     // DynamoDB's reply to the write of the intent is lost, and so are all later replies.
@@ -118,14 +119,14 @@ async fn a_call_that_was_not_sent_leaves_no_doubt() {
     }
 }
 
-/// F5: a request that got 204 from Vercel commits the deletion, even if another request had the lease
-/// meanwhile and was refused.
+/// F5: a request that got 204 from Vercel commits the deletion, even if another request had the lease at that
+/// time and was refused.
 #[tokio::test]
 async fn a_late_204_is_committed() {
     let world = world().await;
     let gate = Arc::new(Semaphore::new(0));
     world.vercel.script([Answer::gated(&gate, 204), Answer::Status(409)]);
-    // From the 204 on, the token is dead.
+    // After Vercel's 204, the access token is invalid.
     world.vercel.lasting(Answer::Status(403));
     let second = async {
         until(|| !world.vercel.received().is_empty()).await;
@@ -140,8 +141,8 @@ async fn a_late_204_is_committed() {
     assert_eq!(world.delete(CONFIGURATION).key("k2").send().await.status, 204);
 }
 
-/// E3: if invoices are open again, a request is refused, and the sweep withdraws the intent. If Vercel's side
-/// may be gone already, the request succeeds.
+/// E3: if invoices are open again, a new request is refused, and the sweep withdraws the intent. If the
+/// configuration may be gone at Vercel already, the request succeeds in spite of open invoices.
 #[tokio::test]
 async fn reopened_invoices_refuse_the_deletion() {
     let world = awaiting_retry().await;
@@ -165,8 +166,8 @@ async fn reopened_invoices_refuse_the_deletion() {
     );
 }
 
-/// F4, E3: of two requests that begin at once, one writes its intent, and the other is refused. A request
-/// also notices a change since it read the table.
+/// F4, E3: if two requests begin at the same time, one writes its intent, and the other is refused. A request
+/// also notices if the installation has changed since the request read the table.
 #[tokio::test]
 async fn of_two_requests_at_once_one_begins() {
     let world = world().await;
@@ -206,8 +207,8 @@ async fn of_two_requests_at_once_one_begins() {
     assert!(world.vercel.received().is_empty());
 }
 
-/// D6, E3: if a token is registered while a request is about to delete our side alone, the request calls
-/// Vercel with this token.
+/// D6, E3: if a token is registered while a request is about to delete the installation in the table alone,
+/// the request calls Vercel with this token.
 #[tokio::test]
 async fn a_token_registered_meanwhile_is_used() {
     let world = World::announcing().await;
@@ -228,8 +229,8 @@ async fn a_token_registered_meanwhile_is_used() {
     assert_eq!(world.dynamodb.refusals_with_a_token(), 0, "no condition returns it (D6)");
 }
 
-/// E3: if DynamoDB's reply to the withdrawal is lost, the request is still answered with the refusal, and
-/// Vercel is called once.
+/// E3: if DynamoDB's reply to the withdrawal is lost, the request is still answered with Vercel's refusal,
+/// and Vercel is called once.
 #[tokio::test]
 async fn a_lost_answer_to_the_withdrawal_changes_nothing() {
     let world = world().await;

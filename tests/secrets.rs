@@ -23,7 +23,7 @@ use crate::support::world::{ISSUER, World, signature, user};
 
 const HOSTS: [Host; 3] = [Host::Vercel, Host::Port, Host::Lambda];
 
-/// The endpoints of deletions, with a path for each.
+/// The endpoints of deletions, each with one of its paths.
 const DELETIONS: [(&str, &str); 3] = [
     (DELETE_RESOURCE, "/v1/installations/icfg_1/resources/db_1"),
     (DELETE_INSTALLATION, "/v1/installations/icfg_1"),
@@ -63,7 +63,7 @@ async fn no_deletion_reveals_a_secret() {
     join_all(scenes).await;
 }
 
-/// STS fails to give a session, in several ways.
+/// Requests for which STS gives no session, in several ways.
 async fn no_session(scene: &mut Scene, path: &str, token: &str) {
     for answer in [
         sts::Answer::Echo,
@@ -79,7 +79,7 @@ async fn no_session(scene: &mut Scene, path: &str, token: &str) {
     scene.sts.now(sts::HOUR);
 }
 
-/// Requests that are refused before the store is called.
+/// Requests that teardown refuses before it calls the store.
 async fn refusals(scene: &mut Scene, path: &str, good: &str) {
     let mut claims = user("icfg_1");
     let with = |name: &str, value: Value| {
@@ -129,7 +129,7 @@ async fn refusals(scene: &mut Scene, path: &str, good: &str) {
         delete().body(&"x".repeat(65 * 1024)),
     ] {
         let answer = scene.send(call).await;
-        // Some of these requests are valid for some of the endpoints, which then answer 2xx.
+        // Some of these requests are valid for some endpoints, which then answer 2xx.
         assert!(answer.starts_with(['2', '4']), "{answer}");
     }
     if scene.binary == DELETE_INSTALLATION {
@@ -152,9 +152,10 @@ async fn failures(scene: &mut Scene, path: &str, good: &str) {
         [Fault::Echo, Fault::Throttle, Fault::ServerError, Fault::Conflict, Fault::ResetAfter];
     for (number, fault) in faults.into_iter().enumerate() {
         let mut answer = String::new();
-        // A job of an earlier answer may call DynamoDB first, and meet the fault in place of this request.
+        // A job of an earlier answer may call DynamoDB before this request does, and take the fault in its
+        // place.
         for attempt in 0..10 {
-            // Each attempt has a new installation, because nothing is deleted twice.
+            // Each attempt has a new installation, because an installation can be deleted only once.
             let id = format!("icfg_f{number}{attempt}");
             scene.install(&id).await;
             let token = scene.token(&user(&id));
@@ -189,7 +190,7 @@ async fn failures(scene: &mut Scene, path: &str, good: &str) {
     scene.world.vercel.lasting(Answer::Honest);
 }
 
-/// No sweep reveals a secret, whoever calls it and whatever fails.
+/// No sweep reveals a secret, whoever calls the sweep and whatever fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_sweep_reveals_a_secret() {
     join_all(HOSTS.map(|host| async move {
@@ -229,8 +230,8 @@ async fn no_sweep_reveals_a_secret() {
     .await;
 }
 
-/// K1: a webhook that is forged, fails or succeeds reveals neither the secret nor its signature, which
-/// somebody could send again.
+/// K1: a webhook that is forged, fails or succeeds reveals no secret, and no signature with which somebody
+/// could send it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_webhook_reveals_a_secret() {
     join_all(HOSTS.map(|host| async move {
@@ -271,7 +272,7 @@ async fn no_webhook_reveals_a_secret() {
     .await;
 }
 
-/// A start that fails names the variable, but not its value.
+/// If a function cannot start, its message names the variable, but not the variable's value.
 #[test]
 fn no_start_reveals_a_secret() {
     let mut planted = Planted::default();
@@ -311,7 +312,7 @@ fn no_start_reveals_a_secret() {
 /// A panic is logged with its place in the code, but without its message.
 #[test]
 fn no_panic_reveals_a_secret() {
-    // There is one panic hook for a whole process, so this test starts a process of its own.
+    // A process has only one panic hook, so this test starts its own process.
     const ALONE: &str = "TEST_PANICS";
     if std::env::var_os(ALONE).is_some() {
         teardown::telemetry::init_json(teardown::config::log_filter_of_functions().unwrap());
@@ -331,7 +332,7 @@ fn no_panic_reveals_a_secret() {
     Planted::default().is_not_in(&text);
 }
 
-/// A value that holds a secret does not show the secret if somebody logs the value.
+/// If somebody logs a value that holds a secret, the log does not show the secret.
 #[tokio::test]
 async fn no_debug_reveals_a_secret() {
     let mut planted = Planted::default();
@@ -352,7 +353,7 @@ async fn no_debug_reveals_a_secret() {
     assert!(shown.contains("[secret]") && format!("{jws:?}").contains(ISSUER.kid()), "{jws:?}");
 }
 
-/// Of all secrets the table holds the access token alone, and only until the deletion is committed.
+/// The only secret in the table is the access token, and only until the deletion is committed.
 #[tokio::test]
 async fn the_only_secret_in_the_table_is_the_access_token() {
     let mut scene = Scene::start(DELETE_CONFIGURATION, Host::Port).await;

@@ -1,4 +1,4 @@
-//! What tests share: the type `World`, and the stand-ins beside it. No test is in here.
+//! Code that tests share: the type `World`, and the stand-ins that it calls. This module contains no test.
 
 pub mod backend;
 pub mod dynamodb;

@@ -1,4 +1,4 @@
-//! The sweep: who may call it, and what many sweeps do at once (B1, G4).
+//! The sweep: who may call it, and what happens if many sweeps run at the same time (B1, G4).
 
 mod late;
 
@@ -30,7 +30,8 @@ async fn world(announcements: usize) -> World {
     world
 }
 
-/// B1: the sweep runs only for a `GET` with the secret. A token of Vercel's is refused.
+/// B1: only a `GET` with the sweep's secret starts the sweep. A request with a token of Vercel's does not
+/// start the sweep.
 #[tokio::test]
 async fn only_the_scheduler_sweeps() {
     let world = world(1).await;
@@ -71,7 +72,7 @@ async fn only_the_scheduler_sweeps() {
     assert_eq!(reply.whole(), (200, report));
 }
 
-/// G4: many sweeps at once share the due jobs, and run no job twice.
+/// G4: sweeps that run at the same time share the due jobs, and run no job twice.
 #[tokio::test]
 async fn many_sweeps_share_what_is_due() {
     let world = world(60).await;
@@ -90,7 +91,7 @@ async fn many_sweeps_share_what_is_due() {
     assert_eq!((world.provider.received().len(), world.provider.ids().len()), (60, 60));
 }
 
-/// G4: a sweep whose time is over claims no more jobs, and loses none.
+/// G4: when a sweep's time is over, it claims no more jobs, and no job is lost.
 #[tokio::test]
 async fn a_sweep_ends_in_time() {
     let world = world(3).await;
@@ -100,7 +101,7 @@ async fn a_sweep_ends_in_time() {
     assert_eq!(world.sweep().await, [3, 3, 0, 0]);
 }
 
-/// G4: a malformed job does not hold up the other jobs.
+/// G4: a malformed job does not delay the other jobs.
 #[tokio::test]
 async fn a_malformed_job_delays_no_other_job() {
     let world = world(3).await;
@@ -119,7 +120,8 @@ async fn a_malformed_job_delays_no_other_job() {
     assert_eq!(world.provider.received().len(), 3);
 }
 
-/// E3, G1: an intent that does not say who requested the deletion is kept and retried. No job is dropped.
+/// E3, G1: if an intent does not say who requested the deletion, it is kept and retried. The sweep drops no
+/// malformed intent.
 #[tokio::test]
 async fn a_malformed_intent_is_kept() {
     let world = World::new().await;
@@ -136,7 +138,7 @@ async fn a_malformed_intent_is_kept() {
     assert!(world.vercel.received().is_empty());
 }
 
-/// G2: if DynamoDB leaves writes of a batch undone, the purge sends them again.
+/// G2: if DynamoDB leaves some writes of a batch undone, the purge sends these writes again.
 #[tokio::test]
 async fn an_unprocessed_batch_is_repeated() {
     let world = World::new().await;
@@ -149,7 +151,7 @@ async fn an_unprocessed_batch_is_repeated() {
     assert_eq!(world.sort_keys("icfg_1").await, ["#installation", "receipt#installation"]);
 }
 
-/// G4: a whole page of jobs that a sweep cannot read does not hold up the jobs behind it.
+/// G4: if a sweep cannot read a whole page of jobs, this does not delay the jobs on the next pages.
 #[tokio::test]
 async fn a_page_of_malformed_jobs_delays_no_other_job() {
     let world = world(1).await;
@@ -164,13 +166,13 @@ async fn a_page_of_malformed_jobs_delays_no_other_job() {
     assert_eq!(world.sweep().await, [1, 1, 0, 0]);
 }
 
-/// G4: an attempt that takes longer than the host's time is aborted, and counts as a failure.
+/// G4: if an attempt takes longer than the host's time, the sweep aborts it and counts it as a failure.
 #[tokio::test]
 async fn no_attempt_outlives_the_sweep() {
     let world = world(1).await;
     world.provider.lasting(Answer::Silence);
     let began = Instant::now();
-    // Long enough to begin the attempt on a busy machine, and shorter than the attempt.
+    // This time is long enough to begin the attempt on a busy machine, and shorter than the attempt.
     let response = world.process().await.sweep(HostTime(Duration::from_secs(2))).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], br#"{"claimed":1,"done":0,"retried":1,"parked":0}"#);
@@ -180,7 +182,8 @@ async fn no_attempt_outlives_the_sweep() {
     assert_eq!(work["failures"], 1);
 }
 
-/// G3, G4: a sweep makes the calls to Vercel first, so a provider that hangs does not delay them.
+/// G3, G4: a sweep calls Vercel before it calls the provider, so a provider that hangs does not delay the
+/// calls to Vercel.
 #[tokio::test]
 async fn a_finalization_waits_for_no_provider() {
     let world = world(40).await;
@@ -197,9 +200,9 @@ async fn a_finalization_waits_for_no_provider() {
 /// How many jobs a sweep runs at the same time.
 const AT_A_TIME: usize = 16;
 
-/// For how many finalizations a sweep of this length calls Vercel. One more is due than the sweep runs at a
-/// time, and Vercel answers only when the time for urgent jobs is over. `None` if the machine is so busy that
-/// this time is over before Vercel is called.
+/// The number of finalizations for which a sweep of this length calls Vercel. There is one more due
+/// finalization than the sweep runs at the same time, and Vercel answers only when the time for urgent jobs
+/// is over. `None` if the machine is so busy that the time for urgent jobs is over before Vercel is called.
 async fn finalized_within(time: Duration) -> Option<usize> {
     let world = World::new().await;
     for number in 0..=AT_A_TIME {
@@ -218,8 +221,8 @@ async fn finalized_within(time: Duration) -> Option<usize> {
         _ = &mut sweep => return None,
         () = until(|| !world.vercel.received().is_empty()) => {}
     }
-    // The sweep has begun by now. It claims jobs for a quarter of its time, and urgent jobs for half of that
-    // quarter.
+    // When Vercel is called, the sweep has begun. The sweep claims jobs for a quarter of its time, and urgent
+    // jobs for half of that quarter.
     let called = Instant::now();
     let half_is_over = async {
         until(|| called.elapsed() >= time / 8).await;
@@ -229,8 +232,8 @@ async fn finalized_within(time: Duration) -> Option<usize> {
     Some(world.vercel.received().len())
 }
 
-/// G1, G4: jobs that call Vercel get at most half of a sweep's time, even if many of them are due and Vercel
-/// is slow. The rest of the time is for other jobs.
+/// G1, G4: jobs that call Vercel get at most half of a sweep's time, even if many such jobs are due and
+/// Vercel is slow. The rest of the sweep's time is for other jobs.
 #[tokio::test]
 async fn calls_to_vercel_get_half_of_the_time() {
     let mut time = Duration::from_secs(1);
@@ -244,7 +247,7 @@ async fn calls_to_vercel_get_half_of_the_time() {
     assert!((1..=AT_A_TIME).contains(&finalized), "{finalized}");
 }
 
-/// F5, G4: if a sweep's calls to DynamoDB fail, this sweep or a later one still ends every job.
+/// F5, G4: if a sweep's calls to DynamoDB fail, this sweep or a later sweep still ends every job.
 #[tokio::test]
 async fn a_fault_at_any_call_is_overcome() {
     for operation in ["Query", "UpdateItem", "DeleteItem", "GetItem", "BatchWriteItem"] {
@@ -258,7 +261,7 @@ async fn a_fault_at_any_call_is_overcome() {
                 world.dynamodb.once(operation, fault);
             }
             world.sweep_all().await;
-            // A job whose claim was not acknowledged is due again when its lease ends.
+            // If DynamoDB did not acknowledge the claim of a job, the job is due again when its lease ends.
             world.clock.advance(Duration::from_mins(3));
             world.sweep_all().await;
             let keys = ["#installation", "receipt#installation"];
@@ -269,8 +272,8 @@ async fn a_fault_at_any_call_is_overcome() {
     }
 }
 
-/// G2, G4: the jobs of a tombstone that lacks attributes, because another program wrote it, are retried like
-/// any failed job.
+/// G2, G4: if a tombstone lacks attributes, because another program wrote it, its jobs are retried like any
+/// failed job.
 #[tokio::test]
 async fn the_jobs_of_an_incomplete_tombstone_are_retried() {
     let world = World::new().await;
@@ -293,7 +296,7 @@ async fn the_jobs_of_an_incomplete_tombstone_are_retried() {
     assert_eq!(work["lastError"], "its installation is not deleted");
 }
 
-/// G6: if DynamoDB's reply to the retry of a parked job is lost, the job still counts as made due.
+/// G6: if an operator retries a parked job and DynamoDB's reply is lost, the job still counts as made due.
 #[tokio::test]
 async fn a_lost_answer_does_not_leave_a_job_parked() {
     let world = World::new().await;
@@ -312,8 +315,8 @@ async fn a_lost_answer_does_not_leave_a_job_parked() {
     assert_eq!(world.sweep().await, [1, 0, 1, 0]);
 }
 
-/// G1, G2: on a host that runs on after an answer, each job that is already due is tried once, right after
-/// the answer. The sweep runs the jobs that fail.
+/// G1, G2: if the host continues to run the process after an answer, each due job is tried once, immediately
+/// after the answer. If such a job fails, the sweep runs it later.
 #[tokio::test]
 async fn an_answer_is_followed_up() {
     for fails in [false, true] {

@@ -5,7 +5,7 @@ use teardown_cli::issuer::Issuer;
 
 use crate::support::world::{ISSUER, RESOURCE, World, account, system, user};
 
-/// A test's world with one resource: `db_1` of `icfg_1`.
+/// A test's world with the resource `db_1` of the installation `icfg_1`.
 async fn world() -> World {
     let world = World::new().await;
     world.install("icfg_1", &["db_1"]).await;
@@ -39,8 +39,8 @@ async fn exactly_one_bearer_token_is_required() {
     assert_eq!(reply.status, 204, "the scheme's case is free (RFC 9110, section 11.1)");
 }
 
-/// A2: a token must be signed with RS256 by a configured key, whatever its header says. The message names the
-/// check that failed.
+/// A2: a token must be signed with RS256 by a configured key, whatever the token's header says. The error's
+/// message names the check that failed.
 #[tokio::test]
 async fn the_tokens_header_decides_nothing() {
     const MALFORMED: &str = "the token is not a signed JWT";
@@ -111,8 +111,8 @@ async fn the_tokens_header_decides_nothing() {
     }
 }
 
-/// A3: a token is refused if a byte of its header or payload is not UTF-8, even in a member that nobody reads
-/// (RFC 7519, 7.2).
+/// A3: if a byte of a token's header or payload is not UTF-8, the token is refused, even if the byte is in a
+/// member that nobody reads (RFC 7519, 7.2).
 #[tokio::test]
 async fn a_stray_byte_anywhere_refuses_the_token() {
     let world = world().await;
@@ -140,7 +140,7 @@ async fn a_stray_byte_anywhere_refuses_the_token() {
     }
 }
 
-/// A3: a token over 8 KiB is refused before it is parsed. A shorter token is accepted.
+/// A3: a token over 8 KiB is refused before it is parsed. A token of up to 8 KiB is parsed.
 #[tokio::test]
 async fn a_token_over_8_kib_is_refused() {
     let world = world().await;
@@ -161,7 +161,8 @@ async fn a_token_over_8_kib_is_refused() {
     assert_eq!(world.delete_as(RESOURCE, &short).send().await.status, 204);
 }
 
-/// A3, A4: each wrong claim is answered 403 `invalid_token`, with a message that names what is wrong.
+/// A3, A4: a token with a wrong claim is answered 403 `invalid_token`, with a message that names what is
+/// wrong.
 #[tokio::test]
 async fn wrong_claims_are_named() {
     let world = world().await;
@@ -202,8 +203,8 @@ async fn wrong_claims_are_named() {
     assert_eq!(world.delete_as(RESOURCE, &world.token(&late)).send().await.status, 204);
 }
 
-/// A3: if `INTEGRATION_ID` lists several integrations, such as staging and production, a token for each of
-/// them is accepted, for any installation.
+/// A3: if `INTEGRATION_ID` lists several integrations, such as staging and production, a token for any of
+/// these integrations is accepted, for any installation.
 #[tokio::test]
 async fn the_audience_is_one_of_several_integrations() {
     let world = World::with(&[("INTEGRATION_ID", "oac_production, oac_staging")]).await;
@@ -229,7 +230,7 @@ async fn the_audience_is_one_of_several_integrations() {
     }
 }
 
-/// A4: `X-Vercel-Auth`, if sent, must agree with the token; otherwise the answer is 403.
+/// A4: if the caller sends `X-Vercel-Auth`, it must agree with the token, or the answer is 403.
 #[tokio::test]
 async fn x_vercel_auth_agrees_with_the_token() {
     let world = world().await;
@@ -267,8 +268,8 @@ async fn a_read_only_user_may_not_delete() {
     assert!(world.is_live("icfg_1", "db_1").await);
 }
 
-/// A6: a token that names an installation is good for that installation alone. For any other, known or not,
-/// the answer is the same 403.
+/// A6: a token that names an installation is accepted for that installation only. For every other
+/// installation, known or unknown, that token gets the same 403.
 #[tokio::test]
 async fn a_token_is_good_for_its_own_installation() {
     let world = world().await;

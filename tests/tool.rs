@@ -1,4 +1,4 @@
-//! The tool `teardown` on the command line, by `cargo dev`.
+//! The command-line tool `teardown`, which `cargo dev` runs.
 
 mod care;
 mod check;
@@ -16,8 +16,8 @@ use serde_json::json;
 use self::running::{Tool, cargo_dev, dev, run, shell, teardown, text};
 use crate::support::world::http_client;
 
-/// The commands that `cargo dev` prints work, and Ctrl-C ends it cleanly. With `--data`, the next start
-/// prints commands that work too.
+/// The commands that `cargo dev` prints work, and Ctrl-C ends `cargo dev` cleanly. With `--data`, the
+/// commands that the next start prints work, too.
 #[tokio::test]
 async fn the_printed_lines_work() {
     let folder = tempfile::tempdir().unwrap();
@@ -35,8 +35,8 @@ async fn the_printed_lines_work() {
     }
 }
 
-/// `teardown token` prints a token and nothing else. The running tool accepts it, and it has the claims that
-/// the arguments ask for.
+/// `teardown token` prints a token and nothing else. The running tool accepts the printed token, which has
+/// the claims that the arguments ask for.
 #[tokio::test]
 async fn a_printed_token_is_accepted() {
     let tool = Tool::start(&[]);
@@ -62,7 +62,7 @@ async fn a_printed_token_is_accepted() {
     }
 }
 
-/// A3: if `INTEGRATION_ID` lists several integrations, a token is for the first in the list.
+/// A3: if `INTEGRATION_ID` lists several integrations, `teardown token` uses the first in the list.
 #[test]
 fn a_token_is_for_the_first_integration() {
     let ids = "oac_first, oac_second";
@@ -74,7 +74,8 @@ fn a_token_is_for_the_first_integration() {
     assert_eq!(claims["aud"], "oac_first");
 }
 
-/// C2: `import` registers good lines, names bad and refused lines by their numbers, and shows no secret.
+/// C2: `import` registers good lines, reports bad and refused lines by their line numbers, and shows no
+/// secret.
 #[tokio::test]
 async fn lines_are_imported_and_shown() {
     let tool = Tool::start(&[]);
@@ -130,7 +131,8 @@ async fn lines_are_imported_and_shown() {
     assert_eq!((output.status.code(), text(&output.stderr).lines().count()), (Some(1), 1));
 }
 
-/// `teardown table` creates the table that the AWS environment names, and succeeds if that table is there.
+/// `teardown table` creates the table that the AWS environment names, and also succeeds if the table exists
+/// already.
 #[tokio::test]
 async fn the_table_is_created_once() {
     let tool = Tool::start(&[]);
@@ -145,8 +147,8 @@ async fn the_table_is_created_once() {
     }
 }
 
-/// A command that cannot succeed says why in one line. Wrong arguments have the exit status 2, and the help
-/// names every command.
+/// If a command cannot succeed, it prints the reason in one line. If the arguments are wrong, the exit status
+/// is 2. The help names every command.
 #[tokio::test]
 async fn a_failed_command_says_why_in_one_line() {
     let tool = Tool::start(&[]);

@@ -22,7 +22,7 @@ use crate::support::process::{DELETE_CONFIGURATION, free_port, start};
 use crate::support::wire::{empty, listen};
 use crate::support::world::{CONFIGURATION, World, http_client, limits, serve, user};
 
-/// The endpoints of this test's world, with another address of Vercel's API.
+/// The endpoints of this test's world, with another address for Vercel's API.
 async fn with_api(world: &World, api: &str) -> App {
     let config = Config { vercel_api_url: Url::parse(api).unwrap(), ..world.config.clone() };
     App::with_store(&config, world.proxied().await, world.clock.clone())
@@ -39,7 +39,7 @@ async fn delete(world: &World, endpoints: &str) -> (u16, String) {
     (status, body["error"]["code"].as_str().unwrap().to_owned())
 }
 
-/// Vercel can be reached again, and refuses. Checks that nothing is deleted, and that nothing is announced.
+/// Checks that nothing is deleted or announced when Vercel can be reached again, and refuses.
 async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
     let intent = &world.items("icfg_1").await["work#configuration"];
     assert_eq!(intent["inDoubt"], false, "{what}: {intent}");
@@ -58,10 +58,10 @@ async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
     assert!(world.provider.received().is_empty(), "{what}");
 }
 
-/// E2: a request that could not be sent, for any reason, leaves no doubt.
+/// E2: if a request to Vercel could not be sent, for any reason, it leaves no doubt.
 #[tokio::test]
 async fn a_request_that_was_not_sent_leaves_no_doubt() {
-    // This server answers in plain HTTP, so TLS fails.
+    // This server answers in plain HTTP, so that TLS fails.
     let (plain, _) = listen(async |_| Ok(empty(204))).await;
     let apis = [
         ("refused", "http://127.0.0.1:1".to_owned()),
@@ -83,7 +83,7 @@ async fn a_request_that_was_not_sent_leaves_no_doubt() {
     .await;
 }
 
-/// E2: a request that cannot be built, because no header can carry its token, leaves no doubt.
+/// E2: if a request to Vercel cannot be built, because no header can carry its token, it leaves no doubt.
 #[tokio::test]
 async fn a_request_that_cannot_be_built_leaves_no_doubt() {
     let world = world().await;
@@ -101,7 +101,7 @@ async fn a_request_that_cannot_be_built_leaves_no_doubt() {
     is_refused_afterwards(&world, "a token with a line break", false).await;
 }
 
-/// E2: an attempt that was sent stays in doubt, even if Vercel cannot be reached afterwards.
+/// E2: if an attempt at Vercel was sent, it stays in doubt, even if Vercel cannot be reached after that.
 #[tokio::test]
 async fn a_request_that_was_sent_stays_in_doubt() {
     let world = world().await;
@@ -114,13 +114,13 @@ async fn a_request_that_was_sent_stays_in_doubt() {
     assert_eq!(world.delete(CONFIGURATION).send().await.status, 204, "403 means gone");
 }
 
-/// E2, F5: a process that dies while it connects leaves no doubt, because it marks its attempt only once the
-/// connection is up.
+/// E2, F5: if a process dies while it connects to Vercel, no doubt is left, because the process marks its
+/// attempt only when it is connected.
 #[tokio::test]
 async fn a_process_that_dies_while_connecting_leaves_no_doubt() {
     for sweeps in [false, true] {
         let world = world().await;
-        // This server accepts the connection, and never begins TLS.
+        // This server accepts the connection, but never begins TLS.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let app = with_api(&world, &format!("https://{}", silent.local_addr().unwrap())).await;
         let request = http::Request::delete(CONFIGURATION)
@@ -150,14 +150,14 @@ async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
     is_refused_afterwards(&world, "the mark's answer was lost", false).await;
 }
 
-/// E2: if a sweep's time ends while it marks an attempt, the attempt leaves no doubt.
+/// E2: if a sweep's time ends while the sweep marks an attempt, the attempt leaves no doubt.
 #[tokio::test]
 async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     let world = world().await;
     world.vercel.script([Answer::Status(429), Answer::Status(429), Answer::Status(429)]);
     assert_eq!(world.delete(CONFIGURATION).send().await.status, 503);
     world.clock.advance(Duration::from_secs(16));
-    // DynamoDB applies the mark, and its replies are lost until the sweep has ended.
+    // DynamoDB stores the mark, and its replies are lost until the sweep has ended.
     for _ in 0..100 {
         world.dynamodb.once("SET inDoubt = :true", Fault::ResetAfter);
     }
@@ -170,7 +170,7 @@ async fn a_sweep_that_ends_at_its_mark_leaves_no_doubt() {
     assert_eq!(world.vercel.received().len(), calls + 1);
 }
 
-/// E2, E3: Vercel's status is a definite answer, even if its body never comes.
+/// E2, E3: the status of Vercel's answer is a definite answer, even if the body never arrives.
 #[tokio::test]
 async fn a_status_without_its_body_is_an_answer() {
     let limits = Limits { vercel_attempt: Duration::from_millis(500), ..limits() };
@@ -192,8 +192,8 @@ async fn a_status_without_its_body_is_an_answer() {
     vercel.abort();
 }
 
-/// E2, S3: if the proxy refuses to connect, no doubt is left. All outgoing vercel use the proxy, also those to
-/// DynamoDB.
+/// E2, S3: if the proxy refuses to connect to Vercel, no doubt is left. All outgoing calls use the proxy,
+/// including the calls to DynamoDB.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_leaves_no_doubt() {
     let world = world().await;
@@ -225,7 +225,7 @@ async fn a_proxy_that_refuses_leaves_no_doubt() {
     is_refused_afterwards(&world, "the proxy refused", false).await;
 }
 
-/// Sends a request to `upstream`, and returns its answer.
+/// Sends a request to `upstream`, and returns the answer.
 async fn relay(
     upstream: &str,
     request: hyper::Request<hyper::body::Incoming>,

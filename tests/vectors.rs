@@ -1,4 +1,4 @@
-//! The check of signatures, by test vectors from outside the project (A2, A7).
+//! The check of a token's signature, tested with test vectors from outside the project (A2, A7).
 
 use serde_json::{Value, json};
 use teardown::auth::jws::Jws;
@@ -9,7 +9,7 @@ fn read(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Whether the check of signatures accepts a compact serialization with these keys.
+/// Whether the check of signatures accepts this compact serialization with these keys.
 fn accepts(keys: &Value, compact: &str) -> bool {
     let Ok(keys) = KeySet::parse(keys.to_string().as_bytes()) else { return false };
     let Ok(jws) = Jws::parse(compact) else { return false };
@@ -26,8 +26,8 @@ fn groups(file: &Value) -> impl Iterator<Item = (&Value, Value, &Vec<Value>)> {
     })
 }
 
-/// A2, A7: every RS256 case of the three Wycheproof files gets the result that its file states, and no case
-/// of another algorithm is accepted.
+/// A2, A7: every RS256 case of the three Wycheproof files has the result that its file states, and no case of
+/// another algorithm is accepted.
 #[test]
 fn wycheproof() {
     let mut counts = [0, 0];
@@ -59,7 +59,7 @@ fn wycheproof() {
     assert_eq!(counts, [500, 10], "the files hold 10 valid RS256 cases");
 }
 
-/// A2: the RS256 example of RFC 7520 is accepted, and its other examples are not.
+/// A2: the RS256 example of RFC 7520 is accepted, and the other examples of RFC 7520 are not.
 #[test]
 fn rfc_7520() {
     let examples = read("rfc7520-jws.json");

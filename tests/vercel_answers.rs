@@ -1,5 +1,5 @@
-//! Vercel's answers to a configuration's deletion (E2, E3, E5), and what each leads to, in a request and
-//! in the sweep that resumes it.
+//! Vercel's answers to a configuration's deletion (E2, E3, E5), and the effect of each answer, in a request
+//! and in the sweep that resumes the request's deletion.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::configuration::{DAY, GONE, is_gone, world, world_within};
 use crate::support::outside::Answer;
 use crate::support::world::{CONFIGURATION, World, limits};
 
-/// Deletes the configuration while Vercel gives these answers, and returns the status and the error's code.
+/// Sends a Delete Configuration while Vercel gives these answers, and returns the status and the error code.
 async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
     world.vercel.script(answers.iter().cloned());
     let reply = world.delete(CONFIGURATION).key("k1").send().await;
@@ -19,8 +19,8 @@ async fn after(world: &World, answers: &[Answer]) -> (u16, Value) {
     (reply.status, reply.body["error"]["code"].clone())
 }
 
-/// E2, E3: after 204, and after 200, which Vercel does not document, the configuration is gone. After 404 and
-/// 410 it is gone once Vercel confirms that (E7).
+/// E2, E3: if Vercel answers 204, or 200, which Vercel does not document, the configuration is gone. If
+/// Vercel answers 404 or 410, the configuration is gone once Vercel confirms that (E7).
 #[tokio::test]
 async fn a_204_or_200_means_gone() {
     for status in [200, 204, 404, 410] {
@@ -30,8 +30,8 @@ async fn a_204_or_200_means_gone() {
     }
 }
 
-/// E3, F3: if Vercel refuses, the answer is 409 with Vercel's message. Nothing is deleted, no intent is left,
-/// and a later request calls Vercel again.
+/// E3, F3: if Vercel refuses, the caller is answered 409 with Vercel's message. After a refusal nothing is
+/// deleted, no intent is left, and a later request calls Vercel again.
 #[tokio::test]
 async fn vercel_refuses() {
     for status in [400, 401, 403, 409] {
@@ -50,7 +50,7 @@ async fn vercel_refuses() {
     }
 }
 
-/// B3, E3: Vercel's message is passed on, even if it contains half of a surrogate pair.
+/// B3, E3: the caller gets Vercel's message, even if the message contains half of a surrogate pair.
 #[tokio::test]
 async fn vercels_error_is_passed_on() {
     let world = world().await;
@@ -61,8 +61,8 @@ async fn vercels_error_is_passed_on() {
     assert_eq!((reply.error(), reply.message()), ((409, "upstream_refused"), message));
 }
 
-/// B6, E3: if Vercel cannot be reached, or neither deletes nor refuses, the answer is 503, and nothing is
-/// deleted in our store. The same request, another request or the sweep resumes the deletion.
+/// B6, E3: if Vercel cannot be reached, or neither deletes nor refuses, the caller is answered 503, and
+/// nothing is deleted in the table. The same request, another request or the sweep resumes the deletion.
 #[tokio::test]
 async fn vercel_is_out_of_reach() {
     let answers = [
@@ -113,8 +113,8 @@ async fn vercel_is_out_of_reach() {
     .await;
 }
 
-/// E3: if Vercel never answers, a request waits no longer than a call may take. An attempt without the time
-/// to connect (3 s) is not begun.
+/// E3: if Vercel never answers, a request waits no longer than a call to Vercel may take. If less time is
+/// left than an attempt may take to connect (3 s), the attempt is not begun.
 #[tokio::test]
 async fn vercel_never_answers() {
     let world = world_within(Limits {
@@ -131,8 +131,9 @@ async fn vercel_never_answers() {
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
 }
 
-/// E2: the token dies with the configuration. So 401 and 403 mean that the configuration is gone, but only
-/// after an attempt without a definite answer, in this request or an earlier one.
+/// E2: when a configuration is deleted, its token becomes invalid. Vercel's 401 and 403 therefore mean that
+/// the configuration is gone, but only after an attempt without a definite answer, in this request or in an
+/// earlier request.
 #[tokio::test]
 async fn a_dead_token_means_gone_after_an_attempt_in_doubt() {
     for status in [401, 403] {
@@ -155,7 +156,7 @@ async fn a_dead_token_means_gone_after_an_attempt_in_doubt() {
     }
 }
 
-/// E5: if Vercel calls our Delete Installation while it deletes the configuration, both deletions succeed.
+/// E5: if Vercel calls Delete Installation while it deletes the configuration, both deletions succeed.
 #[tokio::test]
 async fn an_uninstall_during_the_deletion_succeeds_too() {
     for answer in [Answer::Honest, Answer::EffectThenReset, Answer::EffectThen(500)] {
@@ -177,7 +178,7 @@ async fn an_uninstall_during_the_deletion_succeeds_too() {
 }
 
 /// F5: if a request gets no definite answer from Vercel, its intent stays. The sweep resumes the deletion
-/// when its retry is due, and the receipt names who requested the deletion.
+/// when the retry is due, and the receipt names the caller who requested the deletion.
 #[tokio::test]
 async fn the_sweep_resumes_the_deletion() {
     let world = world().await;
@@ -200,8 +201,8 @@ async fn the_sweep_resumes_the_deletion() {
     assert_eq!(world.delete(CONFIGURATION).key("k1").send().await.whole(), GONE);
 }
 
-/// E3: if Vercel refuses the sweep's call, the sweep withdraws the intent. An intent that fails for 3 days is
-/// parked, and a later request resumes it.
+/// E3: if Vercel refuses the sweep's call, the sweep withdraws the intent. If an intent fails for 3 days, it
+/// is parked, and a later request resumes its deletion.
 #[tokio::test]
 async fn the_sweep_withdraws_and_parks() {
     let world = world().await;

@@ -1,5 +1,5 @@
-//! The handshake of Vercel's platform with a function. Over a unix socket the function reports that it is
-//! ready, and for each request that all of its work has ended.
+//! The handshake of Vercel's platform with a function. Over a Unix socket, the function reports that it is
+//! ready. For each request, the function reports when all work of the request has ended.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::support::process::{
 use crate::support::waiting::until;
 use crate::support::world::{CRON_SECRET, World, http_client, user};
 
-/// A function on Vercel, and the platform's end of its socket.
+/// A function on Vercel, and the platform's end of the function's socket.
 struct Deployed {
     url: String,
     messages: BufReader<UnixStream>,
@@ -52,7 +52,7 @@ impl Deployed {
         deployed
     }
 
-    /// The function's next message: JSON up to a NUL.
+    /// The function's next message to the platform. A message is JSON and ends with a NUL.
     async fn message(&mut self) -> Value {
         let mut message = Vec::new();
         self.messages.read_until(0, &mut message).await.unwrap();
@@ -78,8 +78,8 @@ fn end(number: usize) -> Value {
     json!({ "type": "end", "payload": { "context": context, "error": null } })
 }
 
-/// G1: one process answers many requests at once, also refused ones. It reports the end of each request once,
-/// after it has tried the jobs that the request made due.
+/// G1: one process answers many requests at the same time, including refused requests. The process reports
+/// the end of each request once, after it has tried the jobs that the request made due.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_ends_when_its_work_has_ended() {
     let world = World::announcing().await;
@@ -113,8 +113,8 @@ async fn a_request_ends_when_its_work_has_ended() {
     assert_eq!(world.sort_keys("icfg_1").await, keys, "it was announced");
 }
 
-/// Each function reports that it is ready, and answers many requests at once. It reports the end of each
-/// request after it has run the jobs that are due.
+/// Each function reports that it is ready, and answers many requests at the same time. The function reports
+/// the end of each request after it has run the due jobs.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_shakes_hands() {
     for (binary, method, path, status) in [
@@ -142,7 +142,7 @@ async fn every_function_shakes_hands() {
             let token = if number % 2 == 0 { right.as_str() } else { "nobody's" };
             deployed.send(number, method, path, token)
         });
-        // `front` passes on a request with a bad token, and leaves it to the backend to refuse.
+        // `front` passes on a request with a bad token, because the backend refuses it.
         let refused = if binary == FRONT { status } else { 403 };
         for (number, answered) in (1..).zip(join_all(others).await) {
             let expected = if number % 2 == 0 { status } else { refused };
@@ -158,7 +158,7 @@ async fn every_function_shakes_hands() {
     }
 }
 
-/// A body that panics when it is read.
+/// A request body that panics when it is read.
 pub struct Broken;
 
 impl http_body::Body for Broken {
@@ -173,8 +173,8 @@ impl http_body::Body for Broken {
     }
 }
 
-/// B5: if a request panics, it is answered 500, so that the platform learns of its end. The answer does not
-/// have the panic's message.
+/// B5: if a request panics, it is answered 500, so that the platform learns that the request has ended. The
+/// answer does not contain the panic's message.
 #[tokio::test]
 async fn a_panic_is_answered() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! Vercel's webhooks (K): who may send a webhook, and which form it must have.
+//! Vercel's webhooks (K): who may send a webhook, and which form a webhook must have.
 
 mod removed;
 mod transferred;
@@ -10,19 +10,19 @@ use crate::support::log::Log;
 use crate::support::world::{CLIENT_SECRET, World, signature};
 use crate::vercel_platform::Broken;
 
-/// The body of a removal of `icfg_1`.
+/// The body of a webhook that reports the removal of `icfg_1`.
 fn removed() -> String {
     let payload = json!({ "team": { "id": "team_1" }, "configuration": { "id": "icfg_1" } });
     event("integration-configuration.removed", 1_795_305_600_000, &payload)
 }
 
-/// The body of an event.
+/// The body of a webhook with this event.
 fn event(kind: &str, created_at: i64, payload: &Value) -> String {
     let event = json!({ "id": "evt_1", "type": kind, "createdAt": created_at, "payload": payload });
     event.to_string()
 }
 
-/// K1: the signatures that OpenSSL computed are accepted, each for its own body alone.
+/// K1: a signature that OpenSSL computed is accepted, but only for its own body.
 #[tokio::test]
 async fn a_signature_is_that_of_openssl() {
     let file: Value = serde_json::from_str(include_str!("webhook/signatures.json")).unwrap();
@@ -49,8 +49,8 @@ async fn a_signature_is_that_of_openssl() {
     assert_eq!((vectors.len(), worlds.len()), (7, 4));
 }
 
-/// K1: a webhook must be signed exactly once, in lower-case hex, with the client secret and over this body.
-/// Otherwise the answer is 403, and nothing changes.
+/// K1: a webhook must have exactly one signature, in lower-case hex, made with the client secret from the
+/// webhook's body. A webhook without such a signature is answered 403, and changes nothing.
 #[tokio::test]
 async fn a_forged_webhook_does_nothing() {
     let world = World::announcing().await;
@@ -87,7 +87,7 @@ async fn a_forged_webhook_does_nothing() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// K1: the body is not read before there is exactly one signature, in the right form.
+/// K1: the function reads a webhook's body only if there is exactly one signature in the right form.
 #[tokio::test]
 async fn a_body_without_a_signature_is_not_read() {
     let process = World::new().await.process().await;
@@ -100,7 +100,7 @@ async fn a_body_without_a_signature_is_not_read() {
     }
 }
 
-/// K1: a body over 256 KiB is answered 413.
+/// K1: a webhook whose body is over 256 KiB is answered 413.
 #[tokio::test]
 async fn a_webhook_is_bounded() {
     let world = World::new().await;
@@ -112,8 +112,8 @@ async fn a_webhook_is_bounded() {
     assert_eq!(reply.message(), "the body is over 256 KiB");
 }
 
-/// K1: a signed webhook that lacks what teardown needs of it is answered 400. The message names what is
-/// wrong, and nothing is done.
+/// K1: a signed webhook that lacks something that teardown needs is answered 400. The error's message names
+/// what is wrong with the webhook, and nothing is done.
 #[tokio::test]
 async fn a_webhook_that_cannot_be_read_is_named() {
     let world = World::new().await;
@@ -166,7 +166,7 @@ async fn a_webhook_that_cannot_be_read_is_named() {
     assert_eq!(world.all().await, before);
 }
 
-/// K1: an event of another type is answered 200, whatever is in it, and nothing is done.
+/// K1: a webhook of another type is answered 200, whatever its event contains, and nothing is done.
 #[tokio::test]
 async fn an_unknown_type_does_nothing() {
     let world = World::announcing().await;
@@ -188,8 +188,8 @@ async fn an_unknown_type_does_nothing() {
     assert_eq!(world.all().await, before);
 }
 
-/// K1: a webhook has one log line like other requests, with its type and its installation, and without its
-/// signature. If the signature is wrong, the line has nothing of the body.
+/// K1: a webhook has one log line, like other requests, with its type and its installation, and without its
+/// signature. If the webhook's signature is wrong, the log line contains nothing of the body.
 #[tokio::test]
 async fn a_webhook_is_logged_without_its_signature() {
     let world = World::new().await;

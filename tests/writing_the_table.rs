@@ -1,4 +1,4 @@
-//! The JSON of `docs/writing-the-table.md`, sent as the page has it.
+//! The JSON requests of `docs/writing-the-table.md`, sent as the page has them.
 
 use serde_json::{Value, json};
 
@@ -22,8 +22,8 @@ fn request(name: &str) -> String {
 }
 
 impl World {
-    /// Sends the page's request with this name, with the name of the test's table. Fails with the index of
-    /// the first condition that failed.
+    /// Sends the page's request with this name to the test's table. The error is the index of the first
+    /// condition that failed.
     async fn run(&self, name: &str) -> Result<(), usize> {
         let credential = "Credential=local/20261122/us-east-1/dynamodb/aws4_request";
         let authorization =
@@ -59,7 +59,7 @@ impl World {
     }
 }
 
-/// C2, C4, D1, D4, D6: the page's requests write what the library writes.
+/// C2, C4, D1, D4, D6: the page's requests write the same items as the library.
 #[tokio::test]
 async fn the_page_writes_what_the_library_writes() {
     let (page, library) = (World::new().await, World::new().await);
@@ -92,7 +92,8 @@ async fn the_page_writes_what_the_library_writes() {
     }
 }
 
-/// C4, D4, D5: the page's requests are refused in the cases that the page names, and change nothing then.
+/// C4, D4, D5: DynamoDB refuses the page's requests in the cases that the page names, and then changes
+/// nothing.
 #[tokio::test]
 async fn dynamodb_refuses_what_the_page_says() {
     let world = World::announcing().await;
@@ -112,8 +113,8 @@ async fn dynamodb_refuses_what_the_page_says() {
     assert_eq!(world.delete(path).send().await.error(), (409, "resource_busy"));
     assert_eq!(world.run("change-status").await, Ok(()));
     assert_eq!(world.delete(path).send().await.status, 204);
-    // The page's "now" must be after this deletion, and before its receipt expires. Otherwise the next check
-    // tests nothing.
+    // The page's "now" must be after this deletion and before the deletion's receipt expires. With a "now"
+    // outside these times, the next check tests nothing.
     let receipt = &world.items("icfg_1").await["receipt#resource#db_1"];
     assert!(receipt["expiresAt"].as_u64().unwrap() > 1_800_000_000, "{receipt}");
     assert_eq!(world.run("register-resource").await, Err(2), "it was deleted");
@@ -133,7 +134,7 @@ async fn dynamodb_refuses_what_the_page_says() {
     assert_eq!(items["work#finalize"]["dueAt"], 1_800_000_000);
 }
 
-/// D6, G3: the access token can be replaced until the installation is finalized, also after an uninstall.
+/// D6, G3: the access token can be replaced until the installation is finalized, even after an uninstall.
 #[tokio::test]
 async fn the_token_is_replaced_until_it_is_finalized() {
     let world = World::new().await;
@@ -207,7 +208,8 @@ async fn the_page_moves_a_resource() {
     assert_eq!(stored(&page).await, stored(&library).await);
 }
 
-/// C4, D4, G1: the page's TypeScript has every condition of the page's JSON, and a text for each.
+/// C4, D4, G1: the page's TypeScript has every condition of the page's JSON, and has an error text for each
+/// condition.
 #[test]
 fn the_typescript_demands_what_the_json_does() {
     const ACTIVE: &str = r##"ConditionExpression: "#state = :active","##;

@@ -1,5 +1,5 @@
-//! The steps of a call that passes through: its token is verified, if possible, and the call is passed on
-//! (J).
+//! The steps of a call that teardown passes on to the provider's backend (J). teardown tries to verify the
+//! call's token, then sends the call.
 
 use std::time::Instant;
 
@@ -23,7 +23,8 @@ use crate::telemetry;
 struct NoBackend;
 
 impl App {
-    /// Passes a call on to the provider's backend. The call is completed even if the caller hangs up (J4).
+    /// Passes a call on to the provider's backend. The call is completed even if the caller closes the
+    /// connection (J4).
     pub(super) async fn pass<B>(
         &self,
         ids: Option<Ids>,
@@ -36,7 +37,7 @@ impl App {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let front = self.front.clone().ok_or_else(|| Error::Internal(NoBackend.into()))?;
-        // The host's time counts from the beginning of the call.
+        // The time that the host grants a call counts from the beginning of the call.
         let host_ends = head.extensions.get().map(|HostTime(time)| Instant::now() + *time);
         let recorded = self.recorded(ids, &head, line).await?;
         let body = read_body(body, MAX_PASSING, self.limits.passing_body).await?;
@@ -48,13 +49,13 @@ impl App {
         Ok(Handled { reply: Reply::Passed(answer?), jobs: None })
     }
 
-    /// What to record of a call that passes through, if a verified token for its installation permits that
-    /// (J2). `None` if nothing is recorded.
+    /// What teardown records of a call that it passes on to the backend (J2). `None` if the call has no valid
+    /// token for its installation, or no valid ids.
     ///
     /// # Errors
     ///
-    /// [`Error::KeysUnavailable`] for a call that creates something: the call must be recorded, and the
-    /// caller can send it again.
+    /// [`Error::KeysUnavailable`] for a call that creates something: such a call must be recorded, and the
+    /// caller can send the call again.
     async fn recorded(
         &self,
         ids: Option<Ids>,
@@ -82,7 +83,8 @@ impl App {
                 Operation::Upsert
             }
             Ids::Installation(_) | Ids::Configuration(_) if head.method == Method::POST => {
-                // A malformed key counts as absent here, because the backend decides what to do about it.
+                // A malformed `Idempotency-Key` counts as absent in the front, because the backend decides
+                // whether to refuse the key.
                 Operation::Provision(idempotency_key(&head.headers).unwrap_or_default())
             }
             Ids::Installation(_) | Ids::Configuration(_) => Operation::UpdateInstallation,

@@ -1,4 +1,4 @@
-//! The one log line of a request, with all that is known of the request.
+//! The one log line of a request, with everything that teardown knows about the request.
 
 use std::time::Instant;
 
@@ -10,33 +10,36 @@ use crate::ids::{InstallationId, ResourceId};
 use crate::job::Report;
 use crate::telemetry;
 
-/// The log line of a request. The line is one event with all fields, and not a span: most requests log
-/// nothing else, and every other log line names its own subject.
+/// The log line of a request. The line is one event of `tracing`, not a span: most requests log only this
+/// line, and every other log line says itself what it is about.
 pub(super) struct RequestLog {
     began: Instant,
-    /// `None` if a schedule sent the request, or if the request could not be read.
+    /// The request's method. `None` if a schedule started the request, or if the host could not read the
+    /// request.
     method: Option<Method>,
     route: &'static str,
     /// The kind of an authenticated caller.
     caller: Option<&'static str>,
-    /// The ids of the request that an authenticated caller sent, or of the event in a webhook.
+    /// The ids in the path, if the caller is authenticated, or the id of the installation that a webhook
+    /// names.
     ids: Option<Ids>,
     /// The type of a webhook that Vercel sent.
     event: Option<String>,
 }
 
-/// How many characters of a webhook's type are logged. Vercel's types are shorter.
+/// How many characters of a webhook's type are logged. The types of Vercel's webhooks are shorter than
+/// `LONGEST_TYPE`.
 const LONGEST_TYPE: usize = 64;
 
 impl RequestLog {
-    /// Begins the line, and the measurement of the request's time.
+    /// Begins a request's log line, and starts to measure the request's time.
     pub(super) fn new(method: Option<Method>, endpoint: Endpoint) -> Self {
         let began = Instant::now();
         let route = endpoint.patterns().first().map_or("", |(_, path)| path);
         Self { began, method, route, caller: None, ids: None, event: None }
     }
 
-    /// Adds the route, once it is known.
+    /// Adds the request's route, when teardown has found the route.
     pub(super) fn routed(&mut self, route: Route<'_>) {
         self.route = route.pattern();
     }
@@ -62,7 +65,7 @@ impl RequestLog {
         self.ids = installation.cloned().map(Ids::Installation);
     }
 
-    /// Logs the request's result. A failure of teardown is logged as an error with its cause, once.
+    /// Logs the request's result. A failure of teardown itself is logged once, as an error with its cause.
     pub(super) fn write(self, result: &Result<Reply, Error>, dynamodb_calls: u32) {
         let ms = self.began.elapsed().as_secs_f64() * 1000.0;
         let Self { route, caller, .. } = self;
@@ -114,11 +117,11 @@ impl RequestLog {
         }
         match result {
             Ok(Reply::Swept(report)) => counted!(report, "swept"),
-            // A run of new jobs is not logged as a sweep: an alarm counts the sweeps' lines, and fires if
-            // they are missing.
+            // A run of new jobs is not logged as a sweep, because an alarm fires if the log lines of sweeps
+            // are missing.
             Ok(Reply::Ran(report)) => counted!(report, "ran new jobs"),
             Ok(Reply::Deleted(_) | Reply::Passed(_) | Reply::Received) => answered!(info),
-            // The provider has to fix its backend.
+            // `BackendUnavailable` is only a warning, because the provider has to fix its backend.
             Err(Error::BackendUnavailable(error)) => {
                 cause = Some(telemetry::chain(error.as_ref()));
                 answered!(warn);
@@ -127,7 +130,7 @@ impl RequestLog {
                 cause = Some(telemetry::chain(error.as_ref()));
                 answered!(error);
             }
-            // Any caller can cause this error with an unknown key id, so it is only a warning.
+            // `KeysUnavailable` is only a warning, because any caller can cause it with an unknown key id.
             Err(Error::KeysUnavailable { .. }) => answered!(warn),
             Err(error) => {
                 reason = Some(error.to_string());

@@ -10,7 +10,8 @@ use crate::http::{Reply, read_body};
 use crate::webhook::{Event, MAX_BODY, Signature, Webhook};
 
 impl App {
-    /// Receives a webhook from Vercel. Nothing in its body is used before the signature is verified.
+    /// Receives a webhook from Vercel. teardown uses nothing in a webhook's body before it has verified the
+    /// signature.
     pub(super) async fn receive<B>(
         &self,
         headers: &HeaderMap,

@@ -1,4 +1,4 @@
-//! The claims of a verified token, in Vercel's two schemas, and the caller that they name (A3, A4).
+//! The claims of a verified token, in Vercel's two schemas, and the caller that the claims name (A3, A4).
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::{Caller, Role, TokenError};
 use crate::ids::IntegrationIds;
 use crate::json;
 
-/// How far the clocks of issuer and verifier may be apart (A3).
+/// How much the issuer's clock and teardown's clock may differ (A3).
 const LEEWAY: Duration = Duration::from_mins(1);
 
-/// The claims that are checked. The token is refused if a required claim is missing, or if a claim is
+/// The claims that teardown checks. The token is refused if a required claim is missing, or if a claim is
 /// repeated or of a wrong type. Unknown claims are ignored. An optional claim may be absent, but not `null`.
 #[derive(Debug, Deserialize)]
 pub struct Claims {
@@ -32,8 +32,8 @@ pub struct Claims {
     user_role: Option<String>,
 }
 
-/// Reads a field that may be `null`, but not absent. Without such a function, `serde` would read an absent
-/// field as `None`.
+/// Reads a field that may be `null`, but not absent. By default, `serde` would read an absent field as
+/// `None`.
 fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Option::deserialize(deserializer)
 }
@@ -74,7 +74,7 @@ impl Claims {
         json::from_slice(object(payload)?).map_err(|_| TokenError::Claims)
     }
 
-    /// Checks the claims at `now` (since the Unix epoch) and says who is calling.
+    /// Checks the claims at the time `now`, since the Unix epoch, and returns the caller.
     ///
     /// # Errors
     ///
@@ -160,7 +160,8 @@ mod tests {
         claims
     }
 
-    /// A4: both kinds of token are accepted. In a system's token, `sub` and the installation may be null.
+    /// A4: teardown accepts a user's token and the system's token. In a system's token, `sub` and the
+    /// installation may be null.
     #[test]
     fn the_two_kinds_of_token() {
         assert_eq!(
@@ -182,8 +183,8 @@ mod tests {
         );
     }
 
-    /// A4: a token is refused if it has only a part of a kind's claims, or claims of both kinds. Null does
-    /// not count as absent.
+    /// A4: a token is refused if it has only some of a user's claims, or claims of both a user and the
+    /// system. A claim that is null does not count as absent.
     #[test]
     fn half_of_each_is_refused() {
         for claims in [
@@ -247,8 +248,8 @@ mod tests {
         assert_eq!(Claims::parse(b"[]").unwrap_err(), TokenError::Malformed);
     }
 
-    /// A3: the whole payload must be UTF-8, also the parts that teardown does not read. Half of a surrogate
-    /// pair is accepted like any character.
+    /// A3: a token's whole payload must be UTF-8, even the parts that teardown does not read. A lone half of
+    /// a surrogate pair is accepted like any other character.
     #[test]
     fn a_payload_is_utf8_as_a_whole() {
         let payload = |name: &[u8]| {
@@ -264,7 +265,7 @@ mod tests {
         }
     }
 
-    /// A3: the issuer must be exactly the configured one. The audience must be exactly one of the
+    /// A3: a token's `iss` must be exactly the configured issuer. A token's `aud` must be exactly one of the
     /// integration's ids.
     #[test]
     fn issuer_and_audience_are_exact() {

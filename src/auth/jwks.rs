@@ -1,14 +1,14 @@
-//! The issuer's keys, kept in the process (A7).
+//! Keeps the issuer's keys in the process's memory (A7).
 //!
-//! This module guarantees, the most important first:
+//! What the module `jwks` guarantees, the most important first:
 //!
-//! - A request whose key is known does not wait, with the exception below.
-//! - A flood of forged key ids costs the issuer one request in 30 s.
-//! - An outage of the issuer has no effect for 24 h.
-//! - A key that could not be looked up is never reported as unknown.
+//! - A request whose key is in the cache does not wait for a fetch, unless the host may freeze the process.
+//! - Tokens with forged key ids cause at most one request to the issuer in 30 s.
+//! - An outage of the issuer has no effect on cached keys for 24 h.
+//! - A key is reported as unknown only after a fetch of the issuer's keys.
 //!
-//! If a host freezes the process after each answer, a fetch cannot end in the background. On such a host, a
-//! request that finds the keys due for a refresh waits for the fetch, for 1 s at most.
+//! A host that freezes the process would also freeze a fetch in the background. On a host that may freeze the
+//! process, a request waits for a due refresh of the keys, for 1 s at most.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,20 +26,21 @@ use crate::telemetry;
 /// The age at which keys are fetched again, in the background.
 const REFRESH_AFTER: Duration = Duration::from_mins(10);
 
-/// How much longer the keys are used if their refresh fails.
+/// How long the keys are still used after their refresh was due, if every fetch fails.
 const OUTAGE_TOLERANCE: Duration = Duration::from_hours(24);
 
-/// The time between two fetches while keys are held. Forged key ids cannot cause more requests to the issuer.
+/// The time between two fetches while the cache has keys. Forged key ids cannot shorten the time between two
+/// fetches.
 const COOLDOWN: Duration = Duration::from_secs(30);
 
-/// The time between two fetches while no keys are held. Without keys, no caller can be verified.
+/// The time between two fetches while the cache has no keys. Without keys, teardown cannot verify any caller.
 const COOLDOWN_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 
 /// How long a request with a known key waits for a refresh that is due, on a host that may freeze the
 /// process after the answer.
 const REFRESH_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest document that is read, in bytes. Vercel's is under 2 KiB.
+/// The longest JWKS document that is read, in bytes. Vercel's JWKS document is under 2 KiB.
 const MAX_DOCUMENT: usize = 256 * 1024;
 
 /// Why a key was not found.
@@ -63,7 +64,7 @@ pub enum AfterAnswer {
     MayFreeze,
 }
 
-/// The cache of keys. Clones share the keys.
+/// The cache of the issuer's keys. Clones of the cache share the keys.
 #[derive(Clone, Debug)]
 pub struct Jwks(Arc<Inner>);
 
@@ -80,7 +81,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     held: Option<CachedKeys>,
-    /// When the last fetch began, successful or not.
+    /// When the last fetch began, even if the fetch failed.
     last_fetch: Option<Duration>,
     flight: Option<Fetch>,
 }
@@ -91,22 +92,23 @@ struct CachedKeys {
     since: Duration,
 }
 
-/// A fetch of keys that is under way. Its output is `true` if it brought keys.
+/// A running fetch of keys. The output of a fetch is `true` if the fetch returned keys.
 type Fetch = Shared<BoxFuture<'static, bool>>;
 
-/// The result of a first look at the cache.
+/// The result of a search for a key in the cache.
 enum Lookup {
     Key(PublicKey),
     /// A known key, and a fetch that begins now, because the keys are due for a refresh.
     Refresh(PublicKey, Fetch),
-    /// A fetch that begins now.
+    /// The key is not in the cache, and a fetch begins now.
     Fetch(Fetch),
-    /// A fetch that is in flight already. Its answer may be older than the key that is looked for.
+    /// The key is not in the cache, and a fetch is already running. The answer of a running fetch may be
+    /// older than the key.
     Join(Fetch),
     Unavailable(Duration),
 }
 
-/// Why a fetch brought no keys.
+/// Why a fetch returned no keys.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
     #[error("the request failed")]
@@ -122,8 +124,8 @@ enum FetchError {
 }
 
 impl Jwks {
-    /// A cache of the keys at `url`. If `first` is given, nothing is fetched until these keys are 10 minutes
-    /// old, or until a request needs a key that is not among them.
+    /// Makes a cache of the keys at `url`. If the keys `first` are given, the cache fetches no keys until
+    /// `first` is 10 minutes old, or until a request needs a key that is not in `first`.
     #[must_use]
     pub fn new(
         url: reqwest::Url,
@@ -139,12 +141,12 @@ impl Jwks {
         Self(Arc::new(Inner { url, after_answer, outbound, clock, fetch_timeout, state }))
     }
 
-    /// Returns the key with this id: at once if the cache has the key, else after a fetch, if a fetch is
-    /// allowed now.
+    /// Returns the key with the id `kid`. If the key is not in the cache, `find` waits for a fetch, if a
+    /// fetch is allowed now.
     ///
     /// # Errors
     ///
-    /// [`LookupError::Unknown`] only if the keys were fetched after this call began, else
+    /// [`LookupError::Unknown`] only if the keys were fetched after `find` was called, else
     /// [`LookupError::Unavailable`].
     pub async fn find(&self, kid: &str) -> Result<PublicKey, LookupError> {
         let fetched = match self.look(kid) {
@@ -175,7 +177,7 @@ impl Jwks {
         }
     }
 
-    /// The fetch in flight, if there is one. The fetch must end before the host freezes the process.
+    /// The running fetch, if there is one. A fetch must end before the host freezes the process.
     pub(crate) fn fetch_under_way(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         let flight = self.state().flight.clone()?;
         Some(flight.map(drop))
@@ -200,7 +202,7 @@ impl Jwks {
         }
     }
 
-    /// Starts a fetch as a task of its own, so that the fetch outlives the request that needed it.
+    /// Starts a fetch in a separate task, so that the fetch continues if the request ends.
     fn start_fetch(&self, state: &mut State, now: Duration) -> Fetch {
         let cache = self.clone();
         let task = tokio::spawn(async move {
@@ -210,8 +212,8 @@ impl Jwks {
             state.flight = None;
             match fetched {
                 Ok(keys) => {
-                    // The keys' age counts from the beginning of the fetch: the process may have been frozen
-                    // since the issuer's answer.
+                    // The keys' age counts from the beginning of the fetch, because the host may have frozen
+                    // the process since the issuer's answer.
                     state.held = Some(CachedKeys { keys: Arc::new(keys), since: now });
                     true
                 }
@@ -238,7 +240,7 @@ impl State {
     }
 
     fn is_stale(&self, now: Duration) -> bool {
-        // If the clock was set back, the keys' age is unknown, and they count as old.
+        // If the clock was set back, the keys' age is unknown, and the keys count as old.
         let age = |held: &CachedKeys| now.checked_sub(held.since);
         self.held.as_ref().is_some_and(|held| age(held).is_none_or(|age| age >= REFRESH_AFTER))
     }
@@ -251,8 +253,8 @@ impl State {
     /// The time until the next fetch may begin.
     fn cooldown_left(&self, now: Duration) -> Duration {
         let cooldown = if self.held.is_some() { COOLDOWN } else { COOLDOWN_WITHOUT_KEYS };
-        // If the clock was set back, the last fetch lies in the future, and then it does not delay the next
-        // fetch.
+        // If the clock was set back, the last fetch may seem to begin in the future, and then it does not
+        // delay the next fetch.
         let since = self.last_fetch.and_then(|last| now.checked_sub(last));
         since.map_or(Duration::ZERO, |since| cooldown.saturating_sub(since))
     }

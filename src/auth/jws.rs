@@ -1,5 +1,5 @@
-//! The JWS compact serialization (RFC 7515), signed with RS256, with a key id and without critical header
-//! parameters (A2).
+//! Parses tokens in the JWS compact serialization (RFC 7515). A token must be signed with RS256, and have a
+//! key id and no critical header parameters (A2).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::TokenError;
 use super::keys::PublicKey;
 use crate::json;
 
-/// A token that was parsed and is not verified yet. Only `verify` returns its payload.
+/// A parsed token, which is not verified yet. Only `verify` returns the token's payload.
 pub struct Jws<'a> {
     kid: Option<String>,
     message: &'a str,
@@ -21,13 +21,14 @@ pub struct Jws<'a> {
 }
 
 impl fmt::Debug for Jws<'_> {
-    /// Shows only the `kid`: the other parts make up the token.
+    /// Shows only the `kid`, because anybody could use the token if all its parts were shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jws").field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 
-/// The header parameters that are read. `jku`, `x5u`, `jwk` and all others are ignored (A2).
+/// The header parameters that teardown reads. teardown ignores `jku`, `x5u`, `jwk` and all other header
+/// parameters (A2).
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -38,7 +39,7 @@ struct Header {
 }
 
 impl<'a> Jws<'a> {
-    /// Parses a compact serialization.
+    /// Parses a token in the compact serialization.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl<'a> Jws<'a> {
         self.kid.as_deref().ok_or(TokenError::KeyId)
     }
 
-    /// Checks the signature, and returns the payload.
+    /// Checks the token's signature, and returns the token's payload.
     ///
     /// # Errors
     ///
@@ -95,8 +96,9 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }
 
-/// Returns `json` if it is an object in UTF-8 (RFC 7515, section 4; RFC 7519, section 7.2). `serde` alone
-/// would also read a struct from an array, and would ignore a stray byte in a member that is not read.
+/// Returns `json` if it is an object in UTF-8 (RFC 7515, section 4, and RFC 7519, section 7.2). `serde` alone
+/// would also read a struct from an array, and would ignore bytes that are not UTF-8 in a member that it does
+/// not need.
 pub(super) fn object(json: &[u8]) -> Result<&[u8], TokenError> {
     let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'{') && str::from_utf8(json).is_ok() {

@@ -10,11 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// The sizes of an RSA modulus that teardown accepts, in bits (A7). The upper limit is that of the signature
-/// library.
+/// The sizes of an RSA modulus that teardown accepts, in bits (A7). The signature library does not accept a
+/// longer modulus.
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// An RSA key that is strong enough and meant for verifying RS256 signatures. Clones share the key.
+/// An RSA key that is strong enough and meant for verifying RS256 signatures. Clones of a [`PublicKey`] share
+/// the key.
 #[derive(Clone)]
 pub struct PublicKey {
     kid: Arc<str>,
@@ -28,7 +29,7 @@ impl std::fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
-    /// The key as the signature library takes it.
+    /// The key in the form that the signature library needs.
     pub(super) fn decoding(&self) -> &DecodingKey {
         &self.decoding
     }
@@ -38,7 +39,7 @@ impl PublicKey {
 #[derive(Clone, Debug)]
 pub struct KeySet(Vec<PublicKey>);
 
-/// Why a document gives no keys.
+/// Why a JWKS document contains no usable key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     /// The document is not a JSON object with an array `keys`.
@@ -54,7 +55,8 @@ struct Document {
     keys: Vec<Box<RawValue>>,
 }
 
-/// The fields that decide whether a key is usable. If one of them has a wrong type, the key is skipped.
+/// The fields that decide whether a key is usable. A key is skipped if a field that teardown reads has a
+/// wrong type.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -67,8 +69,8 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a JWKS document. Keys that are not usable are skipped, so one bad key does not make the others
-    /// useless.
+    /// Reads a JWKS document. Keys that are not usable are skipped, so one bad key does not make the good
+    /// keys useless.
     ///
     /// # Errors
     ///
@@ -82,7 +84,7 @@ impl KeySet {
         if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self(keys)) }
     }
 
-    /// The first key of the document with this `kid`.
+    /// The first key of the document with the id `kid`.
     #[must_use]
     pub fn get(&self, kid: &str) -> Option<&PublicKey> {
         self.0.iter().find(|key| &*key.kid == kid)
@@ -107,8 +109,8 @@ fn usable(key: &RawValue) -> Option<PublicKey> {
     Some(PublicKey { kid: jwk.kid.into(), decoding: decoding.into() })
 }
 
-/// The octets of a number (RFC 7518, section 2), without leading zero octets. Java's `BigInteger` writes such
-/// zero octets, and the signature library does not accept them.
+/// The octets of a number (RFC 7518, section 2), without leading zero octets. Java's `BigInteger` writes
+/// leading zero octets, which the signature library does not accept.
 fn number(encoded: &str) -> Option<Vec<u8>> {
     let octets = URL_SAFE_NO_PAD.decode(encoded).ok()?;
     Some(octets.into_iter().skip_while(|octet| *octet == 0).collect())
@@ -123,14 +125,14 @@ fn bits(number: &[u8]) -> usize {
     significant.count() * 8 - leading
 }
 
-/// Whether an RSA exponent is odd and at least 3 (RFC 8017, section 3.1), and has at most 32 bits. All
-/// exponents in use are that short.
+/// Whether an RSA exponent is odd and at least 3 (RFC 8017, section 3.1), and has at most 32 bits. No RSA
+/// exponent in use has more than 32 bits.
 fn is_odd_exponent(exponent: &[u8]) -> bool {
     (2..=32).contains(&bits(exponent)) && exponent.last().is_some_and(|byte| byte % 2 == 1)
 }
 
 /// Whether a modulus looks like one from a broken library of Infineon, whose keys can be factored (ROCA,
-/// CVE-2017-15361). Such a modulus is a power of 65537 modulo every small prime.
+/// CVE-2017-15361). A modulus from the broken library is a power of 65537 modulo every small prime.
 fn is_roca(modulus: &[u8]) -> bool {
     const GENERATOR: u32 = 65_537;
     const PRIMES: [u32; 38] = [
@@ -153,7 +155,8 @@ mod tests {
 
     use super::*;
 
-    /// The key of RFC 7515's appendix A.2: 2048 bits, exponent 65537.
+    /// The modulus of the key in RFC 7515, appendix A.2. The modulus has 2048 bits, and the key's exponent is
+    /// 65537.
     const N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
 
     fn count(keys: &Value) -> Result<usize, KeySetError> {
@@ -198,7 +201,8 @@ mod tests {
         }
     }
 
-    /// A7: one bad key does not make the others useless. A text that is not a JWKS document is refused.
+    /// A7: one bad key in a JWKS document does not make the good keys useless. A text that is not a JWKS
+    /// document is refused.
     #[test]
     fn one_bad_key_never_spoils_the_set() {
         let odd = json!([1, null, "x", {}, rsa(&json!({ "use": 5 })), rsa(&json!({}))]);

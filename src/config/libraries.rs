@@ -1,5 +1,5 @@
-//! Checks the variables that the AWS SDK and the HTTP clients read. If such a variable is malformed, these
-//! libraries ignore the variable, fail every request, or panic in the first request (S1).
+//! Checks the variables that the AWS SDK and the HTTP clients read. If a variable is malformed, the SDK and
+//! the HTTP clients ignore it, fail every request, or panic in the first request (S1).
 
 use std::fs;
 
@@ -40,7 +40,7 @@ const RULES: &[Rule] = &[
         is_truth,
         "must be true or false",
     ),
-    // Any text is accepted if it has no blank and no line break at an end.
+    // Every text is accepted that does not begin or end with a blank or a line break.
     (
         &[
             "AWS_CONFIG_FILE",
@@ -74,7 +74,7 @@ pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result
             }
         }
     }
-    // The clients read `ALL_PROXY` if `HTTP_PROXY` or `HTTPS_PROXY` is not set.
+    // The HTTP clients read `ALL_PROXY` if `HTTP_PROXY` or `HTTPS_PROXY` is not set.
     let is_set = |names: [&'static str; 2]| names.into_iter().any(|name| variable(name).is_some());
     if !is_set(["HTTP_PROXY", "http_proxy"]) || !is_set(["HTTPS_PROXY", "https_proxy"]) {
         for name in ["ALL_PROXY", "all_proxy"] {
@@ -83,13 +83,13 @@ pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result
             }
         }
     }
-    // If one of these variables is empty, the clients trust no certificate at all.
+    // If `SSL_CERT_FILE` or `SSL_CERT_DIR` is empty, the HTTP clients trust no certificate at all.
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         if variable(name).is_some_and(|value| value.is_empty()) {
             return Err(ConfigError::new(name, "is empty: unset it"));
         }
     }
-    // If one of the two keys is missing, the SDK ignores the other key, and asks the network for credentials.
+    // If only one half of an AWS access key is set, the SDK ignores it, and asks the network for credentials.
     let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
     match (read(pair[0])?, read(pair[1])?) {
         (Some(_), None) => Err(missing(pair[1])),
@@ -104,12 +104,12 @@ fn is_region(text: &str) -> bool {
     text.len() <= 63 && text.bytes().all(permitted)
 }
 
-/// Whether a header can carry this text unchanged.
+/// Whether an HTTP header can contain the text unchanged.
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Whether a text is an http or https address, parsed as the clients parse it.
+/// Whether the HTTP clients can parse a text as an http or https address.
 fn is_endpoint(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
@@ -129,7 +129,7 @@ fn has_certificate(path: &str) -> bool {
     fs::read(path).is_ok_and(|it| String::from_utf8_lossy(&it).contains("BEGIN CERTIFICATE"))
 }
 
-/// Whether at least one of these folders exists. Colons separate the folders.
+/// Whether at least one folder of `paths` exists. Colons separate the folders in `paths`.
 fn has_folder(paths: &str) -> bool {
     std::env::split_paths(paths).any(|path| path.is_dir())
 }
@@ -155,7 +155,8 @@ mod tests {
 
     const NO_CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
-    /// S1: each variable that libraries read is checked as a whole, and the error names the variable.
+    /// S1: teardown checks the whole value of each variable that libraries read, and the error names the
+    /// variable.
     #[test]
     fn what_is_wrong_is_named() {
         for (name, value, problem) in [
@@ -210,7 +211,7 @@ mod tests {
         ] {
             assert_eq!(checked(&[(name, value)]), Ok(()), "{name}");
         }
-        // The clients do not use `ALL_PROXY` if these two are set.
+        // The HTTP clients do not use `ALL_PROXY` if `HTTP_PROXY` and `HTTPS_PROXY` are set.
         let proxies = [("HTTP_PROXY", "p"), ("https_proxy", "p"), ("ALL_PROXY", "socks5://p")];
         assert_eq!(checked(&proxies), Ok(()));
     }

@@ -1,12 +1,12 @@
-//! The filter of the logs: `RUST_LOG`, with caps that keep secrets out of the logs.
+//! Makes the filter of the logs from `RUST_LOG`, and lowers levels that would log secrets.
 
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{ConfigError, from_env, whole};
 
-/// The most verbose level of each of these crates. `RUST_LOG` cannot raise these levels. At more verbose
-/// levels, the crates log whole requests with the secrets in them.
+/// Beginnings of crates' names, and the most verbose level that `RUST_LOG` can set for each of these crates.
+/// At more verbose levels, libraries would log whole requests with the secrets in the requests.
 const AT_MOST: [(&str, LevelFilter); 8] = [
     ("aws_", LevelFilter::INFO),
     ("dynoxide", LevelFilter::DEBUG),
@@ -21,11 +21,11 @@ const AT_MOST: [(&str, LevelFilter); 8] = [
 /// The target of teardown's own log lines.
 const OURS: &str = "teardown";
 
-/// Makes the filter from the value of `RUST_LOG`: `info`, or several `target=level` with commas between them.
-/// Levels that would log secrets are capped.
+/// Makes the filter from the value of `RUST_LOG`, such as `info`, or several `target=level` with commas
+/// between them. Levels that would log secrets are lowered.
 ///
-/// The caps are in this filter, not in a second filter behind it. So the highest level that tracing enables
-/// is the level that `RUST_LOG` asks for.
+/// The limits of `AT_MOST` are in the same filter as `RUST_LOG`, not in a second filter. So `tracing` enables
+/// no more verbose level than `RUST_LOG` asks for.
 ///
 /// # Errors
 ///
@@ -51,16 +51,16 @@ pub fn log_filter(rust_log: Option<String>) -> Result<Targets, ConfigError> {
 ///
 /// # Errors
 ///
-/// [`ConfigError`] if `RUST_LOG` is malformed, or filters out teardown's errors: alarms count those log lines
-/// (S1).
+/// [`ConfigError`] if `RUST_LOG` is malformed, or hides teardown's errors, because alarms count the log lines
+/// of errors (S1).
 pub fn log_filter_of_functions() -> Result<Targets, ConfigError> {
     let filter = log_filter(from_env("RUST_LOG"))?;
     check_ours(&filter)?;
     Ok(filter)
 }
 
-/// Refuses a filter that filters out the errors of teardown, or of one of its modules: alarms count those log
-/// lines (S1).
+/// Refuses a filter that hides the errors of teardown or of one of its modules, because alarms count the log
+/// lines of errors (S1).
 fn check_ours(filter: &Targets) -> Result<(), ConfigError> {
     let is_off = |(target, level): (&str, LevelFilter)| {
         target.starts_with(OURS) && level == LevelFilter::OFF
@@ -77,7 +77,7 @@ fn check_ours(filter: &Targets) -> Result<(), ConfigError> {
 mod tests {
     use super::*;
 
-    /// No `RUST_LOG` makes the libraries log whole requests.
+    /// No value of `RUST_LOG` makes the libraries log whole requests.
     #[test]
     fn what_would_log_secrets_is_capped() {
         let filter = |requested: &str| log_filter(Some(requested.to_owned()));
@@ -99,8 +99,8 @@ mod tests {
         assert!(!filter("").unwrap().would_enable("teardown", &Level::DEBUG));
     }
 
-    /// S1: a filter that hides the errors of teardown, or of one of its modules, is refused. With such a
-    /// filter, no alarm would ever fire.
+    /// S1: a filter that hides the errors of teardown, or of one of its modules, is refused. If a filter hid
+    /// the errors, no alarm would ever fire.
     #[test]
     fn what_would_log_nothing_is_refused() {
         let filter = |requested: &str| check_ours(&log_filter(Some(requested.to_owned()))?);

@@ -29,8 +29,8 @@ fn defaults_need_an_integration_id_alone() {
     assert_eq!(without.to_string(), "CLIENT_SECRET: is required");
 }
 
-/// A3: `INTEGRATION_ID` has one id, or several with commas and blanks between them. An empty or malformed id
-/// stops the start.
+/// A3: `INTEGRATION_ID` has one id, or several with commas and blanks between them. If an id is empty or
+/// malformed, the function does not start.
 #[test]
 fn an_integration_may_have_several_ids() {
     let ids = |text| config(&[("INTEGRATION_ID", text)]).map(|it| it.integration_ids);
@@ -106,8 +106,8 @@ fn what_is_wrong_is_named() {
     );
 }
 
-/// G1: several secrets, with any number of spaces between them, are kept in their order. A malformed secret
-/// stops the start.
+/// G1: `PROVIDER_SECRET` may contain several secrets with spaces between them, and their order is kept. If a
+/// secret is malformed, the function does not start.
 #[test]
 fn several_secrets_may_sign() {
     const OLDER: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -137,8 +137,8 @@ fn several_secrets_may_sign() {
     assert_eq!(stray, "PROVIDER_SECRET: has a blank or a line break at an end");
 }
 
-/// S1: a blank or a line break at an end of any variable stops the start. The stray character is neither
-/// trimmed nor taken for a part of the value.
+/// S1: if a variable's value begins or ends with a blank or a line break, the function does not start. The
+/// blank or the line break is not removed, and does not become part of the value.
 #[test]
 fn a_stray_line_break_is_named() {
     for (name, value) in [

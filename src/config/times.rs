@@ -1,11 +1,12 @@
-//! Durations, such as `90d` or `36h`.
+//! Reads durations, such as `90d` or `36h`.
 
 use std::time::Duration;
 
 use super::ConfigError;
 use crate::deletion::FINALIZATION_PERIOD;
 
-/// The longest `RECEIPT_RETENTION`, 100 years. A longer value must be a typing error.
+/// The longest `RECEIPT_RETENTION`, 100 years. A `RECEIPT_RETENTION` of more than 100 years must be a typing
+/// error.
 const MAX_RETENTION: Duration = Duration::from_hours(100 * 366 * 24);
 
 pub(super) fn retention(text: &str) -> Result<Duration, ConfigError> {
@@ -16,12 +17,13 @@ pub(super) fn retention(text: &str) -> Result<Duration, ConfigError> {
     }
 }
 
-/// The longest grace period (H1). Until it ends, the provider pays for the deleted database.
+/// The longest grace period (H1). Until the grace period ends, the provider pays for the deleted database.
 const MAX_GRACE: Duration = Duration::from_hours(90 * 24);
 
 pub(super) fn grace(text: &str) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
-        // The time of a deletion is stored in whole seconds: a fraction of a second would be lost.
+        // The time of a deletion is stored in whole seconds, so a fraction of a second in `GRACE_PERIOD`
+        // would be lost.
         Ok(time) if time <= MAX_GRACE && time.subsec_nanos() == 0 => Ok(time),
         Ok(_) => Err(ConfigError::new("GRACE_PERIOD", "must be 0s to 90d, in whole seconds")),
         Err(_) => Err(ConfigError::new("GRACE_PERIOD", "is no time such as 7d or 36h")),
@@ -30,7 +32,8 @@ pub(super) fn grace(text: &str) -> Result<Duration, ConfigError> {
 
 pub(super) fn provisioning_limit(text: &str) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
-        // The time of a write is stored in whole seconds: a limit of `500ms` would count as `0s`.
+        // The time of a resource's last write is stored in whole seconds, so a limit of `500ms` would count
+        // as `0s`.
         Ok(time) if time.subsec_nanos() == 0 => Ok(time),
         Ok(_) => Err(ConfigError::new("PROVISIONING_LIMIT", "must be in whole seconds")),
         Err(_) => Err(ConfigError::new("PROVISIONING_LIMIT", "is no time such as 1h or 30m")),

@@ -2,7 +2,7 @@
 
 use super::Answer;
 
-/// What is believed of the store. Before anything is read, the common case is assumed.
+/// What is believed of the store. Until the store is read, the belief is the common case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Belief {
     /// The outcome recorded under the deletion's idempotency key.
@@ -22,15 +22,15 @@ pub struct Recorded {
     pub account: Option<String>,
     /// The request's [`Deletion::fingerprint`](super::Deletion::fingerprint).
     pub fingerprint: String,
-    /// The first answer.
+    /// The answer to the first request with the key.
     pub answer: Answer,
 }
 
 /// What is believed of an installation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Installation {
-    /// The installation was not read. It is assumed to be active, settled and the caller's. If that
-    /// matters, it is assumed to have no resources.
+    /// The installation was not read. The belief assumes that the installation is active, settled and the
+    /// caller's. An uninstall without cascade also assumes that the installation has no live resources.
     #[default]
     Assumed,
     /// The installation was read, and is active.
@@ -89,7 +89,7 @@ pub enum Resource {
 /// What is believed of a resource's receipt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Receipt {
-    /// There is no receipt, or it has expired.
+    /// There is no receipt, or the receipt has expired.
     #[default]
     None,
     /// The receipt is valid: the resource was deleted.

@@ -25,7 +25,7 @@ pub struct ConfigurationDeletion {
     pub at: Timestamp,
 }
 
-/// A team. Either of its two values may be missing.
+/// A team. Its id or its slug may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Team {
     /// `teamId`.
@@ -35,14 +35,14 @@ pub struct Team {
 }
 
 impl Team {
-    /// Whether the stored team has each value that is given here (E1).
+    /// Whether the stored team has each value that the request's team has (E1).
     fn matches(&self, stored: &Self) -> bool {
         let same =
             |given: &Option<String>, stored: &Option<String>| given.is_none() || given == stored;
         same(&self.id, &stored.id) && same(&self.slug, &stored.slug)
     }
 
-    /// The stored team, after Vercel named this team id. If the id is not the stored one, the slug is not
+    /// The stored team, after Vercel named this team id. If Vercel's id is not the stored id, the slug is not
     /// known (E7).
     #[must_use]
     pub fn named(&self, id: Option<String>) -> Self {
@@ -93,7 +93,7 @@ pub struct InstallationState {
     pub billing: Billing,
     /// Whether an attempt was in doubt when Vercel refused another attempt (E2).
     pub in_doubt: bool,
-    /// The installation's own deletion. `None` if it is active.
+    /// The installation's own deletion. `None` if the installation is active.
     pub deletion: Option<Deleted>,
 }
 
@@ -116,11 +116,13 @@ pub struct Deleted {
 pub struct Intent {
     /// The fence of the worker that holds the intent, or held it last.
     pub fence: i64,
-    /// When the lease ends. If nobody works on the deletion, this time is past.
+    /// When the lease ends. If nobody works on the deletion, the lease has already ended.
     pub leased_until: Timestamp,
-    /// Whether an attempt got no definite answer, or may have got none.
+    /// Whether an attempt got no definite answer, or it is not known whether the attempt got a definite
+    /// answer.
     pub in_doubt: bool,
-    /// Whether the reader itself holds the lease: its own lease does not stop the reader.
+    /// Whether the request that reads the intent holds the lease. A request's own lease does not stop the
+    /// request.
     pub is_ours: bool,
 }
 
@@ -147,7 +149,7 @@ pub enum Next<'a> {
     Answer(Answer),
     /// Record under the idempotency key that the configuration is gone, and write nothing else (F1).
     Record(Loaded<'a>, Recording<'a>),
-    /// Delete teardown's side only: Vercel cannot be called (E3).
+    /// Delete the configuration only in the table, because Vercel cannot be called (E3).
     Commit(Loaded<'a>),
     /// Write the intent, and call Vercel with this token.
     Call(Loaded<'a>, &'a Secret),
@@ -174,7 +176,8 @@ pub fn plan<'a>(
     if !account_is_the_callers(&request.grant, snapshot) {
         return Next::Refuse(Error::OtherInstallation);
     }
-    // A replay is answered before the team is compared: another team may have been stored since (E7).
+    // A replay is answered before the team is compared, because another team may have been stored after the
+    // first answer (E7).
     let recorded = snapshot.recorded.as_ref();
     if let Some(recorded) = recorded.filter(|it| it.fingerprint == request.fingerprint()) {
         return Next::Answer(recorded.answer);
@@ -206,13 +209,13 @@ pub fn plan<'a>(
     }
 }
 
-/// A6, for tokens that name only an account: whether the installation has that account. Any other token is
-/// proof enough.
+/// A6, for tokens that name only an account: whether the installation has that account. A token that names
+/// the installation is proof enough.
 fn account_is_the_callers(grant: &Grant, snapshot: &Snapshot) -> bool {
     let Some(required) = grant.required_account() else { return true };
     let stored = match (&snapshot.installation, &snapshot.recorded) {
         (Some(installation), _) => installation.account.as_deref(),
-        // An outcome may outlive its installation's tombstone.
+        // A recorded outcome may still be stored after its installation's tombstone has expired.
         (None, Some(recorded)) => recorded.account.as_deref(),
         (None, None) => None,
     };
@@ -236,7 +239,7 @@ impl Snapshot {
 }
 
 impl<'a> Loaded<'a> {
-    /// The token to call Vercel with. `None` if only teardown's side is to be deleted (E3).
+    /// The token to call Vercel with. `None` if the configuration must be deleted only in the table (E3).
     #[must_use]
     pub fn usable_token(self) -> Option<&'a Secret> {
         let finalized = self.installation.deletion.is_some_and(|deletion| deletion.finalized);
@@ -245,7 +248,7 @@ impl<'a> Loaded<'a> {
 }
 
 impl InstallationState {
-    /// Whether nothing is left of the configuration, here and at Vercel (E4).
+    /// Whether nothing is left to delete of the configuration, in the table and at Vercel (E4).
     #[must_use]
     pub fn is_gone_on_both_sides(&self) -> bool {
         self.deletion.is_some_and(|deletion| deletion.configuration_gone)
@@ -260,7 +263,7 @@ impl InstallationState {
 }
 
 impl Intent {
-    /// How long another worker still holds the lease. `None` if no other worker holds it.
+    /// How long another worker still holds the lease. `None` if no other worker holds the lease.
     fn lease_left(&self, now: Timestamp) -> Option<Duration> {
         let left = self.leased_until.as_secs().saturating_sub(now.as_secs());
         (left > 0 && !self.is_ours).then(|| Duration::from_secs(left))
@@ -273,11 +276,11 @@ pub enum Verdict {
     /// The configuration is gone at Vercel.
     Gone,
     /// Vercel has no such configuration in the team of the `DELETE`. The configuration may be gone or in
-    /// another team, so it is looked up at Vercel (E7).
+    /// another team, so the worker looks the configuration up at Vercel (E7).
     NotThere,
     /// Vercel refuses, and has done nothing.
     Refused,
-    /// The result is not known: Vercel is called again.
+    /// The result is not known, so Vercel is called again.
     Open {
         /// Whether an attempt may have taken effect.
         in_doubt: bool,
@@ -287,17 +290,19 @@ pub enum Verdict {
 /// The team that a `DELETE` to Vercel names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The stored team. The configuration may have left this team.
+    /// The stored team. The configuration may have left the stored team.
     Stored,
     /// The team that Vercel has just named (E7).
     Named,
 }
 
 /// Says what a reply to a `DELETE` means. `in_doubt_before` says whether an earlier attempt got no definite
-/// answer. After such an attempt 401 and 403 mean gone, because the token dies with the configuration.
+/// answer. After an attempt that got no definite answer, 401 and 403 mean gone, because the token dies with
+/// the configuration.
 ///
-/// If Vercel has just named the team, the token was good and the configuration was there. So 401, 403, 404
-/// and 410 are refusals, unless an attempt of this same `DELETE` may have taken effect.
+/// If Vercel has just named the team, the token was good and the configuration was in that team. In a team
+/// that Vercel has just named, 401, 403, 404 and 410 are refusals, unless an attempt of this same `DELETE`
+/// may have taken effect.
 #[must_use]
 pub fn verdict(reply: &CallResult, in_doubt_before: bool, place: Place) -> Verdict {
     let in_doubt = in_doubt_before || reply.in_doubt;
@@ -320,15 +325,15 @@ pub fn verdict(reply: &CallResult, in_doubt_before: bool, place: Place) -> Verdi
 pub enum Whereabouts {
     /// The configuration is gone.
     Gone,
-    /// The configuration is in this team. `None` if it belongs to no team.
+    /// The configuration is in this team. `None` if the configuration belongs to no team.
     LivesIn(Option<String>),
-    /// Vercel did not say.
+    /// Vercel did not say where the configuration is.
     Unknown,
 }
 
 /// Says where a configuration is, from Vercel's answer to the lookup. 401 and 403 mean gone, because the
-/// token dies with the configuration. A lookup without a definite answer does not put the `DELETE` before
-/// it in doubt.
+/// token dies with the configuration. A lookup that gets no definite answer does not put an earlier `DELETE`
+/// in doubt.
 #[must_use]
 pub fn whereabouts(reply: &LookupResult) -> Whereabouts {
     let VercelAnswer::Answer { status, .. } = reply.answer else { return Whereabouts::Unknown };

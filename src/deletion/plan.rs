@@ -19,23 +19,23 @@ use crate::ids::ResourceId;
 pub enum Step<'a> {
     /// Answer without a write.
     Answer(Answer),
-    /// Commit this. If the commit succeeds, its answer is the deletion's answer.
+    /// Commit this. If the commit succeeds, [`Commit::answer`] is the deletion's answer.
     Commit(Commit<'a>),
-    /// Read the installation: this deletion must not assume the installation's state.
+    /// Read the installation, because this deletion must not assume the installation's state.
     ReadInstallation,
     /// Refuse with this error.
     Refuse(Error),
 }
 
-/// One transaction. If it commits, its conditions held, so its answer is true.
+/// One transaction. If the transaction commits, all its conditions were true, so [`Commit::answer`] is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit<'a> {
     /// Deletes a live resource of an active installation, and writes its receipt and jobs.
     Resource {
         /// The resource.
         resource: &'a ResourceId,
-        /// The receipt, as believed. A live resource should have no receipt. If it has one, a writer broke
-        /// the rules, and the resource is deleted anyway.
+        /// What is believed of the receipt. A live resource should have no receipt. If a live resource has a
+        /// receipt, a writer broke the rules, and the resource is deleted anyway.
         receipt: Receipt,
     },
     /// Writes the receipt and jobs of a resource that does not exist (C1).
@@ -47,9 +47,9 @@ pub enum Commit<'a> {
     },
     /// Deletes an active installation with everything that belongs to it, and writes its receipt and jobs.
     Installation {
-        /// Whether its live resources are deleted too.
+        /// Whether the installation's live resources are deleted, too.
         cascade: Cascade,
-        /// The billing, as believed. The billing decides the answer.
+        /// What is believed of the billing, which decides the answer.
         billing: Billing,
     },
     /// Writes the tombstone, receipt and jobs of an installation that does not exist (D5).
@@ -87,9 +87,9 @@ impl Commit<'_> {
 
 /// Says what to do next for a deletion, given what is believed of the store.
 ///
-/// The checks come in this order: another account, the recorded outcome, the installation's tombstone,
-/// the resource. If the caller's account must be compared, a condition in the step's transaction compares
-/// it, or the installation is read before the step (A6).
+/// `plan` checks in this order: the account, the recorded outcome, the installation's tombstone, the
+/// resource. If the caller's account must be compared, a condition in the step's transaction compares it, or
+/// the installation is read before the step (A6).
 #[must_use]
 pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
     match check_account(deletion, belief) {
@@ -110,8 +110,8 @@ pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
             plan_installation(deletion, belief, *cascade, *open_invoices)
         }
     };
-    // A failed transaction may return the resource's item without the installation's, which is then still
-    // assumed.
+    // If a failed transaction returned the resource's item without the installation's item, the
+    // installation's state is still only assumed.
     let account_is_open =
         deletion.grant.scope == Scope::Account && belief.installation == Installation::Assumed;
     if account_is_open && !step.compares_the_account() { Step::ReadInstallation } else { step }
@@ -140,8 +140,8 @@ fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a Resourc
         Installation::Absent => Presence::Absent,
     };
     match (installation, belief.resource) {
-        // A failed transaction may have returned the resource's item without the installation's tombstone.
-        // So read the installation.
+        // A failed transaction may have returned the resource's item without the installation's tombstone, so
+        // the installation must be read.
         (Presence::Present, Resource::Provisioning)
             if belief.installation == Installation::Assumed =>
         {
@@ -151,7 +151,7 @@ fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a Resourc
         (Presence::Present, Resource::Ready) => {
             Step::Commit(Commit::Resource { resource, receipt: belief.receipt })
         }
-        // Without an installation no resource is live, even if it has an item.
+        // If there is no installation, no resource is live, even a resource that has an item.
         (Presence::Present, Resource::Absent) | (Presence::Absent, _) => match belief.receipt {
             Receipt::Present => record_or_answer(deletion, Answer::Deleted),
             Receipt::None => Step::Commit(Commit::AbsentResource { resource, installation }),
@@ -187,7 +187,7 @@ fn plan_installation(
     }
 }
 
-/// Nothing is left to delete: answers, and records the answer if there is a key (F1).
+/// The step if nothing is left to delete: the answer, which is recorded if the request has a key (F1).
 fn record_or_answer(deletion: &Deletion, answer: Answer) -> Step<'static> {
     if deletion.key.is_some() {
         Step::Commit(Commit::RecordOutcome(answer))
@@ -203,8 +203,8 @@ enum AccountCheck {
     NotRead,
 }
 
-/// A6, for tokens that name only an account: whether the installation has that account. Any other token is
-/// proof enough.
+/// A6, for tokens that name only an account: whether the installation has that account. A token that names
+/// the installation is proof enough.
 fn check_account(deletion: &Deletion, belief: &Belief) -> AccountCheck {
     let Some(required) = deletion.grant.required_account() else { return AccountCheck::Callers };
     let recorded = belief.recorded.as_ref().map(|recorded| recorded.account.as_deref());
@@ -212,10 +212,11 @@ fn check_account(deletion: &Deletion, belief: &Belief) -> AccountCheck {
         (Installation::Active { account, .. } | Installation::Deleted { account, .. }, _) => {
             account.as_deref()
         }
-        // The step's own condition compares the account, or `plan` demands a read.
+        // A condition of the step's transaction compares the account, or `plan` demands a read of the
+        // installation.
         (Installation::Assumed, None) => return AccountCheck::Callers,
         (Installation::Assumed, Some(None)) => return AccountCheck::NotRead,
-        // An outcome may outlive its installation's tombstone.
+        // A recorded outcome may still be stored after its installation's tombstone has expired.
         (Installation::Assumed | Installation::Absent, Some(account)) => account,
         (Installation::Absent, None) => None,
     };

@@ -1,5 +1,5 @@
 //! Reads only what the table needs from the bodies that pass through (J3 to J5). A body that does not have
-//! the documented form is not read, but it passes through.
+//! the documented form is not read, but is still passed on.
 
 use std::io::Read as _;
 
@@ -26,7 +26,7 @@ pub(super) struct Reported {
     pub(super) status: Option<StatusRecord>,
 }
 
-/// The fields that teardown reads of an answer. The other fields may be large, and are skipped.
+/// The fields that teardown reads of an answer. teardown skips the answer's other fields, which may be large.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Fields {
@@ -37,8 +37,8 @@ struct Fields {
     billing_plan: Option<Value>,
 }
 
-/// The access token in an Upsert Installation's body. `None` if there is none, or if a header cannot carry
-/// it.
+/// The access token in an Upsert Installation's body. `None` if the body has no token, or if a header cannot
+/// carry the token.
 pub(super) fn access_token(body: &[u8]) -> Option<Secret> {
     #[derive(Deserialize)]
     struct Upsert {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     /// J4: the front reads a resource only if its id is usable, and skips a name, status or product id that
-    /// is not.
+    /// is not usable.
     #[test]
     fn a_resource_is_read_where_it_has_a_usable_id() {
         let installation = InstallationId::parse("icfg_1").unwrap();
@@ -177,7 +177,8 @@ mod tests {
         }
     }
 
-    /// J6: an answer in gzip is read, up to 4 MiB unpacked. An answer in another encoding is not read.
+    /// J6: the front reads an answer in gzip if the decoded answer has at most 4 MiB. The front does not read
+    /// an answer in an encoding that it does not know.
     #[test]
     fn an_answer_is_unpacked_to_be_read() {
         let json = br#"{"id":"db_1"}"#;

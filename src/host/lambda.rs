@@ -1,9 +1,10 @@
-//! AWS Lambda, which sends a function events of three kinds. A request comes from an HTTP API of API Gateway
-//! (payload 2.0 or 1.0), a function URL (2.0) or a REST API (1.0). A schedule's event starts a sweep. An
-//! event of the table's stream runs the new jobs.
+//! AWS Lambda, which sends three kinds of events to a function. A request comes from an HTTP API of API
+//! Gateway (payload 2.0 or 1.0), a function URL (2.0) or a REST API (1.0). A schedule's event starts a sweep.
+//! An event of the table's stream runs the new jobs that the event lists.
 //!
-//! An event with a `requestContext` is a request, whatever else the event contains. `form` makes the answer
-//! in the gateway's form, which has a status: an HTTP API would send an answer without a status as a 200.
+//! An event with a `requestContext` is a request, whatever else the event contains. `form` converts an answer
+//! to the gateway's form, which has a status. An HTTP API would send an answer without a status with the
+//! status 200.
 
 mod form;
 mod stream;
@@ -35,8 +36,8 @@ use crate::http::Endpoint;
 use crate::ids::InstallationId;
 use crate::job::Job;
 
-/// The time that Lambda's runtime needs to send an answer. If less than twice this time is left, half of what
-/// is left is kept for the answer.
+/// The time that Lambda's runtime needs to send an answer. If less than 6 s are left until the deadline, half
+/// of the remaining time is kept for the answer.
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// Answers events until Lambda ends the process.
@@ -68,8 +69,8 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failu
     Runtime::new(service).layer(TracingLayer::new()).layer(readable).run().await
 }
 
-/// Checks the variables that Lambda's runtime reads (S1). An emulator may not set them, and then the runtime
-/// would panic.
+/// Checks the variables that Lambda's runtime reads (S1). Lambda's runtime would panic without its variables,
+/// which an emulator may not set.
 fn check_environment() -> Result<(), ConfigError> {
     let read = |name| {
         let value = whole(name, from_env(name))?;
@@ -82,16 +83,16 @@ fn check_environment() -> Result<(), ConfigError> {
         return Err(ConfigError::new(memory, "is not a number of MiB"));
     }
     let api = "AWS_LAMBDA_RUNTIME_API";
-    // `cargo lambda watch` sets this variable to an address with a scheme and a path.
+    // `cargo lambda watch` sets `AWS_LAMBDA_RUNTIME_API` to an address with a scheme and a path.
     if !read(api)?.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some()) {
         return Err(ConfigError::new(api, "is not a host and a port"));
     }
     Ok(())
 }
 
-/// Makes an event readable as JSON. A gateway passes on a caller's bytes unchanged, for example in a header.
-/// But an event that is not UTF-8 would be a function error. If such an event is a request, the smallest
-/// event that counts as a request takes its place (S2).
+/// Makes an event readable as JSON. A gateway passes on a caller's bytes unchanged, even if they are not
+/// UTF-8, for example in a header. Lambda's runtime would count an event that is not UTF-8 as a function
+/// error. So a request that is not UTF-8 is replaced by the smallest event that counts as a request (S2).
 fn readable(event: Bytes) -> Bytes {
     if str::from_utf8(&event).is_ok() {
         return event;
@@ -104,8 +105,9 @@ fn readable(event: Bytes) -> Bytes {
     }
 }
 
-/// How long a sweep or a backend may take: until shortly before the invocation's deadline, and at most the
-/// default of [`HostTime`]. A deadline in the past is ignored: `cargo lambda watch` sends a deadline of 1970.
+/// How long a sweep may run or a backend may take to answer: until shortly before the invocation's deadline,
+/// and at most the default of [`HostTime`]. A deadline in the past is ignored, because `cargo lambda watch`
+/// sends a deadline in 1970.
 fn host_time(request: &Request) -> HostTime {
     let deadline = Duration::from_millis(request.lambda_context().deadline);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -126,21 +128,22 @@ async fn into_lambdas(response: Response<Full<Bytes>>) -> Result<Response<Body>,
 /// The kind of an event that Lambda's HTTP layer cannot read as a request.
 #[derive(Debug, PartialEq, Eq)]
 enum NonHttpEvent {
-    /// A schedule's event. The event does not come through API Gateway, so IAM has permitted its sender.
+    /// A schedule's event. IAM has checked the sender, because a schedule's event does not come through API
+    /// Gateway.
     Schedule,
-    /// The event of the table's stream, with the new jobs.
+    /// An event of the table's stream, with the new jobs that the event lists.
     Stream(Vec<(InstallationId, Job)>),
-    /// An event with a request that cannot be read, from a load balancer or malformed. A caller wrote a part
-    /// of the event.
+    /// An event with a request that teardown cannot read, from a load balancer or malformed. The request's
+    /// caller wrote a part of the event.
     Request,
-    /// Any other event.
+    /// An event of any other kind.
     Unknown,
 }
 
 impl NonHttpEvent {
-    /// Finds out the kind of an event from its top level. A caller cannot write the top level: a gateway
-    /// writes it for each request, with a `requestContext`. A service that passes on a caller's body as the
-    /// event must not be permitted to invoke the sweep.
+    /// Finds out the kind of an event from the fields at its top level. A caller cannot write the top level
+    /// of an event, because the gateway writes the top level, with a `requestContext`. IAM must not permit a
+    /// service that passes on a caller's body as the event to invoke the sweep.
     fn of(event: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Event {
@@ -180,15 +183,16 @@ async fn answer_other(
         }
         NonHttpEvent::Stream(jobs) if endpoint == Endpoint::Sweep => {
             app.run_new_jobs(jobs, time).await;
-            // The scheduled sweep retries the jobs that failed. If Lambda sent the whole batch again, newer
-            // jobs would wait.
+            // The scheduled sweep retries the jobs that failed. If Lambda sent a failed batch of the stream
+            // again, newer jobs would wait.
             let answer = json!({ "batchItemFailures": [] });
             Ok(Response::new(Body::from(answer.to_string())))
         }
         NonHttpEvent::Request => {
             let (head, body) = app.refuse(endpoint, BadRequest::Event.into()).into_parts();
             let body = body.collect().await?.to_bytes();
-            // All gateways understand this form. Some gateways send an answer in another form as a 200.
+            // All gateways understand an answer with `statusCode`, `headers`, `isBase64Encoded` and `body`.
+            // Some gateways would send an answer of another form with the status 200.
             let answer = json!({
                 "statusCode": head.status.as_u16(),
                 "headers": { "content-type": "application/json" },
@@ -204,8 +208,8 @@ async fn answer_other(
     }
 }
 
-/// The characters that have to be encoded in a query or in a path. An HTTP API decodes paths: a `?` in a path
-/// was `%3F`, and does not begin a query.
+/// The characters that have to be encoded in a query or in a path. An HTTP API decodes paths, so a `?` in a
+/// path was `%3F`, and does not begin a query.
 const IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 const IN_PATH: &AsciiSet = &IN_QUERY.add(b'?');
 
@@ -221,8 +225,8 @@ fn normalize(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
                 parameters: &event.path_parameters,
             };
             event.path = Some(found.contract_path(endpoint));
-            // `headers` has only the last of several values, and would replace the values in
-            // `multi_value_headers`.
+            // If a header has several values, `headers` has only the last one, which would replace the values
+            // in `multi_value_headers`.
             for name in event.multi_value_headers.keys() {
                 event.headers.remove(name);
             }
@@ -247,8 +251,8 @@ fn normalize(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
     }
 }
 
-/// Removes the host, so that the request's address is the path alone. teardown does not need the host, and a
-/// caller may have forged it.
+/// Removes the request's host name, so that the request's address is only the path. teardown does not need
+/// the host name, and a caller may have forged the host name.
 fn without_host(headers: &mut HeaderMap, domain_name: &mut Option<String>) {
     headers.remove(HOST);
     *domain_name = None;
@@ -258,28 +262,29 @@ fn without_host(headers: &mut HeaderMap, domain_name: &mut Option<String>) {
 struct RoutedPath<'a> {
     path: &'a str,
     stage: Option<String>,
-    /// The path of the API's route, such as `/v1/{proxy+}`. `None` for `$default`.
+    /// The path of the API's route, such as `/v1/{proxy+}`. `None` for the route `$default`.
     route: Option<&'a str>,
-    /// The parts of the path that the route matched.
+    /// The parts of the path that the route's parameters matched.
     parameters: &'a HashMap<String, String>,
 }
 
 impl RoutedPath<'_> {
     /// The path in the contract's form: without the stage's name or a custom domain's base path, which an API
-    /// may put in front of it.
+    /// may put in front of the path.
     fn contract_path(&self, endpoint: Endpoint) -> String {
         let mut segments = self.path.match_indices('/').map(|(index, _)| &self.path[index..]);
-        // If the whole path is in the contract, nothing is in front of it, even if it begins with the stage's
-        // name.
+        // If the whole path is in the contract, the API has put nothing in front of the path, even if the
+        // path begins with the stage's name.
         let before = if endpoint.route(self.path).is_some() { 0 } else { self.segments_before() };
         let path = segments.nth(before).unwrap_or(self.path);
         utf8_percent_encode(path, IN_PATH).to_string()
     }
 
-    /// The number of segments before the part that the route matched. If the route matched nothing, only the
-    /// stage's name is known.
+    /// The number of segments before the part of the path that the route matched. If the route matched
+    /// nothing, only the stage's name can be before the contract's path.
     fn segments_before(&self) -> usize {
-        // A plain parameter is one segment. But the parameter's value is decoded: a `%2F` has become a `/`.
+        // A plain parameter of a route is one segment. The value of a parameter is decoded, so a `%2F` in the
+        // segment has become a `/`.
         let matched = |part: &str| match part.strip_prefix('{').and_then(|it| it.strip_suffix('}'))
         {
             Some(name) => {
@@ -303,8 +308,8 @@ impl RoutedPath<'_> {
 mod tests {
     use super::*;
 
-    /// B1: only a schedule's event starts a sweep without the secret. A request cannot look like a schedule's
-    /// event.
+    /// B1: only a schedule's event starts a sweep without `CRON_SECRET`. A request cannot look like a
+    /// schedule's event.
     #[test]
     fn a_schedule_is_told_from_a_request() {
         for (event, other) in [
@@ -338,7 +343,7 @@ mod tests {
         }
     }
 
-    /// B2: an id is what the caller sent, also if the API adds a prefix to the contract's path.
+    /// B2: teardown reads the id that the caller sent, even if the API adds a prefix to the contract's path.
     #[test]
     fn the_contracts_path_is_what_the_route_matched() {
         let route = Some("/v1/installations/{installationId}");

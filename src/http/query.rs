@@ -3,8 +3,8 @@
 use crate::deletion::configuration::Team;
 use crate::error::BadRequest;
 
-/// The team that a query names by `teamId` and `slug`. The caller may send each of the two once. Other
-/// parameters are ignored, because hosts append some to the query.
+/// The team that a query names by `teamId` and `slug`. The caller may send `teamId` and `slug` once each.
+/// Parameters with other names are ignored, because hosts append parameters to the query.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub fn team(query: Option<&str>) -> Result<Team, BadRequest> {
 mod tests {
     use super::*;
 
-    /// B4, E1: `teamId` and `slug` of a query are decoded once. If one of them is sent twice, the query is
+    /// B4, E1: `teamId` and `slug` of a query are decoded once. A query that has `teamId` or `slug` twice is
     /// refused.
     #[test]
     fn a_query_names_a_team() {

@@ -30,7 +30,7 @@ struct UserMessage<'a> {
     url: Option<&'a str>,
 }
 
-/// The answer to a request that succeeded. The type has no `Debug`, because a backend's answer may contain
+/// The answer to a request that succeeded. [`Reply`] has no `Debug`, because a backend's answer may contain
 /// secrets.
 #[derive(Clone)]
 pub enum Reply {
@@ -38,9 +38,9 @@ pub enum Reply {
     Deleted(Answer),
     /// A sweep's report.
     Swept(Report),
-    /// The backend's answer to a call that passed through.
+    /// The backend's answer to a call that teardown passed on.
     Passed(Response<Bytes>),
-    /// The report of the new jobs that the table's stream named.
+    /// The report of a run of the new jobs that the table's stream listed.
     Ran(Report),
     /// A webhook was received.
     Received,
@@ -177,7 +177,8 @@ mod tests {
         bad_requests.chain(tokens.into_iter().map(Error::InvalidToken)).chain(others).collect()
     }
 
-    /// B5: each error is answered with exactly this text. Providers and operators search for these texts.
+    /// B5: the answer to each error has exactly the text in the snapshot. Providers and operators search for
+    /// the texts of errors.
     #[tokio::test]
     async fn every_error_is_answered_in_these_words() {
         let errors = errors();

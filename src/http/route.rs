@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use crate::error::{Error, Methods};
 use crate::ids::{InstallationId, InvalidId, ResourceId};
 
-/// The endpoints. Each endpoint is one function.
+/// teardown's endpoints. Each endpoint is one function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `DELETE /v1/installations/{installationId}/resources/{resourceId}`
@@ -17,22 +17,22 @@ pub enum Endpoint {
     DeleteConfiguration,
     /// `GET /api/sweep`
     Sweep,
-    /// The calls that pass through to the provider's backend (J1): `PUT` and `PATCH` of an installation, and
-    /// `POST`, `GET` and `PATCH` of a resource.
+    /// Calls that teardown passes on to the provider's backend (J1), which are `PUT` and `PATCH` of an
+    /// installation, and `POST`, `GET` and `PATCH` of a resource.
     Front,
     /// `POST /api/webhook`
     Webhook,
 }
 
-/// The ids of a path as the caller sent them, percent-encoded. The ids are checked only after the token is
-/// verified (A8).
+/// The ids of a path as the caller sent them, percent-encoded. teardown checks the ids of a path only after
+/// it has verified the token (A8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawIds<'a> {
     /// The id of a resource's installation, and the resource's own id.
     Resource(&'a str, &'a str),
     /// The id of an installation.
     Installation(&'a str),
-    /// The installation's id, from the path of all of its resources.
+    /// The installation's id, from a path that ends with `/resources`.
     Resources(&'a str),
     /// The id of a configuration.
     Configuration(&'a str),
@@ -41,17 +41,17 @@ pub enum RawIds<'a> {
 /// The route of a request, by its path and its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
-    /// The deletion of the resource, installation or configuration with these ids.
+    /// A deletion of the resource, installation or configuration whose ids are in the path.
     Delete(RawIds<'a>),
     /// A sweep.
     Sweep,
-    /// A call that passes through to the provider's backend.
+    /// A call that teardown passes on to the provider's backend.
     Front(RawIds<'a>),
     /// A webhook from Vercel.
     Webhook,
 }
 
-/// A method and the path that it is for, as logs and templates name it.
+/// A method, and a path with placeholders for the ids, as logs and templates show it.
 pub type Pattern = (Method, &'static str);
 
 const SWEEP_PATH: &str = "/api/sweep";
@@ -104,7 +104,8 @@ impl Endpoint {
         Self::Webhook,
     ];
 
-    /// The name of the endpoint's function. The binary and the file in `api/` have this name.
+    /// The name of the endpoint's function. The endpoint's binary and its file in `api/` have the function's
+    /// name.
     #[must_use]
     pub fn function(self) -> &'static str {
         match self {
@@ -117,7 +118,7 @@ impl Endpoint {
         }
     }
 
-    /// The methods and paths that the endpoint answers (B1). There is at least one.
+    /// The methods and paths that the endpoint answers, at least one (B1).
     #[must_use]
     pub fn patterns(self) -> &'static [Pattern] {
         const DELETE_RESOURCE: &[Pattern] = &[(Method::DELETE, RESOURCE)];
@@ -142,8 +143,8 @@ impl Endpoint {
         }
     }
 
-    /// The route of `path`. `None` if this endpoint does not answer the path. Ids are read from the path
-    /// alone: hosts append them to the query string too, but there a caller can forge them (B2).
+    /// The route of `path`. `None` if this endpoint does not answer the path. Ids are read only from the
+    /// path: hosts also append ids to the query string, but a caller can forge the query string (B2).
     #[must_use]
     pub fn route(self, path: &str) -> Option<Route<'_>> {
         let (ids, is_front) = match self {
@@ -197,7 +198,7 @@ impl Route<'_> {
         }
     }
 
-    /// The route's path with placeholders for the ids, as logs name it.
+    /// The route's path with placeholders for the ids, as logs show it.
     #[must_use]
     pub fn pattern(self) -> &'static str {
         match self {
@@ -264,8 +265,8 @@ impl RawIds<'_> {
     }
 }
 
-/// Percent-decodes a segment once. A `%` that begins no escape stays in the text, and no id may contain a
-/// `%`.
+/// Percent-decodes a segment once. A `%` that does not begin an escape stays in the text, which is then not a
+/// valid id.
 fn decode(segment: &str) -> Result<std::borrow::Cow<'_, str>, InvalidId> {
     percent_decode_str(segment).decode_utf8().map_err(|_| InvalidId::Id)
 }
@@ -274,7 +275,7 @@ fn decode(segment: &str) -> Result<std::borrow::Cow<'_, str>, InvalidId> {
 mod tests {
     use super::*;
 
-    /// B1, B2: each endpoint answers the contract's paths for it, and no other path.
+    /// B1, B2: each endpoint answers the paths that the contract has for the endpoint, and no other path.
     #[test]
     fn paths() {
         let routes = |path| Endpoint::ALL.map(|endpoint: Endpoint| endpoint.route(path));
@@ -330,8 +331,8 @@ mod tests {
         }
     }
 
-    /// B2: an id is percent-decoded once. An encoded separator, or an escape that is encoded again, makes it
-    /// invalid.
+    /// B2: an id is percent-decoded once. An encoded separator, or an escape that is encoded again, makes the
+    /// id invalid.
     #[test]
     fn ids_are_decoded_once() {
         let parse = |raw| RawIds::Installation(raw).parse();

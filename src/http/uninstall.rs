@@ -10,13 +10,13 @@ use crate::json;
 /// The body of Delete Installation, after parsing (B3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uninstall {
-    /// `cascadeResourceDeletion`. Absent and null mean true (D2).
+    /// `cascadeResourceDeletion`, which is true if it is absent or null (D2).
     pub cascade: Cascade,
     /// `reason`.
     pub reason: Option<String>,
 }
 
-/// All values that the caller sent for each field, so that a repeated field is noticed.
+/// All values that the caller sent for each field, so that teardown notices a repeated field.
 #[derive(Default)]
 struct UninstallFields {
     cascade: Vec<Box<RawValue>>,
@@ -24,11 +24,12 @@ struct UninstallFields {
 }
 
 impl Uninstall {
-    /// Reads the body. No body, `{}` and null values mean the same. Unknown fields are ignored.
+    /// Reads the body of Delete Installation. An empty body means the same as `{}`, and a null field the same
+    /// as an absent field. Unknown fields are ignored.
     ///
     /// # Errors
     ///
-    /// [`BadRequest`] that names the field, or the body if it is not a JSON object.
+    /// [`BadRequest`] that names the wrong field, or the body if the body is not a JSON object.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
         let fields = if body.is_empty() {
             UninstallFields::default()

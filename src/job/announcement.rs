@@ -1,4 +1,5 @@
-//! The two phases of an announcement, and what a hold does to it (H1, H2). Decisions without I/O.
+//! The two phases of an announcement, and what a hold does to an announcement (H1, H2). Decisions without
+//! I/O.
 //!
 //! ```text
 //!   scheduled   due at once          sends the notice, ….deletion_scheduled    then: deleted, due at teardownAt
@@ -47,7 +48,7 @@ pub struct AnnouncementState {
     /// Whether the provider may have received the `deleted` event, because an attempt failed or was
     /// answered 202, or because the worker of an attempt died.
     pub in_doubt: bool,
-    /// Whether receipts wait for this job to end before they expire.
+    /// Whether receipts and the tombstone expire only after this job has ended.
     pub retains: bool,
 }
 
@@ -63,8 +64,9 @@ pub enum Turn {
 }
 
 impl AnnouncementState {
-    /// Says what a worker does at `now`. A worker that claimed the announcement in the phase `scheduled`
-    /// never sends the `deleted` event. So a hold that finds this phase is in time.
+    /// Says what a worker that claimed this announcement does at `now`. A worker that claimed the
+    /// announcement in the phase `scheduled` never sends the `deleted` event. So a hold that finds the phase
+    /// `scheduled` is in time.
     #[must_use]
     pub fn turn(&self, now: Timestamp) -> Turn {
         match self.phase {
@@ -87,7 +89,8 @@ pub enum Timing {
     /// The `deleted` event was not sent. A worker that read the holds before this hold was written cannot
     /// send the event.
     InTime,
-    /// A worker may be sending the `deleted` event: look again at this time, when the worker's lease ends.
+    /// A worker may be sending the `deleted` event. The caller must read the job again at this time, when the
+    /// worker's lease ends.
     LeasedUntil(Timestamp),
     /// The provider may have received the `deleted` event.
     InDoubt,
@@ -96,17 +99,17 @@ pub enum Timing {
 impl AnnouncementState {
     /// Says whether a hold is in time. The hold must have been written before this announcement was read.
     /// `lease_until` is the item's `leaseUntil`, and `now` is the reader's clock. If the reader's clock is
-    /// ahead of the worker's, a valid lease looks as if its worker had died. The result is then
+    /// ahead of the worker's clock, a valid lease looks like the lease of a dead worker, and the result is
     /// [`Timing::InDoubt`].
     #[must_use]
     pub fn timing(&self, lease_until: Option<Timestamp>, now: Timestamp) -> Timing {
         match (self.phase, lease_until) {
             (Phase::Scheduled, _) => Timing::InTime,
-            // Also if the event is in doubt: until the lease ends, the worker may send the event once more.
+            // Even if the event is in doubt already, the worker may send it once more until the lease ends.
             (Phase::Deleted, Some(until)) if until > now => Timing::LeasedUntil(until),
             (Phase::Deleted, None) if !self.in_doubt => Timing::InTime,
-            // The provider may have received an earlier attempt, or the lease's worker died and may have
-            // sent it.
+            // The provider may have received the `deleted` event in an earlier attempt, or from a worker that
+            // died under its lease.
             (Phase::Deleted, _) => Timing::InDoubt,
         }
     }

@@ -1,4 +1,4 @@
-//! Incidents: failures that a person must look at. They are logged, and the provider is notified of them
+//! Incidents: failures that a person must look at. Incidents are logged, and the provider is notified of them
 //! (L3). Decisions without I/O.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::deletion::FINALIZATION_PERIOD;
 use crate::ids::InstallationId;
 
 /// How long before the end of Vercel's 24 hours a failed finalization becomes an error in the log and an
-/// incident. A person then still has time to act.
+/// incident, so that a person still has time to act.
 const ALARM: Duration = Duration::from_hours(1);
 
 /// A failure that a person must look at.
@@ -22,13 +22,13 @@ pub(crate) enum Incident {
     },
     /// A finalization failed in the last hour of Vercel's 24 hours, or later.
     FinalizationLate {
-        /// When the 24 hours end.
+        /// When Vercel's 24 hours end.
         until: Timestamp,
     },
 }
 
-/// The end of Vercel's 24 hours. `None` unless this job is a finalization, and `now` is near that end or
-/// after it (G3).
+/// The end of Vercel's 24 hours for a finalization (G3). `None` for any other job, or if the end is more than
+/// [`ALARM`] away.
 pub(crate) fn finalization_ends(
     job: &Job,
     uninstalled_at: Option<Timestamp>,
@@ -38,8 +38,8 @@ pub(crate) fn finalization_ends(
     (until <= now + ALARM).then_some(until)
 }
 
-/// The incidents of an attempt that failed at `now`, and whose lease ended with `result`. If the worker
-/// lost its lease, there are none: the worker that holds the job now reports its own incidents.
+/// The incidents of an attempt that failed at `now`, and whose lease ended with `result`. A worker that lost
+/// its lease reports no incidents, because the worker that now holds the job reports its own.
 pub(crate) fn incidents(
     job: &Job,
     streak: FailureStreak,
@@ -63,7 +63,7 @@ impl Incident {
         }
     }
 
-    /// The `webhook-id` of the event. It is the same each time the provider is notified of this incident.
+    /// The `webhook-id` of the event. All notifications of one incident have the same `webhook-id`.
     pub(crate) fn webhook_id(self, installation: &InstallationId, job: &Job) -> String {
         let (Self::WorkParked { failing_since: time } | Self::FinalizationLate { until: time }) =
             self;
@@ -81,8 +81,8 @@ mod tests {
         Timestamp::from_secs(UNINSTALLED + seconds)
     }
 
-    /// L3, G3: a parked job is an incident, and so is a finalization that fails in the last of the 24
-    /// hours, or later. A job whose lease was lost is no incident.
+    /// L3, G3: a parked job is an incident, and so is a finalization that fails in the last hour of Vercel's
+    /// 24 hours, or later. A worker that lost its lease reports no incident.
     #[test]
     fn which_failures_are_incidents() {
         let of = |job: &Job, result, now| {
@@ -105,7 +105,8 @@ mod tests {
         }
     }
 
-    /// L3: the `webhook-id` depends on the job, and on when it began to fail or on when the 24 hours end.
+    /// L3: the `webhook-id` depends on the job, and on when the job began to fail or on when Vercel's 24
+    /// hours end.
     #[test]
     fn an_incident_has_one_id() {
         let installation = InstallationId::parse("icfg_1").unwrap();

@@ -6,12 +6,12 @@ use super::{FailureStreak, Job};
 use crate::clock::Timestamp;
 use crate::outbound::jitter;
 
-/// The back-off after a job's first failure. Each further failure doubles the back-off. Half of the wait is
-/// random, and half is not, so no job is tried again at once.
+/// The back-off after a job's first failure. Each further failure doubles the back-off. The wait before a
+/// retry is half of the back-off and a random part of the other half, so no job is tried again immediately.
 const FIRST_BACKOFF: Duration = Duration::from_secs(15);
 
-/// The longest back-off of a job that is not a finalization. It is also the longest `Retry-After` of a
-/// finalization, which must be done within Vercel's 24 hours.
+/// The longest back-off of a job that is not a finalization. A finalization waits at most this long for a
+/// `Retry-After`, because it must be done within Vercel's 24 hours.
 const MAX_BACKOFF: Duration = Duration::from_hours(1);
 
 /// The longest back-off of a finalization, which must be done within Vercel's 24 hours. A `Retry-After` may
@@ -32,7 +32,7 @@ pub(crate) enum Retry {
     SkipNotice,
 }
 
-/// Says what to do after a job failed at `now`. Also returns when its failures in a row began.
+/// Says what to do after a job failed at `now`, and returns when the job's failures in a row began.
 /// `retry_after` is the wait that Vercel or the provider requested. If the job was to send a notice,
 /// `notice_ends` is when the notice is dropped.
 pub(crate) fn after_failure(
@@ -51,7 +51,8 @@ pub(crate) fn after_failure(
     let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(streak.failures)).min(most);
     let requested = retry_after.unwrap_or_default();
     let requested = if *job == Job::Finalize { requested.min(MAX_BACKOFF) } else { requested };
-    // At least half of the back-off, so that Vercel or the provider is not called again at once.
+    // The wait is at least half of the back-off, so that Vercel or the provider is not called again
+    // immediately.
     let wait = (backoff / 2 + jitter(backoff / 2)).max(requested);
     let due = now + wait;
     (since, Retry::Again(notice_ends.map_or(due, |end| due.min(end))))
@@ -66,9 +67,9 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     proptest! {
-        /// G1: the wait doubles up to 1 h, or 10 min for a finalization. The wait is never shorter than the
-        /// `Retry-After`, of which 1 h counts for a finalization. After 3 days of failures the job is
-        /// parked.
+        /// G1: the back-off doubles after each failure, up to 1 h, or up to 10 min for a finalization. The
+        /// wait before a retry is never shorter than `Retry-After`, but a finalization never waits longer
+        /// than 1 h. After 3 days of failures the job is parked.
         #[test]
         fn the_wait_doubles_and_ends_after_3_days(
             failures in 0..400_u32,

@@ -67,8 +67,8 @@ fn found(stored: &Stored, vercel: &VercelSide) -> Vec<String> {
     compare(stored, vercel, now()).into_iter().map(named).collect()
 }
 
-/// L1: a resource is named if only one side has it. A young resource, or any resource under an intent, is
-/// not missing at Vercel. A resource of unknown age may be missing.
+/// L1: a resource is reported if only the table or only Vercel has it. A young resource, or any resource
+/// under an intent, is not missing at Vercel. A resource of unknown age may be reported as missing at Vercel.
 #[test]
 fn resources_on_one_side_are_named() {
     let mut stored = stored(&[("both", 9999), ("old", 900), ("young", 899)]);
@@ -82,8 +82,9 @@ fn resources_on_one_side_are_named() {
     assert_eq!(found(&stored, &vercel), ["missing_here new", "deleted_here gone"]);
 }
 
-/// L1: a configuration that is removed, disabled, hanging or in another team is reported as a problem of
-/// that kind. If only one side has a team, the problem is another team.
+/// L1: a configuration that is removed, disabled, hanging or in another team is reported as `removed`,
+/// `disabled`, `hanging` or `other_team`. If only the table or only Vercel has a team, the problem is
+/// `other_team`.
 #[test]
 fn a_configuration_is_compared() {
     let mut stored = stored(&[("old", 9999)]);
@@ -143,8 +144,9 @@ fn a_list_that_is_not_known_says_nothing() {
 }
 
 proptest! {
-    /// L1: each resource is named at most once, and as missing only on a side that lacks it. After the
-    /// resources that are missing here are registered, only the other problems are left, unchanged.
+    /// L1: each resource is reported at most once, and as missing in the table or at Vercel only if it is
+    /// missing there. After the resources that the table lacks are registered, all other problems are still
+    /// reported, unchanged.
     #[test]
     fn registering_what_is_missing_ends_it(
         here in proptest::collection::btree_map(0..9_u8, proptest::option::of(0..2000_u64), 0..9),

@@ -1,8 +1,8 @@
-//! What Vercel's answers say about Vercel's side of an installation.
+//! What Vercel's answers say about the state of an installation at Vercel.
 
 use crate::vercel::{ListResult, LookupResult, ResourceList, VercelAnswer, VercelConfiguration};
 
-/// What is known of Vercel's side of an installation.
+/// What is known of the state of an installation at Vercel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VercelSide {
     /// No access token is stored to call Vercel with.
@@ -13,7 +13,7 @@ pub enum VercelSide {
     Removed,
     /// Vercel does not accept the token.
     DeadToken,
-    /// Vercel's side is not known, for this reason.
+    /// The state at Vercel is not known, for this reason.
     Unreachable(String),
 }
 
@@ -22,7 +22,7 @@ pub enum VercelSide {
 pub enum Listing {
     /// Vercel has these resources.
     Known(ResourceList),
-    /// Vercel was not asked for its resources: they are not compared.
+    /// Vercel was not called to list its resources, so the resources are not compared.
     NotAsked,
     /// Vercel does not accept the token.
     DeadToken,
@@ -31,8 +31,8 @@ pub enum Listing {
 }
 
 impl VercelSide {
-    /// Reads Vercel's answer to Get Configuration. 401 and 403 mean that the token is dead. They do not
-    /// mean that the configuration was removed, because a token dies for other reasons, too.
+    /// Reads Vercel's answer to Get Configuration. 401 and 403 mean that the token is dead, but not that the
+    /// configuration was removed, because a token dies for other reasons, too.
     #[must_use]
     pub fn of(reply: LookupResult) -> Self {
         let VercelAnswer::Answer { status, .. } = reply.answer else {
@@ -50,7 +50,7 @@ impl VercelSide {
 }
 
 impl Listing {
-    /// Reads Vercel's answer to the request for its resources.
+    /// Reads Vercel's answer to the request for its list of resources.
     #[must_use]
     pub fn of(reply: ListResult) -> Self {
         match (reply.resources, &reply.answer) {
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     /// L1: 401 and 403 mean a dead token, whatever the body says. 404, 410 and `deletedAt` mean a removal.
-    /// Any other answer than a readable 200 says nothing.
+    /// After any other answer, except a 200 that can be read, the state at Vercel is not known.
     #[test]
     fn an_answer_is_read_by_its_status() {
         let answer = |status| VercelAnswer::Answer { status, error: None, retry_after: None };

@@ -1,9 +1,10 @@
 //! One attempt at a configuration's deletion, under its lease: the calls to Vercel, and what is then
 //! written to the table (E2, E3, E7).
 //!
-//! A 404 or 410 does not prove that a configuration is gone. The configuration may have left the stored
-//! team for another team. So the worker calls Vercel to look the configuration up. If the configuration
-//! still exists, the worker stores the team that Vercel names, and calls Vercel once to delete it there.
+//! A 404 or 410 does not prove that a configuration is gone. The configuration may have left the stored team
+//! for another team. After a 404 or 410, the worker calls Vercel to look the configuration up. If the
+//! configuration still exists, the worker stores the team that Vercel names, and calls Vercel once to delete
+//! the configuration in that team.
 
 use std::time::Duration;
 
@@ -37,7 +38,8 @@ enum Confirmed {
     Gone,
     /// It is not known whether the configuration is gone.
     Open(JobFailure),
-    /// The configuration still exists, and Vercel was called to delete it there. This is Vercel's answer.
+    /// The configuration still exists, and Vercel gave this answer to a call to delete it in the team that
+    /// Vercel named.
     CalledAgain(CallResult),
 }
 
@@ -76,8 +78,8 @@ impl DeleteConfiguration {
             own_doubt |= reply.in_doubt;
             let in_doubt = in_doubt_before || own_doubt;
             match verdict(&reply, in_doubt, place) {
-                // Only this worker knows that the configuration is gone, until the commit. So the doubt
-                // stays until then.
+                // Until the commit, only this worker knows that the configuration is gone, so the doubt stays
+                // until the commit.
                 Verdict::Gone => {
                     return self.commit(attempt, loaded.snapshot, &mut time.after).await;
                 }
@@ -101,8 +103,8 @@ impl DeleteConfiguration {
             let before = &mut time.before;
             match self.confirm(attempt, loaded, token, in_doubt, before, &mut calls).await? {
                 Confirmed::Gone => {
-                    // Only this worker knows that the configuration is gone. So it counts as in doubt until
-                    // the commit.
+                    // Until the commit, only this worker knows that the configuration is gone, so its call
+                    // counts as in doubt until the commit.
                     attempt.progress.calling();
                     return self.commit(attempt, loaded.snapshot, &mut time.after).await;
                 }
@@ -137,7 +139,7 @@ impl DeleteConfiguration {
     }
 
     /// Looks the configuration up at Vercel, after Vercel did not find it in the stored team. If the
-    /// configuration still exists, stores its team, and calls Vercel to delete it there (E7).
+    /// configuration still exists, stores its team, and calls Vercel to delete it in that team (E7).
     async fn confirm(
         &self,
         &Attempt { lease, progress, .. }: &Attempt<'_>,
@@ -192,8 +194,8 @@ impl DeleteConfiguration {
         })
     }
 
-    /// Commits that the configuration is gone at Vercel, with or without the lease: no later answer can
-    /// make this untrue. On a conflict, reads the installation again.
+    /// Commits that the configuration is gone at Vercel, with or without the lease, because a configuration
+    /// that is gone stays gone. If a condition of the commit fails, reads the installation again.
     async fn commit(
         &self,
         &Attempt { lease, provenance, request, .. }: &Attempt<'_>,
@@ -207,8 +209,8 @@ impl DeleteConfiguration {
             if loaded.installation.is_gone_on_both_sides() {
                 break;
             }
-            // If another request has used the key meanwhile, the commit records no outcome for this
-            // request.
+            // If another request used the key after this request's first read, the commit records no outcome
+            // for this request.
             let committer = match request.filter(|_| snapshot.recorded.is_none()) {
                 Some(request) => Committer::Request(Recording::of(request)),
                 None => Committer::Worker { key_sha256: lease.key_sha256.as_deref() },

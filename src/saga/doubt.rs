@@ -1,23 +1,24 @@
 //! Doubt: what happens if a worker does not know how its own call to Vercel ended (E2, E3).
 //!
-//! Right before a worker calls Vercel, when the connection is up, the worker sets the intent's attribute
-//! `inDoubt`. This write is the mark. `inDoubt` becomes false only if every attempt is known to have got a
-//! definite answer. A worker that dies between the mark and the call leaves `inDoubt` true, too. If an
-//! intent is withdrawn in doubt, the installation keeps the doubt (`configurationInDoubt`). 401 and 403
-//! mean gone only while there is doubt.
-//! there is doubt.
+//! Right before a worker calls Vercel, when the connection is up, the worker writes the mark: it sets the
+//! intent's attribute `inDoubt`. `inDoubt` becomes false only if every attempt is known to have got a
+//! definite answer. A worker that dies between the mark and the call leaves `inDoubt` true, too. If an intent
+//! is withdrawn in doubt, the installation keeps the doubt (`configurationInDoubt`). 401 and 403 mean gone
+//! only while there is doubt.
 //!
-//! - *Nobody erases a late worker's mark, or takes the mark for its own.* A request may begin an intent, or
-//!   take one over. Its write demands that the doubt of the intent and of the installation is as the
-//!   request read it. A sweep that finds another fence in the intent does not call Vercel.
-//! - *After a late call, Vercel is called again.* A worker that lost its lease may not know how its own
-//!   call ended. Or it cannot record that the configuration is gone. The worker then schedules another call
-//!   (`schedule_again`). A refusal that another worker got meanwhile says nothing about the late call.
-//!   `schedule_again` takes the fence from the intent's present holder, who then cannot withdraw the
-//!   intent. `schedule_again` makes a parked intent due, and writes a withdrawn intent again.
-//! - *Gone is for good.* A worker that learned that the configuration is gone at Vercel commits this under
-//!   any fence. The commit demands an installation that is as it was read, with a configuration that is not
-//!   deleted. So the configuration is deleted once, and no request begins an intent after that.
+//! - *No other worker erases a late worker's mark, or uses it as its own mark.* When a request begins an
+//!   intent, or takes an intent over, its write demands that the doubt of the intent and of the installation
+//!   has not changed since the request read it. A sweep that finds another fence in the intent does not call
+//!   Vercel.
+//! - *After a late call, Vercel is called again.* A worker that lost its lease schedules another call
+//!   (`schedule_again`) if it does not know how its own call ended, or if it cannot record that the
+//!   configuration is gone. A refusal that another worker gets does not say how the late call ended.
+//!   `schedule_again` takes the fence from the intent's present holder, who then cannot withdraw the intent.
+//!   `schedule_again` makes a parked intent due, and writes a withdrawn intent again.
+//! - *A configuration that is gone stays gone.* A worker that has learned that the configuration is gone at
+//!   Vercel commits this fact under any fence. The commit demands that the installation is as the worker read
+//!   it, and that its configuration is not deleted. So the configuration is deleted once, and no request
+//!   begins an intent after this deletion.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -28,7 +29,8 @@ use crate::store::TimeBudget;
 use crate::store::work::{Doubt, JobFailure, Lease};
 use crate::telemetry;
 
-/// How far a worker's own call to Vercel is. This value outlives an attempt that is cut off.
+/// How far a worker's own call to Vercel is. The value is kept after an attempt was cut off, for the
+/// clean-up.
 #[derive(Debug, Default)]
 pub(crate) struct Progress(Mutex<Phase>);
 
@@ -37,12 +39,12 @@ enum Phase {
     /// Vercel was not called, or gave a definite answer.
     #[default]
     Clear,
-    /// The worker is recording that it is about to call Vercel. Nothing was sent.
+    /// The worker is recording that it is about to call Vercel. Nothing was sent to Vercel.
     Marking,
     /// The worker looks the configuration up at Vercel (E7). The table still has the mark, though Vercel
     /// gave a definite answer and no other call is in doubt.
     Confirming,
-    /// Vercel was called, and the worker does not know how that ended.
+    /// Vercel was called, and the worker does not know how the call ended.
     InDoubt,
 }
 
@@ -83,8 +85,8 @@ impl DeleteConfiguration {
         budget: &mut TimeBudget,
     ) -> Result<JobResult, Error> {
         let failure = match (failure.doubt, progress.phase()) {
-            // The host's time ended while the worker wrote the mark, and nothing was sent. Or the time
-            // ended while the worker looked the configuration up, and no `DELETE` was under way.
+            // The host's time ended while the worker wrote the mark or looked the configuration up. No
+            // `DELETE` was under way at that moment.
             (Doubt::Unchanged, Phase::Marking | Phase::Confirming) => {
                 JobFailure { doubt: Doubt::Known { in_doubt: false }, ..failure }
             }
@@ -104,10 +106,10 @@ impl DeleteConfiguration {
         }
     }
 
-    /// Cleans up after an attempt that broke off. If Vercel may have acted, schedules another call. If
-    /// Vercel was not called, or said that it did nothing, the mark may still be in the table: then clears
-    /// the mark and ends the lease. In this case, returns the failure that was recorded, and how the lease
-    /// ended. If this write fails too, the lease runs out as after a crash.
+    /// Cleans up after an attempt that broke off. If Vercel may have acted, schedules another call. If Vercel
+    /// was not called, or said that it did nothing, clears the mark, which may still be in the table, and
+    /// ends the lease. If it cleared the mark, returns the failure that it recorded, and how the lease ended.
+    /// If the clean-up's own write fails, the lease runs out as after a crash.
     pub(crate) async fn clean_up(
         &self,
         lease: &Lease,

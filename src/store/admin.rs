@@ -1,4 +1,5 @@
-//! The acts of operators on the table, through the tool. None of the deployed functions calls this module.
+//! What operators read and change in the table with the tool `teardown`. None of the deployed functions calls
+//! this module.
 
 pub mod comparison;
 pub mod forget;
@@ -13,7 +14,7 @@ pub mod teardown_state;
 /// Which operator acts, and why (H5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Act {
-    /// An AWS caller's ARN, or a user's name.
+    /// The operator: the ARN of an AWS identity, or a name.
     pub by: String,
     /// The reason that the operator gave.
     pub reason: String,

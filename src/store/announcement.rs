@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A worker takes its lease, then reads the holds. `teardown hold` writes its hold, then reads the job. So
-//! whichever of them is second sees what the first wrote.
+//! the worker sees the hold, or the command sees the lease.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -24,22 +24,24 @@ use crate::ids::InstallationId;
 use crate::job::announcement::{AnnouncementState, Phase};
 use crate::job::{HELD_SHARD, Job, JobResult};
 
-/// When the `deleted` event is sent. The deletion decides this time. `None` if the provider is not notified.
+/// When a deletion's `deleted` event is sent. The deletion's own transaction stores this time. `None` if the
+/// provider is not notified.
 pub(crate) type TeardownAt = Option<Timestamp>;
 
-/// A hold in force, as a worker reads it.
+/// A hold that is in force, as a worker reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct ActiveHold {
     /// The key of the hold's item.
     key: Item,
-    /// Distinguishes this hold from an earlier hold. `None` if the tool did not write the hold.
+    /// A random id that distinguishes this hold from an earlier hold under the same key. `None` if the tool
+    /// did not write the hold.
     id: Option<AttributeValue>,
-    /// When the hold ends automatically. `None` if only an operator ends it.
+    /// When the hold ends automatically. `None` if only an operator ends the hold.
     until: Option<Timestamp>,
 }
 
 impl ActiveHold {
-    /// The hold in this item, if it is in force at `now`.
+    /// Reads a hold's item. `None` if the hold is not in force at `now`.
     pub(super) fn read(key: Item, item: Option<&Item>, now: Timestamp) -> Option<Self> {
         let item = item?;
         let until = attr::timestamp(item, "until");
@@ -49,8 +51,8 @@ impl ActiveHold {
     }
 }
 
-/// The state that an announcement's item stores. An item without a phase is from a version that had no
-/// phases.
+/// The state that an announcement's item stores. An item without a phase was written by an older version of
+/// teardown, which had no phases.
 pub(super) fn parse(item: &Item) -> AnnouncementState {
     let phase = match attr::str(item, "phase") {
         Some(name) if name == Phase::Scheduled.name() => Phase::Scheduled,
@@ -66,11 +68,13 @@ pub(super) fn parse(item: &Item) -> AnnouncementState {
     }
 }
 
-/// The state of a claimed announcement, from its item before the claim. `None` for other jobs.
+/// The state of a claimed announcement, read from its item as it was before the claim. `None` if the job is
+/// not an announcement.
 pub(super) fn claimed(job: &Job, before: &Item) -> Option<AnnouncementState> {
     job.event(Phase::Deleted)?;
     let mut state = parse(before);
-    // If nobody ended the earlier lease, its worker died, and may have announced the deletion (H2).
+    // If the item still has `leaseUntil`, the worker of the earlier lease died, and may have announced the
+    // deletion (H2).
     state.in_doubt |= state.phase == Phase::Deleted && before.contains_key("leaseUntil");
     Some(state)
 }
@@ -105,8 +109,8 @@ impl Store {
         item
     }
 
-    /// Ends the lease of an announcement whose notice is delivered or dropped. The job then waits to send the
-    /// `deleted` event.
+    /// Ends the lease of an announcement whose notice is delivered or dropped. The job is due again when its
+    /// `deleted` event is due.
     pub(crate) async fn begin_final_phase(&self, lease: &Lease) -> Result<JobResult, Error> {
         let now = self.clock.timestamp();
         let at = lease.announcement.map_or(now, |announcement| announcement.at);
@@ -123,7 +127,8 @@ impl Store {
     }
 
     /// Ends the lease of an announcement that the provider is still processing. The job is due again at
-    /// `due`. In the phase `scheduled`, it is due at `teardownAt` at the latest, when the notice is dropped.
+    /// `due`. In the phase `scheduled`, the job is due at `teardownAt` at the latest, because the notice is
+    /// dropped at that time.
     pub(crate) async fn retry_accepted(
         &self,
         lease: &Lease,
@@ -142,8 +147,8 @@ impl Store {
         self.end_lease(lease, change.remove(LEASE_AND_FAILURES)).await
     }
 
-    /// Makes the receipts wait for the end of an announcement, if they could expire before that. `due` is
-    /// when the announcement is due again.
+    /// Makes a deletion's receipts wait for the end of its announcement, if the receipts could expire
+    /// earlier. `due` is when the announcement is due again.
     pub(super) async fn retain_for(
         &self,
         lease: &Lease,
@@ -158,7 +163,7 @@ impl Store {
     }
 
     /// The hold that stops an announcement at `now`. If the installation and the resource both have a hold in
-    /// force, this is the installation's.
+    /// force, this call returns the installation's hold.
     pub(crate) async fn active_hold(
         &self,
         lease: &Lease,
@@ -175,7 +180,7 @@ impl Store {
     }
 
     /// Ends the lease of an announcement that a hold stops: the job waits until the hold ends. `None` if the
-    /// hold has changed since the worker read it. The worker then reads the holds again.
+    /// hold has changed since the worker read it, and the worker must read the holds again.
     pub(crate) async fn put_on_hold(
         &self,
         lease: &Lease,

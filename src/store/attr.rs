@@ -1,4 +1,4 @@
-//! Attributes: converts values into DynamoDB's types, and back.
+//! Converts values into DynamoDB's attributes, and attributes back into values.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 

@@ -1,4 +1,5 @@
-//! The AWS client: time-outs, retries, connections (F6). It does not know tables or items.
+//! The AWS client: time-outs, retries, connections (F6). This module does not depend on the table or its
+//! items.
 
 mod connections;
 
@@ -37,25 +38,25 @@ use crate::limits::Limits;
 use crate::outbound::USER_AGENT;
 use crate::telemetry;
 
-/// How long one attempt may take. DynamoDB answers in milliseconds, so an attempt that takes longer counts as
-/// lost. The same transaction, sent again under the same `ClientRequestToken`, returns the result of the
-/// first attempt. The SDK fetches a session from STS within an attempt, so `TIMEOUT` in `credentials` is
-/// shorter.
+/// How long one attempt to call DynamoDB may take. DynamoDB usually answers in milliseconds, so a longer
+/// attempt counts as lost. A transaction that is sent again under the same `ClientRequestToken` returns the
+/// result of its first attempt. The SDK fetches a session from STS within an attempt, so `TIMEOUT` in
+/// `credentials` is shorter.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a connection may take to open. DynamoDB answers in milliseconds.
+/// How long a connection to DynamoDB may take to open. A connection usually opens in milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The first wait before the SDK repeats an attempt. The wait doubles each time, with full jitter. Conflicts
-/// pass in milliseconds.
+/// The first wait before the SDK repeats an attempt. The wait doubles each time, with full jitter. A conflict
+/// of two transactions usually ends within milliseconds.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
-/// The longest wait before the SDK repeats an attempt. With this limit, a dozen attempts fit into the 8 s of
-/// a request. Throttling passes in seconds.
+/// The longest wait before the SDK repeats an attempt. With this longest wait, a dozen attempts fit into the
+/// 8 s of a request. DynamoDB's throttling usually ends within seconds.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The greatest number of attempts. [`Limits::dynamodb`] ends before so many attempts, so only time limits
-/// them.
+/// The greatest number of attempts of one call, which is never reached because [`Limits::dynamodb`] ends
+/// first.
 const MAX_ATTEMPTS: u32 = 100;
 
 /// The AWS environment.
@@ -63,14 +64,15 @@ const MAX_ATTEMPTS: u32 = 100;
 pub struct Aws(SdkConfig);
 
 impl Aws {
-    /// Reads the AWS environment as every AWS SDK does. The settings of `loader` have priority.
+    /// Reads the AWS environment in the same way as all AWS SDKs. Settings of `loader` override the
+    /// environment.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if there is no region.
     pub async fn load(loader: ConfigLoader) -> Result<Self, ConfigError> {
-        // Each client sets its own retries. Without this call, a malformed AWS_RETRY_MODE makes the loader
-        // panic.
+        // Without this call, a malformed AWS_RETRY_MODE makes the loader panic. The retries set here have no
+        // effect, because each client sets its own retries.
         let loader = loader.retry_config(RetryConfig::standard());
         let config = loader.http_client(Connections::default()).load().await;
         // The SDK accepts an empty region, but teardown does not.
@@ -80,7 +82,7 @@ impl Aws {
         Ok(Self(config))
     }
 
-    /// The same environment, with sessions of the identity's role as credentials.
+    /// Returns this environment, with sessions of the identity's role as credentials.
     pub(crate) fn assume_role(self, identity: credentials::WebIdentity) -> Self {
         let connections = Connections::default();
         let condemn = SharedInterceptor::permanent(Condemn::of(connections.clone()));
@@ -88,32 +90,32 @@ impl Aws {
         Self(credentials::assume_role(aws, identity, condemn))
     }
 
-    /// The environment as it was read, for other clients of AWS.
+    /// The AWS environment as it was read, for clients of other AWS services.
     #[must_use]
     pub fn sdk_config(&self) -> &SdkConfig {
         &self.0
     }
 
-    /// Makes the DynamoDB client, with time-outs, retries that also cover cancelled transactions, and a count
-    /// of calls.
+    /// Makes the DynamoDB client. The client has time-outs, also retries cancelled transactions, and counts
+    /// its calls.
     #[must_use]
     pub fn dynamodb(&self) -> Client {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
-        // Only time limits the attempts (F6). Their number and the failures of other requests do not.
+        // Only time limits the attempts of a call, not their number or the failures of other calls (F6).
         let retries = RetryConfig::standard()
             .with_max_attempts(MAX_ATTEMPTS)
             .with_initial_backoff(FIRST_BACKOFF)
             .with_max_backoff(MAX_BACKOFF)
-            // A conflict does not mean that the connection is broken. A broken connection is not reused
-            // anyway.
+            // A conflict of transactions does not mean that the connection is broken. The client never reuses
+            // a broken connection, even with this setting.
             .with_reconnect_mode(ReconnectMode::ReuseAllConnections);
         let partition =
             RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
-        // The load time-out is explicit. Without it, the SDK computes one from the longest back-offs of all
-        // attempts, on every call.
+        // Without an explicit load time-out, the SDK computes one on every call, from the longest back-offs
+        // of all attempts.
         let identities = IdentityCache::lazy()
             .load_timeout(Limits::default().dynamodb)
             .buffer_time(RENEWED_BEFORE)
@@ -126,10 +128,11 @@ impl Aws {
             .retry_config(retries)
             .retry_partition(partition)
             .retry_classifier(RetryConflicts)
-            // Answers are small, attempts are bounded, and no call streams.
+            // Protection from stalled streams is not needed: answers are small, the time of attempts is
+            // limited, and no call streams.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        // Permanent: teardown never disables these interceptors, so the SDK need not check whether they are
-        // disabled.
+        // These interceptors are permanent: teardown never disables them, so the SDK need not check whether
+        // they are disabled.
         config.push_interceptor(SharedInterceptor::permanent(CountCalls));
         config.push_interceptor(SharedInterceptor::permanent(Condemn::of(connections)));
         Client::from_conf(config.build())
@@ -163,8 +166,8 @@ impl ClassifyRetry for RetryConflicts {
     }
 }
 
-/// Counts the attempts of each call, and names the sender in one header. The SDK's own four headers are long,
-/// are made and signed for each attempt, and are not used by DynamoDB.
+/// Counts the attempts of each call, and sends one short `user-agent` header. The SDK would send four long
+/// headers, which it makes and signs for each attempt, and which DynamoDB does not use.
 #[derive(Debug)]
 struct CountCalls;
 
@@ -214,7 +217,7 @@ impl Intercept for CountCalls {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let failure = context.output_or_error().and_then(Result::err);
-        // Outside of `within`, nobody reads the error.
+        // Outside of `within`, `LAST_FAILURE` is not set, and nobody reads the error.
         let _ = LAST_FAILURE.try_with(|last| last.set(failure.map(|it| telemetry::chain(it))));
         Ok(())
     }
@@ -224,7 +227,7 @@ tokio::task_local! {
     static LAST_FAILURE: LastFailure;
 }
 
-/// The error of the last attempt, if that attempt failed. Clones share the error.
+/// The error of the last attempt, if that attempt failed. Clones of this value share the error.
 #[derive(Clone, Debug, Default)]
 struct LastFailure(Arc<Mutex<Option<String>>>);
 
@@ -247,7 +250,7 @@ enum GivenUp {
     Silence(Duration),
 }
 
-/// Runs `work`, and waits for it at most for `time`.
+/// Runs `work`, and aborts it after `time`.
 ///
 /// # Errors
 ///
@@ -256,7 +259,7 @@ pub(super) async fn within<T>(
     time: Duration,
     work: BoxFuture<'_, Result<T, Error>>,
 ) -> Result<T, Error> {
-    // Nested calls of `within` share one last failure.
+    // Nested calls of `within` share one `LastFailure`.
     let last = LAST_FAILURE.try_with(Clone::clone).unwrap_or_default();
     let ended = tokio::time::timeout(time, work);
     LAST_FAILURE.scope(last.clone(), ended).await.unwrap_or_else(|_| {
@@ -268,7 +271,8 @@ pub(super) async fn within<T>(
     })
 }
 
-/// The [`Error`] for an error of the SDK. The SDK has already retried, if a retry could help.
+/// Converts an error of the SDK into an [`Error`]. The SDK has already retried the call, if a retry could
+/// help.
 pub(super) fn store_error<E>(error: SdkError<E>) -> Error
 where
     E: std::error::Error + Send + Sync + 'static,

@@ -1,5 +1,5 @@
-//! Reads what is stored of an installation, to compare it with Vercel, and registers a resource that was
-//! missing (L1). The tool calls this module, and so does a worker that ends a Provision's intent.
+//! Reads an installation's items to compare them with Vercel, and registers a resource that only Vercel has
+//! (L1). The tool calls this module, and a worker that ends a Provision's intent calls it too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,15 +26,15 @@ const RECEIPTS: &str = "receipt#resource#";
 /// The effect of registering a resource that Vercel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
-    /// The resource is registered now.
+    /// This call registered the resource.
     Now,
-    /// The resource was registered before, and is not changed.
+    /// The resource was already registered, and this call did not change it.
     Before,
 }
 
 impl Store {
-    /// Reads those values of an installation that are compared with Vercel, page by page and consistently.
-    /// `None` if the installation is not known.
+    /// Reads those values of an installation that are compared with Vercel, page by page, with consistent
+    /// reads. `None` if the installation is not in the table.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`RegisterError`], as for [`Store::register`].
+    /// The [`RegisterError`] that [`Store::register`] would return for the resource.
     pub async fn add_listed_resource(
         &self,
         id: &InstallationId,
@@ -86,7 +86,8 @@ impl Store {
     }
 }
 
-/// Adds the values of an item to `stored`. The installation's own item must come first.
+/// Adds the values of an item to `stored`. The caller must add the installation's own item before the other
+/// items.
 fn read(item: &Item, now: Timestamp, stored: &mut Option<Stored>) -> Result<(), Error> {
     let sort_key = attr::str(item, "sk").unwrap_or_default();
     if sort_key == "#installation" {
@@ -105,7 +106,8 @@ fn read(item: &Item, now: Timestamp, stored: &mut Option<Stored>) -> Result<(), 
         let since = written(item, "registeredAt").or(written(item, "updatedAt"));
         stored.resources.insert(resource, since);
     } else if let Some(resource) = named(RECEIPTS) {
-        // The clock decides whether a receipt has expired. DynamoDB's TTL may remove it later.
+        // The clock decides whether a receipt has expired. DynamoDB's TTL may remove an expired receipt
+        // later.
         if attr::timestamp(item, "expiresAt").is_none_or(|expiry| expiry > now) {
             stored.deleted.insert(resource);
         }

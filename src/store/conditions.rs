@@ -11,7 +11,8 @@ pub(super) fn absent() -> Expression {
     Expression::new("attribute_not_exists(pk)")
 }
 
-/// Condition: the item does not exist, or has expired by the clock. DynamoDB's TTL may remove it later (F1).
+/// Condition: the item does not exist, or has expired by the clock. DynamoDB's TTL may remove an expired item
+/// later (F1).
 pub(super) fn absent_or_expired(now: Timestamp) -> Expression {
     Expression::new("attribute_not_exists(pk) OR expiresAt <= :now").value(":now", time(now))
 }
@@ -38,7 +39,7 @@ pub(super) fn of_account(account: &str) -> Expression {
     Expression::new("accountId = :account").value(":account", s(account))
 }
 
-/// Condition: the job's fence is this one. If the fence has changed, the worker has lost its lease (F5).
+/// Condition: the job's item has this fence. If the fence has changed, the worker has lost its lease (F5).
 pub(super) fn fence_is(fence: i64) -> Expression {
     Expression::new("fence = :held").value(":held", n(fence))
 }

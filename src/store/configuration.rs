@@ -1,4 +1,4 @@
-//! A configuration's deletion in the table: what is loaded, the intent, the commit (E).
+//! A configuration's deletion in the table: loads its items, writes its intent, and commits it (E).
 //!
 //! ```text
 //!   begin    Check   #installation        if it is as it was read, and has no new doubt; and is settled,
@@ -50,12 +50,12 @@ use crate::ids::{IdempotencyKey, InstallationId};
 use crate::job::{FailureStreak, Job};
 use crate::secret::Secret;
 
-/// Who holds the intent of the deletion that is committed.
+/// Who holds the intent when a configuration's deletion is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
-    /// Nobody: there is no intent.
+    /// There is no intent, so nobody holds it.
     Nobody,
-    /// The worker with this fence.
+    /// The worker with this fence holds the intent, or held it last.
     Fence(i64),
 }
 
@@ -66,9 +66,9 @@ pub(crate) enum Committer<'a> {
     /// A worker that resumes the deletion of a request that no longer waits. `key_sha256` is the hash of the
     /// request's key, if it had one.
     Worker { key_sha256: Option<&'a str> },
-    /// An operator. Vercel is not called (E6).
+    /// An operator, who commits without a call to Vercel (E6).
     Operator {
-        /// The operator.
+        /// The operator's name.
         by: &'a str,
         /// When the `deleted` events are due. `None` if the provider is not notified.
         teardown_at: TeardownAt,
@@ -83,14 +83,14 @@ impl Holder {
 }
 
 impl Store {
-    /// The answer of a commit, and the jobs that are due at once.
+    /// The answer to a request after its commit, and the jobs that are due immediately.
     pub(crate) fn jobs_after_commit(&self, loaded: Loaded<'_>) -> Done {
         let uninstalled = loaded.installation.deletion.is_none();
         let due = self.uninstall_jobs_due_now().filter(|_| uninstalled).collect();
         Done { answer: Answer::Deleted, due }
     }
 
-    /// Reads everything that a configuration's deletion depends on, at the same moment.
+    /// Reads all items that a configuration's deletion depends on, at the same moment.
     ///
     /// # Errors
     ///
@@ -156,8 +156,8 @@ impl Store {
         })
     }
 
-    /// Records that Vercel is about to be called. From then on the call is in doubt, until Vercel's answer is
-    /// stored. If the process dies before that, the doubt stays (E2).
+    /// Records that the worker is about to call Vercel. The call is in doubt until Vercel's answer is stored.
+    /// If the process dies before the answer is stored, the doubt stays (E2).
     pub(crate) async fn mark_in_doubt(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
         let change = Expression::new("SET inDoubt = :true");
         let change = change.value(":true", AttributeValue::Bool(true));
@@ -166,8 +166,9 @@ impl Store {
         Ok(LeaseWrite::when(marked.is_some()))
     }
 
-    /// Stores the team that Vercel names for a configuration, and records that Vercel is about to be called
-    /// for that team (E7). [`LeaseWrite::LeaseLost`] if the lease was lost, or the installation has changed.
+    /// Stores the team that Vercel reports for a configuration, and records that the worker is about to call
+    /// Vercel for this team (E7). [`LeaseWrite::LeaseLost`] if the lease was lost, or the installation has
+    /// changed.
     pub(crate) async fn move_to_team(
         &self,
         lease: &Lease,
@@ -186,10 +187,10 @@ impl Store {
         self.commit_leased(transaction).await
     }
 
-    /// Withdraws an intent. If an attempt is in doubt, the installation's item records the doubt. The
-    /// configuration may be gone at Vercel, and its token with it: Vercel's next refusal can then mean that
-    /// the configuration is gone (E2). [`LeaseWrite::LeaseLost`] if the lease was lost, or the installation
-    /// has changed.
+    /// Withdraws an intent. If an attempt is in doubt, the installation's item records the doubt. After a
+    /// call in doubt, the configuration and its token may be gone at Vercel, so Vercel's next refusal can
+    /// mean that the configuration is gone (E2). [`LeaseWrite::LeaseLost`] if the lease was lost, or the
+    /// installation has changed.
     pub(crate) async fn withdraw(
         &self,
         lease: &Lease,
@@ -208,8 +209,8 @@ impl Store {
         self.commit_leased(transaction).await
     }
 
-    /// Schedules another call to Vercel, for a worker that does not know how its own call ended. It takes the
-    /// fence from the intent's current holder, so that the holder cannot withdraw the intent. A parked intent
+    /// Schedules another call to Vercel, for a worker that does not know how its own call ended. The intent
+    /// gets a new fence, so that the worker that holds the intent now cannot withdraw it. A parked intent
     /// becomes due, and has 3 new days before it is parked again. A withdrawn intent is written again.
     pub(crate) async fn schedule_again(&self, lease: &Lease) -> Result<(), Error> {
         let (id, job) = (&lease.installation, &lease.job);
@@ -230,7 +231,8 @@ impl Store {
         let mut transaction = Transaction::on(&self.table);
         transaction.check(Part::Installation, keys::installation(id), Expression::new(there));
         transaction.put(Part::Other, intent, Some(absent()));
-        // If a condition fails, the configuration is gone, or another request has begun since.
+        // If a condition fails, the configuration is deleted in the table, or another request has written a
+        // new intent.
         if self.commit_leased(transaction).await? == LeaseWrite::Written {
             tracing::warn!(
                 installation = %id,
@@ -241,7 +243,7 @@ impl Store {
     }
 
     /// Deletes a configuration in the table. [`LeaseWrite::LeaseLost`] if an item has changed since it was
-    /// read, or another worker holds the intent. In both cases nothing was written.
+    /// read, or another worker holds the intent. With [`LeaseWrite::LeaseLost`], nothing was written.
     pub(crate) async fn commit_configuration(
         &self,
         id: &InstallationId,
@@ -272,7 +274,8 @@ impl Store {
             Holder::Nobody => transaction.check(Part::Other, intent, absent()),
             Holder::Fence(fence) => transaction.delete(Part::Other, intent, Some(fence_is(fence))),
         }
-        // If no token was read, there must still be none. With a new token, Vercel has to be called.
+        // If no token was read, the table must still have no token. If there is a new token, Vercel has to be
+        // called.
         let no_other = loaded.snapshot.token.is_none().then(absent);
         transaction.delete(Part::Other, keys::token(id), no_other);
         let (tombstone, mut receipt) = match &loaded.installation.deletion {
@@ -285,8 +288,8 @@ impl Store {
             }
             Some(deletion) => {
                 transaction.delete(Part::Other, work::key(&Job::Finalize, id), None);
-                // The expiry is computed without a query for pending announcements. It assumes that an
-                // announcement takes as long as it can before it is parked.
+                // The expiry is computed without a query for pending announcements, as if an announcement
+                // lasted until it is parked.
                 let expiry = self.late_expiry(deletion.at, self.teardown_at(deletion.at));
                 let finalized = Self::set_finalized(deletion.stage, expiry);
                 (finalized, self.receipt(keys::configuration_receipt(id), provenance, key))
@@ -304,8 +307,8 @@ impl Store {
         self.commit_leased(transaction).await
     }
 
-    /// Records under the request's key that a configuration is gone, and writes nothing else (F1).
-    /// [`LeaseWrite::LeaseLost`] if the key already has an outcome.
+    /// Records under the request's idempotency key that a configuration is gone, and writes nothing else
+    /// (F1). [`LeaseWrite::LeaseLost`] if the key already has an outcome.
     pub(crate) async fn record_gone(
         &self,
         loaded: Loaded<'_>,

@@ -1,7 +1,7 @@
-//! Deletions as transactions. The store commits what `plan` decides, learns from a condition that fails, and
-//! plans again.
+//! Carries out deletions as transactions. The store commits what `plan` decides. If a condition fails, the
+//! store updates its belief and plans again.
 //!
-//! For Delete Resource under a key, in the common case:
+//! The transaction of a Delete Resource with an idempotency key, in the common case:
 //!
 //! ```text
 //!   Put     key#…  outcome      if it is not there, or has expired     else: replay or reuse
@@ -31,24 +31,25 @@ use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 use crate::job::Job;
 
-/// A condition failed, but the returned items taught nothing new. The store would plan the same transaction
-/// again.
+/// The error if a condition failed, but the returned items did not change the belief. The store would plan
+/// the same transaction again.
 #[derive(Debug, thiserror::Error)]
 #[error("the store's evidence contradicts its refusal: {0:?}")]
 struct Contradiction(Belief);
 
 impl Store {
-    /// Carries out a deletion. When this returns, the deletion and its jobs are durable.
+    /// Carries out a deletion. When this call returns, the deletion and its jobs are stored durably.
     ///
     /// # Errors
     ///
-    /// The [`Error`] that answers the request. As far as the store knows, nothing was deleted (B6).
+    /// The [`Error`] that answers the request. After an error, nothing was deleted, as far as the store knows
+    /// (B6).
     pub(crate) async fn delete(&self, deletion: &Deletion) -> Result<Done, Error> {
         self.in_time(self.plan_and_commit(deletion, Belief::default())).await
     }
 
-    /// Plans and commits until there is an answer. If a condition fails, the next plan uses the item that it
-    /// returned.
+    /// Plans and commits until the request has an answer. If a condition fails, the next plan uses the item
+    /// that DynamoDB returned for this condition.
     pub(super) async fn plan_and_commit(
         &self,
         deletion: &Deletion,
@@ -84,7 +85,7 @@ impl Store {
         }
     }
 
-    /// The jobs of a commit that are due at once.
+    /// The jobs of a commit that are due immediately.
     fn due_at_once(&self, commit: Commit<'_>) -> Vec<Job> {
         match commit {
             Commit::Resource { resource, .. } | Commit::AbsentResource { resource, .. } => {
@@ -98,13 +99,13 @@ impl Store {
         }
     }
 
-    /// Reads an installation, consistently.
+    /// Reads an installation with a consistent read.
     pub(super) async fn installation(&self, id: &InstallationId) -> Result<Installation, Error> {
         let item = self.get(keys::installation(id)).await?;
         item.map_or(Ok(Installation::Absent), |item| parse_installation(&item))
     }
 
-    /// The transaction of a commit. Its conditions demand exactly what the belief says.
+    /// The transaction of a commit. The transaction's conditions demand exactly what the belief says.
     fn transaction(
         &self,
         deletion: &Deletion,
@@ -181,8 +182,8 @@ impl Store {
                 transaction.check(Part::Installation, keys::installation(id), condition);
                 transaction.check(Part::Resource, key, absent());
             }
-            // Without its installation, a resource's item is not a live resource. The transaction deletes the
-            // item if it exists.
+            // If its installation is absent, a resource's item is not a live resource, and the transaction
+            // deletes the item.
             Presence::Absent => {
                 transaction.check(Part::Installation, keys::installation(id), absent());
                 transaction.delete(Part::Resource, key, None);
@@ -191,7 +192,7 @@ impl Store {
         let condition = Some(absent_or_expired(deletion.at));
         self.put_resource_receipt(transaction, deletion, resource, condition);
         if let Some(announcement) = self.announcement_of(deletion, resource) {
-            // A pending announcement of an earlier deletion is not replaced.
+            // The new announcement does not replace a pending announcement of an earlier deletion.
             transaction.put_if_absent(Part::Announcement, announcement);
         }
     }
@@ -264,8 +265,8 @@ impl Store {
         let id = &deletion.grant.installation;
         let mut tombstone = keys::installation(id);
         tombstone.extend([
-            // The caller's token names both this account and the installation, so it proves that they belong
-            // together.
+            // The caller's token names both this account and the installation, so the token proves that the
+            // installation belongs to this account.
             ("accountId".to_owned(), s(deletion.grant.by.account())),
             ("state".to_owned(), s(keys::state(Some(Stage::Deleting)))),
             ("resources".to_owned(), n(0)),
@@ -329,13 +330,13 @@ impl Store {
 
 /// The outcome to record under the request's idempotency key. `None` if the request has no key (F1).
 fn outcome(deletion: &Deletion, belief: &Belief, answer: Answer) -> Option<Item> {
-    // The account is recorded only if it is known to be the installation's stored account.
+    // The outcome has an account only if the account is known to be the installation's stored account.
     let account = match &belief.installation {
         Installation::Active { account, .. } | Installation::Deleted { account, .. } => {
             account.as_deref()
         }
-        // If the installation is only assumed and the token names an account alone, each commit of `plan` has
-        // a condition that compares the account.
+        // If the installation is only assumed, and the token names an account but no installation, each
+        // commit of `plan` has a condition that compares the account.
         Installation::Assumed => deletion.grant.required_account(),
         Installation::Absent => None,
     };
@@ -363,7 +364,7 @@ fn reason(deletion: &Deletion) -> Option<&str> {
 }
 
 /// Logs a warning if the deleted resource or installation was not in the table. The provider may still have
-/// it (C1, D5).
+/// an unknown resource or installation (C1, D5).
 fn warn_of_unknown(deletion: &Deletion, commit: Commit<'_>) {
     let installation = &deletion.grant.installation;
     match commit {

@@ -1,4 +1,4 @@
-//! Evidence: turns the items that failed conditions returned into beliefs about the store.
+//! Evidence: turns the items that DynamoDB returned for failed conditions into a belief about the table.
 
 use super::Malformed;
 use super::attr;
@@ -8,8 +8,8 @@ use super::transaction::Part;
 use crate::deletion::{Answer, Belief, Billing, Installation, Receipt, Recorded, Resource};
 use crate::error::Error;
 
-/// Updates the belief with the item of a failed condition. Each item is read in the same way as the condition
-/// reads it.
+/// Updates the belief with the item of a failed condition. This function reads each item in the same way as
+/// the condition reads it.
 pub(super) fn learn(
     belief: &mut Belief,
     row: Part,

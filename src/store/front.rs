@@ -1,5 +1,5 @@
-//! What the front records of calls that the backend answered: installations, and the name and status of a
-//! registered resource (J2, J3, J5). The module `provision` has what the front records of a Provision.
+//! Records the installations, and the names and statuses of registered resources, from calls that the backend
+//! has answered (J2, J3, J5). The module `provision` records Provisions.
 //!
 //! ```text
 //!   upsert     Update  #installation   if it is active, or absent      accountId, accountAsOf; billing, once
@@ -27,14 +27,14 @@ use crate::secret::Secret;
 pub(crate) enum Upserted {
     /// The Upsert is recorded.
     Recorded,
-    /// The installation is deleted, and stays deleted (D5).
+    /// The installation is deleted, and the Upsert does not change this (D5).
     Deleted,
-    /// The token does not vouch for this installation.
+    /// The caller's token does not vouch for this installation.
     NotVouched,
 }
 
 impl Store {
-    /// Records an Upsert Installation that the backend has accepted (J3). `is_free` says that the backend's
+    /// Records an Upsert Installation that the backend has accepted (J3). `is_free` is true if the backend's
     /// answer requires no payment method.
     pub(crate) async fn upsert(
         &self,
@@ -75,8 +75,8 @@ impl Store {
         })
     }
 
-    /// Registers an installation that is not known, with the token's account (J2). If the token names only an
-    /// account, nothing is registered.
+    /// Registers an installation that is not in the table, with the token's account (J2). If the token names
+    /// an account but no installation, this call registers nothing.
     pub(crate) async fn ensure_known(&self, membership: &Membership) -> Result<(), Error> {
         if membership.scope == Scope::Account {
             return Ok(());
@@ -89,8 +89,8 @@ impl Store {
         Ok(())
     }
 
-    /// Updates the name and status of a registered resource if the backend reports new ones, and registers
-    /// its installation if the installation is not known (J2, J5).
+    /// Updates a registered resource if the backend reports a new name or status. Registers the resource's
+    /// installation if it is not in the table (J2, J5).
     pub(crate) async fn update_reported(
         &self,
         membership: &Membership,
@@ -128,8 +128,8 @@ impl Store {
         }
     }
 
-    /// The item of an installation that is registered because a token vouches for it (J2). It has neither
-    /// `billing` nor an access token.
+    /// The item of an installation that is registered because a token vouches for it (J2). The new
+    /// installation has no `billing` and no access token.
     pub(super) fn new_installation(&self, membership: &Membership, resources: u32) -> Item {
         let mut item = keys::installation(&membership.installation);
         item.extend([
@@ -151,7 +151,8 @@ pub(super) fn vouched(membership: &Membership) -> Expression {
     }
 }
 
-/// The installation, as the item of its failed condition shows it. `None` if another condition failed.
+/// The installation, as the item of its failed condition shows it. `None` if the installation's condition did
+/// not fail.
 fn installation_of(evidence: Vec<(Part, Option<Item>)>) -> Result<Option<Installation>, Error> {
     let mut found = evidence.into_iter().filter(|(part, _)| *part == Part::Installation);
     let read = |item: Option<Item>| {

@@ -17,7 +17,7 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 /// The name of the sparse index of jobs and holds.
 pub const DUE_INDEX: &str = "due";
 
-/// The value of `deletedBy`: a map that says who deleted.
+/// The value of `deletedBy`: a map that says who made the deletion.
 pub(crate) fn actor(by: &Actor) -> AttributeValue {
     let mut map = HashMap::from([
         ("accountId".to_owned(), s(by.account())),
@@ -25,13 +25,13 @@ pub(crate) fn actor(by: &Actor) -> AttributeValue {
     ]);
     if let Actor::User { user, .. } = by {
         map.insert("userId".to_owned(), s(user));
-        // Users with another role may not delete (A5).
+        // Only users with the role `ADMIN` may delete (A5).
         map.insert("role".to_owned(), s("ADMIN"));
     }
     AttributeValue::M(map)
 }
 
-/// The `state` of an installation at this stage of its deletion. `None` gives `active`.
+/// The `state` of an installation at this stage of its deletion. The stage `None` has the state `active`.
 pub(crate) fn state(stage: Option<Stage>) -> &'static str {
     match stage {
         None => "active",
@@ -41,11 +41,13 @@ pub(crate) fn state(stage: Option<Stage>) -> &'static str {
     }
 }
 
-/// The stage of an installation's deletion, as its item says. `None` for `active`.
+/// The stage of an installation's deletion, as the installation's item says. `None` if the `state` is
+/// `active`.
 ///
 /// # Errors
 ///
-/// [`Error::Internal`], if the item's `state` is unknown: nobody can say whether the installation is deleted.
+/// [`Error::Internal`], if the item's `state` is unknown, so that it does not show whether the installation
+/// is deleted.
 pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
     let stages = [None, Some(Stage::Deleting), Some(Stage::Purged), Some(Stage::Finalized)];
     let stored = attr::str(item, "state");
@@ -53,8 +55,8 @@ pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
     known.ok_or_else(|| Malformed::error(item, "its `state` is unknown"))
 }
 
-/// By whom, when and why something was deleted, as an item says. `None` if the item does not say by whom and
-/// when.
+/// By whom, when and why something was deleted, as an item says. `None` if the item lacks `deletedBy` or
+/// `deletedAt`.
 pub(crate) fn provenance(item: &Item) -> Option<Provenance> {
     let by = item.get("deletedBy")?.as_m().ok()?;
     let account = attr::str(by, "accountId")?.to_owned();
@@ -83,7 +85,7 @@ pub(crate) fn installation(id: &InstallationId) -> Item {
     key(partition(id), "#installation".to_owned())
 }
 
-/// `#token`: the installation's access token, in an item of its own (D6).
+/// `#token`: the installation's access token, in a separate item (D6).
 pub(crate) fn token(id: &InstallationId) -> Item {
     key(partition(id), "#token".to_owned())
 }
@@ -120,7 +122,7 @@ pub(crate) fn hold(id: &InstallationId, resource: Option<&ResourceId>) -> Item {
     key(partition(id), format!("hold#{on}"))
 }
 
-/// What belongs to an installation besides resources, and is purged with it (D6).
+/// The kinds of items that, like resources, belong to an installation and are purged with it (D6).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attachment {
     Webhook,

@@ -8,15 +8,15 @@ use crate::clock::Timestamp;
 use crate::deletion::Answer;
 use crate::ids::{IdempotencyKey, InstallationId};
 
-/// How long an outcome answers its replays (F1).
+/// How long an outcome answers replays of its request (F1).
 const OUTCOME_RETENTION: Duration = Duration::from_hours(7 * 24);
 
-/// An answer to be recorded.
+/// An answer that is recorded under an idempotency key.
 pub(super) struct Outcome<'a> {
     pub(super) installation: &'a InstallationId,
     pub(super) operation: &'static str,
     pub(super) key: &'a IdempotencyKey,
-    /// A hash of the request's parameters: two requests are the same if their hashes are equal (F2).
+    /// A hash of the request's parameters. Requests with equal hashes count as the same request (F2).
     pub(super) fingerprint: String,
     /// The installation's stored account. `None` if the stored account is not known.
     pub(super) account: Option<&'a str>,
@@ -25,7 +25,7 @@ pub(super) struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
-    /// The item to write.
+    /// The outcome's item, which is written to the table.
     pub(super) fn item(self) -> Item {
         let mut item = keys::outcome(self.installation, self.operation, self.key);
         let (status, body) = self.answer.response();

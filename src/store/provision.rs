@@ -1,4 +1,5 @@
-//! A Provision that passes through the front: its intent, and the resource that the backend made (J4).
+//! Records a Provision that passes through the front: its intent, and the resource that the backend made
+//! (J4).
 //!
 //! ```text
 //!   begin      Check   #installation      if it is active; or Put, if it is absent
@@ -37,12 +38,12 @@ use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 use crate::job::{IntentId, Job};
 use crate::provision::{Begin, Belief, Commit, Intent, RECONCILED_AFTER, begin, may_call, plan};
 
-/// One attempt at a Provision, whose intent is written.
+/// One attempt at a Provision. The attempt's intent is already written.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) membership: Membership,
     job: Job,
-    /// Distinguishes this attempt from the other attempts under the same intent.
+    /// A random id that distinguishes this attempt from other attempts under the same intent.
     id: String,
     begun: Timestamp,
 }
@@ -54,15 +55,15 @@ pub(crate) enum Provisioned {
     Registered,
     /// The resource was deleted before, and the backend has repeated its earlier answer.
     DeletedBefore,
-    /// The resource's installation was deleted meanwhile.
+    /// The resource's installation was deleted during the Provision.
     Uninstalled {
-        /// Whether the resource's deletion is announced to the provider, now or earlier.
+        /// Whether this or an earlier transaction announces the resource's deletion to the provider.
         announced: bool,
     },
 }
 
-/// A condition failed, but the returned items taught nothing new. The store would decide on the same
-/// transaction again.
+/// The error if a condition failed, but the returned items did not change the belief. The store would decide
+/// on the same transaction again.
 #[derive(Debug, thiserror::Error)]
 #[error("the store's evidence contradicts its refusal: {0}")]
 struct Contradiction(String);
@@ -79,8 +80,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::InstallationDeleted`], [`Error::StoreUnavailable`] or [`Error::Internal`]. The front must
-    /// then not call the backend.
+    /// [`Error::InstallationDeleted`], [`Error::StoreUnavailable`] or [`Error::Internal`]. After an error,
+    /// the front must not call the backend.
     pub(crate) async fn begin_provision(
         &self,
         membership: Membership,
@@ -115,8 +116,8 @@ impl Store {
         Ok(written.then_some(attempt))
     }
 
-    /// Whether an attempt may still call the backend, if the call takes at most `time`. It may not if the
-    /// process was frozen for so long that a sweep could end the intent before the call ends.
+    /// Whether an attempt may still call the backend, if the call takes at most `time`. The attempt may not
+    /// call if the process was frozen for so long that a sweep could end the intent before the call ends.
     pub(crate) fn may_call(&self, attempt: &Attempt, time: Duration) -> bool {
         may_call(attempt.begun, self.clock.timestamp(), time)
     }
@@ -136,8 +137,8 @@ impl Store {
             }
         }
         let now = self.clock.timestamp();
-        // The new fence stops a worker that is working on the intent: it can neither end nor reschedule the
-        // intent.
+        // The intent gets a new fence, so that a worker that already works on the intent can neither end nor
+        // reschedule it.
         let change = Expression::new(
             "SET #kind = :kind, installationId = :installation, dueShard = :shard, dueAt = :due, \
              fence = if_not_exists(fence, :millis) + :one, \
@@ -163,7 +164,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. As far as the store knows, the intent stays.
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. After an error, the intent stays, as far as the
+    /// store knows.
     pub(crate) async fn record_provisioned(
         &self,
         attempt: &Attempt,
@@ -191,7 +193,7 @@ impl Store {
         .await
     }
 
-    /// The transaction of a commit, and the result if the transaction succeeds. `None` for the transaction if
+    /// The transaction of a commit, and the result if the transaction succeeds. The transaction is `None` if
     /// there is nothing to write.
     async fn provision_transaction(
         &self,
@@ -248,8 +250,8 @@ impl Store {
         }
     }
 
-    /// Announces a resource of a deleted installation as the purge does: as part of the uninstall, and with
-    /// its `teardownAt`. Returns whether the provider is notified.
+    /// Adds the announcement of a deleted installation's resource to the transaction. As in a purge, the
+    /// announcement has the `teardownAt` of the uninstall. Returns whether the provider is notified.
     async fn announce_late(
         &self,
         transaction: &mut Transaction<'_>,
@@ -261,21 +263,22 @@ impl Store {
         let receipt = keys::resource_receipt(id, resource);
         let now = self.clock.timestamp();
         transaction.check(Part::Receipt, receipt, absent_or_expired(now));
-        // As in a purge, the announcement replaces the resource's item, if there is one.
+        // As in a purge, the announcement replaces the resource's item, if the item exists.
         transaction.delete(Part::Other, keys::resource(id, resource), None);
         let scheduled = tombstone.and_then(|it| Some((it.provenance, it.teardown_at?)));
         let Some((provenance, teardown_at)) = scheduled else { return Ok(false) };
         let job = Job::AnnounceResource(resource.clone());
         let mut item = self.announcement(&job, id, &provenance, teardown_at, None);
-        // An earlier announcement of this resource may be over while its worker still runs. So this one needs
-        // a new fence.
+        // The new announcement needs a new fence, because the worker of an earlier announcement of this
+        // resource may still run.
         item.insert("fence".to_owned(), n(self.new_fence()));
         transaction.put_if_absent(Part::Announcement, item);
         Ok(true)
     }
 
     /// Announces a resource that Vercel still lists, though its installation is deleted (J4). Returns whether
-    /// the resource is announced now. A resource with a receipt of its own is not announced.
+    /// the resource's announcement is pending after this call. A resource that has its own receipt is not
+    /// announced.
     pub(crate) async fn announce_listed(
         &self,
         id: &InstallationId,
@@ -291,7 +294,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. As far as the store knows, the intent stays.
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`]. After an error, the intent stays, as far as the
+    /// store knows.
     pub(crate) async fn end_refused(&self, attempt: &Attempt) -> Result<(), Error> {
         self.in_time(async {
             let mut intent = Intent::default();

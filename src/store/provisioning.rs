@@ -1,5 +1,5 @@
-//! Whether a resource is still being provisioned (C2). A deletion's condition decides this in DynamoDB, and
-//! `is_of` decides it for an item that failed the condition. Both decide in the same way for every item.
+//! Decides whether a resource is still being provisioned (C2): in DynamoDB by a deletion's condition, and by
+//! `is_of` for an item that failed the condition. The condition and `is_of` agree for every item.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -9,15 +9,16 @@ use super::keys::Item;
 use super::transaction::Expression;
 use crate::clock::Timestamp;
 
-/// The statuses of a resource that is being provisioned: teardown's own, and Vercel's.
+/// The statuses of a resource that is being provisioned: teardown's own `provisioning`, and Vercel's
+/// `pending`.
 const BUSY: [&str; 2] = ["provisioning", "pending"];
 
 /// Which resources a deletion regards as still being provisioned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Provisioning {
-    /// No resource, because `PROVISIONING_LIMIT` is `0s`.
+    /// No resource counts as being provisioned, because `PROVISIONING_LIMIT` is `0s`.
     Never,
-    /// A resource with the status `provisioning` or `pending` whose item was last written after this time.
+    /// Each resource with the status `provisioning` or `pending` whose item was last written after this time.
     After(Timestamp),
 }
 
@@ -66,19 +67,19 @@ fn not_provisioning(limit: Timestamp) -> Expression {
     .value(":limit", time(limit))
 }
 
-/// When an item was last written.
+/// When an item was last written, as its `updatedAt` says.
 fn last_write(item: &Item) -> Option<f64> {
     number(item, "updatedAt")
 }
 
-/// The time in the item's attribute `name`, in whole seconds. If a backend has written a fraction, it is cut
-/// off.
+/// The time in the item's attribute `name`, in whole seconds. If a backend has written a fraction of a
+/// second, the fraction is cut off.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the ends saturate")]
 pub(super) fn written(item: &Item, name: &str) -> Option<Timestamp> {
     number(item, name).map(|seconds| Timestamp::from_secs(seconds as u64))
 }
 
-/// The number in the item's attribute `name`. A backend may have written it with a fraction.
+/// The number in the item's attribute `name`. A backend may have written the number with a fraction.
 fn number(item: &Item, name: &str) -> Option<f64> {
     match item.get(name) {
         Some(AttributeValue::N(number)) => number.parse().ok(),
@@ -96,8 +97,8 @@ mod tests {
     use super::*;
     use crate::store::attr::n;
 
-    /// C2: `is_of` decides for each item as the condition does. The test `busy_resources_are_recognized`
-    /// checks the condition with the same items, through HTTP.
+    /// C2: `is_of` and the deletion's condition give the same result for each item. The test
+    /// `busy_resources_are_recognized` checks the condition with the items of this test, through HTTP.
     #[test]
     fn an_item_is_read_as_the_condition_has_it() {
         let number = |text: &str| Some(AttributeValue::N(text.to_owned()));

@@ -1,6 +1,6 @@
 //! The purge of a deleted installation, page by page, and the changes of its tombstone's state (D6, G2, G3).
 //!
-//! Nothing can be added to a deleted installation. So what was purged stays purged, even if two workers purge
+//! Nothing can be added to a deleted installation. So a purged item stays purged, even if two workers purge
 //! the same installation. One transaction replaces a resource's item by its announcement, so no announcement
 //! is lost or written twice.
 
@@ -25,24 +25,25 @@ use crate::ids::{InstallationId, ResourceId};
 use crate::job::Job;
 use crate::outbound::jitter;
 
-/// The prefixes of the sort keys that are purged: resources, webhooks, log drains and variables. The
-/// tombstone, receipts, holds, jobs and the token stay.
+/// The prefixes of the sort keys that a purge deletes: resources, webhooks, log drains and variables. A purge
+/// does not delete the tombstone, receipts, holds, jobs or the token.
 fn purged_prefixes() -> impl Iterator<Item = &'static str> {
     iter::once(keys::RESOURCES).chain(Attachment::ALL.map(Attachment::prefix))
 }
 
-/// The greatest number of items on a page. With an announcement for each, they fill a transaction of 100
+/// The greatest number of items on a page. 50 items and their 50 announcements fill a transaction of 100
 /// writes.
 const PAGE: i32 = 50;
 
 /// The greatest number of writes that `BatchWriteItem` takes.
 const BATCH: usize = 25;
 
-/// The first wait if DynamoDB left a part of a batch undone. The wait doubles each time, with full jitter.
+/// The first wait before a repeat of the writes that DynamoDB left undone. The wait doubles each time, with
+/// full jitter.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
-/// The size in bytes that a page's announcements may have together. Each contains the uninstall's reason, and
-/// DynamoDB writes about 1 MB a second to a partition.
+/// The greatest size in bytes of all announcements of a page together. Each announcement contains the
+/// uninstall's reason, and DynamoDB writes about 1 MB a second to a partition.
 const PAGE_BYTES: usize = 256 * 1024;
 
 /// How many announcements of resources the transaction of one page may write.
@@ -55,7 +56,8 @@ fn announcements_per_page(provenance: &Provenance) -> i32 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tombstone {
     stage: Stage,
-    /// Whether no finalization is pending: there was none to do, or it has ended.
+    /// Whether no finalization is pending, because the uninstall needed no finalization or the finalization
+    /// has ended.
     pub(crate) finalized: bool,
     pub(crate) provenance: Provenance,
     /// When the `deleted` events are due. `None` if the provider is not notified.
@@ -66,7 +68,7 @@ pub(crate) struct Tombstone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Advance {
-    /// The next state is written. Or the lease was lost, and the worker that has it now writes the state.
+    /// The next state is written, or the worker has lost its lease to another worker, which writes the state.
     Done,
     /// The tombstone has changed since it was read.
     Stale,
@@ -75,7 +77,7 @@ pub(crate) enum Advance {
 /// The result of purging a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purged {
-    /// A page was purged. There may be more items.
+    /// A page was purged. The installation may have more items to purge.
     Page,
     /// No item was left to purge.
     All,
@@ -83,12 +85,13 @@ pub(crate) enum Purged {
 
 impl Store {
     /// Reads an installation's tombstone. `None` if the installation is not deleted, or its item does not say
-    /// by whom and when.
+    /// when and by whom the installation was deleted.
     pub(crate) async fn tombstone(&self, id: &InstallationId) -> Result<Option<Tombstone>, Error> {
         let Some(item) = self.get(keys::installation(id)).await? else { return Ok(None) };
         let Some(stage) = keys::stage(&item)? else { return Ok(None) };
         let Some(provenance) = keys::provenance(&item) else { return Ok(None) };
-        // A version without a grace period wrote neither `teardownAt` nor `unannounced`.
+        // A tombstone without `teardownAt` and `unannounced` was written by an older version, which had no
+        // grace period.
         let at_once = self.announces && !attr::bool(&item, "unannounced");
         let at_once = at_once.then_some(provenance.at);
         Ok(Some(Tombstone {
@@ -123,7 +126,7 @@ impl Store {
         Ok(Purged::All)
     }
 
-    /// The keys of the first items under a prefix, at most `limit`.
+    /// Reads the keys of the first items whose sort keys begin with `prefix`, at most `limit` keys.
     async fn page(
         &self,
         id: &InstallationId,
@@ -164,8 +167,8 @@ impl Store {
             let there = Expression::new("attribute_exists(pk)");
             transaction.delete(Part::Resource, key, Some(there));
         }
-        // If another worker has purged one of the items meanwhile, nothing is written. The next page no
-        // longer has that item.
+        // If another worker has purged an item since this worker read the page, nothing is written. The next
+        // page no longer has a purged item.
         self.in_time(transaction.commit(&self.client)).await?;
         Ok(())
     }
@@ -202,7 +205,7 @@ impl Store {
         }
     }
 
-    /// Ends the purge: `deleting` becomes `purged`, or `finalized` if no finalization is pending.
+    /// Ends the purge: the state `deleting` becomes `purged`, or `finalized` if no finalization is pending.
     pub(crate) async fn end_purge(
         &self,
         lease: &Lease,
@@ -210,7 +213,7 @@ impl Store {
     ) -> Result<Advance, Error> {
         let change = if tombstone.finalized {
             let expiry = self.expiry_of(&lease.installation, tombstone).await?;
-            // A tombstone that waits for an announcement already has an `expiresAt` that never comes.
+            // A tombstone that waits for an announcement already has an `expiresAt`, in the year 9999.
             Expression::new("SET #state = :to, expiresAt = if_not_exists(expiresAt, :expiry)")
                 .value(":to", s(keys::state(Some(Stage::Finalized))))
                 .value(":expiry", time(expiry))
@@ -229,14 +232,14 @@ impl Store {
         self.tombstone_expiry(id, tombstone.provenance.at, tombstone.teardown_at).await
     }
 
-    /// Ends the finalization: the token is erased, and `purged` becomes `finalized`.
+    /// Ends the finalization: the token is erased, and the state `purged` becomes `finalized`.
     pub(crate) async fn end_finalization(
         &self,
         lease: &Lease,
         tombstone: &Tombstone,
     ) -> Result<Advance, Error> {
         let expiry = match tombstone.stage {
-            // This value is not written: the end of the purge sets `expiresAt`.
+            // At the stage `Deleting`, no expiry is written, because the end of the purge sets `expiresAt`.
             Stage::Deleting => tombstone.provenance.at,
             Stage::Purged | Stage::Finalized => {
                 self.expiry_of(&lease.installation, tombstone).await?
@@ -246,9 +249,9 @@ impl Store {
         self.end_step(lease, tombstone, change, Some(keys::token(&lease.installation))).await
     }
 
-    /// The change that finalizes a tombstone in this state. A tombstone that is purged and finalized is kept
-    /// as long as receipts are (G2). A tombstone that is not purged must stay: without it, the remaining
-    /// items would be live.
+    /// The change that finalizes a tombstone at this stage. A tombstone that is purged and finalized stays as
+    /// long as receipts stay (G2). A tombstone that is not purged must stay, because without it a new
+    /// registration would make the remaining resources live.
     pub(super) fn set_finalized(stage: Stage, expiry: Timestamp) -> Expression {
         let finalized =
             Expression::new("SET finalized = :true").value(":true", AttributeValue::Bool(true));

@@ -1,10 +1,11 @@
 //! How long receipts and tombstones stay: for `RECEIPT_RETENTION`, and at least until their announcement is
 //! over (G2, H1).
 //!
-//! By default an announcement is over long before its receipt expires, and the receipt does not have to wait.
-//! An announcement can last longer because of a short retention, a hold, a parked job, or a provider that
-//! answers 202 for months. Then the job's `retains` is true, and the receipt, or the tombstone, has an
-//! `expiresAt` that never comes. The worker that ends the job replaces this `expiresAt`.
+//! By default an announcement is over long before its receipt expires, so the receipt does not have to wait.
+//! An announcement can outlast its receipt because of a short retention, a hold, a parked job, or a provider
+//! that answers 202 for months. If a receipt or tombstone has to wait, the announcement's `retains` is true,
+//! and the `expiresAt` is in the year 9999. The worker that ends the announcement replaces the `expiresAt` in
+//! the year 9999.
 
 use std::time::Duration;
 
@@ -26,14 +27,15 @@ use crate::ids::InstallationId;
 use crate::job::Job;
 use crate::job::retry::PARKED_AFTER;
 
-/// The longest time after `teardownAt` that an announcement may take before it is parked, and a day more.
+/// The longest time from `teardownAt` until an announcement is parked, plus one day.
 const ANNOUNCING: Duration = PARKED_AFTER.saturating_add(Duration::from_hours(24));
 
 /// The `expiresAt` of a receipt or a tombstone that waits for an announcement to end.
 const WHEN_ANNOUNCED: Timestamp = Timestamp::LAST;
 
 impl Store {
-    /// The item of a receipt: when, why and by whom something was deleted, and under which key's hash (G5).
+    /// The item of a receipt: when, why and by whom something was deleted, and the hash of the request's
+    /// idempotency key (G5).
     pub(super) fn receipt(
         &self,
         key: Item,
@@ -67,8 +69,8 @@ impl Store {
     }
 
     /// The attributes of a receipt or a tombstone that depend on its announcement: `teardownAt`, or
-    /// `unannounced` if the provider is not notified. If the item has to wait for the announcement,
-    /// `expiresAt` is among them.
+    /// `unannounced` if the provider is not notified. If the receipt or tombstone has to wait for the
+    /// announcement, `expiresAt` is one of the attributes.
     pub(super) fn schedule_attributes(
         &self,
         deleted_at: Timestamp,
@@ -104,8 +106,8 @@ impl Store {
         }
     }
 
-    /// Makes the receipts and the tombstone wait for the end of an announcement. The job's `retains` is
-    /// written first, so that the worker that ends the job sees it.
+    /// Makes the receipts and the tombstone wait for the end of an announcement. This call writes the job's
+    /// `retains` before the receipts, so that the worker that ends the job sees `retains`.
     pub(super) async fn retain_receipts(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
         if lease.announcement.is_none_or(|announcement| announcement.retains) {
             return Ok(LeaseWrite::Written);
@@ -122,7 +124,7 @@ impl Store {
             let receipt = keys::resource_receipt(id, resource);
             self.update_item(receipt, never(), expires()).await?;
         }
-        // An active installation has neither a tombstone nor a receipt.
+        // An active installation has no tombstone, and no receipt of its own deletion.
         if self.update_item(keys::installation(id), never(), deleted()).await?.is_some() {
             self.update_item(keys::installation_receipt(id), never(), expires()).await?;
         }
@@ -130,8 +132,8 @@ impl Store {
     }
 
     /// Gives the receipts and the tombstone that waited for an announcement a normal `expiresAt` again. The
-    /// announcement's job is deleted, and `item` was its item. If a worker dies before this call, a receipt
-    /// never expires, but nothing else goes wrong.
+    /// caller has deleted the announcement's job, and `item` is the job's deleted item. If a worker dies
+    /// before this call, a receipt never expires, but nothing else goes wrong.
     pub(super) async fn expire_receipts(
         &self,
         id: &InstallationId,
@@ -159,13 +161,13 @@ impl Store {
                 .value(":finalized", s(keys::state(Some(Stage::Finalized))))
         };
         let tombstone = || keys::installation(id);
-        // Tried twice, because the installation may have been finalized in between.
+        // The loop tries twice, because the installation may be finalized between the two updates.
         for _ in 0..2 {
             let finalized = in_state("#state = :finalized");
             if self.update_item(tombstone(), expires(), finalized).await?.is_some() {
                 return Ok(());
             }
-            // The write that finalizes the installation sets its `expiresAt`.
+            // If the installation is not yet finalized, the write that finalizes it will set `expiresAt`.
             let later = Expression::removing("expiresAt");
             let earlier = in_state("#state <> :finalized");
             if self.update_item(tombstone(), later, earlier).await?.is_some() {
@@ -175,7 +177,8 @@ impl Store {
         Ok(())
     }
 
-    /// When a tombstone that is now purged and finalized expires. It stays until its announcements are over.
+    /// When the tombstone of a purged and finalized installation expires. The tombstone stays until its
+    /// announcements are over.
     pub(super) async fn tombstone_expiry(
         &self,
         id: &InstallationId,
@@ -189,15 +192,16 @@ impl Store {
         Ok(if self.is_waited_for(id).await? {
             WHEN_ANNOUNCED
         } else if self.has_pending(id).await? {
-            // These announcements were written under a longer retention, without `retains`. So the worker
-            // that ends them may not set the expiry, and this assumes the longest time that they can take.
+            // The pending announcements have no `retains`, because they were written under a longer
+            // retention. The worker that ends an announcement without `retains` does not set the tombstone's
+            // expiry, so the expiry allows the longest time that an announcement can take.
             self.late_expiry(deleted_at, Some(at))
         } else {
             expiry
         })
     }
 
-    /// When a tombstone expires, if its announcements take as long as they can before they are parked.
+    /// When a tombstone expires, if its announcements last until they are parked.
     pub(super) fn late_expiry(&self, deleted_at: Timestamp, at: TeardownAt) -> Timestamp {
         let over = at.map_or(deleted_at, |at| at + ANNOUNCING);
         self.expiry(deleted_at).max(over)

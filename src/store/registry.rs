@@ -1,12 +1,12 @@
-//! Registration: writes installations, resources and what else belongs to them into the table, under the
-//! conditions that deletions rely on.
+//! Registration: writes installations, resources, webhooks, log drains, variables and tokens into the table,
+//! under the conditions that deletions rely on.
 //!
-//! One transaction adds a resource. It demands that the installation is active, and counts the resource
-//! there. It also demands that there is neither a valid receipt nor an announcement of the resource's earlier
-//! deletion (C4, D4, G1). An announcement may outlive the receipt, and the provider would apply it to the
-//! resource that is registered now. For the same reason, a deletion that finds no resource does not change a
-//! pending announcement. Backends in other languages write the same transactions, which
-//! `docs/writing-the-table.md` lists.
+//! One transaction adds a resource. The transaction demands that the installation is active, and counts the
+//! resource in the installation's item. The transaction also demands that there is neither a valid receipt
+//! nor an announcement of the resource's earlier deletion (C4, D4, G1). An announcement may still be pending
+//! when the receipt has expired, and the provider would apply the announcement to the new resource. A
+//! deletion that finds no resource does not change a pending announcement. Backends in other languages write
+//! the same transactions, which `docs/writing-the-table.md` lists.
 
 mod record;
 
@@ -30,7 +30,8 @@ use crate::job::Job;
 /// Why a record is refused. Nothing of the record was written.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// The installation was deleted; a re-install has a new id (D5).
+    /// The installation was deleted, and its id cannot be registered again. A new installation has a new id
+    /// (D5).
     #[error("the installation was deleted")]
     InstallationDeleted,
     /// The installation is finalized, and needs no access token any more (D6).
@@ -43,10 +44,10 @@ pub enum RegisterError {
     #[error("the resource was deleted")]
     ResourceDeleted,
     /// The resource was deleted, and its announcement is pending. The provider would apply the announcement
-    /// to the resource that is registered now (G1).
+    /// of the old resource to the newly registered resource (G1).
     #[error("the resource was deleted, and that is still to be announced")]
     ResourceUnannounced,
-    /// The store failed.
+    /// The call of the store failed with this error.
     #[error(transparent)]
     Store(#[from] Error),
 }
@@ -61,7 +62,8 @@ pub(super) struct Findings {
 }
 
 impl Store {
-    /// Registers what a record describes, or updates it if it is registered already.
+    /// Registers the installation, resource or other item of a record, or updates it if it is already
+    /// registered.
     ///
     /// # Errors
     ///
@@ -161,8 +163,8 @@ impl Store {
         let steps: [for<'a> fn(&'a Self, &ResourceRecord) -> Transaction<'a>; 2] =
             [Self::add_resource, Self::update_resource];
         self.in_time(async {
-            // Adds the resource, or updates it if it exists. Both are tried again if the resource was added
-            // or deleted in between.
+            // The loop adds the resource, or updates it if it exists. The loop starts again if the resource
+            // was added or deleted between the two steps.
             loop {
                 for step in steps {
                     let findings = match step(self, record).commit(&self.client).await? {
@@ -188,8 +190,9 @@ impl Store {
         transaction
     }
 
-    /// Adds a resource to the table, if there is no such resource, no valid receipt and no announcement of it
-    /// (C4, D4, G1). The same transaction must also count the resource.
+    /// Adds the write of a new resource to the transaction, on condition that the table has no item, valid
+    /// receipt or announcement of the resource (C4, D4, G1). The caller must add the write that counts the
+    /// resource.
     pub(super) fn put_new_resource(
         &self,
         transaction: &mut Transaction<'_>,
@@ -211,7 +214,8 @@ impl Store {
         transaction.put(Part::Resource, item, Some(absent()));
         let receipt = keys::resource_receipt(id, &record.id);
         transaction.check(Part::Receipt, receipt, absent_or_expired(now));
-        // The announcement may outlive the receipt, if the provider cannot be reached or answers 202.
+        // An announcement may still be pending when the receipt has expired, if the provider cannot be
+        // reached or answers 202.
         let announcement = work::key(&Job::AnnounceResource(record.id.clone()), id);
         transaction.check(Part::Announcement, announcement, absent());
     }
@@ -311,7 +315,8 @@ impl Findings {
         match self.installation {
             Some(Installation::Absent) => Err(RegisterError::InstallationUnknown),
             Some(Installation::Deleted { .. }) => Err(RegisterError::InstallationDeleted),
-            // If a live resource has a receipt, a writer broke the rules. Such a receipt does not count.
+            // If a live resource has a valid receipt, a writer of the table broke the rules. The receipt of a
+            // live resource is ignored.
             _ if self.receipt_stands && !self.resource_is_there => {
                 Err(RegisterError::ResourceDeleted)
             }

@@ -1,10 +1,11 @@
-//! One `TransactWriteItems`. It takes rows with conditions, and returns that they are committed, or the
-//! evidence of the conditions that failed.
+//! One call of `TransactWriteItems`. The caller gives rows with conditions. The result is that all rows are
+//! committed, or the evidence of the conditions that failed.
 //!
-//! If DynamoDB cancels a transaction, it gives a reason for each row. `ConditionalCheckFailed` with an item
-//! is evidence of that item. Without an item, it is evidence that there was none. The reason `None` proves
-//! nothing. If a transaction has both evidence and a `TransactionConflict`, the evidence counts: the caller
-//! plans again.
+//! If DynamoDB cancels a transaction, it gives a reason for each row. The reason `ConditionalCheckFailed`
+//! with an item is evidence that the table had this item. `ConditionalCheckFailed` without an item is
+//! evidence that the item was absent, except for [`Part::Other`]. The reason `None` proves nothing about its
+//! row. If a cancelled transaction has both evidence and a `TransactionConflict`, the evidence counts, and
+//! the caller plans again.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
@@ -20,7 +21,8 @@ use super::keys::Item;
 use super::store_error;
 use crate::error::Error;
 
-/// What a row of a transaction writes or checks. It distinguishes the evidence of different rows.
+/// What a row of a transaction writes or checks. The caller uses the part to find out which row a piece of
+/// evidence belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Outcome,
@@ -31,8 +33,8 @@ pub(crate) enum Part {
     Announcement,
     /// The intent of a Provision (J4).
     Intent,
-    /// A row without a condition, or whose item is not needed as evidence. DynamoDB does not return the item,
-    /// because it may be the access token (D6).
+    /// A row that has no condition, or whose item is not needed as evidence. DynamoDB is not asked to return
+    /// the row's item, because the item may be the access token (D6).
     Other,
 }
 
@@ -81,7 +83,8 @@ impl Expression {
         self
     }
 
-    /// A condition that demands both. A placeholder that both define must mean the same in both.
+    /// A condition that demands both `self` and `other`. A placeholder that both conditions define must have
+    /// the same meaning in both.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.text = format!("({}) AND ({})", self.text, other.text);
         self.names.extend(other.names);
@@ -100,7 +103,7 @@ impl Expression {
         Self::new(format!("REMOVE {names}"))
     }
 
-    /// Appends a `REMOVE` to an update that has none yet.
+    /// Appends a `REMOVE` to an update that has no `REMOVE` yet.
     pub(crate) fn remove(mut self, names: &str) -> Self {
         self.text = format!("{} REMOVE {names}", self.text);
         self
@@ -137,8 +140,9 @@ pub(crate) struct Transaction<'a> {
 pub(crate) enum Committed {
     /// The whole transaction was written.
     Yes,
-    /// Nothing was written, because the conditions of these rows failed. Each has its item, or `None` if
-    /// there was no item, or if the row is [`Part::Other`]. The list says nothing about the other rows.
+    /// Nothing was written, because the conditions of these rows failed. Each row has its item, or `None` if
+    /// there was no item, or if the row is [`Part::Other`]. The list does not show whether the conditions of
+    /// the other rows failed.
     No(Vec<(Part, Option<Item>)>),
 }
 
@@ -177,7 +181,7 @@ impl<'a> Transaction<'a> {
         self.push(row, update.build().map(|update| TransactWriteItem::builder().update(update)));
     }
 
-    /// Changes an item, or creates it if it is absent. There is no condition.
+    /// Changes an item without a condition, or creates the item if it is absent.
     pub(crate) fn update_any(&mut self, row: Part, key: Item, change: Expression) {
         let update = Update::builder()
             .table_name(self.table)
@@ -187,8 +191,8 @@ impl<'a> Transaction<'a> {
         self.push(row, update.build().map(|update| TransactWriteItem::builder().update(update)));
     }
 
-    /// Writes an item if it is absent. If the item exists, this adds only the attributes that the item lacks,
-    /// and the transaction does not fail.
+    /// Writes an item if it is absent. If the item exists, this write adds only the attributes that the item
+    /// lacks, and the transaction does not fail.
     pub(crate) fn put_if_absent(&mut self, row: Part, mut item: Item) {
         let key = ["pk", "sk"].into_iter().filter_map(|name| item.remove_entry(name)).collect();
         let mut update = Update::builder().table_name(self.table).set_key(Some(key));
@@ -287,8 +291,8 @@ fn cancellation_reasons(error: Option<&TransactWriteItemsError>) -> &[Cancellati
     }
 }
 
-/// Whether a cancelled transaction can be sent again as it is. If a condition failed, it cannot, even if the
-/// other reasons are temporary. The caller then has to plan a new transaction.
+/// Whether a cancelled transaction can be sent again unchanged. If a condition failed, the caller has to plan
+/// a new transaction, even if the other reasons are temporary.
 pub(super) fn passes(error: &TransactWriteItemsError) -> bool {
     let reasons = cancellation_reasons(Some(error));
     any_passes(reasons) && reasons.iter().all(|reason| reason.code() != Some(CONDITION_FAILED))

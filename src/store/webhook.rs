@@ -1,7 +1,7 @@
-//! What Vercel's webhooks change: they replace an installation's account and team, or uninstall the
-//! installation (K2, K3).
+//! The changes that Vercel's webhooks make: a transfer replaces an installation's account and team, and a
+//! removal uninstalls the installation (K2, K3).
 //!
-//! A transfer is one update. It first demands that the team changes, which is the common case:
+//! A transfer is one update. The first attempt demands that the team changes, which is the common case:
 //!
 //! ```text
 //!   Update  #installation   if it is active, what is stored is older, and its team is another
@@ -28,7 +28,7 @@ const AS_OF: &str = "accountAsOf";
 enum TeamChange {
     /// The team changes to another team, whose slug is not known.
     Changes,
-    /// The team is the same as the stored team.
+    /// The team is the same as the stored team and does not change.
     Stays,
 }
 
@@ -66,12 +66,12 @@ impl Store {
         .await
     }
 
-    /// Uninstalls an installation that was removed at Vercel, as [`Store::delete`] does. It reads the
-    /// installation first, because the receipt names the stored account.
+    /// Uninstalls an installation that was removed at Vercel, as [`Store::delete`] does. This call reads the
+    /// installation first, because the uninstall's receipt contains the stored account.
     ///
     /// # Errors
     ///
-    /// The same as those of [`Store::delete`].
+    /// The errors of [`Store::delete`].
     pub(crate) async fn uninstall(&self, removal: &Removal, at: Timestamp) -> Result<Done, Error> {
         self.in_time(async {
             let installation = self.installation(&removal.installation).await?;
@@ -89,7 +89,7 @@ impl Store {
     }
 }
 
-/// The change of a transfer, and its condition.
+/// The change that a transfer makes, and the condition of this change.
 fn update(transfer: &Transfer, team: TeamChange) -> (Expression, Expression) {
     let mut change = Expression::new("SET accountId = :account, accountAsOf = :asOf")
         .value(":account", s(&transfer.account))

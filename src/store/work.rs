@@ -1,4 +1,5 @@
-//! Jobs in the table: which are due, leases with fences, and how a lease ends (G4).
+//! Jobs in the table: finds the jobs that are due, claims jobs under leases with fences, and ends leases
+//! (G4).
 //!
 //! ```text
 //!   claim     Update  if it is due, not parked, and not leased     dueAt, leaseUntil := the lease's end
@@ -10,7 +11,7 @@
 //!
 //! The module `announcement` has what only announcements need: phases and holds.
 //!
-//! A job whose worker died is due again automatically, when its lease ends.
+//! If a job's worker dies, the job is automatically due again when the worker's lease ends.
 
 mod failure;
 
@@ -36,18 +37,19 @@ use crate::job::{FailureStreak, HELD_SHARD, Job, PARKED_SHARD};
 pub(crate) struct Lease {
     pub(crate) installation: InstallationId,
     pub(crate) job: Job,
-    /// Proves that this worker still has the lease.
+    /// The number that proves that this worker still has the lease.
     pub(crate) fence: i64,
     /// When the job was due.
     pub(crate) due: Timestamp,
     /// When the lease ends.
     pub(crate) until: Timestamp,
     pub(crate) streak: FailureStreak,
-    /// The deletion that the job belongs to. `None` if the item does not name the deletion.
+    /// When, by whom and why the job's deletion was made. `None` if the job's item does not say when and by
+    /// whom.
     pub(crate) provenance: Option<Provenance>,
     /// The hash of the idempotency key of the request that began the job, if the request had one.
     pub(crate) key_sha256: Option<String>,
-    /// The state of an announcement. `None` for other jobs.
+    /// The state of an announcement. `None` if the job is not an announcement.
     pub(crate) announcement: Option<AnnouncementState>,
 }
 
@@ -57,7 +59,7 @@ pub(crate) struct Lease {
 pub(crate) enum LeaseWrite {
     /// The worker still held the lease, and everything was written.
     Written,
-    /// Another worker has claimed the job since, or the job is done. Nothing was written.
+    /// Another worker has claimed the job after this worker, or the job is done. Nothing was written.
     LeaseLost,
 }
 
@@ -70,7 +72,7 @@ impl LeaseWrite {
 /// A page of the jobs that are due in a shard.
 pub(crate) struct Page {
     pub(crate) due: Vec<(InstallationId, Job)>,
-    /// Where the next page begins. `None` if this is the last page.
+    /// The key after which the next page begins. `None` if this is the last page.
     pub(crate) next: Option<Item>,
 }
 
@@ -96,8 +98,8 @@ pub(super) fn item(
         ("dueShard".to_owned(), s(job.shard(installation))),
         ("dueAt".to_owned(), time(due)),
         ("attempts".to_owned(), n(0)),
-        // This fence differs from that of each earlier job under this key: an earlier job's worker may still
-        // be running.
+        // The new fence differs from the fence of each earlier job under this key, because an earlier job's
+        // worker may still be running.
         ("fence".to_owned(), n(provenance.at.as_secs().cast_signed().saturating_mul(1000))),
         ("deletedAt".to_owned(), time(provenance.at)),
         ("deletedBy".to_owned(), keys::actor(&provenance.by)),
@@ -108,7 +110,7 @@ pub(super) fn item(
     item
 }
 
-/// The failures in a row that a job's item records.
+/// The job's failures since its last success, as the job's item records them.
 pub(super) fn streak(item: &Item) -> FailureStreak {
     let failures = attr::i64(item, "failures").and_then(|count| count.try_into().ok());
     FailureStreak {
@@ -118,8 +120,8 @@ pub(super) fn streak(item: &Item) -> FailureStreak {
 }
 
 impl Store {
-    /// The jobs that are due in a shard at `now`, the longest due first, at most `limit`. `from` is the
-    /// `next` of the page before. `None` starts at the beginning.
+    /// Reads at most `limit` jobs of a shard that are due at `now`, beginning with the job that has been due
+    /// longest. `from` is the `next` of the page before, or `None` for the first page.
     pub(crate) async fn due(
         &self,
         shard: &str,
@@ -139,7 +141,8 @@ impl Store {
             .set_exclusive_start_key(from);
         self.in_time(async {
             let page = query.send().await.map_err(store_error)?;
-            // An entry that cannot be read is skipped: another version of teardown may have written it.
+            // An index entry that cannot be read is skipped, because another version of teardown may have
+            // written it.
             let due = page.items.unwrap_or_default().iter().filter_map(parse_key).collect();
             Ok(Page { due, next: page.last_evaluated_key })
         })
@@ -147,7 +150,7 @@ impl Store {
     }
 
     /// Claims a job with a lease until `until`, if the job is due at `now`, and is not parked, held or
-    /// leased. `None` if it cannot be claimed.
+    /// leased. `None` if the job cannot be claimed.
     pub(crate) async fn claim(
         &self,
         installation: &InstallationId,
@@ -168,8 +171,9 @@ impl Store {
         .value(":now", time(now))
         .value(":parked", s(PARKED_SHARD))
         .value(":held", s(HELD_SHARD));
-        // If DynamoDB's answer is lost, the SDK repeats the claim, and the repeated claim is refused. The
-        // worker then does not know that it has the lease, and the lease runs out.
+        // If DynamoDB's answer to a claim is lost, the SDK repeats the claim, and DynamoDB refuses the
+        // repeat. The worker then does not know that it has the lease, and nobody runs the job until the
+        // lease ends.
         let claimed = self.update_work(installation, job, change, condition).await?;
         let Some(before) = claimed else { return Ok(None) };
         let malformed = |problem| Malformed::error(&before, problem);
@@ -186,8 +190,8 @@ impl Store {
         }))
     }
 
-    /// Ends a lease: the job is done, and its item is deleted. If the lease was lost, the item stays for the
-    /// worker that has claimed the job since.
+    /// Ends a lease: the job is done, and its item is deleted. If this worker has lost its lease, the job's
+    /// item stays for the worker that has claimed the job.
     pub(crate) async fn complete(&self, lease: &Lease) -> Result<LeaseWrite, Error> {
         let condition = fence_is(lease.fence);
         let delete = self
@@ -233,8 +237,7 @@ impl Store {
         Ok(LeaseWrite::when(before.is_some()))
     }
 
-    /// Changes a job, and returns its item as it was before the change. `None` if the condition does not
-    /// hold.
+    /// Changes a job, and returns its item as it was before the change. `None` if the condition fails.
     pub(super) async fn update_work(
         &self,
         installation: &InstallationId,
@@ -245,7 +248,7 @@ impl Store {
         self.update_item(key(job, installation), change, condition).await
     }
 
-    /// Changes an item, and returns it as it was before the change. `None` if the condition does not hold.
+    /// Changes an item, and returns it as it was before the change. `None` if the condition fails.
     pub(super) async fn update_item(
         &self,
         key: Item,
@@ -271,12 +274,12 @@ impl Store {
     }
 }
 
-/// The job that an entry of the index `due` names. `None` if the entry names no job.
+/// The job of an entry in the index `due`. `None` if the entry is not of a job.
 fn parse_key(item: &Item) -> Option<(InstallationId, Job)> {
     job_at(attr::str(item, "pk")?, attr::str(item, "sk")?)
 }
 
-/// The job whose item has these keys. `None` if no job's item can have them.
+/// The job whose item has these keys. `None` if these cannot be the keys of a job's item.
 pub(crate) fn job_at(pk: &str, sk: &str) -> Option<(InstallationId, Job)> {
     let installation = pk.strip_prefix("installation#")?;
     Some((InstallationId::parse(installation).ok()?, Job::parse(sk)?))

@@ -1,4 +1,4 @@
-//! Sends a call: attempts the call until it gets a definite answer, or until the attempts or the [`CallTime`]
+//! Attempts a call to Vercel until Vercel gives a definite answer, or until the attempts or the [`CallTime`]
 //! are used up.
 
 use std::convert::Infallible;
@@ -16,20 +16,22 @@ use crate::outbound::{self, CONNECT_TIMEOUT, HeldBack, jitter};
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long an open connection may wait for `before_sending`: servers close a connection on which no request
-/// comes.
+/// How long an open connection may wait for `before_sending`, because servers close connections without
+/// requests.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How often a call is attempted at most. If a job's call still fails, a sweep runs the job again later.
+/// The largest number of attempts for one call. If all attempts of a job's call fail, a sweep runs the job
+/// again later.
 pub(super) const ATTEMPTS: u32 = 3;
 
-/// The longest answer that is read if the request is not for a list, in bytes. Errors are under 1 KiB.
+/// The longest answer that is read, in bytes, if the request does not ask for a list. Vercel's errors are
+/// under 1 KiB.
 pub(super) const SHORT_ANSWER: usize = 64 * 1024;
 
 /// The longest list that is read, in bytes: enough for thousands of resources.
 pub(super) const LONG_ANSWER: usize = 8 * 1024 * 1024;
 
-/// How many characters of Vercel's message are passed on, into an answer, a log and the table.
+/// How many characters of a message from Vercel go into an answer, a log or the table.
 const MAX_MESSAGE: usize = 300;
 
 /// The time that a worker's calls to Vercel may take together.
@@ -47,8 +49,8 @@ impl CallTime {
         done
     }
 
-    /// Whether a connection can be opened in time after this wait. If the time ended during the opening,
-    /// nobody could tell whether the request was sent.
+    /// Whether there is time to open a connection after the wait `wait`. If the time for calls ended before
+    /// the connection was open, teardown would not know whether the request was sent.
     fn is_left_after(&self, wait: Duration) -> bool {
         Instant::now() + wait + CONNECT_TIMEOUT < self.end
     }
@@ -61,8 +63,8 @@ impl Vercel {
         CallTime { end: Instant::now() + self.limits.vercel_call }
     }
 
-    /// Sends a request that has no body, as `call` does. Returns the result and the last answer's body, of at
-    /// most `most` bytes.
+    /// Sends a request that has no body, as `call` does. Returns the call's result and the last answer's
+    /// body, of at most `most` bytes.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -88,8 +90,8 @@ impl Vercel {
         answer.unwrap_or_else(|never| match never {})
     }
 
-    /// Sends a request until it gets a definite answer, or until the attempts or the `time` are used up. The
-    /// time of `before_sending` does not count.
+    /// Sends a request until Vercel gives a definite answer, or until the attempts or the `time` are used up.
+    /// The time that `before_sending` takes does not count as part of `time`.
     pub(super) async fn call<F, E>(
         &self,
         token: &Secret,
@@ -115,8 +117,8 @@ impl Vercel {
         unreachable!("attempts are counted")
     }
 
-    /// Sends a request once. Returns Vercel's answer and the answer's body, which is empty if it did not
-    /// arrive in full.
+    /// Sends a request once. Returns Vercel's answer and its body, which is empty if the whole body did not
+    /// arrive.
     async fn attempt_once<F, E>(
         &self,
         token: &Secret,
@@ -128,7 +130,8 @@ impl Vercel {
         F: Future<Output = Result<(), E>> + Send,
     {
         let without_answer = |why: VercelAnswer| Ok((why, Vec::new()));
-        // Only a request whose body is a stream cannot be cloned, and no such request is sent here.
+        // A request can be cloned unless its body is a stream, and no request to Vercel has a stream as its
+        // body.
         let Some(request) = inner.try_clone() else {
             return without_answer(VercelAnswer::Unreached(
                 "the request cannot be repeated".to_owned(),
@@ -136,7 +139,7 @@ impl Vercel {
         };
         let mut sending = pin!(client.execute(request));
         if let Some((held_back, before)) = before_sending {
-            // Before the connection is open, the request can end only if it cannot connect.
+            // Before the connection is open, the request can end only if the client cannot connect.
             if let Either::Left((Err(error), _)) =
                 select(sending.as_mut(), pin!(held_back.connected())).await
             {
@@ -147,7 +150,8 @@ impl Vercel {
             held_back.send_now();
             *before_sending = None;
             if began.elapsed() > FRESH {
-                // Vercel may have closed the connection by now, and this would look like a lost answer.
+                // If Vercel has already closed the connection, a request on the connection would look like a
+                // lost answer.
                 let why = "the connection was up for too long".to_owned();
                 return without_answer(VercelAnswer::Unreached(why));
             }
@@ -169,7 +173,7 @@ impl Vercel {
     }
 }
 
-/// A request that can be sent again.
+/// A request that can be sent several times.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     /// The client to send the request with.
@@ -179,7 +183,7 @@ pub(super) struct Request<'a> {
     pub(super) most: usize,
 }
 
-/// The future to await when a connection is open, before a request is sent over the connection. `None` once
+/// The future to await when a connection is open, before a request is sent over the connection. `None` after
 /// the future has ended.
 pub(super) type BeforeSending<'a, F> = Option<(&'a HeldBack, Pin<Box<F>>)>;
 
@@ -189,7 +193,7 @@ fn silence(error: reqwest::Error) -> VercelAnswer {
     if was_not_sent { VercelAnswer::Unreached(why) } else { VercelAnswer::Nothing(why) }
 }
 
-/// An answer's body. The result is empty if the body does not arrive in full, or is too long.
+/// An answer's body, or no bytes if the whole body does not arrive, or is too long.
 async fn body(response: reqwest::Response, most: usize) -> Vec<u8> {
     if response.status() == StatusCode::NO_CONTENT {
         return Vec::new();
@@ -202,9 +206,9 @@ struct VercelErrorBody {
     error: VercelError,
 }
 
-/// The code and the message of an error, if they can be read. What the answer means depends on the status
-/// alone. If Vercel repeats the token, the token is taken out, because the text goes into an answer, a log
-/// and the table.
+/// The code and the message of Vercel's error, if they can be read. What Vercel's answer means depends on the
+/// status alone. If Vercel repeats the token in an error, the token is removed, because the error goes into
+/// an answer, a log and the table.
 fn parse_error(body: &[u8], token: &Secret) -> Option<VercelError> {
     let body = String::from_utf8_lossy(body);
     let VercelError { code, message } =
@@ -213,7 +217,7 @@ fn parse_error(body: &[u8], token: &Secret) -> Option<VercelError> {
     Some(VercelError { code: shown(&code), message: shown(&message) })
 }
 
-/// Makes a text one line of bounded length.
+/// Turns a text into one line of at most [`MAX_MESSAGE`] characters.
 pub(super) fn shown(text: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(shown).take(MAX_MESSAGE).collect::<String>().trim().to_owned()

@@ -1,4 +1,4 @@
-//! A configuration, as Vercel has it.
+//! A configuration, as Vercel's API returns it.
 
 use serde_json::{Map, Value};
 
@@ -7,21 +7,21 @@ use crate::clock::Timestamp;
 use crate::ids::AttachmentId;
 use crate::json;
 
-/// A configuration, as Vercel has it.
+/// A configuration, as Vercel's API returns it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VercelConfiguration {
     /// `teamId`.
     pub team: Option<String>,
     /// Whether the configuration has a `deletedAt`.
     pub is_deleted: bool,
-    /// `deleteRequestedAt`: the time since which the configuration's uninstall is under way.
+    /// `deleteRequestedAt`: when the uninstall of the configuration began at Vercel.
     pub delete_requested_at: Option<Timestamp>,
     /// `disabledAt` and `disabledReason`. `None` if the configuration is not disabled.
     pub disabled: Option<Disabled>,
 }
 
-/// When and why a configuration was disabled. Such a configuration does not work, and Vercel removes it after
-/// a while.
+/// When and why a configuration was disabled. A disabled configuration does not work, and Vercel removes it
+/// after some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disabled {
     /// `disabledAt`, if it is a time.
@@ -31,7 +31,8 @@ pub struct Disabled {
 }
 
 impl VercelConfiguration {
-    /// Reads an answer's body. `None` if the body is not an object, or if its team is not an id.
+    /// Reads a configuration from the body of Vercel's answer. `None` if the body is not an object, or if its
+    /// `teamId` is not an id.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let fields: Map<String, Value> = json::from_slice(body).ok()?;
         let given = |name| fields.get(name).filter(|value| !value.is_null());
@@ -52,7 +53,7 @@ impl VercelConfiguration {
     }
 }
 
-/// Vercel's times are milliseconds since the Unix epoch.
+/// Reads a time from Vercel, which is in milliseconds since the Unix epoch.
 fn time(value: &Value) -> Option<Timestamp> {
     value.as_u64().map(|milliseconds| Timestamp::from_secs(milliseconds / 1000))
 }
@@ -61,7 +62,7 @@ fn time(value: &Value) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    /// E7: a configuration is read if the answer is an object, with a team's id or without one.
+    /// E7: a configuration can be read from an answer that is an object, with or without a team's id.
     #[test]
     fn a_configuration_is_read() {
         let read = |body: &str| {

@@ -12,25 +12,26 @@ use crate::json;
 /// How many characters of a name, a product or a status are kept: an item of the table has at most 400 KB.
 const MAX_NAME: usize = 1000;
 
-/// The resources that Vercel has of an installation.
+/// The resources that Vercel has for an installation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceList {
-    /// The resources whose `partnerId` can be an id of teardown's, each once.
+    /// The resources whose `partnerId` is a valid id (B2), each resource once.
     pub resources: BTreeMap<ResourceId, ListedResource>,
-    /// The ids of the other resources: the `partnerId`, or if it is absent, the `internalId`.
+    /// The ids of the resources whose `partnerId` breaks rule B2: the `partnerId`, or if it is absent, the
+    /// `internalId`.
     pub bad_ids: Vec<String>,
 }
 
 /// A resource that Vercel has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedResource {
-    /// `partnerId`: the id that the provider gave it.
+    /// `partnerId`: the id that the provider gave the resource.
     pub id: ResourceId,
     /// `name`.
     pub name: Option<String>,
     /// `productId`.
     pub product: Option<String>,
-    /// `status`, as Vercel words it.
+    /// `status`, as the text that Vercel sent.
     pub status: Option<String>,
 }
 
@@ -40,7 +41,7 @@ struct Body {
 }
 
 impl ResourceList {
-    /// Reads an answer's body. `None` if the body has no list of resources.
+    /// Reads the resources from the body of Vercel's answer. `None` if the body has no list of resources.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let (mut list, nothing) = (Self::default(), Map::new());
         for entry in json::from_slice::<Body>(body).ok()?.resources {
@@ -79,8 +80,8 @@ mod tests {
         ResourceList::parse(body.as_bytes())
     }
 
-    /// L1: `partnerId` is the provider's id. A repeated id counts once. A field of the wrong type counts as
-    /// absent.
+    /// L1: `partnerId` is the provider's id of a resource. A repeated `partnerId` counts once. A field of the
+    /// wrong type counts as absent.
     #[test]
     fn a_list_is_read() {
         let list = read(
@@ -107,7 +108,7 @@ mod tests {
         assert_eq!(read(r#"{"resources":[]}"#), Some(ResourceList::default()));
     }
 
-    /// L1: an id that breaks B2 is listed separately, as one line.
+    /// L1: an id that breaks rule B2 is listed separately, as one line.
     #[test]
     fn bad_ids_are_kept_apart() {
         let list = read(

@@ -10,8 +10,8 @@ use crate::provider::Report;
 use crate::store::work::Lease;
 
 impl Worker {
-    /// Notifies the provider of the incidents of an attempt that failed at `now` with `result`, until `end` at
-    /// most. A failed notification is only logged as a warning: the table has the facts.
+    /// Notifies the provider of the incidents of an attempt that failed at `now` with `result`, until `end`
+    /// at most. A failed notification is only logged as a warning, because the job is still in the table.
     pub(super) async fn report(
         &self,
         lease: &Lease,

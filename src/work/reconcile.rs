@@ -1,6 +1,6 @@
 //! Ends a Provision whose end nobody recorded (J4). The worker compares the installation with Vercel, and
-//! registers the resources that the table lacks. If the installation is deleted, the worker instead
-//! announces the deletion of these resources.
+//! registers the resources that the table lacks. If the installation is deleted, the worker instead announces
+//! the deletion of the resources that the table lacks.
 
 use super::{AttemptResult, Worker, failed};
 use crate::error::Error;
@@ -13,8 +13,8 @@ use crate::store::work::{JobFailure, Lease, LeaseWrite};
 use crate::vercel::ListedResource;
 
 impl Worker {
-    /// Ends an intent. If a new attempt has joined the intent meanwhile, the intent stays, because the
-    /// attempt has raised the fence.
+    /// Ends a Provision's intent. If a new attempt has joined the intent since the worker claimed it, the
+    /// intent stays, because the attempt has raised the fence.
     pub(super) async fn reconcile(&self, lease: &Lease) -> Result<AttemptResult, Error> {
         let id = &lease.installation;
         let Some(stored) = self.store.stored(id).await? else {
@@ -23,7 +23,7 @@ impl Worker {
         let is_active = stored.installation.deletion.is_none();
         let Some(token) = self.store.token(id).await? else {
             let failure = JobFailure::new("no access token is stored to call Vercel with", None);
-            // The token of a deleted installation is erased for good: no later attempt can read one.
+            // The token of a deleted installation is erased for good: no later attempt can read a token.
             let failure = if is_active { failure } else { failure.permanent() };
             return Ok(AttemptResult::Failed(failure));
         };
@@ -60,8 +60,8 @@ impl Worker {
         }))
     }
 
-    /// Registers the resources that Vercel has and the table does not. Returns how many were registered.
-    /// `None` if the installation was deleted meanwhile.
+    /// Registers the resources that Vercel has and the table lacks. Returns how many were registered. `None`
+    /// if the installation was deleted after the table was read.
     async fn register_listed(
         &self,
         id: &InstallationId,
@@ -71,8 +71,8 @@ impl Worker {
         for listed in missing {
             match self.store.add_listed_resource(id, &listed).await {
                 Ok(Added::Now) => registered += 1,
-                // The resource was registered after the table was read. Or the resource was deleted, and
-                // has its own receipt or announcement.
+                // The resource was registered after the table was read, or was deleted and has its own
+                // receipt or announcement.
                 Ok(Added::Before)
                 | Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {}
                 Err(

@@ -1,5 +1,5 @@
-//! The sweep: finds the jobs that are due, and runs them. Other sweeps may run at the same time (G4). If
-//! the table's stream names new jobs, they are run without a search (L2).
+//! The sweep: finds the jobs that are due, and runs them. Other sweeps may run at the same time (G4). New
+//! jobs that the table's stream reports are run without a search (L2).
 
 use std::time::{Duration, Instant};
 
@@ -16,31 +16,31 @@ use crate::telemetry;
 /// How many jobs a sweep runs at the same time.
 const AT_A_TIME: usize = 16;
 
-/// How many entries of the index a sweep reads at a time, and holds in memory.
+/// How many entries of the index a sweep reads at a time, and keeps in memory.
 const PAGE: i32 = 64;
 
-/// How long before its end a sweep stops claiming jobs. So the job that it claims last has time for a
-/// call's time-out (12 s) and DynamoDB's (8 s). If DynamoDB is slow both before and after the call, the job
-/// may need more. Then the end of the sweep cuts it off, and it is retried later. [`claiming`] has the
-/// exception for short sweeps.
+/// How long before its end a sweep stops claiming jobs. The job that a sweep claims last then has time for a
+/// call that times out (12 s) and for DynamoDB (8 s). If DynamoDB is slow both before and after the call, the
+/// job may need more time. If the end of the sweep cuts a job off, the job is retried later. [`claiming`]
+/// says what a short sweep does.
 const LAST: Duration = Duration::from_secs(20);
 
-/// How often a sweep looks again for jobs that it rescheduled itself. The index is some milliseconds behind
-/// the table.
+/// How many times a sweep looks again for jobs that it rescheduled, because the index is some milliseconds
+/// behind the table.
 const LAGS: u32 = 4;
 
-/// How long a sweep waits before it looks again.
+/// How long a sweep waits before it looks again for jobs that it rescheduled.
 const LAG: Duration = Duration::from_millis(100);
 
-/// How long a function tries the jobs that are due at once, after its answer. Together with the longest
-/// request, this must fit in the 60 s that `vercel.json` grants a function. The longest request is a Delete
-/// Configuration. It needs 3 s for the issuer's keys, 8 s for DynamoDB, 12 s for Vercel, and 8 s for
-/// DynamoDB after Vercel's answer. It needs 12 s more each time it must call Vercel again. If a slow
+/// How long a function tries the jobs that are due immediately after its answer. This time and the longest
+/// request together must fit in the 60 s that `vercel.json` grants a function. The longest request is a
+/// Delete Configuration. A Delete Configuration needs 3 s for the issuer's keys, 8 s for DynamoDB, 12 s for
+/// Vercel, and 8 s for DynamoDB after Vercel's answer. Each further call to Vercel needs 12 s more. If a slow
 /// DynamoDB makes the request longer, the host cuts the jobs off, and the sweep runs them.
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
-/// For how much of `time` a sweep claims jobs. The rest, [`LAST`], is for running them. A sweep claims for
-/// at least a quarter of its time, however short that is.
+/// How much of its `time` a sweep uses to claim jobs. The last part, [`LAST`], is for running the claimed
+/// jobs. Even a short sweep claims jobs for a quarter of its time.
 fn claiming(time: Duration) -> Duration {
     time.saturating_sub(LAST).max(time / 4)
 }
@@ -50,13 +50,13 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`Error::StoreUnavailable`] or [`Error::Internal`] if the index could not be read. The
-    /// failure of a single job is logged, and the job comes due again.
+    /// [`Error::StoreUnavailable`] or [`Error::Internal`] if the index could not be read. The failure of a
+    /// single job is logged, and the job becomes due again.
     pub(crate) async fn sweep(&self, time: Duration) -> Result<Report, Error> {
         let began = Instant::now();
         let taking = claiming(time);
         let end = began + time;
-        // The next sweep runs the jobs that come due from now on. So this sweep ends.
+        // Jobs that become due after `now` are left to the next sweep, so that this sweep ends.
         let now = self.clock.timestamp();
         let mut shards: Vec<_> = Job::shards().collect();
         // Sweeps that begin at the same time should claim different jobs. Urgent jobs come first in every
@@ -66,7 +66,7 @@ impl Worker {
         loop {
             let mut round = Report::default();
             for (index, shard) in shards.iter().enumerate() {
-                // Urgent jobs get half of the time. So a Vercel that does not answer cannot hold up the
+                // Urgent jobs get half of the time, so that a Vercel that does not answer cannot delay the
                 // other jobs.
                 let taking = if index == 0 { taking / 2 } else { taking };
                 round += self.sweep_shard(shard, now, began + taking, end).await?;
@@ -75,7 +75,7 @@ impl Worker {
             if began.elapsed() >= taking || (round.claimed == 0 && lag == 0) {
                 return Ok(report);
             }
-            // A job that was made due again at once may not be in the index yet.
+            // If the sweep made a job due again immediately, the index may not have the job yet.
             if round.claimed > 0 {
                 lag = if round.unfinished > 0 { LAGS } else { 0 };
             } else {
@@ -107,7 +107,7 @@ impl Worker {
         Ok(report)
     }
 
-    /// Runs the new jobs that are due at once, for `time` at most. The next sweep runs the jobs that fail
+    /// Runs the new jobs that are due immediately, for `time` at most. The next sweep runs the jobs that fail
     /// or get no time (L2).
     pub(crate) async fn run_new(&self, jobs: Vec<(InstallationId, Job)>, time: Duration) -> Report {
         let began = Instant::now();
@@ -116,7 +116,7 @@ impl Worker {
         self.run_all(due, now, began + claiming(time), began + time).await
     }
 
-    /// Runs jobs at the same time. Claims no job after `taking_until`.
+    /// Runs up to [`AT_A_TIME`] jobs at the same time. Claims no job after `taking_until`.
     async fn run_all(
         &self,
         jobs: Vec<(InstallationId, Job)>,
@@ -149,14 +149,14 @@ impl Worker {
                 let work = job.to_string();
                 let cause = telemetry::chain(&error);
                 tracing::error!(%installation, work, cause, "job broke off");
-                // A job that was claimed is due again when its lease ends. A job that was not claimed
-                // counts as no progress.
+                // If the job was claimed before it broke off, it is due again when its lease ends. A job that
+                // broke off is not counted.
                 Report::default()
             }
         }
     }
 
-    /// Tries each of these jobs once. If an attempt fails, or the process dies, the sweep runs the job.
+    /// Tries each job in `due` once. If an attempt fails, or the process dies, the sweep runs the job.
     pub(crate) async fn follow_up(&self, installation: &InstallationId, due: Vec<Job>) {
         let end = Instant::now() + FOLLOW_UP;
         for job in due {

@@ -1,5 +1,5 @@
-//! How the stand-in backend in the tests of `teardown check` answers deletions. If its fault concerns
-//! deletions, its answers have that fault.
+//! How the stand-in backend in the tests of `teardown check` answers deletions. If the backend's fault
+//! concerns deletions, these answers have that fault.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -66,8 +66,8 @@ impl Inner {
         }
     }
 
-    /// The answer that refuses an uninstall because of its body: the body is wrong, or the fault refuses
-    /// it. `None` if the body is accepted.
+    /// The answer that refuses an uninstall, because its body is wrong or because the backend's fault refuses
+    /// it. `None` if the backend accepts the body.
     fn body(&self, call: &Call) -> Option<Reply> {
         let bad = || Some(Reply::error(400, "bad_request"));
         let fault = self.fault.strip_prefix("delete-installation/").unwrap_or_default();

@@ -1,5 +1,6 @@
-//! A stand-in for a provider's backend, in memory. It does everything right, apart from its fault. A
-//! fault is named by the id of the check that has to report it, or is [`IDLE`].
+//! A stand-in for a provider's backend, in memory. The stand-in does everything right, except for the one
+//! fault that a test gives it. A fault's name is the id of the check that has to report the fault, or
+//! [`IDLE`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,11 +22,11 @@ use super::hook;
 /// The time that a slow backend takes to answer.
 const SLOW: Duration = Duration::from_secs(11);
 
-/// The fault of a backend that answers a deletion with success and deletes nothing, if the token names
-/// no installation.
+/// The fault of a backend that answers 2xx to a deletion and deletes nothing, if the token names no
+/// installation.
 pub const IDLE: &str = "a token of no installation is answered, and does nothing";
 
-/// The backend. Its clones share its state.
+/// The stand-in for a provider's backend. All clones of a `Backend` share one state.
 #[derive(Clone)]
 pub struct Backend(Arc<Inner>);
 
@@ -37,15 +38,14 @@ pub struct Inner {
     state: Mutex<Store>,
 }
 
-/// What the backend stores.
 #[derive(Default)]
 pub struct Store {
     pub installations: BTreeMap<String, Installation>,
-    /// The recorded answers by `Idempotency-Key`, each with its request.
+    /// The recorded answers by `Idempotency-Key`, each with the request that it answered.
     answers: BTreeMap<String, (String, StatusCode, String)>,
     /// The number of deletion requests for each path.
     requests: BTreeMap<String, u32>,
-    /// The ids of the webhook events that were received.
+    /// The ids of the webhook events that the backend received.
     pub events: BTreeSet<String>,
     numbers: u32,
 }
@@ -106,8 +106,8 @@ impl Call {
 }
 
 impl Backend {
-    /// A backend that trusts these keys, with this fault. If no fault has this name, the backend does
-    /// everything right.
+    /// Makes a backend that trusts these keys, and has the fault of this name. If no fault has this name, the
+    /// backend does everything right.
     pub fn new(keys: &Value, fault: &str, clock: Clock) -> Self {
         let keys = KeySet::parse(keys.to_string().as_bytes()).unwrap();
         let gate = Gate::new(keys, fault, clock.clone());
@@ -133,7 +133,7 @@ impl Backend {
         (live.map(|(id, _)| id.clone()).collect(), resources.collect())
     }
 
-    /// The number of installations and of resources that were ever created.
+    /// The numbers of installations and of resources that were ever created.
     pub fn made(&self) -> (usize, usize) {
         let store = self.0.store();
         let resources = store.installations.values().map(|it| it.resources.len());
@@ -184,7 +184,7 @@ impl Inner {
         self.state.lock().unwrap()
     }
 
-    /// Delays the answer, if the backend has this fault.
+    /// Delays the backend's answer, if the backend has this fault.
     pub fn dawdle(&self, fault: &str) {
         if self.is(fault) {
             self.clock.advance(SLOW);
@@ -236,7 +236,7 @@ impl Inner {
         }
     }
 
-    /// Whether the caller may send this request. If not, why it is refused.
+    /// Whether the caller may send this request. The error says why the request is refused.
     fn may(&self, caller: &Caller, call: &Call, deletes: bool) -> Result<(), Refusal> {
         let on_resource = call.resource.is_some();
         let id = &call.installation;
@@ -277,7 +277,7 @@ impl Inner {
         }
     }
 
-    /// Deletes although the token has expired, if the backend has that fault.
+    /// Deletes although the request's token has expired, if the backend has that fault.
     fn act_in_spite_of(&self, refusal: &Refusal, call: &Call) {
         if !matches!(refusal, Refusal::Token(teardown::auth::TokenError::Expired)) {
             return;
@@ -334,7 +334,8 @@ impl Inner {
         }
     }
 
-    /// Answers a request. If an answer is recorded under its `Idempotency-Key`, that answer is replayed.
+    /// Answers a request. If an answer is recorded under the request's `Idempotency-Key`, the backend repeats
+    /// that answer.
     fn keyed(&self, call: &Call, act: impl Fn(&Self, &mut Store, &Call) -> Reply) -> Reply {
         let path = format!("{}/{:?}", call.installation, call.resource);
         let mut store = self.store();

@@ -1,5 +1,5 @@
-//! A stand-in for a careless backend. It has the faults of public backends of the marketplace, all in
-//! one.
+//! A stand-in for a careless backend. The stand-in has all the faults that were found in public backends of
+//! the marketplace.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -59,8 +59,8 @@ async fn remove(
     if claims(&headers).is_some() { StatusCode::NO_CONTENT } else { StatusCode::FORBIDDEN }
 }
 
-/// Uninstalls the installation that the token names, not that of the path. Refuses a body with a
-/// `reason`. Answers 500 if the installation is not known.
+/// Uninstalls the installation that the token names, and ignores the installation that the path names.
+/// Refuses a request whose body has a `reason`. Answers 500 if the installation is unknown.
 async fn uninstall(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let Some(claims) = claims(&headers) else { return StatusCode::FORBIDDEN };
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -71,7 +71,7 @@ async fn uninstall(State(store): State<Store>, headers: HeaderMap, body: Bytes) 
     if known { StatusCode::NO_CONTENT } else { StatusCode::INTERNAL_SERVER_ERROR }
 }
 
-/// Answers 200 to a forged webhook, with an error in the body.
+/// Answers 200 to a webhook with a forged signature, with an error in the body.
 async fn webhook() -> Response {
     axum::Json(json!({ "error": "the signature did not match" })).into_response()
 }

@@ -1,5 +1,5 @@
-//! How the stand-in backend in the tests of `teardown check` verifies its callers: whom it refuses, whom
-//! it accepts because of its fault, and how it answers a refused caller.
+//! How the stand-in backend in the tests of `teardown check` verifies its callers: whom the backend refuses,
+//! whom it accepts because of its fault, and how it answers a refused caller.
 
 use aws_lc_rs::hmac;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,25 +16,25 @@ use teardown::ids::IntegrationIds;
 
 use crate::support::world::INTEGRATION;
 
-/// The secret that signs webhooks. A token that is signed with it must be refused.
+/// The secret that signs webhooks. The backend must refuse a token that is signed with this secret.
 pub const CLIENT_SECRET: &str = "client-s3cret";
 
-/// The check of a request's token, with the trusted keys and the fault.
+/// Verifies the tokens of requests, with the trusted keys and the backend's fault.
 pub struct Gate {
     keys: KeySet,
     fault: String,
     clock: Clock,
 }
 
-/// Why a caller is refused.
+/// Why the backend refuses a caller.
 #[derive(Debug)]
 pub enum Refusal {
     Token(TokenError),
-    /// A claim that only a backend with a fault refuses.
+    /// A claim of a good token that a backend with a fault refuses.
     Claim,
     Role,
     Stranger {
-        /// Whether the backend does not know the installation of the path.
+        /// Whether the backend does not know the installation that the path names.
         unknown: bool,
     },
 }
@@ -44,8 +44,8 @@ impl Gate {
         Self { keys, fault: fault.to_owned(), clock }
     }
 
-    /// The caller of a request, or why it is refused. `path` has the installation's id and the
-    /// resource's.
+    /// The caller of a request, or why the caller is refused. `path` has the installation's id, and the
+    /// resource's id if there is one.
     pub fn caller(
         &self,
         headers: &HeaderMap,
@@ -70,7 +70,7 @@ impl Gate {
         Err(Refusal::Token(error))
     }
 
-    /// The account that a valid token names. It is empty if the token is not valid.
+    /// The account that a valid token names. Empty if the token is not valid.
     pub fn account(&self, headers: &HeaderMap) -> String {
         let authorization = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
         match self.verify(authorization) {
@@ -98,7 +98,7 @@ impl Gate {
         Claims::parse(&jws.verify(key)?)?.caller(issuer, &ours, self.clock.now())
     }
 
-    /// Accepts the caller of a valid token, unless the fault refuses it.
+    /// Accepts the caller of a valid token, unless the backend's fault refuses the token.
     fn take(
         &self,
         caller: Caller,
@@ -118,7 +118,7 @@ impl Gate {
         if refused { Err(Refusal::Claim) } else { Ok(caller) }
     }
 
-    /// Whether the fault accepts a token that has to be refused.
+    /// Whether the backend's fault makes it accept a token that a right backend refuses.
     fn lets_in(&self, error: TokenError, authorization: Option<&str>, on_resource: bool) -> bool {
         let (head, claims) = (part(authorization, 0), part(authorization, 1));
         let signature = authorization.unwrap_or_default().rsplit('.').next().unwrap_or_default();
@@ -169,7 +169,7 @@ impl Gate {
     }
 }
 
-/// Whether an HS256 token is signed with the client secret.
+/// Whether the token is an HS256 token that is signed with the client secret.
 fn is_by_the_client_secret(authorization: Option<&str>) -> bool {
     let token = authorization.unwrap_or_default().trim_start_matches("Bearer ");
     let Some((message, signature)) = token.rsplit_once('.') else { return false };
@@ -178,7 +178,7 @@ fn is_by_the_client_secret(authorization: Option<&str>) -> bool {
     hmac::verify(&key, message.as_bytes(), &signature).is_ok()
 }
 
-/// The part of a token at this position, as JSON. The token is not verified.
+/// The part of a token at this position, as JSON. This function does not verify the token.
 fn part(authorization: Option<&str>, number: usize) -> Value {
     let token = authorization.and_then(|it| it.split(' ').nth(1)).unwrap_or_default();
     let part = token.split('.').nth(number).unwrap_or_default();
@@ -186,7 +186,8 @@ fn part(authorization: Option<&str>, number: usize) -> Value {
 }
 
 impl Refusal {
-    /// The answer to a refused caller. If the fault concerns such answers, the answer has it.
+    /// The answer that a refused caller gets. If the backend's fault concerns answers to refused callers, the
+    /// answer has that fault.
     pub fn response(&self, fault: &str, headers: &HeaderMap) -> Response {
         let mut message = "the token is not good for this".to_owned();
         let mut error = json!({ "code": "forbidden" });

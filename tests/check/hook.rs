@@ -22,7 +22,7 @@ pub fn answer(backend: &Inner, headers: &HeaderMap, body: &Bytes) -> Reply {
     }
     let ok = Reply(StatusCode::OK, json!({}));
     if signature != Some(webhook_signature(backend.secret, text).as_str()) {
-        // The signature is wrong. The backend accepts the webhook because of its fault.
+        // The webhook's signature is wrong. The backend accepts this webhook because of its fault.
         return ok;
     }
     backend.dawdle("time/webhook");
@@ -50,7 +50,7 @@ pub fn answer(backend: &Inner, headers: &HeaderMap, body: &Bytes) -> Reply {
     ok
 }
 
-/// Whether the signature is right, or the backend accepts it because of its fault.
+/// Whether the webhook's signature is right, or the backend's fault makes it accept a wrong signature.
 fn is_good(backend: &Inner, signature: Option<&str>, body: &str) -> bool {
     let Some(signature) = signature else { return backend.is("webhook/unsigned") };
     let by = |secret| webhook_signature(secret, body) == signature;

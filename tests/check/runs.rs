@@ -1,4 +1,5 @@
-//! Whole runs of `teardown check`: what they do not touch, what they skip, and that they always end.
+//! Whole runs of `teardown check`: what a run leaves unchanged, which checks it skips, and that it always
+//! ends.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +15,7 @@ use teardown_cli::issuer::Issuer;
 
 use super::*;
 
-/// A backend without a fault, its URL and its clock.
+/// A backend without a fault, with its URL and its clock.
 async fn right() -> (Backend, String, Clock) {
     let clock = Clock::stopped();
     let backend = Backend::new(&SIGNER.jwks(), "none", clock.clone());
@@ -27,7 +28,7 @@ fn only(ids: &[&str]) -> Selection {
     Selection { checks: check::all().filter(chosen).collect(), accepted: BTreeSet::new() }
 }
 
-/// Why a check was skipped or not run.
+/// The report's reason why a check was skipped or not run.
 fn why<'a>(report: &'a Report, id: &str) -> &'a str {
     let row = report.rows.iter().find(|row| row.check.id == id).unwrap();
     match &row.outcome {
@@ -57,8 +58,8 @@ async fn the_faults_of_public_backends_are_found() {
     assert!(!found.contains("delete-installation/no-body"), "{found:?}");
 }
 
-/// N2: if a backend does not trust the run's key, the checks that need no trusted key still run. The
-/// other checks are skipped, and name the setting that the backend lacks.
+/// N2: if a backend does not trust the run's key, the checks that need no trusted key still run. The checks
+/// that need a trusted key are skipped, and name the setting that the backend lacks.
 #[tokio::test]
 async fn without_a_trusted_key_the_other_checks_run() {
     let clock = Clock::stopped();
@@ -79,8 +80,8 @@ async fn without_a_trusted_key_the_other_checks_run() {
     assert_eq!(backend.made(), (0, 0));
 }
 
-/// N1: with `--read-only` a run creates nothing. It deletes nothing either, even if the backend accepts
-/// a forged token.
+/// N1: with `--read-only`, a run creates nothing. A read-only run deletes nothing, even if the backend
+/// accepts a forged token.
 #[tokio::test]
 async fn a_read_only_run_changes_nothing() {
     for fault in ["none", "tokens/expired", "tokens/uninstall-none"] {
@@ -94,8 +95,8 @@ async fn a_read_only_run_changes_nothing() {
         assert_eq!(backend.live(), (vec!["icfg_1".to_owned()], vec!["db_x".to_owned()]));
         assert_eq!(backend.made(), (1, 1));
         assert!(why(&report, "delete-resource/answers-204").contains("--read-only"));
-        // For a resource, the backend answers a good token and no token differently. So its refusal of a
-        // forged token proves something.
+        // The backend distinguishes a good token from no token, so its refusal of a forged token proves
+        // something.
         assert!(
             report
                 .rows
@@ -124,8 +125,8 @@ async fn a_run_deletes_the_given_resources_only() {
     assert!(why(&report, "delete-installation/reason").contains("used up"));
 }
 
-/// N3: a run reports an uninstall that is answered with success and deletes nothing. What still exists
-/// counts, not the answer.
+/// N3: a run reports a backend that answers an uninstall with a 2xx and deletes nothing. The run does not
+/// trust the answer: it looks at what still exists.
 #[tokio::test]
 async fn an_uninstall_that_did_nothing_is_found() {
     let (_, report) = with_fault(backend::IDLE, &only(&["delete-installation"])).await;
@@ -138,8 +139,8 @@ async fn an_uninstall_that_did_nothing_is_found() {
     assert_eq!(report.left, Vec::<String>::new());
 }
 
-/// N2: if a backend trusts the run's key but refuses Upsert Installation, the report gives that refusal
-/// as the cause, and not the backend's keys.
+/// N2: a backend may trust the run's key, and still refuse Upsert Installation. The report names the refusal
+/// of Upsert Installation as the cause, and not the backend's keys.
 #[tokio::test]
 async fn a_refused_body_is_not_taken_for_a_refused_token() {
     let (backend, _, clock) = right().await;
@@ -161,8 +162,8 @@ async fn a_refused_body_is_not_taken_for_a_refused_token() {
     assert!(passed("tokens/expired") && passed("tokens/audience"));
 }
 
-/// N2: each request has a connection of its own. Some servers close a connection after an answer. A
-/// second request on that connection would seem to get no answer.
+/// N2: a run opens a new connection for each request. Some servers close a connection after an answer. A
+/// second request on a connection that the server closed would seem to get no answer.
 #[tokio::test]
 async fn no_connection_is_used_twice() {
     let (backend, _, clock) = right().await;
@@ -185,7 +186,7 @@ async fn no_connection_is_used_twice() {
     assert!(connections >= report.requests, "{connections} for {} requests", report.requests);
 }
 
-/// N2: a check's failure that is accepted in advance does not count as a failure, and is still reported.
+/// N2: if the operator has accepted a check's failure in advance, the failure is reported but does not count.
 #[tokio::test]
 async fn a_known_failure_is_accepted() {
     let id = "delete-resource/again-is-no-500";
@@ -196,7 +197,8 @@ async fn a_known_failure_is_accepted() {
     assert_eq!(found(&report), [id]);
 }
 
-/// A backend that answers this many requests. After that, it closes each connection without an answer.
+/// A backend that answers this many requests, and then breaks. After these requests, the backend closes each
+/// connection without an answer.
 fn breaking(backend: &Backend, answers: u32) -> Router {
     let left = Arc::new(AtomicU32::new(answers));
     backend.router().layer(from_fn(move |request: Request, next: Next| {
@@ -212,7 +214,7 @@ fn breaking(backend: &Backend, answers: u32) -> Router {
     }))
 }
 
-/// N2: if a backend never answers, the run ends after one time-out, with an error that says so.
+/// N2: if a backend never answers, the run ends after one time-out, with an error that names the cause.
 #[tokio::test]
 async fn a_backend_that_hangs_is_not_checked() {
     let hangs = Router::new().fallback(async || std::future::pending::<()>().await);
@@ -222,8 +224,8 @@ async fn a_backend_that_hangs_is_not_checked() {
     assert!(report.unwrap_err().contains("no answer in time"));
 }
 
-/// N2: if a backend stops answering, the run ends. Its report says so, and lists what the run could not
-/// delete.
+/// N2: if a backend stops answering, the run ends. Its report names this cause, and lists what the run could
+/// not delete.
 #[tokio::test]
 async fn a_backend_that_stops_answering_ends_the_run() {
     let clock = Clock::stopped();
@@ -235,7 +237,7 @@ async fn a_backend_that_stops_answering_ends_the_run() {
     assert!(report.left.iter().any(|left| left.starts_with("installation icfg_check")));
 }
 
-/// N2: a run that is interrupted deletes what it created.
+/// N2: a run that is interrupted deletes everything that it created.
 #[tokio::test]
 async fn an_interrupted_run_cleans_up() {
     let (backend, url, clock) = right().await;
@@ -252,7 +254,7 @@ async fn an_interrupted_run_cleans_up() {
     assert_eq!((report.left, backend.live()), (vec![], (vec![], vec![])));
 }
 
-/// N1: the report lists what the run could not delete.
+/// N1: the report lists everything that the run could not delete.
 #[tokio::test]
 async fn undeleted_resources_are_reported() {
     let selection = only(&["delete-installation"]);
@@ -266,8 +268,7 @@ async fn undeleted_resources_are_reported() {
     assert!(text.contains("left behind:") && text.contains("resource db_"), "{text}");
 }
 
-/// N2: if a backend has no Get Resource and no webhook, the checks that need these endpoints are
-/// skipped.
+/// N2: if a backend lacks Get Resource and the webhook, the checks that need these endpoints are skipped.
 #[tokio::test]
 async fn checks_of_missing_endpoints_are_skipped() {
     let (backend, _, clock) = right().await;

@@ -1,9 +1,9 @@
-//! Confirmations that are late, cut off, or cannot be stored (E7).
+//! Confirmations that are late, cut off, or impossible to store (E7).
 
 use super::*;
 
-/// E7, F5: a request that loses its lease while it waits for Vercel to name the team stores no team, and
-/// does not call Vercel again.
+/// E7, F5: a request that loses its lease while it waits for Vercel's answer about the team stores no team,
+/// and does not call Vercel again.
 #[tokio::test]
 async fn a_request_without_its_lease_stores_no_team() {
     let world = world().await;
@@ -26,8 +26,9 @@ async fn a_request_without_its_lease_stores_no_team() {
     assert_eq!(world.vercel.received().len(), 3);
 }
 
-/// E7, I3: if a team is registered while a request waits for Vercel to name the team, the registered
-/// team stays. The next request calls Vercel with the registered team, and the deletion is not in doubt.
+/// E7, I3: if a team is registered while a request waits for Vercel's answer about the team, the registered
+/// team stays. The request after the registration calls Vercel with the registered team, and the deletion is
+/// not in doubt.
 #[tokio::test]
 async fn a_team_registered_meanwhile_stays() {
     let world = world().await;
@@ -49,8 +50,8 @@ async fn a_team_registered_meanwhile_stays() {
     assert_eq!(world.vercel.lines()[2], format!("DELETE {CONFIGURATION}?teamId=team_3"));
 }
 
-/// E7, G4: if a sweep's time ends while it waits for Vercel to name the team, the deletion is not in
-/// doubt.
+/// E7, G4: if a sweep's time ends while the sweep waits for Vercel's answer about the team, the deletion is
+/// not in doubt.
 #[tokio::test]
 async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
     let world = Who::Sweep.world().await;
@@ -60,9 +61,9 @@ async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
     assert_eq!((&intent["inDoubt"], &intent["failures"]), (&json!(false), &json!(2)));
 }
 
-/// E7, F6: if DynamoDB is out of reach when the team has to be stored, Vercel is not called with that
-/// team. Nothing is deleted in the table, and the deletion is not in doubt. After a single fault or a
-/// lost answer of DynamoDB's, the deletion succeeds.
+/// E7, F6: if DynamoDB is out of reach when a new team has to be stored, Vercel is not called with that team.
+/// Nothing is deleted in the table, and the deletion is not in doubt. If DynamoDB fails once, or loses one
+/// answer, the deletion succeeds.
 #[tokio::test]
 async fn vercel_is_not_called_with_a_team_that_cannot_be_stored() {
     let a_second = Limits { dynamodb: Duration::from_secs(1), ..limits() };

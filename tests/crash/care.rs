@@ -1,6 +1,5 @@
-//! A crash at every step of the operators' commands, and of an announcement in its two phases (F5, H1,
-//! H2, H3, I1). After the operator runs the command again, and sweeps have run, the end is the same as
-//! without a crash.
+//! A crash at every step of the operators' commands, and of an announcement in its two phases (F5, H1, H2,
+//! H3, I1). After a second run of the command, and sweeps, the end is the same as without a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,17 +23,17 @@ use crate::support::world::{INSTALLATION, RESOURCE, World, id, user};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Typed {
     Hold,
-    /// A second hold, with an end. It replaces a hold without an end.
+    /// A second hold, which ends at a given time. The second hold replaces a hold that has no end.
     HoldAgain,
     Release,
     Keep,
-    /// `keep`, for a resource of an uninstall that is not purged yet.
+    /// `keep`, for a resource of an uninstalled installation that is not purged yet.
     KeepUnpurged,
     Move,
     Forget,
-    /// A deletion, and the notice that follows its answer.
+    /// A deletion, and the notice that is sent after the deletion's answer.
     Notice,
-    /// A deletion without a grace period. After its answer, a hold stops the announcement.
+    /// A deletion without a grace period. After the deletion's answer, a hold stops the announcement.
     Held,
 }
 
@@ -80,7 +79,7 @@ impl Typed {
         world
     }
 
-    /// Runs the command in a process of its own, until the command ends or is killed. Returns whether it
+    /// Runs the command in its own process, until the command ends or is killed. Returns whether the command
     /// ended.
     async fn run(self, world: &World) -> bool {
         let store = world.proxied().await;
@@ -126,11 +125,11 @@ impl Typed {
         }
     }
 
-    /// Brings the command to its end, from any step at which it was killed: runs it again, and then
+    /// Brings the command to its end, whichever step it was killed at: runs the command again, and then
     /// sweeps.
     async fn recover(self, world: &World) {
         world.steps.begin();
-        // This is longer than any lease.
+        // These 3 minutes are longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         Box::pin(self.act(world, &world.store)).await;
         if self == Self::Held {
@@ -145,7 +144,7 @@ impl Typed {
     }
 }
 
-/// The state at the end, without times. It must be the same after each crash.
+/// The state when the command has ended, without times. This state must be the same after each crash.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     table: BTreeMap<String, BTreeMap<String, Value>>,
@@ -158,8 +157,8 @@ impl End {
         let mut table = world.all().await;
         for item in table.values_mut().flat_map(BTreeMap::values_mut) {
             let item = item.as_object_mut().unwrap();
-            // These attributes depend on the crash: a worker that died leaves an attempt in doubt, and
-            // one more claim.
+            // These attributes depend on the crash: a worker that died leaves an attempt in doubt, and has
+            // claimed the job once more.
             for name in ["attempts", "fence", "inDoubt", "lastError"] {
                 item.remove(name);
             }
@@ -177,7 +176,7 @@ impl End {
     }
 }
 
-/// F5, H1, H2, H3, I1: wherever the command is killed, the end is the same as without a crash.
+/// F5, H1, H2, H3, I1: whichever call the command is killed at, its end is the same as without a crash.
 async fn survives(typed: Typed) {
     let smooth = typed.arrange().await;
     smooth.steps.begin();
@@ -198,8 +197,8 @@ async fn survives(typed: Typed) {
 macro_rules! survives {
     ($($name:ident: $typed:expr;)*) => {
         $(
-            /// F5, H1, H2, H3, I1: wherever the command is killed, the end is the same as without a
-            /// crash, once the command has run again and sweeps have run.
+            /// F5, H1, H2, H3, I1: whichever call the command is killed at, a second run and sweeps bring it
+            /// to the same end as without a crash.
             #[tokio::test]
             async fn $name() {
                 survives($typed).await;

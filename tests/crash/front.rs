@@ -1,6 +1,6 @@
-//! A crash at every step of a call that passes through to the backend, and of the sweep that reconciles
-//! if nobody repeats the call (F5, J3, J4). After Vercel's retry or a sweep, every resource that the
-//! backend made is registered or announced. The backend gets each request at most once.
+//! A crash at every step of a call that passes through to the backend, and of the sweep that reconciles a
+//! call that nobody repeats (F5, J3, J4). After Vercel's retry or a sweep, every resource that the backend
+//! made is registered or announced. The backend gets each request at most once.
 
 use std::time::Duration;
 
@@ -18,10 +18,9 @@ use crate::support::world::{CRON_SECRET, INSTALLATION, World, http_client, user}
 
 const RESOURCES: &str = "/v1/installations/icfg_1/resources";
 
-/// The number of calls after which a sweep has ended an intent.
+/// The number of calls that a sweep makes until it has ended an intent.
 const SWEPT: usize = 8;
 
-/// The call or the sweep that the test kills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Passing {
     Upsert,
@@ -48,7 +47,8 @@ impl Passing {
         if self == Self::Upsert {
             return (world, backend);
         }
-        // After this answer, invoices are open. So the access token is kept after an uninstall.
+        // After this answer to the Upsert, invoices are open. The open invoices keep the access token stored
+        // after an uninstall.
         backend.script([Answer::with_body(200, "{}")]);
         assert_eq!(send(&world, Self::Upsert).await, 200);
         if self.sweeps() {
@@ -63,8 +63,8 @@ impl Passing {
         (world, backend)
     }
 
-    /// Runs the call or the sweep in a process of its own, until it ends or is killed. Returns whether
-    /// it ended.
+    /// Runs the call or the sweep in its own process, until it ends or is killed. Returns whether the call or
+    /// the sweep ended.
     async fn run(self, world: &World, backend: &Backend) -> bool {
         let gate = Gate::default();
         match self {
@@ -120,11 +120,11 @@ impl Passing {
         (Method::POST, RESOURCES, json!({ "productId": "prod_1", "name": "my db" }).to_string())
     }
 
-    /// Brings the call or the sweep to its end, from any step at which it was killed.
+    /// Brings the call or the sweep to its end, whichever step it was killed at.
     async fn recover(self, world: &World, backend: &Backend, recovery: Recovery) {
         world.steps.begin();
         backend.forget_script();
-        // This is longer than any lease.
+        // These 3 minutes are longer than any lease.
         world.clock.advance(Duration::from_mins(3));
         if recovery == Recovery::Retry {
             let status = send(world, self).await;
@@ -137,7 +137,7 @@ impl Passing {
     }
 }
 
-/// Sends a call, as Vercel does. Returns the answer's status.
+/// Sends a call to the front, as Vercel does. Returns the answer's status.
 async fn send(world: &World, passing: Passing) -> u16 {
     let (method, path, body) = passing.request();
     let call = world.request(method.as_str(), path).key("k1").body(body);
@@ -145,8 +145,8 @@ async fn send(world: &World, passing: Passing) -> u16 {
     call.header("authorization", &format!("Bearer {token}")).send().await.status
 }
 
-/// Moves the clock until an intent is due. Makes Vercel list every resource that the backend made, which
-/// is the most that Vercel can know.
+/// Moves the clock until an intent is due. Makes Vercel list every resource that the backend made, although
+/// Vercel may know fewer of them.
 fn wait(world: &World, backend: &Backend) {
     world.clock.advance(Duration::from_mins(15));
     world.vercel.lists("icfg_1", &backend.made());
@@ -174,7 +174,7 @@ async fn ended_well(world: &World, backend: &Backend, sent: usize, case: &str) {
     assert!(calls <= sent, "{case}: called {calls} times for {sent} requests");
 }
 
-/// F5, J3, J4: wherever the call or the sweep is killed, no resource that the backend made is lost.
+/// F5, J3, J4: whichever step the call or the sweep is killed at, no resource that the backend made is lost.
 async fn survives(passing: Passing) {
     let (smooth, backend) = passing.arrange().await;
     smooth.steps.begin();
@@ -183,13 +183,13 @@ async fn survives(passing: Passing) {
     passing.recover(&smooth, &backend, Recovery::Sweep).await;
     ended_well(&smooth, &backend, 1, &format!("{passing:?}")).await;
     println!("{passing:?}: {steps} calls");
-    // Nobody repeats a sweep, and an Upsert leaves nothing to sweep.
+    // Nobody repeats a sweep, and an Upsert leaves no job for a sweep.
     let recoveries: &[_] = match passing {
         Passing::Upsert => &[Recovery::Retry],
         Passing::Sweep | Passing::SweepUninstalled => &[Recovery::Sweep],
         _ => &[Recovery::Retry, Recovery::Sweep],
     };
-    // A sweep handles intents first. Other tests kill the rest of the sweep.
+    // A sweep handles intents before all other jobs. Other tests kill the sweep at its later steps.
     let steps = if passing.sweeps() { steps.min(SWEPT) } else { steps };
     for (step, moment) in crashes(steps) {
         for recovery in recoveries {
@@ -211,8 +211,8 @@ async fn survives(passing: Passing) {
 macro_rules! survives {
     ($($name:ident: $passing:expr;)*) => {
         $(
-            /// F5, J3, J4: wherever the call or the sweep is killed, no resource that the backend made
-            /// is lost after a retry or a sweep.
+            /// F5, J3, J4: whichever step the call or the sweep is killed at, no resource that the backend
+            /// made is lost after a retry or a sweep.
             #[tokio::test]
             async fn $name() {
                 survives($passing).await;

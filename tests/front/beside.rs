@@ -1,5 +1,5 @@
-//! Provisions at the same time as other Provisions, as deletions, and as operators' commands (F4, H2,
-//! H3, I1, J4).
+//! Provisions that run at the same time as other Provisions, as deletions, and as operators' commands (F4,
+//! H2, H3, I1, J4).
 
 use std::time::Duration;
 
@@ -50,8 +50,9 @@ fn announced(world: &World) -> usize {
     ids.get("\"resource.deleted\" \"icfg_1\" \"db_1\"").map_or(0, std::collections::BTreeSet::len)
 }
 
-/// F4, J4: if 16 equal Provisions come at once, each is passed on once, and their resource is registered
-/// once. If the backend refuses all 16, each is passed on once too, and no intent is left.
+/// F4, J4: if 16 equal Provisions come at the same time, the front passes on each of them once, and registers
+/// their resource once. If the backend refuses all 16 Provisions, the front passes on each of them once too,
+/// and no intent is left.
 #[tokio::test]
 async fn equal_provisions_at_once_register_once() {
     for (with_conflicts, refused) in [(false, false), (true, false), (true, true)] {
@@ -126,8 +127,8 @@ async fn a_resource_kept_meanwhile_is_not_announced() {
     assert_eq!(receipt["kept"]["by"], "olga");
 }
 
-/// H2, J4: a hold on the installation also stops the `deleted` event of a resource that the backend
-/// makes during the uninstall. After the release the event is sent.
+/// H2, J4: if the backend makes a resource during an uninstall, a hold on the installation also stops that
+/// resource's `deleted` event. After the release of the hold, the `deleted` event is sent.
 #[tokio::test]
 async fn a_resource_made_under_a_hold_is_held() {
     let (world, backend) = Backend::behind().await;
@@ -151,7 +152,7 @@ async fn a_resource_made_under_a_hold_is_held() {
 }
 
 /// E6, J4: if the backend makes a resource while an operator forgets its installation, the resource is
-/// announced if the installation's other resources are.
+/// announced exactly if `forget` announces the other resources.
 #[tokio::test]
 async fn a_resource_made_during_forget_is_announced_like_the_others() {
     for (how, times) in [(Announced::After(Duration::ZERO), 1), (Announced::Never, 0)] {
@@ -171,8 +172,8 @@ async fn a_resource_made_during_forget_is_announced_like_the_others() {
     }
 }
 
-/// E2, J4: if the backend makes a resource while the installation's configuration is deleted, the
-/// resource is announced.
+/// E2, J4: if the backend makes a resource while the installation's configuration is deleted, the resource is
+/// announced.
 #[tokio::test]
 async fn a_resource_made_during_a_configurations_deletion_is_announced() {
     let (world, backend) = Backend::behind().await;

@@ -1,4 +1,4 @@
-//! The calls that the front passes on, byte for byte, and their limits (J1, J6).
+//! The calls that the front passes on byte for byte, and the limits of these calls (J1, J6).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::backend::{Answer, Backend};
 use crate::support::waiting::within;
 use crate::support::world::{INSTALLATION, RESOURCE, World, http_client, limits, user};
 
-/// Every value of a byte, in order. These bytes are not valid UTF-8.
+/// Every value that a byte can have, in order. Together these bytes are not valid UTF-8.
 fn all_bytes() -> Vec<u8> {
     (0..=255).collect()
 }
@@ -23,8 +23,8 @@ fn lines(headers: &HeaderMap, name: &str) -> Vec<Vec<u8>> {
     headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect()
 }
 
-/// J1: method, path, query, body and headers reach the backend unchanged. The front leaves out the
-/// headers of the connection and of the host, and adds only `Host` and framing.
+/// J1: a call's method, path, query, body and headers reach the backend unchanged. The front removes the
+/// headers that concern the connection or the host, and adds only `Host` and framing.
 #[tokio::test]
 async fn a_call_reaches_the_backend_unchanged() {
     let (world, backend) = Backend::behind().await;
@@ -114,7 +114,7 @@ async fn an_answer_comes_back_unchanged() {
     assert_eq!(backend.received().len(), 9);
 }
 
-/// B1, J1: `front` answers other methods and other paths itself.
+/// B1, J1: `front` itself answers calls with other methods or other paths.
 #[tokio::test]
 async fn other_methods_and_paths_are_not_passed_on() {
     let (world, backend) = Backend::behind().await;
@@ -139,7 +139,7 @@ async fn other_methods_and_paths_are_not_passed_on() {
     assert!(backend.received().is_empty());
 }
 
-/// J6: bodies of up to 4 MiB pass in both directions. Longer bodies do not.
+/// J6: bodies of up to 4 MiB pass in both directions. Bodies over 4 MiB do not pass.
 #[tokio::test]
 async fn bodies_pass_up_to_4_mib() {
     const MOST: usize = 4 << 20;
@@ -158,8 +158,8 @@ async fn bodies_pass_up_to_4_mib() {
     assert_eq!(backend.received()[0].body.len(), MOST);
 }
 
-/// J6: if the backend hangs, breaks the connection or cannot be reached, the answer is 502. The front
-/// calls the backend once.
+/// J6: if the backend hangs, breaks the connection or cannot be reached, the caller is answered 502. The
+/// front calls the backend only once.
 #[tokio::test]
 async fn a_backend_without_an_answer_is_502() {
     let limits = Limits { backend: Duration::from_millis(200), ..limits() };
@@ -178,8 +178,8 @@ async fn a_backend_without_an_answer_is_502() {
     assert_eq!(reply.error(), (502, "backend_unavailable"));
 }
 
-/// J6: if the backend's answer is cut off, the caller is answered 502, and never gets a part as if it
-/// were the whole answer.
+/// J6: if the backend's answer is cut off, the caller is answered 502, and never gets a part as if it were
+/// the whole answer.
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_502() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -206,7 +206,7 @@ async fn an_answer_that_breaks_off_is_502() {
     }
 }
 
-/// J6: a call whose body does not arrive is answered 400, and the backend is not called.
+/// J6: a call whose body does not arrive is answered 400, and the front does not call the backend.
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_refused() {
     let limits = Limits { passing_body: Duration::from_millis(100), ..limits() };

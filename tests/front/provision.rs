@@ -17,8 +17,8 @@ async fn resources(world: &World) -> (Value, Vec<String>) {
     (items["#installation"]["resources"].clone(), names.map(str::to_owned).collect())
 }
 
-/// J4: a Provision takes two calls to DynamoDB. The first writes the Provision's intent, before the
-/// backend is called. The second registers the resource and ends the intent.
+/// J4: a Provision takes two calls to DynamoDB. The first call writes the intent, before the backend is
+/// called. The second call to DynamoDB registers the resource and ends the intent.
 #[tokio::test]
 async fn a_provision_registers_what_the_backend_made() {
     let (world, backend) = Backend::behind().await;
@@ -50,8 +50,8 @@ async fn a_provision_registers_what_the_backend_made() {
     assert_eq!(resources(&world).await, (json!(0), vec![]));
 }
 
-/// J2, J4: the intent registers an installation that is not known. The installation stays registered if
-/// the backend refuses the Provision.
+/// J2, J4: a Provision's intent registers its installation, if the installation is not known. The
+/// installation stays registered, even if the backend refuses the Provision.
 #[tokio::test]
 async fn a_provision_registers_an_unknown_installation() {
     let (world, backend) = Backend::behind().await;
@@ -63,8 +63,9 @@ async fn a_provision_registers_an_unknown_installation() {
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
 }
 
-/// J4: a 4xx from the backend ends the intent. After a 3xx, a 5xx, a 2xx without a usable `id`, or no
-/// answer, the intent stays. The next Provision with the same key takes the intent over.
+/// J4: if the backend answers with a 4xx, the Provision's intent ends. The intent stays if the backend gives
+/// no answer, or answers 3xx, 5xx, or 2xx without a usable `id`. The next Provision with the same key takes
+/// over an intent that stays.
 #[tokio::test]
 async fn an_intent_stays_without_a_definite_answer() {
     let (world, backend) = Backend::behind().await;
@@ -92,15 +93,15 @@ async fn an_intent_stays_without_a_definite_answer() {
         assert_eq!(status, passed, "{answer:?}");
         assert_eq!(intents(&world).await.len(), 1, "{answer:?}");
     }
-    // The refusal of one attempt does not end the other attempts.
+    // The backend's refusal of one attempt does not end the other attempts.
     backend.script([Answer::with_body(409, "{}")]);
     assert_eq!(provision(&world, "k1").send().await.status, 409);
     assert_eq!(intents(&world).await.len(), 1);
-    // The success of one attempt does not end the other attempts either.
+    // The success of one attempt does not end the other attempts.
     assert_eq!(provision(&world, "k1").send().await.status, 200);
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
     assert_eq!(intents(&world).await.len(), 1, "others may have made something else");
-    // Each Provision without a key has an intent of its own.
+    // Each Provision without a key has its own intent.
     for _ in 0..2 {
         backend.script([Answer::with_body(500, "{}")]);
         call(&world, "POST", RESOURCES).json(&json!({})).send().await;
@@ -108,7 +109,8 @@ async fn an_intent_stays_without_a_definite_answer() {
     assert_eq!(intents(&world).await.len(), 3);
 }
 
-/// J4: if two attempts are refused at the same time, their intent ends, whichever of the two ends first.
+/// J4: if the backend refuses two attempts at the same time, their intent ends, whichever of the two attempts
+/// ends first.
 #[tokio::test]
 async fn attempts_that_are_refused_together_leave_no_intent() {
     let (world, backend) = Backend::behind().await;
@@ -122,8 +124,7 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
         first.reached().await;
         let (status, ()) = tokio::join!(provision(&world, "k1").send(), async {
             second.reached().await;
-            // The first attempt learns that it is not the only attempt, and is held up before its next
-            // write.
+            // The first attempt learns that it is not the only attempt, and is stopped before its next write.
             world.dynamodb.hold("TransactWriteItems", sole.clone());
             first.open();
             sole.reached().await;
@@ -139,8 +140,8 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4: an attempt that was stopped for 15 minutes, the time that the sweep waits, does not call the
-/// backend, because its intent may be gone.
+/// J4: if an attempt is stopped for 15 minutes, the time that the sweep waits, it does not call the backend,
+/// because its intent may be gone.
 #[tokio::test]
 async fn an_attempt_stopped_for_too_long_does_not_call_the_backend() {
     let (world, backend) = Backend::behind().await;
@@ -157,7 +158,7 @@ async fn an_attempt_stopped_for_too_long_does_not_call_the_backend() {
     assert_eq!((backend.made(), intents(&world).await.len()), (vec![], 1));
 }
 
-/// J4: if a Provision is repeated and the backend repeats its answer, the resource is registered once.
+/// J4: if a Provision is repeated and the backend repeats its answer, the resource is registered only once.
 #[tokio::test]
 async fn a_retry_is_passed_on_to_the_backend() {
     let (world, backend) = Backend::behind().await;
@@ -167,15 +168,15 @@ async fn a_retry_is_passed_on_to_the_backend() {
         assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
         assert_eq!(intents(&world).await, [""; 0]);
     }
-    // After the resource is deleted, it has a receipt, and is not registered again.
+    // After the resource is deleted, it has a receipt, and a repeated Provision does not register it again.
     assert_eq!(world.delete(RESOURCE).send().await.status, 204);
     assert_eq!(provision(&world, "k1").send().await.status, 200);
     assert_eq!(resources(&world).await, (json!(0), vec![]));
     assert_eq!((intents(&world).await, backend.received().len()), (vec![], 4));
 }
 
-/// J4: a Provision for a deleted installation is answered 409. Nothing is written, and the backend is
-/// not called.
+/// J4: a Provision for a deleted installation is answered 409. A Provision for a deleted installation writes
+/// nothing and does not call the backend.
 #[tokio::test]
 async fn nothing_is_provisioned_in_a_deleted_installation() {
     let (world, backend) = Backend::behind().await;
@@ -189,8 +190,8 @@ async fn nothing_is_provisioned_in_a_deleted_installation() {
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// J4, G1: if the backend makes a resource while the resource's installation is deleted, the resource's
-/// deletion is announced once, as part of that uninstall.
+/// J4, G1: if the backend makes a resource while its installation is uninstalled, the resource's deletion is
+/// announced once, as part of that uninstall.
 #[tokio::test]
 async fn a_resource_made_during_an_uninstall_is_announced() {
     for is_registered in [false, true] {
@@ -224,8 +225,8 @@ async fn a_resource_made_during_an_uninstall_is_announced() {
     }
 }
 
-/// J4: if the installation is deleted while the backend handles a Provision, the answer is 409, also if
-/// the provider has no address for announcements.
+/// J4: if the installation is deleted while the backend handles a Provision, the answer is 409, even if the
+/// provider has no address for announcements.
 #[tokio::test]
 async fn a_resource_made_during_an_uninstall_is_refused_without_a_provider() {
     let (backend, url) = Backend::start().await;
@@ -243,8 +244,8 @@ async fn a_resource_made_during_an_uninstall_is_refused_without_a_provider() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J6: if DynamoDB fails before the backend is called, nothing is made. If DynamoDB fails after the
-/// backend has made a resource, the backend's answer is passed on, and the intent stays.
+/// J6: if DynamoDB fails before the backend is called, the backend makes nothing. If DynamoDB fails after the
+/// backend has made a resource, the backend's answer is passed on, and the Provision's intent stays.
 #[tokio::test]
 async fn a_store_that_fails_loses_nothing() {
     let limits = teardown::limits::Limits {
@@ -269,7 +270,7 @@ async fn a_store_that_fails_loses_nothing() {
     assert_eq!(resources(&world).await, (json!(1), vec!["db_1".to_owned()]));
 }
 
-/// J4: a Provision whose caller hangs up is still recorded.
+/// J4: if the caller of a Provision hangs up, the Provision is still recorded.
 #[tokio::test]
 async fn a_caller_that_hangs_up_changes_nothing() {
     let (world, backend) = Backend::behind().await;
@@ -285,8 +286,8 @@ async fn a_caller_that_hangs_up_changes_nothing() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4: a malformed `Idempotency-Key` is passed on unchanged. The Provision is recorded like a Provision
-/// without a key.
+/// J4: a malformed `Idempotency-Key` is passed on to the backend unchanged. A Provision with a malformed key
+/// is recorded like a Provision without a key.
 #[tokio::test]
 async fn a_malformed_key_counts_as_no_key() {
     let (world, backend) = Backend::behind().await;

@@ -1,4 +1,4 @@
-//! Calls to a backend that is not on this machine: TLS, and the proxy that the environment names (S3).
+//! Calls to a backend on another machine, by TLS and through the proxy that the environment names (S3).
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ use crate::support::world::{INSTALLATION, World, http_client, user};
 
 const HOST: &str = "backend.invalid";
 
-/// The requests that were received, in their order.
+/// The requests that a stand-in received, in their order.
 type Received = Arc<Mutex<Vec<String>>>;
 
 fn take(received: &Received) -> Vec<String> {
@@ -42,7 +42,7 @@ async fn by_tls(received: Received) -> (u16, NamedTempFile) {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, received) = (acceptor.clone(), received.clone());
             tokio::spawn(async move {
-                // A client that does not trust the certificate hangs up.
+                // A client that does not trust the certificate breaks the connection.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let service = service_fn(move |request| repeat(request, received.clone()));
                 let connection = hyper::server::conn::http1::Builder::new();
@@ -63,8 +63,8 @@ async fn repeat(
     Ok(Response::new(Full::new(body.collect().await?.to_bytes())))
 }
 
-/// Starts a proxy that connects its clients to this port, whatever address they ask for. Returns the
-/// proxy's credentials and address.
+/// Starts a proxy that connects its clients to this port, whatever address they request. Returns the proxy's
+/// credentials and address.
 async fn proxy(to: u16, received: Received) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -87,8 +87,8 @@ async fn proxy(to: u16, received: Received) -> String {
     format!("user:p%40ss@{address}")
 }
 
-/// Starts a function with these additional variables, and sends it two Upserts. Returns the status and
-/// the body of each answer.
+/// Starts a function with these additional variables, and sends two Upserts to the function. Returns the
+/// status and the body of each answer.
 async fn send(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u8>); 2] {
     let port = free_port();
     let mut environment: Variables = world.environment();
@@ -106,7 +106,7 @@ async fn send(world: &World, variables: &[(&'static str, &str)]) -> [(u16, Vec<u
 }
 
 /// J6, S3: the front reaches the backend by TLS, through the proxy that the environment names. Two calls
-/// share one connection. `SSL_CERT_FILE` names the certificates to trust.
+/// share one connection. `SSL_CERT_FILE` names the certificates that the front trusts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_is_reached_through_the_proxy() {
     let world = World::new().await;

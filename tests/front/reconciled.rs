@@ -1,4 +1,4 @@
-//! A Provision whose end was not recorded: the sweep compares the installation with Vercel (J4).
+//! A Provision whose result was not recorded: the sweep compares the installation with Vercel (J4).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::gate::Gate;
 use crate::support::outside;
 use crate::support::world::{INSTALLATION, RESOURCE, World};
 
-/// An installation with an intent that is due: the backend has made `db_1`, and its answer was lost.
+/// An installation with an intent that is due: the backend has made `db_1`, but its answer was lost.
 async fn lost() -> (World, Backend) {
     let (world, backend) = Backend::behind().await;
     assert_eq!(upsert(&world).send().await.status, 200);
@@ -31,8 +31,8 @@ async fn keys(world: &World, prefix: &str) -> Vec<String> {
     keys.into_iter().filter(|key| key.starts_with(prefix)).collect()
 }
 
-/// J4: 15 minutes after the last attempt, the sweep registers the resources that Vercel lists, and ends
-/// the intent.
+/// J4: 15 minutes after the last attempt of a Provision, the sweep registers the resources that Vercel lists,
+/// and ends the intent.
 #[tokio::test]
 async fn a_resource_that_vercel_lists_is_registered() {
     let (world, backend) = lost().await;
@@ -52,7 +52,7 @@ async fn a_resource_that_vercel_lists_is_registered() {
 }
 
 /// J4: the sweep does not register a resource if Vercel does not list it, or if it has a receipt in the
-/// table. The intent ends in both cases.
+/// table. The sweep ends the intent in both cases.
 #[tokio::test]
 async fn a_resource_that_vercel_does_not_list_is_not_registered() {
     for (listed, deleted) in [(vec![], false), (vec!["db_1"], true)] {
@@ -72,8 +72,8 @@ async fn a_resource_that_vercel_does_not_list_is_not_registered() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4, G1: while Vercel does not answer with its list of resources, the sweep retries the intent. After
-/// 3 days the intent is parked, and never dropped.
+/// J4, G1: while Vercel does not answer with the installation's resources, the sweep retries the intent.
+/// After 3 days of failures, the intent is parked, and it is never dropped.
 #[tokio::test]
 async fn an_intent_that_cannot_be_reconciled_is_parked() {
     for answer in [403, 401, 500, 429] {
@@ -85,7 +85,7 @@ async fn an_intent_that_cannot_be_reconciled_is_parked() {
         let [intent] = &intents(&world).await[..] else { panic!("it is dropped") };
         let item = world.item("installation#icfg_1", intent).await.unwrap();
         assert_eq!(item["dueShard"], "parked");
-        // A Provision with the same key takes the intent over, even if it is parked.
+        // A Provision with the same key takes over the intent, even if the intent is parked.
         world.vercel.forget_script();
         world.vercel.lasting(outside::Answer::Honest);
         assert_eq!(provision(&world, "k1").send().await.status, 200);
@@ -93,8 +93,8 @@ async fn an_intent_that_cannot_be_reconciled_is_parked() {
     }
 }
 
-/// J4: if another attempt comes while a sweep reconciles its intent, the attempt is passed on, and the
-/// sweep does not end the intent.
+/// J4: if a Provision with the same key comes while a sweep reconciles the intent, the Provision is passed
+/// on, and the sweep does not end the intent.
 #[tokio::test]
 async fn a_sweep_does_not_end_the_intent_of_a_later_attempt() {
     let (world, backend) = lost().await;
@@ -114,8 +114,8 @@ async fn a_sweep_does_not_end_the_intent_of_a_later_attempt() {
     assert_eq!(item["openAttempts"].as_array().unwrap().len(), 2);
 }
 
-/// J4: if the installation is deleted, the sweep announces each resource that Vercel still lists, unless
-/// the resource has a receipt of its own.
+/// J4: if the installation is deleted, the sweep announces each resource that Vercel still lists, unless the
+/// resource has its own receipt.
 #[tokio::test]
 async fn in_a_deleted_installation_the_resource_is_announced() {
     let (world, _backend) = lost().await;
@@ -141,8 +141,8 @@ async fn in_a_deleted_installation_the_resource_is_announced() {
     assert_eq!(of("db_2").len(), 1);
 }
 
-/// J4, L3: if a settled uninstall has erased the token, Vercel cannot be called any more, and the intent
-/// is parked at once.
+/// J4, L3: if a settled uninstall has erased the token, Vercel cannot be called any more, and the intent is
+/// parked immediately.
 #[tokio::test]
 async fn an_intent_without_a_token_is_parked_at_once() {
     let (world, _backend) = lost().await;

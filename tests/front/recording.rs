@@ -1,4 +1,4 @@
-//! What the front records of a call, and for which callers (J2, J3, J5).
+//! What the front records of a call, and for which callers it records (J2, J3, J5).
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ async fn resource(world: &World, id: &str) -> Value {
     world.item("installation#icfg_1", &format!("resource#{id}")).await.unwrap_or_default()
 }
 
-/// J3: an Upsert that the backend accepts registers the installation with the token's account and with
-/// the access token in its body. The registration takes one call to DynamoDB.
+/// J3: if the backend accepts an Upsert, the front registers the installation with the token's account and
+/// with the access token in the body. The registration takes one call to DynamoDB.
 #[tokio::test]
 async fn an_upsert_registers_its_installation() {
     let (world, _backend) = Backend::behind().await;
@@ -32,7 +32,7 @@ async fn an_upsert_registers_its_installation() {
     assert_eq!((&stored["billing"], &stored["resources"]), (&json!("settled"), &json!(0)));
     let token = world.item("installation#icfg_1", "#token").await.unwrap();
     assert_eq!(token["accessToken"], "t0ken-of-icfg_1");
-    // A second Upsert, by another account and without credentials, keeps the stored token.
+    // A second Upsert, by another account and without credentials, keeps the stored access token.
     let mut moved = user("icfg_1");
     moved["account_id"] = json!("acc_other");
     assert_eq!(
@@ -43,7 +43,8 @@ async fn an_upsert_registers_its_installation() {
     assert!(world.item("installation#icfg_1", "#token").await.is_some());
 }
 
-/// J3: `billing` is written once. The backend's first answer decides its value.
+/// J3: the front writes an installation's `billing` only once, with the value from the backend's first
+/// answer.
 #[tokio::test]
 async fn billing_is_written_once() {
     let free = r#"{"billingPlan":{"paymentMethodRequired":false}}"#;
@@ -60,8 +61,8 @@ async fn billing_is_written_once() {
     }
 }
 
-/// J3: the front does not record an Upsert that the backend refuses. It does not record a call for a
-/// deleted installation either, even if the backend accepts the call.
+/// J3: the front does not record an Upsert that the backend refuses. The front does not record a call for a
+/// deleted installation, even if the backend accepts the call.
 #[tokio::test]
 async fn refused_calls_and_deleted_installations_are_not_recorded() {
     let (world, backend) = Backend::behind().await;
@@ -79,9 +80,8 @@ async fn refused_calls_and_deleted_installations_are_not_recorded() {
     assert_eq!(world.items("icfg_1").await, before);
 }
 
-/// J3, F6: an Upsert that cannot be recorded is answered with an error: 503 if DynamoDB is out of reach, 500
-/// if DynamoDB refuses the write. Vercel has to send the Upsert again, because the access token is stored
-/// nowhere else.
+/// J3, F6: an Upsert that cannot be recorded is answered 503 if DynamoDB is out of reach, and 500 if DynamoDB
+/// refuses the write. Vercel has to send the Upsert again, because the access token is stored nowhere else.
 #[tokio::test]
 async fn an_upsert_that_cannot_be_recorded_is_to_be_sent_again() {
     let (backend, url) = Backend::start().await;
@@ -100,8 +100,8 @@ async fn an_upsert_that_cannot_be_recorded_is_to_be_sent_again() {
     assert_eq!(backend.received().len(), 3);
 }
 
-/// J2: a call with a token for an installation registers that installation if it is not known. The token
-/// may be a user's, in any role, or the system's.
+/// J2: if a call has a token for an installation that is not known, the front registers the installation. The
+/// token may be a user's, in any role, or the system's.
 #[tokio::test]
 async fn a_token_registers_an_unknown_installation() {
     let mut read_only = user("icfg_1");
@@ -119,15 +119,15 @@ async fn a_token_registers_an_unknown_installation() {
         let stored = installation(&world).await;
         assert_eq!((&stored["state"], &stored["accountId"]), (&json!("active"), &json!(ACCOUNT)));
         assert_eq!(world.sort_keys("icfg_1").await, ["#installation"], "{method} {path}");
-        // The installation's `billing` is not set, and a later Upsert may set it.
+        // The front does not set the installation's `billing`, so that a later Upsert may set it.
         assert_eq!(stored.get("billing"), None);
         assert_eq!(upsert(&world).send().await.status, 200);
         assert_eq!(installation(&world).await["billing"], "settled");
     }
 }
 
-/// J2: for a token that names only an account, the front records calls for the known installations of
-/// that account, and for no other installations.
+/// J2: if a token names only an account, the front records its calls for the known installations of that
+/// account, and for no other installations.
 #[tokio::test]
 async fn an_accounts_token_vouches_for_known_installations() {
     let (world, backend) = Backend::behind().await;
@@ -158,8 +158,8 @@ async fn an_accounts_token_vouches_for_known_installations() {
     assert_eq!(installation(&world).await["resources"], 2);
 }
 
-/// J2: a call without a verified token of its installation, or with malformed ids, is passed on, and
-/// nothing is written.
+/// J2: a call with malformed ids, or without a verified token of its installation, is passed on, and nothing
+/// is written.
 #[tokio::test]
 async fn an_unverified_call_passes_and_is_not_recorded() {
     let (world, backend) = Backend::behind().await;
@@ -195,7 +195,7 @@ async fn an_unverified_call_passes_and_is_not_recorded() {
 }
 
 /// A7, J2: if the issuer's keys cannot be fetched, `PUT` and `POST` are answered 503 and not passed on.
-/// Other calls are passed on, and not recorded.
+/// Without keys, calls with other methods are passed on, and not recorded.
 #[tokio::test]
 async fn without_keys_put_and_post_are_refused() {
     // No server listens at this address.
@@ -215,8 +215,8 @@ async fn without_keys_put_and_post_are_refused() {
     assert!(world.all().await.is_empty());
 }
 
-/// J5: the stored name and status of a registered resource follow the backend's answers. A poll whose
-/// answer has nothing new does not renew C2's limit.
+/// J5: the front updates the stored name and status of a registered resource from the backend's answers. If a
+/// poll's answer has nothing new, it does not renew C2's limit.
 #[tokio::test]
 async fn name_and_status_follow_the_backend() {
     let (world, backend) = Backend::behind().await;
@@ -238,7 +238,7 @@ async fn name_and_status_follow_the_backend() {
     assert!(changed["updatedAt"].as_u64() > first["updatedAt"].as_u64());
     backend.script([Answer::with_body(404, r#"{"name":"c"}"#)]);
     assert_eq!(call(&world, "PATCH", RESOURCE).json(&json!({})).send().await.status, 404);
-    // A poll does not register a resource.
+    // A poll of an unregistered resource does not register it.
     backend.script([Answer::with_body(200, r#"{"id":"db_7","name":"c"}"#)]);
     let unregistered = format!("{RESOURCES}/db_7");
     assert_eq!(call(&world, "GET", &unregistered).send().await.status, 200);
@@ -247,7 +247,7 @@ async fn name_and_status_follow_the_backend() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J6: if a name or status cannot be recorded, the backend's answer is passed on all the same.
+/// J6: if a resource's name or status cannot be recorded, the backend's answer is still passed on.
 #[tokio::test]
 async fn an_answer_passes_even_if_it_cannot_be_recorded() {
     let (world, backend) = Backend::behind().await;

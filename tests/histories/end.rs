@@ -1,4 +1,4 @@
-//! The end of a history: what is left when no job is left.
+//! The end of a history: what is stored when no job is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,31 +12,31 @@ use crate::support::world::World;
 #[expect(clippy::struct_excessive_bools, reason = "an end is what is so and what is not")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct End {
-    /// The installation's `state`. Empty if the installation is unknown.
+    /// The installation's `state`. `state` is empty if the installation is unknown.
     pub state: String,
     pub settled: Option<bool>,
     pub finalized: bool,
     pub configuration_gone: bool,
     pub token: bool,
-    /// The number in the attribute `resources` of the installation's item. 0 if the installation is not
+    /// The number in the attribute `resources` of the installation's item, or 0 if the installation is not
     /// active.
     pub resources: usize,
     pub live: BTreeMap<u8, bool>,
     pub receipts: BTreeSet<String>,
     pub work: BTreeSet<String>,
     pub outcomes: BTreeSet<(&'static str, u8)>,
-    /// The number of `webhook-id`s of each `deleted` event, by the resource's id, or `itself` for the
+    /// The number of `webhook-id`s of each `deleted` event. The key is the resource's id, or `itself` for the
     /// installation.
     pub announced: BTreeMap<String, usize>,
-    /// Whether the configuration is gone at Vercel, and whether the installation is finalized there.
+    /// Whether the configuration is gone at Vercel, and whether the installation is finalized at Vercel.
     pub at_vercel: (bool, bool),
-    /// Whether Vercel refused a deletion of the configuration, and then carried out an earlier request.
-    /// E3 trusts the refusal.
+    /// Whether Vercel refused a deletion of the configuration, and then carried out an earlier request for
+    /// the deletion. Rule E3 trusts Vercel's refusal.
     pub contradicted: bool,
 }
 
 impl End {
-    /// Reads the end of one installation.
+    /// Reads the end of this installation's history.
     pub async fn of(world: &World, id: &str) -> Self {
         let items = world.items(id).await;
         let mut end = Self::default();
@@ -53,7 +53,7 @@ impl End {
                 end.settled = (end.state == "active").then_some(item["billing"] == "settled");
                 end.finalized = item["finalized"] == true;
                 end.configuration_gone = item.get("configurationDeletedAt").is_some();
-                // In a deleted installation, the attribute `resources` means nothing.
+                // The attribute `resources` of a deleted installation has no meaning.
                 let active = end.state == "active";
                 let resources = item["resources"].as_u64().filter(|_| active).unwrap_or_default();
                 end.resources = usize::try_from(resources).unwrap();

@@ -1,15 +1,15 @@
-//! Searches for a legal order of parts that happened at the same time. The algorithm is that of Wing and
-//! Gong. As Lowe describes, it remembers the states that it has searched.
+//! Searches for a legal order of a history's parts, many of which happened at the same time. The search uses
+//! the algorithm of Wing and Gong, and remembers the states that it has searched, as Lowe describes.
 //!
-//! The crate `stateright` has a similar search. This search differs in three ways. A part may lead to
-//! several states. A part need not take place. The search also reports the longest legal beginning.
+//! The crate `stateright` has a similar search. The search in this module differs in three ways: one part may
+//! lead to several states, uncertain parts may be left out, and the longest legal beginning is reported.
 
 use std::collections::HashSet;
 
 use super::spec::{Part, State};
 
-/// A part of a history, and when it can have taken place. A time is a number that counts the starts and
-/// ends of steps.
+/// A part of a history, and the times at which it can have taken place. A time is the number of steps that
+/// had started or ended before.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub part: Part,
@@ -46,8 +46,8 @@ impl<'a> Search<'a> {
         self.goes_on(0, 0, from)
     }
 
-    /// Continues the search from a legal beginning. `done` has a bit for each of its events, and
-    /// `latest` is the greatest `from` of its events.
+    /// Continues the search after a legal beginning. `done` has a bit for each event of the beginning, and
+    /// `latest` is the greatest `from` of these events.
     fn goes_on(&mut self, done: u128, latest: usize, state: &State) -> bool {
         let certain = |path: &[usize]| path.iter().filter(|at| self.events[**at].certain).count();
         if certain(&self.path) > certain(&self.longest) {
@@ -67,7 +67,7 @@ impl<'a> Search<'a> {
         if !self.seen.insert((done, state.clone())) {
             return false;
         }
-        // An operation that has ended comes before every operation that begins later.
+        // In a legal order, an operation that has ended comes before every operation that begins later.
         let first_end = left.iter().filter_map(|at| self.events[*at].until).min();
         for at in (0..self.events.len()).filter(open) {
             let event = &self.events[at];

@@ -1,4 +1,5 @@
-//! The plan of a history: what clients do, and which faults occur. The seed decides the whole plan.
+//! The plan of a history: what the clients do, and which faults occur. The seed of the random numbers decides
+//! the whole plan.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::support::outside::Answer;
 /// The number of resources that an installation can have.
 pub const RESOURCES: u8 = 2;
 
-/// The number of idempotency keys. It is small, so that keys are used again.
+/// The number of idempotency keys. The number of keys is small, so that clients use keys again.
 pub const KEYS: u8 = 2;
 
 /// A request or a registration, for one installation.
@@ -42,8 +43,8 @@ pub enum Op {
     },
     /// Upsert Installation, through the front.
     Upsert,
-    /// Provision Resource, through the front. The backend gives the resource this id. A key belongs to
-    /// one resource.
+    /// Provision Resource, through the front. The backend gives this id to the resource that it makes. Each
+    /// key of a Provision belongs to one resource.
     Provision {
         resource: u8,
         key: Option<u8>,
@@ -62,7 +63,7 @@ impl Op {
         }
     }
 
-    /// A different request of the same kind. It has the same key, if this request has one.
+    /// A request of the same kind and with the same key, and with another argument if this kind has one.
     fn another(&self) -> Self {
         let mut another = self.clone();
         match &mut another {
@@ -99,7 +100,6 @@ impl Op {
     }
 }
 
-/// The caller of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum By {
     User,
@@ -114,43 +114,43 @@ pub enum Billing {
     Open,
 }
 
-/// One step of a client.
+/// One step that a client takes.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Sends this request for the installation of this number.
     Send(usize, Op),
-    /// Starts a sweep.
     Sweep,
     /// Moves the clock, so that retries become due and leases end.
     Wait(Duration),
 }
 
-/// The place where a worker is held up.
+/// The place where a worker has to wait.
 #[derive(Clone, Copy, Debug)]
 pub enum At {
-    /// Before this call to DynamoDB.
+    /// Before the worker's next call of this operation to DynamoDB.
     Before(&'static str),
     /// On the request's way to Vercel.
     ToVercel,
-    /// On the request's way to Vercel. Vercel then answers 422, without an effect.
+    /// On the request's way to Vercel. After the wait, Vercel answers 422 without an effect.
     ToVercelInVain,
-    /// On the way back from Vercel, after the request took effect.
+    /// On the way of Vercel's answer, after the request took effect.
     FromVercel,
     /// On the request's way to the backend.
     ToBackend,
 }
 
-/// How other steps overtake a worker that is held up for longer than its lease.
+/// How other steps overtake a worker that has to wait for longer than its lease.
 #[derive(Clone, Debug)]
 pub struct Overtaken {
     pub at: At,
-    /// The time that passes while the worker is held up.
+    /// The time that passes while the worker waits.
     pub time: Duration,
-    /// If this worker overtakes another worker: whether the other worker resumes and ends first.
+    /// If this worker itself overtakes another worker that waits: whether that other worker resumes and ends
+    /// before the turns in `by`.
     pub lets_go: bool,
-    /// The turns that others take while the worker is held up.
+    /// The turns that are taken while the worker waits.
     pub by: Vec<Turn>,
-    /// Whether the worker dies at that place, and does not resume.
+    /// Whether the worker dies at the place where it waits, and does not resume.
     pub dies: bool,
 }
 
@@ -158,10 +158,11 @@ pub struct Overtaken {
 #[derive(Clone, Debug)]
 pub struct Turn {
     pub step: Step,
-    /// How often the client yields to other clients before the step.
+    /// How often the client lets other clients run before the step.
     pub yields: u8,
     pub overtaken: Option<Overtaken>,
-    /// The time after which the client hangs up. The handling of its request then stops at once.
+    /// The time after which the client hangs up. When the client hangs up, the handling of its request stops
+    /// immediately.
     pub hangs_up: Option<Duration>,
     /// The faults of the next writes to DynamoDB.
     pub writes: Vec<Fault>,
@@ -172,7 +173,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// A turn in which nothing goes wrong.
+    /// A turn without delays and faults.
     fn of(step: Step) -> Self {
         Self {
             step,
@@ -207,7 +208,8 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let installations = (0..rng.usize(1..=2)).map(|_| installed(&mut rng)).collect::<Vec<_>>();
-        // One plan in four has no faults. Its clients are the fastest, and overlap the most.
+        // One plan in four has no faults. The clients of a plan without faults are the fastest, and overlap
+        // the most.
         let faulty = rng.u8(0..4) > 0;
         let clients = (0..rng.usize(3..=4))
             .map(|_| {
@@ -255,8 +257,8 @@ fn turn(rng: &mut Rng, installations: usize, faulty: bool) -> Turn {
     turn
 }
 
-/// Plans the turns that overtake this turn. They may be overtaken themselves, and `depth` says how deep
-/// this turn is nested in that way.
+/// Plans the turns that overtake the given turn. A turn that overtakes may be overtaken, too. `depth` counts
+/// how many turns the given turn is nested in.
 fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) -> Overtaken {
     let saga = matches!(turn.step, Step::Send(_, Op::DeleteConfiguration { .. }));
     let vercel = [At::FromVercel, At::ToVercel, At::ToVercelInVain, At::ToVercelInVain];
@@ -276,7 +278,7 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
                 let (key, by) = (None, By::User);
                 Step::Send(*at, Op::DeleteInstallation { cascade: true, reason: false, key, by })
             }
-            // The same step again. It takes over the work of the step that is held up.
+            // The same step as the step that waits. This step takes over the work of the step that waits.
             (_, step) => step.clone(),
         });
         if depth < 2 && rng.u8(0..3) == 0 {
@@ -286,8 +288,8 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
     });
     let by = by.collect();
     if saga && rng.bool() {
-        // With these answers of Vercel's, the request that overtakes leaves the deletion open or
-        // withdraws it. After some of them, nobody knows what Vercel did.
+        // With these answers of Vercel's, the request that overtakes leaves the deletion open or withdraws
+        // it. After some of these answers, nobody knows what Vercel did.
         let answers = [
             &[Answer::EffectThen(500), Answer::Reset, Answer::Reset][..],
             &[Answer::EffectThen(500), Answer::Status(422)],
@@ -297,8 +299,8 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
         ];
         turn.vercel = answers[rng.usize(0..answers.len())].to_vec();
     }
-    // In order, these times are longer than the lease of a request, of the jobs after an answer, and of
-    // a sweep.
+    // The first time is longer than a request's lease, the second than the lease of jobs after an answer, and
+    // the third than a sweep's lease.
     let time = Duration::from_secs([31, 46, 100][rng.usize(0..3)]);
     Overtaken { at, time, by, lets_go: rng.bool(), dies: rng.u8(0..4) == 0 }
 }

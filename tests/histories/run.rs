@@ -1,5 +1,5 @@
-//! Plays a history: the clients take the steps of a plan at the same time. Their answers and the end are
-//! recorded.
+//! Plays a history: the clients take the steps of a plan at the same time. The clients' answers and the end
+//! of the history are recorded.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use super::turn::{Done, Scene, installation, resource};
 use crate::support::backend::Backend;
 use crate::support::world::World;
 
-/// The steps that were taken in the installations of a plan.
+/// The steps that clients took in the installations of a plan.
 pub struct Played {
     ids: Vec<String>,
     done: Vec<Done>,
 }
 
-/// The steps that were taken on one installation, and its end.
+/// The steps that clients took on one installation, and the installation's end.
 pub struct History {
     pub events: Vec<Event>,
     pub end: End,
-    /// The kind of each request, with its answer.
+    /// The kind of each request, with the answer to the request.
     pub kinds: Vec<String>,
 }
 
-/// Plays a plan, in installations whose ids begin with this name.
+/// Plays a plan in installations whose ids begin with this name.
 pub async fn play(
     world: &World,
     store: &Store,
@@ -98,8 +98,8 @@ fn history(number: usize, all: &[Done], end: End) -> History {
         Step::Send(at, op) if *at == number => Some(op.clone()),
         _ => None,
     };
-    // The steps that may delete the same configuration. A sweep is such a step, because it may take over
-    // the deletion of a request whose lease has ended.
+    // The steps that may delete the same configuration as this installation's requests. A sweep counts as
+    // such a step, because it may take over the deletion of a request whose lease has ended.
     let rivals: Vec<_> = all
         .iter()
         .filter(|done| match (sent(done), &done.step) {
@@ -153,8 +153,8 @@ fn history(number: usize, all: &[Done], end: End) -> History {
         }
     }
     let from = all.iter().map(|done| done.until).max().unwrap_or_default() + 1;
-    // A finalization that was due by then may run before the configuration's deletion that a request has
-    // left open.
+    // After the last step, a due finalization may run before the sweep ends a configuration's deletion that a
+    // request has left open.
     let line = format!("[{from:3}       ] the sweeps after it");
     let part = Part::Finalizes;
     events.push(Event { part, from, until: None, certain: false, line });

@@ -1,13 +1,14 @@
-//! The rules for one installation, if operations run one after another.
+//! The rules for one installation, if its operations run one after another.
 //!
-//! This model follows the contract. It calls none of the code's own decisions, because it would share
-//! their faults. An operation that is not atomic by design has several parts, and each part is atomic:
+//! This model of the operations follows the contract. The model calls none of the functions in which
+//! teardown decides, because it would share their faults. An operation that is not atomic by design has
+//! several parts, and each part is atomic:
 //!
 //! - Delete Configuration **calls** Vercel, once invoices allow it. After that, the deletion is
-//!   **committed** by the request, by a request that takes it over, or by the sweep. It may also be
-//!   withdrawn, which nobody sees. So these two parts may come at any time after the request began. The
-//!   request's own answer is atomic. It may be `request_in_progress` for its own deletion, if its lease
-//!   has ended and somebody has taken the deletion over.
+//!   **committed** by the request, by a request that takes the deletion over, or by the sweep. The
+//!   deletion may also be withdrawn, which no answer shows. So these two parts may come at any time after
+//!   the request began. The request's own answer is atomic. The answer may be `request_in_progress` for
+//!   the request's own deletion, if its lease has ended and somebody has taken the deletion over.
 //! - A Provision **begins**, which registers an unknown installation, and is answered later.
 //! - A sweep **finalizes** while it runs. No answer shows what else the sweep does.
 
@@ -18,10 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::end::End;
 use super::plan::{Billing, Installed, Op};
 
-/// An answer: its status and code, or another text that distinguishes it from other answers.
+/// An answer: its status and code, or another text that distinguishes the answer from other answers.
 pub type Answer = &'static str;
 
-/// All possible answers. Each occurs in a run of the default size.
+/// All possible answers, each of which occurs in a run with the default number of histories.
 pub const ANSWERS: [Answer; 24] = [
     "204",
     "200 finalized",
@@ -56,7 +57,6 @@ enum Life {
     Deleted { finalized: bool },
 }
 
-/// The state of an installation.
 #[expect(clippy::struct_excessive_bools, reason = "a state is what is so and what is not")]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
@@ -69,7 +69,7 @@ pub struct State {
     team: bool,
     /// The live resources, and whether each is being provisioned.
     live: BTreeMap<u8, bool>,
-    /// The resources that were deleted alone, not with the installation.
+    /// The resources that were deleted alone, and not with the installation.
     receipts: BTreeSet<u8>,
     /// The resources that were deleted with the installation.
     taken: BTreeSet<u8>,
@@ -80,22 +80,23 @@ pub struct State {
     configuration_gone: bool,
     /// Whether the installation was uninstalled before its configuration was deleted.
     uninstalled: bool,
-    /// Whether the configuration has to be gone at Vercel.
+    /// Whether the configuration must be gone at Vercel at the end.
     gone_at_vercel: bool,
-    /// Whether the installation has to be finalized at Vercel. `None` if it may be finalized there or
-    /// not.
+    /// Whether the installation must be finalized at Vercel at the end. `None` if the installation may be
+    /// finalized at Vercel or not.
     finalized_at_vercel: Option<bool>,
     /// The recorded request and its answer, for each operation and key.
     outcomes: BTreeMap<(&'static str, u8), (Op, Answer)>,
 }
 
-/// An atomic part of a history. It is legal in some states.
+/// An atomic part of a history. A part is legal in some states only.
 #[derive(Clone, Debug)]
 pub enum Part {
-    /// A request that got this answer. `gone` says whether the configuration was gone at Vercel by then.
-    /// `rivals` says whether another step that deletes the configuration had begun.
+    /// A request that got this answer. `gone` says whether the configuration was gone at Vercel when the
+    /// request ended. `rivals` says whether another step that may delete the configuration began before the
+    /// request ended.
     Answered { op: Op, answer: Answer, gone: bool, rivals: bool },
-    /// A request that got no answer, or an answer that does not say whether it took effect.
+    /// A request that got no answer, or an answer that does not say whether the request took effect.
     Unheard(Op),
     /// A Provision's intent is written.
     Begins,
@@ -105,7 +106,7 @@ pub enum Part {
     Commits(Op),
     /// A sweep finalizes the installation.
     Finalizes,
-    /// The end of the history, and what is left then.
+    /// The end of the history, and the state at that end.
     Ends(End),
 }
 
@@ -132,8 +133,8 @@ impl State {
         }
     }
 
-    /// The states that this part leads to. Empty if the part is not legal, or if it changes nothing and
-    /// may be left out.
+    /// The states that this part may lead to. The list is empty if the part is not legal, or if the part
+    /// changes nothing and may be left out.
     pub fn after(&self, part: &Part) -> Vec<Self> {
         let changed = |states: Vec<Self>| {
             states.into_iter().filter(|state| state != self).collect::<Vec<_>>()
@@ -160,7 +161,7 @@ impl State {
                 changed(vec![Self { called: self.called || calls, ..self.clone() }])
             }
             Part::Commits(op) => {
-                // If the configuration is gone already, only the answer is recorded.
+                // If the configuration is gone already, the commit records only the answer.
                 let gone = self.configuration_gone.then(|| self.clone());
                 let Some(committed) = self.clone().committed().or(gone) else { return vec![] };
                 let mut recorded = committed.clone();
@@ -173,7 +174,8 @@ impl State {
             }
             Part::Ends(end) => {
                 let (must, end) = (self.end(), end.clone());
-                // If more than one state at Vercel is allowed, the actual state counts as right.
+                // If more than one state at Vercel is allowed, the state that Vercel actually has counts as
+                // right.
                 let may_be_gone = self.configuration_gone || (self.called && end.contradicted);
                 let gone = may_be_gone && end.at_vercel.0;
                 let gone = if self.gone_at_vercel { true } else { gone };
@@ -185,13 +187,13 @@ impl State {
         }
     }
 
-    /// E3: whether a token is stored with which Vercel can be called.
+    /// E3: whether a token is stored that can still be used to call Vercel.
     fn usable_token(&self) -> bool {
         let finalized = self.life == Life::Deleted { finalized: true };
         self.life != Life::Unknown && self.token && !finalized
     }
 
-    /// E2, E5: the state after a configuration's deletion is committed. `None` if it cannot be
+    /// E2, E5: the state after the commit of a configuration's deletion. `None` if the deletion cannot be
     /// committed.
     fn committed(mut self) -> Option<Self> {
         let usable = self.usable_token();
@@ -230,8 +232,8 @@ impl State {
         }
     }
 
-    /// The end that is required once no job is left, and whether the installation has to be finalized at
-    /// Vercel. `None` if it may be finalized there or not.
+    /// The end that the installation must have once no job is left, and whether it must be finalized at
+    /// Vercel. `None` if the installation may be finalized at Vercel or not.
     pub fn end(&self) -> (End, Option<bool>) {
         let deleted = matches!(self.life, Life::Deleted { .. });
         let announced = self.receipts.union(&self.taken).map(|it| (format!("r{it}"), 1));

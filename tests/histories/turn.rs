@@ -1,4 +1,4 @@
-//! A client's turn: its step, the steps that overtake it, and its answer.
+//! A client's turn: the step that it takes, the steps that overtake this step, and the step's answer.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,9 @@ use crate::support::gate::Gate;
 use crate::support::outside;
 use crate::support::world::{ACCOUNT, CRON_SECRET, Call, World, account, id, system, user};
 
-/// The answer to a step. If no answer says whether the request took effect, the reason.
+/// The answer to a step. If no answer says whether the request took effect, the error says why.
 pub type StepResult = Result<Answer, String>;
 
-/// A step that a client took.
 pub struct Done {
     pub client: usize,
     pub step: Step,
@@ -28,7 +27,7 @@ pub struct Done {
     pub gone: bool,
 }
 
-/// What the turns of a plan share: the stand-ins, the installations and the steps that were taken.
+/// What all turns of a plan share: the stand-ins, the installations and the steps that were taken.
 pub struct Scene<'a> {
     world: &'a World,
     store: &'a Store,
@@ -38,10 +37,10 @@ pub struct Scene<'a> {
     count: AtomicUsize,
 }
 
-/// A step that is held up, so that other steps overtake it.
+/// A step that has to wait, so that other steps overtake it.
 #[derive(Default)]
 pub struct Slow {
-    /// The gate at which the step is held up.
+    /// The gate at which the step waits.
     gate: Gate,
     /// A gate that is opened when the step has ended.
     end: Gate,
@@ -57,7 +56,7 @@ impl<'a> Scene<'a> {
         Self { world, store, backend, ids, done: Mutex::default(), count: AtomicUsize::default() }
     }
 
-    /// The steps that were taken.
+    /// The steps that clients took.
     pub fn done(self) -> Vec<Done> {
         self.done.into_inner().unwrap()
     }
@@ -93,7 +92,7 @@ impl<'a> Scene<'a> {
         );
     }
 
-    /// Makes the next call at this place wait at the gate.
+    /// Makes the next call at this place wait at this gate.
     fn hold(&self, at: At, gate: Gate) {
         let world = self.world;
         let then = match at {
@@ -109,7 +108,8 @@ impl<'a> Scene<'a> {
         world.vercel.script([outside::Answer::Held(gate, Box::new(then))]);
     }
 
-    /// Sends a Provision. If it is refused, the returned answer says whether the backend was called.
+    /// Sends a Provision to the front. If the Provision is refused, the returned answer says whether the
+    /// backend was called.
     async fn provision(&self, id: &str, resource: u8, key: Option<u8>) -> StepResult {
         let path = format!("/v1/installations/{id}/resources");
         let mark = format!("{:x}", fastrand::u128(..));
@@ -124,7 +124,8 @@ impl<'a> Scene<'a> {
             (409, "installation_deleted") if calls == 0 => Ok("409 installation_deleted"),
             (409, "installation_deleted") if calls == 1 => Ok("409 made and deleted"),
             (503, code) if calls == 0 => Err(format!("503 {code}")),
-            // The call waits at the gate of a step that has died there. Nobody opens that gate.
+            // The call waited at the gate of a step that had died there, until the front's time for the
+            // backend was over.
             (502, code) if calls == 1 => Err(format!("502 {code}")),
             (status, code) => {
                 panic!("an answer that there cannot be: {status} {code}, calls {calls}")
@@ -154,7 +155,7 @@ impl<'a> Scene<'a> {
         slow.gate.open();
     }
 
-    /// Waits for a step, and records its answer, its start and its end.
+    /// Waits for a step to end, and records its answer, its start and its end.
     async fn watch(&self, client: usize, step: &Step, taken: impl Future<Output = StepResult>) {
         let from = self.count.fetch_add(1, Ordering::SeqCst);
         let result = taken.await;
@@ -185,7 +186,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Runs a step until it ends, or until the client hangs up if the turn says so.
+/// Runs a step until it ends. If the turn says that the client hangs up, the step may stop earlier.
 async fn hangs_up(turn: &Turn, step: impl Future<Output = StepResult>) -> StepResult {
     match turn.hangs_up {
         None => step.await,
@@ -195,7 +196,7 @@ async fn hangs_up(turn: &Turn, step: impl Future<Output = StepResult>) -> StepRe
     }
 }
 
-/// Sets the faults and the answers of a turn.
+/// Sets the faults and scripted answers of a turn.
 fn prepare(world: &World, turn: &Turn) {
     world.dynamodb.script(turn.writes.iter().copied());
     if let Some((operation, fault)) = turn.call {
@@ -277,14 +278,14 @@ async fn register(store: &Store, line: Value) -> StepResult {
     match store.register(&record).await {
         Ok(()) => Ok("registered"),
         Err(RegisterError::Store(error)) => Err(error.to_string()),
-        // This error comes if DynamoDB returned neither the installation nor the receipt. So it does not
-        // say whether the resource or its installation was deleted.
+        // This error means that DynamoDB returned neither the installation nor the receipt. Therefore this
+        // error does not say whether the resource or its installation was deleted.
         Err(unannounced @ RegisterError::ResourceUnannounced) => Err(unannounced.to_string()),
         Err(refused) => Ok(known(&format!("refused: {refused}"))),
     }
 }
 
-/// Finds an answer in [`ANSWERS`]. Panics if the answer is not possible.
+/// Finds an answer's text in [`ANSWERS`]. Panics if [`ANSWERS`] does not have the answer.
 fn known(answer: &str) -> Answer {
     let known = ANSWERS.into_iter().find(|known| *known == answer);
     known.unwrap_or_else(|| panic!("an answer that there cannot be: {answer}"))

@@ -1,9 +1,9 @@
-//! A hold and a worker at the same time (H2).
+//! A hold that is placed while a worker announces (H2).
 
 use super::*;
 
-/// H2: if a `deleted` event of an uninstall was sent before the hold, the hold reports that it is too
-/// late. It still stops the uninstall's other events.
+/// H2: if one `deleted` event of an uninstall was sent before the hold, the hold reports that it is too late.
+/// A hold that is too late still stops the uninstall's other events.
 #[tokio::test]
 async fn a_late_hold_stops_the_remaining_events() {
     let world = world().await;
@@ -23,8 +23,8 @@ async fn a_late_hold_stops_the_remaining_events() {
     assert_eq!(world.torn_down(), ["", "db_1"]);
 }
 
-/// H2: while a worker may be announcing, a hold reports until when the worker's lease lasts. The next
-/// look, after the worker has ended, reports the result of the announcement.
+/// H2: while a worker may be announcing, a new hold reports when the worker's lease ends. When the worker has
+/// ended, the hold's state is read again, and has the result of the announcement.
 #[tokio::test]
 async fn a_worker_under_way_is_waited_for() {
     for (answer, state) in [
@@ -59,8 +59,8 @@ async fn a_worker_under_way_is_waited_for() {
     }
 }
 
-/// H2: a worker that takes its lease before the hold is placed, and reads the holds afterwards, sees the
-/// hold.
+/// H2: if a worker takes its lease before a hold is placed, and reads the holds after that, the worker sees
+/// the hold.
 #[tokio::test]
 async fn a_worker_that_looks_after_the_hold_sees_it() {
     let world = world_with("0s").await;
@@ -81,8 +81,8 @@ async fn a_worker_that_looks_after_the_hold_sees_it() {
     assert!(world.provider.received().is_empty());
 }
 
-/// H2: if a worker died while it announced a resource, the provider may have been notified. Every later
-/// hold reports that, also after another worker has claimed the job.
+/// H2: if a worker died while it announced a resource, the provider may have been notified. Every later hold
+/// reports that the provider may have been notified, even after another worker has claimed the job.
 #[tokio::test]
 async fn after_a_workers_death_the_event_may_have_been_sent() {
     let world = world_with("0s").await;
@@ -106,8 +106,7 @@ async fn after_a_workers_death_the_event_may_have_been_sent() {
     assert_eq!(world.provider.received().len(), 1);
 }
 
-/// H2: if a worker is stopped for longer than its lease, after it has read the holds, the worker does
-/// not announce.
+/// H2: a worker that is stopped after it has read the holds, for longer than its lease, does not announce.
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_announces_nothing() {
     let world = world_with("0s").await;

@@ -1,4 +1,4 @@
-//! Keys on hosts that freeze the process after each answer, and keys in unusual forms (A7).
+//! The issuer's keys on hosts that freeze the process after each answer, and keys in unusual forms (A7).
 
 use std::pin::pin;
 use std::time::Duration;
@@ -28,14 +28,14 @@ async fn freezing_world(server: &KeyServer) -> World {
     world
 }
 
-/// A7: on a host that may freeze the process, nothing runs after an answer. So the first request that finds
-/// the keys due waits for new keys, and refuses a withdrawn key.
+/// A7: a host that freezes the process runs nothing after an answer. Therefore the first request after the
+/// keys' 10 minutes waits for new keys, and refuses a withdrawn key.
 #[tokio::test]
 async fn a_withdrawn_key_is_refused_after_10_minutes() {
     let next = Issuer::generate().unwrap();
     let server = KeyServer::start(good()).await;
     let world = freezing_world(&server).await;
-    // This first request also creates the HTTP client, which takes a part of a second.
+    // The first request also creates the HTTP client, which takes a part of a second.
     assert_eq!((delete_as(&world, &next).await.status, server.hits()), (403, 1));
     server.now(Mode::Serve(next.jwks()));
     world.clock.advance(Duration::from_secs(599));
@@ -47,8 +47,8 @@ async fn a_withdrawn_key_is_refused_after_10_minutes() {
     assert_eq!((delete_as(&world, &next).await.status, server.hits()), (204, 2));
 }
 
-/// A7: while the issuer hangs, one request with a known key in 30 s waits for the keys, for a second at most.
-/// The other requests with a known key do not wait.
+/// A7: while the issuer hangs, one request in 30 s with a known key waits for new keys, for a second at most.
+/// While the issuer hangs, all other requests with a known key do not wait.
 #[tokio::test]
 async fn a_known_key_waits_for_a_second_at_most() {
     let next = Issuer::generate().unwrap();
@@ -58,14 +58,13 @@ async fn a_known_key_waits_for_a_second_at_most() {
     for _ in 0..5 {
         assert_eq!(delete(&world).await.status, 204, "the issuer hangs");
     }
-    // The fetch of the first request is still under way. If each request had waited for it, its time would be
-    // over.
+    // The fetch of the first request is still under way. If each request had waited for this fetch, the
+    // fetch's time would be over now.
     server.now(Mode::Serve(next.jwks()));
     assert_eq!((delete_as(&world, &next).await.status, server.hits()), (204, 1));
 }
 
-/// A7: on Vercel, a fetch that is still under way after the answer is handed to the host, which lets it
-/// finish.
+/// A7: on Vercel, if a fetch is still under way after the answer, the host lets the fetch finish.
 #[tokio::test]
 async fn a_fetch_is_handed_to_the_host() {
     let server = KeyServer::start(Mode::Hang).await;
@@ -85,7 +84,7 @@ async fn a_fetch_is_handed_to_the_host() {
     assert_eq!(server.hits(), 1);
 }
 
-/// A7: `n` and `e` are read as numbers, with or without zero octets before them.
+/// A7: the numbers `n` and `e` of a key may begin with zero octets.
 #[tokio::test]
 async fn a_keys_number_may_begin_with_zeros() {
     let padded = |encoded: &str, zeros: usize| {

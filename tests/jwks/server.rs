@@ -1,4 +1,4 @@
-//! A server of keys whose answers a test chooses.
+//! A server of the issuer's keys whose answers a test chooses.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ pub enum Mode {
     Serve(Value),
     /// The server answers with this status, and a good document.
     Status(u16),
-    /// The server redirects to this address, at which a good document is served.
+    /// The server redirects to this address, where another server has a good document.
     Redirect(String),
-    /// The server sends this many spaces, then a good document.
+    /// The server sends this many spaces before a good document.
     Padded(usize),
     /// The server keeps the connection open without an answer, until the test sets another mode.
     Hang,
-    /// The server begins a good document, and sends nothing more.
+    /// The server begins to send a good document, and then stops for ever.
     Stall,
-    /// The server sends a space every 200 ms, without an end.
+    /// The server sends one space every 200 ms, for ever.
     Trickle,
-    /// The server sends spaces as fast as the client reads them, without an end.
+    /// The server sends spaces as fast as the client reads them, for ever.
     Flood,
 }
 

@@ -14,17 +14,17 @@ use crate::support::backend::{Answer, Backend, Received};
 use crate::support::process::{FRONT, Lambda, record};
 use crate::support::world::{INSTALLATION, RESOURCE, user};
 
-/// The body of both events. It is not text.
+/// The body of the request in both events. The body is not text.
 const BODY: &[u8] = b"\x1f\x8b\x00\xff\xc3\x28\r\n\"\\";
 
-/// A Provision through an HTTP API that has a route for it.
+/// The event of a Provision through an HTTP API that has a route for Provisions.
 fn http_api(token: &str) -> Value {
     let mut event = recorded(include_str!("../../deploy/lambda/events/front-http-api.json"));
     event["headers"]["authorization"] = json!(format!("Bearer {token}"));
     event
 }
 
-/// An Update Resource through a REST API that has a resource for it.
+/// The event of an Update Resource through a REST API that has a resource for updates.
 fn rest_api(token: &str) -> Value {
     let mut event = recorded(include_str!("../../deploy/lambda/events/front-rest-api.json"));
     event["headers"]["Authorization"] = json!(format!("Bearer {token}"));
@@ -32,7 +32,7 @@ fn rest_api(token: &str) -> Value {
     event
 }
 
-/// This event, with another method, route and path.
+/// This event, changed to another method, route and path.
 fn routed(mut event: Value, method: &str, route: &str, path: &str) -> Value {
     if event["version"] == "2.0" {
         event["rawPath"] = json!(path);
@@ -51,8 +51,8 @@ fn lines(received: &Received, name: &str) -> Vec<String> {
     lines.map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap()).collect()
 }
 
-/// J1: a call reaches the backend as the caller sent it to the gateway, even if its body is not text. Only
-/// AWS's own headers and those of the connection are left out.
+/// J1: a call reaches the backend as the caller sent it to the gateway, even if the call's body is not text.
+/// The front removes only the headers that AWS added and the headers of the connection.
 #[tokio::test]
 async fn a_call_reaches_the_backend_by_way_of_lambda() {
     let (world, backend) = Backend::behind().await;
@@ -102,8 +102,8 @@ async fn a_call_reaches_the_backend_by_way_of_lambda() {
     assert!(world.is_live("icfg_1", "db_1").await, "what was made is recorded");
 }
 
-/// J1: on Lambda `front` passes on each of its methods and paths, whatever the API puts before the path.
-/// Another path is answered 404, and another method 405.
+/// J1: on Lambda, `front` passes on each of its methods and paths, whatever the API puts before the path. A
+/// call to another path is answered 404, and a call with another method 405.
 #[tokio::test]
 async fn every_path_passes_on_lambda() {
     let (world, backend) = Backend::behind().await;
@@ -143,8 +143,8 @@ async fn every_path_passes_on_lambda() {
     }
 }
 
-/// J1: the backend's answer comes back unchanged, in the gateway's form. A body that is not text is in
-/// base64, and no header line is lost.
+/// J1: the backend's answer comes back unchanged, in the gateway's format. The answer's body is in base64 if
+/// it is not text, and no header line is lost.
 #[tokio::test]
 async fn an_answer_comes_back_by_way_of_lambda() {
     let (world, backend) = Backend::behind().await;
@@ -194,8 +194,9 @@ async fn an_answer_comes_back_by_way_of_lambda() {
     }
 }
 
-/// J6: bodies of 4 MiB pass both ways on Lambda, where an event has at most 6 MB, in base64. A longer request
-/// is answered 413. The function needs less than a quarter of the template's 256 MiB.
+/// J6: on Lambda, bodies of 4 MiB pass in both directions, although an event has at most 6 MB, with the body
+/// in base64. A request with a longer body is answered 413. The function needs less than a quarter of the
+/// template's 256 MiB.
 #[tokio::test]
 async fn bodies_pass_up_to_4_mib_on_lambda() {
     const MOST: usize = 4 << 20;
@@ -220,7 +221,7 @@ async fn bodies_pass_up_to_4_mib_on_lambda() {
     assert!(memory < 64 * 1024, "{memory} KiB");
 }
 
-/// J6: on Lambda the backend has the time of the invocation, less the time that the answer needs.
+/// J6: on Lambda, the backend may take the time of the invocation, less the time that the answer needs.
 #[tokio::test]
 async fn a_backend_has_its_hosts_time_on_lambda() {
     let (world, backend) = Backend::behind().await;
@@ -238,7 +239,7 @@ async fn a_backend_has_its_hosts_time_on_lambda() {
         );
     }
     assert_eq!(backend.received().len(), 2);
-    // `cargo lambda watch` sends a deadline in 1970, and the function ignores a deadline that is past.
+    // `cargo lambda watch` sends a deadline in 1970, and the function ignores a deadline that is over.
     lambda.time = Duration::ZERO;
     assert_eq!(lambda.invoke(http_api(&token)).await["statusCode"], 200);
 }

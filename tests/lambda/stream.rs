@@ -1,4 +1,4 @@
-//! The table's stream, which starts `sweep` for the jobs that are new (L2).
+//! The table's stream, which starts `sweep` for new jobs (L2).
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,8 @@ use crate::support::outside::Answer;
 use crate::support::process::{DELETE_RESOURCE, SWEEP};
 use crate::support::world::{INSTALLATION, World};
 
-/// The recorded event of the stream, with these records: event name, installation, sort key.
+/// The recorded event of the stream, with these records. Each record has an event name, an installation and a
+/// sort key.
 fn stream(records: &[(&str, &str, &str)]) -> Value {
     let mut event = recorded(include_str!("../../deploy/lambda/events/stream.json"));
     let record = |(name, installation, sort_key): &(&str, &str, &str)| {
@@ -22,7 +23,7 @@ fn stream(records: &[(&str, &str, &str)]) -> Value {
     event
 }
 
-/// The stream's event for an installation's jobs, as if all of them were new.
+/// The stream's event for all jobs of an installation, as if each of them were new.
 async fn inserted(world: &World, installation: &str) -> Value {
     let keys = world.sort_keys(installation).await;
     let jobs = keys.iter().filter(|key| key.starts_with("work#"));
@@ -34,8 +35,9 @@ fn all_read() -> Value {
     json!({ "batchItemFailures": [] })
 }
 
-/// L2: the function runs the jobs that the stream's event names, and no others. It claims them, and does not
-/// search for due jobs. The announcements that a purge writes are in the next event.
+/// L2: the function runs the jobs that the stream's event names, and no other jobs. The function claims these
+/// jobs, and does not search for due jobs. If a purge writes announcements, the stream's next event names
+/// them.
 #[tokio::test]
 async fn a_streams_event_runs_its_jobs() {
     let world = World::announcing().await;
@@ -62,9 +64,9 @@ async fn a_streams_event_runs_its_jobs() {
     assert!(world.sort_keys("icfg_2").await.contains(&"work#purge".to_owned()));
 }
 
-/// L2: the function makes no call for a job that is never due when it is new. It also skips records of a
-/// change or a removal, and items that are not jobs. A job that does not exist any more costs one call, its
-/// claim.
+/// L2: if a job is never due when it is new, the function makes no call for it. The function also skips
+/// records of a change or a removal, and records of items that are not jobs. If a job does not exist any
+/// more, it costs one call to DynamoDB: its claim.
 #[tokio::test]
 async fn jobs_that_are_not_due_are_skipped() {
     let world = World::announcing().await;
@@ -89,8 +91,8 @@ async fn jobs_that_are_not_due_are_skipped() {
     assert_eq!((world.dynamodb.calls(), world.all().await), (calls + 2, before));
 }
 
-/// L2, G1: if a job fails, the event is answered like any other, and a sweep of the schedule runs the job
-/// later. This holds for a failed announcement and for a failed claim.
+/// L2, G1: if a job fails, the stream's event is answered like any other event, and a scheduled sweep runs
+/// the job later. A job can fail in its announcement or in its claim.
 #[tokio::test]
 async fn a_failed_job_waits_for_the_scheduled_sweep() {
     let world = World::announcing().await;
@@ -114,9 +116,9 @@ async fn a_failed_job_waits_for_the_scheduled_sweep() {
     assert_eq!(world.sweep().await, [2, 2, 0, 0]);
 }
 
-/// L2, S2: no caller can send the stream's event: an event with a `requestContext` is a request, whatever
-/// else it contains. If the stream's event goes to another function, or its records are of another source,
-/// the invocation fails.
+/// L2, S2: no caller can send the stream's event, because an event with a `requestContext` is a request,
+/// whatever else the event contains. If another function gets the stream's event, or if the event's records
+/// are of another source, the invocation fails.
 #[tokio::test]
 async fn a_request_is_no_streams_event() {
     let world = World::announcing().await;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A6: a token that names an account alone deletes resources in that account's installations, and reveals
-/// nothing about others.
+/// A6: a token that names only an account deletes resources in that account's installations, and reveals
+/// nothing about other installations.
 #[tokio::test]
 async fn an_accounts_token_deletes_in_its_own_installations() {
     let world = World::announcing().await;
@@ -28,8 +28,9 @@ async fn an_accounts_token_deletes_in_its_own_installations() {
     assert_eq!(*by, json!({ "kind": "system", "accountId": ACCOUNT }));
 }
 
-/// A6: of the tokens that name an account alone, only those of the installation's stored account get a
-/// recorded outcome. That holds even if the token that recorded the outcome named another account.
+/// A6: among the tokens that name only an account, a recorded outcome is given only to those of the
+/// installation's stored account. A token of the stored account gets the outcome even if the token that
+/// recorded it named another account.
 #[tokio::test]
 async fn a_recorded_outcome_does_not_bypass_the_account() {
     let world = World::new().await;
@@ -52,8 +53,9 @@ async fn a_recorded_outcome_does_not_bypass_the_account() {
     assert_eq!(unknown.error(), (403, "forbidden"));
 }
 
-/// A6, F1: DynamoDB may report the resource's item, but not its installation's. Even then an account's token
-/// is compared with the stored account, before anything is answered or recorded.
+/// A6, F1: DynamoDB may report the item of the resource without the item of its installation. Even without
+/// the installation's item, an account's token is compared with the stored account, before anything is
+/// answered or recorded.
 #[tokio::test]
 async fn the_account_is_compared_whatever_dynamodb_reports() {
     let world = World::new().await;
@@ -89,8 +91,8 @@ async fn the_account_is_compared_whatever_dynamodb_reports() {
     );
 }
 
-/// A6: an outcome outlives its installation's tombstone, and the account in the outcome decides who gets a
-/// replay.
+/// A6: an outcome stays longer than its installation's tombstone, and the account in the outcome decides who
+/// gets a replay.
 #[tokio::test]
 async fn an_accounts_replay_outlives_the_tombstone() {
     let world = World::new().await;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// C2, B6, F3: the deletion of a resource that is being provisioned is answered 409. This answer is not
-/// recorded, so the same key succeeds later.
+/// C2, B6, F3: the deletion of a resource that is being provisioned is answered 409. The 409 is not recorded,
+/// so the same key succeeds later.
 #[tokio::test]
 async fn a_provisioning_resource_is_busy() {
     let world = World::announcing().await;
@@ -22,8 +22,8 @@ async fn a_provisioning_resource_is_busy() {
     assert_eq!(world.delete(RESOURCE).key("k1").send().await.whole(), NOTHING);
 }
 
-/// C2: a resource with Vercel's status `pending` is busy too. A resource with any other status of Vercel's is
-/// not.
+/// C2: a resource with Vercel's status `pending` is busy, too. A resource with another of Vercel's statuses
+/// than `pending` is not busy.
 #[tokio::test]
 async fn of_vercels_statuses_only_pending_is_busy() {
     let world = World::new().await;
@@ -44,7 +44,7 @@ async fn of_vercels_statuses_only_pending_is_busy() {
 }
 
 /// C2: a resource that is still being provisioned may be deleted an hour after the last write of its item,
-/// with a receipt and an announcement. A write in between renews the hour.
+/// with a receipt and an announcement. A write of the item before the hour is over begins the hour again.
 #[tokio::test]
 async fn a_resource_provisioning_for_too_long_can_be_deleted() {
     for status in ["provisioning", "pending"] {
@@ -67,8 +67,8 @@ async fn a_resource_provisioning_for_too_long_can_be_deleted() {
     }
 }
 
-/// C2: an item whose `updatedAt` is absent, or is not a number, is past the limit. Fractions of a second, as
-/// a backend may write them, count.
+/// C2: a resource is past the limit if its item's `updatedAt` is absent or not a number. Fractions of a
+/// second in `updatedAt` count.
 #[tokio::test]
 async fn busy_resources_are_recognized() {
     let world = World::new().await;
@@ -105,7 +105,7 @@ async fn busy_resources_are_recognized() {
     }
 }
 
-/// C2: with a limit of `0s` no resource is ever busy.
+/// C2: if the limit is `0s`, no resource is ever busy.
 #[tokio::test]
 async fn without_a_limit_nothing_is_busy() {
     let world = World::with(&[("PROVISIONING_LIMIT", "0s")]).await;

@@ -1,5 +1,6 @@
-//! Late doubt: a worker that lost its lease does not know how its own call to Vercel ended, and makes sure
-//! that Vercel is called again. An answer that another worker got meanwhile says nothing about that call.
+//! Late doubt: a worker that has lost its lease does not know how its own call to Vercel ended. The worker
+//! makes sure that Vercel is called again. If another worker got an answer during that call, the answer says
+//! nothing about the late worker's call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::World;
 
-/// Checks that a job is left, and that sweeps bring the deletion to its end.
+/// Checks that a job is pending, and that sweeps bring the deletion to its end.
 async fn is_scheduled_and_done(world: &World) {
     assert!(world.vercel.is_gone("icfg_1"));
     assert!(world.items("icfg_1").await.contains_key("work#configuration"));
@@ -26,15 +27,15 @@ async fn is_scheduled_and_done(world: &World) {
     is_done(world).await;
 }
 
-/// Checks that the configuration is gone here, and that no job is left for it.
+/// Checks that the configuration is gone in the table, and that it has no pending job.
 async fn is_done(world: &World) {
     let items = world.items("icfg_1").await;
     assert!(!items.contains_key("work#configuration"));
     assert!(items["#installation"].get("configurationDeletedAt").is_some());
 }
 
-/// E3: if an intent was withdrawn because Vercel refused another request, a late request that is in doubt
-/// calls Vercel again itself, because nobody else would.
+/// E3: if Vercel's refusal of another request has withdrawn the intent, a late request in doubt calls Vercel
+/// again itself, because nobody else would call.
 #[tokio::test]
 async fn a_late_doubt_is_cleared_up() {
     let world = world().await;
@@ -51,7 +52,8 @@ async fn a_late_doubt_is_cleared_up() {
     is_done(&world).await;
 }
 
-/// E3, F5: if the late worker is a sweep, it schedules the deletion again, for the caller who requested it.
+/// E3, F5: if the late worker in doubt is a sweep, it schedules the deletion again, for the caller who
+/// requested it.
 #[tokio::test]
 async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
     let world = awaiting_retry().await;
@@ -78,7 +80,8 @@ async fn a_late_doubt_of_a_sweep_is_scheduled_again() {
     assert_eq!(items["receipt#installation"]["keySha256"], before["keySha256"]);
 }
 
-/// E3, F5: a refusal that came before a late attempt took effect does not end the deletion's job.
+/// E3, F5: if Vercel refuses a request before a late attempt takes effect, this refusal does not end the
+/// deletion's job.
 #[tokio::test]
 async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
     let world = awaiting_retry().await;
@@ -108,8 +111,8 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
     is_done(&world).await;
 }
 
-/// E3: a late worker that got a definite answer to each of its attempts schedules nothing, even if an earlier
-/// worker left a call in doubt. The refusal that came since then ends the deletion.
+/// E3: a late worker that got a definite answer to each of its own attempts schedules nothing, even if an
+/// earlier worker left a call in doubt. Vercel's refusal after that earlier call ends the deletion.
 #[tokio::test]
 async fn a_late_sweep_with_definite_answers_schedules_nothing() {
     let world = world().await;
@@ -129,8 +132,8 @@ async fn a_late_sweep_with_definite_answers_schedules_nothing() {
     assert_eq!(state(&world).await, "active");
 }
 
-/// F5: a late worker that learned that the configuration is gone, and cannot commit it, schedules another
-/// call.
+/// F5: if a late worker has learned that the configuration is gone, but cannot commit the deletion, the
+/// worker schedules another call.
 #[tokio::test]
 async fn a_late_204_that_cannot_be_committed_is_scheduled_again() {
     let world = world().await;
@@ -147,7 +150,7 @@ async fn a_late_204_that_cannot_be_committed_is_scheduled_again() {
     is_scheduled_and_done(&world).await;
 }
 
-/// F5: a late worker in doubt schedules another call even if it cannot release its lease.
+/// F5: a late worker in doubt schedules another call to Vercel even if it cannot release its lease.
 #[tokio::test]
 async fn a_late_doubt_that_cannot_be_retried_is_scheduled_again() {
     let world = world().await;
@@ -164,8 +167,8 @@ async fn a_late_doubt_that_cannot_be_retried_is_scheduled_again() {
     is_scheduled_and_done(&world).await;
 }
 
-/// F5: a late sweep that got 204 while DynamoDB was out of reach schedules another call once DynamoDB is
-/// back.
+/// F5: if a late sweep got 204 from Vercel while DynamoDB was out of reach, it schedules another call once
+/// DynamoDB is back.
 #[tokio::test]
 async fn a_late_204_of_a_sweep_is_scheduled_again() {
     let world = awaiting_retry_within(a_second()).await;
@@ -175,7 +178,7 @@ async fn a_late_204_of_a_sweep_is_scheduled_again() {
     let again = Gate::default();
     let meanwhile = async {
         another_is_refused(&world, 4).await;
-        // The late sweep tries to commit in vain. Then it schedules another call.
+        // The late sweep fails to commit, and then schedules another call.
         world.dynamodb.lasting(Fault::ServerError);
         world.dynamodb.hold("UpdateItem", again.clone());
         gate.add_permits(1);
@@ -206,7 +209,8 @@ async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
         arrives.add_permits(1);
     };
     let process = world.process().await;
-    // Less than an attempt at Vercel may take. The sweep claims jobs for an eighth of this time.
+    // This time is shorter than an attempt at Vercel may take. The sweep claims jobs for an eighth of this
+    // time.
     let sweep = std::pin::pin!(process.sweep(HostTime(Duration::from_secs(4))));
     match select(sweep, std::pin::pin!(meanwhile)).await {
         Either::Left(_) => panic!("it ended before Vercel could answer"),
@@ -215,7 +219,8 @@ async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
     is_scheduled_and_done(&world).await;
 }
 
-/// E4, F5: if both sides are gone meanwhile, a late worker in doubt schedules nothing.
+/// E4, F5: if the configuration is deleted at Vercel and in the table before a late worker in doubt ends, the
+/// worker schedules nothing.
 #[tokio::test]
 async fn a_late_doubt_about_a_deleted_configuration_counts_for_nothing() {
     let world = awaiting_retry().await;
@@ -233,7 +238,7 @@ async fn a_late_doubt_about_a_deleted_configuration_counts_for_nothing() {
     assert!(!world.items("icfg_1").await.contains_key("work#configuration"));
 }
 
-/// E3, G6: if the intent was parked meanwhile, a late worker in doubt makes it due again.
+/// E3, G6: if the intent is parked before a late worker in doubt ends, the worker makes the intent due again.
 #[tokio::test]
 async fn a_late_doubt_is_not_left_parked() {
     let world = awaiting_retry().await;

@@ -1,4 +1,4 @@
-//! Workers that are late or overtaken: what they change, and what they leave as it is.
+//! Workers that are late or overtaken: what they change, and what they leave unchanged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::World;
 
-/// E3, F4: if an installation changes while a request calls Vercel, the request does not wait for its own
-/// lease. It reads the table again, and decides by what it finds.
+/// E3, F4: if an installation changes while a request calls Vercel, the request does not wait for the end of
+/// its own lease. The request reads the table again, and decides by what it finds.
 #[tokio::test]
 async fn a_request_does_not_wait_for_its_own_lease() {
     for settled in [true, false] {
@@ -39,8 +39,8 @@ async fn a_request_does_not_wait_for_its_own_lease() {
     }
 }
 
-/// E2: if a request reads the table before another request is refused in doubt, and begins after that, it
-/// takes the doubt into account.
+/// E2: if a request reads the table before another request is refused in doubt, and begins after the refusal,
+/// it takes the doubt into account.
 #[tokio::test]
 async fn a_doubt_stored_meanwhile_is_noticed() {
     let world = world().await;
@@ -58,7 +58,8 @@ async fn a_doubt_stored_meanwhile_is_noticed() {
     assert_eq!(first.status, 204, "{:?}", first.error());
 }
 
-/// F5: a worker that is late with a withdrawn intent does not withdraw the intent of a later request.
+/// F5: if a worker is late and its intent was withdrawn, the worker does not withdraw the intent of a later
+/// request.
 #[tokio::test]
 async fn a_late_refusal_withdraws_no_other_intent() {
     let world = world().await;
@@ -75,8 +76,8 @@ async fn a_late_refusal_withdraws_no_other_intent() {
     assert_eq!((first.status, world.vercel.is_gone("icfg_1")), (204, true), "it asks again");
 }
 
-/// F1, F2: of two requests under one key that find Vercel's side gone, one commits, and the other does not
-/// overwrite its outcome.
+/// F1, F2: if two requests under one key find the configuration gone at Vercel, one commits, and the other
+/// does not overwrite the outcome.
 #[tokio::test]
 async fn the_second_commit_overwrites_no_outcome() {
     let world = world().await;
@@ -101,8 +102,8 @@ async fn the_second_commit_overwrites_no_outcome() {
     assert_eq!(world.delete(&other).key("k1").send().await.status, 204, "the replay");
 }
 
-/// F4, G5: of two requests that need no call to Vercel, one deletes our side, and the other leaves its
-/// receipt as it is.
+/// F4, G5: if two requests need no call to Vercel, one deletes the installation in the table, and the other
+/// leaves the receipt unchanged.
 #[tokio::test]
 async fn of_two_deletions_in_the_table_alone_one_commits() {
     let world = World::announcing().await;
@@ -125,7 +126,7 @@ async fn of_two_deletions_in_the_table_alone_one_commits() {
     assert_eq!(world.items("icfg_1").await["receipt#configuration"], receipt);
 }
 
-/// F5: a sweep whose lease ends before it reads the table does not call Vercel any more.
+/// F5: a sweep whose lease ends before the sweep reads the table does not call Vercel.
 #[tokio::test]
 async fn a_late_sweep_does_not_call_vercel() {
     let world = awaiting_retry().await;
@@ -153,7 +154,7 @@ async fn a_late_sweep_does_not_call_vercel() {
 }
 
 /// E2, F5: a late worker may mark its attempt after a request has read the table, and before the request
-/// writes its intent. The request takes this mark into account: a 403 from Vercel then means that the
+/// writes its intent. The request takes the late worker's mark into account: if Vercel answers 403, the
 /// configuration is gone.
 #[tokio::test]
 async fn a_mark_stored_meanwhile_is_not_erased() {

@@ -1,5 +1,5 @@
-//! Calls that pass through to the provider's backend. The functions see bodies and tokens, and reveal them to
-//! nobody else.
+//! Calls that pass through to the provider's backend. The functions reveal the bodies and tokens of these
+//! calls to nobody except the backend and the caller.
 
 use axum::http::HeaderMap;
 use futures_util::future::join_all;
@@ -14,10 +14,10 @@ use crate::support::process::FRONT;
 use crate::support::sts;
 use crate::support::world::user;
 
-/// A secret in the body of a call.
+/// A secret in the body of a caller's request.
 const SENT: &str = "sent/4b1e+planted=9a60c7";
 
-/// A secret in the body and in a header of the backend's answer, such as a resource's secrets.
+/// A secret in the body and in a header of the backend's answer, as a resource's secrets would be.
 const ANSWERED: &str = "answered/e27d+planted=1f83b5";
 
 const INSTALLATION: &str = "/v1/installations/icfg_1";
@@ -37,15 +37,16 @@ fn call(method: &'static str, path: &str, token: &str) -> Call {
     Call { method, ..Call::delete(path, token).body(&body) }
 }
 
-/// An answer with a secret in its body, after this text, and in a header.
+/// The backend's answer, with a secret in a header and after this text in the body.
 fn answer(status: u16, before: &str) -> Answer {
     let body = format!("{before}\"secrets\":[{{\"value\":\"{ANSWERED}\"}}]}}");
     let headers = HeaderMap::from_iter([("x-secret".parse().unwrap(), ANSWERED.parse().unwrap())]);
     Answer::Whole(status, headers, body.into())
 }
 
-/// J6: bodies, tokens and keys that pass through are in no log, and in no answer that the function itself
-/// gives, whatever fails, on every host. Of these secrets the table holds the access token alone, once.
+/// J6: the bodies, tokens and keys of calls that pass through are in no log and in no answer of the function
+/// itself, whatever fails, on every host. The only secret of these calls in the table is the access token,
+/// once.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_that_passes_reveals_a_secret() {
     join_all(HOSTS.map(|host| async move {
@@ -74,7 +75,7 @@ async fn no_call_that_passes_reveals_a_secret() {
     .await;
 }
 
-/// Calls that the backend answers, well or badly.
+/// Calls that the backend answers, with usable and with unusable answers.
 async fn passed(scene: &mut Scene, good: &str) {
     let forged = scene.forged(&user("icfg_1"));
     let elsewhere = scene.token(&user("icfg_2"));
@@ -108,7 +109,8 @@ async fn passed(scene: &mut Scene, good: &str) {
     assert!(!first.headers.contains_key("x-vercel-oidc-token"));
 }
 
-/// Calls that the function answers itself, because the backend, DynamoDB or the keys fail.
+/// Calls during which the backend, DynamoDB or the fetch of keys fails. The function itself answers most of
+/// these calls.
 async fn refused(scene: &mut Scene, good: &str) {
     for (answer, status) in [(Answer::Reset, "502"), (Answer::EffectThenReset, "502")] {
         scene.backend.script([answer]);
@@ -122,7 +124,7 @@ async fn refused(scene: &mut Scene, good: &str) {
     scene.backend.script([answer(200, "{")]);
     let reply = scene.send(call("PUT", INSTALLATION, good)).await;
     assert!(reply.starts_with("500"), "the access token is not recorded: {reply}");
-    // The intent is written, and the resource is not.
+    // DynamoDB writes the intent, and refuses the write of the resource.
     scene.world.dynamodb.once("TransactWriteItems", Fault::None);
     scene.world.dynamodb.once("TransactWriteItems", Fault::Echo);
     scene.backend.script([answer(201, r#"{"id":"db_10","#)]);

@@ -1,4 +1,4 @@
-//! Planted secrets, and the forms in which they might appear.
+//! Planted secrets, and the forms in which they might appear in a log or in an answer.
 
 use std::fmt::Write as _;
 
@@ -17,12 +17,13 @@ pub const AWS_SECRET_KEY: &str = "aws/88d4+planted=f3b2a1";
 pub const AWS_SESSION_TOKEN: &str = "session/02ee+planted=5c7d90";
 /// A secret in the query of the provider's address.
 pub const PROVIDER_KEY: &str = "hook-6d3a-planted-28f4c0";
-/// The beginnings of the secret key and of the session token that STS gives. The session's number follows.
+/// The beginnings of the secret keys and of the session tokens that STS gives. The session's number follows
+/// each beginning.
 pub const STS_GIVES: [&str; 2] = ["s3cret-", "sess1on-"];
-/// The user's email address in a token.
+/// The user's email address in a token's claims.
 pub const EMAIL: &str = "planted.somebody@example.com";
 
-/// Everything that must not appear in a log or in an answer.
+/// All texts that must not appear in a log or in an answer.
 pub struct Planted(Vec<String>);
 
 impl Default for Planted {
@@ -49,7 +50,7 @@ impl Default for Planted {
 }
 
 impl Planted {
-    /// Adds a secret in all of its forms.
+    /// Adds a secret in each form in which it might appear.
     pub fn text(&mut self, secret: &str) {
         let bytes = secret.as_bytes();
         let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
@@ -63,7 +64,8 @@ impl Planted {
             hex,
             list.trim_matches(['[', ']']).to_owned(),
         ];
-        // In a longer text, the secret's base64 has one of three forms, depending on where the secret begins.
+        // The base64 of a longer text contains the secret in one of three forms, depending on where the
+        // secret begins.
         for before in ["", "x", "xx"] {
             let longer = [before.as_bytes(), bytes].concat();
             for encoded in [STANDARD.encode(&longer), URL_SAFE_NO_PAD.encode(&longer)] {
@@ -76,7 +78,7 @@ impl Planted {
         }
     }
 
-    /// Adds a token: as a whole, its claims and its signature.
+    /// Adds a token: the whole token, its claims and its signature.
     pub fn token(&mut self, token: &str) {
         self.text(token);
         for part in token.split('.').skip(1).filter(|part| part.len() >= 16) {
@@ -96,7 +98,7 @@ impl Planted {
     }
 }
 
-/// The start, the middle and the end of a long form, because a log may cut a secret short.
+/// The start, the middle and the end of a long form of a secret, because a log may shorten the secret.
 fn parts(form: &str) -> Vec<String> {
     const LENGTH: usize = 18;
     if form.len() <= LENGTH {
@@ -106,7 +108,7 @@ fn parts(form: &str) -> Vec<String> {
     starts.map(|at| form[at..at + LENGTH].to_owned()).to_vec()
 }
 
-/// The search finds a secret in every form, and finds none in another text.
+/// The search finds a planted secret in each of its forms, and finds no secret in another text.
 #[test]
 fn a_secret_is_found_in_every_form() {
     let mut planted = Planted(Vec::new());

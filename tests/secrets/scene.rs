@@ -1,4 +1,4 @@
-//! A function under `RUST_LOG=trace`, with a secret wherever one can be, on each of the hosts.
+//! A function with `RUST_LOG=trace` and with a secret in every place where one can be, on each of the hosts.
 
 use std::sync::LazyLock;
 
@@ -18,29 +18,28 @@ use crate::support::sts::{self, Sts};
 use crate::support::waiting::listens;
 use crate::support::world::{ACCOUNT, ISSUER, World};
 
-/// A `RUST_LOG` that asks for everything, and also by name for the libraries whose logs teardown suppresses.
+/// A `RUST_LOG` that asks for all logs, and also names the libraries whose logs teardown suppresses.
 const RUST_LOG: &str = "trace,aws_sigv4=trace,aws_smithy_runtime=trace,aws_config=trace,\
     hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,lambda_runtime=trace,tower=trace";
 
-/// The stranger who signs forged tokens.
+/// The stranger who signs the forged tokens.
 static STRANGER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap());
 
-/// Where a function runs.
+/// The host that a function runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
     /// On Vercel, where the function assumes a role with the platform's token.
     Vercel,
-    /// On a plain port, where AWS keys are in the environment.
+    /// On a plain port, with AWS keys in the environment.
     Port,
-    /// On Lambda, where AWS keys are in the environment.
+    /// On Lambda, with AWS keys in the environment.
     Lambda,
 }
 
-/// A request to the function.
 #[derive(Clone)]
 pub struct Call {
     pub method: &'static str,
-    /// The path and the query.
+    /// The path and the query of the request.
     pub target: String,
     pub headers: Vec<(&'static str, String)>,
     pub body: String,
@@ -58,7 +57,7 @@ impl Call {
         Self { method: "DELETE", target: target.to_owned(), headers, body: String::new() }
     }
 
-    /// Adds a header. An earlier header of the same name stays.
+    /// Adds a header to the request. An earlier header with the same name stays.
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
@@ -75,7 +74,7 @@ enum Way {
     Lambda(Lambda<Recorded>),
 }
 
-/// A function, and the stand-ins around it.
+/// A function, and the stand-ins that it calls.
 pub struct Scene {
     pub world: World,
     pub backend: Backend,
@@ -88,7 +87,8 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Starts a function. `icfg_1` is registered, with `db_1` and all that can belong to an installation.
+    /// Starts a function. `icfg_1` is registered, with `db_1` and everything that can belong to an
+    /// installation.
     pub async fn start(binary: &'static str, host: Host) -> Self {
         let (world, backend) = Backend::behind().await;
         let (sts, sts_url) = Sts::start(sts::HOUR).await;
@@ -125,21 +125,23 @@ impl Scene {
         scene
     }
 
-    /// Registers an installation with `db_1`, all that can belong to it, and the planted access token.
+    /// Registers an installation with `db_1`, the planted access token, and everything else that can belong
+    /// to an installation.
     pub async fn install(&self, id: &str) {
         self.world.install_whole(id, &["db_1"]).await;
         let line = json!({ "id": id, "accountId": ACCOUNT, "accessToken": ACCESS_TOKEN });
         self.world.register(json!({ "installation": line })).await;
     }
 
-    /// Signs these claims, with a private email address added. The token becomes a planted secret.
+    /// Signs these claims, after adding a private email address to them. The signed token becomes a planted
+    /// secret.
     pub fn token(&mut self, claims: &Value) -> String {
         let token = ISSUER.sign(&self.claims(claims));
         self.planted.token(&token);
         token
     }
 
-    /// Like [`Scene::token`], but a stranger signs, under the issuer's key id.
+    /// Like [`Scene::token`], but a stranger signs, with the issuer's key id.
     pub fn forged(&mut self, claims: &Value) -> String {
         let header = json!({ "alg": "RS256", "kid": ISSUER.kid() });
         let token = STRANGER.sign_with_header(&header, &self.claims(claims));
@@ -153,14 +155,15 @@ impl Scene {
         claims
     }
 
-    /// Sends a request, and returns the answer from its status on. Checks that the answer contains no secret.
+    /// Sends a request, and returns the answer from its status on. Checks that this answer contains no
+    /// secret.
     pub async fn send(&mut self, call: Call) -> String {
         let answer = self.send_unchecked(call).await;
         self.planted.is_not_in(&answer);
         answer
     }
 
-    /// Sends a request, and returns the answer. The answer may contain secrets, since it is the backend's.
+    /// Sends a request, and returns the answer. The answer may contain secrets, because it is the backend's.
     pub async fn send_unchecked(&mut self, call: Call) -> String {
         match &mut self.way {
             Way::Http { port, .. } => over_http(*port, &call).await,
@@ -171,7 +174,7 @@ impl Scene {
         }
     }
 
-    /// Ends the function. Checks that its log contains each of these texts, and no secret.
+    /// Ends the function. Checks that the function's log contains each of these texts, and no secret.
     pub async fn end(self, logged: &[&str]) {
         let path = self.log.path();
         if let Way::Http { function, .. } = self.way {
@@ -213,7 +216,7 @@ async fn over_http(port: u16, call: &Call) -> String {
         call.body
     );
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    // If the answer comes before everything is sent, the function may not read the rest.
+    // If the function answers before everything is sent, it may not read the rest.
     let _ = stream.write_all(whole.as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;

@@ -1,4 +1,5 @@
-//! A stand-in for a provider's backend. It answers as Vercel requires, unless a test scripts other answers.
+//! A stand-in for a provider's backend. The backend answers as Vercel requires, unless a test scripts other
+//! answers.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -14,12 +15,12 @@ use crate::support::steps::Steps;
 use crate::support::wire::{json, listen};
 use crate::support::world::World;
 
-/// How a call is answered.
+/// How the backend answers a call.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// The call takes effect, and is answered as a good backend answers.
     Honest,
-    /// The call has no effect, and gets this status, these headers and this body.
+    /// The call has no effect, and is answered with this status, these headers and this body.
     Whole(u16, HeaderMap, Bytes),
     /// The call takes effect, and the connection breaks without an answer.
     EffectThenReset,
@@ -27,7 +28,7 @@ pub enum Answer {
     Reset,
     /// The call is never answered.
     Silence,
-    /// The call waits for the gate, and is then answered in this way.
+    /// The call waits for this gate, and then gets this answer.
     Held(Gate, Box<Self>),
 }
 
@@ -48,7 +49,7 @@ pub struct Received {
     pub body: Bytes,
 }
 
-/// The backend. Clones share its state.
+/// A stand-in for a provider's backend. All clones of a `Backend` share one state.
 #[derive(Clone, Default)]
 pub struct Backend(Arc<Inner>);
 
@@ -56,9 +57,9 @@ pub struct Backend(Arc<Inner>);
 struct Inner {
     script: Mutex<VecDeque<Answer>>,
     received: Mutex<Vec<Received>>,
-    /// The resources that were made, each with its id.
+    /// The resources that the backend made, each with its id.
     made: Mutex<Vec<(String, Value)>>,
-    /// The resource that was made under each `Idempotency-Key`.
+    /// The resource that the backend made under each `Idempotency-Key`.
     by_key: Mutex<HashMap<String, Value>>,
     steps: Mutex<Option<Steps>>,
 }
@@ -78,7 +79,7 @@ impl Backend {
         (world, backend)
     }
 
-    /// Starts a backend, and returns it with its address.
+    /// Starts a backend, and returns the backend and its address.
     pub async fn start() -> (Self, String) {
         let backend = Self::default();
         let handler = backend.clone();
@@ -96,7 +97,7 @@ impl Backend {
         (backend, url)
     }
 
-    /// Scripts the answers to the next calls, in this order. Later calls are answered honestly.
+    /// Scripts the answers to the next calls, in this order. Calls after these are answered honestly.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.0.script.lock().unwrap().extend(answers);
     }
@@ -111,7 +112,7 @@ impl Backend {
         self.0.received.lock().unwrap().clone()
     }
 
-    /// The ids of the resources that were made, in the order of their making.
+    /// The ids of the resources that the backend made, in the order in which it made them.
     pub fn made(&self) -> Vec<String> {
         self.0.made.lock().unwrap().iter().map(|(id, _)| id.clone()).collect()
     }
@@ -161,8 +162,8 @@ impl Backend {
         }
     }
 
-    /// Makes a resource, or returns the resource that was made under this key before. The caller may choose
-    /// the id.
+    /// Makes a resource, or returns the resource that the backend made under this key before. The caller may
+    /// choose the resource's id.
     fn make(&self, received: &Received) -> Value {
         let key = received.headers.get("idempotency-key");
         let key = key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());

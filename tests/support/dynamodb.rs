@@ -1,5 +1,5 @@
-//! A proxy in front of DynamoDB. It counts the calls, and causes what no emulator causes by itself, such as
-//! conflicts, throttling and lost answers.
+//! A proxy in front of DynamoDB. The proxy counts the calls to DynamoDB, and causes what no emulator of
+//! DynamoDB causes, such as conflicts, throttling and lost answers.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,10 +17,10 @@ use crate::support::steps::Steps;
 use crate::support::wire::listen;
 use crate::support::world::http_client;
 
-/// A fault: what happens to a call.
+/// A fault: what goes wrong with a call to DynamoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// DynamoDB gets the call, and its answer is passed on.
+    /// Nothing goes wrong: DynamoDB gets the call, and its answer is passed on.
     None,
     /// DynamoDB throttles the call.
     Throttle,
@@ -28,16 +28,17 @@ pub enum Fault {
     ServerError,
     /// Another transaction is changing one of the call's items.
     Conflict,
-    /// DynamoDB refuses the call's signature, and repeats all that should have been signed.
+    /// DynamoDB refuses the call's signature, and its answer repeats everything that should have been signed.
     Echo,
     /// A transaction is cancelled because one of its items is throttled.
     ItemThrottled,
-    /// DynamoDB gets the call. If it refuses the call, each row whose condition holds reports a conflict.
+    /// DynamoDB gets the call. If DynamoDB refuses the call, each row whose condition holds reports a
+    /// conflict.
     ConflictBesideEvidence,
-    /// DynamoDB gets the call. If it refuses the call because several conditions fail, the installation's row
-    /// reports a conflict instead of its item.
+    /// DynamoDB gets the call. If DynamoDB refuses the call because several conditions fail, the
+    /// installation's row reports a conflict instead of its item.
     InstallationHidden,
-    /// DynamoDB does none of a batch's writes, and reports all of them as unprocessed.
+    /// DynamoDB performs no write of a batch, and reports all writes as unprocessed.
     Unprocessed,
     /// The connection breaks before the call arrives.
     ResetBefore,
@@ -47,10 +48,10 @@ pub enum Fault {
     Late,
 }
 
-/// The delay of a late call: about as long as another call takes.
+/// The delay of a late call, which is about as long as another call takes.
 const LATE: Duration = Duration::from_millis(4);
 
-/// The identity that signed a call.
+/// The identity that signed a call to DynamoDB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
     pub access_key_id: String,
@@ -69,7 +70,7 @@ impl Signer {
     }
 }
 
-/// The proxy. Clones share its state.
+/// A proxy in front of DynamoDB. All clones of a `Proxy` share one state.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
 
@@ -88,7 +89,7 @@ struct Inner {
 }
 
 impl Proxy {
-    /// Starts a proxy for the DynamoDB at `upstream`, and returns it with its own address.
+    /// Starts a proxy for the DynamoDB at `upstream`, and returns the proxy and its address.
     pub async fn start(upstream: String, steps: Steps) -> (Self, String) {
         let proxy = Self(Arc::new(Inner {
             upstream,
@@ -113,37 +114,39 @@ impl Proxy {
         (proxy, url)
     }
 
-    /// How many calls the proxy has received.
+    /// How many calls to DynamoDB the proxy has received.
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
     }
 
-    /// How many refusals contained an access token.
+    /// How many of DynamoDB's refusals contained an access token.
     pub fn refusals_with_a_token(&self) -> usize {
         self.0.refusals_with_a_token.load(Ordering::SeqCst)
     }
 
-    /// The identities that signed the calls.
+    /// The identities that signed the calls to DynamoDB.
     pub fn signers(&self) -> Vec<Signer> {
         self.0.signers.lock().unwrap().clone()
     }
 
-    /// How many connections the proxy has accepted.
+    /// How many connections from clients the proxy has accepted.
     pub fn connections(&self) -> usize {
         self.0.connections.get().unwrap().load(Ordering::SeqCst)
     }
 
-    /// Sets the faults of the next transactions, in this order. Later transactions have the lasting fault.
+    /// Sets the faults of the next transactions, in this order. Transactions after these have the lasting
+    /// fault.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.0.script.lock().unwrap().extend(faults);
     }
 
-    /// Sets the lasting fault: the fault of every transaction that has no scripted one.
+    /// Sets the lasting fault: the fault of every transaction that has no scripted fault.
     pub fn lasting(&self, fault: Fault) {
         *self.0.lasting.lock().unwrap() = fault;
     }
 
-    /// Sets the fault of one call: the next call of this operation, or with this text in its body.
+    /// Sets the fault of one call: the next call of this operation, or the next call with this text in its
+    /// body.
     pub fn once(&self, operation: &'static str, fault: Fault) {
         self.0.operations.lock().unwrap().push_back((operation, fault));
     }
@@ -160,12 +163,12 @@ impl Proxy {
         self.forget();
     }
 
-    /// Holds the next call of this operation until the gate is opened.
+    /// Stops the next call of this operation until the gate is opened.
     pub fn hold(&self, operation: &'static str, gate: impl Into<Gate>) {
         *self.0.held.lock().unwrap() = Some((operation, gate.into()));
     }
 
-    /// Whether the proxy is holding a call, or has held one.
+    /// Whether the proxy has stopped a call at a gate, even if the call has passed the gate since.
     pub fn is_holding(&self) -> bool {
         self.0.holding.load(Ordering::SeqCst)
     }
@@ -185,7 +188,8 @@ impl Proxy {
         scripted.unwrap_or(*self.0.lasting.lock().unwrap())
     }
 
-    /// Passes a call on to DynamoDB, with its fault. An error breaks the connection without an answer.
+    /// Passes a call on to DynamoDB, with the call's fault. If this function returns an error, the connection
+    /// breaks without an answer.
     async fn pass(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
         let (head, body) = request.into_parts();
@@ -254,7 +258,7 @@ impl Proxy {
     }
 }
 
-/// If several conditions failed, replaces the result of the installation's condition by a conflict.
+/// Replaces the result of the installation's condition by a conflict, if several conditions failed.
 fn hide_installation(request: &[u8], answer: &[u8]) -> Bytes {
     let request: Value = serde_json::from_slice(request).unwrap();
     let mut answer: Value = serde_json::from_slice(answer).unwrap();
@@ -273,7 +277,7 @@ fn hide_installation(request: &[u8], answer: &[u8]) -> Bytes {
     Bytes::from(answer.to_string())
 }
 
-/// The answer to a transaction that is cancelled, with this reason for its first item.
+/// The answer to a cancelled transaction, with this reason for its first item.
 fn cancelled(request: &[u8], code: &str) -> Response<Full<Bytes>> {
     let request: Value = serde_json::from_slice(request).unwrap();
     let items = request["TransactItems"].as_array().unwrap().len();
@@ -282,7 +286,7 @@ fn cancelled(request: &[u8], code: &str) -> Response<Full<Bytes>> {
     error("TransactionCanceledException", &json!({ "CancellationReasons": reasons }))
 }
 
-/// A refusal in AWS's form. It contains the headers that were signed, also a session's token.
+/// A refusal in AWS's format. The refusal contains the headers that were signed, including a session's token.
 fn unsigned(headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
     let headers = headers.iter().map(|(name, value)| format!("{name}:{}", value.to_str().unwrap()));
     let headers = headers.collect::<Vec<_>>().join("\n");

@@ -1,27 +1,29 @@
-//! A gate that holds up a request or a worker, so that others overtake it.
+//! A gate that stops a request or a worker, so that others overtake it.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-/// A gate. Clones are the same gate.
+/// A gate at which callers wait. All clones are the same gate.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// One permit for each caller that has come to the gate. Closed once the gate is open.
+    /// The semaphore has one permit for each caller that has come to the gate. The semaphore is closed once
+    /// the gate is open.
     reached: Arc<Semaphore>,
-    /// One permit for each caller that may pass. Closed once every caller may pass.
+    /// The semaphore has one permit for each caller that may pass. The semaphore is closed once every caller
+    /// may pass.
     opened: Arc<Semaphore>,
 }
 
 impl Default for Gate {
-    /// A gate that lets nobody through.
+    /// A gate that lets no caller pass.
     fn default() -> Self {
         Arc::new(Semaphore::new(0)).into()
     }
 }
 
 impl From<Arc<Semaphore>> for Gate {
-    /// A gate that lets through as many as the semaphore has permits.
+    /// A gate that lets as many callers pass as the semaphore has permits.
     fn from(opened: Arc<Semaphore>) -> Self {
         Self { reached: Arc::new(Semaphore::new(0)), opened }
     }
@@ -36,13 +38,13 @@ impl Gate {
         }
     }
 
-    /// Waits until somebody has come to the gate, or the gate is open. Returns whether the gate is still
+    /// Waits until a caller has come to the gate, or the gate is open. Returns whether the gate is still
     /// closed.
     pub async fn reached(&self) -> bool {
         self.reached.acquire().await.is_ok()
     }
 
-    /// Lets everybody through, now and later.
+    /// Lets every caller pass, now and later.
     pub fn open(&self) {
         self.reached.close();
         self.opened.close();

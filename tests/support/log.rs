@@ -1,4 +1,4 @@
-//! The log of a test's own thread, in the functions' format.
+//! The log of a test's own thread, in the format of the functions.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,13 +11,14 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 thread_local! {
-    /// The lines of JSON that this thread has logged. `None` while no [`Log`] reads them.
+    /// The lines of JSON that this thread has logged. `None` while no [`Log`] of this thread reads the lines.
     static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// Makes each thread log to a buffer of its own, while a [`Log`] of that thread reads it. Call this before
-/// any thread logs. At the first use of a log statement, `tracing` remembers whether anybody listens there.
-/// If a thread that does not listen came first, no other thread would get lines from that statement.
+/// Makes each thread log to its own buffer, while a [`Log`] of that thread reads the buffer. Call this
+/// function before any thread logs. At the first use of a log statement, `tracing` remembers whether anybody
+/// reads its lines. If the first thread to use the statement does not read its log, no thread would get lines
+/// from the statement.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -41,7 +42,7 @@ impl io::Write for Lines {
     }
 }
 
-/// Reads what this thread logs, until the `Log` is dropped.
+/// Reads the lines that this thread logs, until the `Log` is dropped.
 pub struct Log(());
 
 impl Log {
@@ -51,13 +52,14 @@ impl Log {
         Self(())
     }
 
-    /// The messages that teardown, not a library, logged at this level since the last call.
+    /// The messages that teardown itself, not a library, has logged at this level since the last call of this
+    /// function.
     pub fn take(&self, level: &str) -> Vec<String> {
         let of_level = self.lines().into_iter().filter(|line| line["level"] == level);
         of_level.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// The lines that teardown, not a library, logged since the last call.
+    /// The lines that teardown itself, not a library, has logged since the last call of this function.
     #[expect(clippy::unused_self, reason = "there are lines only while it lives")]
     pub fn lines(&self) -> Vec<Value> {
         let text = LINES.replace(Some(Vec::new())).unwrap();

@@ -1,5 +1,5 @@
-//! The stand-ins for Vercel's REST API and for the provider's endpoint. They answer honestly unless a test
-//! scripts other answers.
+//! The stand-ins for Vercel's REST API and for the provider's endpoint. The stand-ins answer honestly unless
+//! a test scripts other answers.
 
 mod provider;
 mod vercel;
@@ -19,47 +19,48 @@ pub use self::vercel::{Received, VercelApi};
 use crate::support::gate::Gate;
 use crate::support::wire::json;
 
-/// How a request is answered.
+/// How a stand-in answers a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// The request takes effect, and is answered as it should be.
+    /// The request takes effect, and is answered honestly.
     Honest,
-    /// The request has no effect, and gets this status.
+    /// The request has no effect, and is answered with this status.
     Status(u16),
-    /// While the configuration is there, the request has no effect and gets this status. Once the
-    /// configuration is gone, the request is answered honestly, since the token is dead.
+    /// While the configuration exists, the request has no effect and is answered with this status. Once the
+    /// configuration is gone, the request is answered honestly, because its token is invalid.
     Refusal(u16),
     /// A deletion of a configuration is answered 404 without an effect, as if the configuration were gone or
-    /// in another team. Other requests are answered honestly.
+    /// in another team. A request that deletes no configuration is answered honestly.
     NotFound,
-    /// The request has no effect, and gets this status and this `Retry-After`.
+    /// The request has no effect, and is answered with this status and this `Retry-After`.
     RetryAfter(u16, &'static str),
     /// The request takes effect, and is answered with this status.
     EffectThen(u16),
     /// The request takes effect, and the connection breaks without an answer.
     EffectThenReset,
-    /// The request has no effect, and gets this status and a message with the caller's credentials.
+    /// The request has no effect, and is answered with this status and a message that contains the caller's
+    /// credentials.
     Echo(u16),
-    /// The request has no effect, and gets this status and this body.
+    /// The request has no effect, and is answered with this status and this body.
     Body(u16, &'static str),
     /// The connection breaks without an answer, and the request has no effect.
     Reset,
     /// The request is never answered.
     Silence,
-    /// The request waits for the gate, and is then answered in this way.
+    /// The request waits for this gate, and then gets this answer.
     Held(Gate, Box<Self>),
     /// The request takes effect, and is answered honestly once the gate is opened.
     EffectThenHeld(Gate),
 }
 
 impl Answer {
-    /// An answer with this status and without an effect, once the gate has a permit.
+    /// An answer with this status and without an effect, after the request has got a permit of the gate.
     pub fn gated(gate: &Arc<Semaphore>, status: u16) -> Self {
         Self::Held(gate.clone().into(), Box::new(Self::Status(status)))
     }
 }
 
-/// The answers to the next requests, in this order. Later requests get the lasting answer.
+/// The answers to the next requests, in this order. Requests after these get the lasting answer.
 struct Script {
     next: Mutex<VecDeque<Answer>>,
     lasting: Mutex<Answer>,
@@ -78,8 +79,8 @@ impl Script {
     }
 
     /// Answers a request as the script says. `effect` does what the request asks for, and returns the honest
-    /// answer. `credentials` are the caller's. `deletes` says whether the request deletes a configuration,
-    /// and `gone` whether that configuration is gone.
+    /// answer. `credentials` are the credentials of the caller. `deletes` says whether the request deletes a
+    /// configuration, and `gone` says whether that configuration is gone.
     async fn answer(
         &self,
         credentials: &str,
@@ -91,7 +92,7 @@ impl Script {
             let error = json!({ "error": { "code": "scripted", "message": "as\nscripted" } });
             let mut response = json(status, &error);
             if (300..400).contains(&status) {
-                // If a client follows the redirect, its request is recorded.
+                // A client that followed this redirect would send a request that the stand-in records.
                 response.headers_mut().insert("location", "/elsewhere".parse().unwrap());
             }
             response

@@ -25,10 +25,10 @@ pub const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 pub const FRONT: &str = env!("CARGO_BIN_EXE_front");
 pub const WEBHOOK: &str = env!("CARGO_BIN_EXE_webhook");
 
-/// An environment. If a name occurs twice, the last value counts.
+/// The environment variables of a process. If a variable's name occurs twice, the last value counts.
 pub type Variables = Vec<(&'static str, String)>;
 
-/// A function's process, which ends with the test.
+/// A function's process, which is killed when the test ends.
 pub struct Function {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -57,8 +57,8 @@ impl Function {
         rest
     }
 
-    /// Asks the function to end, as a host does, and returns the rest of its standard output once it has
-    /// ended.
+    /// Terminates the function as a host does, waits until the function has ended, and returns the rest of
+    /// its standard output.
     pub fn terminate(mut self) -> String {
         terminate(&self.child);
         let mut rest = String::new();
@@ -68,8 +68,8 @@ impl Function {
     }
 }
 
-/// The path of a function's binary. Cargo has built it for the tests. If `TEST_FUNCTIONS` names a folder, the
-/// binary there is used, such as a build for a host.
+/// The path of a function's binary. Cargo has built this binary for the tests. If `TEST_FUNCTIONS` names a
+/// folder, the binary in that folder is used, such as a build for a host.
 fn path(binary: &str) -> PathBuf {
     let built = PathBuf::from(binary);
     match std::env::var_os("TEST_FUNCTIONS") {
@@ -78,7 +78,7 @@ fn path(binary: &str) -> PathBuf {
     }
 }
 
-/// A command with these environment variables, and no others.
+/// A command that has these environment variables and no other variables.
 fn command(binary: &str, variables: Variables) -> Command {
     let mut command = Command::new(path(binary));
     command.env_clear().envs(variables).stdout(Stdio::piped());
@@ -91,7 +91,8 @@ pub fn start(binary: &str, variables: Variables) -> Function {
     Function { child, output }
 }
 
-/// A function's process whose standard output and error go to files. The process ends with the test.
+/// A function's process whose standard output and standard error go to files. The process is killed when the
+/// test ends.
 pub struct Recorded(Child);
 
 impl Drop for Recorded {
@@ -102,14 +103,14 @@ impl Drop for Recorded {
 }
 
 impl Recorded {
-    /// Asks the function to end, as a host does, and waits until it has ended.
+    /// Terminates the function as a host does, and waits until the function has ended.
     pub fn terminate(mut self) {
         terminate(&self.0);
         self.0.wait().unwrap();
     }
 
-    /// The most memory that the function has held, in KiB. If the system does not record that (only Linux has
-    /// `/proc`), the memory that the function holds now. Panics if the system reports neither.
+    /// The most memory that the function has held, in KiB. On a system without `/proc`: the memory that it
+    /// holds now. Panics if neither `/proc` nor `ps` reports the memory.
     pub fn memory(&self) -> usize {
         let id = self.0.id();
         let most = std::fs::read_to_string(format!("/proc/{id}/status")).ok().and_then(|status| {
@@ -126,12 +127,12 @@ fn resident(id: u32) -> Option<usize> {
     std::str::from_utf8(&ps.stdout).ok()?.trim().parse().ok()
 }
 
-/// Starts a function that writes its standard output and error to this file.
+/// Starts a function that writes its standard output and its standard error to this file.
 pub fn record(binary: &str, variables: Variables, file: &File) -> Recorded {
     start_into(binary, variables, file.try_clone().unwrap(), file)
 }
 
-/// Starts a function with these files for its standard output and error.
+/// Starts a function with these files for its standard output and its standard error.
 pub fn start_into(binary: &str, variables: Variables, output: File, error: &File) -> Recorded {
     let error = error.try_clone().unwrap();
     Recorded(command(binary, variables).stdout(output).stderr(error).spawn().unwrap())
@@ -146,20 +147,19 @@ pub fn run(binary: &str, variables: Variables) -> Output {
     command(binary, variables).stderr(Stdio::piped()).output().unwrap()
 }
 
-/// Runs a function that ends by itself, with this file as its standard output, and returns its standard
-/// error.
+/// Runs a function until it ends, with this file as its standard output, and returns its standard error.
 pub fn run_into(binary: &str, variables: Variables, file: File) -> String {
     let output = command(binary, variables).stdout(file).stderr(Stdio::piped()).output().unwrap();
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// A port that nothing listens on. The port is below those that a system assigns by itself, and no other test
-/// of this run gets it. So nothing takes the port before the function does.
+/// A port on which no program listens. The port is below those that a system assigns, and no other test of
+/// this run gets it. Therefore no other program takes the port before the function does.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 20_000;
     const COUNT: u32 = 12_000;
     static GIVEN: AtomicU32 = AtomicU32::new(0);
-    // Test runs at the same time begin at different ports.
+    // Test runs that run at the same time begin at different ports.
     let begin = std::process::id().wrapping_mul(997);
     (0..COUNT)
         .map(|_| FIRST + begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % COUNT)
@@ -168,16 +168,15 @@ pub fn free_port() -> u16 {
         .unwrap()
 }
 
-/// An invocation's time limit, and its event.
+/// The time limit and the event of an invocation.
 type Invocation = (Duration, Vec<u8>);
 
-/// A function on Lambda.
+/// A function that runs on a stand-in for Lambda.
 pub struct Lambda<F = Function> {
-    /// The time limit of an invocation: an hour, unless a test sets another.
+    /// The time limit of each invocation: an hour, unless a test sets another limit.
     pub time: Duration,
     events: mpsc::UnboundedSender<Invocation>,
     answers: mpsc::UnboundedReceiver<Value>,
-    /// The function's process.
     pub function: F,
 }
 
@@ -220,7 +219,7 @@ impl<F> Lambda<F> {
         self.invoke_raw(event.to_string().into_bytes()).await
     }
 
-    /// Sends an event that need not be JSON.
+    /// Sends an event that may be anything, even if it is not JSON.
     pub async fn invoke_raw(&mut self, event: Vec<u8>) -> Value {
         self.events.send((self.time, event)).unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(30), self.answers.recv()).await;
@@ -228,7 +227,7 @@ impl<F> Lambda<F> {
     }
 }
 
-/// Lambda's runtime API, as far as a function needs it.
+/// A stand-in for Lambda's runtime API, with the parts that a function needs.
 #[derive(Clone)]
 struct RuntimeApi {
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>>,
@@ -258,7 +257,7 @@ impl RuntimeApi {
         _: extract::Path<String>,
         request: Request,
     ) -> StatusCode {
-        // Lambda's limit for an answer.
+        // Lambda's limit for the size of an answer.
         let body = axum::body::to_bytes(request.into_body(), 6_000_000).await.unwrap();
         lambda.answers.send(serde_json::from_slice(&body).unwrap()).unwrap();
         StatusCode::ACCEPTED

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-/// When a process is killed.
+/// The moment at which a process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// Before the call takes effect.
@@ -15,14 +15,14 @@ pub enum Moment {
     After,
 }
 
-/// The crashes of a process that makes this many calls: one before each call, and one after the last. A crash
-/// after an earlier call would be the same as the crash before the next call.
+/// The crashes to test, for a process that makes this many calls: one crash before each call, and one crash
+/// after the last call. A crash after an earlier call would be the same as the crash before the next call.
 pub fn crashes(calls: usize) -> impl Iterator<Item = (usize, Moment)> {
     let last = (calls - 1, Moment::After);
     (0..calls).map(|call| (call, Moment::Before)).chain([last])
 }
 
-/// The count of a process's calls. Clones share it.
+/// The counter of a process's calls. All clones of a `Steps` share one counter.
 #[derive(Clone, Default)]
 pub struct Steps(Arc<Inner>);
 
@@ -34,13 +34,14 @@ struct Inner {
 }
 
 impl Steps {
-    /// Begins to count anew.
+    /// Sets the counter to 0.
     pub fn begin(&self) {
         self.0.count.store(0, Ordering::SeqCst);
         *self.0.kill.lock().unwrap() = None;
     }
 
-    /// Begins to count anew, and kills the process at this call. The first call is 0.
+    /// Sets the counter to 0, and kills the process at the call with this number. The first call has the
+    /// number 0.
     pub fn kill_at(&self, call: usize, moment: Moment) {
         self.begin();
         *self.0.kill.lock().unwrap() = Some((call, moment));
@@ -55,7 +56,7 @@ impl Steps {
         self.0.killed.notified().await;
     }
 
-    /// Makes a call. If the process is killed at this call, never returns.
+    /// Makes a call. If the process is killed at this call, this function never returns.
     pub async fn call<T>(&self, effect: impl Future<Output = T>) -> T {
         let number = self.0.count.fetch_add(1, Ordering::SeqCst);
         let dies = |moment| *self.0.kill.lock().unwrap() == Some((number, moment));

@@ -10,37 +10,37 @@ use hyper::{Request, Response};
 
 use crate::support::wire::listen;
 
-/// How STS answers.
+/// How the stand-in for STS answers.
 #[derive(Clone, Copy)]
 pub enum Answer {
-    /// STS gives a session of this length.
+    /// STS gives a session that lasts this long.
     Session(Duration),
     /// STS refuses the token.
     Refused,
-    /// STS refuses the token, in a message that repeats the token.
+    /// STS refuses the token, with a message that repeats the token.
     Echo,
     /// STS answers that it cannot fetch Vercel's keys now.
     IssuerOutOfReach,
-    /// STS gives a session whose end cannot be read.
+    /// STS gives a session whose end time is malformed.
     Malformed,
-    /// STS answers 503, because it fails itself.
+    /// STS answers 503, as in an outage of its own.
     Broken,
     /// The connection breaks without an answer.
     Reset,
-    /// The request is never answered.
+    /// STS never answers the request.
     Silence,
 }
 
 pub const HOUR: Answer = Answer::Session(Duration::from_hours(1));
 
-/// The fields of a request's form.
+/// The fields of a form that a client sent.
 pub type Form = Vec<(String, String)>;
 
-/// A stand-in for STS. The credentials of each session contain the number of its request.
+/// A stand-in for STS. The credentials of each session contain the number of the request for the session.
 #[derive(Clone)]
 pub struct Sts {
     answer: Arc<Mutex<Answer>>,
-    /// The form of each request, with its fields sorted by name.
+    /// The forms of all requests, each with its fields sorted by name.
     pub received: Arc<Mutex<Vec<Form>>>,
 }
 

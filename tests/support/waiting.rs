@@ -1,4 +1,4 @@
-//! Waiting for what another task or process does, with a deadline, so that a test fails instead of hanging.
+//! Functions that wait for another task or process until a deadline, so that a test fails instead of hanging.
 
 use std::panic::Location;
 use std::time::Duration;
@@ -7,10 +7,11 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-/// The longest time that a test waits: far longer than any time-out of the program.
+/// The longest time that a test waits. This time is far longer than any time-out of teardown.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Waits until the condition holds. If that takes too long, panics with the caller's place in the code.
+/// Waits until the condition holds. Panics if the wait takes too long, and names the caller's place in the
+/// code.
 #[track_caller]
 pub fn until(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
     within(async move {
@@ -20,8 +21,8 @@ pub fn until(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
     })
 }
 
-/// Waits for a future without a deadline of its own. If that takes too long, panics with the caller's place
-/// in the code.
+/// Waits for a future that has no deadline of its own. Panics if the future takes too long, and names the
+/// caller's place in the code.
 #[track_caller]
 pub fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = Location::caller();
@@ -31,7 +32,7 @@ pub fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     }
 }
 
-/// Waits until somebody listens on this port of 127.0.0.1.
+/// Waits until a program listens on this port.
 #[track_caller]
 pub fn listens(port: u16) -> impl Future<Output = ()> {
     within(async move {

@@ -1,4 +1,4 @@
-//! Servers that can break a connection, which a router cannot do.
+//! Servers that can break a connection, which a router of `axum` cannot do.
 
 use std::io;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// Serves on a free port. Returns the address, and the number of connections so far. An error of the handler
-/// breaks the connection without an answer.
+/// Starts a server on a free port. Returns the server's address, and the number of connections so far. If the
+/// handler returns an error, the connection breaks without an answer.
 pub async fn listen<H, A>(handler: H) -> (String, Arc<AtomicUsize>)
 where
     H: Fn(Request<Incoming>) -> A + Clone + Send + 'static,

@@ -1,4 +1,4 @@
-//! What one test runs in: the endpoints on a port, a DynamoDB behind them, an issuer, a clock, and the
+//! The type `World`: the endpoints of one test on a port, their DynamoDB, an issuer, a clock, and the
 //! stand-ins.
 
 mod call;
@@ -30,13 +30,13 @@ use crate::support::outside::{PROVIDER_SECRET, ProviderEndpoint, VercelApi};
 use crate::support::process::Variables;
 use crate::support::steps::Steps;
 
-/// The issuer of all tests. They share it, because making a key takes a tenth of a second.
+/// The issuer of all tests, which they share because it takes a tenth of a second to make a key.
 pub static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap());
 
-/// The `aud` of tokens.
+/// The claim `aud` of the tests' tokens.
 pub const INTEGRATION: &str = "oac_test";
 
-/// The account that installations belong to, unless a test names another.
+/// The account that the tests' installations belong to, unless a test names another account.
 pub const ACCOUNT: &str = "acc_test";
 
 /// The paths of the installation `icfg_1`, of its configuration and of its resource `db_1`.
@@ -44,41 +44,35 @@ pub const INSTALLATION: &str = "/v1/installations/icfg_1";
 pub const CONFIGURATION: &str = "/v1/integrations/configuration/icfg_1";
 pub const RESOURCE: &str = "/v1/installations/icfg_1/resources/db_1";
 
-/// The secret that Vercel signs webhooks with.
+/// The secret with which Vercel signs webhooks.
 pub const CLIENT_SECRET: &str = "cl1ent-s3cret";
 
-/// The secret that the sweep's caller sends.
+/// The secret that the caller of the sweep sends.
 pub const CRON_SECRET: &str = "cr0n-s3cret";
 
-/// An installation's id.
 pub fn id(text: &str) -> InstallationId {
     InstallationId::parse(text).unwrap()
 }
 
-/// Delete Configuration's path for an installation.
+/// The path of Delete Configuration for an installation.
 pub fn configuration(id: &str) -> String {
     format!("/v1/integrations/configuration/{id}")
 }
 
-/// The endpoints of one test, their DynamoDB and the stand-ins around them.
+/// The endpoints of one test, with their DynamoDB and the stand-ins that they call.
 pub struct World {
     /// The endpoints' address.
     pub url: String,
-    /// The endpoints' clock.
     pub clock: Clock,
     /// A store that calls DynamoDB directly, not through the proxy.
     pub store: Store,
     /// The proxy between the endpoints and DynamoDB.
     pub dynamodb: Proxy,
-    /// The proxy's address.
     pub dynamodb_url: String,
-    /// The stand-in for Vercel's REST API.
     pub vercel: VercelApi,
-    /// The stand-in for the provider's endpoint.
     pub provider: ProviderEndpoint,
-    /// Counts the endpoints' calls, and can kill the process at one of them.
+    /// Counts the calls of the endpoints, and can kill the process at one of these calls.
     pub steps: Steps,
-    /// The endpoints' configuration.
     pub config: Config,
     limits: Limits,
     provider_url: String,
@@ -86,7 +80,7 @@ pub struct World {
     http: reqwest::Client,
 }
 
-/// A configuration for tests, in which these variables override the tests' own.
+/// The configuration of the tests, with these variables in place of the tests' own values.
 pub fn config(variables: &[(&str, &str)]) -> Config {
     let jwks = ISSUER.jwks().to_string();
     let defaults = [
@@ -94,7 +88,7 @@ pub fn config(variables: &[(&str, &str)]) -> Config {
         ("OIDC_JWKS", &jwks),
         ("CRON_SECRET", CRON_SECRET),
         ("CLIENT_SECRET", CLIENT_SECRET),
-        // There is no grace period, unless a test sets one.
+        // The tests have no grace period, unless a test sets one.
         ("GRACE_PERIOD", "0s"),
     ];
     let find = |name: &str| {
@@ -104,8 +98,8 @@ pub fn config(variables: &[(&str, &str)]) -> Config {
     Config::from_variables(find).unwrap()
 }
 
-/// The endpoints' time limits, unless a test sets others. They are the functions' own, except for the
-/// back-off before Vercel is called again, because many tests would wait for it.
+/// The time limits of the endpoints, unless a test sets others. They are the functions' limits, except for a
+/// shorter back-off before Vercel is called again, because many tests wait for it.
 pub fn limits() -> Limits {
     Limits { vercel_backoff: Duration::from_millis(5), ..Limits::default() }
 }
@@ -116,7 +110,7 @@ impl World {
         Self::with(&[]).await
     }
 
-    /// A test's world whose deletions are announced.
+    /// A test's world with a provider's address, so that deletions are announced.
     pub async fn announcing() -> Self {
         Self::announcing_with(&[]).await
     }
@@ -160,7 +154,7 @@ impl World {
     ) -> Self {
         log::install();
         let (vercel, vercel_url) = VercelApi::start(steps.clone()).await;
-        // The endpoints call this issuer if a test moves the clock past the end of the first keys.
+        // The endpoints fetch keys from this issuer if a test moves the clock past the end of the first keys.
         let keys = || async { axum::Json(ISSUER.jwks()) };
         let keys = serve(axum::Router::new().fallback(keys)).await;
         let database = Database::start().await;
@@ -192,18 +186,18 @@ impl World {
         }
     }
 
-    /// Registers the record of a line to import.
+    /// Registers the record in a line of an import.
     pub async fn register(&self, line: Value) {
         self.try_register(line).await.unwrap();
     }
 
-    /// Registers the record of a line to import, or returns why it is refused.
+    /// Registers the record in a line of an import, or returns why the record is refused.
     pub async fn try_register(&self, line: Value) -> Result<(), RegisterError> {
         let record: Record = serde_json::from_value(line).unwrap();
         self.store.register(&record).await
     }
 
-    /// Registers an installation of the tests' account, with open invoices and with these resources.
+    /// Registers an installation with open invoices and these resources, for the account [`ACCOUNT`].
     pub async fn install(&self, id: &str, resources: &[&str]) {
         self.register(json!({ "installation": { "id": id, "accountId": ACCOUNT } })).await;
         for resource in resources {
@@ -218,8 +212,9 @@ impl World {
         self.register(line).await;
     }
 
-    /// Registers an installation with settled invoices and all that can belong to it. That is the team
-    /// `team_1` (`my-team`), an access token, these resources, a webhook, a log drain and a variable.
+    /// Registers an installation with settled invoices and everything that can belong to an installation. The
+    /// installation has the team `team_1` (`my-team`), an access token, these resources, a webhook, a log
+    /// drain and a variable.
     pub async fn install_whole(&self, id: &str, resources: &[&str]) {
         self.register(json!({ "installation": {
             "id": id, "accountId": ACCOUNT, "teamId": "team_1", "teamSlug": "my-team",
@@ -246,17 +241,15 @@ impl World {
         self.register(line).await;
     }
 
-    /// The provider's address.
     pub fn provider_url(&self) -> &str {
         &self.provider_url
     }
 
-    /// The table's name.
     pub fn table(&self) -> &str {
         &self.database.table
     }
 
-    /// The environment for a process of a function in this test's world.
+    /// The environment of a function that runs in another process and uses this test's world.
     pub fn environment(&self) -> Variables {
         let mut environment = vec![
             ("INTEGRATION_ID", INTEGRATION.to_owned()),
@@ -280,25 +273,26 @@ impl World {
         environment
     }
 
-    /// A store like that of the endpoints, which calls DynamoDB through the proxy.
+    /// A store that calls DynamoDB through the proxy, like the store of the endpoints.
     pub async fn proxied(&self) -> Store {
         let client = local_client(&self.dynamodb_url).await.unwrap();
         Store::new(client, &self.config, self.clock.clone()).with_limits(self.limits)
     }
 
-    /// The endpoints as another process would have them. They share no memory with the endpoints at `url`.
+    /// The endpoints as another process would have them. These endpoints share no memory with the endpoints
+    /// at `url`.
     pub async fn process(&self) -> App {
         App::with_store(&self.config, self.proxied().await, self.clock.clone())
     }
 
-    /// Starts more endpoints, and returns their address. They call DynamoDB directly, so nobody counts their
-    /// calls.
+    /// Starts more endpoints, and returns their address. The new endpoints call DynamoDB directly, so the
+    /// proxy does not count their calls.
     pub async fn another(&self) -> String {
         let app = App::with_store(&self.config, self.store.clone(), self.clock.clone());
         serve(server::endpoints(app)).await
     }
 
-    /// Calls the sweep, and returns its report: claimed, done, retried, parked.
+    /// Calls the sweep, and returns its report: how many jobs it claimed, did, retried and parked.
     pub async fn sweep(&self) -> [u64; 4] {
         let call = self.request("GET", "/api/sweep");
         let reply = call.header("authorization", &format!("Bearer {CRON_SECRET}")).send().await;
@@ -317,12 +311,12 @@ impl World {
         panic!("there is always something due");
     }
 
-    /// Signs these claims. If they have no `exp`, the token is valid for 10 minutes from now.
+    /// Signs these claims. If the claims have no `exp`, the token is valid for 10 minutes from now.
     pub fn token(&self, claims: &Value) -> String {
         ISSUER.sign(&self.timed(claims))
     }
 
-    /// Adds an `exp` in 10 minutes to claims that have none.
+    /// Adds an `exp` in 10 minutes to the claims, if they have no `exp`.
     pub fn timed(&self, claims: &Value) -> Value {
         let mut claims = claims.clone();
         let exp = (self.clock.now() + Duration::from_mins(10)).as_secs();
@@ -366,7 +360,8 @@ pub async fn serve(router: axum::Router) -> String {
     url
 }
 
-/// A client for this machine. It has no root certificates, which take milliseconds to read.
+/// An HTTP client for servers on this machine. The client has no root certificates, because it takes
+/// milliseconds to read them.
 pub fn http_client() -> reqwest::Client {
     let none = reqwest::redirect::Policy::none();
     reqwest::Client::builder().redirect(none).no_proxy().tls_certs_only([]).build().unwrap()

@@ -1,4 +1,5 @@
-//! Late sweeps, whose jobs other sweeps have meanwhile done, claimed, rescheduled or parked.
+//! Late sweeps, whose jobs other sweeps have done, claimed, rescheduled or parked before the late sweep
+//! writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use super::world;
 use crate::support::outside::Answer;
 use crate::support::waiting::until;
 
-/// F5, G4: a job whose worker died is due again when its lease ends. A worker that lost its lease overwrites
-/// nothing that its successor wrote.
+/// F5, G4: if a worker dies, its job is due again when the lease ends. A worker that has lost its lease
+/// overwrites nothing that the next worker wrote.
 #[tokio::test]
 async fn a_worker_without_its_lease_overwrites_nothing() {
     for late in [200, 500] {
@@ -40,7 +41,7 @@ async fn a_worker_without_its_lease_overwrites_nothing() {
     }
 }
 
-/// F5, G4: a late sweep does not count a job as done that another sweep has completed.
+/// F5, G4: if another sweep has completed a job, a late sweep does not count that job as done.
 #[tokio::test]
 async fn a_job_done_by_another_sweep_is_not_counted() {
     let world = world(1).await;
@@ -56,7 +57,8 @@ async fn a_job_done_by_another_sweep_is_not_counted() {
     assert_eq!(late, [1, 0, 0, 0]);
 }
 
-/// G4: a sweep does not claim a job that another sweep has rescheduled after the first sweep read the index.
+/// G4: if one sweep reschedules a job after another sweep has read the index, the other sweep does not claim
+/// the job.
 #[tokio::test]
 async fn a_rescheduled_job_is_not_claimed() {
     let world = world(1).await;
@@ -77,7 +79,8 @@ async fn a_rescheduled_job_is_not_claimed() {
     assert_eq!(world.provider.received().len(), 1);
 }
 
-/// G6: a sweep does not claim a job that another sweep has parked after the first sweep read the index.
+/// G6: if one sweep parks a job after another sweep has read the index, the other sweep does not claim the
+/// job.
 #[tokio::test]
 async fn a_job_parked_meanwhile_is_not_claimed() {
     let world = world(1).await;

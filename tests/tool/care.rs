@@ -1,9 +1,9 @@
-//! The commands for what was deleted by mistake: `hold`, `keep`, `release`, `forget`, `move`.
+//! The commands for mistaken deletions: `hold`, `keep`, `release`, `forget` and `move`.
 
 use super::{Tool, text};
 
 impl Tool {
-    /// Runs a command, and returns its exit status and what it printed.
+    /// Runs a command, and returns its exit status and its output.
     fn typed(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.run(arguments);
         let printed = text(&output.stdout).to_owned() + text(&output.stderr);
@@ -11,8 +11,9 @@ impl Tool {
     }
 }
 
-/// H1, H2, H3, H5: after an uninstall by mistake in `cargo dev`, the stand-in for the provider gets the
-/// notice. A hold stops the teardown, one resource is kept, and the other is released.
+/// H1, H2, H3, H5: after a mistaken uninstall in `cargo dev`, the stand-in for the provider gets the notice.
+/// A hold stops the teardown of two resources. After the hold, one resource is kept, and the other resource
+/// is released.
 #[tokio::test]
 async fn an_uninstall_by_mistake_is_stopped() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "1s")]);
@@ -72,8 +73,8 @@ async fn an_uninstall_by_mistake_is_stopped() {
     assert!(status == 1 && output.lines().count() == 1, "{output}");
 }
 
-/// E6, H5: without a terminal, `teardown forget` needs `--yes`. A second run reports that the installation
-/// was gone before.
+/// E6, H5: without a terminal, `teardown forget` needs `--yes`. A second `teardown forget` reports that the
+/// installation was gone before.
 #[tokio::test]
 async fn an_installation_is_forgotten() {
     let tool = Tool::start(&[]);
@@ -94,7 +95,7 @@ async fn an_installation_is_forgotten() {
     assert_eq!(status, 2);
 }
 
-/// The commands that `docs/mistakes.md` shows, in its order, each with what it prints there.
+/// The commands that `docs/mistakes.md` shows, in the page's order, each with the output that the page shows.
 fn page() -> Vec<(String, String)> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mistakes.md");
     let page = std::fs::read_to_string(path).unwrap();
@@ -116,13 +117,14 @@ fn page() -> Vec<(String, String)> {
     typed
 }
 
-/// The text with every time replaced by `T`, with the place that the page names, and without aligned columns.
+/// The text with `T` in place of every time, with the table's place as on the page, and without aligned
+/// columns.
 fn timeless(text: &str) -> String {
     let word = |word: &str| {
         let is_time = word.len() >= 20 && word.starts_with("20") && word.contains('T');
         if is_time { "T".to_owned() } else { word.to_owned() }
     };
-    // The page's table is on AWS, and the test's table is on this machine.
+    // The table on the page is on AWS, and the table of the test is on this machine.
     let place = |line: &str| match line.split_once(" at http://127.0.0.1:") {
         Some((output, rest)) => {
             let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -134,8 +136,8 @@ fn timeless(text: &str) -> String {
     text.lines().map(|text| line(&text.replace(';', " ;"))).collect::<Vec<_>>().join("\n")
 }
 
-/// H2, H3, I1: an engineer on call types the page's commands, from an uninstall to a kept database. Each
-/// prints what the page shows.
+/// H2, H3, I1: an engineer on call types the commands of `docs/mistakes.md`, from an uninstall to a kept
+/// database. Each command prints what `docs/mistakes.md` shows.
 #[tokio::test]
 async fn the_page_on_mistakes_works() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "1h")]);
@@ -163,8 +165,8 @@ async fn the_page_on_mistakes_works() {
     tool.shows("icfg_new1", &["db_1", "db_2", "active"]);
 }
 
-/// I1, H5: `teardown move` is refused while a hold is in force. A second move reports that the resource was
-/// moved before.
+/// I1, H5: a hold in force makes `teardown move` refuse. A second `teardown move` reports that the resource
+/// was moved before.
 #[tokio::test]
 async fn a_resource_is_moved() {
     let tool = Tool::start(&[]);

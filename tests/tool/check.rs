@@ -2,15 +2,15 @@
 
 use super::{Tool, run, text};
 
-/// Runs the check, and returns its exit status, its standard output and its standard error.
+/// Runs `teardown check`, and returns its exit status, its standard output and its standard error.
 fn check(arguments: &[&str]) -> (i32, String, String) {
     let output = run(&[&["check", "--jwks-port", "0"], arguments].concat());
     let (out, err) = (text(&output.stdout).to_owned(), text(&output.stderr).to_owned());
     (output.status.code().unwrap(), out, err)
 }
 
-/// N2, N4: `cargo dev`, with its sample backend behind the front, passes every check. The report can be read
-/// by machines, too.
+/// N2, N4: `teardown check` finds no fault in `cargo dev` with its sample backend behind the front. Machines
+/// can read the report of `teardown check`, too.
 #[tokio::test]
 async fn teardown_itself_passes() {
     let tool = Tool::start(&[]);
@@ -32,7 +32,7 @@ async fn teardown_itself_passes() {
     assert!(status == 0 && other.is_empty(), "{other:#?}");
     assert_eq!(report["leftBehind"], serde_json::json!([]));
     assert!(checks.len() > 90, "{out}");
-    // The command says what it will make before it makes it.
+    // Before `teardown check` makes anything, it says what it will make.
     assert!(err.contains("it makes, and deletes again, some "), "{err}");
     let junit = std::fs::read_to_string(junit).unwrap();
     assert!(
@@ -61,8 +61,8 @@ async fn teardown_itself_passes() {
     assert!(status == 2 && out.contains("--integration-id oac_"), "{out}");
 }
 
-/// N2: wrong arguments, and a backend that cannot be reached, are neither a pass nor a failure: the exit
-/// status is 2.
+/// N2: if the arguments are wrong or the backend cannot be reached, the exit status is 2, which means neither
+/// a pass nor a failure.
 #[test]
 fn a_check_that_cannot_run_exits_with_2() {
     for (arguments, told) in [

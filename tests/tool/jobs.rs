@@ -1,4 +1,4 @@
-//! The jobs of deletions, and the stand-ins that they call, in `cargo dev`.
+//! Jobs of deletions in `cargo dev`, and the stand-ins that these jobs call.
 
 use aws_sdk_dynamodb::types::AttributeValue::{M, N, S};
 use teardown_cli::embedded::local_client;
@@ -6,8 +6,8 @@ use teardown_cli::embedded::local_client;
 use super::{Tool, text};
 use crate::support::world::http_client;
 
-/// `cargo dev` runs the jobs of an uninstall by itself: the purge at once, the finalization at Vercel as soon
-/// as invoices are settled.
+/// `cargo dev` runs the jobs of an uninstall without a further command: the purge immediately, and the
+/// finalization at Vercel when invoices are settled.
 #[tokio::test]
 async fn settling_invoices_finalizes_an_uninstalled_installation() {
     let tool = Tool::start(&[]);
@@ -40,8 +40,8 @@ async fn settling_invoices_finalizes_an_uninstalled_installation() {
     assert!(error.contains("icfg_unknown is not registered at http://127.0.0.1:"), "{error}");
 }
 
-/// A configuration is deleted at the stand-in for Vercel too. With `--call-back`, that stand-in calls Delete
-/// Installation meanwhile, and both deletions succeed.
+/// Delete Configuration also deletes the configuration at the stand-in for Vercel. With `--call-back`, the
+/// stand-in for Vercel calls Delete Installation during that deletion, and both deletions succeed.
 #[tokio::test]
 async fn a_configuration_is_deleted_on_both_sides() {
     for (arguments, by) in [
@@ -70,8 +70,8 @@ async fn a_configuration_is_deleted_on_both_sides() {
     }
 }
 
-/// `teardown parked` lists parked jobs, and with `--retry` makes them due. `teardown show` says until when a
-/// job is leased.
+/// `teardown parked` lists parked jobs. With `--retry`, `teardown parked` also makes parked jobs due.
+/// `teardown show` says when the lease of a job ends.
 #[tokio::test]
 async fn parked_jobs_are_listed_and_tried_again() {
     let tool = Tool::start(&[]);
@@ -132,8 +132,8 @@ icfg_parked   announce#resource#db_1  2025-11-25T00:00:00Z  90        the provid
     assert_eq!(text(&tool.run(&["parked"]).stdout), "parked job: none\n");
 }
 
-/// The stand-in for the provider accepts only signed events, and the stand-in for Vercel only calls with a
-/// token.
+/// The stand-in for the provider accepts only signed events, and the stand-in for Vercel accepts only calls
+/// with a token.
 #[tokio::test]
 async fn the_stand_ins_refuse_strangers() {
     let tool = Tool::start(&[]);

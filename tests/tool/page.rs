@@ -1,5 +1,5 @@
-//! The page of `cargo dev`, and the console: what they show, what their buttons do, and whom they refuse.
-//! `tools/cli/browser/check` checks the same and more in a browser.
+//! The page of `cargo dev`, and the console: what they show, what their buttons do, and which requests they
+//! refuse. `tools/cli/browser/check` checks more of the page and the console in a browser.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -19,7 +19,7 @@ impl Tool {
         answer.text().await.unwrap()
     }
 
-    /// Presses a button of the page, and returns what the page then says.
+    /// Presses a button of the page, and returns the page's message.
     async fn press(&self, path: &str, form: &str) -> String {
         press(&format!("{}{path}", self.url), &self.url, form).await
     }
@@ -46,8 +46,8 @@ async fn press(url: &str, origin: &str, form: &str) -> String {
     answer.text().await.unwrap()
 }
 
-/// M1: a button sends a request as Vercel would. The page shows the request, its answer and the items that
-/// changed, before and after, but no access token.
+/// M1: a button of the page sends a request as Vercel would send it. The page shows the request, its answer,
+/// and the changed items before and after the request, but no access token.
 #[tokio::test]
 async fn a_button_of_the_page_deletes_as_vercel_would() {
     let tool = Tool::start(&[]);
@@ -93,8 +93,8 @@ async fn a_button_of_the_page_deletes_as_vercel_would() {
     }
 }
 
-/// J1, M1: buttons install and provision as Vercel does. The calls pass through to the backend, and are
-/// recorded.
+/// J1, M1: the page's buttons install and provision as Vercel does. These calls pass through to the backend,
+/// and are recorded.
 #[tokio::test]
 async fn buttons_install_and_provision_by_the_backend() {
     let tool = Tool::start(&[]);
@@ -114,8 +114,8 @@ async fn buttons_install_and_provision_by_the_backend() {
     tool.shows_on_page(resources, &["1 live"]).await;
 }
 
-/// M1: the stand-ins answer as the page sets them, and the page moves the clock on to the next due job. A
-/// token that is printed afterwards is valid by that clock.
+/// M1: the stand-ins give the answers that are set on the page, and the page moves the clock to the next due
+/// job. A token that is printed after the clock was moved is valid by that clock.
 #[tokio::test]
 async fn answers_are_set_and_the_clock_is_moved_on() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "7d")]);
@@ -163,8 +163,8 @@ async fn an_open_page_receives_changes() {
     assert!(news.contains("by another program: hold new"), "{news}");
 }
 
-/// M3: the page loads nothing from elsewhere, and its policy forbids that. Another site cannot read the page,
-/// press its buttons, or write the table through the browser.
+/// M3: the page loads nothing from another site, and its content security policy forbids that. Another site
+/// cannot read the page, cannot press its buttons, and cannot write the table through the browser.
 #[tokio::test]
 async fn the_page_is_closed_to_other_sites() {
     let tool = Tool::start(&[]);
@@ -217,8 +217,9 @@ impl Console {
     }
 }
 
-/// M2: the console shows an installation, and runs acts in the operator's name, each with a reason. Without
-/// the secret in the address, the answer is 404. The console has no button that calls as Vercel.
+/// M2: the console shows an installation, and runs commands in the operator's name, each with a reason. If
+/// the address lacks the console's secret, the answer is 404. The console has no button that sends a request
+/// as Vercel.
 #[tokio::test]
 async fn the_console_shows_the_table_and_acts_with_a_reason() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "7d")]);

@@ -1,4 +1,4 @@
-//! `teardown reconcile`: it compares the table with what Vercel has (L1).
+//! `teardown reconcile`: it compares the table with Vercel's data (L1).
 
 mod fake;
 mod page;
@@ -9,8 +9,9 @@ use serde_json::json;
 use self::sides::{Sides, lines};
 use crate::support::world::ACCOUNT;
 
-/// L1, I1: a resource that is stored at another installation, such as a resource that was moved at Vercel
-/// alone, is not registered a second time. Otherwise the first installation's uninstall would destroy it.
+/// L1, I1: a resource that is stored at another installation, for example after a move at Vercel alone, is
+/// not registered a second time. If a resource were registered twice, the first installation's uninstall
+/// would destroy it.
 #[tokio::test]
 async fn a_resource_of_another_installation_is_not_registered() {
     let sides = Sides::new().await;
@@ -30,8 +31,8 @@ async fn a_resource_of_another_installation_is_not_registered() {
 }
 
 /// L1: `reconcile` reports each kind of difference, for all installations except finished uninstalls. A
-/// resource is not reported as missing at Vercel if it is young, or if a provisioning is under way. Nothing
-/// is changed.
+/// resource is not reported as missing at Vercel if it is young, or if a Provision of its installation is
+/// under way. Without `--fix`, `reconcile` changes nothing.
 #[tokio::test]
 async fn every_kind_is_reported() {
     let sides = Sides::new().await;
@@ -118,9 +119,9 @@ async fn every_kind_is_reported() {
     );
 }
 
-/// L1: the exit status says whether all agree, whether some could not be compared, and whether differences
-/// are left. An installation that cannot be compared does not stop the others. An unknown installation has no
-/// line.
+/// L1: the exit status says whether the table and Vercel agree, whether an installation could not be
+/// compared, and whether differences are left. If one installation cannot be compared, the others are still
+/// compared. The output has no line for an unknown installation.
 #[tokio::test]
 async fn the_exit_status_says_whether_both_agree() {
     let sides = Sides::new().await;
@@ -172,8 +173,9 @@ async fn the_exit_status_says_whether_both_agree() {
     }
 }
 
-/// L1, K3: `--fix` registers what Vercel has, stores Vercel's team, and uninstalls, as the system, what
-/// Vercel removed. A second run changes nothing. What `--fix` cannot fix stays as it was.
+/// L1, K3: `--fix` registers the resources that Vercel lists, stores Vercel's team, and uninstalls, as the
+/// system, the installations that Vercel removed. A second run with `--fix` changes nothing. `--fix` leaves
+/// the differences that it cannot fix.
 #[tokio::test]
 async fn fix_changes_each_difference_once() {
     let sides = Sides::new().await;
@@ -228,8 +230,8 @@ async fn fix_changes_each_difference_once() {
     }
 }
 
-/// L1: if an address answers 404 to everything, `--fix` uninstalls nothing. If the operator names the
-/// installations, `--fix` uninstalls them.
+/// L1: if Vercel's address answers 404 to every request, `--fix` uninstalls nothing. If the operator names
+/// the installations, `--fix` uninstalls them nevertheless.
 #[tokio::test]
 async fn an_address_without_configurations_uninstalls_nothing() {
     let sides = Sides::new().await;
@@ -256,8 +258,9 @@ async fn an_address_without_configurations_uninstalls_nothing() {
     assert_eq!(state("icfg_6").await, "deleting");
 }
 
-/// L1, H5: a resource that Vercel does not list is deleted by an operator alone, whom the receipt names. The
-/// announcement names the system. A resource that is still being provisioned is left.
+/// L1, H5: only an operator can delete a resource that Vercel does not list, and the receipt names the
+/// operator. The announcement of this deletion names the system. A resource that is still being provisioned
+/// is not deleted.
 #[tokio::test]
 async fn a_resource_missing_at_vercel_is_deleted_by_an_operator() {
     let sides = Sides::new().await;
@@ -300,8 +303,8 @@ async fn a_resource_missing_at_vercel_is_deleted_by_an_operator() {
     assert_eq!(sides.reconcile(&delete).await.status, 0);
 }
 
-/// L1: if Vercel answers with `Retry-After`, the request is sent again at that time. If that time is too far
-/// away, the exit status is 1.
+/// L1: if Vercel answers with `Retry-After`, `reconcile` sends the request again at the time in
+/// `Retry-After`. If `Retry-After` is too long, the exit status is 1.
 #[tokio::test]
 async fn a_throttled_request_is_repeated() {
     let sides = Sides::new().await;
@@ -318,7 +321,7 @@ async fn a_throttled_request_is_repeated() {
     assert_eq!(sides.vercel.received().len(), 5 + 1);
 }
 
-/// L1: `reconcile` has eight requests to Vercel under way at a time, and never more.
+/// L1: `reconcile` never has more than eight requests to Vercel under way at the same time.
 #[tokio::test]
 async fn eight_requests_are_under_way_at_most() {
     let sides = Sides::new().await;
@@ -330,12 +333,12 @@ async fn eight_requests_are_under_way_at_most() {
     assert_eq!((sides.vercel.most_at_once(), sides.vercel.received().len()), (8, 40));
 }
 
-/// L1: `reconcile` finds each installation once, over several pages of the table, and prints tables of
+/// L1: `reconcile` finds each installation once, even if the table has several pages, and prints tables of
 /// limited length.
 #[tokio::test]
 async fn many_installations_are_paged_through() {
     let sides = Sides::new().await;
-    // Together the items exceed 1 MiB, which is all that DynamoDB reads for a page.
+    // The items together exceed 1 MiB, the most that DynamoDB reads for one page.
     let padding = "x".repeat(4000);
     let item = |n: u32| {
         json!({ "pk": format!("installation#icfg_{n}"), "sk": "#installation", "state": "active",

@@ -1,4 +1,4 @@
-//! The tool's commands, and a `cargo dev` that runs during a test.
+//! The commands of the tool, and a `cargo dev` that runs during a test.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::world::http_client;
 
-/// How long a test waits for what the tool does by itself, which may take many sweeps on a busy machine.
+/// How long a test waits for the tool to run its jobs, which may take many sweeps on a busy machine.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The command `cargo dev …`, without variables of AWS or of the tool in its environment.
@@ -24,7 +24,7 @@ pub fn cargo_dev(arguments: &[&str]) -> Command {
 /// run, because it takes longer than most commands.
 pub fn dev(arguments: &[&str]) -> Command {
     let mut command = teardown(&[&["dev"], arguments].concat());
-    // Cargo sets this variable for what it runs.
+    // Cargo sets this variable for the programs that it runs.
     command.env("CARGO", env!("CARGO"));
     command
 }
@@ -43,9 +43,10 @@ pub fn binary() -> PathBuf {
     tests.ancestors().nth(3).unwrap().join("debug/teardown")
 }
 
-/// Builds the tool for a command, and removes the variables of AWS and of the tool from its environment.
+/// Builds the tool for a command, and removes the variables of AWS and of the tool from the command's
+/// environment.
 pub fn build_for(command: &mut Command) {
-    // The first test that needs the tool builds it, so Cargo prints nothing for the other tests.
+    // The first test that needs the tool builds it, so Cargo prints nothing in the other tests.
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
@@ -82,7 +83,8 @@ pub fn run(arguments: &[&str]) -> Output {
     dev(arguments).output().unwrap()
 }
 
-/// The output of a shell that runs this script in the project's folder. `cargo dev` in the script is [`dev`].
+/// The output of a shell that runs this script in the project's folder. If the script calls `cargo dev`,
+/// [`dev`] runs instead.
 pub fn shell(script: &str) -> String {
     let mut sh = Command::new("sh");
     let script = format!("cargo() {{ '{}' \"$@\"; }}\n{script}", binary().display());
@@ -171,7 +173,7 @@ impl Tool {
         }
     }
 
-    /// Deletes what is at a path, as the installation's `ADMIN`, and returns the answer's status.
+    /// Sends a deletion request for a path, as the installation's `ADMIN`, and returns the answer's status.
     pub async fn delete_as_admin(&self, path: &str, installation: &str) -> u16 {
         let token = run(&["token", "--installation", installation]);
         self.delete(path, text(&token.stdout).trim_end()).await
@@ -181,13 +183,13 @@ impl Tool {
         self.url.rsplit(':').next().unwrap()
     }
 
-    /// Runs a command against the tool's DynamoDB.
+    /// Runs a command of the tool against the tool's DynamoDB.
     pub fn run(&self, arguments: &[&str]) -> Output {
         run(&[&["--port", self.port()], arguments].concat())
     }
 
-    /// Sends the requests of the welcome's `curl` commands, and returns the statuses. A shell reads the
-    /// commands, but its `curl` only prints its arguments.
+    /// Sends the requests of the `curl` commands in the tool's welcome text, and returns the statuses of the
+    /// answers. A shell reads these commands, but its `curl` only prints its arguments.
     pub async fn paste(&self) -> Vec<u16> {
         let mut statuses = Vec::new();
         let welcome = self.welcome.replace("\\\n", "");

@@ -1,4 +1,5 @@
-//! The removal of a configuration at Vercel (K3), repeated and out of order (K4).
+//! The removal of a configuration at Vercel (K3), and webhooks of removals that are repeated or out of order
+//! (K4).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crate::support::world::{
 
 const UNINSTALL: &str = r#"{"reason":"removed at Vercel"}"#;
 
-/// K3, D1, D2, D6: a removal writes exactly the items that Delete Installation without a key writes for the
-/// system with this reason.
+/// K3, D1, D2, D6: the webhook of a removal writes exactly the items that Delete Installation without a key
+/// writes for the system with this reason.
 #[tokio::test]
 async fn a_removal_is_an_uninstall_by_the_system() {
     for (settled, calls) in [(true, 2), (false, 2)] {
@@ -56,7 +57,7 @@ async fn a_removal_is_an_uninstall_by_the_system() {
 
 type Table = BTreeMap<String, BTreeMap<String, Value>>;
 
-/// The table, with its times relative to the clock of the test's world.
+/// The table, with times that count from the clock of the test's world.
 fn timeless(world: &World, mut table: Table) -> Table {
     let now = world.clock.now().as_secs();
     for item in table.values_mut().flat_map(BTreeMap::values_mut) {
@@ -72,8 +73,8 @@ fn timeless(world: &World, mut table: Table) -> Table {
     table
 }
 
-/// K3, D7: no removal is refused, because Vercel has removed the configuration already. Open invoices, live
-/// resources and resources that are being provisioned do not stop it.
+/// K3, D7: the webhook of a removal is never refused, because Vercel has removed the configuration already.
+/// Open invoices, live resources and resources that are being provisioned do not stop a removal.
 #[tokio::test]
 async fn a_removal_is_never_refused() {
     let world = World::announcing_with(&[("UNINSTALL_WITH_OPEN_INVOICES", "refuse")]).await;
@@ -92,8 +93,8 @@ async fn a_removal_is_never_refused() {
 }
 
 /// K3, D5: the removal of an installation that was never known leaves a tombstone, a receipt and an
-/// announcement, and a warning is logged. The account is the team that Vercel names, or else the
-/// configuration's id.
+/// announcement, and a warning is logged. The tombstone's account is the team that Vercel names. If Vercel
+/// names no team, the account is the configuration's id.
 #[tokio::test]
 async fn a_removal_of_the_unknown_is_recorded() {
     for (team, account) in [
@@ -128,8 +129,8 @@ async fn a_removal_of_the_unknown_is_recorded() {
     }
 }
 
-/// K3, K4, F4: a removal and Delete Installation, in any order, at once and repeated, leave one receipt and
-/// one announcement of each thing.
+/// K3, K4, F4: a removal and a Delete Installation leave one receipt and one announcement of each deleted
+/// thing, even if they come in any order, at the same time and repeatedly.
 #[tokio::test]
 async fn a_removal_and_an_uninstall_converge() {
     for order in ["wu", "uw", "wuwu", "uwwu", "at once"] {
@@ -164,8 +165,8 @@ async fn a_removal_and_an_uninstall_converge() {
     }
 }
 
-/// K3, E5: after our own Delete Configuration, Vercel's webhook of the removal changes nothing. If the
-/// webhook comes during that deletion, both succeed.
+/// K3, E5: after teardown's own Delete Configuration, Vercel's webhook of the removal changes nothing. If the
+/// webhook of the removal comes during a Delete Configuration, both succeed.
 #[tokio::test]
 async fn a_removal_after_our_own_deletion_does_nothing() {
     let world = World::announcing().await;
@@ -190,8 +191,8 @@ async fn a_removal_after_our_own_deletion_does_nothing() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
-/// K3, F6: if DynamoDB is out of reach, the answer is 503, so that Vercel sends the webhook again. The
-/// repeated webhook takes effect.
+/// K3, F6: if DynamoDB is out of reach, the webhook is answered 503, so that Vercel sends it again. When
+/// Vercel sends the webhook again, it takes effect.
 #[tokio::test]
 async fn a_webhook_is_503_if_dynamodb_is_out_of_reach() {
     let moved = event(
@@ -215,8 +216,8 @@ async fn a_webhook_is_503_if_dynamodb_is_out_of_reach() {
     }
 }
 
-/// K3, G1: on a host that runs on after an answer, the jobs that are due run after the webhook's answer, as
-/// after Delete Installation's.
+/// K3, G1: if the host continues to run the process after an answer, the due jobs run after the webhook's
+/// answer, as they do after Delete Installation's answer.
 #[tokio::test]
 async fn a_removal_is_followed_up() {
     let world = World::announcing().await;

@@ -1,4 +1,4 @@
-//! The move of an installation to another account (K2).
+//! Webhooks that report the transfer of an installation to another account (K2).
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -10,11 +10,11 @@ use crate::support::outside::Answer;
 use crate::support::waiting::until;
 use crate::support::world::{CONFIGURATION, INSTALLATION, World};
 
-/// The body of a move of `icfg_1` to this account and team at this time.
+/// The body of a webhook that reports the transfer of `icfg_1` to this account and team at this time.
 fn transferred(created_at: i64, account: &str, team: Option<&str>) -> String {
     let payload = json!({
         "configuration": { "id": "icfg_1" },
-        // Vercel's samples have an integration's id here.
+        // In Vercel's samples, `installationId` is an integration's id.
         "installationId": "oac_1",
         "previousTeamId": "team_1", "previousAccountId": "acc_test",
         "newTeamId": team, "newAccountId": account,
@@ -22,7 +22,7 @@ fn transferred(created_at: i64, account: &str, team: Option<&str>) -> String {
     event("integration-configuration.transferred", created_at, &payload)
 }
 
-/// The installation's account, team and slug, and the `createdAt` of the webhook that they are from.
+/// The installation's account, team and slug, and the `createdAt` of the webhook that set them.
 async fn owner(world: &World) -> [Value; 4] {
     let installation = world.items("icfg_1").await["#installation"].clone();
     ["accountId", "teamId", "teamSlug", "accountAsOf"].map(|name| installation[name].clone())
@@ -30,8 +30,8 @@ async fn owner(world: &World) -> [Value; 4] {
 
 const NULL: Value = Value::Null;
 
-/// K2: a transfer replaces the account and the team, and nothing else. If the team changes, its slug is
-/// removed. If the team stays, so does its slug.
+/// K2: a transfer replaces the installation's account and team, and changes nothing else. A transfer removes
+/// the slug only if it changes the team.
 #[tokio::test]
 async fn a_transfer_replaces_account_and_team() {
     let world = World::announcing().await;
@@ -60,7 +60,7 @@ async fn a_transfer_replaces_account_and_team() {
         assert_eq!((reply.whole(), reply.calls), ((200, NULL), calls), "{body}");
         assert_eq!(owner(&world).await, expected, "{body}");
     }
-    // A person's account has no `newTeamId`.
+    // The webhook of a transfer to a person's account has no `newTeamId`.
     let body = transferred(15, "acc_7", None).replace(r#""newTeamId":null,"#, "");
     assert!(!body.contains("newTeamId"));
     assert_eq!(world.webhook(&body).send().await.status, 200);
@@ -76,8 +76,8 @@ async fn a_transfer_replaces_account_and_team() {
     assert_eq!(after, before);
 }
 
-/// K2, K4: the transfer with the greatest `createdAt` wins, in any order. Of two transfers with the same
-/// time, the first counts.
+/// K2, K4: the transfer with the greatest `createdAt` counts, in whatever order the webhooks come. If two
+/// transfers have the same `createdAt`, the first transfer counts.
 #[tokio::test]
 async fn the_latest_transfer_wins() {
     let at = |number: i64| transferred(number, &format!("acc_{number}"), Some("team_9"));
@@ -100,7 +100,7 @@ async fn the_latest_transfer_wins() {
     assert_eq!(owner(&world).await[0], "acc_16");
 }
 
-/// K2: the transfer of an installation that is not known, or is deleted, changes nothing.
+/// K2: the transfer of an unknown or deleted installation changes nothing.
 #[tokio::test]
 async fn a_transfer_of_what_is_not_active_does_nothing() {
     let world = World::announcing().await;
@@ -116,7 +116,7 @@ async fn a_transfer_of_what_is_not_active_does_nothing() {
     assert_eq!(world.all().await, before);
 }
 
-/// K2: if the stored time cannot be read, the answer is 500, and nothing is written.
+/// K2: if the stored `createdAt` cannot be read, the webhook is answered 500, and nothing is written.
 #[tokio::test]
 async fn a_time_that_cannot_be_read_is_a_fault() {
     let world = World::new().await;
@@ -132,8 +132,8 @@ async fn a_time_that_cannot_be_read_is_a_fault() {
     }
 }
 
-/// K2, K4: if a write to DynamoDB fails, or its reply is lost, the transfer is still stored. The repeated
-/// write is not taken for another webhook's.
+/// K2, K4: if a write to DynamoDB fails, or its reply is lost, the transfer is still stored. When the write
+/// is repeated, it does not count as the write of another webhook.
 #[tokio::test]
 async fn a_transfer_survives_a_lost_answer() {
     for fault in [Fault::ResetAfter, Fault::Conflict, Fault::Throttle, Fault::ResetBefore] {

@@ -10,7 +10,8 @@ fn reply(status: u16, in_doubt: bool) -> CallResult {
 }
 
 /// E2, E3, E7: 204 and 200 mean gone. 404 and 410 must be confirmed. 401 and 403 mean gone only after an
-/// attempt without a definite answer. Any other answer that is not a refusal leaves the result open.
+/// attempt that got no definite answer. After any other answer that is not a refusal, it is not known whether
+/// the configuration is gone.
 #[test]
 fn what_vercel_says() {
     let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Stored);
@@ -49,8 +50,9 @@ fn what_vercel_says() {
     }
 }
 
-/// E7: in the team that Vercel has just named, 401, 403, 404 and 410 are refusals, even if an earlier
-/// attempt is in doubt. If this same `DELETE` is in doubt, they leave the result open.
+/// E7: in the team that Vercel has just named, 401, 403, 404 and 410 are refusals, even if an earlier attempt
+/// is in doubt. If this same `DELETE` is in doubt, then after 401, 403, 404 and 410 it is not known whether
+/// the configuration is gone.
 #[test]
 fn what_vercel_says_in_the_team_that_it_named() {
     let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Named);
@@ -75,7 +77,7 @@ fn what_vercel_says_in_the_team_that_it_named() {
     }
 }
 
-/// E7: Vercel's answer to a lookup says where the configuration is, or says nothing.
+/// E7: Vercel's answer to a lookup says where the configuration is, or the place stays unknown.
 #[test]
 fn where_a_configuration_is() {
     let at = |team: Option<&str>, is_deleted| {

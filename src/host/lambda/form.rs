@@ -1,4 +1,4 @@
-//! Converts a response to the form that the gateway takes. Every byte stays the same if JSON can hold it
+//! Converts a response to the form that a gateway expects. Every byte that JSON can represent stays unchanged
 //! (J1).
 //!
 //! An HTTP API takes one value for each header name, and the cookies separately. A REST API, and an HTTP API
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// The longest body that is sent as text, in bytes, with JSON's escapes. An answer to Lambda has at most 6
-/// MB, headers included. A body of 4 MiB has 5.6 MB in base64.
+/// MB, headers included. A body of 4 MiB becomes 5.6 MB of base64.
 const MOST_ESCAPED: usize = 5_000_000;
 
 /// The function's answer to Lambda.
@@ -25,7 +25,7 @@ pub(super) enum Answer {
     One(Box<ApiGatewayV2httpResponse>),
     /// The answer to a REST API, or to an HTTP API with payload 1.0.
     Many(Box<ApiGatewayProxyResponse>),
-    /// The answer to anything else: the body, which is JSON.
+    /// The answer to an event that is not a gateway's: the body, which is JSON.
     Other(Value),
 }
 
@@ -49,7 +49,8 @@ impl Answer {
             RequestOrigin::ApiGatewayV1 => {
                 let mut answer = ApiGatewayProxyResponse::default();
                 let lines = head.headers.iter().map(|(name, value)| (name.clone(), utf8(value)));
-                // `headers` stays empty: a gateway would send its values in addition to these lists.
+                // `headers` stays empty, because a gateway would send its values in addition to
+                // `multi_value_headers`.
                 answer.multi_value_headers = lines.collect();
                 answer.status_code = status_code;
                 answer.is_base64_encoded = is_base64_encoded;
@@ -61,8 +62,8 @@ impl Answer {
     }
 }
 
-/// Converts a body to text, which every gateway sends unchanged. The body becomes base64 instead if it is not
-/// UTF-8, or if JSON's escapes would make it too long for Lambda.
+/// Converts a body to text, which every gateway sends unchanged. A body becomes base64 instead of text if it
+/// is not UTF-8, or if JSON's escapes would make the body too long for Lambda.
 pub(super) fn body(bytes: Bytes) -> Body {
     let bytes = Vec::from(bytes);
     if escaped_length(&bytes) > MOST_ESCAPED {
@@ -80,7 +81,8 @@ fn escaped_length(bytes: &[u8]) -> usize {
     bytes.iter().map(escaped).sum()
 }
 
-/// Joins the values of each header name into one value (RFC 9110, section 5.2). Cookies are left out.
+/// Joins the values of each header name into one value (RFC 9110, section 5.2). The result does not contain
+/// cookies.
 fn joined(headers: &HeaderMap) -> HeaderMap {
     let names = headers.keys().filter(|name| **name != SET_COOKIE);
     let one = |name: &HeaderName| {
@@ -96,7 +98,8 @@ fn joined(headers: &HeaderMap) -> HeaderMap {
     names.filter_map(one).collect()
 }
 
-/// A value that JSON can hold. If the bytes are not UTF-8, they are read as ISO 8859-1, as headers once were.
+/// A header's value that JSON can represent. If a header's bytes are not UTF-8, they are read as ISO 8859-1,
+/// the old encoding of HTTP headers.
 fn utf8(value: &HeaderValue) -> HeaderValue {
     HeaderValue::from_str(&text(value)).unwrap_or_else(|_| value.clone())
 }
@@ -150,7 +153,8 @@ mod tests {
         assert_eq!((&many["multiValueHeaders"], &many["headers"]), (&expected, &json!({})));
     }
 
-    /// J1: a body is sent as text if it is UTF-8, and in base64 if it is not. The headers do not matter.
+    /// J1: a body is sent as text if it is UTF-8, and in base64 if it is not. The headers of a response do
+    /// not change how its body is sent.
     #[test]
     fn a_body_is_text_or_base64() {
         let expected: [(&str, &[u8]); 2] =

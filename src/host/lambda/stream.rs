@@ -1,4 +1,4 @@
-//! The event of the table's stream, which names the new jobs (L2).
+//! Reads an event of the table's stream, which lists the new jobs (L2).
 
 use serde::Deserialize;
 
@@ -6,8 +6,8 @@ use crate::ids::InstallationId;
 use crate::job::Job;
 use crate::store::job_at;
 
-/// The event: each record is a write to the table. Only the stream's event source mapping may send this
-/// event. IAM guarantees that, as it does for a schedule's event.
+/// An event of the table's stream: each record is a write to the table. IAM permits only the stream's event
+/// source mapping to send events of the table's stream.
 #[derive(Deserialize)]
 struct Event {
     #[serde(rename = "Records")]
@@ -28,7 +28,8 @@ struct Change {
     keys: Keys,
 }
 
-/// The keys of an item. An event whose keys do not have this form is not of this table's stream.
+/// The keys of an item of teardown's table. An event whose items have other keys is not from the stream of
+/// teardown's table.
 #[derive(Deserialize)]
 struct Keys {
     pk: Text,
@@ -41,8 +42,8 @@ struct Text {
     text: String,
 }
 
-/// The new jobs of a stream's event. `None` if the event is another service's. A record counts only if its
-/// item is new, and is a job that this version knows.
+/// The new jobs of a stream's event. `None` if the event comes from another service. A record counts only if
+/// its item is new, and is a job that this version of teardown knows.
 pub(super) fn new_jobs(event: &[u8]) -> Option<Vec<(InstallationId, Job)>> {
     let Event { records } = crate::json::from_slice(event).ok()?;
     if records.is_empty() || records.iter().any(|it| it.event_source != "aws:dynamodb") {
@@ -59,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// The jobs that an event with these records names, as text.
+    /// The jobs that an event with the records `records` lists, as text.
     fn jobs(records: &Value) -> Option<Vec<String>> {
         let event = json!({ "Records": records }).to_string();
         let named = |(id, job): (InstallationId, Job)| format!("{id} {job}");
@@ -75,7 +76,8 @@ mod tests {
         })
     }
 
-    /// L2: a record names a job by the keys of its item. Only the record of a new item counts.
+    /// L2: a record of the stream names a job by the keys of the job's item. Only the record of a new item
+    /// counts.
     #[test]
     fn a_record_names_a_new_job() {
         let pk = "installation#icfg_1";

@@ -21,16 +21,16 @@ use crate::store::work::LeaseWrite;
 /// The effect of deleting a resource that Vercel does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// The resource is deleted now.
+    /// This call deleted the resource.
     Deleted,
-    /// The resource was already gone, alone or with its installation. Nothing was written.
+    /// The table has no live resource of this id. Nothing was written.
     Gone,
     /// The resource is still being provisioned (C2). Nothing was written.
     Busy,
 }
 
 impl Store {
-    /// The same store, with deletions that are announced as `announced` says.
+    /// Returns the same store, but its deletions are announced as `announced` says.
     #[must_use]
     pub fn announcing(self, announced: Announced) -> Self {
         match announced {
@@ -58,7 +58,7 @@ impl Store {
     }
 
     /// Uninstalls an installation whose configuration was removed at Vercel. The receipt says that the system
-    /// did it (K3).
+    /// deleted the installation, not a user (K3).
     ///
     /// # Errors
     ///
@@ -73,7 +73,8 @@ impl Store {
         self.delete(&removal).await.map(|_| ())
     }
 
-    /// Deletes a resource that Vercel does not have, as Delete Resource does. The receipt names the operator.
+    /// Deletes a resource that Vercel does not have, in the same way as Delete Resource. The resource's
+    /// receipt has the operator's name.
     ///
     /// # Errors
     ///
@@ -94,7 +95,8 @@ impl Store {
         transaction.update(Part::Installation, keys::installation(id), count, active());
         let (key, deletable) = (keys::resource(id, resource), provisioning.deletable());
         transaction.delete(Part::Resource, key, Some(deletable));
-        // If a live resource has a receipt, a writer broke the rules. This transaction replaces the receipt.
+        // If a live resource has a receipt, the receipt has expired, or a writer of the table broke the
+        // rules. This transaction replaces such a receipt.
         let mut receipt = self.receipt(keys::resource_receipt(id, resource), &provenance, None);
         let teardown_at = self.teardown_at(at);
         receipt.extend(self.schedule_attributes(at, teardown_at));

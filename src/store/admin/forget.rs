@@ -1,4 +1,5 @@
-//! `forget`: deletes an installation in the table alone, if Vercel can no longer be called for it (E6).
+//! `forget` deletes an installation in the table without a call to Vercel. Operators use `forget` if teardown
+//! can no longer delete the installation at Vercel (E6).
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::store::work::LeaseWrite;
 /// Whether, and when, the provider is notified of the deletions that an operator makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announced {
-    /// The notice is sent at once, and the `deleted` event after this time, in whole seconds. If this time is
-    /// zero, only the `deleted` event is sent.
+    /// The notice is sent immediately, and the `deleted` event after this time, in whole seconds. If this
+    /// time is zero, only the `deleted` event is sent.
     After(Duration),
     /// The provider is not notified.
     Never,
@@ -25,19 +26,19 @@ pub enum Announced {
 pub enum Forgotten {
     /// The installation is deleted in the table. Vercel was not called.
     Now {
-        /// Whether the installation was already uninstalled. If it was, the announcements of that uninstall
-        /// do not change.
+        /// Whether the installation was already uninstalled. `forget` does not change the announcements of an
+        /// earlier uninstall.
         uninstalled: bool,
     },
     /// The installation and its configuration were deleted before. Nothing was written.
     Before,
-    /// The installation is not known. Nothing was written.
+    /// The installation is not in the table. Nothing was written.
     Unknown,
 }
 
 impl Store {
-    /// Deletes an installation in the table as Delete Configuration does, but does not call Vercel. Open
-    /// invoices do not stop it: the access token is erased, and Vercel is not called to finalize the
+    /// Deletes an installation in the table as Delete Configuration does, but does not call Vercel. Even if
+    /// invoices are open, `forget` erases the access token, and Vercel is not called to finalize the
     /// installation.
     ///
     /// # Errors
@@ -50,7 +51,8 @@ impl Store {
         announced: Announced,
     ) -> Result<Forgotten, Error> {
         self.in_time(async {
-            // The transaction is tried again if an item has changed since it was read.
+            // If an item has changed since it was read, the loop reads the items again and tries a new
+            // transaction.
             loop {
                 let now = self.clock.timestamp();
                 let snapshot = self.load(id, None, now).await?;

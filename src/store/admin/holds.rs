@@ -1,8 +1,8 @@
 //! How operators place, release and list holds (H2).
 //!
 //! `teardown hold` writes its hold, then reads the pending announcements. A worker takes its lease, then
-//! reads the holds. Whichever of them is second sees what the first wrote. So the hold stops an announcement
-//! that the command finds without a lease.
+//! reads the holds. So the worker sees the hold, or the command sees the lease. If the command finds an
+//! announcement without a lease, the hold stops that announcement.
 
 use std::collections::BTreeSet;
 
@@ -24,11 +24,11 @@ use crate::store::{Store, store_error, work};
 pub struct Subject {
     /// The installation.
     pub installation: InstallationId,
-    /// The resource. `None` if the hold is on the installation and everything that belonged to it.
+    /// The resource. `None` if the hold is on the whole installation, with all its resources.
     pub resource: Option<ResourceId>,
 }
 
-/// A hold in force.
+/// A hold that is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     /// The installation or resource that the hold is on.
@@ -39,7 +39,7 @@ pub struct Hold {
     pub by: String,
     /// Why the hold was placed.
     pub reason: String,
-    /// When the hold ends automatically. `None` if only an operator ends it.
+    /// When the hold ends automatically. `None` if only an operator ends the hold.
     pub until: Option<Timestamp>,
     /// How many announcements the hold stops.
     pub holds_up: u64,
@@ -47,12 +47,12 @@ pub struct Hold {
     pub first_due: Option<Timestamp>,
 }
 
-/// The result of a release.
+/// The result of releasing a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
-    /// Whether a hold was in force.
+    /// Whether a hold was in force before the release.
     pub was_held: bool,
-    /// How many announcements are due again.
+    /// How many held announcements the release made due again.
     pub due_again: u64,
 }
 
@@ -61,7 +61,7 @@ impl Subject {
         keys::hold(&self.installation, self.resource.as_ref())
     }
 
-    /// The sort key of the subject's hold, which a held job names.
+    /// The sort key of the subject's hold, which is the `heldUnder` of the jobs that the hold stops.
     fn name(&self) -> String {
         attr::str(&self.key(), "sk").unwrap_or_default().to_owned()
     }
@@ -78,8 +78,8 @@ impl Subject {
 }
 
 impl Store {
-    /// Places a hold until `until`, or until an operator releases it. It replaces an existing hold.
-    /// Afterwards, [`Store::look`] says whether the hold is in time.
+    /// Places a hold until `until`, or until an operator releases it. The new hold replaces an existing hold.
+    /// After this call, [`Store::look`] says whether the hold is in time.
     ///
     /// # Errors
     ///
@@ -92,8 +92,8 @@ impl Store {
     ) -> Result<(), Error> {
         let now = self.clock.timestamp();
         if let Some(until) = until {
-            // The jobs of an earlier hold become due at `until`, before the new hold is written too. If the
-            // call is cut off after the write, none of these jobs stays held without an end.
+            // The jobs that an earlier hold stops become due at `until` before the new hold is written. So no
+            // job stays held for ever if this call is cut off right after the write.
             self.wake(subject, until).await?;
         }
         let mut item = subject.key();
@@ -101,27 +101,27 @@ impl Store {
             ("heldAt".to_owned(), time(now)),
             ("heldBy".to_owned(), s(&act.by)),
             ("reason".to_owned(), s(&act.reason)),
-            // Distinguishes this hold from an earlier hold.
+            // The `id` distinguishes this hold from an earlier hold under the same key.
             ("id".to_owned(), s(format!("{:016x}", fastrand::u64(..)))),
             ("dueShard".to_owned(), s(HOLDS_SHARD)),
             ("dueAt".to_owned(), time(now)),
         ]);
         if let Some(until) = until {
             item.insert("until".to_owned(), time(until));
-            // DynamoDB's TTL removes the item some time after the hold ends.
+            // DynamoDB's TTL removes the hold's item some time after the hold ends.
             item.insert("expiresAt".to_owned(), time(until));
         }
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         self.in_time(async { put.send().await.map_err(store_error) }).await?;
         if let Some(until) = until {
-            // Jobs that an earlier hold held without an end are due when this hold ends.
+            // Jobs that an earlier hold stopped without a time limit become due when the new hold ends.
             self.wake(subject, until).await?;
         }
         Ok(())
     }
 
-    /// Returns what an already written hold finds. `under_way` has the resources that [`Look::unfinished`] of an
-    /// earlier look returned, and those that a look since found leased.
+    /// Reads the state of everything that an already written hold is on. `under_way` has the resources that
+    /// [`Look::unfinished`] of an earlier look returned, and the resources that a later look found leased.
     ///
     /// # Errors
     ///
@@ -140,8 +140,8 @@ impl Store {
         Ok(Look::at_resource(resource, found.teardown_state(now)))
     }
 
-    /// Ends a hold, and makes the announcements that it stopped due again. If the call is cut off, a second
-    /// call does the rest.
+    /// Ends a hold, and makes the announcements that it stopped due again. If this call is cut off, a second
+    /// call does the rest of the work.
     ///
     /// # Errors
     ///
@@ -163,8 +163,8 @@ impl Store {
         let in_force = in_force.name("#until", "until");
         let mut was_held = self.update_item(subject.key(), released, in_force).await?.is_some();
         if !was_held {
-            // If DynamoDB's answer was lost, the SDK repeated the write, and the repeat was refused. The
-            // first write released the hold.
+            // If DynamoDB's answer was lost, the SDK repeated the write, and DynamoDB refused the repeat. The
+            // hold's item shows whether the first write released the hold.
             let item = self.get(subject.key()).await?.unwrap_or_default();
             let by = attr::str(&item, "releasedBy");
             was_held = attr::timestamp(&item, "releasedAt") == Some(now) && by == Some(&act.by);
@@ -173,8 +173,8 @@ impl Store {
         Ok(Released { was_held, due_again })
     }
 
-    /// Makes the announcements that a hold stops due at `due`, or at `teardownAt` if that is later. Returns
-    /// how many they are.
+    /// Makes the announcements that a hold stops due at `due`, or at their `teardownAt` if `teardownAt` is
+    /// later. Returns the number of these announcements.
     async fn wake(&self, subject: &Subject, due: Timestamp) -> Result<u64, Error> {
         let name = subject.name();
         let mut woken = 0;
@@ -195,7 +195,7 @@ impl Store {
         Ok(woken)
     }
 
-    /// The pending announcements of an installation.
+    /// Reads the pending announcements of an installation.
     async fn announcements(&self, id: &InstallationId) -> Result<Vec<Item>, Error> {
         let mut pages = self.pending_announcements(id).into_paginator().send();
         let mut items = Vec::new();
@@ -205,8 +205,8 @@ impl Store {
         Ok(items)
     }
 
-    /// Lists the holds in force, the oldest first, at most `limit`. Each hold has the number of announcements
-    /// that it stops.
+    /// Lists at most `limit` holds that are in force, the oldest first. Each hold has the number of
+    /// announcements that it stops.
     ///
     /// # Errors
     ///
@@ -227,7 +227,7 @@ impl Store {
         while let Some(entry) = self.in_time(async { Ok(entries.next().await) }).await? {
             let entry = entry.map_err(store_error)?;
             let Some(subject) = Subject::of(&entry) else { continue };
-            // The index may be older than the table: a hold that was released since is left out.
+            // This filter drops a hold that the index still lists although the hold was released.
             let item = self
                 .get(subject.key())
                 .await?

@@ -1,4 +1,5 @@
-//! Lists all installations of the table, for the tool (L1). None of the deployed functions scans the table.
+//! Scans the table for installations, for the tool `teardown` (L1). None of the deployed functions scans the
+//! table.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,18 +11,18 @@ use crate::store::attr::{self, s};
 use crate::store::keys::{self, Item};
 use crate::store::{Store, store_error};
 
-/// The installations to compare with Vercel, page by page. These are the active installations, and the
-/// deleted ones that are not finalized.
+/// The installations to compare with Vercel, page by page: the active installations, and the deleted
+/// installations that are not finalized.
 #[derive(Debug)]
 pub struct Installations<'a> {
     store: &'a Store,
-    /// Where the next page begins.
+    /// The key after which the next page begins.
     start: Option<Item>,
     ended: bool,
 }
 
 impl Installations<'_> {
-    /// The next page. `None` after the last page. A page may be empty.
+    /// Reads the next page of installations. `None` after the last page. A page may be empty.
     ///
     /// # Errors
     ///
@@ -54,12 +55,12 @@ fn installation(item: &Item) -> Option<InstallationId> {
     InstallationId::parse(attr::str(item, "pk")?.strip_prefix("installation#")?).ok()
 }
 
-/// How many ids one filter names. `IN` takes at most 100 operands.
+/// The greatest number of ids in one filter. DynamoDB's `IN` takes at most 100 operands.
 const FILTERED: usize = 100;
 
 impl Store {
-    /// Returns those of `resources` that are stored under another installation than `id`, each with that
-    /// other installation. This scans the table.
+    /// Finds the resources of `resources` that the table has under another installation than `id`. Returns
+    /// each found resource with its installation. This call scans the table.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! `keep`: a resource stays deleted, and its `deleted` event is never sent (H3). None of the deployed
+//! `keep` makes sure that a deleted resource's `deleted` event is never sent (H3). None of the deployed
 //! functions calls this module.
 //!
 //! ```text
@@ -24,18 +24,19 @@ use crate::store::{Malformed, Store, work};
 /// The result of `keep`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// The resource is kept: its `deleted` event is never sent.
+    /// This call kept the resource: its `deleted` event is never sent.
     Now,
-    /// The resource was kept before. Nothing was written.
+    /// An earlier call kept the resource. Nothing was written.
     Before,
-    /// A worker may be announcing the deletion until this time: the caller must try again then.
+    /// The caller must try again at this time, because a worker may be announcing the deletion until then.
     LeasedUntil(Timestamp),
     /// The resource cannot be kept: the [`TeardownState`] says why. Nothing was written.
     No(TeardownState),
 }
 
 impl Store {
-    /// Makes sure that a deleted resource's `deleted` event is never sent, if a hold would be in time.
+    /// Makes sure that a deleted resource's `deleted` event is never sent, if a hold on the resource would be
+    /// in time.
     ///
     /// # Errors
     ///
@@ -47,8 +48,8 @@ impl Store {
         act: &Act,
     ) -> Result<Kept, Error> {
         self.in_time(async {
-            // The transaction is tried again if the resource was purged or deleted, or its job was claimed,
-            // in between.
+            // The transaction is tried again if, after the read, the resource was purged or deleted, or a
+            // worker claimed its job.
             loop {
                 let now = self.clock.timestamp();
                 let found = self.resource_state(id, resource, now).await?;
@@ -62,8 +63,8 @@ impl Store {
                 }
                 let may = match state {
                     TeardownState::Pending(_) => true,
-                    // The provider is not notified. If the table has the resource or its receipt, a receipt
-                    // can say `kept`.
+                    // The provider is not notified of this deletion. If the table still has the resource's
+                    // item or receipt, `keep` can write `kept` into a receipt.
                     TeardownState::Unannounced => found.item.is_some() || receipt.is_some(),
                     _ => false,
                 };
@@ -83,7 +84,7 @@ impl Store {
         .await
     }
 
-    /// The transaction that keeps a resource, on condition that its state is as it was read.
+    /// The transaction that keeps a resource, if the resource's state has not changed since it was read.
     async fn keeping(
         &self,
         id: &InstallationId,
@@ -95,7 +96,8 @@ impl Store {
         let mut transaction = Transaction::on(&self.table);
         let job = work::key(&Job::AnnounceResource(resource.clone()), id);
         match &state.job {
-            // A worker claims the job before it announces anything, and the claim changes the fence.
+            // A worker claims the job before it announces the deletion, and the claim changes the job's
+            // fence.
             Some(item) => {
                 let fence = attr::i64(item, "fence");
                 let fence = fence.ok_or_else(|| Malformed::error(item, "it has no `fence`"))?;
@@ -120,15 +122,15 @@ impl Store {
             let mut receipt = key;
             receipt.extend(self.uninstall_of(id, state.job.as_ref()).await?);
             receipt.insert("kept".to_owned(), kept);
-            // The uninstall deleted this resource too.
+            // The resource has no receipt, so the uninstall of its installation deleted it.
             receipt.insert("underUninstall".to_owned(), attr::truth(true));
             transaction.put(Part::Receipt, receipt, Some(absent_or_expired(now)));
         }
         Ok(transaction)
     }
 
-    /// When, by whom and why a resource without a receipt was deleted, as the resource's job or its
-    /// installation's tombstone says.
+    /// Reads when, by whom and why a resource without a receipt was deleted, from the resource's job or from
+    /// its installation's tombstone.
     async fn uninstall_of(&self, id: &InstallationId, job: Option<&Item>) -> Result<Item, Error> {
         let item = match job {
             Some(job) => Some(job.clone()),

@@ -1,4 +1,4 @@
-//! `move`: a live resource moves to another installation, or out of the marketplace (I1, I2).
+//! `move` moves a live resource to another installation, or out of the marketplace (I1, I2).
 //!
 //! ```text
 //!   Update  #installation of the source   if it is active                  resources - 1
@@ -23,17 +23,18 @@ use crate::store::keys::{self, Item};
 use crate::store::transaction::{Committed, Expression, Part, Transaction};
 use crate::store::{Store, work};
 
-/// Where a resource is moved to.
+/// The place that a resource is moved to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// To another installation.
+    /// Another installation.
     Installation(InstallationId),
-    /// Out of the marketplace: the provider keeps the resource, and teardown no longer knows it.
+    /// Out of the marketplace: the provider keeps the resource, and the table no longer has the resource's
+    /// item.
     Out,
 }
 
 impl Target {
-    /// The target, as the receipt's `movedTo` stores it.
+    /// The target's name, which a receipt stores as `movedTo`.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -46,9 +47,9 @@ impl Target {
 /// The result of a move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Moved {
-    /// The resource now belongs to the target.
+    /// This call moved the resource to the target.
     Now,
-    /// The resource was moved to the target before.
+    /// An earlier call moved the resource to the target.
     Before,
     /// The resource cannot be moved. Nothing was written.
     No(Obstacle),
@@ -60,13 +61,13 @@ pub enum Obstacle {
     /// The source installation is deleted, or not registered.
     #[error("the installation is not active")]
     SourceNotActive,
-    /// The source has no such resource.
+    /// The source installation does not have this resource.
     #[error("the installation has no such resource")]
     NotThere,
-    /// The source's resource was deleted.
+    /// The resource was deleted at the source installation.
     #[error("the resource was deleted")]
     Deleted,
-    /// The resource was moved to another place.
+    /// An earlier call moved the resource to another target.
     #[error("the resource was moved to {0}")]
     MovedElsewhere(String),
     /// A hold is in force on the resource or its installation.
@@ -75,18 +76,18 @@ pub enum Obstacle {
     /// The target installation is deleted, or not registered.
     #[error("the target installation is not active")]
     TargetNotActive,
-    /// The target has a resource of this id.
+    /// The target installation already has a resource of this id.
     #[error("the target has a resource of this id")]
     TargetHasIt,
-    /// A resource of this id was deleted at the target, or is kept there.
+    /// The target installation has the receipt of a deleted or kept resource of this id.
     #[error("the target has a receipt of this id, of a deletion")]
     TargetReceipt,
-    /// An announcement of a resource of this id is pending.
+    /// An announcement of a resource of this id is pending at the source or at the target.
     #[error("a deletion under this id is still to be announced")]
     Unannounced,
 }
 
-/// The items that decide a move, all read at the same moment.
+/// The items that a move depends on, all read at the same moment.
 struct Snapshot {
     source: Option<Item>,
     item: Option<Item>,
@@ -100,7 +101,7 @@ struct Snapshot {
 }
 
 impl Store {
-    /// Moves a live resource.
+    /// Moves a live resource from `source` to `target`.
     ///
     /// # Errors
     ///
@@ -168,7 +169,7 @@ impl Store {
         })
     }
 
-    /// The transaction of a move, on condition that every item is as it was read.
+    /// The transaction of a move, which fails if the move is no longer possible.
     fn moving(
         &self,
         source: &InstallationId,
@@ -198,7 +199,7 @@ impl Store {
         if let Target::Installation(target) = target {
             transaction.update(Part::Other, keys::installation(target), count(1), active());
             let mut moved = item.clone();
-            // `updatedAt` stays: a move does not extend the provisioning time (C2).
+            // The moved item keeps its `updatedAt`, so a move does not extend the provisioning time (C2).
             moved.extend(keys::resource(target, resource));
             moved.insert("registeredAt".to_owned(), time(now));
             transaction.put(Part::Other, moved, Some(absent()));
@@ -211,7 +212,8 @@ impl Store {
 }
 
 impl Snapshot {
-    /// The result, if the items alone decide it. `None` if the caller must try the transaction.
+    /// The result of the move, if the items alone decide the result. `None` if the caller must try the
+    /// transaction.
     fn ended(&self, target: &Target, now: Timestamp) -> Result<Option<Moved>, Error> {
         let no = |obstacle| Ok(Some(Moved::No(obstacle)));
         if self.item.is_none() {
@@ -231,7 +233,7 @@ impl Snapshot {
         {
             return no(Obstacle::Held);
         }
-        // If a live resource has the receipt of a deletion, a writer broke the rules.
+        // If a live resource has a valid receipt of a deletion, a writer of the table broke the rules.
         if self.receipt.as_ref().is_some_and(|receipt| !gives_way(receipt, now)) {
             return no(Obstacle::Deleted);
         }
@@ -279,7 +281,7 @@ fn no_hold(now: Timestamp) -> Expression {
 
 /// Condition: the resource's item is as it was read.
 fn as_read(item: &Item) -> Expression {
-    // Every writer sets `updatedAt` on each write.
+    // Every writer of a resource's item sets `updatedAt` when it changes the item.
     let updated = match item.get("updatedAt") {
         Some(at) => Expression::new("updatedAt = :updatedAt").value(":updatedAt", at.clone()),
         None => Expression::new("attribute_not_exists(updatedAt)"),

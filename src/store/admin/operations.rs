@@ -1,4 +1,4 @@
-//! Acts of operators: settle invoices, list the parked jobs, and retry them (G3, G6).
+//! How operators settle invoices, list parked jobs, and retry parked jobs (G3, G6).
 
 use super::Act;
 use crate::clock::Timestamp;
@@ -15,9 +15,10 @@ use crate::store::{Store, store_error, work};
 /// The effect of settling an installation's invoices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The installation is active: an uninstall will be answered `finalized: true`.
+    /// The installation is active, and teardown will answer its uninstall with `finalized: true`.
     Active,
-    /// The installation was uninstalled, and its finalization is due now, even if it was parked.
+    /// The installation was uninstalled, and its finalization is due immediately, even if the finalization
+    /// was parked.
     Due,
     /// The installation was uninstalled, and no finalization is pending.
     Finalized,
@@ -32,15 +33,15 @@ pub struct ParkedJob {
     pub what: String,
     /// When the job was parked.
     pub since: Timestamp,
-    /// How often the job was tried.
+    /// How often workers have claimed the job.
     pub attempts: u64,
     /// The error of the last failed attempt.
     pub last_error: String,
 }
 
 impl Store {
-    /// Marks an installation's invoices as settled. If the installation was uninstalled before, its
-    /// finalization is due at once. `None` if the installation is not registered.
+    /// Marks an installation's invoices as settled. If the installation is already uninstalled, its
+    /// finalization is due immediately. `None` if the installation is not registered.
     ///
     /// # Errors
     ///
@@ -49,8 +50,8 @@ impl Store {
         self.settle_invoices_by(id, None).await
     }
 
-    /// Does what [`Store::settle_invoices`] does. If `act` is given, the installation stores the operator and
-    /// the reason (H5).
+    /// Does what [`Store::settle_invoices`] does. If `act` is given, the installation's item stores the
+    /// operator and the reason (H5).
     ///
     /// # Errors
     ///
@@ -62,7 +63,8 @@ impl Store {
     ) -> Result<Option<Settled>, Error> {
         let now = self.clock.timestamp();
         self.in_time(async {
-            // If the installation is uninstalled or finalized in between, the next transaction settles it.
+            // If the installation is uninstalled or finalized between two of these transactions, a later
+            // transaction settles its invoices.
             loop {
                 for settled in [Settled::Active, Settled::Due, Settled::Finalized] {
                     if self.mark_settled(id, now, settled, act).await? {
@@ -76,8 +78,8 @@ impl Store {
         .await
     }
 
-    /// Marks the invoices of an installation as settled, if it is in the state that `settled` names. Returns
-    /// whether they were marked.
+    /// Marks an installation's invoices as settled, if the installation is in the state that `settled`
+    /// describes. Returns whether the invoices were marked.
     async fn mark_settled(
         &self,
         id: &InstallationId,
@@ -111,7 +113,7 @@ impl Store {
                 let there = Expression::new("attribute_exists(pk)");
                 transaction.update(Part::Other, finalization, due, there);
             }
-            // If the installation was uninstalled a moment ago, it may have a finalization by now.
+            // The check fails if an uninstall has added a finalization since the earlier transactions.
             Settled::Finalized => transaction.check(Part::Other, finalization, absent()),
             // An active installation has no finalization.
             Settled::Active => {}
@@ -119,7 +121,7 @@ impl Store {
         Ok(matches!(transaction.commit(&self.client).await?, Committed::Yes))
     }
 
-    /// Lists the parked jobs, at most `limit`. The job that was parked first comes first.
+    /// Lists at most `limit` parked jobs. The job that was parked first comes first.
     ///
     /// # Errors
     ///
@@ -140,7 +142,7 @@ impl Store {
             let entry = entry.map_err(store_error)?;
             let key: Item =
                 entry.into_iter().filter(|(name, _)| name == "pk" || name == "sk").collect();
-            // The index may be older than the table: a job that is no longer parked is left out.
+            // This filter drops a job that the index still lists although the job is no longer parked.
             let item = self
                 .get(key)
                 .await?
@@ -153,8 +155,8 @@ impl Store {
         Ok(parked)
     }
 
-    /// Makes a parked job due at once, and its 3 days of retries start again. `false` if the job is not
-    /// parked.
+    /// Makes a parked job due immediately, with 3 new days before it is parked again. Returns `false` if the
+    /// job is not parked.
     ///
     /// # Errors
     ///
@@ -163,8 +165,8 @@ impl Store {
         self.retry_parked_by(parked, None).await
     }
 
-    /// Does what [`Store::retry_parked`] does. If `act` is given, the job stores the operator and the reason
-    /// (H5).
+    /// Does what [`Store::retry_parked`] does. If `act` is given, the job's item stores the operator and the
+    /// reason (H5).
     ///
     /// # Errors
     ///
@@ -190,8 +192,8 @@ impl Store {
         if self.update_work(&parked.installation, &job, change, condition).await?.is_some() {
             return Ok(true);
         }
-        // If DynamoDB's answer was lost, the SDK repeated the write, and the repeat was refused. The first
-        // write made the job due.
+        // If DynamoDB's answer was lost, the SDK repeated the write, and DynamoDB refused the repeat. The
+        // job's item shows whether the first write made the job due.
         let item = self.get(work::key(&job, &parked.installation)).await?;
         let parked_since = item.as_ref().and_then(|item| attr::timestamp(item, "dueAt"));
         Ok(parked_since == Some(now))

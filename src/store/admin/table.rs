@@ -1,4 +1,4 @@
-//! The table itself: string keys, a TTL, the sparse index `due`, on-demand billing.
+//! Creates the table, with string keys, a TTL, the sparse index `due`, and on-demand billing.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
@@ -14,23 +14,24 @@ pub use crate::store::keys::DUE_INDEX;
 /// The attribute that DynamoDB's TTL uses, in seconds since the Unix epoch.
 const TTL_ATTRIBUTE: &str = "expiresAt";
 
-/// How long to wait at most until a new table is active. AWS takes seconds.
+/// The longest wait until a new table is active. A new table on AWS usually needs only seconds.
 const CREATION_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// Whether the table was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// The table was created now.
+    /// This call created the table.
     Now,
-    /// The table existed before.
+    /// The table already existed.
     Before,
 }
 
-/// Creates the table and enables its TTL, if this was not done before. It takes seconds on AWS.
+/// Creates the table if it does not exist, and enables its TTL if it is not enabled. On AWS this call takes
+/// seconds.
 ///
 /// # Errors
 ///
-/// DynamoDB's error, or an error if a table of this name has other keys.
+/// DynamoDB's error, or an error if a table of this name has other keys or no index `due`.
 pub async fn create(client: &Client, table: &str) -> Result<Created, Cause> {
     let created = match create_table(client, table).await? {
         Ok(()) => Created::Now,
@@ -78,7 +79,7 @@ async fn create_table(
     Ok(sent.map(|_| ()))
 }
 
-/// There is a table of this name, and it was not made for teardown.
+/// The error for an existing table of this name that was not made for teardown.
 #[derive(Debug, thiserror::Error)]
 #[error("the table {0} is there, but has no keys pk and sk with an index due")]
 struct OtherTable(String);
@@ -114,7 +115,7 @@ async fn enable_ttl(client: &Client, table: &str) -> Result<(), Cause> {
         .await;
     match enabled {
         Ok(_) => Ok(()),
-        // Another process may have enabled the TTL in between.
+        // Another process may have enabled the TTL after this process read the setting.
         Err(error) if error.code() == Some("ValidationException") => {
             let described = client.describe_time_to_live().table_name(table).send().await?;
             let attribute =

@@ -1,5 +1,5 @@
-//! How far the teardown of a resource or an installation is, as the stored items say. Holds and `keep` depend
-//! on this (H2, H3).
+//! How far the teardown of a resource or an installation is, as the stored items say. Whether a hold or
+//! `keep` is in time depends on the state of the teardown (H2, H3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,27 +16,29 @@ use crate::store::{Store, work};
 /// How far the teardown of a resource or an installation is when a hold is placed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TeardownState {
-    /// Not deleted. The hold stops a later deletion's `deleted` event.
+    /// The resource or installation is not deleted. The hold stops the `deleted` event of a later deletion.
     Live,
-    /// Not in the table. The hold stops a later deletion's `deleted` event.
+    /// The resource or installation is not in the table. The hold stops the `deleted` event of a later
+    /// deletion.
     Unknown,
-    /// Deleted; the `deleted` event is sent at this time at the earliest. The hold stops that event.
+    /// The resource or installation is deleted, and its `deleted` event is sent at this time at the earliest.
+    /// The hold stops the pending `deleted` event.
     Pending(Timestamp),
-    /// Deleted, and the provider is not notified.
+    /// The resource or installation is deleted, and the provider is not notified.
     Unannounced,
-    /// Moved to this installation, or `out` of the marketplace.
+    /// The resource was moved to this installation, or `out` of the marketplace.
     Moved(String),
-    /// Kept: the `deleted` event is never sent.
+    /// The resource is kept: its `deleted` event is never sent.
     Kept,
-    /// The resource was deleted alone, not with its installation. The `deleted` event was sent before the
-    /// hold.
+    /// The resource was deleted alone, not with its installation. The resource's `deleted` event was sent
+    /// before the hold was placed.
     AnnouncedSeparately,
-    /// The provider may have received the `deleted` event: an attempt failed or was answered 202, or a worker
-    /// died.
+    /// The provider may have received the `deleted` event: an attempt to send it failed or was answered 202,
+    /// or a worker died.
     InDoubt,
     /// Too late: the provider has received the `deleted` event.
     Announced,
-    /// Purged, and no item is left that says whether the `deleted` event was sent.
+    /// The resource is purged, and no item is left that says whether its `deleted` event was sent.
     NoRecord,
 }
 
@@ -57,25 +59,26 @@ impl TeardownState {
     }
 }
 
-/// What a hold finds: the state of everything that the hold is on.
+/// The state of everything that a hold is on, read after the hold was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// A worker may be announcing a deletion until this time: the caller must look again then.
+    /// The caller must call [`Store::look`] again at this time, because a worker may be announcing a deletion
+    /// until then.
     pub leased_until: Option<Timestamp>,
     /// The resources whose deletion a worker may be announcing now.
     pub under_way: BTreeSet<ResourceId>,
     /// The state of the installation itself. `None` if the hold is on a resource, or a worker may be
-    /// announcing the installation.
+    /// announcing the installation's deletion.
     pub installation: Option<TeardownState>,
     /// The state of each resource that is not in `under_way`.
     pub resources: BTreeMap<ResourceId, TeardownState>,
-    /// How many resources of an uninstall have no item left: their `deleted` events were sent.
+    /// How many resources of an uninstall have no item left, because their `deleted` events were sent.
     pub announced: u64,
 }
 
 impl Look {
     /// The resources whose `deleted` event is pending, in doubt or under way. If the next look finds one of
-    /// them announced, it was announced between the two looks.
+    /// these resources announced, its `deleted` event was sent between the two looks.
     #[must_use]
     pub fn unfinished(&self) -> BTreeSet<ResourceId> {
         let is_unfinished = |state: &TeardownState| {
@@ -127,12 +130,13 @@ pub(super) struct ResourceState {
     pub(super) installation: InstallationState,
 }
 
-/// The state of an installation, as far as a hold depends on it.
+/// The parts of an installation's state that a hold depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InstallationState {
     Unknown,
     Active,
-    /// Deleted. The `deleted` event is due at `teardown_at`; `None` if the provider is not notified.
+    /// The installation is deleted. `teardown_at` is when its `deleted` event is due, or `None` if the
+    /// provider is not notified.
     Deleted {
         teardown_at: Option<Timestamp>,
     },
@@ -149,7 +153,7 @@ impl InstallationState {
     }
 }
 
-/// A [`TeardownState`], or the time until which a worker may be changing it.
+/// A [`TeardownState`], or the time until which a worker may be changing this state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     State(TeardownState),
@@ -161,7 +165,8 @@ fn is_over(receipt: &Item, now: Timestamp) -> bool {
     attr::timestamp(receipt, "expiresAt").is_some_and(|expiry| expiry <= now)
 }
 
-/// The [`TeardownState`] that a pending announcement shows, or until when a worker may be changing it.
+/// The [`TeardownState`] that a pending announcement shows, or the time until which a worker may be changing
+/// this state.
 fn announcement_state(job: &Item, now: Timestamp) -> Found {
     let teardown = parse(job);
     match teardown.timing(attr::timestamp(job, "leaseUntil"), now) {
@@ -185,7 +190,7 @@ fn receipted(receipt: &Item) -> TeardownState {
 
 impl ResourceState {
     /// Ignores an expired receipt if the resource may have been registered again since, or deleted with its
-    /// installation. The receipt says nothing about that.
+    /// installation. An expired receipt shows neither a new registration nor an uninstall.
     fn without_an_old_receipt(mut self, now: Timestamp) -> Self {
         let deleted = matches!(self.installation, InstallationState::Deleted { .. });
         if self.job.is_some() || self.item.is_some() || deleted {
@@ -194,7 +199,8 @@ impl ResourceState {
         self
     }
 
-    /// The resource's [`TeardownState`] at `now`, or until when a worker may be changing it.
+    /// The resource's [`TeardownState`] at `now`, or the time until which a worker may be changing this
+    /// state.
     pub(super) fn teardown_state(&self, now: Timestamp) -> Found {
         if let Some(job) = &self.job {
             return announcement_state(job, now);
@@ -215,15 +221,15 @@ impl ResourceState {
 }
 
 impl Look {
-    /// What a hold on one resource finds.
+    /// The [`Look`] of a hold on one resource.
     pub(super) fn at_resource(resource: &ResourceId, found: Found) -> Self {
         let mut look = Self::default();
         look.resource(resource, found);
         look
     }
 
-    /// What a hold on an installation finds. `items` are all items of the installation's partition, in the
-    /// order of their sort keys.
+    /// The [`Look`] of a hold on an installation. `items` are all items of the installation's partition, in
+    /// the order of their sort keys.
     pub(super) fn at_installation(
         items: &[Item],
         now: Timestamp,
@@ -245,9 +251,9 @@ impl Look {
     }
 }
 
-/// The items of an installation that a hold depends on. They are read in the order of their sort keys,
-/// resources before jobs. So a resource that is purged during the read is never missed: its item, its job or
-/// both are found.
+/// The items of an installation that a hold depends on. The items are read in the order of their sort keys,
+/// so resources come before jobs. If a resource is purged during the read, the read still finds the
+/// resource's item, its job or both.
 struct Partition<'a> {
     installation: Option<&'a Item>,
     announcement: Option<&'a Item>,
@@ -329,15 +335,15 @@ impl<'a> Partition<'a> {
         Ok(look)
     }
 
-    /// How many resources of an uninstall have no item left. From the number that was live, this subtracts
-    /// the resources that are not yet purged, have a pending announcement, or are kept.
+    /// How many resources of an uninstall have no item left: all that were live, less those that are not yet
+    /// purged, have a pending announcement, or are kept.
     fn announced(&self, installation: InstallationState, now: Timestamp) -> u64 {
         let InstallationState::Deleted { teardown_at: Some(_) } = installation else { return 0 };
         let live = self.installation.and_then(|item| attr::i64(item, "resources")).unwrap_or(0);
         let receipt = |parts: &Parts<'a>| parts.receipt.filter(|receipt| !is_over(receipt, now));
         let left = self.resources.values().filter(|parts| match receipt(parts) {
-            // A resource with a receipt was deleted alone or moved, and does not count, unless `keep` wrote
-            // the receipt after the uninstall.
+            // A resource with a receipt counts only if `keep` wrote the receipt after the uninstall. Other
+            // receipts are of resources that were deleted alone or moved before the uninstall.
             Some(receipt) => attr::bool(receipt, "underUninstall"),
             None => parts.item.is_some() || parts.job.is_some(),
         });

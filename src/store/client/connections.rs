@@ -1,5 +1,5 @@
-//! The client's connections. They are opened when they are needed, and abandoned if an attempt times out
-//! (F6).
+//! The connections of the AWS client. The client opens a connection when it needs one, and abandons its
+//! connections if an attempt times out (F6).
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -30,7 +30,8 @@ impl Condemn {
     }
 }
 
-/// The number of the pools that an attempt takes its connection from. It grows when pools are abandoned.
+/// The number of the set of pools that an attempt takes its connection from. When a set of pools is
+/// abandoned, the next set gets the next number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Generation(u64);
 
@@ -69,14 +70,16 @@ impl Intercept for Condemn {
     }
 }
 
-/// A client's connections, through the proxy that the environment names (S3). Clones share them.
+/// A client's connections, through the proxy that the environment names (S3). Clones of this value share the
+/// connections.
 ///
-/// A freeze, a failed node or a lost NAT entry can break all connections of a pool at once: they take a
-/// request and never answer. So the whole pool is abandoned, and the next attempt opens a new connection.
+/// A frozen process, a failed node or a lost NAT entry can break all connections of a pool at the same time:
+/// a request is sent, and no answer comes. So the client abandons the whole pool, and the next attempt opens
+/// a new connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections(Arc<Mutex<Pools>>);
 
-/// One pool for each pair of time-outs that the client uses.
+/// The pools of connections, one for each pair of time-outs that the client uses.
 #[derive(Debug, Default)]
 struct Pools {
     generation: Generation,
@@ -89,7 +92,7 @@ impl Connections {
     }
 
     /// Abandons the pools of this generation, unless another attempt has already abandoned them. Requests
-    /// that are under way continue.
+    /// that already use these pools continue.
     fn condemn(&self, generation: Generation) {
         let mut pools = self.pools();
         if pools.generation == generation {
@@ -123,8 +126,8 @@ fn same(one: &HttpConnectorSettings, other: &HttpConnectorSettings) -> bool {
     (one.connect_timeout(), one.read_timeout()) == (other.connect_timeout(), other.read_timeout())
 }
 
-/// Connectors, each made when it is first needed: one for other hosts, and two for this machine, with and
-/// without TLS. Calls to this machine use no proxy.
+/// Three connectors, each made when it is first needed: for other hosts, for this machine with TLS, and for
+/// this machine without TLS. Calls to this machine use no proxy.
 #[derive(Debug)]
 struct Pool {
     settings: HttpConnectorSettings,

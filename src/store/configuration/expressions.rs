@@ -49,7 +49,7 @@ pub(super) fn intent(
 }
 
 /// Condition: the intent is as it was read, and no other worker holds it. `inDoubt` is compared too, because
-/// a late worker may have set it since.
+/// a late worker may have set `inDoubt` after the read.
 pub(super) fn intent_is_free(read: Option<&Intent>, now: Timestamp) -> Expression {
     let Some(intent) = read else { return absent() };
     let as_marked = if intent.in_doubt {
@@ -71,8 +71,8 @@ pub(super) fn may_begin(loaded: Loaded<'_>) -> Expression {
     let Loaded { snapshot, installation } = loaded;
     let mut condition = unchanged(installation);
     if !installation.in_doubt {
-        // Without this condition, the request would overlook that another intent was withdrawn in doubt since
-        // (E2).
+        // Without this condition, the request could overlook an intent that was withdrawn in doubt after the
+        // read (E2).
         let no_doubt = Expression::new("attribute_not_exists(configurationInDoubt)");
         condition = condition.and(no_doubt);
     }
@@ -95,7 +95,7 @@ pub(super) fn unchanged(installation: &InstallationState) -> Expression {
     }
 }
 
-/// The change that stores another team. It removes the stored slug, because the new team's slug is not known.
+/// The change that stores another team, and removes the stored slug because the new team's slug is not known.
 pub(in crate::store) fn set_team(team: &Team) -> Expression {
     match &team.id {
         Some(id) => Expression::new("SET teamId = :team").value(":team", s(id)).remove("teamSlug"),

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 use crate::ids::{AttachmentId, InstallationId, ResourceId};
 use crate::secret::Secret;
 
-/// A line of `teardown import`. It updates what is registered already. Optional values that the line does not
-/// have keep their stored values.
+/// A line of `teardown import`. If the line's item is already registered, the line updates it. If the line
+/// lacks an optional value, the stored value does not change.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Record {
@@ -20,7 +20,7 @@ pub enum Record {
     Webhook(BelongingRecord),
     /// A log drain of an installation.
     LogDrain(BelongingRecord),
-    /// A project's environment variable of an installation.
+    /// An environment variable of a project, which belongs to an installation.
     EnvVar(EnvVarRecord),
     /// An installation's access token, which replaces the stored token.
     AccessToken(AccessTokenRecord),
@@ -55,8 +55,8 @@ pub struct InstallationRecord {
     /// The token for calls to Vercel's API about the installation.
     #[serde(default, deserialize_with = "access_token")]
     pub access_token: Option<Secret>,
-    /// Whether the installation's invoices are settled. They are open until a registration says that they are
-    /// settled (D1).
+    /// Whether the installation's invoices are settled. If no value was ever registered, the invoices are
+    /// open (D1).
     pub billing: Option<BillingRecord>,
 }
 
@@ -82,27 +82,28 @@ pub struct ResourceRecord {
     pub name: Option<String>,
     /// The id of the resource's product.
     pub product_id: Option<String>,
-    /// The resource's status. It is `ready` if no status was ever reported (C2).
+    /// The resource's status. The status is `ready` if no status was ever reported (C2).
     pub status: Option<StatusRecord>,
 }
 
 /// A resource's status: teardown's own `provisioning`, or a status of Vercel's. A resource with
-/// [`Self::Provisioning`] or [`Self::Pending`] is still being provisioned. With every other status it can be
-/// deleted (C2).
+/// [`Self::Provisioning`] or [`Self::Pending`] is still being provisioned. A resource with any other status
+/// can be deleted (C2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StatusRecord {
     /// The resource is still being made.
     Provisioning,
-    /// The resource is still being made: Vercel's name for `provisioning`.
+    /// The resource is still being made. Vercel's name for this status is `pending`, and teardown's is
+    /// `provisioning`.
     Pending,
     /// The resource can be used.
     Ready,
     /// The customer still has something to do.
     Onboarding,
-    /// The resource cannot be used for now.
+    /// The resource cannot be used at the moment.
     Suspended,
-    /// The resource can be used again.
+    /// The resource can be used again after it was suspended.
     Resumed,
     /// The resource no longer exists.
     Uninstalled,
@@ -142,8 +143,8 @@ pub struct EnvVarRecord {
     pub key: String,
 }
 
-/// An access token that replaces the stored token. This is possible after an uninstall too, because final
-/// invoices and the finalization need the token.
+/// An access token that replaces the stored token. A token can be replaced after an uninstall too, because
+/// final invoices and the finalization need the token.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessTokenRecord {
@@ -154,12 +155,13 @@ pub struct AccessTokenRecord {
     pub access_token: Secret,
 }
 
-/// Reads an access token, as [`access_token`] does, but fails if there is none.
+/// Reads an access token in the same way as [`access_token`], but fails if there is no token.
 fn visible_ascii<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
     access_token(deserializer)?.ok_or_else(|| D::Error::custom("an access token is missing"))
 }
 
-/// Reads an access token, and fails if a header cannot carry it. The error does not repeat the token.
+/// Reads an access token, and fails if the token cannot be sent in an HTTP header. The text of the error does
+/// not contain the token.
 fn access_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     let Some(token) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {

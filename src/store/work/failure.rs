@@ -1,4 +1,4 @@
-//! A lease that ends with a failure: the job is due again later, or parked (G4).
+//! Ends a lease after a failure: the job is due again later, or is parked (G4).
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::store::transaction::Expression;
 /// Why an attempt at a job failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JobFailure {
-    /// What went wrong, for people.
+    /// A text that says what went wrong, for people.
     pub(crate) reason: String,
     /// How long Vercel or the provider asks teardown to wait before the next attempt.
     pub(crate) retry_after: Option<Duration>,
@@ -27,13 +27,13 @@ pub(crate) struct JobFailure {
     pub(crate) is_permanent: bool,
 }
 
-/// What a failed attempt says about calls that cannot be undone: its own and earlier calls to Vercel (E2), or
-/// to the provider (H2).
+/// What a failed attempt shows about calls to Vercel (E2) or to the provider (H2) that cannot be undone: its
+/// own calls, and those of earlier attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
-    /// Nothing: the stored doubt does not change.
+    /// The attempt shows nothing about calls that cannot be undone, so the stored doubt does not change.
     Unchanged,
-    /// The attempt shows whether one of these calls may have taken effect.
+    /// The attempt shows whether a call that cannot be undone may have taken effect.
     Known { in_doubt: bool },
 }
 
@@ -42,19 +42,19 @@ impl JobFailure {
         Self { reason: reason.into(), retry_after, doubt: Doubt::Unchanged, is_permanent: false }
     }
 
-    /// The same failure, marked as permanent: no later attempt can succeed, so the job is parked at once.
+    /// The same failure, marked as permanent: no later attempt can succeed, so the job is parked immediately.
     pub(crate) fn permanent(self) -> Self {
         Self { is_permanent: true, ..self }
     }
 
-    /// The failure of an attempt that the end of the host's time cut off. The call may already have been
-    /// sent.
+    /// The failure of an attempt that was cut off because the host's time was over. The attempt may already
+    /// have sent its call.
     pub(crate) fn cut_off(lease: &Lease) -> Self {
         Self::new("the host's time was over", None).in_doubt_if_final(lease)
     }
 
-    /// The same failure, in doubt if the attempt may have sent the `deleted` event: a hold is then too late
-    /// (H2).
+    /// The same failure, but in doubt if the attempt may have sent the `deleted` event. A hold is too late if
+    /// the `deleted` event may have been sent (H2).
     pub(crate) fn in_doubt_if_final(self, lease: &Lease) -> Self {
         match lease.announcement {
             Some(AnnouncementState { phase: Phase::Deleted, .. }) => {
@@ -72,8 +72,8 @@ impl JobFailure {
 
 impl Store {
     /// Ends a lease with a failure: the job is due again later, or is parked if it has failed for too long or
-    /// cannot succeed. The log says what was written. If the lease was lost, the worker that has it now logs
-    /// its own result.
+    /// cannot succeed. This worker logs the result that it wrote. If the lease was lost, the worker that has
+    /// the lease now logs its own result.
     pub(crate) async fn retry_later(
         &self,
         lease: &Lease,
@@ -146,8 +146,8 @@ fn failed(lease: &Lease, failure: &JobFailure, since: Timestamp, when: &str) -> 
     .value(":reason", s(&failure.reason));
     let in_doubt = match failure.doubt {
         Doubt::Known { in_doubt } => Some(in_doubt),
-        // An earlier worker that died may have announced the deletion. Its lease is replaced, so only
-        // `inDoubt` can show this.
+        // An earlier worker may have announced the deletion before it died. The dead worker's lease was
+        // replaced, so only `inDoubt` can show the doubt.
         Doubt::Unchanged => {
             lease.announcement.and_then(|announcement| announcement.in_doubt.then_some(true))
         }

@@ -1,10 +1,10 @@
-//! The answers that each request may get in a state, and the states after them.
+//! The possible answers to each request in a state, and the states after these answers.
 
 use super::{Answer, Life, State};
 use crate::histories::plan::{Billing, By, Op};
 
 impl State {
-    /// Each possible answer to a request, with the state after it.
+    /// Each possible answer to a request, with the state after that answer.
     pub(super) fn answers(mut self, op: &Op) -> Vec<(Self, Answer)> {
         let (Op::DeleteResource { by, .. }
         | Op::DeleteInstallation { by, .. }
@@ -14,7 +14,7 @@ impl State {
                 return self.provisions(*resource);
             }
             let mut answers = vec![];
-            // If the resource and its installation are both deleted, either refusal is right.
+            // If both the resource and its installation are deleted, the refusal may name either of them.
             if matches!(op, Op::RegisterResource { resource, .. } if self.receipts.contains(resource))
             {
                 answers.push((self.clone(), "refused: the resource was deleted"));
@@ -23,11 +23,11 @@ impl State {
             answers.push((self, answer));
             return answers;
         };
-        // A6: a token that names only the account, for an unknown installation.
+        // A6: the installation is unknown, and the token names only the account.
         if *by == By::Account && self.life == Life::Unknown {
             return vec![(self, "403 forbidden")];
         }
-        // E1: the request names a team, and no team is stored.
+        // E1: the request names a team, but no team is stored.
         let with_team = matches!(op, Op::DeleteConfiguration { with_team: true, .. });
         if with_team && self.life != Life::Unknown && !self.team {
             return vec![(self, "403 forbidden")];
@@ -113,7 +113,8 @@ impl State {
     fn provisions(mut self, resource: u8) -> Vec<(Self, Answer)> {
         let is_deleted = self.receipts.contains(&resource);
         match self.life {
-            // The part `Part::Begins` has to come first: it writes the intent.
+            // A Provision's part `Part::Begins` has to come before its answer, because that part writes the
+            // intent.
             Life::Unknown => vec![],
             Life::Active => {
                 if !is_deleted {
@@ -122,8 +123,8 @@ impl State {
                 vec![(self, "200 provisioned")]
             }
             Life::Deleted { .. } => {
-                // If the installation was deleted before the backend is called, nothing is made. If it
-                // was deleted after the call, the resource is announced.
+                // If the installation was deleted before the backend is called, the backend makes nothing. If
+                // the installation was deleted after the backend was called, the resource is announced.
                 let mut answers = vec![(self.clone(), "409 installation_deleted")];
                 // If DynamoDB does not return the installation, the items of the resource decide.
                 if is_deleted || self.taken.contains(&resource) {
@@ -155,7 +156,7 @@ impl State {
                     (Life::Deleted { .. }, None) => "settled: Finalized",
                 }
             }
-            // The backend accepts every Upsert. A deleted installation stays deleted.
+            // The backend accepts every Upsert. A deleted installation stays deleted after an Upsert.
             (Op::Upsert, Life::Deleted { .. }) => "200 upserted",
             (Op::Upsert, _) => {
                 self.life = Life::Active;

@@ -14,20 +14,20 @@ use super::{Answer, Script};
 use crate::support::steps::Steps;
 use crate::support::wire::{empty, listen};
 
-/// The secret that announcements are signed with.
+/// The secret that signs announcements.
 pub const PROVIDER_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// An event that the provider received.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The header `webhook-id`.
+    /// The event's header `webhook-id`.
     pub id: String,
-    /// The header `webhook-timestamp`.
+    /// The event's header `webhook-timestamp`.
     pub timestamp: i64,
     pub body: Value,
 }
 
-/// The stand-in for the provider's endpoint. Clones share its state.
+/// The stand-in for the provider's endpoint. All clones of a `ProviderEndpoint` share one state.
 #[derive(Clone, Default)]
 pub struct ProviderEndpoint(Arc<ProviderInner>);
 
@@ -35,7 +35,8 @@ pub struct ProviderEndpoint(Arc<ProviderInner>);
 struct ProviderInner {
     script: Script,
     received: Mutex<Vec<Event>>,
-    /// The secrets that sign events. If there are none here, [`PROVIDER_SECRET`] alone signs.
+    /// The secrets that must sign each event. If this list is empty, [`PROVIDER_SECRET`] alone must sign each
+    /// event.
     secrets: Mutex<Vec<&'static str>>,
 }
 
@@ -51,7 +52,7 @@ impl ProviderEndpoint {
         (provider, format!("{url}/hook"))
     }
 
-    /// Scripts the answers to the next events, in this order. Later events get the lasting answer.
+    /// Scripts the answers to the next events, in this order. Events after these get the lasting answer.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.0.script.next.lock().unwrap().extend(answers);
     }
@@ -61,17 +62,17 @@ impl ProviderEndpoint {
         self.0.script.next.lock().unwrap().clear();
     }
 
-    /// Sets the lasting answer: the answer to every event that has no scripted one.
+    /// Sets the lasting answer: the answer to every event that has no scripted answer.
     pub fn lasting(&self, answer: Answer) {
         *self.0.script.lasting.lock().unwrap() = answer;
     }
 
-    /// Expects each event to be signed with these secrets, in this order, from now on.
+    /// From now on, expects each event to be signed with these secrets, in this order.
     pub fn expects_signatures_by(&self, secrets: &[&'static str]) {
         *self.0.secrets.lock().unwrap() = secrets.to_vec();
     }
 
-    /// The events that the provider has received so far, whatever it answered.
+    /// The events that the provider has received so far, whatever the provider answered.
     pub fn received(&self) -> Vec<Event> {
         self.0.received.lock().unwrap().clone()
     }

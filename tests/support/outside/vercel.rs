@@ -17,12 +17,12 @@ use crate::support::world::{ISSUER, http_client, system};
 /// A request that the stand-in received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// The method, the path and the query.
+    /// The method, the path and the query of the request.
     pub line: String,
     pub authorization: String,
 }
 
-/// The stand-in for Vercel's REST API. Clones share its state.
+/// The stand-in for Vercel's REST API. All clones of a `VercelApi` share one state.
 #[derive(Clone, Default)]
 pub struct VercelApi(Arc<VercelInner>);
 
@@ -31,17 +31,17 @@ struct VercelInner {
     script: Script,
     received: Mutex<Vec<Received>>,
     gone: Mutex<BTreeSet<String>>,
-    /// The team of each configuration that has moved. `None` if the configuration is in no team.
+    /// The team of each configuration that has moved. `None` if the moved configuration is in no team.
     moved: Mutex<BTreeMap<String, Option<String>>>,
-    /// The team in the last request to delete each configuration. A configuration that has not moved is in
-    /// that team.
+    /// The team in the last request to delete each configuration. A configuration that has not moved counts
+    /// as being in the team of that request.
     asked_in: Mutex<BTreeMap<String, Option<String>>>,
     finalized: Mutex<BTreeSet<String>>,
     /// The resources that Vercel lists for each installation, by the provider's ids.
     listed: Mutex<BTreeMap<String, Vec<String>>>,
-    /// How often Vercel has refused to delete each configuration that was there.
+    /// How often Vercel has refused to delete each configuration while the configuration existed.
     refusals: Mutex<BTreeMap<String, usize>>,
-    /// The configurations that Vercel deleted although it had refused to.
+    /// The configurations that Vercel deleted although it had refused to delete them.
     contradicted: Mutex<BTreeSet<String>>,
     /// The endpoints' address, if Vercel calls Delete Installation while it deletes a configuration.
     calls_back: Mutex<Option<String>>,
@@ -59,12 +59,12 @@ impl VercelApi {
         (api, url)
     }
 
-    /// Scripts the answers to the next requests, in this order. Later requests get the lasting answer.
+    /// Scripts the answers to the next requests, in this order. Requests after these get the lasting answer.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.0.script.next.lock().unwrap().extend(answers);
     }
 
-    /// Sets the lasting answer: the answer to every request that has no scripted one.
+    /// Sets the lasting answer: the answer to every request that has no scripted answer.
     pub fn lasting(&self, answer: Answer) {
         *self.0.script.lasting.lock().unwrap() = answer;
     }
@@ -79,8 +79,8 @@ impl VercelApi {
         *self.0.calls_back.lock().unwrap() = Some(url.to_owned());
     }
 
-    /// Moves a configuration to this team, or to no team. From now on Vercel answers 404 to a deletion in
-    /// another team.
+    /// Moves a configuration to this team, or to no team. From now on Vercel answers 404 to a request that
+    /// deletes the configuration in another team.
     pub fn moves(&self, id: &str, team: Option<&str>) {
         self.0.moved.lock().unwrap().insert(id.to_owned(), team.map(str::to_owned));
     }
@@ -104,8 +104,8 @@ impl VercelApi {
         self.0.gone.lock().unwrap().contains(id)
     }
 
-    /// Whether Vercel deleted the configuration by a request that came before a refusal and took effect after
-    /// it.
+    /// Whether Vercel deleted the configuration because of a request that came before a refusal and took
+    /// effect after the refusal.
     pub fn contradicts_itself(&self, id: &str) -> bool {
         self.0.contradicted.lock().unwrap().contains(id)
     }
@@ -168,7 +168,7 @@ impl VercelApi {
         else {
             return error(404, "not_found");
         };
-        // The token dies with its configuration.
+        // When a configuration is deleted, its token becomes invalid.
         if !authorization.starts_with("Bearer ") || self.is_gone(id) {
             return error(403, "forbidden");
         }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{CLIENT_SECRET, World, user};
 
 impl World {
-    /// A request to delete what is at this path, with the token of the installation's `ADMIN`.
+    /// A deletion request for this path, with the token of the installation's `ADMIN`.
     pub fn delete(&self, path: &str) -> Call<'_> {
         let path_alone = path.split('?').next().unwrap_or_default();
         let at = if path.starts_with("/v1/integrations/") { 4 } else { 3 };
@@ -18,26 +18,25 @@ impl World {
         self.delete_as(path, &token)
     }
 
-    /// A request to delete what is at this path, with this token.
+    /// A deletion request for this path, with this token.
     pub fn delete_as(&self, path: &str, token: &str) -> Call<'_> {
         let request = self.http.delete(format!("{}{path}", self.url)).bearer_auth(token);
         Call { world: self, request }
     }
 
-    /// A webhook of Vercel's with this body, signed.
+    /// A webhook of Vercel's with this body and its signature.
     pub fn webhook(&self, body: &str) -> Call<'_> {
         let call = self.request("POST", "/api/webhook").body(body.to_owned());
         call.header("x-vercel-signature", &signature(CLIENT_SECRET, body))
     }
 
-    /// Any request, without a token.
+    /// A request with this method and path, without a token.
     pub fn request(&self, method: &str, path: &str) -> Call<'_> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         Call { world: self, request: self.http.request(method, format!("{}{path}", self.url)) }
     }
 }
 
-/// The signature of a webhook's body.
 pub fn signature(secret: &str, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     let signature = hmac::sign(&key, body.as_bytes());
@@ -47,29 +46,27 @@ pub fn signature(secret: &str, body: &str) -> String {
     })
 }
 
-/// An endpoint's answer.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
     pub headers: HeaderMap,
-    /// The body, or null if it is empty.
+    /// The answer's body, or null if the body is empty.
     pub body: Value,
-    /// How many calls to DynamoDB the request took.
+    /// How many calls to DynamoDB the endpoints made for the request.
     pub calls: usize,
 }
 
 impl Reply {
-    /// The status and the error's code.
+    /// The answer's status and error code.
     pub fn error(&self) -> (u16, &str) {
         (self.status, self.body["error"]["code"].as_str().unwrap_or("no error"))
     }
 
-    /// The error's message.
     pub fn message(&self) -> &str {
         self.body["error"]["message"].as_str().unwrap_or("no error")
     }
 
-    /// The status and the body.
+    /// The answer's status and body.
     pub fn whole(&self) -> (u16, Value) {
         (self.status, self.body.clone())
     }
@@ -86,7 +83,7 @@ impl Call<'_> {
         self.header("idempotency-key", key)
     }
 
-    /// Adds a header. An earlier header of the same name stays.
+    /// Adds a header to the request. An earlier header with the same name stays.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();

@@ -1,5 +1,5 @@
-//! The DynamoDB of a test's world: an embedded one in this process, or a table of its own in the DynamoDB
-//! that `TEST_DYNAMODB` names.
+//! The DynamoDB of a test's world: either an embedded DynamoDB in this process, or a separate table in the
+//! DynamoDB that `TEST_DYNAMODB` names.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, mpsc};
@@ -14,24 +14,24 @@ use teardown_cli::embedded::{Embedded, local_client};
 static SHARED: LazyLock<Option<String>> =
     LazyLock::new(|| std::env::var("TEST_DYNAMODB").ok().filter(|url| !url.is_empty()));
 
-/// The prefix of this process's tables, which no other process has.
+/// The prefix of the names of this process's tables. No other process has the same prefix.
 static PROCESS: LazyLock<String> = LazyLock::new(|| {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     format!("test-{}-{}", since.as_millis(), std::process::id())
 });
 
-/// How much there is to do in a test: `embedded` if it has an embedded DynamoDB, else `shared`, for a
+/// The number of repetitions in a test. `embedded` if the test has an embedded DynamoDB, or `shared` for a
 /// DynamoDB that is ten times slower.
 pub fn sized(embedded: usize, shared: usize) -> usize {
     if SHARED.is_some() { shared } else { embedded }
 }
 
-/// A table that is empty at first, and its address. The table is gone when its test's world is dropped.
+/// A table that is empty at first, with the address of its DynamoDB. The table is deleted when its test's
+/// world is dropped.
 pub struct Database {
-    /// The DynamoDB's address.
     pub url: String,
     pub table: String,
-    /// Calls DynamoDB directly, not through the proxy.
+    /// A client that calls DynamoDB directly, not through the proxy.
     pub client: Client,
 }
 
@@ -62,8 +62,8 @@ impl Drop for Database {
     }
 }
 
-/// Deletes tables in a thread with a runtime of its own, because the test's own runtime may have only the
-/// thread that waits in [`Drop`].
+/// Deletes tables in a thread with its own runtime, because the test's runtime may have only the thread that
+/// waits in [`Drop`].
 static DELETE: LazyLock<mpsc::Sender<(String, mpsc::Sender<()>)>> = LazyLock::new(|| {
     let (sender, tables) = mpsc::channel::<(String, mpsc::Sender<()>)>();
     std::thread::spawn(move || {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::World;
 
 impl World {
-    /// An item, as plain JSON.
+    /// This item, as plain JSON.
     pub async fn item(&self, pk: &str, sk: &str) -> Option<Value> {
         let key = |text: &str| AttributeValue::S(text.to_owned());
         let request = self
@@ -68,7 +68,8 @@ impl World {
         table
     }
 
-    /// Whether a job is due. This takes one scan of the index, while a sweep queries each of its shards.
+    /// Whether any job is due. This function scans the index once, while a sweep queries each shard of the
+    /// index.
     pub(super) async fn is_due(&self) -> bool {
         let scan = self.database.client.scan().table_name(&self.database.table).index_name("due");
         let now = AttributeValue::N(self.clock.timestamp().as_secs().to_string());
@@ -111,7 +112,7 @@ impl World {
         request.key("pk", s(pk)).key("sk", s(sk)).send().await.unwrap();
     }
 
-    /// Whether a resource is live: its item is there, and its installation is active.
+    /// Whether a resource is live: its item exists, and its installation is active.
     pub async fn is_live(&self, installation: &str, resource: &str) -> bool {
         let items = self.items(installation).await;
         let active = items.get("#installation").is_some_and(|item| item["state"] == "active");
@@ -123,7 +124,7 @@ fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
-/// An item, from plain JSON: strings, numbers, booleans, and maps of these.
+/// The attributes of an item, from plain JSON: strings, numbers, booleans, and maps of these.
 fn attributes(item: Value) -> HashMap<String, AttributeValue> {
     let attribute = |value: Value| match value {
         Value::String(text) => AttributeValue::S(text),

@@ -1,4 +1,4 @@
-//! A stand-in for Vercel in a comparison. A test scripts its answers.
+//! A stand-in for Vercel in the tests of `teardown reconcile`, which script its answers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,31 +14,31 @@ use tokio::sync::Notify;
 
 use crate::support::world::serve;
 
-/// An answer: its status, its `Retry-After` if any, and its body.
+/// An answer: its status, its `Retry-After` if it has one, and its body.
 #[derive(Clone)]
 struct Answer(u16, Option<&'static str>, Value);
 
-/// How long eight requests are held. A ninth request must not come in this time.
+/// The time for which eight requests wait, and in which no ninth request may come.
 const NINTH: Duration = Duration::from_millis(50);
 
-/// The stand-in. Clones share its state.
+/// A stand-in for Vercel. All clones of a `Fake` share one state.
 #[derive(Clone, Default)]
 pub(super) struct Fake(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// The answers by path, without `/v1`. The last answer to a path is repeated.
+    /// The scripted answers by path, without `/v1`. The last scripted answer to a path is repeated.
     answers: Mutex<BTreeMap<String, Vec<Answer>>>,
     received: Mutex<Vec<String>>,
     under_way: AtomicUsize,
     most: AtomicUsize,
-    /// Whether requests are held until eight are under way.
+    /// Whether requests wait until eight requests are under way.
     holds: Mutex<bool>,
     eight: Notify,
 }
 
 impl Fake {
-    /// Starts the stand-in, and returns it with its address.
+    /// Starts the stand-in, and returns the stand-in and its address.
     pub(super) async fn start() -> (Self, String) {
         let fake = Self::default();
         let handler = fake.clone();
@@ -73,7 +73,7 @@ impl Fake {
     }
 
     /// Scripts an answer to one request for the configuration, with this status and this `Retry-After`. The
-    /// answer that is scripted next follows.
+    /// next request for the configuration gets the answer that is scripted next.
     pub(super) fn later(&self, id: &str, status: u16, after: &'static str) {
         let body = json!({ "error": { "code": "later", "message": "not now" } });
         let path = format!("/integrations/configuration/{id}");
@@ -89,17 +89,17 @@ impl Fake {
         self.0.answers.lock().unwrap().clear();
     }
 
-    /// Holds requests until eight are under way.
+    /// Makes each request wait until eight requests are under way.
     pub(super) fn hold_eight(&self) {
         *self.0.holds.lock().unwrap() = true;
     }
 
-    /// The requests so far, each with its token.
+    /// The received requests, each with its token.
     pub(super) fn received(&self) -> Vec<String> {
         self.0.received.lock().unwrap().clone()
     }
 
-    /// The largest number of requests that were under way at a time.
+    /// The most requests that were under way at the same time.
     pub(super) fn most_at_once(&self) -> usize {
         self.0.most.load(Ordering::SeqCst)
     }
@@ -134,8 +134,8 @@ impl Fake {
         }
     }
 
-    /// The next answer. If nothing is scripted, the configuration is there, without a team and without
-    /// resources.
+    /// The next answer to a request for this path. If no answer is scripted, the configuration exists without
+    /// a team, and has no resources.
     fn next(&self, path: &str) -> Answer {
         let mut all = self.0.answers.lock().unwrap();
         match all.get_mut(path) {

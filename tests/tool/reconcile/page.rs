@@ -1,9 +1,9 @@
-//! The run that `docs/reconcile.md` shows.
+//! The commands that `docs/reconcile.md` shows, with their output.
 
 use crate::support::world::http_client;
 use crate::tool::{Tool, shell, text};
 
-/// The run in `docs/reconcile.md`: each command that is typed, and what it prints.
+/// Each command that `docs/reconcile.md` shows, with the output that the page shows.
 fn page() -> Vec<(String, String)> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reconcile.md");
     let page = std::fs::read_to_string(path).unwrap();
@@ -23,8 +23,8 @@ fn page() -> Vec<(String, String)> {
     typed
 }
 
-/// L1: the page's commands make differences at Vercel's stand-in in `cargo dev`, find and fix them, and print
-/// what the page shows.
+/// L1: the commands of `docs/reconcile.md` make differences at the stand-in for Vercel in `cargo dev`, find
+/// and fix them, and print what the page shows.
 #[tokio::test]
 async fn the_page_on_reconcile_works() {
     let tool = Tool::start(&[]);

@@ -1,4 +1,4 @@
-//! The two sides that `teardown reconcile` compares in a test.
+//! The two sides that `teardown reconcile` compares in a test: the table and Vercel.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct Sides {
     pub url: String,
 }
 
-/// The result of a run of the command.
+/// The result of one run of `teardown reconcile`.
 pub struct Run {
     pub status: i32,
     pub out: String,
@@ -23,8 +23,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// The lines of `--json`, by installation: whether both sides agree, then the problems that are left,
-    /// then the fixed problems.
+    /// The output lines of `--json`, by installation: whether the table and Vercel agree, then the problems
+    /// that are left, then the fixed problems.
     pub fn lines(&self) -> BTreeMap<String, (bool, Vec<String>)> {
         let named = |problem: &Value| {
             let kind = problem["kind"].as_str().unwrap();
@@ -67,7 +67,8 @@ impl Sides {
         self.world.register(json!({ "resource": line })).await;
     }
 
-    /// Runs `teardown reconcile` on both sides, with up to 10,000 requests a second.
+    /// Runs `teardown reconcile` with the table and the stand-in for Vercel, and allows up to 10,000 requests
+    /// a second.
     pub async fn reconcile(&self, arguments: &[&str]) -> Run {
         let mut command = teardown(&[&["reconcile", "--rate", "10000"], arguments].concat());
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &self.world.dynamodb_url);
@@ -81,7 +82,7 @@ impl Sides {
     }
 }
 
-/// The lines that [`Run::lines`] has to return: each installation with its problems.
+/// The lines that a test expects from [`Run::lines`]: each installation with its problems.
 pub fn lines(expected: &[(&str, &[&str])]) -> BTreeMap<String, (bool, Vec<String>)> {
     let line = |(id, problems): &(&str, &[&str])| {
         let problems = problems.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();

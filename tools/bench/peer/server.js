@@ -1,5 +1,5 @@
 // The peer that tools/bench/run measures beside the function: Delete Resource of docs/contract.md, as it is
-// written with Node's usual libraries. README.md says what it leaves out.
+// written with Node's usual libraries. README.md says what the peer leaves out.
 
 import { createServer } from "node:http";
 import { IdempotencyConfig, makeIdempotent } from "@aws-lambda-powertools/idempotency";
@@ -19,7 +19,8 @@ const {
 } = process.env;
 const OUTCOME_SECONDS = 7 * 24 * 3600;
 const PATIENCE_MILLISECONDS = 8000;
-// One connection to DynamoDB for each request at a time; the SDK's own limit of 50 would queue them.
+// The limit allows one connection to DynamoDB for each request that runs. With the SDK's own limit of 50
+// connections, requests would wait for each other.
 const AGENT = { keepAlive: true, maxSockets: 1024 };
 
 class Refusal extends Error {
@@ -88,7 +89,7 @@ async function deleteResource({ installation, resource }) {
   return { status: 204 };
 }
 
-// Without a key in the payload it calls the function as it is.
+// If the payload has no key, Powertools calls the function without idempotency.
 const config = new IdempotencyConfig({
   eventKeyJmesPath: "key",
   payloadValidationJmesPath: "resource",
@@ -116,7 +117,8 @@ async function answer(request) {
   try {
     return await deleteOnce({ installation, resource, key });
   } catch (error) {
-    // Powertools wraps what DynamoDB says of its own table, and passes on what the function throws.
+    // Powertools wraps DynamoDB's errors about the Powertools table, and passes on the errors that the
+    // function throws.
     switch (error.name) {
       case "IdempotencyAlreadyInProgressError":
         throw new Refusal(409, "request_in_progress", "another request is at it");

@@ -1,6 +1,6 @@
-//! Measures an honest client during an attack with forged tokens. The attack has half of the rate at which
-//! the function's core can refuse forged tokens. For comparison, the client is also measured beside 404s at
-//! the same rate. `tools/bench/run` says how.
+//! Measures an honest client during an attack with forged tokens, and during an attack with requests that get
+//! a 404. The rate of both attacks is half of the rate at which the function's core can refuse forged tokens.
+//! The comment in `tools/bench/run` describes this measurement.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,16 +18,18 @@ use crate::seed::seed;
 
 /// The number of connections of the load that measures how many tokens the core refuses.
 const CONNECTIONS: usize = 32;
-/// The number of connections of the attack. With so many, a due request seldom waits for an earlier answer.
+/// The number of connections of the attack. With so many connections, a due request seldom waits for the
+/// answer to an earlier request.
 const ATTACK_CONNECTIONS: usize = 128;
 /// The maximum number of the honest client's deletes in one turn.
 const DELETES: usize = 2000;
 /// How many deletes the honest client sends before it is measured.
 const WARM_UP: usize = 500;
-/// The goal: the honest client's p99 beside forged tokens is at most this many times its p99 beside 404s.
+/// The goal: during an attack with forged tokens, the honest client's p99 is at most this many times as long
+/// as during an attack with 404s.
 const GOAL: f64 = 3.0;
 
-/// How much is measured.
+/// How often and how long the benchmark measures.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     rounds: usize,
@@ -40,7 +42,7 @@ impl Effort {
     pub(crate) const QUICK: Self = Self { rounds: 1, time: Duration::from_secs(1) };
 }
 
-/// An attack, and the honest client's measurements during the attack.
+/// An attack, or no attack, and the honest client's measurements during this time.
 struct Side<'a> {
     name: &'static str,
     requests: &'a [String],
@@ -48,7 +50,7 @@ struct Side<'a> {
     /// The honest client's latencies.
     latencies: Vec<Duration>,
     sent: usize,
-    /// How long the attack was sent.
+    /// How long the attacker sent requests.
     elapsed: Duration,
     /// The function's CPU time during the attack.
     cpu: Duration,
@@ -65,7 +67,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Measures a `delete_resource`, and prints the result.
+/// Measures the binary of a `delete_resource` function under attack, and prints the result.
 pub(crate) fn run(
     binary: &Path,
     runtime: &tokio::runtime::Runtime,

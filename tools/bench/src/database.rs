@@ -1,8 +1,9 @@
 //! The DynamoDB of a function or of its peer. Before each round of loads, a newly seeded database replaces
-//! it at the same address. A stub that is never the bottleneck can replace it, too.
+//! the old database at its address. A stub, which is never the bottleneck, can also replace a database.
 //!
-//! At each transaction, the embedded DynamoDB searches the tokens of all transactions of the last 10
-//! minutes. Amazon's does not. The function would wait for this search, and its peer would not.
+//! At each transaction, the embedded DynamoDB searches the tokens of all transactions of the last 10 minutes.
+//! Amazon's DynamoDB makes no such search. If a database were not replaced, the function would wait longer
+//! and longer for this search. The function's peer uses no transactions, so the peer would not wait.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -20,10 +21,10 @@ use crate::seed::{Resource, make_idempotency_table, seed};
 /// The operations that the instant DynamoDB accepts: the writes of the function and of its peer.
 const WRITES: [&str; 4] = ["TransactWriteItems", "PutItem", "DeleteItem", "UpdateItem"];
 
-/// The database. It ends when dropped.
+/// The database. The database's server ends when this value is dropped.
 pub(crate) struct Database {
-    /// The database has a runtime of its own, so that its connections end with it. `None` only while the
-    /// database is replaced.
+    /// The database has its own runtime, so that the database's connections end when the runtime ends. `None`
+    /// only while the database is replaced.
     runtime: Option<Runtime>,
     address: SocketAddr,
     resources: usize,
@@ -31,7 +32,8 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Starts a database with this many live resources, and with the peer's table if it is for the peer.
+    /// Starts a database with this many live resources. A database for the peer also has the peer's own
+    /// table.
     pub(crate) fn start(
         resources: usize,
         is_for_peer: bool,
@@ -47,8 +49,8 @@ impl Database {
         format!("http://{}", self.address)
     }
 
-    /// Replaces the database with a new one, which holds what this one held at first. Its connections
-    /// break.
+    /// Replaces the database with a new database, which holds what the old database held at its start.
+    /// Connections to the old database break.
     pub(crate) fn renew(&mut self) -> anyhow::Result<Vec<Resource>> {
         let runtime = self.serve(|listener| {
             Embedded::serve(None, listener)?;
@@ -66,8 +68,9 @@ impl Database {
         Ok(resources)
     }
 
-    /// Replaces the database with a stub that accepts every write at once, and keeps nothing. The stub
-    /// refuses reads, so that a server that reads fails and does not look fast. Connections break.
+    /// Replaces the database with a stub that accepts every write immediately, and keeps nothing. The stub
+    /// refuses reads, so that a server that reads fails and does not look fast. Connections to the old
+    /// database break.
     pub(crate) fn make_instant(&mut self) -> anyhow::Result<()> {
         let router = Router::new().fallback(async |headers: HeaderMap, _: Bytes| {
             let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
@@ -84,7 +87,8 @@ impl Database {
         Ok(())
     }
 
-    /// Ends the present server, and starts another at the same address. Returns the new server's runtime.
+    /// Ends the database's present server, and starts another server at its address. Returns the new server's
+    /// runtime.
     fn serve(
         &mut self,
         start: impl FnOnce(TcpListener) -> anyhow::Result<()>,

@@ -1,5 +1,5 @@
-//! Measures the cost of forwarding: calls the backend directly, and through `front`. `tools/bench/run` says
-//! how.
+//! Measures what `front` costs: calls a backend directly, and through `front`. The comment in
+//! `tools/bench/run` describes this measurement.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,14 +22,14 @@ use crate::requests::token;
 use crate::seed::installation;
 
 const CONNECTIONS: [usize; 2] = [1, 32];
-/// The time that `front` may add to a call at p50, beyond its calls to DynamoDB.
+/// The time that `front` may add to a call's p50, without the time of its calls to DynamoDB.
 const GOAL: Duration = Duration::from_millis(1);
-/// The memory that `front` may need for 32 bodies of 1 MiB at once, in MiB.
+/// The memory, in MiB, that `front` may need while it forwards 32 bodies of 1 MiB at the same time.
 const MEMORY_GOAL: f64 = 128.0;
-/// The time that may pass from the spawn to the first answer.
+/// The time that may pass from the spawn of a `front` process to its first answer.
 const START_GOAL: Duration = Duration::from_millis(15);
 
-/// How much is measured.
+/// How often and how long the benchmark measures.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     starts: usize,
@@ -47,15 +47,15 @@ struct Row {
     name: &'static str,
     address: SocketAddr,
     request: String,
-    /// How many calls to DynamoDB the call causes.
+    /// How many calls to DynamoDB one such call causes.
     calls: u32,
-    /// Whether the call goes through the function.
+    /// Whether the call goes through the function `front`.
     is_passed: bool,
     /// The measurements for each number of connections.
     found: [Found; 2],
 }
 
-/// The measurements of a call at a number of connections, round by round.
+/// The measurements of a call over one number of connections, with one value for each round.
 #[derive(Clone, Default)]
 struct Found {
     p50: Vec<Duration>,
@@ -114,7 +114,7 @@ pub(crate) fn run(
         for (place, connections) in CONNECTIONS.into_iter().enumerate() {
             for row in &mut rows {
                 let found = row.load(&function, connections, effort.time)?;
-                // The first round only warms up.
+                // The first round only warms up the servers, so its measurements are dropped.
                 if round > 0 {
                     row.found[place].p50.push(found.0);
                     row.found[place].p99.push(found.1);
@@ -144,7 +144,7 @@ pub(crate) fn run(
 }
 
 impl Row {
-    /// Measures the call. Returns the p50, the p99, and the function's CPU time per call.
+    /// Measures a call. Returns its p50, its p99, and the function's CPU time per call.
     fn load(
         &self,
         function: &Function,
@@ -200,7 +200,7 @@ fn met(is: bool) -> &'static str {
     if is { "met" } else { "not met" }
 }
 
-/// Starts a backend that always makes the same resource. Returns its address.
+/// Starts a backend that answers every request with the same resource. Returns the backend's address.
 async fn backend() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
@@ -229,7 +229,7 @@ fn request(method: &str, under: &str, token: Option<&str>, body: &str) -> String
     )
 }
 
-/// A write to the instant DynamoDB.
+/// A request that writes to the instant DynamoDB.
 fn write() -> String {
     let (target, body) = ("DynamoDB_20120810.TransactWriteItems", "x".repeat(1500));
     format!(

@@ -13,7 +13,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::load::Connection;
 
-/// The cores that the function and everything else are pinned to.
+/// The core that the function is pinned to, and the core that everything else is pinned to.
 #[derive(Clone, Copy)]
 pub(crate) struct Cores {
     function: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The first two of the cores that this process may use. `None` if there is only one.
+    /// The first two of the cores that this process may use. `None` if the process may use only one core.
     pub(crate) fn take() -> anyhow::Result<Option<Self>> {
         let permitted = sched_getaffinity(None)?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|core| permitted.is_set(*core));
@@ -29,18 +29,19 @@ impl Cores {
         Ok(Some(Self { function, others }))
     }
 
-    /// Pins this thread, and the threads that it starts from now on, to the others' core.
+    /// Pins this thread, and all threads that it starts later, to the core that is not the function's.
     pub(crate) fn pin_others(self) -> anyhow::Result<()> {
         pin(self.others)
     }
 }
 
-/// Keeps the function's core from halting, by a loop that runs only while nothing else runs there. The loop
-/// ends when this is dropped.
+/// A loop that keeps the function's core from halting. The loop runs only while nothing else runs on that
+/// core, and ends when this value is dropped.
 pub(crate) struct Awake(Child);
 
 impl Awake {
-    /// Starts the loop. `None` if there is no core for the function alone, or no `chrt`.
+    /// Starts the loop that keeps the core awake. `None` if the function has no core for itself, or if `chrt`
+    /// is missing.
     pub(crate) fn keep(cores: Option<Cores>) -> anyhow::Result<Option<Self>> {
         if cores.is_none() {
             return Ok(None);
@@ -62,7 +63,7 @@ impl Drop for Awake {
 }
 
 fn end(process: &mut Child) {
-    // The process may have ended before.
+    // An error is ignored, because the process may have ended already.
     let _ = process.kill();
     let _ = process.wait();
 }
@@ -73,7 +74,7 @@ fn pin(core: usize) -> anyhow::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Does `work` on the function's core. A process that `work` starts stays on that core.
+/// Does `work` on the function's core. A process that `work` starts stays on the function's core.
 pub(crate) fn on_its_core<T: Send>(
     cores: Option<Cores>,
     work: impl FnOnce() -> anyhow::Result<T> + Send,
@@ -87,7 +88,7 @@ pub(crate) fn on_its_core<T: Send>(
     std::thread::scope(|scope| scope.spawn(pinned).join()).expect("the measurement panicked")
 }
 
-/// A running function, or its peer. It is killed when dropped.
+/// The process of a function or of its peer. The process is killed when this value is dropped.
 pub(crate) struct Function {
     process: Child,
     address: SocketAddr,
@@ -121,12 +122,12 @@ pub(crate) struct Memory {
 }
 
 impl Function {
-    /// Starts a function on a free port, with only this environment.
+    /// Starts a function on a free port, with only these environment variables.
     pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> anyhow::Result<Self> {
         Self::start_with_arguments(binary, [""; 0], environment)
     }
 
-    /// Starts a program that reads its port from the same variable as a function.
+    /// Starts a program that reads its port from the variable from which functions read theirs.
     pub(crate) fn start_with_arguments(
         binary: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -164,7 +165,8 @@ impl Function {
     /// The CPU time of the process so far, in all of its threads.
     pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
         let stat = self.proc("stat")?;
-        // Fields are counted from 1. The second field is the name, in parentheses.
+        // The fields of `/proc/…/stat` are counted from 1. The second field is the process's name, in
+        // parentheses.
         let (_, rest) = stat.rsplit_once(')').context("/proc/…/stat is malformed")?;
         let mut times = rest.split_whitespace().skip(14 - 3).map(str::parse);
         match (times.next(), times.next()) {
@@ -180,7 +182,7 @@ impl Function {
         Ok(Memory { rss, pss })
     }
 
-    /// The most memory that was resident so far, in MiB.
+    /// The largest resident memory of the process so far, in MiB.
     pub(crate) fn peak(&self) -> anyhow::Result<f64> {
         mib(&self.proc("status")?, "VmHWM:").context("/proc/…/status has no VmHWM")
     }

@@ -18,7 +18,7 @@ use crate::function::{Cores, on_its_core};
 use crate::requests::token;
 use crate::seed::{installation, seed};
 
-/// How long each of `count` starts took.
+/// How long each of `count` starts of the function took, up to its first answer.
 pub(crate) fn starts(
     runtime: &Runtime,
     binary: &Path,
@@ -57,18 +57,18 @@ pub(crate) fn starts(
     (0..count).map(start).collect::<anyhow::Result<_>>().context("the starts on Lambda")
 }
 
-/// A process that is killed when dropped.
+/// A process that is killed when this value is dropped.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // The process may have ended before.
+        // An error is ignored, because the process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The Lambda event of a Delete Resource with an `Idempotency-Key`, through an HTTP API.
+/// The event that an HTTP API sends to Lambda for a Delete Resource with an `Idempotency-Key`.
 fn event(id: usize, bearer: &str) -> Value {
     let path = format!("/v1/installations/{}/resources/resource-{id}", installation(0));
     json!({
@@ -94,7 +94,7 @@ fn event(id: usize, bearer: &str) -> Value {
     })
 }
 
-/// Plays Lambda's runtime API, as far as a function needs it for one event. Returns the function's answer.
+/// Plays the part of Lambda's runtime API that a function needs for one event. Returns the function's answer.
 fn serve(api: &TcpListener, event: &str) -> anyhow::Result<Value> {
     loop {
         let stream = api.accept()?.0;
@@ -139,7 +139,7 @@ fn receive(stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<(String, 
             let mut size = String::new();
             stream.read_line(&mut size)?;
             let size = usize::from_str_radix(size.trim(), 16)?;
-            // The chunk, and the line end after it.
+            // The chunk is followed by a line end.
             let mut chunk = vec![0; size + 2];
             stream.read_exact(&mut chunk)?;
             body.extend_from_slice(&chunk[..size]);

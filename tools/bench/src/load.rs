@@ -1,5 +1,5 @@
-//! The load: a closed loop over keep-alive connections, one thread each. It uses plain blocking I/O, which
-//! needs little CPU time: the load shares its core with the embedded DynamoDB.
+//! The load: requests over keep-alive connections, each with its own thread. The load uses blocking I/O,
+//! which needs little CPU time, because the load and the embedded DynamoDB share a core.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -43,7 +43,7 @@ impl Connection {
     }
 }
 
-/// The status of an answer. `None` until its head and body are complete.
+/// The status of an answer. `None` until the answer's head and body are complete.
 fn status_of_whole(answer: &[u8]) -> anyhow::Result<Option<u16>> {
     let mut headers = [EMPTY_HEADER; 32];
     let mut response = Response::new(&mut headers);
@@ -61,7 +61,8 @@ fn status_of_whole(answer: &[u8]) -> anyhow::Result<Option<u16>> {
 /// The requests to send, and how long to send them.
 pub(crate) struct Load<'a> {
     pub(crate) requests: &'a [String],
-    /// Whether the requests start again after the last one. If not, the last one ends the load.
+    /// Whether the load starts again with the first request after the last request. If the load does not
+    /// start again, the last request ends it.
     pub(crate) again: bool,
     /// The status that every answer must have.
     pub(crate) status: u16,
@@ -69,26 +70,26 @@ pub(crate) struct Load<'a> {
     pub(crate) time: Duration,
 }
 
-/// The rate at which requests are sent. It does not depend on the answers.
+/// The rate at which requests are sent, however slow the answers are.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
     /// Requests per second.
     pub(crate) rate: f64,
-    /// The number of connections, which send by turns.
+    /// The number of connections, which take turns to send a request.
     pub(crate) connections: usize,
 }
 
 /// The measurements of a load.
 pub(crate) struct Run {
-    /// From the first request to the last answer.
+    /// The time from the first request to the last answer.
     pub(crate) elapsed: Duration,
-    /// The latency of every request, in no order.
+    /// The latency of every request, in no particular order.
     pub(crate) latencies: Vec<Duration>,
 }
 
 impl Load<'_> {
-    /// Sends requests over this many connections. A connection sends the next request as soon as its last one
-    /// is answered.
+    /// Sends requests over this many connections. A connection sends the next request as soon as its last
+    /// request is answered.
     pub(crate) fn run(&self, address: SocketAddr, connections: usize) -> anyhow::Result<Run> {
         let connections: Vec<_> =
             (0..connections).map(|_| Connection::open(address)).collect::<std::io::Result<_>>()?;
@@ -107,8 +108,8 @@ impl Load<'_> {
     }
 
     /// Sends requests at this pace while `work` runs, if there are any requests. Each request is due at its
-    /// own time. If its connection still waits for an answer at that time, the request is sent as soon as
-    /// possible. Returns how many were sent.
+    /// own time. If the connection of a due request still waits for an answer, the request is sent as soon as
+    /// possible. Returns how many requests were sent.
     pub(crate) fn at_pace<T>(
         &self,
         address: SocketAddr,

@@ -50,8 +50,8 @@ fn main() -> anyhow::Result<()> {
     if let Some(cores) = cores {
         cores.pin_others()?;
     }
-    // The runtime has one worker thread. It serves the issuer's keys, and each embedded DynamoDB that
-    // belongs to no `Side`.
+    // The runtime's one worker thread serves the issuer's keys, and each embedded DynamoDB that belongs to no
+    // `Side`.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match &arguments[..] {
@@ -108,7 +108,8 @@ fn beside_peer(
     let mut variables = environment(database.url());
     variables.push(("IDEMPOTENCY_TABLE_NAME", IDEMPOTENCY_TABLE.to_owned()));
     variables.push(("NODE_ENV", "production".to_owned()));
-    // Without warnings: for example, the SDK warns that it will need a newer Node.js one day.
+    // `NODE_NO_WARNINGS` turns off warnings. For example, the SDK warns that it will need a newer Node.js one
+    // day.
     variables.push(("NODE_NO_WARNINGS", "1".to_owned()));
     let command = vec![node, server.clone()];
     let peer = Side { command, environment: variables, cores, database };
@@ -133,7 +134,8 @@ fn beside_peer(
     Ok(())
 }
 
-/// Serves the issuer's keys, for a process that fetches them despite `OIDC_JWKS`. Returns the address.
+/// Serves the issuer's keys to a process that fetches them although `OIDC_JWKS` is set. Returns the address
+/// of the keys.
 async fn serve_jwks(jwks: String) -> anyhow::Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
@@ -191,7 +193,8 @@ fn thread_cpu() -> anyhow::Result<Duration> {
     Ok(clock_gettime(ClockId::ThreadCPUTime).try_into()?)
 }
 
-/// The machine, how its cores are shared, and how busy it is. Must be called before anything is pinned.
+/// The machine, how its cores are shared, and how busy it is. Call this function before any thread is pinned
+/// to a core.
 fn machine(cores: Option<Cores>) -> anyhow::Result<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();

@@ -10,11 +10,11 @@ use crate::function::{Cores, Function, Memory, on_its_core};
 use crate::load::Load;
 use crate::requests::Requests;
 
-/// The numbers of keep-alive connections of the loads.
+/// The numbers of keep-alive connections with which loads are measured.
 pub(crate) const CONNECTIONS: [usize; 3] = [1, 32, 256];
-/// How many first deletes warm up a round. Replays repeat these deletes.
+/// How many deletes warm up the server before each round. Replays repeat the deletes of the warm-up.
 const WARM_UP: usize = 500;
-/// The maximum number of first deletes in a load.
+/// The maximum number of deletes in a load of first deletes.
 const DELETES: usize = 1500;
 
 /// The kind of a load's requests.
@@ -24,21 +24,21 @@ pub(crate) enum Kind {
     Replay,
     Refusal,
     NotFound,
-    /// A delete with a DynamoDB that accepts every write at once.
+    /// A delete with a DynamoDB that accepts every write immediately.
     InstantDelete,
 }
 
-/// The kinds, in the order in which they are measured. After [`Kind::InstantDelete`], a new database is
-/// needed.
+/// The kinds of loads, in the order in which they are measured. After [`Kind::InstantDelete`], a side needs a
+/// new database.
 pub(crate) const KINDS: [Kind; 5] =
     [Kind::FirstDelete, Kind::Replay, Kind::Refusal, Kind::NotFound, Kind::InstantDelete];
 
-/// How much is measured.
+/// How often and how long the benchmark measures.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     /// How many times each server is started.
     pub(crate) starts: usize,
-    /// How many loads each server gets of each kind and number of connections.
+    /// How many loads each server gets for each pair of a kind and a number of connections.
     pub(crate) rounds: usize,
     /// How long a load lasts.
     pub(crate) time: Duration,
@@ -48,8 +48,8 @@ impl Effort {
     pub(crate) const FULL: Self = Self { starts: 20, rounds: 5, time: Duration::from_secs(2) };
     pub(crate) const QUICK: Self = Self { starts: 3, rounds: 1, time: Duration::from_millis(500) };
 
-    /// How many resources a side may need. The starts need one each, and one more for the server that gets
-    /// the loads. A round needs one for each of its deletes.
+    /// How many resources a side may need. Each start needs one resource, and the start of the server that
+    /// gets the loads needs one more. A round needs one resource for each of its deletes.
     pub(crate) fn resources(self) -> usize {
         (self.starts + 1).max(WARM_UP + CONNECTIONS.len() * DELETES)
     }
@@ -66,9 +66,9 @@ pub(crate) struct Side {
 /// The measurements of the function or of the peer.
 #[derive(Clone)]
 pub(crate) struct Figures {
-    /// For each start, the time from before the spawn until the first 204.
+    /// For each start, the time from before the server's spawn until its first 204.
     pub(crate) starts: Vec<Duration>,
-    /// The memory after the first request.
+    /// The server's memory after its first request.
     pub(crate) at_rest: Memory,
     pub(crate) after_load: Memory,
     pub(crate) loads: Vec<Measured>,
@@ -88,7 +88,8 @@ pub(crate) struct Measured {
 }
 
 impl Side {
-    /// Starts the server on its core. Also returns how long the server took until it answered this delete.
+    /// Starts the server on its core. Returns the server, and how long it took to start and answer this
+    /// delete.
     fn start(&self, request: &str) -> anyhow::Result<(Function, Duration)> {
         let (binary, arguments) = self.command.split_first().context("a command has a name")?;
         let (mut function, began) = on_its_core(self.cores, || {
@@ -102,7 +103,7 @@ impl Side {
     }
 }
 
-/// A function or a peer whose server runs.
+/// The running server of a function or of its peer.
 struct Running<'a> {
     server: Function,
     database: Database,
@@ -112,7 +113,7 @@ struct Running<'a> {
     deleted: usize,
 }
 
-/// Measures the sides by turns, in this order.
+/// Measures the sides by turns, in the order of `sides`.
 pub(crate) fn by_turns<const N: usize>(
     sides: [Side; N],
     requests: &Requests,
@@ -144,7 +145,7 @@ pub(crate) fn by_turns<const N: usize>(
             for connections in CONNECTIONS {
                 for side in &mut running {
                     let measured = side.load(kind, connections, effort.time)?;
-                    // The first round only warms up, and is not counted.
+                    // The first round only warms up the servers, so its measurements are dropped.
                     if round > 0 {
                         side.figures.loads.push(measured);
                     }
@@ -218,7 +219,7 @@ impl Kind {
         matches!(self, Self::FirstDelete | Self::InstantDelete)
     }
 
-    /// The name in the plural.
+    /// The name of the kind, in the plural.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::FirstDelete => "first deletes",
@@ -235,14 +236,14 @@ impl Figures {
         quantile(&mut self.starts.clone(), 0.5)
     }
 
-    /// The measurements of the loads of this kind and number of connections, round by round.
+    /// The measurements of the loads of this kind and number of connections, in the order of the rounds.
     fn of(&self, kind: Kind, connections: usize) -> impl Iterator<Item = &Measured> {
         let of_these = move |load: &&Measured| load.kind == kind && load.connections == connections;
         self.loads.iter().filter(of_these)
     }
 
-    /// The ratio of a figure to the other side's figure in the same round, as the median of all rounds. If
-    /// a machine is slower for a while, it is slower for both sides of a round.
+    /// The median of the ratios of one side's figure to the other side's, with one ratio for each round. If
+    /// the machine is slower during a round, it is slower for both sides of this round.
     pub(crate) fn times_of(
         &self,
         other: &Self,
@@ -253,7 +254,7 @@ impl Figures {
         median(rounds.map(|(own, other)| part(own) / part(other)).collect())
     }
 
-    /// The medians of the loads of this kind and number of connections. Each figure has its own median.
+    /// The medians of the loads of this kind and number of connections, with a median for each figure.
     pub(crate) fn load(&self, kind: Kind, connections: usize) -> Measured {
         let loads: Vec<_> = self.of(kind, connections).collect();
         let middle = |part: fn(&Measured) -> Duration| {
@@ -275,8 +276,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// The value at this share of the sorted values: 0 gives the least value, 0.5 the median, and 1 the
-/// greatest.
+/// A quantile of the values: the share 0 gives the least value, 0.5 the median, and 1 the greatest value.
 pub(crate) fn quantile(values: &mut [Duration], share: f64) -> Duration {
     values.sort_unstable();
     let last = u32::try_from(values.len().saturating_sub(1)).unwrap_or(u32::MAX);

@@ -36,7 +36,7 @@ pub(crate) struct Purge {
     pub(crate) resources: u32,
     /// Whether each resource was announced to a provider.
     pub(crate) announced: bool,
-    /// From the first sweep until no job was due any more.
+    /// The time from the first sweep until no job was due any more.
     pub(crate) elapsed: Duration,
     /// The CPU time of the function.
     pub(crate) cpu: Duration,
@@ -81,7 +81,7 @@ pub(crate) fn measure(
     Ok(purges)
 }
 
-/// A provider that answers 204 to every announcement. Returns its address.
+/// Starts a provider that answers 204 to every announcement. Returns the provider's address.
 async fn provider() -> anyhow::Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;

@@ -1,4 +1,4 @@
-//! The report: Markdown tables, with the goals if there are any.
+//! The benchmark's report: Markdown tables, in which some figures have a goal.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +19,8 @@ pub(crate) struct Report<'a> {
     pub(crate) lambda_starts: Vec<Duration>,
     /// The CPU time of one RS256-2048 verification by the function's own code.
     pub(crate) verification: Duration,
-    /// The size of each function whose binary exists, by name. The first is the function that was measured.
+    /// The size of each function whose binary exists, by name. The first entry is the function that was
+    /// measured.
     pub(crate) functions: &'a [(String, Size)],
     pub(crate) peer: Size,
 }

@@ -1,4 +1,4 @@
-//! The requests to a function and its peer. They are made and signed before anything is measured.
+//! The requests to a function and its peer, which are made and signed before the first measurement.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ pub(crate) const INSTALLATIONS: usize = 100;
 
 /// The requests of each kind.
 pub(crate) struct Requests {
-    /// Deletes. Each deletes a live resource of its own, with a key of its own.
+    /// Deletes. Each request deletes a different live resource, with a different `Idempotency-Key`.
     pub(crate) deletes: Vec<String>,
-    /// Requests that are refused. By turns, the token is signed with another key under the issuer's key id,
-    /// or is another installation's.
+    /// Requests that are refused. By turns, a request's token is signed with another key under the issuer's
+    /// key id, or is the token of another installation.
     pub(crate) refused: Vec<String>,
     /// Requests with a token that is signed with another key under the issuer's key id.
     pub(crate) forged: Vec<String>,
@@ -27,7 +27,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// The requests for these resources.
+    /// Makes the requests that delete these resources.
     pub(crate) fn sign(issuer: &Issuer, resources: &[Resource]) -> anyhow::Result<Self> {
         let tokens: Vec<_> =
             (0..INSTALLATIONS).map(|id| issuer.sign(&token(id).claims())).collect();

@@ -22,7 +22,7 @@ pub(crate) fn installation(id: usize) -> String {
     format!("icfg_bench{id}")
 }
 
-/// Makes the table and writes installations with live resources into it, as registration would.
+/// Makes the table, and writes installations with live resources into it, as a registration would.
 pub(crate) async fn seed(
     dynamodb: String,
     resources: usize,

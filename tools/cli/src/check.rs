@@ -1,6 +1,6 @@
 //! `teardown check` tests whether a provider's backend, in any language, does what Vercel documents about
-//! deletion. It plays Vercel: it signs tokens with its own key, makes and deletes installations and
-//! resources, and checks the answers and what is left.
+//! deletion. The command plays Vercel: it signs tokens with its own key, makes and deletes installations and
+//! resources, and checks the backend's answers and the data that remains.
 //!
 //! `list` has one entry for each check. [`run()`] runs the checks, and `report` prints what they found. No
 //! check depends on how the backend works inside.

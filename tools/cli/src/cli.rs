@@ -1,7 +1,7 @@
 //! The command line `teardown`: its commands, and what it does when a command fails.
 //!
-//! Each command is a file of its own. A command prints only its result on standard output. Progress, logs and
-//! the one line of an error go to standard error.
+//! Each command has its own file. A command prints its result on standard output, and its progress, its logs
+//! and the one line of an error on standard error.
 
 mod check;
 mod console;
@@ -113,8 +113,8 @@ enum Other {
     Check(Box<check::Args>),
 }
 
-/// A command of the tool, as the user types it. If cargo started this process, the command begins with `cargo
-/// dev`, else with `teardown`.
+/// A command of the tool, as the user types it. If cargo started this process, the text of the command begins
+/// with `cargo dev`, else with `teardown`.
 pub(crate) fn typed(command: &str) -> String {
     match (std::env::var_os("CARGO"), command) {
         (None, _) => format!("teardown {command}"),

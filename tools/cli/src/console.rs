@@ -1,6 +1,6 @@
 //! The console: web pages on which operators see and change the table that the AWS environment names. The
-//! first page shows what needs an operator. The console also finds an installation, shows its story, and
-//! carries out operators' acts. It never makes a request as Vercel.
+//! console's first page shows what needs an operator's attention. The console also finds an installation,
+//! shows its story, and carries out operators' acts. The console never makes a request in the name of Vercel.
 
 mod attention;
 mod story;
@@ -27,19 +27,19 @@ use crate::web::sections::{Again, Frame, SectionQuery, Sections};
 use crate::web::table::Table;
 use crate::web::{assets, failed, html};
 
-/// What a [`Console`] is made from.
+/// The parts from which a [`Console`] is made.
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) table: Table,
     pub(crate) clock: Clock,
-    /// Where the table is, as the pages name the place.
+    /// Where the table is, as the pages show it.
     pub(crate) place: String,
     pub(crate) table_name: String,
     /// The operator's name, which is recorded with each act.
     pub(crate) by: String,
 }
 
-/// The console. All clones show the same table.
+/// The console. All clones of a console show the same table.
 #[derive(Clone)]
 pub(crate) struct Console {
     base: String,
@@ -52,7 +52,7 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Makes a console. The paths of its pages begin with a new random secret.
+    /// Makes a console. The paths of the console's pages begin with a new random secret.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Console {
         format!("{}/", self.base)
     }
 
-    /// The routes of the pages. `port` is the port on which they are served.
+    /// The routes of the pages. `port` is the port on which the tool serves the pages.
     pub(crate) fn router(&self, port: u16) -> Router {
         let own = Router::new()
             .route("/attention", get(attention))

@@ -11,7 +11,7 @@ use dynoxide::Database;
 use teardown::store::Aws;
 use tokio::net::TcpListener;
 
-/// A DynamoDB in this process, with a port of its own on loopback.
+/// A DynamoDB in this process, with its own port on loopback.
 #[derive(Clone, Copy, Debug)]
 pub struct Embedded {
     address: SocketAddr,
@@ -29,8 +29,8 @@ impl Embedded {
         Self::serve(file, listener)
     }
 
-    /// Starts a database like [`Embedded::start`], on a port that is already bound. The database runs as long
-    /// as the tokio runtime.
+    /// Starts a database as [`Embedded::start`] does, but on a port that is already bound. The database runs
+    /// as long as the tokio runtime.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl Embedded {
         Self::listening(open(file)?, listener)
     }
 
-    /// Starts a database like [`Embedded::start`]. Also returns the database, for use in this process.
+    /// Starts a database as [`Embedded::start`] does, and also returns it for use in this process.
     ///
     /// # Errors
     ///
@@ -75,8 +75,8 @@ fn open(file: Option<&Path>) -> anyhow::Result<Database> {
 }
 
 /// A builder of HTTP clients for this machine's own ports. The clients use no proxy, because a proxy cannot
-/// reach these ports. The ports have no TLS. So the clients read no root certificates, which would take
-/// milliseconds.
+/// reach these ports. This machine's own ports use no TLS, so the clients read no root certificates, which
+/// would take milliseconds.
 pub(crate) fn this_machine() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().tls_certs_only([])
 }

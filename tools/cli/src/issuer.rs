@@ -51,13 +51,13 @@ pub struct Token {
 }
 
 impl Token {
-    /// The claims, issued now.
+    /// The token's claims, issued now.
     #[must_use]
     pub fn claims(&self) -> Value {
         self.claims_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
-    /// The claims, issued at this time, which counts from the Unix epoch.
+    /// The token's claims, issued at the time `now`, which counts from the Unix epoch.
     #[must_use]
     pub fn claims_at(&self, now: Duration) -> Value {
         let now = now.as_secs();
@@ -91,9 +91,9 @@ impl Issuer {
         Ok(Self::with_key(key))
     }
 
-    /// The issuer whose key is in a file. If the file does not exist, this writes it, with a new key. Only
-    /// its owner can read the file. No process sees an incomplete file, even if two processes write it at the
-    /// same time.
+    /// The issuer whose key is in a file. If the file does not exist, this function writes the file, with a
+    /// new key. Only the file's owner can read it. No process sees an incomplete file, even if two processes
+    /// write it at the same time.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Issuer {
             .open(&draft)?;
         file.write_all(pkcs8.as_ref())?;
         file.sync_all()?;
-        // The first process to link its draft wins. The other processes use the winner's key.
+        // The key of the first process that links its draft counts. All other processes use this key.
         match fs::hard_link(&draft, path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => fs::remove_file(&draft),
@@ -198,7 +198,7 @@ impl Issuer {
         self.sign_bytes(header.to_string().as_bytes(), claims.to_string().as_bytes())
     }
 
-    /// Signs any bytes as the header and the payload. Neither needs to be JSON.
+    /// Signs any bytes as the header and the payload. The header and the payload need not be JSON.
     ///
     /// # Panics
     ///

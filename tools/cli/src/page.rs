@@ -1,9 +1,10 @@
-//! The page of `teardown dev`, at `/`: a simulated Vercel, and everything that happens behind it, live.
+//! The page of `teardown dev`, at `/`. It simulates Vercel, and shows live what teardown does for each
+//! request.
 //!
 //! `door` sees each write to the table, with the items before and after the write. `watch` sees each request
 //! to the endpoints and to the stand-ins. `journal` records writes and requests in their order, and notifies
-//! the open pages through `events`. `act` sends requests over HTTP, as Vercel would. The functions do not use
-//! these modules.
+//! the open pages through `events`. `act` sends requests over HTTP, as Vercel would. teardown's functions do
+//! not use the modules of the page.
 
 mod act;
 mod answers;
@@ -46,20 +47,20 @@ use crate::web::sections::{Again, Frame, SectionQuery, Sections};
 use crate::web::table::Table;
 use crate::web::{assets, duration, failed, html};
 
-/// The prefix of the page's paths. Only the page itself is at `/`.
+/// The prefix of all of the page's paths except `/`.
 const BASE: &str = "/page";
 
-/// The path that answers by how much the clock was moved on.
+/// The path that answers how far the page has moved the clock forward.
 pub(crate) const CLOCK_PATH: &str = "/page/clock.json";
 
-/// How many installations are listed at a time.
+/// How many installations the page lists at a time.
 const LISTED: usize = 50;
 
-/// What the page needs of the `teardown dev` that it belongs to.
+/// What the page needs from its `teardown dev`.
 pub(crate) struct Parts<'a> {
     pub(crate) app: &'a App,
     pub(crate) store: &'a Store,
-    /// A client whose requests pass through the door, so that the page shows its writes.
+    /// A client whose requests pass through the door, so that the page shows the client's writes.
     pub(crate) client: &'a Client,
     /// A client that reads from the database directly, without the door.
     pub(crate) reader: Client,
@@ -189,7 +190,8 @@ async fn whole(State(page): State<DevPage>, Query(selected): Query<Selected>) ->
 
 impl DevPage {
     async fn whole(&self, selected: Selected) -> anyhow::Result<Response> {
-        // The version is read first, so that every later change arrives at the page as news.
+        // The journal's version is read before the sections, so that every later change reaches the page as
+        // news.
         let version = self.journal.version();
         let installation = match selected.installation.as_str() {
             "" => self.journal.first_installation(),
@@ -279,10 +281,10 @@ async fn receipts(State(page): State<DevPage>, Query(query): Query<SectionQuery>
     page.sections.receipts(&query).await.map_or_else(|error| failed(&error), |it| html(&it))
 }
 
-/// Carries out an operator's act from a button.
+/// Carries out the operator's act that a button of the page asks for.
 async fn operate(State(page): State<DevPage>, Form(order): Form<Order>) -> Response {
     let result = page.operator.run(&order).await;
-    // If the act made a job due, this sweep runs the job at once.
+    // If the act made a job due, this sweep runs the job immediately.
     page.sweep();
     message(&result.unwrap_or_else(|error| format!("{error:#}")))
 }
@@ -319,7 +321,7 @@ fn page_of(installation: &str) -> Response {
         .into_response()
 }
 
-/// An answer with a sentence, for the line of the page that says what a button did.
+/// An answer with a sentence for the page's line that says what a button did.
 fn message(text: &str) -> Response {
     Message { text }
         .render()

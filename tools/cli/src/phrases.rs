@@ -1,4 +1,4 @@
-//! Texts for states. Commands and pages share them.
+//! Texts for states, which commands and pages share.
 
 use teardown::store::admin::holds::Subject;
 use teardown::store::admin::teardown_state::TeardownState;

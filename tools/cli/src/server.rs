@@ -18,14 +18,14 @@ use crate::embedded::this_machine;
 /// The path of the issuer's JWKS document.
 pub const JWKS_PATH: &str = "/.well-known/jwks";
 
-/// Serves only the endpoints. They run no jobs after an answer: sweeps run all jobs.
+/// Serves only the endpoints. The endpoints run no jobs after an answer, so sweeps run all jobs.
 pub fn endpoints(app: App) -> Router {
     Router::new().fallback(answer).with_state(app)
 }
 
 /// Serves everything at one address: the endpoints, the issuer's keys, the stand-ins, and the DynamoDB at
-/// `dynamodb_url` as `POST /`. The endpoints run due jobs after their answers, as on Vercel. All other
-/// requests go to the backend, if there is one, as in `deploy/vercel/in-front/vercel.json`.
+/// `dynamodb_url` as `POST /`. The endpoints run due jobs after their answers, as on Vercel. If there is a
+/// backend, it gets all requests for other paths, as in `deploy/vercel/in-front/vercel.json`.
 pub fn everything(
     app: App,
     backend: Option<Backend>,
@@ -66,8 +66,9 @@ async fn answer_and_follow_up(
     response.map(Body::new)
 }
 
-/// The endpoint to which a host's routes would send a request: the first that serves its path and method, or
-/// else the first that serves its path. `Front` is served only if there is a backend.
+/// The endpoint to which a host's routes would send a request: the first endpoint that serves the request's
+/// path and method, or else the first endpoint that serves its path. `Front` is served only if there is a
+/// backend.
 fn endpoint(app: &App, request: &Request) -> Endpoint {
     let (method, path) = (request.method(), request.uri().path());
     let served = || {
@@ -81,7 +82,7 @@ fn endpoint(app: &App, request: &Request) -> Endpoint {
         .unwrap_or(Endpoint::DeleteInstallation)
 }
 
-/// The time limit of a call that no endpoint serves, and that goes to the backend.
+/// The time limit of a call that no endpoint serves, so that the backend gets it.
 const PASSING: Duration = Duration::from_mins(1);
 
 async fn pass(backend: &Backend, request: Request) -> Response<Body> {

@@ -1,8 +1,8 @@
 //! Stand-ins for Vercel's REST API and the provider's own endpoint, which teardown calls, and a sample of the
 //! provider's backend.
 //!
-//! The stand-ins behave as documented, and keep their memory only in the process. They print on standard
-//! output what they receive.
+//! The stand-ins behave as documented, and keep their memory only in the process. On standard output, the
+//! stand-ins print what they receive.
 
 pub mod backend;
 pub mod call_back;
@@ -23,8 +23,8 @@ pub const BACKEND_PATH: &str = "/backend";
 /// The path of the stand-in provider.
 pub const PROVIDER_PATH: &str = "/provider";
 
-/// Prints a line, without control characters, because any client may have sent its text. A closed standard
-/// output does not change the stand-in's answer.
+/// Prints a line, without control characters, because any client may have sent the line's text. A closed
+/// standard output does not change the stand-in's answer.
 fn say(line: &str) {
     let _ = writeln!(anstream::stdout(), "{}", one_line(line));
 }

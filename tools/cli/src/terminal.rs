@@ -1,4 +1,4 @@
-//! Output to a terminal: text without control characters, and its styles.
+//! Output to a terminal: text without control characters, and the styles of texts.
 
 use std::io::{self, Write as _};
 
@@ -10,8 +10,8 @@ pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// The style of headings.
 pub(crate) const HEADING: Style = Style::new().bold();
 
-/// A message as one line, for programs that read line by line. Characters that control a terminal are
-/// replaced.
+/// A message as one line, for programs that read line by line. The message's characters that control a
+/// terminal are replaced.
 pub(crate) fn one_line(message: &str) -> String {
     let steers =
         |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -23,8 +23,8 @@ pub(crate) fn one_line(message: &str) -> String {
     shown.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Writes to standard output, without colours if it is not a terminal. It is not an error if the program that
-/// reads a pipe has ended (`teardown show … | head -1`).
+/// Writes to standard output, without colours if standard output is not a terminal. If the program that reads
+/// a pipe has ended (`teardown show … | head -1`), the write returns no error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -35,7 +35,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 
 /// Writes the progress of a slow command to standard error.
 pub(crate) fn note(text: &str) {
-    // A closed standard error is no failure, because nobody reads the note.
+    // If standard error is closed, the command does not fail, because nobody reads the progress.
     let _ = writeln!(anstream::stderr(), "{}", one_line(text));
 }
 

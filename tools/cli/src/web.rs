@@ -20,14 +20,15 @@ pub(crate) fn html(template: &impl Template) -> Response {
     }
 }
 
-/// The answer if a page's read or write failed. The page shows its message instead of the requested section.
+/// The answer if a page's read or write failed. The page shows the error's message instead of the requested
+/// section.
 pub(crate) fn failed(error: &anyhow::Error) -> Response {
     let message = crate::terminal::one_line(&format!("{error:#}"));
     tracing::warn!(error = message, "a page was not shown");
     (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
 }
 
-/// A duration as text, in its two largest units: `6 d 23 h`, `29 s`.
+/// A duration as text, in the duration's two largest units: `6 d 23 h`, `29 s`.
 pub(crate) fn duration(seconds: u64) -> String {
     let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
     let (mut left, mut parts) = (seconds, Vec::new());

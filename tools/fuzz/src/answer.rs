@@ -6,11 +6,11 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
 use teardown::error::TABLE;
 
-/// The longest message, in characters: our own text, and up to 300 characters each of Vercel's message and
-/// code.
+/// The longest message of an answer, in characters. The message is our own text, with at most 300 characters
+/// of Vercel's message and 300 of Vercel's code.
 const MAX_MESSAGE: usize = 700;
 
-/// An answer that follows the rules.
+/// An answer that follows the rules for every answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,

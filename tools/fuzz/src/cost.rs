@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The limits of a piece of work, in the thread that does it.
+/// The limits for a piece of work, counted only in the thread that does the work.
 pub(crate) struct Most {
     /// CPU time.
     pub(crate) cpu: Duration,
@@ -13,16 +13,16 @@ pub(crate) struct Most {
     pub(crate) bytes: u64,
 }
 
-/// The limits of an answer, however long its request is.
+/// The limits for an answer, however long its request is.
 pub(crate) const ANSWER: Most = Most { cpu: Duration::from_millis(100), bytes: 2 * 1024 * 1024 };
 
 /// Does a piece of work, and panics if the work takes more than `most`.
 pub(crate) fn bounded<T>(input: &[u8], most: &Most, work: impl FnOnce() -> T) -> T {
     let before = thread_cpu();
     let mut result = None;
-    // A panic that leaves `measure` leaves its measurement open. A caller that catches the panic and
-    // continues, as proptest does, would soon reach the limit of nested measurements. So the panic is
-    // caught here, and resumed after the measurement.
+    // If a panic leaves `measure`, the measurement never ends. A caller that catches panics and continues, as
+    // proptest does, would soon reach the limit of nested measurements. To prevent this, `bounded` catches
+    // the panic, and resumes it after the measurement.
     let memory = allocation_counter::measure(|| {
         result = Some(catch_unwind(AssertUnwindSafe(work)));
     });

@@ -1,5 +1,5 @@
-//! What a target runs: an issuer, a DynamoDB in a thread of its own, and the endpoints. The endpoints run
-//! in the target's thread, so that the thread's CPU time is theirs.
+//! What a fuzz target runs: an issuer, a DynamoDB in its own thread, and the endpoints. The endpoints run in
+//! the target's thread, so that the CPU time of this thread is that of the endpoints.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +21,7 @@ use teardown_cli::embedded::{Embedded, local_client};
 use teardown_cli::issuer::Issuer;
 use tokio::runtime::{Builder, Runtime};
 
-/// The issuer whose tokens are valid. Its key has the id `KID` here.
+/// The issuer whose tokens are valid. In the fuzz targets, its key has the id `KID`.
 pub(crate) static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::generate().unwrap());
 
 pub(crate) const KID: &str = "key-1";
@@ -32,12 +32,12 @@ pub(crate) const CRON_SECRET: &str = "cr0n-s3cret";
 /// A time in the year 2100, after every test.
 pub(crate) const LATER: u64 = 4_102_444_800;
 
-/// An address where nobody listens: a fetch from it fails at once.
+/// An address where nobody listens, so that a fetch from this address fails immediately.
 pub(crate) const NOWHERE: &str = "http://127.0.0.1:1";
 
 const TABLE: &str = "fuzz";
 
-/// The keys that verify tokens.
+/// The JWKS document with the key that verifies tokens.
 pub(crate) fn jwks() -> String {
     let mut key = ISSUER.jwk();
     key["kid"] = json!(KID);
@@ -59,7 +59,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     /// Starts endpoints that call `vercel`, with a table into which these lines are imported. The fixture is
-    /// never dropped: its thread needs it until the thread ends.
+    /// never dropped, because its thread needs the fixture until the thread ends.
     pub(crate) fn new(vercel: &str, lines: &[Value]) -> &'static Self {
         let (sender, url) = mpsc::channel();
         thread::spawn(move || {
@@ -84,7 +84,7 @@ impl Fixture {
             found.map(|(_, value)| (*value).to_owned())
         };
         let config = Config::from_variables(find).unwrap();
-        // No case waits between its attempts at Vercel.
+        // No case waits between its attempts to call Vercel.
         let limits = Limits { vercel_backoff: Duration::ZERO, ..Limits::default() };
         let clock = Clock::stopped();
         let runtime = runtime();
@@ -147,7 +147,7 @@ pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// The claims of an installation's user with this role. Without a role, the claims of the system.
+/// The claims of an installation's user with this role. If `role` is `None`, the claims of Vercel itself.
 pub(crate) fn claims(installation: Option<&str>, role: Option<&str>) -> Value {
     let mut claims = json!({
         "iss": ISS, "aud": AUD, "exp": LATER, "account_id": "acc_1", "sub": "account:a1",

@@ -1,5 +1,5 @@
-//! Lines to import: each refused line is reported once, by its number. An import without the refused lines
-//! has the same result.
+//! Fuzzes imported lines: each refused line must be reported once, by its number. If the refused lines are
+//! removed, an import must have the same result.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,11 +10,11 @@ use tokio::io::BufReader;
 use super::cost::{self, ANSWER, Most};
 use super::fixture::{Fixture, Items, NOWHERE};
 
-/// The text that the seeds have in place of a secret. No message may repeat it.
+/// The text that the seeds have in place of a secret. No message may repeat this text.
 const SECRET: &str = "S3CRET-abcdefghijklmnopqrstuvwxyz";
 
 /// The most memory that an import may hold at one time, in bytes. A line may have 1 MiB, and some thousand
-/// lines wait.
+/// lines may wait in memory.
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Checks the rules for one input.
@@ -47,20 +47,20 @@ thread_local! {
 }
 
 impl Fixture {
-    /// Imports lines into the empty table. Returns how many lines were imported, which were refused and
-    /// why, and what the table holds then.
+    /// Imports lines into the empty table. Returns how many lines were imported, which lines were refused and
+    /// why, and the table's items after the import.
     fn import(&self, lines: &[u8]) -> (u64, BTreeMap<u64, String>, Items) {
         let refused = Arc::new(Mutex::new(BTreeMap::new()));
         let heard = Arc::clone(&refused);
         let hear = move |line, reason: &str| {
-            // These refusals are kept by the test, so they do not count as the import's memory.
+            // The test stores the refused lines here, so this memory does not count as memory of the import.
             allocation_counter::opt_out(|| {
                 let before = heard.lock().unwrap().insert(line, reason.to_owned());
                 assert_eq!(before, None, "line {line} is refused twice");
             });
         };
-        // Each line may take the CPU time of an answer. A line that is too long is still read as a whole,
-        // so it may take this time once more for each 1 MiB.
+        // The import may take as much CPU time for each line as an endpoint for an answer. Even if a line is
+        // too long, the import reads the whole line, so it may take this time once more for each 1 MiB.
         let count = lines.split_inclusive(|byte| *byte == b'\n').count().max(1);
         let times = count + lines.len() / (1024 * 1024);
         let cpu = ANSWER.cpu * u32::try_from(times).unwrap();

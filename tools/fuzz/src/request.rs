@@ -1,4 +1,5 @@
-//! Requests: an input is a request, written as in HTTP/1. Each endpoint gets the request (B1 to B6).
+//! Fuzzes requests: an input is a request in the form of HTTP/1, and each endpoint gets this request (B1 to
+//! B6).
 //!
 //! In a header, `@admin`, `@user`, `@system`, `@account` and `@cron` stand for a token or for the sweep's
 //! secret.
@@ -21,8 +22,9 @@ pub fn target(input: &[u8]) {
     answers(input);
 }
 
-/// The status that the endpoint of the request's path answers with. If no endpoint has this path, the
-/// status of the last endpoint. `None` if no host would pass on such a request.
+/// The status with which the endpoint that serves the request's path answers. If no endpoint serves the path,
+/// this is the status with which the last endpoint answers. `None` if no host would pass this request on to a
+/// function.
 pub fn answers(input: &[u8]) -> Option<u16> {
     FIXTURE.with(|(fixture, proofs)| {
         let request = parse(input, proofs)?;
@@ -74,8 +76,8 @@ fn fixture() -> (&'static Fixture, Vec<(&'static str, String)>) {
         ("@account", sign(&claims(None, None))),
         ("@cron", CRON_SECRET.to_owned()),
     ];
-    // Clients are made at their first use. These requests make them, so that no measured case has this
-    // cost.
+    // The endpoints make their clients at the first use. These requests make the clients, so that no measured
+    // case includes this cost.
     for endpoint in Endpoint::ALL {
         let path = "/v1/installations/icfg_9/resources/db_9";
         let request =
@@ -111,8 +113,8 @@ fn parse(input: &[u8], proofs: &[(&str, String)]) -> Option<Request<Full<Bytes>>
     Some(request)
 }
 
-/// Checks that the ids of a path are its parts, decoded once. A path that is made of these ids, encoded or
-/// not, must have the same ids (B2).
+/// Checks that the ids in a path are the path's parts, decoded once. A path that is made of these ids,
+/// encoded or not, must give the same ids again (B2).
 fn ids_stay_the_same(path: &str) {
     for endpoint in Endpoint::ALL {
         let Some(Route::Delete(raw) | Route::Front(raw)) = endpoint.route(path) else { continue };

@@ -1,8 +1,8 @@
-//! Tokens: an input is a header and a payload, with a newline between them. The target signs them unchanged
-//! (A1 to A4).
+//! Fuzzes tokens: an input is a token's header and payload, with a newline between them. The target signs the
+//! header and the payload unchanged (A1 to A4).
 //!
-//! A caller is accepted only with a token of which the issuer's key signed every byte. The token says who
-//! the caller is.
+//! A caller is accepted only if the issuer's key signed every byte of its token. The token says who the
+//! caller is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,14 +30,14 @@ use super::fixture::{AUD, ISS, ISSUER, KID, LATER, NOWHERE, jwks, runtime};
 /// Checks the rules for one input.
 pub fn target(input: &[u8]) {
     FIXTURE.with(|fixture| {
-        // The input itself is never a valid token: the issuer's key is new in every process.
+        // The input itself is never a valid token, because the issuer's key is new in every process.
         let raw = fixture.authenticate(input, input);
         assert!(raw.is_none_or(|caller| caller.is_err()), "an unsigned token is accepted");
         fixture.signed(input);
     });
 }
 
-/// The caller that a token proves after the input was signed. `None` if the token is refused.
+/// Signs the input as a token, and returns the caller that the token proves. `None` if the token is refused.
 pub fn caller(input: &[u8]) -> Option<Caller> {
     FIXTURE.with(|fixture| fixture.signed(input))
 }
@@ -74,8 +74,8 @@ impl Fixture {
             ),
             stranger: Issuer::generate().unwrap(),
         };
-        // The standing clock allows one fetch of keys. This token causes the fetch, and makes the verifier
-        // create its HTTP client, so that no measured case has this cost.
+        // Because the clock is stopped, the verifier fetches keys only once. This token causes the fetch, and
+        // makes the verifier create its HTTP client, so that no measured case includes this cost.
         let unknown = fixture.stranger.sign_bytes(br#"{"alg":"RS256","kid":"unknown"}"#, b"{}");
         let value = HeaderValue::from_str(&format!("Bearer {unknown}")).unwrap();
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
@@ -98,8 +98,8 @@ impl Fixture {
         Some(caller)
     }
 
-    /// Signs the input. A token is accepted only as it was signed. A token that differs in one byte, or
-    /// that another key signed, is refused.
+    /// Signs the input as a token, and returns the caller that the token proves. Checks that the token is
+    /// refused if one of its bytes is changed, or if another key signed it.
     fn signed(&self, input: &[u8]) -> Option<Caller> {
         let (header, payload) = cut(input, b"\n");
         let token = ISSUER.sign_bytes(header, payload);
@@ -112,7 +112,7 @@ impl Fixture {
         for other in [forged, format!("{unsigned}."), format!("{token}A"), format!("{token}=")] {
             self.is_refused(input, other.as_bytes());
         }
-        // Changes one byte of each part of the token. The input decides which byte.
+        // Changes one byte in each part of the token. The input decides which byte is changed.
         let dots: Vec<_> = token.match_indices('.').map(|(at, _)| at).collect();
         let chosen = input
             .iter()
@@ -132,8 +132,8 @@ impl Fixture {
     }
 }
 
-/// Checks that an accepted header and payload name this caller. Reads every field by itself, independently
-/// of the verifier.
+/// Checks that an accepted header and payload name this caller. Reads every field without the verifier's
+/// code.
 fn check(caller: &Caller, header: &[u8], payload: &[u8]) {
     let whole = |json| whole_characters(std::str::from_utf8(json).expect("a token is UTF-8"));
     let (header, payload) = (whole(header), whole(payload));
@@ -175,7 +175,7 @@ fn check(caller: &Caller, header: &[u8], payload: &[u8]) {
     }
 }
 
-/// The same JSON, with its `\u` escapes decoded and escaped again. Half of a UTF-16 pair becomes U+FFFD
+/// The text `json`, with its `\u` escapes decoded and escaped again. Half of a UTF-16 pair becomes U+FFFD
 /// (B3).
 fn whole_characters(json: &str) -> String {
     let (mut whole, mut units, mut rest) = (String::new(), Vec::new(), json);
@@ -187,7 +187,7 @@ fn whole_characters(json: &str) -> String {
             continue;
         }
         for decoded in char::decode_utf16(units.drain(..)) {
-            // Escapes the character again, because some characters are not allowed unescaped.
+            // Escapes the character again, because JSON does not allow some characters unescaped.
             for unit in decoded.unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf16(&mut [0; 2]) {
                 write!(whole, "\\u{unit:04x}").unwrap();
             }

@@ -1,10 +1,10 @@
-//! Vercel's answer to a configuration's deletion. An input has the status in its first line, then headers
-//! up to an empty line, then the body (E2, E3). After a line `GET`, the input may have Vercel's answer to
-//! the lookup of the configuration, in the same form. Without this part, the answer to the lookup is 404
-//! (E7).
+//! Fuzzes Vercel's answer to a configuration's deletion. An input has the status in its first line, then
+//! headers up to an empty line, then the body (E2, E3). After a line `GET`, an input may have a second answer
+//! in this form, which Vercel gives to the lookup of the configuration. Without a second answer, the lookup
+//! gets a 404 (E7).
 //!
-//! Only the status of Vercel's answer decides. The text of the answer is passed on as one short line, or
-//! not at all.
+//! The result depends only on the status of Vercel's answer. teardown passes on the text of Vercel's answer
+//! as one short line, or not at all.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -27,10 +27,12 @@ use super::fixture::{Fixture, claims, sign};
 /// The installation's access token.
 const SECRET: &str = "S3CRET-of-icfg_1";
 
-/// The longest stored reason, in characters. An answer's message has the same limit.
+/// The longest `lastError` that an item stores, in characters. The message of an answer may have as many
+/// characters.
 const MAX_REASON: usize = 700;
 
-/// Vercel's answer to each `DELETE` after the first. Its long `Retry-After` prevents a third `DELETE`.
+/// Vercel's answer to each `DELETE` after the first. The long `Retry-After` of this answer prevents a third
+/// `DELETE`.
 const LATER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 86400\r\n\r\n";
 
 /// Checks the rules for one input.
@@ -55,8 +57,7 @@ pub fn answered(input: &[u8]) -> u16 {
 fn raw(answer: &[u8]) -> Vec<u8> {
     let (head, body) = cut(answer, b"\n\n");
     let (status, headers) = cut(head, b"\n");
-    // The stand-in closes each connection, because a connection that is used again could be lost in
-    // between.
+    // The stand-in closes each connection, because a reused connection could break between two requests.
     let status_line = [b"HTTP/1.1 ", status].concat();
     let lines = [&status_line[..]]
         .into_iter()
@@ -105,8 +106,8 @@ impl Vercel {
         let fixture = Fixture::new(&url, &lines);
         let authorization = format!("Bearer {}", sign(&claims(Some("icfg_1"), Some("ADMIN"))));
         let target = Self { fixture, answers, authorization };
-        // Clients are made at their first use. This request makes them, so that no measured case has this
-        // cost.
+        // The endpoints make their clients at the first use. This request makes the clients, so that no
+        // measured case includes this cost.
         target.fixture.runtime.block_on(async {
             drop(target.fixture.app.handle(Endpoint::DeleteConfiguration, target.request()).await);
             target.fixture.reset(&target.fixture.items().await).await;
@@ -134,7 +135,7 @@ impl Vercel {
             (503, "upstream_unavailable") => &[],
             other => panic!("{other:?}"),
         };
-        // After a 1xx, another answer follows.
+        // An answer with a status 1xx is followed by another answer, so it decides nothing.
         let says = status.filter(|status| *status >= 200);
         assert!(
             means.is_empty() || says.is_none_or(|status| means.contains(&status)),
@@ -145,7 +146,7 @@ impl Vercel {
         answer.status
     }
 
-    /// Checks that the table fits the answer (B6, E3), and restores the table.
+    /// Checks that the table agrees with the endpoint's answer (B6, E3), and restores the table.
     async fn check_items(&self, status: u16) {
         let mut items = self.fixture.items().await;
         self.fixture.reset(&items).await;
@@ -160,7 +161,7 @@ impl Vercel {
         if status == 204 {
             assert!(!items.contains_key(&key("#token")));
         } else {
-            // If Vercel named another team, the table has stored it.
+            // If Vercel's answer named another team, the table has stored that team.
             let installation = items.get_mut(&key("#installation")).unwrap();
             if let Some(team) = installation.remove("teamId") {
                 assert_eq!(status, 503);
@@ -171,8 +172,8 @@ impl Vercel {
     }
 }
 
-/// Reads a request and answers it. A `GET` gets the lookup's answer. The first `DELETE` gets the input's
-/// answer, and each further `DELETE` gets [`LATER`].
+/// Reads a request and answers it as Vercel. A `GET` gets the answer to the lookup. The first `DELETE` gets
+/// the input's answer, and each further `DELETE` gets [`LATER`].
 fn serve(mut stream: TcpStream, answers: &Mutex<Answers>) -> io::Result<()> {
     let (mut head, mut chunk) = (Vec::new(), [0; 4096]);
     while !head.ends_with(b"\r\n\r\n") {

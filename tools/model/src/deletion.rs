@@ -4,16 +4,17 @@
 //!
 //! **Clients**, at most three: each client sends one request out of `requests`, and repeats it until it is
 //! answered. The client may repeat the request after the answer too. A request works like the store's
-//! `plan_and_commit`. It asks `plan`, and sends the transaction. If conditions fail, DynamoDB reports some of
-//! them, and the request asks again with what it learned. A request may die before and after each
-//! transaction, and its answer may be lost. Then the client sends it again.
+//! `plan_and_commit`: it calls `plan`, and sends the transaction. If conditions fail, DynamoDB reports some
+//! of them, and the request calls `plan` again with the corrected belief. If a request dies, before or after
+//! a transaction, or if its answer is lost, the client sends the request again.
 //!
-//! **Meanwhile**, invoices are settled, resources become ready, the installation is registered, the purge
-//! continues, and the first resource is moved to another installation.
+//! **While the clients send requests**, invoices are settled, resources become ready, the installation is
+//! registered, the purge continues, and the first resource is moved to another installation.
 //!
 //! **Checked:** no deletion is lost, or has its effect twice, or has no outcome, receipt or jobs. A repeated
-//! request gets the first answer. No resource is live in a deleted installation, and no deleted resource is
-//! registered again. No request changes another account's installation. Every order of the steps ends.
+//! request gets the same answer as the first request. No resource is live in a deleted installation, and no
+//! deleted resource is registered again. No request changes another account's installation. Every order of
+//! the steps ends.
 
 mod properties;
 mod requests;
@@ -32,7 +33,7 @@ use self::state::{At, Belief, Client, Installation, Refusal, Reply, Status};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
 /// A way to break the model: a condition of a transaction is dropped, or a write is missing or done later.
-/// Each value says what the broken code does. Tests check which property then fails.
+/// Each flaw's comment says what the broken code does. Tests check which property fails with each flaw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Flaw: a request does not check whether an outcome is recorded under its key.
@@ -63,7 +64,7 @@ pub enum Flaw {
     UninstallActive,
     /// Flaw: Delete Installation does not check that the installation belongs to the token's account.
     UninstallAccount,
-    /// Flaw: Delete Installation does not check that the billing is as believed.
+    /// Flaw: Delete Installation does not check that its belief about the billing is true.
     UninstallBilling,
     /// Flaw: Delete Installation without cascade does not check whether a resource is live.
     UninstallNoneLive,
@@ -145,7 +146,7 @@ pub enum Action {
     Purge,
     /// The first resource is moved to another installation.
     Move,
-    /// A move's missing receipt is written. Only a flaw makes this a step of its own.
+    /// A move's missing receipt is written. Only a flaw writes the receipt in a separate step.
     MoveOn,
 }
 
@@ -172,7 +173,7 @@ impl Deletions {
     }
 
     /// The next step of a client with this belief, as `plan` decides. The result is cached, because it
-    /// depends on nothing else.
+    /// depends only on the request and the belief.
     fn decide(&self, request: u8, belief: Belief) -> Decision {
         let Ok(mut decisions) = self.decisions.lock() else { return Decision::Look };
         *decisions.entry((request, belief)).or_insert_with(|| {
@@ -188,7 +189,7 @@ impl Deletions {
     }
 
     /// The step that a client with this belief has reached. If the next step is an answer, the client gets it
-    /// at once: the time of an answer does not affect other clients.
+    /// immediately, because the time of an answer does not affect other clients.
     fn believing(&self, request: u8, belief: Belief) -> At {
         match self.decide(request, belief) {
             Decision::End(at) => at,
@@ -210,8 +211,8 @@ impl Deletions {
         }
     }
 
-    /// Sends a client's next transaction or read. `failed_rows` has the items whose failed conditions DynamoDB
-    /// reports, as bits.
+    /// Sends a client's next transaction or read. `failed_rows` has the items whose failed conditions
+    /// DynamoDB reports, as bits.
     fn send(&self, state: &mut State, index: usize, failed_rows: u8) {
         let client = state.clients[index];
         let planned = self.request(&client);

@@ -1,8 +1,8 @@
 //! Five models of the deletion protocol, and the checker that runs them.
 //!
 //! A model is a small copy of the protocol: a state (the table, the processes, Vercel), and the steps that
-//! can change the state. The library `stateright` tries every order of the steps. It tests each property in
-//! each state that a model can reach.
+//! can change the state. The library `stateright` tries every order of the steps. `stateright` tests each
+//! property in each state that a model can reach.
 //!
 //! | model | what it contains |
 //! |---|---|
@@ -12,22 +12,23 @@
 //! | [`saga`] | Delete Configuration, with its calls to Vercel, and the sweep that resumes it |
 //! | [`provision`] | a Provision's intent, during an uninstall or a deletion, and the sweep that checks it |
 //!
-//! A model does not copy the code's decisions. To find a process's next step, it calls `teardown`'s own
+//! A model does not copy the code's decisions. To find a process's next step, a model calls `teardown`'s own
 //! `deletion::plan`, `configuration::plan`, `verdict`, `whereabouts`, `AnnouncementState::turn`,
 //! `AnnouncementState::timing`, `provision::begin` and `provision::plan`, with the model's state as their
 //! input. A model does copy the store's transactions. Each condition of a transaction has a name, so a test
 //! can drop the condition and see which property fails.
 //!
-//! **Checked:** each property, in each state that a model can reach. Also, from each of these states: once
-//! nothing fails any more, *every* order of the remaining steps ends, and ends well ([`ends_well`]).
-//! `stateright`'s own `eventually` is weaker, because it does not see cycles.
+//! **Checked:** each property, in each state that a model can reach. From each state, if nothing fails any
+//! more, *every* order of the remaining steps ends, and ends well ([`ends_well`]). `stateright`'s own
+//! `eventually` is weaker, because it does not see cycles.
 //!
 //! **Not checked:**
 //! - anything outside a model's scope, for example more processes;
 //! - DynamoDB itself: the models assume atomic transactions and consistent reads;
-//! - the store's expressions: the tests that send HTTP requests check that they match the models' conditions;
+//! - the store's expressions: the tests that send HTTP requests check that these expressions match the
+//!   models' conditions;
 //! - the expiry of outcomes and receipts;
-//! - two states with the same hash of 64 bits: the checker takes them for one state.
+//! - two states with the same hash of 64 bits: the checker treats them as one state.
 
 #![expect(clippy::struct_excessive_bools, reason = "a state is what is so and what is not")]
 
@@ -93,8 +94,8 @@ pub fn ends_well<P: Protocol>(protocol: &P, state: &P::State) -> bool {
 fn judge<P: Protocol>(protocol: &P, state: &P::State, known: &mut Known) -> bool {
     let fingerprint = known.hasher().hash_one(state);
     if let Some(verdict) = known.get(&fingerprint) {
-        // The steps led back to a state that is still being judged. This is a cycle, so the steps need not
-        // end.
+        // The steps led back to a state that is still being judged. Steps that lead around such a cycle need
+        // not end.
         return verdict.unwrap_or(false);
     }
     known.insert(fingerprint, None);
@@ -134,14 +135,14 @@ fn bad_end<P: Protocol>(protocol: &P, state: &P::State) -> Vec<String> {
 pub struct Report {
     /// How many states there are.
     pub states: usize,
-    /// How many steps the farthest state is away from a first state.
+    /// The number of steps from a first state to the farthest state.
     pub depth: usize,
     /// How long the check took.
     pub time: Duration,
     /// The properties that failed, each with the steps to a state in which it failed.
     pub violated: BTreeMap<&'static str, Vec<String>>,
-    /// The `sometimes` properties that no state has. They catch a model that does nothing, and so violates
-    /// nothing.
+    /// The `sometimes` properties that no state has. A `sometimes` property catches a model that does
+    /// nothing, and so violates no other property.
     pub missing: Vec<&'static str>,
 }
 
@@ -150,18 +151,18 @@ pub struct Report {
 pub enum Search {
     /// Visits all states.
     All,
-    /// Visits the nearest states first, and stops when a property fails. So the reported steps are the
-    /// fewest.
+    /// Visits the nearest states first, and stops when a property fails, so that it reports the fewest steps.
     Nearest,
-    /// Visits the nearest states first, and stops when this property fails. Another property may fail before.
+    /// Visits the nearest states first, and stops when this property fails. The search goes on if another
+    /// property fails.
     For(&'static str),
-    /// Follows each path of steps to its end before the next path, and stops when a property fails. This is
-    /// faster if every path to a failure is long.
+    /// Follows each path of steps to its end before the next path, and stops when a property fails. This
+    /// order finds a failure faster if every path to a failure is long.
     Deep,
 }
 
-/// Visits the states. Each model has its own `check`, which calls this function. So this generic code is
-/// compiled, and optimized, in this crate.
+/// Visits the states. Each model has its own `check`, which calls this function, so that this generic code is
+/// compiled and optimized in this crate.
 fn check<P>(protocol: P, search: Search) -> Report
 where
     P: Protocol + Send + Sync + 'static,

@@ -1,25 +1,26 @@
 //! A Provision and its intent, while an uninstall, a deletion, an operator's `keep` and the sweep happen.
 //!
 //! **Attempts**, at most three: Vercel sends one Provision several times, under one key. An attempt does what
-//! the front does. It asks `provision::begin`, and writes the intent. It calls the backend, which makes a
-//! resource or refuses. Then it asks `provision::plan`, and commits. If conditions fail, DynamoDB reports
-//! some of them, and the attempt asks again with what it learned. An attempt may die before and after each
-//! step. A lost answer counts as a death. An attempt may be stopped for 15 minutes before it calls the
-//! backend. Vercel lists a resource once an attempt's answer with this resource has reached Vercel.
+//! the front does. First the attempt calls `provision::begin`, and writes the intent. Then the attempt calls
+//! the backend, which makes a resource or refuses. At the end the attempt calls `provision::plan`, and
+//! commits. If conditions fail, DynamoDB reports some of them, and the attempt decides again with the
+//! corrected belief. An attempt may die before and after each step. A lost answer counts as a death. An
+//! attempt may be stopped for 15 minutes before it calls the backend. Vercel lists a resource once an
+//! attempt's answer with this resource has reached Vercel.
 //!
 //! **Workers**, at most two: a worker claims the intent when 15 minutes have passed since the last attempt
-//! began. The worker compares the installation with Vercel, and ends the intent. It may fail or die.
+//! began. The worker compares the installation with Vercel, and ends the intent. A worker may fail or die.
 //!
-//! **Meanwhile**, the installation is uninstalled and purged, and the resource is deleted, or kept by an
-//! operator.
+//! **While attempts and workers run**, the installation is uninstalled and purged, and the resource is
+//! deleted, or kept by an operator.
 //!
 //! **Checked:** no resource that the backend made is lost, unless Vercel does not list it when a worker ends
-//! the intent. No attempt begins and no resource is registered in a deleted installation. The stored count is
-//! right. No process ends an intent that other attempts need. Every order of the steps ends.
+//! the intent. No attempt begins and no resource is registered in a deleted installation. The stored number
+//! of resources is right. No process ends an intent that other attempts need. Every order of the steps ends.
 //!
-//! The model stores no fences and no times. It stores whether a worker's fence is still the intent's, and
-//! whether 15 minutes have passed since the last attempt began. The model itself decides which resources the
-//! table lacks: for that, it does not call `teardown`'s code.
+//! The model stores no fences and no times. The model stores whether a worker's fence is still the intent's
+//! fence, and whether 15 minutes have passed since the last attempt began. The model itself decides which
+//! resources the table lacks, and does not call `teardown`'s code for this decision.
 
 mod attempt;
 mod flaw;
@@ -35,16 +36,16 @@ pub use self::flaw::Flaw;
 use self::state::{At, Installation, Job, Purge, Receipt, State};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// What happens at the same time as the attempts.
+/// What happens while the attempts run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The installation is uninstalled, purged and finalized. It may be unknown at the start.
+    /// The installation is uninstalled, purged and finalized. The installation may be unknown at the start.
     Uninstall,
     /// The installation is uninstalled and purged. The backend ignores the key, and makes a new resource at
     /// each call.
     WithoutKeys,
-    /// The installation is uninstalled and purged. The resource is deleted by itself before that, or an
-    /// operator keeps it. The backend never refuses.
+    /// The installation is uninstalled and purged. Delete Resource deletes the resource before the uninstall,
+    /// or an operator keeps the resource. The backend never refuses.
     Deletion,
 }
 
@@ -95,12 +96,12 @@ pub enum Action {
     Send,
     /// An attempt takes its next step. The bits are the items whose failed conditions DynamoDB reports.
     Go(usize, u8),
-    /// An attempt calls the backend, which makes a resource, or names the resource that it made under the
-    /// key.
+    /// An attempt calls the backend, which makes a resource, or names the resource that the backend made
+    /// before under the key.
     Makes(usize),
     /// An attempt calls the backend, which refuses.
     Refuses(usize),
-    /// DynamoDB is out of reach for an attempt. The attempt still passes the backend's answer on to Vercel.
+    /// An attempt cannot reach DynamoDB. The attempt still passes the backend's answer on to Vercel.
     Unrecorded(usize),
     /// An attempt dies, or its answer is lost.
     Die(usize),
@@ -110,7 +111,7 @@ pub enum Action {
     Claim,
     /// A worker takes its next step.
     Work(usize),
-    /// A worker fails, because Vercel did not list its resources.
+    /// A worker fails, because Vercel did not answer with its list of resources.
     Fail(usize),
     /// A worker dies.
     WorkerDies(usize),
@@ -124,8 +125,8 @@ pub enum Action {
     Finalize,
     /// A resource's announcement takes its next step: a worker claims it, then the provider receives it.
     Tell(usize),
-    /// Vercel deletes the first resource. If `true`, Vercel gets the answer, and no longer lists the
-    /// resource.
+    /// Vercel deletes the first resource. If the value is `true`, Vercel gets the answer, and no longer lists
+    /// the resource.
     Delete(bool),
     /// An operator keeps the first resource after the uninstall.
     Keep,
@@ -137,7 +138,7 @@ impl Model for Provisions {
 
     fn init_states(&self) -> Vec<State> {
         let active = State::new(Installation::Active { count: 0 });
-        // The first intent registers an unknown installation. From then on, it is an active installation.
+        // The first intent registers an unknown installation, which is active from then on.
         let unknown = State::new(Installation::Absent);
         if self.scope == Scope::Uninstall { vec![active, unknown] } else { vec![active] }
     }
@@ -188,7 +189,7 @@ impl Model for Provisions {
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        // After a forbidden event, the model stops: later states do not matter.
+        // After a forbidden event, the model stops, because later states do not matter.
         if before.wrong.is_some() {
             return None;
         }
@@ -272,7 +273,7 @@ impl Protocol for Provisions {
             match attempt.at {
                 At::Idle | At::Ended => {}
                 At::Begun { old: false } => actions.push(Action::Makes(index)),
-                // The attempt was stopped before it called the backend.
+                // The attempt was stopped for 15 minutes before it called the backend.
                 At::Begun { old: true } if self.has(Flaw::NotTooLate) => {
                     actions.push(Action::Makes(index));
                 }
@@ -293,7 +294,7 @@ impl Protocol for Provisions {
             if self.may_claim(state) {
                 actions.push(Action::Claim);
             }
-            // No worker is left that could end the lease earlier.
+            // The worker that holds the lease is gone, so nobody can end the lease earlier.
             if intent.leased && !state.workers.iter().flatten().any(|worker| worker.fence) {
                 actions.push(Action::LeaseEnds);
             }
@@ -318,7 +319,7 @@ impl Protocol for Provisions {
 
     /// All attempts and workers have ended, and nothing is left to purge or announce. An intent is left only
     /// if it is parked. Unless an intent is parked, each resource that the backend made is live, announced,
-    /// kept, excused or deleted by itself.
+    /// kept, excused or deleted by Delete Resource.
     fn is_well(&self, state: &State) -> bool {
         let ended = |attempt: &state::Attempt| matches!(attempt.at, At::Idle | At::Ended);
         let is_parked = state.intent.is_some_and(|intent| intent.parked);

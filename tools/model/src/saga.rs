@@ -1,28 +1,28 @@
 //! Delete Configuration, which deletes an installation in the table and its configuration at Vercel.
 //!
-//! **Processes**, at most three: requests, and sweeps that resume a request's intent. A request is repeated
-//! until it is answered, and then as often as its caller likes. In each step, a process sends one transaction
-//! or read, or gets one answer from Vercel. A process may die at every step. An intent's lease may end at
-//! every step while its worker continues. A call to Vercel may take effect now, later or never, with any
-//! answer or none.
+//! **Processes**, at most three: requests, and sweeps that resume a request's intent. A caller repeats its
+//! request until it is answered, and may repeat it after the answer. In each step, a process sends one
+//! transaction or read, or gets one answer from Vercel. A process may die at every step. An intent's lease
+//! may end at every step while its worker continues. A call to Vercel may take effect now, later or never,
+//! with any answer or without an answer.
 //!
-//! **Meanwhile**, in the [`Scope`]s: Vercel calls Delete Installation, invoices are settled or open again,
-//! the purge and the finalization end, a token is registered, and 24 hours pass. Or the configuration moves
-//! to another team.
+//! **While the processes run**, other things happen, which depend on the [`Scope`]. In one scope, Vercel
+//! calls Delete Installation, invoices are settled or open again, the purge and the finalization end, a token
+//! is registered, and 24 hours pass. In another scope, the configuration moves to another team.
 //!
-//! **Checked:** a request is answered 204 only once the installation and the configuration are gone. A commit
-//! without Vercel's answer is made only if there is no usable token. No deletion and no doubt is lost, and no
-//! deletion has its effect twice or without its outcome. A worker that lost its lease does not change its
-//! successor's intent. Every order of the steps ends.
+//! **Checked:** a request is answered 204 only once the installation and the configuration are gone. A
+//! process commits without Vercel's answer only if there is no usable token. No deletion and no doubt is
+//! lost, and no deletion has its effect twice or without its outcome. A worker that lost its lease does not
+//! change its successor's intent. Every order of the steps ends.
 //!
 //! **Assumed** (E2): once an attempt is marked in doubt and sent, Vercel answers 401 or 403 only because the
 //! token died with its configuration. Without this assumption, teardown could delete the installation while
-//! its configuration still exists. A worker marks an attempt and dies, or is late with Vercel's answer. Then
-//! Vercel refuses the next attempt with 403. Nobody can distinguish this refusal from the 403 after a
-//! deletion that took effect. If an attempt is marked in doubt but was not sent, the model lets Vercel refuse
-//! the next attempt.
+//! its configuration still exists. For example, a worker marks an attempt and dies, or records Vercel's
+//! answer too late, and Vercel refuses the next attempt with 403. Nobody can distinguish such a refusal from
+//! the 403 after a deletion that took effect. If an attempt is marked in doubt but was not sent, the model
+//! lets Vercel refuse the next attempt.
 //!
-//! **Assumed** (E7): if Vercel says where a configuration is, that is true.
+//! **Assumed** (E7): if Vercel says where a configuration is, the configuration is in that place.
 
 mod answers;
 mod flaw;
@@ -46,16 +46,16 @@ pub use self::state::State;
 use self::table::{Seen, Stage};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// What happens at the same time as the processes.
+/// What happens while the processes run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Nothing else happens: only Vercel's answers vary.
+    /// Only Vercel's answers vary: nothing else happens while the processes run.
     Vercel,
     /// Vercel calls Delete Installation. The purge and the finalization end, invoices are settled and open
     /// again, a token is registered, and 24 hours pass.
     Meanwhile,
-    /// The configuration moves to another team, once. From then on, a `DELETE` in the old team finds nothing,
-    /// though the configuration exists (E7).
+    /// The configuration moves to another team, once. After the move, a `DELETE` in the old team finds
+    /// nothing, though the configuration exists (E7).
     Moves,
 }
 
@@ -139,7 +139,7 @@ impl Sagas {
     }
 
     /// The step that a request takes after it read these items, as `configuration::plan` decides. The result
-    /// is cached, because it depends on nothing else.
+    /// is cached, because it depends only on the request and these items.
     fn decide(&self, request: u8, seen: Seen) -> At {
         let Ok(mut decisions) = self.decisions.lock() else { return At::Idle };
         *decisions.entry((request, seen)).or_insert_with(|| {
@@ -164,7 +164,8 @@ impl Model for Sagas {
     fn init_states(&self) -> Vec<State> {
         let mut states = State::all(self.processes);
         if self.scope == Scope::Moves {
-            // In this scope, requests differ only by whether they name the team: requests 1 and 2 are enough.
+            // In the scope `Moves`, requests differ only by whether they name the team, so requests 1 and 2
+            // are enough.
             states.retain(|state| state.processes().all(|process| process.request != 0));
         }
         if self.under_one_key {
@@ -293,7 +294,7 @@ impl Protocol for Sagas {
                 _ => actions.push(Action::Go(index)),
             }
         }
-        // No process is left that could end the lease earlier.
+        // The process that holds the lease is gone, so nobody can end the lease earlier.
         if leased && !held {
             actions.push(Action::LeaseEnds);
         }
@@ -302,8 +303,8 @@ impl Protocol for Sagas {
         }
     }
 
-    /// No intent is left, and each request has its final answer. That is 204, unless Vercel refused, invoices
-    /// are open, the key belongs to another request, or the request names the old team.
+    /// No intent is left, and each request has its final answer. The final answer is 204, unless Vercel
+    /// refused, invoices are open, the key belongs to another request, or the request names the old team.
     fn is_well(&self, state: &State) -> bool {
         state.intent.is_none()
             && state.processes().all(|process| match process.at {

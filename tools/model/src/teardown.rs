@@ -1,22 +1,23 @@
-//! The announcement of one deletion: the notice, the `deleted` event, and what an operator does meanwhile.
+//! The announcement of one deletion: the notice, the `deleted` event, and the commands that an operator
+//! types.
 //!
 //! At the start, a deletion is committed, and its announcement is due. With a grace period, the announcement
-//! is in the phase `scheduled`. Without a grace period, it is in the phase `deleted`.
+//! is in the phase `scheduled`. Without a grace period, the announcement is in the phase `deleted`.
 //!
 //! **Workers**, at most two: a worker claims the job when it is due, reads the holds, sends an event, and
-//! records the result. A worker may die at every step. Its lease may end at every step while the worker
-//! continues. The provider may receive an event although the worker records a failure.
+//! records the result. A worker may die at every step. A worker's lease may end at every step while the
+//! worker continues. The provider may receive an event although the worker records a failure.
 //!
 //! **An operator** types `hold` and `release`, up to two times, or types `keep`. A command may be cut off at
-//! every step, and typed again. `teardown`'s own `AnnouncementState::turn` and `AnnouncementState::timing`
-//! decide what a worker and a command do next.
+//! every step, and the operator may type it again. `teardown`'s own `AnnouncementState::turn` and
+//! `AnnouncementState::timing` decide what a worker and a command do next.
 //!
 //! **Checked:** if `hold` reports that it is in time, no `deleted` event is sent while the hold is in force.
 //! No `deleted` event is sent for a resource that is kept. Two workers with valid leases never both send the
-//! event. The announcement is never lost, and every order of the steps ends.
+//! `deleted` event. The announcement is never lost, and every order of the steps ends.
 //!
-//! The model stores no fences and no times. It stores whether a worker's fence is still the job's, whether
-//! `teardownAt` has come, and whether each lease has ended. All processes read the same clock.
+//! The model stores no fences and no times. The model stores whether a worker's fence is still the job's
+//! fence, whether `teardownAt` has come, and whether each lease has ended. All processes read the same clock.
 
 mod properties;
 mod steps;
@@ -27,8 +28,8 @@ use teardown::job::announcement::{AnnouncementState, Phase, Timing, Turn};
 
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// A way to break the model: each value says what the broken code does. Tests check which property then
-/// fails.
+/// A way to break the model: each flaw's comment says what the broken code does. Tests check which property
+/// fails with each flaw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Flaw: a worker claims the job without checking whether another worker leases the job.
@@ -74,14 +75,14 @@ pub enum Flaw {
 struct Job {
     deleted: bool,
     due: bool,
-    /// `Some` if the job has a lease that its worker has not ended. `true` while that lease lasts.
+    /// `Some` if the job has a lease that its worker has not ended. `Some(true)` while that lease lasts.
     lease: Option<bool>,
     held: bool,
     in_doubt: bool,
 }
 
 /// What a worker found if it read the holds before its claim. Only [`Flaw::LookUnderLease`] makes a worker
-/// read them then.
+/// read the holds before its claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Early {
     No,
@@ -95,7 +96,8 @@ enum At {
     Early,
     /// The worker claimed the job.
     Claimed,
-    /// The worker read the holds. It found the hold with this number, or `None`.
+    /// The worker read the holds. The worker found the hold with this number, or found no hold if it is
+    /// `None`.
     Looked(Option<u8>),
     /// The worker sent the notice.
     Notified,
@@ -111,7 +113,7 @@ struct Worker {
     in_doubt: bool,
     /// Whether the worker's lease still lasts.
     leased: bool,
-    /// Whether the worker's fence is still the job's.
+    /// Whether the worker's fence is still the job's fence.
     fence: bool,
     early: Early,
     at: At,
@@ -130,7 +132,7 @@ enum Command {
     Said { in_time: bool },
     /// `release` took one of its two steps. One step ends the hold, and the other makes the held job due.
     Releasing,
-    /// `keep` read the job. `fence` is true if no worker has claimed the job since.
+    /// `keep` read the job. `fence` is true while no worker has claimed the job after `keep` read it.
     Read { fence: bool },
     /// `keep` ended, and reported that the resource is kept.
     Kept,
@@ -166,7 +168,8 @@ pub struct State {
 pub enum Action {
     /// A worker claims the job.
     Claim,
-    /// A worker takes its next step. If it sends an event, the provider receives the event and answers 2xx.
+    /// A worker takes its next step. If the worker sends an event, the provider receives the event and
+    /// answers 2xx.
     Go(usize),
     /// The provider received a worker's event, but the worker records a failure.
     Fail(usize),
@@ -193,7 +196,7 @@ pub enum Action {
 /// The model of an announcement.
 #[derive(Debug)]
 pub struct Teardowns {
-    /// Whether the operator types `keep`, in place of `hold` and `release`.
+    /// Whether the operator types `keep` instead of `hold` and `release`.
     keeps: bool,
     workers: usize,
     flaw: Option<Flaw>,
@@ -201,8 +204,8 @@ pub struct Teardowns {
 }
 
 impl Teardowns {
-    /// The model with `workers` workers, at most 2. If `keeps`, the operator types `keep`, else `hold` and
-    /// `release`. A `flaw` breaks the model.
+    /// The model with `workers` workers, at most 2. If `keeps` is true, the operator types `keep`. If `keeps`
+    /// is false, the operator types `hold` and `release`. A `flaw` breaks the model.
     #[must_use]
     pub fn new(keeps: bool, workers: usize, flaw: Option<Flaw>) -> Self {
         Self { keeps, workers, flaw, ends: Ends::default() }
@@ -219,7 +222,7 @@ impl Teardowns {
     }
 }
 
-/// `teardownAt`, in seconds. `teardown`'s decisions only compare it with other times.
+/// `teardownAt`, in seconds. `teardown`'s decisions only compare `teardownAt` with other times.
 const NOW: u64 = 1000;
 
 impl Job {
@@ -256,7 +259,7 @@ impl Model for Teardowns {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        // One start with a grace period, and one start without.
+        // There are two first states: one with a grace period, and one without a grace period.
         let begins = |deleted| State {
             job: Some(Job { deleted, due: true, lease: None, held: false, in_doubt: false }),
             hold: None,
@@ -318,7 +321,7 @@ impl Protocol for Teardowns {
                 actions.push(Action::Claim);
             }
             let holds = state.workers.iter().flatten().any(|worker| worker.fence);
-            // No worker is left that could end the lease earlier.
+            // The worker that holds the lease is gone, so nobody can end the lease earlier.
             if job.lease == Some(true) && !holds {
                 actions.push(Action::LeaseEnds);
             }
@@ -341,7 +344,7 @@ impl Protocol for Teardowns {
             | Command::Read { .. } => {
                 actions.push(Action::Type);
             }
-            // In the end, the operator releases each hold.
+            // The operator releases each hold at some time.
             Command::Idle | Command::Said { .. } if state.hold.is_some() => {
                 actions.push(Action::Release);
             }

@@ -2,20 +2,21 @@
 //!
 //! At the start, an installation is deleted, and its jobs are in the table.
 //!
-//! **Workers**, at most three: a worker claims a job, takes the job's steps one by one, and completes it. In
-//! a step, it sends one transaction or read, or makes one call to the provider or Vercel. It may die at every
-//! step. Its lease may end at every step while the worker continues. A call may take effect although its
-//! answer is lost. A job that is retried is due at once, because no property depends on the wait.
+//! **Workers**, at most three: a worker claims a job, takes the job's steps one by one, and completes the
+//! job. In a step, a worker sends one transaction or read, or makes one call to the provider or Vercel. A
+//! worker may die at every step. A worker's lease may end at every step while the worker continues. A call
+//! may take effect although its answer is lost. A job that is retried is due immediately, because no property
+//! depends on the wait.
 //!
-//! **Meanwhile**, invoices are settled, jobs are parked and made due by hand, and the configuration is
-//! deleted. Independent jobs are in separate [`Scope`]s.
+//! **While the workers run**, invoices are settled, jobs are parked and made due by an operator, and the
+//! configuration is deleted. Jobs that do not affect each other are in separate [`Scope`]s.
 //!
 //! **Checked:** no announcement is lost. Two workers never have a valid lease of one job, and a worker that
 //! lost its lease does not change the job. A parked job stays parked until an operator or `settle` makes it
 //! due. Vercel is not called to finalize before the finalization is due. The token is kept until the
 //! installation is finalized. Every order of the steps ends.
 //!
-//! The model stores no fences. It stores whether a worker's fence is still the job's.
+//! The model stores no fences. The model stores whether a worker's fence is still the job's fence.
 
 mod steps;
 
@@ -26,8 +27,8 @@ use stateright::{Model, Property};
 use self::steps::{EARLY, OVERWROTE, PARKED};
 use crate::{ENDS_WELL, Ends, Protocol, Report, Search, check, ends_well};
 
-/// A way to break the model: a condition is dropped, or a write is done at the wrong time. Each value says
-/// what the broken code does. Tests check which property then fails.
+/// A way to break the model: a condition is dropped, or a write is done at the wrong time. Each flaw's
+/// comment says what the broken code does. Tests check which property fails with each flaw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Flaw: a worker claims a job without checking that the job is due.
@@ -42,19 +43,21 @@ pub enum Flaw {
     RetryFence,
     /// Flaw: a worker ends the purge without checking the job's fence.
     EndPurgeFence,
-    /// Flaw: a worker ends the purge without checking that the tombstone is as it was read.
+    /// Flaw: a worker ends the purge without checking that the tombstone has not changed since it was read.
     EndPurgeAsSeen,
     /// Flaw: a worker ends the finalization without checking the job's fence.
     EndFinalizationFence,
-    /// Flaw: a worker ends the finalization without checking that the tombstone is as it was read.
+    /// Flaw: a worker ends the finalization without checking that the tombstone has not changed since it was
+    /// read.
     EndFinalizationAsSeen,
-    /// Flaw: the purge swaps resources for announcements without checking that their items exist.
+    /// Flaw: the purge replaces resources by their announcements without checking that the resources' items
+    /// exist.
     SwapThere,
-    /// Flaw: a retry by hand makes a job due without checking that the job is parked.
+    /// Flaw: an operator's retry makes a job due without checking that the job is parked.
     RetryParked,
-    /// Flaw: the purge deletes a resource's item, and writes its announcement in a later write.
+    /// Flaw: the purge deletes a resource's item, and writes the resource's announcement in a later write.
     SwapApart,
-    /// Flaw: the token is erased when the finalization begins, and not when it ends.
+    /// Flaw: a worker erases the token when the finalization begins, and not when the finalization ends.
     TokenApart,
     /// Flaw: `settle` also ends the lease of the finalization's worker.
     SettleEndsLease,
@@ -76,8 +79,8 @@ impl Scope {
     pub const ALL: [Self; 3] = [Self::Announcement, Self::Purge, Self::Finalization];
 }
 
-/// The index of the installation's announcement among a state's jobs. Before it are the announcements of the
-/// two resources. After it are the purge and the finalization.
+/// The index of the installation's announcement among a state's jobs. The announcements of the two resources
+/// have lower indexes. The purge and the finalization have higher indexes.
 const INSTALLATION: usize = 2;
 const PURGE: usize = 3;
 const FINALIZE: usize = 4;
@@ -127,7 +130,7 @@ struct Worker {
     job: usize,
     /// Whether the worker's lease still lasts.
     leased: bool,
-    /// Whether the worker's fence is still the job's.
+    /// Whether the worker's fence is still the job's fence.
     fence: bool,
     at: At,
 }
@@ -161,7 +164,7 @@ pub struct State {
 pub enum Action {
     /// A worker claims a job.
     Claim(usize),
-    /// A worker takes its next step. If it calls the provider or Vercel, the call takes effect and is
+    /// A worker takes its next step. If the worker calls the provider or Vercel, the call takes effect and is
     /// answered.
     Go(usize),
     /// A worker's call takes effect, and its answer is lost.
@@ -239,8 +242,8 @@ impl Model for Sweeps {
                 let notified = [true, true, false];
                 vec![State { jobs: [None, None, now, None, None], notified, ..end }]
             }
-            // In one start, the second resource is live. In the other start, it was deleted by itself, and
-            // its announcement is due.
+            // In one first state, the second resource is live. In the other first state, Delete Resource has
+            // deleted the second resource, and its announcement is due.
             Scope::Purge => [true, false]
                 .map(|purged| State {
                     tombstone: Tombstone { stage, finalized: true },
@@ -320,7 +323,7 @@ impl Protocol for Sweeps {
                 actions.push(Action::Claim(index));
             }
             let holder = |worker: &&Worker| worker.job == index && worker.fence;
-            // No worker is left that could end the lease earlier.
+            // The worker that holds the lease is gone, so nobody can end the lease earlier.
             if job.leased && !state.workers.iter().flatten().any(|worker| holder(&worker)) {
                 actions.push(Action::LeaseEnds(index));
             }

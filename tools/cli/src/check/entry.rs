@@ -6,18 +6,18 @@ use std::pin::Pin;
 use super::finding::Verdict;
 use super::scene::Scene;
 
-/// The future that runs a check. It sends the check's requests in order, and returns the verdict.
+/// The future that sends a check's requests in order, and returns the check's verdict.
 pub(super) type Run = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// A check of one behaviour of the backend.
 pub struct Check {
-    /// The check's name, such as `tokens/expired`. A name never changes.
+    /// The check's name, such as `tokens/expired`. A check's name never changes.
     pub id: &'static str,
     /// What the backend does if the check passes.
     pub title: &'static str,
-    /// Why the backend should do what the title says.
+    /// Why the backend should do what the check's title says.
     pub basis: Basis,
-    /// How to mend a backend that does not pass.
+    /// How to mend a backend that does not pass the check.
     pub mend: &'static str,
     pub(super) needs: Needs,
     pub(super) run: fn(Scene) -> Run,
@@ -47,23 +47,24 @@ impl Check {
 #[derive(Clone, Copy, Debug)]
 pub enum Basis {
     /// The behaviour that Vercel documents, and the address of the document. A backend that behaves
-    /// differently fails.
+    /// differently fails the check.
     Vercel(&'static str, &'static str),
     /// The behaviour that a standard for Vercel's tokens demands, and the address of the standard. A backend
-    /// that behaves differently fails.
+    /// that behaves differently fails the check.
     Standard(&'static str, &'static str),
     /// Why the behaviour is good practice. A backend that behaves differently gets a warning.
     GoodPractice(&'static str),
 }
 
 impl Basis {
-    /// `true` if a backend that does not pass fails, `false` if it only gets a warning.
+    /// `true` if a backend that behaves differently fails the check, `false` if the backend only gets a
+    /// warning.
     #[must_use]
     pub fn is_binding(&self) -> bool {
         !matches!(self, Self::GoodPractice(_))
     }
 
-    /// What is documented, or why the behaviour is good practice.
+    /// The behaviour that is documented, or why the behaviour is good practice.
     #[must_use]
     pub fn statement(&self) -> &'static str {
         match self {
@@ -81,7 +82,7 @@ impl Basis {
     }
 }
 
-/// What a check needs.
+/// What a check needs from the backend and from the options.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
 pub struct Needs {
@@ -142,7 +143,7 @@ impl Needs {
         Self { installations, trust: true, ..self }
     }
 
-    /// The needs of two checks together.
+    /// The needs of two checks, joined.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             trust: self.trust || other.trust,

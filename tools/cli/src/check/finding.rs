@@ -30,23 +30,23 @@ impl Finding {
 const REFUSALS: [u16; 3] = [400, 401, 403];
 
 impl Exchange {
-    /// The answer. A finding if there is no answer. An exchange that `Call::send` returned always has an
-    /// answer.
+    /// The answer. Returns a finding if the exchange has no answer. An exchange that `Call::send` returned
+    /// always has an answer.
     pub(super) fn answer(&self) -> Result<&Answer, Finding> {
         self.answer.as_ref().map_err(|_| self.wrong("an answer"))
     }
 
-    /// The finding that this answer is not the answer that the check expected.
+    /// The finding that an answer is not the one that the check expected.
     pub(super) fn wrong(&self, expected: impl Into<String>) -> Finding {
         self.wrong_as(expected, self.seen())
     }
 
-    /// The finding that the check expected something else. `seen` describes what the check saw.
+    /// The finding that the check saw something else than it expected. `seen` describes what the check saw.
     pub(super) fn wrong_as(&self, expected: impl Into<String>, seen: impl Into<String>) -> Finding {
         Finding::Wrong { expected: expected.into(), seen: seen.into(), at: Box::new(self.clone()) }
     }
 
-    /// Passes if `holds` is true. If it is false, the finding names what the check expected.
+    /// Passes if `holds` is true. If `holds` is false, the finding names what the check expected.
     pub(super) fn expect(&self, holds: bool, expected: &str) -> Verdict {
         if holds { Ok(()) } else { Err(self.wrong(expected)) }
     }
@@ -69,8 +69,8 @@ impl Exchange {
         self.succeeds()
     }
 
-    /// Expects that the backend did not accept the token or the signature. A 5xx is allowed, because other
-    /// checks report it.
+    /// Expects that the backend did not accept the token or the signature. A 5xx is allowed here, because
+    /// other checks report a 5xx.
     pub(super) fn is_refused(&self) -> Verdict {
         let refused = self.status() >= 500 || REFUSALS.contains(&self.status());
         self.expect(refused, "403")
@@ -83,13 +83,13 @@ impl Exchange {
     }
 
     /// Expects a status below 500, or a 503 with `Retry-After`. A backend may answer 503 if it cannot look up
-    /// the token's key at once, because an unknown key may be Vercel's newest key.
+    /// the token's key immediately, because an unknown key may be Vercel's newest key.
     pub(super) fn is_no_broken_refusal(&self) -> Verdict {
         let later = self.status() == 503 && self.answer()?.header("retry-after").is_some();
         self.expect(later || self.status() < 500, "403")
     }
 
-    /// The answer's error. A finding if the error does not have the form that Vercel documents.
+    /// The error in an answer. Returns a finding if the error does not have the form that Vercel documents.
     pub(super) fn error(&self) -> Result<Value, Finding> {
         let body = self.answer()?.json().unwrap_or_default();
         let error = &body["error"];

@@ -1,5 +1,5 @@
-//! Serves two JWKS documents: the run's own keys, and a stranger's keys, which no token should make a backend
-//! read.
+//! Serves two JWKS documents: the run's own keys, and a stranger's keys. No token should make a backend read
+//! the stranger's keys.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const OWN: &str = "/.well-known/jwks";
 /// The path of the stranger's keys.
 const STRANGE: &str = "/stranger/jwks";
 
-/// Serves the documents until the process ends. Returns their addresses.
+/// Serves the JWKS documents until the process ends. Returns the documents' addresses.
 ///
 /// # Errors
 ///

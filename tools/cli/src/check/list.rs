@@ -18,7 +18,7 @@ use super::scene::Scene;
 use super::session::Resource;
 use super::signer::Bearer;
 
-/// The groups, each with a description.
+/// The groups of checks, each with a description.
 pub const GROUPS: [(&str, &str); 6] = [
     ("tokens", "who may delete"),
     ("delete-resource", "`DELETE /v1/installations/{installationId}/resources/{resourceId}`"),
@@ -104,7 +104,7 @@ fn read_only(scene: &Scene, target: &Resource) -> Bearer {
     scene.signer().sign(&scene.user(&target.installation, "USER"))
 }
 
-/// The verdict that a check could not run.
+/// The verdict that a check could not run, for this reason.
 fn skipped(why: &str) -> Verdict {
     Err(Finding::skipped(why))
 }
@@ -115,7 +115,8 @@ mod tests {
 
     use super::*;
 
-    /// N2: the list gives each check an id of its own, and a group from `GROUPS`, in the order of the groups.
+    /// N2: in the list, each check has a unique id and a group from `GROUPS`, and the checks are in the order
+    /// of the groups.
     #[test]
     fn each_check_has_an_id_of_its_own_in_a_group_that_there_is() {
         let ids: BTreeSet<_> = all().map(|check| check.id).collect();

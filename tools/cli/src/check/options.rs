@@ -15,7 +15,7 @@ pub const ISSUER: &str = "https://marketplace.vercel.com";
 /// The email address of the account's contact, and of the user in tokens.
 pub(super) const EMAIL: &str = "teardown-check@example.com";
 
-/// The longest time that an answer may take. The checks of the group `time` report slower answers.
+/// The longest time that an answer may take. The checks of the group `time` report answers that take longer.
 pub(super) const SLOW: Duration = Duration::from_secs(10);
 
 /// How long a deleted resource may still be seen. `teardown check` always uses this value.
@@ -32,7 +32,7 @@ pub(super) const SILENCES: u32 = 6;
 pub struct Options {
     /// The backend's address: the part before `/v1/installations`, without a slash at its end.
     pub base_url: String,
-    /// The `aud` of tokens. Without it, the checks that need a good token are skipped.
+    /// The `aud` of tokens. Without this `aud`, the checks that need a good token are skipped.
     pub integration: Option<String>,
     /// The `iss` of tokens.
     pub issuer: String,
@@ -46,8 +46,8 @@ pub struct Options {
     pub supply: Supply,
     /// The product that Provision Resource asks for.
     pub product: Product,
-    /// Whether the run makes and deletes nothing. It sends requests that the backend has to refuse, and Get
-    /// Resource.
+    /// Whether the run makes and deletes nothing. A run that makes and deletes nothing sends only requests
+    /// that the backend has to refuse, and Get Resource.
     pub read_only: bool,
     /// The integration's secret, which signs webhooks.
     pub client_secret: Option<String>,
@@ -55,7 +55,8 @@ pub struct Options {
     pub webhook: Option<String>,
     /// How long the run waits for an answer.
     pub timeout: Duration,
-    /// How long a deleted resource may still be seen. A backend may delete the data after its answer.
+    /// How long a deleted resource may still be seen. A backend may delete a resource's data after its
+    /// answer.
     pub patience: Duration,
     /// How long all the checks together may take.
     pub limit: Duration,
@@ -81,8 +82,8 @@ pub struct KeyUrls {
 pub enum Supply {
     /// The run makes installations by Upsert Installation, and resources by Provision Resource.
     Made,
-    /// The options name an installation, and maybe resources in it. If they name no resource, the run
-    /// provisions resources in the installation.
+    /// The options name an installation, and maybe resources in this installation. If the options name no
+    /// resource, the run provisions resources in the installation.
     Given {
         /// The installation's id.
         installation: String,

@@ -1,5 +1,5 @@
-//! A run: it finds out what the backend supports, runs the checks in order, and cleans up. Each of the three
-//! ends in bounded time.
+//! A run finds out what the backend supports, runs the checks in order, and cleans up. The time of each step
+//! has a limit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub enum Outcome {
     Failed(Wrong),
     /// The backend does not do what the check expects, and `--accept` names the check.
     Accepted(Wrong),
-    /// The check could not run. The text says what is missing.
+    /// The check could not run, because the backend or the options lack what the text says.
     Skipped(String),
     /// The run ended before this check, for the reason in the text.
     NotRun(String),
@@ -47,9 +47,9 @@ pub struct Wrong {
     pub expected: String,
     /// What the check saw.
     pub seen: String,
-    /// The `curl` command that sends the request again.
+    /// The `curl` command that sends the check's request again.
     pub curl: String,
-    /// What the variables in the command stand for.
+    /// What the shell variables in the `curl` command mean.
     pub note: Option<String>,
 }
 
@@ -88,7 +88,7 @@ impl Outcome {
 pub struct Report {
     /// The backend's address.
     pub base_url: String,
-    /// The checks with their outcomes, in order.
+    /// The checks with their outcomes, in the order of the list.
     pub rows: Vec<Row>,
     /// Why the run ended before its last check. `None` if all checks were reached.
     pub stopped: Option<String>,
@@ -110,7 +110,7 @@ impl Report {
     }
 }
 
-/// Which checks to run, and which of them may fail.
+/// Which checks to run, and which checks may fail.
 #[derive(Debug)]
 pub struct Selection {
     /// The checks to run.
@@ -203,7 +203,7 @@ async fn make(session: &Arc<Session>, check: &'static Check, accepted: &BTreeSet
     Row { check, outcome, steps: summaries(&scene.sent()) }
 }
 
-/// A line for each request. Equal lines in a row become one line, with their number.
+/// One line of text for each request. Equal lines in a row become one line, which says how many they are.
 fn summaries(sent: &[Exchange]) -> Vec<String> {
     let lines: Vec<_> = sent.iter().map(Exchange::summary).collect();
     let runs = lines.chunk_by(|one, next| one == next);

@@ -17,7 +17,7 @@ use crate::issuer::{Subject, Token};
 /// How long a token is valid.
 const EXPIRY: Duration = Duration::from_mins(10);
 
-/// How long before now the tokens say they were issued, because the backend's clock may be slow.
+/// How long before the present time tokens are dated, because the backend's clock may be slow.
 const ISSUED: Duration = Duration::from_secs(5);
 
 /// The time between two Get Resource requests for a resource that should disappear.
@@ -45,9 +45,9 @@ pub(super) struct Call {
     bearer: Bearer,
     headers: Vec<Header>,
     body: Option<String>,
-    /// What a reader has to know to send the request again, apart from the token.
+    /// What a reader of the report has to know to send the request again, except the token.
     note: Option<String>,
-    /// What becomes of the installation or resource if its deletion is answered 2xx.
+    /// The state of the installation or resource after its deletion is answered 2xx.
     fate: Fate,
 }
 
@@ -111,7 +111,7 @@ impl Scene {
         claims
     }
 
-    /// The time, in seconds since the Unix epoch.
+    /// The current time, in seconds since the Unix epoch.
     pub(super) fn now(&self) -> u64 {
         self.session.options.clock.now().as_secs()
     }
@@ -176,8 +176,8 @@ impl Scene {
         call.key(&self.fresh_key()).json(&body)
     }
 
-    /// A webhook's delivery, signed with the client secret. If the secret is not known, the signature is
-    /// wrong.
+    /// A webhook's delivery, signed with the client secret. If the run does not know the client secret, the
+    /// signature is wrong.
     pub(super) fn webhook(&self, body: &str) -> Call {
         let secret = self.session.options.client_secret.as_deref().unwrap_or_default();
         let signature = webhook_signature(secret, body);
@@ -218,7 +218,7 @@ impl Scene {
     }
 
     /// If a verdict is a finding about a success, adds to the finding whether the request deleted the
-    /// resource. This needs a resource that the run knows and can see.
+    /// resource. To learn this, the run must know the resource and be able to see it.
     pub(super) async fn with_effect(
         &self,
         verdict: Verdict,
@@ -236,7 +236,7 @@ impl Scene {
         Err(after.wrong_as(expected, format!("{seen}{effect}")))
     }
 
-    /// Expects that a resource still exists after an answer.
+    /// Expects that a resource still exists after the backend's answer.
     pub(super) async fn expect_there(
         &self,
         resource: &Resource,
@@ -250,7 +250,7 @@ impl Scene {
         Err(after.wrong_as("the resource is there afterwards", seen))
     }
 
-    /// Expects that a resource is gone after an answer, or soon after it.
+    /// Expects that a resource is gone at the backend's answer, or soon after this answer.
     pub(super) async fn expect_gone(
         &self,
         resource: &Resource,
@@ -265,7 +265,7 @@ impl Scene {
         Err(after.wrong_as("the resource is gone afterwards", seen))
     }
 
-    /// Whether a resource can still be seen when the run's patience ends.
+    /// Whether Get Resource still shows a resource when the run's patience ends.
     pub(super) async fn lasts(&self, resource: &Resource) -> Result<bool, Finding> {
         let begun = Instant::now();
         while self.sees(resource).await? {
@@ -279,8 +279,8 @@ impl Scene {
 }
 
 impl Call {
-    /// Sends this `Authorization` in place of an `ADMIN`'s. If the deletion succeeds, nobody knows for sure
-    /// what was deleted.
+    /// Sends this `Authorization` in place of an `ADMIN`'s token. If the deletion succeeds, nobody knows for
+    /// sure what was deleted.
     pub(super) fn bearer(mut self, bearer: Bearer) -> Self {
         self.bearer = bearer;
         self.fate = Fate::Doubtful;
@@ -344,14 +344,14 @@ impl Call {
         Ok(exchange)
     }
 
-    /// Sends the request. The exchange that it returns may have no answer.
+    /// Sends the request. The returned exchange may have no answer.
     pub(super) async fn try_send(self) -> Exchange {
         let exchange = self.scene.session.send(self.request(), self.fate).await;
         self.scene.sent.lock().unwrap_or_else(PoisonError::into_inner).push(exchange.clone());
         exchange
     }
 
-    /// Sends the request 16 times at once, and returns all the exchanges.
+    /// Sends the request 16 times at the same time, and returns all the exchanges.
     pub(super) async fn send_at_once(self) -> Result<Vec<Exchange>, Finding> {
         let mut sent = JoinSet::new();
         for _ in 0..AT_ONCE {

@@ -1,5 +1,5 @@
-//! The state of a run: the requests that were sent, the installations and resources, and what is known of the
-//! backend.
+//! The state of a run: the requests that were sent, the installations and resources, and what the run knows
+//! about the backend.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -30,13 +30,13 @@ struct State {
 pub(super) const BODIES: [Option<&str>; 3] =
     [None, Some("{}"), Some(r#"{"cascadeResourceDeletion":true}"#)];
 
-/// What is known of the backend before the first check. Each error says what is missing, and how to provide
-/// it.
+/// What the run knows about the backend before the first check. Each error says what the backend lacks, and
+/// how to provide it.
 #[derive(Clone, Debug)]
 pub(super) struct Survey {
     /// `Ok` if the backend accepts this run's tokens.
     pub trust: Result<(), String>,
-    /// `Ok` if the backend provisions resources, or if the options name some.
+    /// `Ok` if the backend provisions resources, or if the options name resources.
     pub resources: Result<(), String>,
     /// `Ok` if Get Resource shows a resource that exists.
     pub lookup: Result<(), String>,
@@ -63,12 +63,13 @@ pub(super) struct Stock {
     pub home: Option<Installation>,
     /// The resource that forged requests try to delete.
     pub target: Option<Resource>,
-    /// A second installation. The backend must not accept its tokens for the shared installation.
+    /// A second installation. The backend must not accept the second installation's tokens for the shared
+    /// installation.
     pub other: Option<Installation>,
     /// The resources that the options name and that no check has received yet.
     pub given: Vec<String>,
-    /// Whether a check has received the installation that the options name. That check may delete the
-    /// installation.
+    /// Whether a check has received the installation that the options name. The check that has received this
+    /// installation may delete it.
     pub given_is_used: bool,
 }
 
@@ -91,7 +92,7 @@ pub(super) struct MadeResource {
     pub fate: Fate,
 }
 
-/// What became of an installation or a resource.
+/// The state of an installation or a resource, as far as the run knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// The installation or resource exists.
@@ -150,7 +151,7 @@ impl Stock {
         }
     }
 
-    /// Notes what became of the installation or the resource at a path.
+    /// Notes the state of the installation or the resource at a path.
     fn note(&mut self, path: &str, fate: Fate) {
         for made in &mut self.made {
             let own = made.installation.path();
@@ -173,7 +174,7 @@ impl Session {
             .user_agent(concat!("teardown-check/", env!("CARGO_PKG_VERSION")))
             .timeout(options.timeout);
         if is_local(&options.base_url) {
-            // A proxy cannot reach this machine's ports.
+            // The client uses no proxy, because a proxy cannot reach this machine's ports.
             http = http.no_proxy();
         }
         if options.base_url.starts_with("http://") {
@@ -200,7 +201,7 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads or changes the list of what the run made or was given.
+    /// Reads or changes the installations and resources that the run made or that the options name.
     pub(super) fn stock<T>(&self, use_it: impl FnOnce(&mut Stock) -> T) -> T {
         use_it(&mut self.state().stock)
     }
@@ -210,7 +211,7 @@ impl Session {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends a request, and logs it with its answer. If a `DELETE` is answered 2xx, `fate` says what became
+    /// Sends a request, and logs it with its answer. If a `DELETE` is answered 2xx, `fate` becomes the state
     /// of the installation or resource at its path.
     pub(super) async fn send(&self, request: Request, fate: Fate) -> Exchange {
         let begun = self.options.clock.now();
@@ -232,14 +233,14 @@ impl Session {
         exchange
     }
 
-    /// Notes that nobody knows whether the installation or resource at a path exists. No check uses it any
-    /// more.
+    /// Notes that nobody knows whether the installation or resource at a path exists. After this call, no
+    /// check uses the installation or resource.
     pub(super) fn doubt(&self, path: &str) {
         self.state().stock.note(path, Fate::Doubtful);
     }
 
-    /// The plainest body with which the backend has not refused an uninstall. So only one check reports a
-    /// body that the backend refuses, and the other checks can run.
+    /// The plainest body with which the backend has not refused an uninstall. If the backend refuses a body,
+    /// only one check reports it, because the later checks send another body.
     pub(super) fn body(&self) -> Option<&'static str> {
         let state = self.state();
         BODIES.into_iter().find(|body| !state.refused_bodies.contains(body)).flatten()
@@ -255,7 +256,8 @@ impl Session {
         look(&self.state().log)
     }
 
-    /// Why no further check should run: the backend has stopped answering. `None` if it answers.
+    /// Why no further check should run: the backend has stopped answering. `None` if the backend still
+    /// answers.
     pub(super) fn is_silent(&self) -> Option<String> {
         let state = self.state();
         let (row, all) = (state.silences_in_a_row, state.silences);
@@ -265,12 +267,12 @@ impl Session {
         (all >= SILENCES).then(|| format!("{all} requests had no answer"))
     }
 
-    /// Stores what is known of the backend. Only the first call has an effect.
+    /// Stores what the run knows about the backend. Only the first call of this function has an effect.
     pub(super) fn set_survey(&self, survey: Survey) {
         let _ = self.survey.set(survey);
     }
 
-    /// What is known of the backend.
+    /// What the run knows about the backend.
     pub(super) fn survey(&self) -> Option<&Survey> {
         self.survey.get()
     }
@@ -281,7 +283,7 @@ impl Session {
     }
 }
 
-/// Whether an address is this machine's.
+/// Whether an address is an address of this machine.
 fn is_local(url: &str) -> bool {
     let url = reqwest::Url::parse(url).ok();
     let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 
 use crate::issuer::Issuer;
 
-/// Signs tokens with the key that the backend trusts, and with a stranger's.
+/// Signs tokens with the key that the backend trusts, and with a stranger's key.
 pub struct Signer {
     trusted: Arc<Issuer>,
     stranger: Issuer,
-    /// The tokens that were signed so far. Most tokens are sent many times, and signing takes longest.
+    /// The tokens that were signed so far. A token is stored because most tokens are sent many times, and a
+    /// signature takes long.
     signed: Mutex<HashMap<String, String>>,
 }
 
@@ -53,7 +54,7 @@ impl Claims {
         self
     }
 
-    /// The `X-Vercel-Auth` that Vercel sends with such a token.
+    /// The `X-Vercel-Auth` that Vercel sends with a token that has these claims.
     fn style(&self) -> &'static str {
         if self.json.get("user_id").is_some() { "user" } else { "system" }
     }
@@ -62,29 +63,29 @@ impl Claims {
 /// A request's `Authorization` and `X-Vercel-Auth`.
 #[derive(Clone, Debug)]
 pub(super) struct Bearer {
-    /// The value of `Authorization`. `None` if the request has no such header.
+    /// The value of `Authorization`. `None` if the request does not have this header.
     pub value: Option<String>,
-    /// The value that reports show, without the token.
+    /// The value of `Authorization` that reports show, without the token.
     pub shown: Option<String>,
     /// A text that describes the token.
     pub description: Option<String>,
-    /// The value of `X-Vercel-Auth`. `None` if the request has no such header.
+    /// The value of `X-Vercel-Auth`. `None` if the request does not have this header.
     pub style: Option<&'static str>,
 }
 
 impl Bearer {
-    /// No `Authorization`.
+    /// A request without `Authorization`.
     pub(super) fn none() -> Self {
         Self { value: None, shown: None, description: None, style: Some("user") }
     }
 
-    /// An `Authorization` that is not secret. Reports show it unchanged.
+    /// An `Authorization` that is not secret, so reports show it unchanged.
     pub(super) fn literal(value: &str) -> Self {
         let value = Some(value.to_owned());
         Self { shown: value.clone(), value, description: None, style: Some("user") }
     }
 
-    /// The same `Authorization`, without `X-Vercel-Auth`.
+    /// This `Authorization`, without `X-Vercel-Auth`.
     pub(super) fn without_style(mut self) -> Self {
         self.style = None;
         self
@@ -101,7 +102,8 @@ impl Bearer {
 }
 
 impl Signer {
-    /// Makes a signer with the key that the backend trusts, or has to be told to trust.
+    /// Makes a signer with a key that the backend trusts, or that an operator still has to give to the
+    /// backend.
     ///
     /// # Errors
     ///
@@ -116,7 +118,8 @@ impl Signer {
         self.trusted.jwks()
     }
 
-    /// A JWKS document that no backend should trust. Its key is the stranger's, under the trusted key's id.
+    /// A JWKS document that no backend should trust. The document has the stranger's key, under the trusted
+    /// key's id.
     #[must_use]
     pub fn strange_jwks(&self) -> Value {
         let mut key = self.stranger.jwk();
@@ -150,7 +153,7 @@ impl Signer {
         json!({ "alg": "RS256", "typ": "JWT", "kid": self.trusted.kid(), name: value })
     }
 
-    /// A token that the stranger's key signed. Its header names the stranger's key.
+    /// A token that the stranger's key signed, and whose header names the stranger's key.
     pub(super) fn forge(&self, claims: &Claims) -> Bearer {
         let header = json!({ "alg": "RS256", "typ": "JWT", "kid": self.stranger.kid() });
         self.forge_under(&header, &claims.clone().described("signed by a stranger's key"))

@@ -1,4 +1,4 @@
-//! Makes installations and resources for the checks, hands them out, and deletes them at the end.
+//! Makes installations and resources, hands them out to the checks, and deletes them at the run's end.
 
 use reqwest::Method;
 use serde_json::json;
@@ -24,12 +24,12 @@ impl Scene {
         Resource { installation: installation.clone(), id }
     }
 
-    /// Sends Upsert Installation as Vercel sends it. The backend may accept or refuse it.
+    /// Sends Upsert Installation as Vercel sends it. The backend may accept or refuse the request.
     pub(super) async fn upsert(&self) -> Exchange {
         self.upsert_as(None).await
     }
 
-    /// Sends Upsert Installation with this `Authorization`. Without one, sends an `ADMIN`'s token.
+    /// Sends Upsert Installation with this `Authorization`. If `bearer` is `None`, sends an `ADMIN`'s token.
     pub(super) async fn upsert_as(&self, bearer: Option<Bearer>) -> Exchange {
         let installation = self.unknown_installation();
         let body = json!({
@@ -83,8 +83,8 @@ impl Scene {
         Ok(home)
     }
 
-    /// A second installation, beside the shared one. If the run may not make it, its id is unknown to the
-    /// backend.
+    /// A second installation, in addition to the shared one. If the run may not make installations, this is
+    /// an installation with an id that the backend does not know.
     pub(super) async fn other(&self) -> Result<Installation, Finding> {
         let options = &self.session.options;
         if matches!(options.supply, Supply::Given { .. }) || options.read_only {
@@ -143,7 +143,8 @@ impl Scene {
         if let Supply::Given { resources, .. } = &self.session.options.supply
             && !resources.is_empty()
         {
-            // The first resource is the target of forged requests, so it is handed out last.
+            // The first resource is the target of forged requests, so no check gets this resource before the
+            // others are used.
             let id = self.session.stock(|stock| stock.given.pop());
             let id = id.ok_or_else(|| Finding::skipped("it needs another --resource"))?;
             return Ok(Resource { installation: installation.clone(), id });
@@ -158,7 +159,7 @@ impl Scene {
         Ok(resource)
     }
 
-    /// Notes a resource that a check provisioned, so that the run deletes it at the end.
+    /// Notes a resource that a check provisioned, so that the run deletes it at the run's end.
     pub(super) fn remember(&self, installation: &Installation, provisioned: &Exchange) {
         let id = provisioned.answer.as_ref().ok().and_then(Answer::json).unwrap_or_default();
         if let (true, Some(id)) = (provisioned.is_success(), id["id"].as_str()) {
@@ -168,12 +169,14 @@ impl Scene {
     }
 
     /// The resource that forged requests try to delete. If the backend has deleted this resource, the
-    /// function makes another. If the run may not make a resource, the id is unknown to the backend.
+    /// function makes another resource. If the run may not make resources, the backend does not know the
+    /// resource's id.
     pub(super) async fn target(&self) -> Result<Resource, Finding> {
         let options = &self.session.options;
         let resources = self.session.survey().is_some_and(|survey| survey.resources.is_ok());
         if options.read_only || !self.session.is_trusted() || !resources {
-            // If the run cannot make an installation, an unknown id is enough.
+            // If the run cannot make an installation, forged requests use an id that the backend does not
+            // know.
             let home = self.home().await.unwrap_or_else(|_| self.unknown_installation());
             return Ok(self.unknown_resource(&home));
         }
@@ -189,8 +192,8 @@ impl Scene {
         Ok(target)
     }
 
-    /// Hands out the target of forged requests, after Get Resource has shown that it exists. An earlier check
-    /// may have deleted it.
+    /// Hands out the target of forged requests, after Get Resource has shown that this resource exists. The
+    /// lookup is needed because an earlier check may have deleted the resource.
     pub(super) async fn seen_target(&self) -> Result<Resource, Finding> {
         let target = self.target().await?;
         if self.sees(&target).await? {
@@ -204,8 +207,8 @@ impl Scene {
         Err(Finding::skipped("Get Resource does not find a resource that was just provisioned"))
     }
 
-    /// Deletes what the run made and has not deleted yet. Returns what is left. After one request without an
-    /// answer, it sends no other request.
+    /// Deletes the installations and resources that the run made and has not deleted yet. Returns those that
+    /// it could not delete. After one request without an answer, it sends no other request.
     pub(super) async fn clean_up(&self) -> Vec<String> {
         let made = self.session.stock(|stock| std::mem::take(&mut stock.made));
         let (mut left, mut answers) = (Vec::new(), true);
@@ -240,7 +243,7 @@ impl Scene {
             }
         }
         if answers && self.session.survey().is_some_and(|survey| survey.lookup.is_ok()) {
-            // Get Resource is more reliable than the answers to the deletions.
+            // Get Resource shows more reliably than the answers to the deletions which resources are left.
             if let Ok(seen) = self.still_seen(&made).await {
                 left.retain(|left| !left.starts_with("resource "));
                 left.extend(seen);
@@ -252,7 +255,7 @@ impl Scene {
     }
 
     /// Waits for the backend, then deletes again the run's resources that can still be seen. Returns the
-    /// resources that stay.
+    /// resources that Get Resource still shows.
     async fn still_seen(&self, made: &[Made]) -> Result<Vec<String>, Finding> {
         let mut seen = Vec::new();
         for Made { installation, resources, .. } in made {
@@ -264,8 +267,8 @@ impl Scene {
                 }
             }
         }
-        // The backend may delete the data after its answer. So the run waits once, until the first resource
-        // is gone or the patience ends.
+        // The backend may delete a resource's data after its answer. So the run waits once, until the first
+        // resource is gone or the run's patience ends.
         if let Some(first) = seen.first() {
             self.lasts(first).await?;
         }
@@ -281,7 +284,7 @@ impl Scene {
         Ok(left)
     }
 
-    /// Whether a deletion succeeded, or found nothing to delete. `None` if there is no answer.
+    /// Whether a deletion succeeded, or found nothing to delete. `None` if the deletion got no answer.
     async fn deletes(&self, call: Call) -> Option<bool> {
         let deleted = call.try_send().await;
         let answer = deleted.answer.as_ref().ok()?;
@@ -293,13 +296,13 @@ fn name(resource: &Resource) -> String {
     format!("resource {} of {}", resource.id, resource.installation.0)
 }
 
-/// Says how a request was answered, and what its body was.
+/// A text that says how a request was answered, and what the request's body was.
 pub(super) fn refused_with_body(what: &str, by: &Exchange) -> String {
     let body = by.request.body.as_deref().unwrap_or_default();
     format!("{}; its body was {body}", refused(what, by))
 }
 
-/// Says how a request was answered.
+/// A text that says how a request was answered.
 pub(super) fn refused(what: &str, by: &Exchange) -> String {
     format!("{what} was answered {}", by.seen())
 }

@@ -1,5 +1,5 @@
-//! Finds out about the backend, before the first check: whether it answers, trusts this run's tokens,
-//! provisions resources and shows them, and where its webhook is.
+//! Before the first check, finds out whether the backend answers, trusts this run's tokens, provisions
+//! resources and shows them, and where the backend's webhook is.
 
 use std::sync::atomic::Ordering;
 
@@ -21,9 +21,10 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// If the backend cannot be checked at all. The error says why.
+    /// If the backend cannot be checked at all. The error says why the backend cannot be checked.
     pub(super) async fn survey(&self, needs: Needs) -> Result<(), String> {
-        // Every backend has to refuse this deletion: it has no token, and the resource does not exist.
+        // Every backend has to refuse this deletion, because the request has no token and the resource does
+        // not exist.
         let unknown = self.unknown_resource(&self.unknown_installation());
         let refused = self.delete(&unknown).bearer(Bearer::none()).try_send().await;
         if let Err(reason) = &refused.answer {
@@ -53,7 +54,7 @@ impl Scene {
                 idle(&"--read-only makes nothing".to_owned())
             }
             (Ok(()), None) => {
-                // This also chooses the resource that forged requests will try to delete.
+                // This call also chooses the resource that forged requests will try to delete.
                 self.look_for_a_resource().await
             }
         };
@@ -102,8 +103,8 @@ impl Scene {
         }
     }
 
-    /// Finds out by Get Resource whether the backend accepts a good token. If the answers do not show that, a
-    /// run that may delete sends a good Delete Resource of an unknown resource.
+    /// Finds out by Get Resource whether the backend accepts a good token. If Get Resource does not show that
+    /// the token is accepted, a run that may delete sends a good Delete Resource of an unknown resource.
     async fn accepts_a_lookup(&self) -> Result<(), String> {
         let target = self.session.stock(|stock| stock.target.clone());
         let home = self.home().await.map_err(|_| "no installation was made".to_owned())?;
@@ -147,7 +148,7 @@ impl Scene {
         )
     }
 
-    /// Whether there is a resource, and whether Get Resource shows it.
+    /// Whether the run has a resource, and whether Get Resource shows this resource.
     async fn look_for_a_resource(&self) -> (Result<(), String>, Result<(), String>) {
         let known = self.session.stock(|stock| stock.target.clone());
         let target = match known {

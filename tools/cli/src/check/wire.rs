@@ -20,7 +20,7 @@ pub(super) struct Request {
     pub url: String,
     pub headers: Vec<Header>,
     pub body: Option<String>,
-    /// What the shell variables in the request's `curl` command stand for.
+    /// What the shell variables in the request's `curl` command mean.
     pub note: Option<String>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Request {
 pub(super) struct Header {
     pub name: &'static str,
     pub value: String,
-    /// The text that reports show in place of the value. It may contain shell variables.
+    /// The text that reports show in place of the header's value. The text may contain shell variables.
     pub shown: Option<String>,
 }
 
@@ -45,13 +45,13 @@ pub(super) struct Answer {
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
     pub request: Request,
-    /// The answer, or why there is none.
+    /// The answer, or why there is no answer.
     pub answer: Result<Answer, String>,
     pub took: Duration,
 }
 
 impl Request {
-    /// The `curl` command that sends the request again. Each header and the body has a line of its own.
+    /// The `curl` command that sends the request again, with one line for each header and for the body.
     pub(super) fn curl(&self) -> String {
         let mut command = format!("curl -i -X {} {}", self.method, quoted(&self.url));
         for Header { name, value, shown } in &self.headers {
@@ -95,7 +95,7 @@ impl Request {
     }
 }
 
-/// Why there is no answer, in a text that does not repeat the address.
+/// Why there is no answer, in a text that does not repeat the backend's address.
 fn reason(error: &reqwest::Error) -> String {
     use std::error::Error as _;
     if error.is_timeout() {
@@ -151,7 +151,7 @@ impl Answer {
 }
 
 impl Exchange {
-    /// The answer's status. 0 if there is no answer.
+    /// The answer's status, or 0 if there is no answer.
     pub(super) fn status(&self) -> u16 {
         self.answer.as_ref().map_or(0, |answer| answer.status)
     }
@@ -169,7 +169,7 @@ impl Exchange {
         (200..300).contains(&self.status())
     }
 
-    /// The request's line and the answer's status.
+    /// The request's method and path, and the answer's status.
     pub(super) fn summary(&self) -> String {
         let answer = match &self.answer {
             Ok(answer) => answer.status.to_string(),

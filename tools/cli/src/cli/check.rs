@@ -133,7 +133,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Makes the checks, and returns the exit status.
+/// Runs the checks, and returns the exit status.
 async fn checked(args: &Args) -> anyhow::Result<u8> {
     let signer = Arc::new(Signer::new(Arc::new(key(args)?))?);
     if args.print_jwks {
@@ -153,7 +153,8 @@ async fn checked(args: &Args) -> anyhow::Result<u8> {
         bar.inc(1);
     };
     let stop = async {
-        // If no handler for Ctrl-C can be installed, `stop` never ends: the signal itself ends the process.
+        // If no handler for Ctrl-C can be installed, `stop` never ends, and the signal itself ends the
+        // process.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -172,7 +173,7 @@ async fn checked(args: &Args) -> anyhow::Result<u8> {
     Ok(status(&report))
 }
 
-/// The exit status. It is 1 if a check failed. If no check failed, it is 2 if no check was made or the run
+/// The exit status, which is 1 if a check failed. If no check failed, it is 2 if no check was run or the run
 /// was stopped, and 0 in all other cases.
 fn status(report: &Report) -> u8 {
     let made = ["pass", "warn", "accepted"].iter().any(|name| report.count(name) > 0);

@@ -1,5 +1,5 @@
 //! The DynamoDB that a command uses. If the DynamoDB does not answer, the command fails within seconds. A
-//! store alone would try much longer.
+//! `Store` would repeat its requests for much longer.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,8 +25,8 @@ use super::typed;
 use crate::embedded::{local_client, this_machine};
 use crate::page::CLOCK_PATH;
 
-/// If any of these variables is set, the environment names a DynamoDB. If none is set, commands use the
-/// DynamoDB of a `teardown dev`.
+/// If any of these variables is set, the environment names a DynamoDB. If no such variable is set, commands
+/// use the DynamoDB of a `teardown dev`.
 const NAMES_ONE: [&str; 6] = [
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL",
@@ -39,13 +39,14 @@ const NAMES_ONE: [&str; 6] = [
 /// The time limit for opening a connection on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the first answer may take. On AWS, the SDK may have to fetch credentials before the request.
+/// How long the first answer of a DynamoDB may take. On AWS, the SDK may have to fetch credentials before the
+/// request.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the first answer of a DynamoDB on this machine may take.
 const FIRST_LOCAL_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A DynamoDB, and the table in it that the configuration names.
+/// A DynamoDB, and the table in this DynamoDB that the configuration names.
 pub(super) struct Destination {
     client: Client,
     config: Config,
@@ -54,25 +55,26 @@ pub(super) struct Destination {
     /// Where the DynamoDB is, for messages: its address or its region.
     place: String,
     /// The clock of the `teardown dev`, which may be ahead of the system's clock. If the environment names a
-    /// DynamoDB, this is the system's clock.
+    /// DynamoDB, this field is the system's clock.
     clock: Clock,
     /// Whether the table exists.
     has_table: bool,
 }
 
 impl Destination {
-    /// Finds the DynamoDB, and asks it whether the table exists. If the environment names no DynamoDB, this
-    /// is the DynamoDB of the `teardown dev` on `port`.
+    /// Finds the DynamoDB, and asks it whether the table exists. If the environment names no DynamoDB, the
+    /// function finds the DynamoDB of the `teardown dev` on `port`.
     pub(super) async fn find(port: u16) -> anyhow::Result<Self> {
         Box::pin(Self::find_with(port, of_table()?)).await
     }
 
-    /// Whether the environment names a DynamoDB. If not, commands use the DynamoDB of a `teardown dev`.
+    /// Whether the environment names a DynamoDB. If the environment names no DynamoDB, commands use the
+    /// DynamoDB of a `teardown dev`.
     pub(super) fn is_named() -> bool {
         NAMES_ONE.into_iter().any(|name| variable(name).is_some())
     }
 
-    /// Like [`Self::find`], for a store with this configuration.
+    /// Does what [`Self::find`] does, for a store with this configuration.
     pub(super) async fn find_with(port: u16, config: Config) -> anyhow::Result<Self> {
         let named_one = Self::is_named();
         let (endpoint, aws, client) = if named_one {
@@ -127,7 +129,7 @@ impl Destination {
         &self.client
     }
 
-    /// The clock that the times in the table refer to.
+    /// The clock by which the times in the table were set.
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -141,7 +143,8 @@ impl Destination {
     }
 }
 
-/// The clock of the `teardown dev` on a port, or the system's clock if no `teardown dev` answers there.
+/// The clock of the `teardown dev` on a port, or the system's clock if no `teardown dev` answers on this
+/// port.
 pub(super) async fn clock_of(port: u16) -> Clock {
     let clock = Clock::system();
     clock.advance(Duration::from_secs(moved(port).await.unwrap_or_default()));
@@ -191,7 +194,7 @@ async fn connect(url: &Url) -> anyhow::Result<()> {
 }
 
 /// Loads the AWS environment. If the endpoint is on this machine, the region and the credentials have
-/// defaults, because an emulator accepts any.
+/// defaults, because an emulator accepts any region and any credentials.
 async fn named(endpoint: Option<&Url>) -> anyhow::Result<Aws> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if endpoint.is_some_and(is_loopback) {
@@ -215,7 +218,8 @@ fn with_local_defaults(loader: ConfigLoader) -> ConfigLoader {
 fn is_there(error: SdkError<DescribeTableError>, place: &str) -> anyhow::Result<bool> {
     match error.code() {
         Some("ResourceNotFoundException") => Ok(false),
-        // A role may be allowed to use the table, but not to describe it.
+        // This error does not mean that the table is missing, because a role may be allowed to use the table
+        // but not to describe it.
         Some("AccessDeniedException") => Ok(true),
         Some(code) => {
             let message = error.message().unwrap_or_default();

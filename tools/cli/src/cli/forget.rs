@@ -1,4 +1,4 @@
-//! `teardown forget`: deletes an installation here, but not at Vercel.
+//! `teardown forget`: deletes an installation in the table, but not at Vercel.
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -94,7 +94,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The question to the operator. It names the reasons against the act: live resources and open invoices.
+/// The question to the operator, which names the reasons against the act: live resources and open invoices.
 fn question(id: &InstallationId, items: &[Item]) -> String {
     let find = |name: &str| items.iter().find(|item| named(item, name) == Some(""));
     let installation = find("#installation");
@@ -118,8 +118,8 @@ mod tests {
 
     use super::*;
 
-    /// E6: if the invoices are open, the question to the operator says so. If they are settled, the question
-    /// does not mention invoices.
+    /// E6: if the invoices are open, the question to the operator says so. If the invoices are settled, the
+    /// question does not mention invoices.
     #[test]
     fn the_question_names_open_invoices() {
         let id = InstallationId::parse("icfg_1").unwrap();

@@ -32,10 +32,11 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// The most holds that are listed: more than anybody reads.
+/// The most holds that the command lists, which is more than anybody reads.
 const LIMIT: usize = 1000;
 
-/// The time limit for reading. It is long, because the store reads separately what each hold stops.
+/// The time limit for reading. The time limit is long, because the store makes separate reads for each hold,
+/// to find out what the hold stops.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {

@@ -51,10 +51,10 @@ pub(super) struct Args {
 /// How many resource ids a line of the result lists.
 const LISTED: usize = 10;
 
-/// The time limit for reading what the hold finds, including the waits for leases.
+/// The time limit for reading the state that the hold finds, including the waits for leases.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// How long after a lease's end the command looks again. The wait is needed because the worker's clock may
+/// How long after a lease's end the command looks again. The command waits because the worker's clock may
 /// differ from this machine's clock.
 const AFTER_LEASE: Duration = Duration::from_secs(1);
 
@@ -82,8 +82,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let store = destination.store()?;
     let act = args.operator.act(&destination).await?;
     // The look before the hold finds the resources whose `deleted` event is pending. If the look after the
-    // hold finds one of them announced, the event was sent between the two looks. If this first look fails,
-    // the command still places the hold.
+    // hold finds such a resource announced, the event was sent between the two looks. If the look before the
+    // hold fails, the command still places the hold.
     let before = store.look(&subject, &BTreeSet::new()).await.unwrap_or_default();
     let held = store.hold(&subject, &act, args.until).await;
     held.context("it is not known whether the hold is in force: repeat this")?;
@@ -101,8 +101,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if look.is_in_time() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the state that the hold finds. While a worker may be announcing a deletion, waits for the end of its
-/// lease and reads the state again.
+/// Reads the state that the hold finds. While a worker may be announcing a deletion, waits for the end of the
+/// worker's lease and reads the state again.
 async fn look(
     store: &Store,
     clock: &Clock,
@@ -140,12 +140,12 @@ fn warnings(subject: &Subject, look: &Look, until: Option<Timestamp>) -> Vec<Str
     warnings
 }
 
-/// Whether a hold that ends at `until` is over when the teardown is due.
+/// Whether a hold that ends at `until` ends before the teardown is due.
 fn ends_before(state: &TeardownState, until: Option<Timestamp>) -> bool {
     matches!((state, until), (TeardownState::Pending(at), Some(until)) if until <= *at)
 }
 
-/// A text with a line for each state that the hold found.
+/// A text with a line for each state that the look after the hold found.
 fn found(subject: &Subject, look: &Look, until: Option<Timestamp>) -> String {
     let mut text = String::new();
     let describe = |state: &TeardownState| match state {

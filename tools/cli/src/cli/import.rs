@@ -1,7 +1,7 @@
 //! `teardown import`: registers what a file lists, line by line, in bounded memory.
 //!
-//! All lines of an installation go to the same lane, which registers them in their order. The lanes run at
-//! the same time.
+//! All lines of an installation go to the same lane, which registers these lines in the file's order.
+//! Different lanes run at the same time.
 
 mod progress;
 mod record;
@@ -61,15 +61,15 @@ pub(super) struct Args {
 /// How many lanes there are. Each lane registers one record at a time.
 const LANES: usize = 16;
 
-/// How many lines can wait in a lane. If a lane is full, no more lines are read until it has room, and the
-/// other lanes may have to wait.
+/// How many lines can wait in a lane. If a lane is full, the import reads no more lines until this lane has
+/// room, so the other lanes may have to wait for lines.
 const WAITING: usize = 1024;
 
 /// How many bytes of lines can wait in all lanes together.
 const WAITING_BYTES: usize = 32 * 1024 * 1024;
 
-/// A record that waits in a lane, with the number and the length of its line. `_room` reserves these bytes
-/// until the record is registered.
+/// A record that waits in a lane, with the number and the length of its line. `_room` reserves the line's
+/// bytes until the record is registered.
 struct Waiting {
     record: Record,
     line: u64,
@@ -96,7 +96,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Registers the lines of a stream as `teardown import` does, and returns how many were registered. For each
-/// refused line, it calls `refused` with the line's number and the reason.
+/// refused line, the function calls `refused` with the line's number and the reason.
 ///
 /// # Errors
 ///
@@ -111,8 +111,8 @@ where
     Ok(progress.registered())
 }
 
-/// The size of the file. `None` for standard input, a pipe or a device. If the file is missing, the command
-/// fails here, before it does anything else.
+/// The size of the file. `None` for standard input, a pipe or a device. If the file is missing, this function
+/// fails, so that the command fails before it does anything else.
 fn size(file: &Path) -> anyhow::Result<Option<u64>> {
     if file == Path::new("-") {
         return Ok(None);
@@ -124,8 +124,8 @@ fn size(file: &Path) -> anyhow::Result<Option<u64>> {
     Ok(metadata.is_file().then_some(metadata.len()))
 }
 
-/// Registers the lines of a stream. The first failure of the store ends the import: another line would fail
-/// in the same way, after an equally long wait.
+/// Registers the lines of a stream. The first failure of the store ends the import, because each further line
+/// would also fail after an equally long wait.
 async fn import<R: AsyncBufRead + Unpin>(
     stream: R,
     store: &Store,
@@ -144,7 +144,7 @@ async fn import<R: AsyncBufRead + Unpin>(
         }
         anyhow::Ok(())
     };
-    // If the stream breaks off, only the reading ends. The lines that were read before are still registered.
+    // If the stream breaks off, only the reading ends. The import still registers the lines that it has read.
     let reading = async { anyhow::Ok(read(Lines::of(stream), entries, progress).await) };
     let ((), read) = tokio::try_join!(registering, reading)?;
     Ok(read?)
@@ -177,7 +177,7 @@ async fn read<R: AsyncBufRead + Unpin>(
         let Ok(room) = Arc::clone(&room).acquire_many_owned(permits).await else { break };
         let waiting = Waiting { record, line: number, bytes, _room: room };
         if entries[lane].send(waiting).await.is_err() {
-            // The lane has failed. `registering` gets its error when it joins the lane.
+            // The lane has failed. `registering` gets the lane's error when it joins the lane.
             break;
         }
     }
@@ -205,7 +205,8 @@ async fn register(
     Ok(())
 }
 
-/// Returns why a record was refused. Returns an error if the store failed instead.
+/// Returns why the store refused a record. Returns an error if the store did not refuse the record, but
+/// failed.
 fn refusal(error: RegisterError) -> anyhow::Result<String> {
     let cause = match error {
         RegisterError::Store(Error::Internal(cause)) => cause,
@@ -213,7 +214,7 @@ fn refusal(error: RegisterError) -> anyhow::Result<String> {
         refusal => return Ok(refusal.to_string()),
     };
     match cause.downcast::<SdkError<TransactWriteItemsError>>() {
-        // For example, the record is longer than an item can be.
+        // DynamoDB refuses, for example, a record that is longer than an item can be.
         Ok(error) if error.code() == Some("ValidationException") => {
             Ok(error.message().unwrap_or("DynamoDB refuses it").to_owned())
         }
@@ -223,7 +224,7 @@ fn refusal(error: RegisterError) -> anyhow::Result<String> {
             Err(refusal
                 .map_or_else(|| anyhow!(error), |refusal| anyhow!("DynamoDB refuses: {refusal}")))
         }
-        // The stored item of this installation is malformed.
+        // The table's item of this installation is malformed.
         Err(cause) => Ok(cause.to_string()),
     }
 }

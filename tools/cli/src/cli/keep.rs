@@ -40,7 +40,7 @@ pub(super) struct Args {
     operator: operator::Args,
 }
 
-/// How long after a lease's end the command tries again. The wait is needed because the worker's clock may
+/// How long after a lease's end the command tries again. The command waits because the worker's clock may
 /// differ from this machine's clock.
 const AFTER_LEASE: Duration = Duration::from_secs(1);
 

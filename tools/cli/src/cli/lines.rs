@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 
-/// The longest line, in bytes. The longest record that DynamoDB takes is 400 KB.
+/// The longest line, in bytes. A longer line is not needed, because DynamoDB takes records of at most 400 KB.
 const MAX_LINE: usize = 1024 * 1024;
 
 /// The lines of a stream.
@@ -16,7 +16,7 @@ pub(super) struct Lines<R> {
 /// A line of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    /// The line's number. The first is 1.
+    /// The line's number. The first line's number is 1.
     pub number: u64,
     /// The line's length in the stream, including the line break.
     pub bytes: u64,
@@ -39,7 +39,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             }
             let end = chunk.iter().position(|byte| *byte == b'\n');
             let read = end.map_or(chunk.len(), |end| end + 1);
-            // Bytes over the limit are read, but not stored.
+            // Bytes over the limit of a line are read, but not stored.
             if line.len() <= MAX_LINE {
                 line.extend_from_slice(&chunk[..end.unwrap_or(chunk.len())]);
             }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     async fn lines(stream: &[u8]) -> Vec<(u64, u64, Result<String, &'static str>)> {
-        // The buffer is small, so that a line needs several reads.
+        // The test's buffer is small, so that a line needs several reads.
         let stream = tokio::io::BufReader::with_capacity(7, stream);
         let (mut lines, mut found) = (Lines::of(stream), Vec::new());
         while let Some(line) = lines.next().await.unwrap() {

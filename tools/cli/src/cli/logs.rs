@@ -1,4 +1,4 @@
-//! The logs of `teardown dev`: on standard error, in a form for people.
+//! The logs of `teardown dev`, which it prints on standard error, in a form for people.
 
 use std::fmt::Debug;
 use std::io::{self, IsTerminal as _};
@@ -18,8 +18,8 @@ pub(super) fn to_stderr() -> anyhow::Result<()> {
     let filter_given = variable("RUST_LOG");
     let mut filter = log_filter(filter_given.clone())?;
     if filter_given.is_none() {
-        // dynoxide, the embedded DynamoDB, warns of every failed condition. Failed conditions are normal: a
-        // deletion learns the stored state from them.
+        // dynoxide, the embedded DynamoDB, warns of every failed condition. Failed conditions are normal,
+        // because a deletion learns the stored state from a failed condition.
         filter = filter.with_target("dynoxide", LevelFilter::ERROR);
     }
     let lines = tracing_subscriber::fmt::layer()
@@ -31,8 +31,8 @@ pub(super) fn to_stderr() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Hides the log line of an automatic sweep that found no job. Without this filter, such lines would hide the
-/// others.
+/// Hides the log line of an automatic sweep that found no job. Without this filter, the lines of idle sweeps
+/// would hide the other lines.
 struct NoIdleSweeps;
 
 impl<S: Subscriber> Filter<S> for NoIdleSweeps {
@@ -47,8 +47,8 @@ impl<S: Subscriber> Filter<S> for NoIdleSweeps {
     }
 }
 
-/// What the filter reads of a log line. The line of a sweep has the number of claimed jobs. If a request
-/// started the sweep, the line has the request's method, too.
+/// What the filter reads in a log line. A sweep's line has the number of claimed jobs. If a request started
+/// the sweep, the sweep's line has the request's method, too.
 #[derive(Default)]
 struct Sweep {
     method: bool,

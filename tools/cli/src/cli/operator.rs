@@ -17,7 +17,8 @@ use super::settings::variable;
 /// user's name.
 const WHO_AM_I_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest reason and the longest name, in bytes. Both are stored in the table.
+/// The longest reason and the longest name, in bytes. The table stores an act's reason and the operator's
+/// name.
 const MAX_TEXT: usize = 1024;
 
 /// The reason of an act, and who does it.
@@ -114,7 +115,7 @@ pub(super) async fn by(named: Option<&str>, destination: &Destination) -> anyhow
     by.context("nobody says who you are: use --by")
 }
 
-/// The ARN of the AWS caller. `None` if AWS does not return it in time.
+/// The ARN of the AWS caller. `None` if AWS does not return the ARN in time.
 async fn arn(aws: &Aws) -> Option<String> {
     let call = aws_sdk_sts::Client::new(aws.sdk_config()).get_caller_identity().send();
     timeout(WHO_AM_I_TIMEOUT, call).await.ok()?.ok()?.arn
@@ -130,7 +131,7 @@ fn user() -> Option<String> {
     entry.split(':').next().map(str::to_owned)
 }
 
-/// Asks the operator for confirmation on the terminal. Returns whether the operator typed this id.
+/// Asks the operator for confirmation on the terminal. Returns whether the operator typed `id`.
 pub(super) fn agreed(question: &str, id: &str) -> io::Result<bool> {
     let mut err = io::stderr().lock();
     err.write_all(question.as_bytes())?;

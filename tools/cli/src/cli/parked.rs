@@ -1,4 +1,4 @@
-//! `teardown parked`: lists the parked jobs, and with `--retry` makes them due again.
+//! `teardown parked`: lists the parked jobs, and with `--retry` makes the listed jobs due again.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -38,11 +38,12 @@ pub(super) struct Args {
     operator: operator::Maybe,
 }
 
-/// How many jobs a page has: more than anybody reads. Even with the longest error texts, a page fits into
-/// memory.
+/// How many jobs a page has, which is more than anybody reads. Even if the jobs have the longest error texts,
+/// a page fits into memory.
 const PAGE: usize = 1000;
 
-/// The time limit for reading a page. It is long, because the store reads each job's item separately.
+/// The time limit for reading a page. The time limit is long, because the store reads each job's item
+/// separately.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
@@ -67,7 +68,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     loop {
         let due_again = retry(&store, &page, act.as_ref()).await?;
         retried += due_again;
-        // If no job became due again, the next page would have the same jobs.
+        // If no job of this page became due again, the next page would have the same jobs as this page.
         if due_again == 0 || page.len() < PAGE {
             break;
         }

@@ -1,9 +1,9 @@
-//! `teardown reconcile`: compares what is stored with what Vercel has (L1).
+//! `teardown reconcile`: compares the table's installations and resources with those that Vercel has (L1).
 //!
 //! The command compares a few installations at a time and reports them in their order, so that memory does
-//! not grow with the number of installations. With `--fix` and without ids, installations that Vercel removed
-//! come last: the command uninstalls and reports them after all others. `fetcher` calls Vercel, `fix` changes
-//! the table, and `report` prints the results with the texts of `words`.
+//! not grow with the number of installations. With `--fix` and without ids, the command uninstalls and
+//! reports installations that Vercel removed after all other installations. `fetcher` calls Vercel, `fix`
+//! changes the table, and `report` prints the results with the texts of `phrases`.
 
 mod fetcher;
 mod finding;
@@ -105,11 +105,11 @@ struct Announcing {
     unannounced: bool,
 }
 
-/// How many installations are compared at a time. This is more than the number of requests at a time, so that
-/// a slow answer for one installation does not delay the next installations.
+/// How many installations are compared at the same time. More installations than requests are under way, so
+/// that a slow answer for one installation does not delay the next installations.
 const WINDOW: usize = 32;
 
-/// The installations to compare: those that the operator named, or all that are stored.
+/// The installations to compare: the installations that the operator named, or all stored installations.
 enum Queue<'a> {
     Named(std::vec::IntoIter<InstallationId>),
     Stored { pages: Installations<'a>, page: std::vec::IntoIter<InstallationId> },
@@ -175,7 +175,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let result = compare_all(queue, &comparer, last, &mut report).await;
     let exit = report.finish()?;
     if let Err(error) = result {
-        // If differences were reported before the error, they decide the exit status.
+        // If differences were reported before the error, the exit status is that for differences.
         if exit != Exit::Differs {
             return Err(error);
         }
@@ -190,7 +190,8 @@ fn refuse(why: &str) -> ! {
 }
 
 /// Makes the fixes that cannot run for several installations at a time. Deletions need the operator's
-/// confirmation. Whether a run uninstalls installations depends on the results of all installations.
+/// confirmation. Uninstalls of installations that the operator did not name depend on the results of all
+/// installations.
 struct LastFixes {
     fixer: Fixer,
     /// Whether the operator named the installations.
@@ -201,14 +202,14 @@ struct LastFixes {
     aside: Vec<Finding>,
 }
 
-/// If Vercel removed more installations than it still has, a run over all installations uninstalls at most
-/// this many. If there are more, it uninstalls none of them.
+/// If Vercel removed more installations than this number, and more than Vercel still has, a run over all
+/// installations uninstalls no installation.
 const FEW: u64 = 5;
 
 impl LastFixes {
     /// Makes the last fixes of a finding, and reports the finding. If Vercel removed an installation that the
-    /// operator did not name, the uninstall waits for the end of the run. So an address that answers 404 to
-    /// every request does not cause the uninstall of all installations.
+    /// operator did not name, the uninstall waits for the end of the run. Because of this wait, a wrong
+    /// address that answers 404 to every request does not cause the uninstall of all installations.
     async fn report(&mut self, mut finding: Finding, report: &mut Report) -> anyhow::Result<()> {
         if finding.is_removed() && !self.are_named {
             self.aside.push(finding.light());
@@ -223,8 +224,8 @@ impl LastFixes {
         Ok(report.add(&finding)?)
     }
 
-    /// Uninstalls the installations that Vercel removed, unless there are too many of them. Reports all of
-    /// them.
+    /// Uninstalls the installations that Vercel removed, unless Vercel removed too many. Reports all
+    /// installations that Vercel removed.
     async fn end(self, report: &mut Report) -> anyhow::Result<()> {
         let removed = self.aside.len() as u64;
         let is_doubtful = removed > FEW.max(report.found_at_vercel());
@@ -261,7 +262,7 @@ async fn compare_all(
                     running.push_back((id, tokio::spawn(async move { comparer.run(&of).await })));
                 }
                 Ok(None) => break,
-                // The loop still reports the comparisons that have begun.
+                // After an error, the loop still reports the comparisons that have begun.
                 Err(error) => failed = Some(error),
             }
         }
@@ -313,8 +314,9 @@ impl Comparer {
     async fn compare(&self, id: &InstallationId) -> Result<Option<(Stored, Vec<Problem>)>, Error> {
         let snapshot = self.store.load(id, None, self.clock.timestamp()).await?;
         let Some(loaded) = snapshot.loaded() else { return Ok(None) };
-        // The command calls Vercel first and reads the table later. A resource that is provisioned in between
-        // is in the table then, and is too young to be reported as missing at Vercel.
+        // The command calls Vercel first and reads the table later. If a resource is provisioned after the
+        // call to Vercel and before the read, it is in the table, but too young to be reported as missing at
+        // Vercel.
         let vercel = self.fetcher.fetch(id, loaded).await;
         let Some(stored) = self.store.stored(id).await? else { return Ok(None) };
         let problems = compare(&stored, &vercel, self.clock.timestamp());

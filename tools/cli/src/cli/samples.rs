@@ -1,7 +1,7 @@
 //! Sample installations, so that a new `teardown dev` has something to delete.
 //!
 //! The samples are numbered. With `--data`, a deleted sample stays deleted, and a sample with the next number
-//! is registered in its place. So the commands that the welcome prints always work.
+//! replaces it. Because of this replacement, the commands that the welcome prints always work.
 
 use crate::attributes::{Item, named, text};
 use anyhow::Context as _;
@@ -16,15 +16,15 @@ pub(super) const ACCOUNT: &str = "acc_local";
 /// The team of all samples.
 pub(super) const TEAM: &str = "team_local";
 
-/// How many ready resources a sample has. These can be deleted.
+/// How many ready resources a sample has. Ready resources can be deleted.
 const READY: usize = 2;
 
 /// The samples that are live.
 pub(super) struct Samples {
-    /// A sample whose invoices are settled. Its uninstall is final at once, and its configuration may be
-    /// deleted.
+    /// A sample whose invoices are settled. This sample's uninstall is final immediately, and its
+    /// configuration may be deleted.
     pub settled: Sample,
-    /// A sample whose invoices are open. After its uninstall, Vercel waits for the final invoices.
+    /// A sample whose invoices are open. After this sample's uninstall, Vercel waits for the final invoices.
     pub open: Sample,
 }
 
@@ -72,8 +72,8 @@ impl Sample {
     }
 }
 
-/// Finds the first sample of this kind that was not deleted, and registers it. Returns its id, and the items
-/// that were stored before.
+/// Finds the first sample of this kind that was not deleted, and registers it. Returns the sample's id, and
+/// the items that were stored before.
 async fn live_installation(store: &Store, billing: &str) -> anyhow::Result<(String, Vec<Item>)> {
     let mut n = 1_u64;
     loop {
@@ -81,7 +81,8 @@ async fn live_installation(store: &Store, billing: &str) -> anyhow::Result<(Stri
         let items = store.items(&InstallationId::parse(&id)?).await?;
         let stored = items.iter().find(|item| named(item, "#installation").is_some());
         match stored.map(|item| text(item, "state")) {
-            // The record overwrites only the attributes that it sets. A developer's other changes stay.
+            // The record overwrites only the attributes that it sets, so a developer's changes to other
+            // attributes stay.
             Some(Some("active")) | None => {
                 let token = format!("sample-{billing}{n}");
                 register(
@@ -122,7 +123,7 @@ async fn is_live(
     register(store, record).await
 }
 
-/// Registers a record. Returns `false` if its resource was deleted before.
+/// Registers a record. Returns `false` if the record's resource was deleted before.
 async fn register(store: &Store, record: Value) -> anyhow::Result<bool> {
     let record: Record = serde_json::from_value(record).context("a sample is malformed")?;
     match store.register(&record).await {

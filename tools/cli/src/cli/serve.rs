@@ -34,7 +34,7 @@ use crate::terminal::print;
 /// How long open requests and a running sweep may continue after Ctrl-C.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long the token for a call back is valid. Vercel's stand-in uses the token at once.
+/// How long the token for a call back is valid. Vercel's stand-in uses the token immediately.
 const CALL_BACK_EXPIRY: Duration = Duration::from_mins(1);
 
 /// The options of `teardown dev` itself.
@@ -179,8 +179,8 @@ async fn serve(ready: Ready, stop: &mut Stop) -> anyhow::Result<()> {
     let sweeps = tokio::spawn(sweeps);
     stop.requested().await;
     drop(running);
-    // A request that takes longer is cut off. Only its answer is lost: its jobs stay in the table, and become
-    // due again.
+    // A request that takes longer than `FAREWELL` is cut off. Only the request's answer is lost, because its
+    // jobs stay in the table and become due again.
     let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(server, sweeps) }).await;
     Ok(())
 }
@@ -206,8 +206,8 @@ async fn start_dynamodb(data: Option<&Path>) -> anyhow::Result<(Embedded, Databa
     Embedded::open(data).await.context(if data.is_some() { "--data" } else { "the DynamoDB" })
 }
 
-/// The signals that end the tool. The tool catches them from its start, so that it always ends in the same
-/// way.
+/// The signals that end the tool. The tool catches these signals from its start, so that every signal ends it
+/// in the same way.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,

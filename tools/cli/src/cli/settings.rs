@@ -23,12 +23,13 @@ const CLIENT_SECRET: &str = "local";
 /// The secret that signs announcements to the stand-in provider.
 const PROVIDER_SECRET: &str = "whsec_YSBzZWNyZXQgb2YgdGhpcyBtYWNoaW5l";
 
-/// The grace period if `GRACE_PERIOD` is not set. It is long enough to stop a deletion by hand.
+/// The grace period if `GRACE_PERIOD` is not set. This grace period is long enough for a developer to stop a
+/// teardown by hand.
 const GRACE_PERIOD: &str = "30s";
 
-/// The configuration of the endpoints on `port`. The endpoints accept only the local issuer's tokens. They
-/// call stand-ins for Vercel, the provider and its backend, unless `backend` or the environment names other
-/// addresses.
+/// The configuration of the endpoints on `port`. The endpoints accept only the local issuer's tokens. The
+/// endpoints call the stand-ins for Vercel, the provider and its backend, unless `backend` or the environment
+/// names other addresses.
 pub(super) fn of_endpoints(
     issuer: &Issuer,
     port: u16,
@@ -60,8 +61,8 @@ pub(super) fn sample_backend(port: u16) -> String {
     format!("http://127.0.0.1:{port}{BACKEND_PATH}")
 }
 
-/// The header of the sweep's caller, for a shell. A secret from the environment is not printed: the shell
-/// inserts it.
+/// The header of the sweep's caller, for a shell. The header does not contain a secret from the environment,
+/// because the shell inserts such a secret.
 pub(super) fn sweep_header(config: &Config) -> String {
     let local = config.cron_secret.as_ref().is_some_and(|it| it.expose() == CRON_SECRET);
     if local {
@@ -81,7 +82,7 @@ pub(super) fn of_table() -> Result<Config, ConfigError> {
     only(&["TABLE_NAME", "RECEIPT_RETENTION"])
 }
 
-/// The grace period from `text`, else from the environment, else the functions' default.
+/// The grace period from `text`, else from the environment, else the default of teardown's functions.
 pub(super) fn grace_period(text: Option<&str>) -> Result<Duration, ConfigError> {
     let config = Config::from_variables(|name| match name {
         "INTEGRATION_ID" => Some(INTEGRATION_ID.to_owned()),
@@ -109,7 +110,8 @@ pub(super) fn of_comparison(port: u16, is_named: bool) -> Result<Config, ConfigE
     })
 }
 
-/// Reads only these variables, so that a command does not fail because of a variable that it does not need.
+/// A configuration from only these variables, so that a command does not fail because of a variable that it
+/// does not need.
 fn only(names: &[&str]) -> Result<Config, ConfigError> {
     Config::from_variables(|name| {
         if names.contains(&name) {
@@ -125,21 +127,21 @@ fn or_local(name: &str) -> Option<String> {
     if name == "INTEGRATION_ID" { value.or_else(|| Some(INTEGRATION_ID.to_owned())) } else { value }
 }
 
-/// A variable of the environment. `None` if it is absent or empty.
+/// A variable of the environment. `None` if the variable is absent or empty.
 pub(super) fn variable(name: &str) -> Option<String> {
     let value = std::env::var_os(name)?.to_string_lossy().into_owned();
     (!value.is_empty()).then_some(value)
 }
 
-/// The issuer of this checkout. Every `teardown dev` uses the same key, so that a token is valid for all of
-/// them.
+/// The issuer of this checkout. Every `teardown dev` of the checkout uses this issuer's key, so that a token
+/// is valid for every `teardown dev`.
 pub(super) fn issuer() -> anyhow::Result<Issuer> {
     let program = std::env::current_exe().context("the issuer's key has no place")?;
     Issuer::in_file(&key_file(&program)).context("the issuer's key")
 }
 
 /// The file of the issuer's key: `<target>/teardown/issuer.pkcs8`. If the program is not in cargo's target
-/// folder, the file is next to the program.
+/// folder, the key's file is next to the program.
 fn key_file(program: &Path) -> PathBuf {
     let is_target = |folder: &&Path| folder.join("CACHEDIR.TAG").is_file();
     match program.ancestors().skip(2).take(3).find(is_target) {

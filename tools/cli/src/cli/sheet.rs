@@ -1,5 +1,5 @@
-//! A text of tables, one below the other. On a terminal, the tables have lines. Elsewhere, they are plain
-//! columns.
+//! A text of tables, one below the other. On a terminal, the tables have lines. In other outputs, the tables
+//! are plain columns.
 
 use std::fmt::Write as _;
 
@@ -18,15 +18,15 @@ impl Sheet {
         Self { on_terminal, text: String::new() }
     }
 
-    /// Adds a table of two columns: names, and their values.
+    /// Adds a table of two columns: names, and the values of these names.
     pub(super) fn pairs(&mut self, rows: Vec<[String; 2]>) {
         let mut table = self.empty();
         table.add_rows(rows.into_iter().map(shown));
         self.add(table);
     }
 
-    /// Adds a table with headings. If there are no rows, adds a line with the first heading and `none`
-    /// instead.
+    /// Adds a table with headings. If the table has no rows, adds a line with the first heading and `none`
+    /// instead of the table.
     pub(super) fn table<const N: usize>(
         &mut self,
         header: [&str; N],
@@ -63,7 +63,7 @@ impl Sheet {
     }
 }
 
-/// Makes cells safe to print, because customers typed some of the names and reasons.
+/// Makes cells safe to print, because customers typed some of the names and reasons in the cells.
 fn shown<const N: usize>(row: [String; N]) -> [String; N] {
     row.map(|cell| one_line(&cell))
 }

@@ -1,4 +1,4 @@
-//! `teardown show`: shows what is stored of an installation.
+//! `teardown show`: shows what the table stores about an installation.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) struct Args {
     id: String,
 }
 
-/// How long reading may take. Reading an installation of 100,000 items takes less.
+/// How long reading may take. To read an installation of 100,000 items takes less time than this.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
@@ -59,7 +59,8 @@ fn installation(sheet: &mut Sheet, id: &InstallationId, items: &[Item]) {
     let token = items.iter().any(|item| named(item, "#token").is_some());
     let nothing = Item::new();
     let item = find(items).unwrap_or(&nothing);
-    // A deleted installation has no live resource. The purge removes the items of its resources later.
+    // A deleted installation has no live resource, although the purge removes the items of its resources
+    // later.
     let live = if is_active(item) { number(item, "resources").unwrap_or("0") } else { "0" };
     let show = |name| text(item, name).unwrap_or("-").to_owned();
     let mut rows = vec![
@@ -155,7 +156,7 @@ fn due(item: &Item) -> String {
     time(item, "dueAt").map_or_else(|| "-".to_owned(), |due| due.to_string())
 }
 
-/// The end of a job's lease. `no` if no worker holds a lease now.
+/// The end of a job's lease. The text is `no` if no worker holds a lease now.
 fn lease(item: &Item, now: Timestamp) -> String {
     match time(item, "leaseUntil") {
         Some(end) if end > now => format!("until {end}"),
@@ -192,7 +193,7 @@ fn receipts(sheet: &mut Sheet, items: &[Item]) {
     sheet.table(["receipt", "at", "by", "reason", "teardown at"], rows);
 }
 
-/// When the resource or installation of a receipt is torn down, or why it never is.
+/// When the resource or installation of a receipt is torn down, or why it is never torn down.
 fn teardown(item: &Item) -> String {
     if let Some(kept) = map(item, "kept") {
         let or_dash = |name| text(kept, name).unwrap_or("-");

@@ -69,8 +69,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
     let account = match (&args.account, &args.installation) {
         (Some(account), _) => account.as_str(),
         (None, Some(_)) => ACCOUNT,
-        // A token without an installation is for every installation of the account, so the user must name the
-        // account.
+        // A token without an installation is valid for every installation of its account, so the user must
+        // name the account.
         (None, None) => bail!("--system without --installation needs --account"),
     };
     if let Some(id) = &args.installation {
@@ -88,7 +88,8 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<()> {
         },
         expires: args.expires,
     };
-    // The clock of a `teardown dev` may have been moved on. The token is issued at that clock's time.
+    // The token is issued at the time of the `teardown dev`'s clock, because a user may have moved this clock
+    // forward.
     let now = clock_of(port).await.now();
     let signed = settings::issuer()?.sign(&token.claims_at(now));
     Ok(print(&format!("{signed}\n"))?)

@@ -9,8 +9,8 @@ use super::samples::{ACCOUNT, Sample, Samples, TEAM};
 use super::{settings, typed};
 use crate::terminal::HEADING;
 
-/// The text of the welcome, which fits on a screen. Its `curl` commands work as printed, in their order. Each
-/// command makes its token when it runs.
+/// The text of the welcome, which fits on a screen. The welcome's `curl` commands work as printed, in their
+/// order. Each command makes its own token when it runs.
 pub(super) fn text(
     address: SocketAddr,
     data: Option<&Path>,
@@ -68,7 +68,8 @@ What the stand-ins for Vercel and the provider are sent is shown below. Ctrl-C e
 }
 
 /// The header with the token of an `ADMIN` of the sample. The shell makes the token with `teardown token`.
-/// The other terminal may not have this process's variables for tokens, so the command sets them.
+/// The terminal that runs the command may not have this process's variables for tokens, so the command sets
+/// them.
 fn token(sample: &Sample) -> String {
     let variables = ["INTEGRATION_ID", "OIDC_ISSUER"].into_iter();
     let variables =

@@ -1,4 +1,4 @@
-//! What needs an operator: parked jobs, late finalizations, jobs that hang, and holds.
+//! What needs an operator's attention: parked jobs, late finalizations, jobs that hang, and holds.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use super::Console;
 use crate::attributes::{Item, named, number, text, time};
 use crate::web::table::Due;
 
-/// How many parked jobs, hanging jobs and holds are shown, of each kind. This is more than anybody reads.
+/// The most rows that the page shows of parked jobs, of hanging jobs and of holds: more than anybody reads.
 const SHOWN: usize = 50;
 
-/// How long a job may be due before it counts as hanging: a sweep runs every 5 minutes.
+/// How long a job may be due before it counts as hanging, which is longer than the 5 minutes between sweeps.
 const HANGING: Duration = Duration::from_mins(15);
 
 /// How many jobs are read from each shard of the index, to find hanging jobs.
 const PER_SHARD: i32 = 20;
 
-/// How many jobs that call Vercel are read.
+/// How many jobs that call Vercel the page reads.
 const URGENT: i32 = 100;
 
 /// The age at which a finalization is late: an hour before Vercel's 24 hours are over.
@@ -29,7 +29,7 @@ const LATE: Duration = Duration::from_hours(23);
 /// The longest wait between two attempts at a finalization.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-/// A finalization whose 24 hours at Vercel are nearly over, or over.
+/// A finalization for which Vercel's 24 hours are over or nearly over.
 pub(super) struct Late {
     installation: String,
     /// When Vercel's 24 hours are over.
@@ -39,7 +39,7 @@ pub(super) struct Late {
     error: String,
 }
 
-/// What needs an operator.
+/// What needs an operator's attention.
 #[derive(Template)]
 #[template(path = "console/attention.html")]
 pub(super) struct Attention {
@@ -73,7 +73,7 @@ impl Attention {
         self.parked.is_empty() && self.late.is_empty() && self.hanging.is_empty()
     }
 
-    /// The resource that a hold is on. Empty if the hold is on a whole installation.
+    /// The resource that a hold is on. If the hold is on a whole installation, this text is empty.
     #[expect(clippy::unused_self, reason = "a template calls it")]
     fn resource<'a>(&self, hold: &'a Hold) -> &'a str {
         hold.subject.resource.as_ref().map_or("", |it| it.as_str())

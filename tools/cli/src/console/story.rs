@@ -1,5 +1,5 @@
-//! The story of an installation, from its items and in order of time: what happened, and what is still to
-//! come.
+//! The story of an installation, in order of time: what happened, and what will happen. The story is made
+//! from the installation's items.
 
 use askama::Template;
 use teardown::clock::Timestamp;
@@ -9,7 +9,7 @@ use crate::attributes::{Item, map, named, text, time, truth};
 use crate::web::sections::{Frame, actor};
 use crate::web::table::Table;
 
-/// How many items of a kind are read: more than anybody reads.
+/// How many items of each kind the story reads, which is more than anybody looks at.
 const READ: usize = 300;
 
 /// Something that happened, or that will happen.
@@ -69,7 +69,7 @@ impl Story {
     }
 }
 
-/// What a job does, in words.
+/// A text that says what a job does.
 fn doing(job: &str, phase: Option<&str>) -> String {
     let what = |rest: &str| match rest.strip_prefix("resource#") {
         Some(resource) => resource.to_owned(),

@@ -1,5 +1,6 @@
 //! Sends requests as Vercel would: deletions, and calls that pass through to the backend. Each request is
-//! sent over HTTP, with a token of the local issuer. `watch` sees these requests like all others.
+//! sent over HTTP, with a token of the local issuer. `watch` sees the page's requests like all other
+//! requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,19 +22,19 @@ use crate::embedded::this_machine;
 use crate::issuer::{Issuer, Subject, Token};
 use crate::terminal::one_line;
 
-/// How long the page waits for an answer: longer than any endpoint takes.
+/// How long the page waits for an answer, which is longer than any endpoint takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How many equal requests the page sends at once, if the form asks for more than one request.
+/// How many equal requests the page sends at the same time, if the form asks for more than one request.
 const AT_ONCE: usize = 64;
 
 /// How long a token is valid.
 const EXPIRY: Duration = Duration::from_mins(10);
 
-/// The age of an expired token: more than `EXPIRY` and the leeway together.
+/// The age of an expired token, which is more than `EXPIRY` and the leeway together.
 const EXPIRED_SINCE: Duration = Duration::from_mins(20);
 
-/// Sends requests as Vercel.
+/// Sends requests in the name of Vercel.
 #[derive(Clone)]
 pub(super) struct Caller {
     http: reqwest::Client,
@@ -50,9 +51,9 @@ pub(super) struct Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum What {
-    /// A new installation.
+    /// A request that makes a new installation.
     Install,
-    /// A new resource.
+    /// A request that makes a new resource.
     Provision,
     Resource,
     Installation,
@@ -169,7 +170,7 @@ pub(super) async fn run(
     }
 }
 
-/// The result of the requests.
+/// The result of the requests that a form asked for.
 struct Came {
     text: String,
     /// The new installation, whose page the browser opens. `None` if the requests made no installation.
@@ -205,7 +206,7 @@ impl DevPage {
         Ok(Came { text, opens: installed.then_some(id) })
     }
 
-    /// Sends a request once, or 64 times at once. Returns each different answer, and how often it came.
+    /// Sends a request once, or 64 times at the same time. Returns each different answer, with its number.
     async fn send(&self, call: &Call, token: &str, how: &How) -> BTreeMap<String, usize> {
         let key = self.caller.key(how.key);
         let times = if how.times > 1 { AT_ONCE } else { 1 };

@@ -1,4 +1,4 @@
-//! How the stand-ins answer: as documented, or as set on the page.
+//! How the stand-ins answer: as the real services are documented, or as a user of the page has set.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::web::html;
 /// The value of `Retry-After`, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 20;
 
-/// How long an answer hangs: longer than every time-out of the endpoints and of the page.
+/// How long a stand-in delays a hanging answer, which is longer than all time-outs of the endpoints and of
+/// the page.
 const HANGING: Duration = Duration::from_mins(2);
 
 /// An answer that the page can set for a stand-in.
@@ -28,7 +29,7 @@ pub(super) enum Setting {
     /// The documented answer: 2xx.
     #[default]
     Documented,
-    /// 202 with `Retry-After`: the work is not done yet.
+    /// An answer of 202 with `Retry-After`, which means that the work is not done yet.
     Accepted,
     /// An answer of 500.
     Failing,
@@ -118,7 +119,7 @@ impl Shown {
     }
 }
 
-/// Both settings, as the form sends them.
+/// The settings of both stand-ins, as the form sends them.
 #[derive(Debug, Deserialize)]
 pub(super) struct Chosen {
     vercel: Setting,

@@ -1,9 +1,9 @@
 //! The door: a proxy in front of the embedded DynamoDB. All DynamoDB requests of the endpoints and of other
-//! programs pass through the door. It records each write, with the items before and after the write.
+//! programs pass through the door. The door records each write, with the items before and after the write.
 //!
-//! The database is in this process, so the door reads items directly. The door passes on one write at a time,
-//! as the database runs one write at a time. So a change between the door's two reads comes from this one
-//! write.
+//! The database is in this process, so the door reads items directly. Like the database, the door handles
+//! only one write at a time. If an item differs between the door's reads before and after a write, this write
+//! changed the item.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -158,7 +158,7 @@ fn value_of_stored(value: Stored) -> AttributeValue {
         Stored::BOOL(truth) => AttributeValue::Bool(truth),
         Stored::M(map) => AttributeValue::M(of_stored(map)),
         Stored::L(list) => AttributeValue::L(list.into_iter().map(value_of_stored).collect()),
-        // All other types become null: teardown stores no bytes and no sets.
+        // All types that teardown does not store, such as bytes and sets, become null.
         _ => AttributeValue::Null(true),
     }
 }

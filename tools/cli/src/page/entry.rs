@@ -12,7 +12,7 @@ pub(super) const SHOWN_CHANGES: usize = 12;
 /// Who wrote to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
-    /// An endpoint, a worker (after an answer or in a sweep), or an operator's act on the page.
+    /// An endpoint, a worker (after an endpoint's answer or in a sweep), or an operator's act on the page.
     Endpoints,
     /// Another program: a command of the tool, or a backend.
     Others,
@@ -45,16 +45,16 @@ pub(super) struct Answer {
     pub(super) text: String,
 }
 
-/// Equal requests that were under way together, with the answers so far.
+/// Equal requests that were under way at the same time, with their answers so far.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) side: Side,
     pub(super) request: Request,
     pub(super) sent: usize,
     pub(super) under_way: usize,
-    /// Each answer, and how often it came.
+    /// Each different answer, and how many requests got it.
     pub(super) answers: Vec<(Answer, usize)>,
-    /// How many requests the callers aborted before the answer.
+    /// How many of the requests their callers aborted before the answer.
     pub(super) gone: usize,
     /// The items that were changed while the requests were under way.
     pub(super) changes: Changes,
@@ -63,7 +63,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Begins an entry with the first of its requests.
+    /// Begins an entry with the entry's first request.
     pub(super) fn begin(side: Side, request: Request) -> Self {
         Self {
             side,
@@ -78,7 +78,7 @@ impl Call {
         }
     }
 
-    /// Records the end of one of the requests. `answer` is `None` if the caller aborted the request.
+    /// Records the end of one of the entry's requests. `answer` is `None` if the caller aborted the request.
     pub(super) fn end(&mut self, answer: Option<Answer>) {
         self.under_way -= 1;
         self.took_ms = self.began.elapsed().as_millis();
@@ -113,11 +113,11 @@ impl Changes {
 pub(super) enum What {
     Call(Call),
     Written(Writer, Changes),
-    /// The clock was moved on by this duration.
+    /// The page's user moved the clock forward by this duration.
     Moved(String),
 }
 
-/// Something that happened.
+/// An entry of the journal: something that happened.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) number: u64,

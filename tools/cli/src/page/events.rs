@@ -1,7 +1,7 @@
-//! The stream of server-sent events that keeps an open page up to date. An event names a section that has
-//! news, and the page then loads that section again. The first event of a kind is sent at once. After that,
-//! an event of this kind is sent every tenth of a second at most. In a flood it is sent every half second,
-//! because the page needs time to show a section.
+//! The stream of server-sent events that keeps an open page up to date. If an event names a section, the page
+//! loads this section again. The first event that names a section is sent immediately. Later events that name
+//! the same section are at least a tenth of a second apart. In a flood of events they are half a second
+//! apart, because the page needs time to show a section.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,11 +17,11 @@ use tokio::sync::broadcast::error::RecvError;
 use super::DevPage;
 use super::journal::{Section, Topic};
 
-/// The shortest time between two events of a kind.
+/// The shortest time between two events of the same kind.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// After this many events of a kind in a row, each right after the pause, there is a flood, and the pause is
-/// longer.
+/// A flood begins after this many events of the same kind, if each event was sent right after the pause. In a
+/// flood, the pause is longer.
 const FLOOD: u32 = 8;
 const FLOOD_PAUSE: Duration = Duration::from_millis(500);
 
@@ -29,7 +29,7 @@ const FLOOD_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Seen {
     #[serde(default)]
     installation: String,
-    /// The run and the version of the journal that the page was made from.
+    /// The run and the version of the journal from which the page was made.
     run: u64,
     version: u64,
 }
@@ -38,7 +38,7 @@ pub(super) struct Seen {
 const KINDS: [&str; 9] =
     ["list", "facts", "resources", "jobs", "holds", "receipts", "news", "clock", "answers"];
 
-/// The pause after `row` events of a kind in a row.
+/// The pause after `row` events of the same kind in a row.
 fn pause(row: u32) -> Duration {
     if row >= FLOOD { FLOOD_PAUSE } else { PAUSE }
 }
@@ -46,9 +46,9 @@ fn pause(row: u32) -> Duration {
 struct Listener {
     installation: String,
     topics: Receiver<Topic>,
-    /// When an event of each kind was last sent, and how many events of the kind came before it in a row.
+    /// For each kind, when an event was last sent, and how many events came in a row before the last one.
     sent: HashMap<&'static str, (Instant, u32)>,
-    /// The kinds of events that are to be sent, and when each is to be sent.
+    /// The kinds of the events that wait, and when each of these events is to be sent.
     waiting: Vec<(&'static str, Instant)>,
 }
 
@@ -73,7 +73,8 @@ pub(super) async fn stream(
 }
 
 impl Listener {
-    /// Waits until an event is to be sent, and returns its kind. `None` when the journal has ended.
+    /// Waits until it is time to send an event, and returns the event's kind. `None` when the journal has
+    /// ended.
     async fn next(&mut self) -> Option<&'static str> {
         loop {
             let first = self.waiting.iter().enumerate().min_by_key(|(_, (_, at))| *at);
@@ -82,7 +83,7 @@ impl Listener {
                 None => self.topics.recv().await,
                 Some((index, at)) if at <= Instant::now() => {
                     let (kind, _) = self.waiting.swap_remove(index);
-                    // If the event came during the pause, it continues the row.
+                    // If an event came during the pause, it continues the row of events.
                     let sent = self.sent.get(kind);
                     let goes_on = sent.filter(|(last, row)| at <= *last + pause(*row));
                     let row = goes_on.map_or(0, |(_, row)| row + 1);
@@ -111,7 +112,7 @@ impl Listener {
         }
     }
 
-    /// The sections that this page has to load again because of a topic.
+    /// The sections that this page has to load again if a topic has news.
     fn kinds(&self, topic: &Topic) -> Vec<&'static str> {
         match topic {
             Topic::List => vec!["list"],

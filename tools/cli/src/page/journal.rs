@@ -13,10 +13,11 @@ use crate::attributes::{Item, number, text};
 use crate::web::items::ItemChange;
 use crate::web::sections::state_text;
 
-/// How many entries of each kind are remembered.
+/// How many entries of each kind the journal remembers.
 const REMEMBERED: usize = 200;
 
-/// How many signals may wait for a slow page. If more signals wait, the page loads all its sections again.
+/// How many signals may wait for a slow page. If more signals wait than this, the page loads all its sections
+/// again.
 const SIGNALS: usize = 1024;
 
 /// The part of a page that has news.
@@ -26,11 +27,11 @@ pub(super) enum Topic {
     List,
     /// A section of an installation.
     Stored(String, Section),
-    /// The entries of an installation, or of all installations (`None`).
+    /// The entries about one installation, or, if `None`, the entries about all installations.
     News(Option<String>),
-    /// The clock was moved.
+    /// The clock, because it was moved.
     Clock,
-    /// The answers of the stand-ins were set.
+    /// The answers of the stand-ins, because a user of the page has set them.
     Answers,
 }
 
@@ -75,7 +76,8 @@ struct Memory {
     writes: VecDeque<Entry>,
     outgoing: VecDeque<Entry>,
     installations: BTreeMap<String, Known>,
-    /// For each group of requests that are being sent together, the value of `last` when the group began.
+    /// For each group of requests that are being sent at the same time, the value of `last` when the group
+    /// began.
     together: Vec<u64>,
 }
 
@@ -100,12 +102,12 @@ impl Journal {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // The memory is only shown, so a poisoned lock does no harm.
+        // The page only shows this memory, so it does no harm if the lock is poisoned.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn notify(&self, topic: Topic) {
-        // Sending fails if no page is open, because nobody listens then.
+        // The send fails if no page is open, because then nobody receives signals.
         let _ = self.signals.send(topic);
     }
 
@@ -113,7 +115,7 @@ impl Journal {
         self.signals.subscribe()
     }
 
-    /// The number of the last change. A page sends this number to say which changes it has seen.
+    /// The number of the last change. A page sends its version number to say which changes it has seen.
     pub(super) fn version(&self) -> u64 {
         self.memory().last
     }
@@ -189,8 +191,8 @@ impl Journal {
         self.notify(Topic::News(installation));
     }
 
-    /// Equal requests that begin while the returned guard exists are one entry, even if some of them are
-    /// answered before others have begun.
+    /// Equal requests that begin while the returned guard exists become one entry, even if some of the
+    /// requests are answered before other requests begin.
     pub(super) fn together(&self) -> Together<'_> {
         let mut memory = self.memory();
         let since = memory.last;
@@ -198,7 +200,7 @@ impl Journal {
         Together { journal: self, since }
     }
 
-    /// Records that a request begins. Equal requests that are under way together are one entry.
+    /// Records that a request begins. Equal requests that are under way at the same time become one entry.
     pub(super) fn begin(
         &self,
         side: Side,
@@ -293,7 +295,8 @@ impl Journal {
         self.notify(Topic::List);
     }
 
-    /// The next `limit` installations after an id. If there are more, also the id of the last of them.
+    /// The next `limit` installations after an id. If more installations follow the returned installations,
+    /// also returns the id of the last returned installation.
     pub(super) fn installations(&self, after: &str, limit: usize) -> (Vec<Known>, Option<String>) {
         let memory = self.memory();
         let from = (std::ops::Bound::Excluded(after.to_owned()), std::ops::Bound::Unbounded);
@@ -337,7 +340,7 @@ impl Known {
     }
 }
 
-/// A group of requests that are sent together. The group ends when this guard is dropped.
+/// A group of requests that are sent at the same time. The group ends when this guard is dropped.
 pub(super) struct Together<'a> {
     journal: &'a Journal,
     since: u64,

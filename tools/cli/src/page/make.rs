@@ -1,4 +1,5 @@
-//! Makes an installation with resources, as a provider's backend would when Vercel provisions them.
+//! Makes an installation with resources, as a provider's backend does when Vercel installs the integration
+//! and provisions resources.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -16,14 +17,14 @@ use teardown::store::registry::Record;
 use super::{DevPage, message, page_of};
 use crate::terminal::one_line;
 
-/// The most resources that can be made at once.
+/// The most resources that one form can make.
 const MOST: usize = 10_000;
 
-/// How many resources one transaction registers. A transaction has at most 100 parts, and one part updates
-/// the installation.
+/// How many resources one transaction registers. A transaction has at most 100 parts, and one of the parts
+/// updates the installation.
 const PER_TRANSACTION: usize = 99;
 
-/// An installation to be made.
+/// The installation that a form asks for.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
     billing: String,
@@ -66,8 +67,8 @@ async fn make(page: &DevPage, wanted: &Wanted) -> anyhow::Result<InstallationId>
     Ok(id)
 }
 
-/// Registers resources in one transaction, as `docs/writing-the-table.md` describes it for one resource. The
-/// installation is new, so none of its resources was deleted before.
+/// Registers resources in one transaction, in the way that `docs/writing-the-table.md` describes for one
+/// resource. The installation is new, so none of its resources was deleted before.
 async fn provision(page: &DevPage, id: &str, numbers: RangeInclusive<usize>) -> anyhow::Result<()> {
     let table = &page.table_name;
     let key = |sk: String| {

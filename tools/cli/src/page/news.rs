@@ -1,5 +1,5 @@
-//! Shows what happened, the newest first: requests with their answers and changes, writes of workers and of
-//! other programs, and the requests that the stand-ins got.
+//! Shows the entries of the journal, the newest first: requests with their answers and changes, writes of
+//! workers and of other programs, and the requests that the stand-ins got.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -11,7 +11,7 @@ use super::entry::{Call, Changes, Entry, SHOWN_CHANGES, Side, What, Writer};
 use crate::web::html;
 use crate::web::items::Change;
 
-/// How many entries are shown at a time.
+/// How many entries the page shows at a time.
 const SHOWN: usize = 30;
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,7 +102,7 @@ pub(super) async fn fragment(
 }
 
 impl Call {
-    /// The answers in a line: `204 No Content`, `64 × 204 No Content`, `no answer yet`.
+    /// The answers in one line of text: `204 No Content`, `64 × 204 No Content`, `no answer yet`.
     fn outcome(&self) -> String {
         let times = |count: usize, text: &str| {
             if self.sent == 1 { text.to_owned() } else { format!("{count} × {text}") }

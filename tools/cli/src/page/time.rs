@@ -1,5 +1,5 @@
-//! The clock of `teardown dev`. It runs like a normal clock, and the page can move it on: by an hour, by a
-//! day, or to the next due job. A sweep runs right after each move.
+//! The clock of `teardown dev`. The clock runs like a normal clock, and the page can move it forward: by an
+//! hour, by a day, or to the next due job. A sweep runs right after each move of the clock.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use super::journal::Topic;
 use super::{DevPage, message};
 use crate::web::{duration, failed, html};
 
-/// How long a sweep that a button starts may take. Automatic sweeps have the same limit.
+/// How long a sweep that a button starts may take. Automatic sweeps have the same time limit as sweeps that a
+/// button starts.
 pub(super) const SWEEP: HostTime = HostTime(Duration::from_secs(20));
 
 /// How many jobs are read from each shard: only the job that is due first.
@@ -34,7 +35,8 @@ pub(super) struct Time {
 
 /// The job that is due next.
 enum NextDue {
-    /// Not read yet. A page that was just opened asks for the next due job after the page is shown.
+    /// The next due job was not read yet. A page that was just opened asks for the next due job after the
+    /// page is shown.
     Unread,
     Nothing,
     Is(Next),
@@ -74,8 +76,8 @@ impl Time {
     }
 }
 
-/// By how much a clock was moved on, rounded to seconds. This hides the short time between the readings of
-/// the two clocks.
+/// How far a clock was moved forward, rounded to seconds. The rounding hides the short time between the
+/// readings of this clock and the system's clock.
 fn moved(clock: &Clock) -> Duration {
     let apart = clock.now().saturating_sub(Clock::system().now());
     Duration::from_secs((apart + Duration::from_millis(500)).as_secs())
@@ -85,7 +87,7 @@ pub(super) async fn fragment(State(page): State<DevPage>) -> Response {
     Time::of(&page).await.map_or_else(|error| failed(&error), |time| html(&time))
 }
 
-/// By how much the clock was moved on, for the commands in another terminal.
+/// Answers how far the clock was moved forward, for the commands in another terminal.
 pub(super) async fn offset(State(page): State<DevPage>) -> Json<Value> {
     Json(json!({ "movedSeconds": moved(&page.clock).as_secs() }))
 }

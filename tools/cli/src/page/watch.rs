@@ -1,5 +1,5 @@
-//! Watches each request to the endpoints and to the stand-ins, and its answer. It also makes the stand-ins
-//! answer as set on the page.
+//! Watches each request to the endpoints and to the stand-ins, and its answer. The watch also makes the
+//! stand-ins answer as the page's user has set.
 
 use std::time::Duration;
 
@@ -24,17 +24,17 @@ const MAX_BODY: usize = 1024 * 1024;
 /// How many bytes of a body are shown.
 const SHOWN: usize = 4096;
 
-/// How long the watch waits for a request's body. After that, it passes on the request with a body that never
-/// ends.
+/// How long the watch waits for a request's body. After this time, it passes on the request with a body that
+/// never ends.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest answer that is read, in bytes. No answer of an endpoint or a stand-in is as long.
+/// The longest answer that is read, in bytes. All answers of endpoints and stand-ins are shorter.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// How many characters of a token are shown.
 const TOKEN_SHOWN: usize = 12;
 
-/// Watches a request, if it is to the endpoints or to a stand-in.
+/// Watches a request, if an endpoint or a stand-in will receive it.
 pub(super) async fn requests(
     State(page): State<DevPage>,
     request: axum::extract::Request,
@@ -88,8 +88,8 @@ async fn read(headers: &HeaderMap, body: Body) -> (Body, Option<Bytes>) {
             let failed = futures_util::stream::once(std::future::ready(Err::<Bytes, _>(error)));
             (Body::from_stream(failed), None)
         }
-        // The body did not arrive in time. The endpoint gets a body that never ends, and answers after its
-        // own time-out.
+        // The body did not arrive in time. Because the endpoint gets a body that never ends, it answers after
+        // its own time-out.
         Err(_) => {
             let silent = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
             (Body::from_stream(silent), None)
@@ -137,7 +137,7 @@ fn without_secrets(body: &[u8]) -> Option<String> {
     hide(&mut json, false).then(|| json.to_string())
 }
 
-/// Replaces the secrets in a JSON value. Returns whether there were any.
+/// Replaces the secrets in a JSON value. Returns whether the value had secrets.
 fn hide(json: &mut Value, in_secrets: bool) -> bool {
     let mut hidden = false;
     match json {
@@ -171,7 +171,7 @@ fn shortened(authorization: &str) -> String {
     format!("{scheme} {shown}…")
 }
 
-/// What a token claims, in one line. The signature is not checked.
+/// What a token claims, in one line. The token's signature is not checked.
 fn claims(authorization: &str) -> Option<String> {
     let payload = authorization.split('.').nth(1)?;
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;

@@ -1,6 +1,6 @@
-//! A small sample of a provider's backend, for a `teardown dev` that is given no other backend. It serves,
-//! from memory, the calls that Vercel requires in addition to the deletions. It checks tokens as `teardown`
-//! does. The stand-in for the provider notifies it of deletions.
+//! A small sample of a provider's backend, for a `teardown dev` that is given no other backend. The sample
+//! serves, from memory, the calls that Vercel requires in addition to the deletions. The sample checks tokens
+//! as `teardown` does, and the stand-in for the provider notifies it of deletions.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,12 +28,12 @@ struct Memory {
     resources: HashMap<(String, String), Value>,
     /// The id of the resource that a Provision made, by installation id and `Idempotency-Key`.
     by_key: HashMap<(String, String), String>,
-    /// Installations whose deletion was announced. They cannot be installed again.
+    /// Installations whose deletion was announced, so that they cannot be installed again.
     deleted: HashSet<String>,
     made: u64,
 }
 
-/// The only billing plan. It is free, so an uninstall leaves nothing to invoice.
+/// The only billing plan. The plan is free, so an uninstall leaves nothing to invoice.
 fn plan() -> Value {
     json!({
         "id": "free", "type": "subscription", "scope": "resource", "name": "Free",
@@ -151,7 +151,7 @@ async fn provision(
     Ok(Json(answer))
 }
 
-/// Answers with a resource. An update may change its name.
+/// Answers with a resource. If the request is an update, it may change the resource's name.
 async fn resource(
     State(it): State<Backend>,
     Path((id, resource)): Path<(String, String)>,

@@ -12,8 +12,8 @@ use super::say;
 use crate::embedded::this_machine;
 use crate::issuer::{Issuer, Token};
 
-/// How long the stand-in waits for teardown's answer to a call back. It is less than the 5 s that teardown
-/// waits for Vercel, so that a call back that hangs does not leave the deletion in doubt.
+/// How long the stand-in waits for teardown's answer to a call back. This time is less than the 5 s that
+/// teardown waits for Vercel, so that a call back that hangs does not leave the deletion in doubt.
 const CALL_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The call to Delete Installation that Vercel makes when a configuration is deleted.
@@ -27,8 +27,8 @@ pub struct CallBack {
 }
 
 impl CallBack {
-    /// Makes the calls back to the endpoints at this address. Each call carries `token`, with the id of its
-    /// installation and issued at the clock's time.
+    /// Calls back the endpoints at the address `endpoints`. Each call carries `token`, with the call's
+    /// installation, issued at the clock's time.
     ///
     /// # Errors
     ///
@@ -43,7 +43,8 @@ impl CallBack {
         Ok(Self { http, endpoints, issuer, token, clock })
     }
 
-    /// Calls Delete Installation for an installation. An error if the endpoints do not answer with a 2xx.
+    /// Calls Delete Installation for an installation. Returns an error if the endpoints do not answer with a
+    /// 2xx.
     pub(super) async fn call(&self, installation: &str) -> anyhow::Result<()> {
         let installation = InstallationId::parse(installation)?;
         let token = Token { installation: Some(installation.to_string()), ..self.token.clone() };

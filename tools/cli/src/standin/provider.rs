@@ -1,4 +1,4 @@
-//! A stand-in for the provider's own endpoint. It accepts every announcement with a good signature.
+//! A stand-in for the provider's own endpoint. The stand-in accepts every announcement with a good signature.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use teardown::secret::Secret;
 use super::backend::Backend;
 use super::{PROVIDER_PATH, say};
 
-/// How many seconds an announcement's time may differ from the clock, as Standard Webhooks recommends.
+/// How many seconds an announcement's time may differ from the clock. Standard Webhooks recommends this
+/// number.
 const TOLERANCE: u64 = 5 * 60;
 
 /// An endpoint that verifies announcements.
@@ -30,7 +31,7 @@ struct Receiver {
 
 impl Receiver {
     /// Verifies an announcement by the system's clock. If the announcement's time is in the future, verifies
-    /// it by the clock of `teardown dev`, which a user may have moved forward.
+    /// the announcement by the clock of `teardown dev`, which a user may have moved forward.
     fn verify(&self, body: &[u8], headers: &HeaderMap) -> Result<(), WebhookError> {
         let verified = self.webhook.verify(body, headers);
         if !matches!(verified, Err(WebhookError::FutureTimestampError)) {
@@ -47,8 +48,8 @@ impl Receiver {
     }
 }
 
-/// The endpoint at [`PROVIDER_PATH`]. It verifies announcements with the first of these secrets (`whsec_…`)
-/// and with this clock. It passes the events on to the sample backend, if there is one.
+/// The endpoint at [`PROVIDER_PATH`]. The endpoint verifies announcements with the first of these secrets
+/// (`whsec_…`) and with this clock. If there is a sample backend, the endpoint passes the events on to it.
 ///
 /// # Errors
 ///
@@ -59,7 +60,7 @@ pub fn router(
     backend: Option<Backend>,
 ) -> anyhow::Result<Router> {
     let secret = secrets.first().context("PROVIDER_SECRET is missing")?;
-    // The library's error may reveal the secret, so it is dropped.
+    // The library's error may reveal the secret, so this code drops the error.
     let webhook = Webhook::new(secret.expose()).ok().context("PROVIDER_SECRET verifies nothing")?;
     Ok(Router::new().route(PROVIDER_PATH, post(receive)).with_state(Arc::new(Receiver {
         webhook,

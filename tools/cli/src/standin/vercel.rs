@@ -1,8 +1,8 @@
 //! A stand-in for the part of Vercel's REST API that deletions and `teardown reconcile` use.
 //!
-//! A configuration with any id exists at the stand-in, until it is deleted there. The stand-in reads the team
-//! and the live resources from the table. A `PUT` or `DELETE` of a resource at the stand-in makes a
-//! difference that `teardown reconcile` finds.
+//! A configuration with any id exists at the stand-in, until a request to the stand-in deletes it. The
+//! stand-in reads the team and the live resources from the table. A `PUT` or `DELETE` of a resource at the
+//! stand-in makes a difference from the table, which `teardown reconcile` finds.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ struct StandIn {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// Configurations that were deleted. Their access tokens are no longer valid.
+    /// Configurations that were deleted, so that their access tokens are no longer valid.
     gone: HashSet<String>,
     /// Installations that were finalized.
     finalized: HashSet<String>,
@@ -103,7 +103,7 @@ async fn delete_configuration(State(it): State<Arc<StandIn>>, Path(id): Path<Str
     response
 }
 
-/// Answers with a configuration. Its team is the team that the table stores.
+/// Answers with a configuration. The configuration's team is the team that the table stores.
 async fn configuration(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
     let stored = it.stored(&id).await;
     let response = if it.memory().gone.contains(&id) {
@@ -137,8 +137,9 @@ async fn finalize(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Res
     response
 }
 
-/// Lists the resources of an installation that are live in the table, or were made at the stand-in. It leaves
-/// out a resource that was deleted at the stand-in, or made there and later deleted in the table.
+/// Lists the resources of an installation that are live in the table, or were made at the stand-in. The list
+/// leaves out a resource that was deleted at the stand-in, and a resource that was made at the stand-in and
+/// later deleted in the table.
 async fn resources(State(it): State<Arc<StandIn>>, Path(id): Path<String>) -> Response {
     let stored = it.stored(&id).await;
     let response = {
@@ -176,7 +177,7 @@ fn resource(name: &str, body: &Value) -> Value {
     })
 }
 
-/// Import Resource. From then on, the resource exists at the stand-in.
+/// Import Resource. After this call, the resource exists at the stand-in.
 async fn make_resource(
     State(it): State<Arc<StandIn>>,
     Path((id, name)): Path<(String, String)>,
@@ -192,8 +193,8 @@ async fn make_resource(
     response
 }
 
-/// Delete Integration Resource. From then on, the resource does not exist at the stand-in. Like Vercel, the
-/// stand-in does not call the endpoints.
+/// Delete Integration Resource. After this call, the resource does not exist at the stand-in. Like Vercel,
+/// the stand-in does not call teardown's endpoints after this call.
 async fn delete_resource(
     State(it): State<Arc<StandIn>>,
     Path((id, name)): Path<(String, String)>,
@@ -291,8 +292,9 @@ mod tests {
         assert_eq!(gone, (404, "not_found".to_owned()));
     }
 
-    /// L1: the stand-in for Vercel lists a resource that was made there, until the resource is deleted there.
-    /// After its configuration is deleted there, the stand-in refuses to list resources.
+    /// L1: the stand-in for Vercel lists a resource that was made at the stand-in, until the resource is
+    /// deleted at the stand-in. After an installation's configuration is deleted, the stand-in refuses to
+    /// list the installation's resources.
     #[tokio::test]
     async fn resources_are_made_and_deleted() {
         let (url, http) = (serve(router(None, None)).await, client());

@@ -1,4 +1,5 @@
-//! The files of the pages. The program contains them, so that a browser loads nothing from elsewhere.
+//! The files of the pages. The program contains these files, so that a browser loads no file from another
+//! server.
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -6,8 +7,8 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 
-/// htmx and its extension for server-sent events, unchanged from npm's `htmx.org` 4.0.1. Their licence is
-/// next to them.
+/// htmx and its extension for server-sent events, unchanged from npm's `htmx.org` 4.0.1. The licence of htmx
+/// is in the same folder as its files.
 const HTMX: &str = include_str!("../../assets/htmx/htmx.min.js");
 const SSE: &str = include_str!("../../assets/htmx/hx-sse.min.js");
 const SCRIPT: &str = include_str!("../../assets/page.js");
@@ -20,8 +21,8 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         get(move || async move {
             let headers = [
                 (CONTENT_TYPE, HeaderValue::from_static(kind)),
-                // A browser keeps a file for a minute only, because another version of the tool may soon be
-                // at the same address.
+                // A browser keeps a file for only a minute, because another version of the tool may soon
+                // serve this address.
                 (CACHE_CONTROL, HeaderValue::from_static("max-age=60")),
             ];
             (headers, text).into_response()

@@ -1,6 +1,6 @@
-//! Decides which requests are answered: only requests of the tool's own pages, from a browser on this
+//! Decides which requests the tool answers: only requests of the tool's own pages, from a browser on this
 //! machine. If another site makes its name resolve to this machine (DNS rebinding), its requests have another
-//! `Host`. If a form of another site posts to this machine, the request has another `Origin`.
+//! `Host`. If a form of another site posts to this machine, the form's request has another `Origin`.
 
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-/// The policy for browsers: a page may load files from its own address only, and send requests to it only.
-/// Inline scripts and styles are forbidden.
+/// The policy for browsers: a page may load files only from its own address, and may send requests only to
+/// this address. Inline scripts and styles are forbidden.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -37,7 +37,7 @@ impl Here {
         origin.strip_prefix("http://").is_some_and(|host| self.is_host(host))
     }
 
-    /// Whether a request may be answered. The error says what is wrong with the request.
+    /// `Ok` if the tool may answer a request. The error says what is wrong with the request.
     fn judge(self, method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
         let text = |name: HeaderName| {
             let mut values = headers.get_all(name).iter();
@@ -89,8 +89,8 @@ pub(crate) async fn no_other_site(
 mod tests {
     use super::*;
 
-    /// M2: a request with another site's `Host` or `Origin` is refused. A POST without an `Origin` is
-    /// refused, too.
+    /// M2: the guard refuses a request with another site's `Host` or `Origin`, and a POST without an
+    /// `Origin`.
     #[test]
     fn only_this_machine_and_its_own_pages_may_ask() {
         let here = Here { port: 3000 };

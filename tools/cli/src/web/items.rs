@@ -1,4 +1,4 @@
-//! Items as text: their attributes, and what changed between two states of an item.
+//! Items as text: an item's attributes, and the changes between two states of an item.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use teardown::clock::Timestamp;
 
 use crate::attributes::Item;
 
-/// The attributes that are seconds since the Unix epoch.
+/// The names of the attributes that hold seconds since the Unix epoch.
 const TIMES: [&str; 14] = [
     "at",
     "configurationDeletedAt",
@@ -35,7 +35,7 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// The change as one word. Empty if nothing changed.
+    /// The change as one word, which is empty if nothing changed.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Same => "",
@@ -74,7 +74,7 @@ pub(crate) struct ItemChange {
 }
 
 impl ItemChange {
-    /// The change of a write to the item with this key. `None` if nothing changed.
+    /// The change that a write made to the item with this key. `None` if the write changed nothing.
     pub(crate) fn between(
         pk: String,
         sk: String,
@@ -115,7 +115,8 @@ impl ItemChange {
         kind(&self.sk)
     }
 
-    /// What the change means. For a job, this is the job's progress.
+    /// A text that says what the change means. If the item is a job, the text says what progress the job
+    /// made.
     pub(crate) fn meaning(&self) -> &'static str {
         let attribute = |name| self.attributes.iter().find(|it| it.name == name);
         let changed = |name| attribute(name).filter(|it| it.change != Change::Same);
@@ -138,7 +139,7 @@ impl ItemChange {
         }
     }
 
-    /// The attributes that changed, in a line: `resources 3 → 2, updatedAt …`.
+    /// The attributes that changed, in one line of text: `resources 3 → 2, updatedAt …`.
     pub(crate) fn summary(&self) -> String {
         if self.change != Change::Changed {
             return String::new();
@@ -174,7 +175,7 @@ pub(crate) fn kind(sk: &str) -> &'static str {
     kinds.into_iter().find(|(prefix, _)| sk.starts_with(prefix)).map_or("item", |(_, kind)| kind)
 }
 
-/// The value of an attribute as text. An access token is not shown.
+/// The value of an attribute as text. The text does not show an access token.
 pub(crate) fn shown(name: &str, value: &AttributeValue) -> String {
     if name == "accessToken" {
         return "(stored, not shown)".to_owned();
@@ -200,7 +201,7 @@ pub(crate) fn shown(name: &str, value: &AttributeValue) -> String {
     }
 }
 
-/// A time in seconds since the Unix epoch, as text. The largest time is `never`.
+/// A time in seconds since the Unix epoch, as text. For the largest possible time, the text is `never`.
 fn moment(seconds: u64) -> String {
     let at = Timestamp::from_secs(seconds);
     if at == Timestamp::from_secs(u64::MAX) { "never".to_owned() } else { at.to_string() }
@@ -231,7 +232,7 @@ pub(crate) mod json {
             ("L", Value::Array(list)) => {
                 AttributeValue::L(list.iter().map(value_of_json).collect::<Option<_>>()?)
             }
-            // All other types become null: teardown stores no bytes and no sets.
+            // All types that teardown does not store, such as bytes and sets, become null.
             _ => AttributeValue::Null(true),
         })
     }

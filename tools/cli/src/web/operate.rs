@@ -1,5 +1,5 @@
-//! Operators' acts that are started by buttons. Each act does the same as the command of the same name, and
-//! needs a reason.
+//! Operators' acts that buttons start. Each act does what the command with the act's name does, and needs a
+//! reason.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ use teardown::store::admin::operations::{ParkedJob, Settled};
 
 use crate::phrases;
 
-/// The longest reason, in bytes: the same as for the commands.
+/// The longest reason, in bytes. The commands limit a reason to the same length.
 const MAX_REASON: usize = 1024;
 
 /// How many parked jobs are read to find the job to retry.
 const PARKED: usize = 1000;
 
-/// What an operator asks for.
+/// The kind of act that an operator asks for.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum What {
@@ -38,7 +38,7 @@ pub(crate) struct Order {
     pub(crate) installation: String,
     #[serde(default)]
     pub(crate) resource: String,
-    /// For a retry: the job's sort key after `work#`.
+    /// For a retry, the part of the job's sort key after `work#`.
     #[serde(default)]
     pub(crate) job: String,
     #[serde(default)]
@@ -53,7 +53,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Carries out an act, and returns its result as a sentence.
+    /// Carries out an act, and returns the act's result as a sentence.
     pub(crate) async fn run(&self, order: &Order) -> anyhow::Result<String> {
         let reason = order.reason.trim();
         if reason.is_empty() {
@@ -95,7 +95,7 @@ impl Operator {
 
     async fn hold(&self, subject: Subject, act: &Act) -> anyhow::Result<String> {
         // The look before the hold finds the resources whose `deleted` event is pending. If the look after
-        // the hold finds one of them announced, the event was sent between the two looks.
+        // the hold finds such a resource announced, the event was sent between the two looks.
         let before = self.store.look(&subject, &BTreeSet::new()).await.unwrap_or_default();
         self.store
             .hold(&subject, act, None)

@@ -12,7 +12,7 @@ use crate::attributes::{Item, map, named, number, text, time, truth};
 /// How many rows a section shows at a time.
 const ROWS: usize = 50;
 
-/// How many holds are shown: more than anybody places.
+/// How many holds the section shows, which is more than anybody places.
 const HOLDS: usize = 200;
 
 /// The parameters of a request for a section.
@@ -20,12 +20,12 @@ const HOLDS: usize = 200;
 pub(crate) struct SectionQuery {
     #[serde(default)]
     pub(crate) installation: String,
-    /// The sort key after which the rows begin. Empty for the first rows.
+    /// The sort key after which the rows begin. For the first rows, this text is empty.
     #[serde(default)]
     pub(crate) after: String,
 }
 
-/// What the sections need to know of the page that contains them.
+/// What a section needs to know about the page that contains it.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     /// The prefix of the page's addresses.
@@ -39,10 +39,10 @@ pub(crate) struct Frame {
 /// When a section loads itself again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Again {
-    /// When the section has news: the page gets an event with the section's name.
+    /// The section loads itself again when it has news. The page then gets an event with the section's name.
     News,
-    /// Every 15 seconds, and after an operator's act. Reads cost money on AWS, so the page does not read more
-    /// often.
+    /// The section loads itself again every 15 seconds, and after an operator's act. Reads cost money on AWS,
+    /// so the page does not read more often.
     NowAndThen,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct Resources<'a> {
 }
 
 pub(crate) struct Job {
-    /// The job's sort key after `work#`.
+    /// The part of the job's sort key after `work#`.
     pub(crate) what: String,
     pub(crate) meaning: &'static str,
     pub(crate) state: JobState,
@@ -105,7 +105,7 @@ pub(crate) struct Job {
     pub(crate) announces: bool,
 }
 
-/// When a job is tried next, or why it is not tried.
+/// When a worker tries a job next, or why no worker tries it.
 pub(crate) enum JobState {
     Due(Timestamp),
     Leased(Timestamp),
@@ -131,7 +131,7 @@ pub(crate) struct Hold {
     by: String,
     reason: String,
     until: String,
-    /// When, by whom and why the hold was released. `None` if it was not released.
+    /// When, by whom and why the hold was released. `None` if the hold was not released.
     released: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use teardown::ids::InstallationId;
 use crate::attributes::{Item, text, time};
 
 /// The index of due jobs, and the values of `dueShard` that due jobs have. Jobs that call Vercel have the
-/// value `0`. `docs/table.md` describes the index and the values.
+/// value `0` of `dueShard`. `docs/table.md` describes the index and the values.
 const DUE_INDEX: &str = "due";
 const SHARDS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
 
@@ -22,7 +22,8 @@ pub(crate) struct Table {
     name: String,
 }
 
-/// Some items of an installation. If there are more, `next` is the sort key after which they begin.
+/// Some items of an installation. If the installation has more items, `next` is the sort key after which
+/// those items begin.
 pub(crate) struct Page {
     pub(crate) items: Vec<Item>,
     pub(crate) next: Option<String>,
@@ -97,7 +98,7 @@ impl Table {
         Ok(get.send().await.context("the table cannot be read")?.item)
     }
 
-    /// The `#installation` items of all installations. This reads the whole table.
+    /// The `#installation` items of all installations. This function reads the whole table.
     pub(crate) async fn installations(&self) -> anyhow::Result<Vec<Item>> {
         let mut pages = self
             .client
@@ -114,8 +115,8 @@ impl Table {
         Ok(items)
     }
 
-    /// The jobs that are due first, at most `limit` of each shard. If `until` is given, only jobs that are
-    /// due by this time.
+    /// The jobs that are due first, at most `limit` of each shard. If `until` is given, returns only jobs
+    /// that are due by this time.
     pub(crate) async fn due(
         &self,
         until: Option<Timestamp>,
@@ -159,7 +160,7 @@ impl Table {
         Ok(found.iter().filter_map(Due::of).collect())
     }
 
-    /// The items of these jobs. Jobs whose items do not exist any more are left out.
+    /// The items of these jobs. The result leaves out jobs whose items do not exist any more.
     pub(crate) async fn items(&self, due: &[Due]) -> anyhow::Result<Vec<Item>> {
         // The items are read one by one, because a role that may run sweeps may not be allowed to read in
         // batches.

@@ -101,7 +101,8 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
     ]
 }
 
-/// The properties that some state must have. They catch a model that does nothing, and so violates nothing.
+/// The properties that some state must have. A property that some state must have catches a model that does
+/// nothing, and so violates no other property.
 pub(super) fn possibilities() -> Vec<Property<Deletions>> {
     type P = Property<Deletions>;
     vec![

@@ -12,7 +12,7 @@ use teardown::ids::{IdempotencyKey, InstallationId, ResourceId};
 pub(super) enum Kind {
     /// The deletion of a resource.
     DeleteResource(usize),
-    /// The deletion of the installation. Without `cascade`, it is refused while resources are live.
+    /// The deletion of the installation. Without `cascade`, the deletion is refused while resources are live.
     Uninstall { cascade: bool },
     /// The registration of a resource.
     Register(usize),
@@ -38,7 +38,7 @@ pub(super) struct Request {
     pub keyed: bool,
     /// The request's token.
     pub by: By,
-    /// The answering deployment's setting `UNINSTALL_WITH_OPEN_INVOICES`.
+    /// The setting `UNINSTALL_WITH_OPEN_INVOICES` of the deployment that answers.
     pub open_invoices: OpenInvoices,
 }
 

@@ -11,9 +11,9 @@ use super::requests::{ACCOUNTS, By, Kind, Planned, Request};
 /// The installation's item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Installation {
-    /// There is no item.
+    /// The installation has no item.
     Absent,
-    /// The installation is active. `live` is the stored number of its resources.
+    /// The installation is active. `live` is the stored number of the installation's resources.
     Active { settled: bool, live: i8 },
     /// The installation is deleted. `finalized` is true if no finalization is pending.
     Deleted { finalized: bool },
@@ -125,7 +125,7 @@ impl At {
     }
 }
 
-/// A client that sends its request again knows nothing.
+/// A client that sends its request again starts with the default belief: it has read nothing.
 impl Default for At {
     fn default() -> Self {
         Self::Asking(Belief::default())
@@ -135,17 +135,17 @@ impl Default for At {
 /// A client, with its one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Client {
-    /// The index of its request, or [`NOBODY`].
+    /// The index of the client's request, or [`NOBODY`].
     pub(super) request: u8,
     pub(super) at: At,
     /// Whether the client's request changed something.
     pub(super) acted: bool,
 }
 
-/// Stands for an absent client in [`Client::request`].
+/// The value of [`Client::request`] for an absent client.
 pub(super) const NOBODY: u8 = u8::MAX;
 
-/// A state: the table and the clients. Some fields exist for the properties only.
+/// A state: the table and the clients. Some fields exist only for the properties.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(super) installation: Installation,
@@ -165,15 +165,15 @@ pub struct State {
     /// Whether the purge has ended.
     pub(super) purged: bool,
     pub(super) clients: [Client; 3],
-    /// How often each resource was deleted by itself.
+    /// How often Delete Resource deleted each resource.
     pub(super) deleted: [u8; 2],
-    /// How often each resource was deleted, by itself or with the installation.
+    /// How often each resource was deleted by Delete Resource or with the installation.
     pub(super) gone: [u8; 2],
     /// How often the installation was deleted.
     pub(super) uninstalled: u8,
     /// Whether the first resource was moved away, and is live at another installation.
     pub(super) away: bool,
-    /// Whether the move's receipt is missing. Only a flaw leaves it missing.
+    /// Whether the move's receipt is missing. Only a flaw leaves a move without a receipt.
     pub(super) moving: bool,
     /// The forbidden event that has happened. `None` if nothing forbidden has happened.
     pub(super) wrong: Option<&'static str>,
@@ -181,14 +181,15 @@ pub struct State {
 
 /// Forbidden: a resource was registered in a deleted installation.
 pub(super) const LATE: &str = "late";
-/// Forbidden: a resource that was being provisioned was deleted by itself.
+/// Forbidden: Delete Resource deleted a resource that was being provisioned.
 pub(super) const BROKEN: &str = "broken";
 /// Forbidden: an uninstall without cascade deleted live resources.
 pub(super) const TAKEN: &str = "taken";
 /// Forbidden: an uninstall's answer did not match the installation's billing.
 pub(super) const BILLED: &str = "billed";
 
-/// Forbidden: an uninstall was accepted, though invoices were open and the deployment refuses that.
+/// Forbidden: an uninstall was accepted, though invoices were open and the deployment refuses uninstalls with
+/// open invoices.
 pub(super) const INDEBTED: &str = "indebted";
 
 impl Reply {
@@ -221,7 +222,7 @@ impl Refusal {
 }
 
 impl Belief {
-    /// This belief in `teardown`'s own type.
+    /// This belief as a value of `teardown`'s own type.
     pub(super) fn real(self, model: &Deletions) -> real::Belief {
         let account = |index: u8| ACCOUNTS[usize::from(index)].to_owned();
         let recorded = self.recorded.map(|outcome| Recorded {
@@ -253,7 +254,7 @@ impl Belief {
 }
 
 impl State {
-    /// Every start: each table, with each choice of requests.
+    /// Every first state: each possible table, with each choice of requests.
     pub(super) fn all(clients: usize, requests: &[Planned]) -> Vec<Self> {
         let mut tables = vec![(Installation::Absent, [None, None])];
         {
@@ -268,7 +269,7 @@ impl State {
         let mut choices = vec![[NOBODY; 3]];
         for place in 0..clients {
             let with = |choice: [u8; 3]| {
-                // The requests are in order, because all clients are alike.
+                // The clients' requests are in ascending order, because all clients behave alike.
                 let from = if place == 0 { 0 } else { choice[place - 1] };
                 (from..count).map(move |request| {
                     let mut choice = choice;
@@ -324,7 +325,7 @@ impl State {
         self.resources[resource].is_some() && self.is_active()
     }
 
-    /// The purge swaps a resource for its announcement, or ends.
+    /// The purge's next step: it replaces a resource by its announcement, or ends.
     pub(super) fn purge_on(&mut self) {
         if let Some(resource) = self.resources.iter().position(Option::is_some) {
             self.resources[resource] = None;

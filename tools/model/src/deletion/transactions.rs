@@ -27,7 +27,7 @@ impl Planned {
 }
 
 impl Belief {
-    /// The belief after DynamoDB reported that these items' conditions failed, as in `evidence::learn`.
+    /// The belief after DynamoDB reported that the conditions of these items failed, as in `evidence::learn`.
     pub(super) fn learn(mut self, state: &State, planned: &Planned, failed_rows: u8) -> Self {
         if failed_rows & OUTCOME != 0 && state.outcomes[planned.operation].is_some() {
             self.recorded = state.outcomes[planned.operation];
@@ -67,7 +67,7 @@ impl Deletions {
             (state.resources[resource], state.receipts[resource])
         });
         let unknown = state.installation == Installation::Absent;
-        // If there is no item, the comparison with its account fails.
+        // If the installation's item does not exist, the comparison with its account fails.
         let accounts = planned.request.by == By::Named || (planned.is_the_accounts() && !unknown);
         match commit {
             Commit::Resource { receipt: believed, .. } => {
@@ -186,7 +186,7 @@ impl Deletions {
         }
         let effect = !matches!(commit, Commit::RecordOutcome(_));
         if planned.request.keyed {
-            // The outcome has the account only if the request knows that it is the stored account.
+            // The outcome has the account only if the request knows the stored account.
             let account = match belief.installation {
                 Some(Installation::Absent) => None,
                 Some(_) => Some(0),
@@ -208,7 +208,7 @@ impl Deletions {
         client.at = pending.map_or(At::Answered(answer), |pending| At::Incomplete(answer, pending));
     }
 
-    /// Writes a part of a transaction. With a flaw, this is a separate, later write.
+    /// Writes a part of a transaction. With a flaw, the part is written later, in a separate write.
     pub(super) fn write(
         &self,
         state: &mut State,
@@ -289,7 +289,8 @@ impl Deletions {
             && (!state.receipts[0] || self.has(Flaw::MoveThere))
     }
 
-    /// Moves the first resource to another installation. A receipt of the move stays at the source.
+    /// Moves the first resource to another installation. A receipt of the move stays at the source
+    /// installation.
     pub(super) fn move_out(&self, state: &mut State) {
         state.resources[0] = None;
         state.away = true;

@@ -86,7 +86,8 @@ impl Provisions {
         if holds { 0 } else { INTENT }
     }
 
-    /// Takes an attempt's next step. `failed_rows` has the items whose failed conditions DynamoDB reports, as bits.
+    /// Takes an attempt's next step. `failed_rows` has the items whose failed conditions DynamoDB reports, as
+    /// bits.
     pub(super) fn go(&self, state: &mut State, index: usize, failed_rows: u8) -> Option<()> {
         let at = match state.attempts[index].at {
             At::Beginning(seen) => match self.begin(seen) {
@@ -109,7 +110,7 @@ impl Provisions {
                 }
                 Begin::ForwardUnrecorded | Begin::Refuse => At::Ended,
             },
-            // The attempt was stopped for too long, so it does not call the backend.
+            // The attempt was stopped for 15 minutes, so it does not call the backend.
             At::Begun { old: true } => At::Ended,
             At::Ending(resource, belief) if failed_rows == 0 => {
                 self.commit(state, index, resource, belief)
@@ -163,7 +164,7 @@ impl Provisions {
         state.attempts[index].open = true;
     }
 
-    /// The backend makes a resource. If the backend respects the key, it makes only one.
+    /// The backend makes a resource. If the backend respects the key, it makes only one resource.
     pub(super) fn makes(&self, state: &mut State, index: usize) -> Option<()> {
         let resource = match self.scope {
             Scope::WithoutKeys => state.resources.iter().position(|resource| !resource.made)?,

@@ -3,7 +3,7 @@
 use teardown::deletion::{self, Billing};
 use teardown::provision;
 
-/// The installation's item. `count` is the number of resources that it stores.
+/// The installation's item. `count` is the stored number of the installation's resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Installation {
     Absent,
@@ -41,7 +41,7 @@ pub(super) struct Resource {
     pub(super) excused: bool,
 }
 
-/// The intent's item. Each [`Attempt`] stores whether the intent lists it.
+/// The intent's item. Each [`Attempt`] stores whether the intent lists the attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Item {
     pub(super) due: bool,
@@ -84,16 +84,17 @@ pub(super) enum At {
     Idle,
     /// The attempt is about to write its intent, with this belief about the installation.
     Beginning(Seen),
-    /// The attempt has written its intent. `old` is true once 15 minutes have passed since then.
+    /// The attempt has written its intent. `old` is true once 15 minutes have passed since the attempt wrote
+    /// its intent.
     Begun { old: bool },
     /// The backend answered with this resource, and the attempt is about to write its intent. Only a flaw
     /// leads here.
     Late(usize, Seen),
     /// The backend answered with this resource, and the attempt is about to record it.
     Ending(usize, Belief),
-    /// The attempt's end is recorded, but its resource is not. Only a flaw leads here.
+    /// The attempt's end is recorded, but its resource is not recorded. Only a flaw leads here.
     Apart(usize),
-    /// The backend refused, and the attempt is about to end itself in the intent.
+    /// The backend refused, and the attempt is about to record its end in the intent.
     Refusing(Intent),
     /// The attempt's 2xx, with this resource, is on its way to Vercel.
     Passing(usize),
@@ -104,7 +105,7 @@ pub(super) enum At {
 /// The step that the purge has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purge {
-    /// There is no purge, or it has ended.
+    /// There is no purge, or the purge has ended.
     None,
     /// The purge is about to read a page.
     Pending,
@@ -116,7 +117,7 @@ pub(super) enum Purge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Attempt {
     pub(super) at: At,
-    /// Whether the intent lists this attempt as one without a definite answer.
+    /// Whether the intent lists this attempt, because it has no definite answer.
     pub(super) open: bool,
 }
 
@@ -127,15 +128,15 @@ pub(super) enum WorkerAt {
     Claimed,
     /// The worker read the installation. `known` has the resources that the table knows, as bits.
     Read { is_active: bool, known: u8 },
-    /// Vercel listed its resources. `left` has those that the table still lacks, as bits. `unlisted` has
-    /// those that the backend made and Vercel does not list.
+    /// Vercel listed its resources. `left` has the listed resources that the table still lacks, as bits.
+    /// `unlisted` has the resources that the backend made and Vercel does not list, as bits.
     Mending { is_active: bool, left: u8, unlisted: u8 },
 }
 
 /// A worker that has claimed the intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Worker {
-    /// Whether the worker's fence is still the intent's, if the intent exists.
+    /// Whether the worker's fence is still the intent's fence, if the intent exists.
     pub(super) fence: bool,
     /// Whether an attempt has begun since the worker's claim.
     pub(super) overtaken: bool,
@@ -164,13 +165,13 @@ pub(super) const REVIVED: &str = "revived";
 pub(super) const REGISTERED_DELETED: &str = "registered in a deleted installation";
 /// Forbidden: an attempt that the backend refused ended the intent of other attempts.
 pub(super) const ENDED_OTHERS: &str = "a refusal ended the intent of others";
-/// Forbidden: a worker ended the intent of an attempt that began after its claim.
+/// Forbidden: a worker ended the intent of an attempt that began after the worker's claim.
 pub(super) const ENDED_LATER: &str = "a worker ended the intent of a later attempt";
 /// Forbidden: a worker that had lost its lease changed the intent.
 pub(super) const OVERWROTE: &str = "overwrote";
 /// Forbidden: a pending announcement was replaced.
 pub(super) const ANNOUNCED_ANEW: &str = "announced anew";
-/// Forbidden: a failed condition reported only what the attempt believed already.
+/// Forbidden: a condition failed, but the returned item only confirmed what the attempt believed.
 pub(super) const CONTRADICTED: &str = "contradicted";
 
 impl State {
@@ -219,7 +220,7 @@ impl State {
         self.resources[resource].item = true;
     }
 
-    /// Writes a resource's announcement, unless it is already pending.
+    /// Writes a resource's announcement, unless the announcement is already pending.
     pub(super) fn announce(&mut self, resource: usize) {
         let job = &mut self.resources[resource].job;
         if *job == Job::None {
@@ -227,7 +228,7 @@ impl State {
         }
     }
 
-    /// Writes a resource's announcement, even if it is already pending.
+    /// Writes a resource's announcement, even if the announcement is already pending.
     pub(super) fn announce_anew(&mut self, resource: usize) {
         if self.resources[resource].job != Job::None {
             self.wrong = Some(ANNOUNCED_ANEW);
@@ -235,8 +236,8 @@ impl State {
         self.resources[resource].job = Job::Pending;
     }
 
-    /// `Store::purge_page`: reads a page, then swaps all of its resources for their announcements, or none of
-    /// them.
+    /// `Store::purge_page`: reads a page, then replaces all resources of the page by their announcements, or
+    /// none of them.
     pub(super) fn purge_on(&mut self) -> Option<()> {
         let there = (0..2).filter(|it| self.resources[*it].item);
         let there = there.map(|it| 1 << it).sum::<u8>();
@@ -257,7 +258,7 @@ impl State {
         Some(())
     }
 
-    /// Delete Resource, for the first resource (C1).
+    /// Delete Resource for the first resource (C1).
     pub(super) fn delete(&mut self, answered: bool) {
         let resource = &mut self.resources[0];
         resource.listed &= !answered;
@@ -276,7 +277,7 @@ impl State {
         }
     }
 
-    /// `keep`, for the first resource: its announcement must not be claimed.
+    /// The command `keep` for the first resource, whose announcement must not be claimed.
     pub(super) fn keep(&mut self) -> Option<()> {
         let resource = &mut self.resources[0];
         let may = self.installation == Installation::Deleted
@@ -299,7 +300,7 @@ impl Seen {
         }
     }
 
-    /// This belief in `teardown`'s own type.
+    /// This belief as a value of `teardown`'s own type.
     pub(super) fn real(self) -> deletion::Installation {
         match self {
             Self::Assumed => deletion::Installation::Assumed,
@@ -326,7 +327,7 @@ impl Intent {
 }
 
 impl Belief {
-    /// This belief in `teardown`'s own type.
+    /// This belief as a value of `teardown`'s own type.
     pub(super) fn real(self) -> provision::Belief {
         provision::Belief {
             installation: self.installation.real(),

@@ -1,6 +1,6 @@
-//! The steps of a worker that has claimed the intent. The worker reads the table, and asks Vercel for its
-//! list of resources. It registers or announces each resource that the table lacks. Then it ends the intent,
-//! under its fence.
+//! The steps of a worker that has claimed the intent. The worker reads the table, and calls Vercel to list
+//! the installation's resources. The worker registers or announces each resource that the table lacks. At the
+//! end the worker ends the intent, under its fence.
 
 use super::state::{
     ENDED_LATER, Installation, Item, Job, OVERWROTE, Receipt, Resource, State, Worker, WorkerAt,
@@ -105,8 +105,8 @@ impl Provisions {
         Some(())
     }
 
-    /// Ends a worker's lease with a failure. The intent is due at once, because no property depends on the
-    /// wait.
+    /// Ends a worker's lease with a failure. The intent is due again immediately, because no property depends
+    /// on the wait.
     pub(super) fn retry_later(&self, state: &mut State, index: usize) {
         self.end_lease(state, index, false);
     }

@@ -13,12 +13,12 @@ use super::{Flaw, Sagas};
 pub enum Answer {
     /// 204: the configuration is deleted.
     Done,
-    /// 404: there is no such configuration, or not in the team that the call names.
+    /// 404: there is no such configuration, or it is not in the team that the call names.
     Gone,
-    /// 200, to the question where the configuration is: the configuration exists, and the answer names its
-    /// team.
+    /// 200 to a lookup: the configuration exists, and the answer names its team.
     Found,
-    /// 403: the token is dead. Or Vercel refuses, if no attempt that was sent is in doubt.
+    /// 403: the token is dead, or Vercel refuses. The model lets Vercel refuse only if no attempt that was
+    /// sent is in doubt.
     Forbidden,
     /// 409: Vercel refuses.
     Conflict,
@@ -26,15 +26,16 @@ pub enum Answer {
     TooMany,
     /// 503: Vercel is unavailable.
     Unavailable,
-    /// No answer. The call takes effect now, later or never. The process may send the call again.
+    /// Vercel gives no answer. The call takes effect now, later or never. The process may send the call
+    /// again.
     Silence,
     /// No connection came up, so nothing was sent to Vercel.
     Unreached,
 }
 
 impl Answer {
-    /// Vercel's possible answers to the question where a configuration is. 503 represents every answer that
-    /// is not definite.
+    /// Vercel's possible answers to the lookup of a configuration. 503 represents every answer that is not
+    /// definite.
     pub(super) const TO_A_LOOK: [Self; 4] =
         [Self::Gone, Self::Forbidden, Self::Found, Self::Unavailable];
 
@@ -60,11 +61,11 @@ impl Sagas {
             At::Confirming { seen, fence, own } => {
                 return found(state, index, answer, (seen, fence, own));
             }
-            // The connection failed before the mark was written.
+            // The connection to Vercel failed before the mark was written.
             At::Marking(seen, fence) if answer == Answer::Unreached => (seen, fence, false, None),
             _ => return None,
         };
-        // In the team that Vercel named, the call finds the configuration if it exists.
+        // A call in the team that Vercel named finds the configuration if it exists.
         let there = if named.is_some() { state.exists } else { state.is_in(seen.team) };
         let status = match answer {
             Answer::Done if there => {
@@ -127,7 +128,7 @@ impl Sagas {
                 At::Confirming { seen, fence, own }
             }
             Verdict::Refused => {
-                // If the earlier call takes effect after this refusal, Vercel contradicts itself.
+                // If an earlier call takes effect after Vercel refused a later call, nobody can learn it.
                 state.may_stay_unknown |= state.in_flight;
                 let in_doubt = seen.is_in_doubt() || in_doubt;
                 At::Withdrawing { seen, fence, in_doubt, ended: Ended::Refused }
@@ -140,7 +141,7 @@ impl Sagas {
     }
 }
 
-/// Vercel answers the question where the configuration is.
+/// Vercel answers the lookup of the configuration.
 fn found(
     state: &mut State,
     index: usize,

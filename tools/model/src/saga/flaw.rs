@@ -1,25 +1,29 @@
 //! The ways to break the model of Delete Configuration.
 
-/// A way to break the model: a condition is dropped, or a write is missing or at the wrong time. Each value
-/// says what the broken code does. Tests check which property then fails.
+/// A way to break the model: a condition is dropped, or a write is missing or at the wrong time. Each flaw's
+/// comment says what the broken code does. Tests check which property fails with each flaw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Flaw: a request begins its intent without checking that the installation is as it was read.
+    /// Flaw: a request begins its intent without checking that the installation has not changed since it was
+    /// read.
     BeginAsSeen,
-    /// Flaw: a request begins its intent without checking whether the installation has got a doubt since it
+    /// Flaw: a request begins its intent without checking whether the installation became in doubt after it
     /// was read.
     BeginDoubtAsSeen,
     /// Flaw: a request begins its intent without checking whether the configuration is deleted already.
     BeginNotGone,
     /// Flaw: a request begins its intent without checking that an active installation's invoices are settled.
     BeginSettled,
-    /// Flaw: a request that read no intent begins one without checking whether an intent was written since.
+    /// Flaw: a request that read no intent begins an intent without checking whether one was written after
+    /// the read.
     BeginAbsent,
-    /// Flaw: a request takes an intent over without checking that the intent's fence is as it was read.
+    /// Flaw: a request takes an intent over without checking that the intent's fence has not changed since it
+    /// was read.
     BeginFence,
-    /// Flaw: a request takes an intent over without checking whether somebody leases the intent.
+    /// Flaw: a request takes an intent over without checking whether another worker leases the intent.
     BeginNotLeased,
-    /// Flaw: a request takes an intent over without checking that the intent's doubt is as it was read.
+    /// Flaw: a request takes an intent over without checking that the intent's doubt has not changed since it
+    /// was read.
     TakeOverDoubtAsSeen,
     /// Flaw: a sweep resumes an intent without checking the intent's fence.
     ResumeFence,
@@ -27,7 +31,8 @@ pub enum Flaw {
     MarkFence,
     /// Flaw: a worker withdraws an intent without checking the intent's fence.
     WithdrawFence,
-    /// Flaw: a worker withdraws an intent in doubt without checking that the installation is as it was read.
+    /// Flaw: a worker withdraws an intent in doubt without checking that the installation has not changed
+    /// since it was read.
     WithdrawAsSeen,
     /// Flaw: a worker schedules a retry without checking the intent's fence.
     RetryFence,
@@ -40,22 +45,25 @@ pub enum Flaw {
     AgainNotGone,
     /// Flaw: a commit does not check whether an outcome is recorded under its key.
     CommitOutcomeAbsent,
-    /// Flaw: a commit by a process that read no intent does not check whether an intent was written since.
+    /// Flaw: a commit by a process that read no intent does not check whether an intent was written after the
+    /// read.
     CommitNobody,
-    /// Flaw: a commit does not check that the intent's fence is as it was read.
+    /// Flaw: a commit does not check that the intent's fence has not changed since it was read.
     CommitFence,
-    /// Flaw: a commit by a process that read no token does not check whether a token was stored since.
+    /// Flaw: a commit by a process that read no token does not check whether a token was stored after the
+    /// read.
     CommitNoToken,
-    /// Flaw: a commit does not check that the installation is as it was read.
+    /// Flaw: a commit does not check that the installation has not changed since it was read.
     CommitAsSeen,
     /// Flaw: a commit does not check whether the configuration is deleted already.
     CommitNotGone,
-    /// Flaw: a request records an outcome alone without checking whether an outcome is recorded under its
-    /// key.
+    /// Flaw: a request that only records an outcome does so without checking whether an outcome is recorded
+    /// under its key.
     RecordOutcomeAbsent,
-    /// Flaw: a worker calls Vercel and has not marked the intent in doubt before.
+    /// Flaw: a worker calls Vercel without marking the intent in doubt before the call.
     NotMarked,
-    /// Flaw: a worker marks the intent in doubt before its connection to Vercel is up. It may die in between.
+    /// Flaw: a worker marks the intent in doubt before its connection to Vercel is up, and may die before the
+    /// connection is up.
     MarkedFirst,
     /// Flaw: an attempt that was not sent counts as an attempt in doubt.
     UnreachedInDoubt,
@@ -71,12 +79,13 @@ pub enum Flaw {
     CommittedFirst,
     /// Flaw: a worker stores a new team without checking the intent's fence.
     MoveFence,
-    /// Flaw: a worker stores a new team without checking that the stored team is as it was read, and that the
-    /// configuration exists.
+    /// Flaw: a worker stores a new team without checking that the stored team has not changed since it was
+    /// read, and that the configuration exists.
     MoveAsSeen,
-    /// Flaw: a worker takes a 404 to mean gone, without asking Vercel where the configuration is.
+    /// Flaw: after a 404, a worker believes that the configuration is gone, and does not look it up at
+    /// Vercel.
     BelievedAtOnce,
-    /// Flaw: a worker calls Vercel in the team that Vercel named, and gets a 404. It takes this for a
-    /// refusal, although the deletion may have taken effect in the same call.
+    /// Flaw: a 404 in the team that Vercel named counts as a refusal, although the deletion may have taken
+    /// effect in the same call.
     NamedDoubtIgnored,
 }

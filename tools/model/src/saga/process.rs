@@ -20,20 +20,20 @@ pub(super) enum Ended {
 /// The step that a process has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum At {
-    /// A request is about to read the table. A sweep has no intent.
+    /// A request is about to read the table, or a sweep has not claimed the intent.
     Idle,
     /// A sweep claimed the intent, and is about to read the table.
     Taken(u8),
     Beginning(Seen),
     Marking(Seen, u8),
-    /// The process sends the `DELETE` to Vercel. `lost` is true if this attempt has sent the `DELETE` before,
-    /// and got no answer.
+    /// The process sends the `DELETE` to Vercel. `lost` is true if this attempt has already sent the `DELETE`
+    /// once, and got no answer.
     Calling {
         seen: Seen,
         fence: u8,
         lost: bool,
     },
-    /// Vercel found no configuration in the stored team. The process asks Vercel where the configuration is.
+    /// Vercel found no configuration in the stored team. The process looks the configuration up at Vercel.
     /// `seen` includes every doubt so far.
     Confirming {
         seen: Seen,
@@ -48,7 +48,7 @@ pub(super) enum At {
         own: bool,
     },
     /// The process sends the `DELETE` to Vercel, in the team that Vercel named. `lost` is true if this
-    /// attempt has sent the `DELETE` there before, and got no answer.
+    /// attempt has already sent the `DELETE` in that team once, and got no answer.
     CallingThere {
         seen: Seen,
         fence: u8,
@@ -56,7 +56,7 @@ pub(super) enum At {
         own: bool,
     },
     /// The configuration is gone at Vercel, or there is no usable token. The process is about to commit under
-    /// this fence.
+    /// this fence. The fence is `None` if the process read no intent.
     Committing(Seen, Option<u8>),
     /// The process's commit failed, though the configuration is gone at Vercel. The process is about to read
     /// the table again.
@@ -67,18 +67,18 @@ pub(super) enum At {
         in_doubt: bool,
         ended: Ended,
     },
-    /// The process is about to schedule a retry. `stored_doubt` is the doubt to store, or `None` if the stored
-    /// doubt stays.
+    /// The process is about to schedule a retry. `stored_doubt` is the doubt to store, or `None` if the
+    /// stored doubt stays.
     Rescheduling {
         fence: u8,
         stored_doubt: Option<bool>,
         /// Whether the process does not know how its own attempt ended.
         own_doubt: bool,
     },
-    /// The process has lost its lease, and does not know how its attempt ended. It is about to take the fence
-    /// from the worker that holds the intent.
+    /// The process has lost its lease, and does not know how its attempt ended. The process is about to take
+    /// the fence from the worker that holds the intent.
     Doubting,
-    /// The process found no intent to take the fence from. It is about to write a new intent.
+    /// The process found no intent to take the fence from. The process is about to write a new intent.
     SchedulingAgain,
     Recording,
     /// The process has committed, and is about to record the outcome. Only a flaw leads here.
@@ -89,7 +89,7 @@ pub(super) enum At {
 /// A request or a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Process {
-    /// The index of its request, or [`SWEEP`], or [`NOBODY`].
+    /// The index of the process's request, or [`SWEEP`], or [`NOBODY`].
     pub(super) request: u8,
     pub(super) at: At,
     /// Whether the process got Vercel's answer that the configuration is gone.
@@ -100,10 +100,10 @@ pub(super) struct Process {
     pub(super) acted: bool,
 }
 
-/// Stands for a sweep in [`Process::request`].
+/// The value of [`Process::request`] for a sweep.
 pub(super) const SWEEP: u8 = 100;
 
-/// Stands for an absent process in [`Process::request`].
+/// The value of [`Process::request`] for an absent process.
 pub(super) const NOBODY: u8 = 101;
 
 impl Ended {
@@ -152,7 +152,7 @@ impl Process {
         )
     }
 
-    /// Whether the process read that the deletion is in doubt, or knows that its own call is.
+    /// Whether the process read that the deletion is in doubt, or knows that its own call is in doubt.
     pub(super) fn knows_a_doubt(&self) -> bool {
         match self.at {
             At::Beginning(seen)

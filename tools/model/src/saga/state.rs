@@ -7,7 +7,7 @@ use teardown::ids::{IdempotencyKey, InstallationId};
 use super::process::{At, NOBODY, Process, SWEEP};
 use super::table::{Installation, Intent, Seen, Stage, TEAMS, now};
 
-/// A state: the table, Vercel and the processes. Some fields exist for the properties only.
+/// A state: the table, Vercel and the processes. Some fields exist only for the properties.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(super) installation: Installation,
@@ -31,8 +31,8 @@ pub struct State {
     pub(super) commits: u8,
     /// How often the installation was uninstalled.
     pub(super) uninstalls: u8,
-    /// Whether it is accepted that nobody learns what Vercel did: the process that called died, the call took
-    /// effect late, or Vercel refused another call meanwhile.
+    /// Whether the model accepts that nobody learns what Vercel did. The process that called Vercel died, its
+    /// call took effect late, or Vercel refused a later call before the earlier call took effect.
     pub(super) may_stay_unknown: bool,
     /// The forbidden event that has happened. `None` if nothing forbidden has happened.
     pub(super) wrong: Option<&'static str>,
@@ -62,7 +62,8 @@ pub(super) fn requests() -> Vec<ConfigurationDeletion> {
 }
 
 impl State {
-    /// Every start: each table, with each choice of processes. At least one process is a sweep.
+    /// Every first state: each possible table, with each choice of processes. At least one process is a
+    /// sweep.
     pub(super) fn all(processes: usize) -> Vec<Self> {
         let kinds = [0, 1, 2, SWEEP];
         let mut choices = vec![[SWEEP, NOBODY, NOBODY]];
@@ -120,7 +121,7 @@ impl State {
         self.processes.iter().filter(|process| process.request != NOBODY)
     }
 
-    /// The items that a process reads now.
+    /// The items that a process finds if it reads the table now.
     pub(super) fn seen(&self, keyed: bool, own: Option<u8>) -> Seen {
         let recorded = self.outcome.filter(|_| keyed);
         let Self { installation, team, token, intent, .. } = *self;
@@ -139,8 +140,8 @@ impl State {
         fences
     }
 
-    /// Makes two states equal if they behave alike. Resets fields that no longer matter. Numbers the fences
-    /// by their order, because fences are only compared.
+    /// Makes states equal if the same steps follow from them. Resets the fields that no longer matter for
+    /// later steps. Numbers the fences by their order, because fences are only compared.
     pub(super) fn normalise(&mut self) {
         let fences = self.fences();
         let number = |fence: u8| {
@@ -156,7 +157,7 @@ impl State {
         self.sent &= self.installation.in_doubt
             || self.intent.is_some_and(|intent| intent.in_doubt)
             || self.processes.iter().any(Process::knows_a_doubt);
-        // If Vercel did nothing, or the commit is made, there is nothing left to learn.
+        // If Vercel did nothing, or the commit is made, nobody needs to learn what Vercel did.
         let done_nothing = self.exists && !self.in_flight;
         self.may_stay_unknown &= !done_nothing && !self.is_gone();
     }

@@ -39,8 +39,8 @@ impl Sagas {
                         state.in_flight |= state.exists;
                         (None, true)
                     }
-                    // Vercel answered the `DELETE`: the process removes its mark, unless an attempt is in
-                    // doubt.
+                    // Vercel has answered the `DELETE`, so the process removes its mark, unless an attempt is
+                    // in doubt.
                     At::Confirming { seen, own, .. } | At::Moving { seen, own, .. } => {
                         (Some(false).filter(|_| !seen.is_in_doubt()), own)
                     }
@@ -77,7 +77,7 @@ impl Sagas {
             }
             Action::DayEnds => installation.over = true,
             Action::RegisterToken => state.token = true,
-            // A call on its way names the old team, so it will find nothing.
+            // A call that Vercel has not answered names the old team, so the call will find nothing.
             Action::Moves => (state.team_at_vercel, state.in_flight) = (1, false),
         }
         Some(())
@@ -89,8 +89,8 @@ impl Sagas {
         if state.intent.is_none() && self.has(Flaw::FenceAgain) {
             return fences.first().copied().unwrap_or(0);
         }
-        // Higher than each known fence. A real fence comes from the clock, or is one more than the previous
-        // fence.
+        // The new fence is higher than each known fence. A real fence comes from the clock, or is one more
+        // than the previous fence.
         fences.last().map_or(0, |last| last + 1)
     }
 
@@ -119,7 +119,8 @@ impl Sagas {
                 if let Some(intent) = &mut state.intent {
                     intent.in_doubt = true;
                 }
-                // The connection is up. Once the mark is written, nobody can know that the call was not sent.
+                // The connection to Vercel is up. Once the mark is written, nobody can know that the call was
+                // not sent.
                 state.sent |= !self.has(Flaw::MarkedFirst);
                 At::Calling { seen, fence, lost: false }
             }
@@ -219,8 +220,8 @@ impl Sagas {
         }
     }
 
-    /// Whether the intent has this fence. With this flaw, the result is always true, and a wrong fence is
-    /// noted in `State::wrong`.
+    /// Whether the intent has this fence. If the model has this `flaw`, the result is always true, and a
+    /// wrong fence is recorded in `State::wrong`.
     pub(super) fn held(&self, state: &mut State, fence: u8, flaw: Flaw) -> bool {
         let held = state.intent.is_some_and(|intent| intent.fence == fence);
         if !held && self.has(flaw) {
@@ -231,8 +232,8 @@ impl Sagas {
 }
 
 impl Process {
-    /// Cleans a process up after its step. A sweep that has ended is idle again, because no caller waits for
-    /// its answer. Vercel's answer matters only until the process has ended.
+    /// Resets what a process no longer needs after its step. A sweep that has ended is idle again, because no
+    /// caller waits for its answer. Vercel's answer matters only until the process has ended.
     fn settle(&mut self) {
         if self.request == SWEEP && matches!(self.at, At::Ended(_) | At::RecordingLate) {
             self.at = At::Idle;

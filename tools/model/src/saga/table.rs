@@ -20,7 +20,7 @@ pub(super) enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Deletion {
     pub(super) finalized: bool,
-    /// Whether its configuration was deleted too.
+    /// Whether the installation's configuration was deleted, too.
     pub(super) gone: bool,
 }
 
@@ -41,7 +41,8 @@ pub(super) struct Intent {
     pub(super) fence: u8,
     pub(super) leased: bool,
     pub(super) in_doubt: bool,
-    /// Whether the process that read the intent has its lease. Always `false` in the table.
+    /// Whether the process that read the intent has the intent's lease. The value is always `false` in the
+    /// table.
     pub(super) own: bool,
 }
 
@@ -68,7 +69,7 @@ const NOW: u64 = 1_800_000_000;
 const HOUR: u64 = 3600;
 
 impl Seen {
-    /// These items in `teardown`'s own type.
+    /// These items as a value of `teardown`'s own type.
     pub(super) fn real(&self, requests: &[ConfigurationDeletion]) -> real::Snapshot {
         let Installation { stage, deletion, settled, over, in_doubt } = self.installation;
         let recorded = self.recorded.map(|request| Recorded {

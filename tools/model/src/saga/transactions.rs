@@ -22,7 +22,7 @@ impl Seen {
         self.installation.deletion.is_some_and(|deletion| deletion.gone)
     }
 
-    /// Whether the installation's state is as it was read.
+    /// Whether the installation's state has not changed since it was read.
     fn still(&self, state: &State) -> bool {
         self.installation.stage == state.installation.stage
     }
@@ -59,7 +59,7 @@ impl Sagas {
         if open && !seen.is_in_doubt() && state.installation.deletion.is_none() {
             state.wrong = Some(INVOICES);
         }
-        // One more than the fence that was read, or a new fence from the clock.
+        // The new fence is one more than the fence that was read, or comes from the clock.
         let fence = match seen.intent {
             Some(was) if state.intent.is_none_or(|is| is.fence != was.fence) => was.fence + 1,
             _ => self.next_fence(state),
@@ -69,8 +69,8 @@ impl Sagas {
         Some(fence)
     }
 
-    /// Stores the team that Vercel named, and returns the process's next step. The team is always the second,
-    /// because the configuration moves only once.
+    /// Stores the team that Vercel named, and returns the process's next step. Vercel always names the second
+    /// team, because the configuration moves only once.
     pub(super) fn move_to_team(&self, state: &mut State, seen: Seen, fence: u8, own: bool) -> At {
         let as_seen = state.team == seen.team && !state.is_gone();
         if !(as_seen || self.has(Flaw::MoveAsSeen)) || !self.held(state, fence, Flaw::MoveFence) {

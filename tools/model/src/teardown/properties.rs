@@ -1,5 +1,5 @@
-//! The properties of the teardown's model: those that every state must have, and those that some state must
-//! have.
+//! The properties of the model of an announcement: those that every state must have, and those that some
+//! state must have.
 
 use stateright::Property;
 

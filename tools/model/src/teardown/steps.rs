@@ -14,7 +14,8 @@ impl State {
         }
     }
 
-    /// What `hold` or `keep` finds when it reads the job. If the job is gone, the event may have been sent.
+    /// What `hold` or `keep` finds when it reads the job. If the job is gone, the `deleted` event may have
+    /// been sent.
     fn timing(&self) -> Timing {
         self.job.map_or(Timing::InDoubt, Job::timing)
     }
@@ -61,8 +62,8 @@ impl Teardowns {
             }
             Action::Release => self.release(state),
             Action::Keep => {
-                // `keep` waits while a worker has a lease. It writes nothing if the `deleted` event may have
-                // been sent.
+                // `keep` waits while a worker has a lease. `keep` writes nothing if the `deleted` event may
+                // have been sent.
                 if state.command == Command::Kept || state.timing() != Timing::InTime {
                     return None;
                 }
@@ -169,7 +170,7 @@ impl Teardowns {
         let worker = state.workers[index]?;
         let next = match worker.at {
             At::Early => {
-                // The worker claims the job only now, after it read the holds.
+                // The worker claims the job only after it has read the holds.
                 let job = state.job.filter(|job| self.may_claim(*job));
                 let Some(job) = job else {
                     state.workers[index] = None;
@@ -195,7 +196,8 @@ impl Teardowns {
                 let stands = state.hold == Some(hold) || self.has(Flaw::PutOnHoldStands);
                 let ours = worker.fence || self.has(Flaw::PutOnHoldFence);
                 if ours && !stands {
-                    // The hold that the worker read is no longer in force: the worker reads the holds again.
+                    // The hold that the worker read is no longer in force, so the worker reads the holds
+                    // again.
                     At::Looked(state.hold)
                 } else {
                     state.workers[index] = None;

@@ -1,4 +1,5 @@
-//! The properties of the jobs' model: those that every state must have, and those that some state must have.
+//! The properties of the model of jobs: those that every state must have, and those that some state must
+//! have.
 
 use stateright::Property;
 

@@ -51,7 +51,7 @@ impl State {
 }
 
 impl Sweeps {
-    /// Writes a resource's announcement as a new job. No worker has its fence.
+    /// Writes a resource's announcement as a new job. No worker has the new job's fence.
     fn owe(&self, state: &mut State, resource: usize) {
         if self.scope == Scope::Purge {
             state.jobs[resource] = Some(Job { due: true, leased: false, parked: false });
@@ -79,13 +79,13 @@ impl Sweeps {
                 *state.workers.iter_mut().find(|worker| worker.is_none())? = Some(worker);
             }
             Action::Go(index) => self.go(state, index)?,
-            // The call takes effect, but the worker stays at the same step.
+            // The worker's call takes effect, but the worker stays at its step, because the answer is lost.
             Action::AnswerLost(index) => state.outside(state.workers[index]?),
             Action::RetryLater(index) => {
                 self.retry_later(state, index, Job { due: true, leased: false, parked: false })?;
             }
             Action::Park(index) => {
-                // The job's `dueAt` is the time at which it was parked, so it counts as due.
+                // A parked job's `dueAt` is the time at which the job was parked, so the job counts as due.
                 self.retry_later(state, index, Job { due: true, leased: false, parked: true })?;
             }
             Action::Die(index) => state.workers[index] = None,
@@ -160,8 +160,8 @@ impl Sweeps {
                     state.workers[index] = None;
                     return Some(());
                 }
-                // The tombstone has changed. A purge is retried from its start. A finalization tries to end
-                // again, with the new tombstone.
+                // The tombstone has changed since the worker read it. A purge is retried from its start. A
+                // finalization tries to end again, with the new tombstone.
                 if worker.job == PURGE {
                     let again = Job { due: true, leased: false, parked: false };
                     return self.retry_later(state, index, again);
@@ -173,7 +173,7 @@ impl Sweeps {
         Some(())
     }
 
-    /// Swaps a page's resources for their announcements: all of them, or none of them.
+    /// Replaces all resources of a page by their announcements, or none of them.
     fn swap(&self, state: &mut State, seen: Tombstone, page: u8) -> At {
         let of_page = |resource: &usize| page & (1 << resource) != 0;
         let there = (0..2).filter(of_page).all(|resource| state.resources[resource]);
@@ -198,8 +198,8 @@ impl Sweeps {
         }
     }
 
-    /// Ends a lease, and keeps the job. Without the condition on the fence, the update would write a job anew
-    /// that is gone.
+    /// Ends a lease, and keeps the job. Without the condition on the fence, the update would write a job
+    /// again after it was deleted.
     fn retry_later(&self, state: &mut State, index: usize, job: Job) -> Option<()> {
         let worker = state.workers[index].take()?;
         if worker.fence || self.has(Flaw::RetryFence) {
@@ -221,7 +221,7 @@ impl Sweeps {
         if state.tombstone != seen && !self.has(as_seen) {
             return false;
         }
-        // The worker has lost its lease, so its successor ends the job.
+        // This worker has lost its lease, so the worker that now holds the job ends it.
         if !worker.fence && !self.has(fence) {
             return true;
         }

@@ -11,12 +11,15 @@ const BODY: Basis = Basis::Vercel(
     "The body has `cascadeResourceDeletion` (boolean) and `reason` (string).",
     DELETE_INSTALLATION,
 );
-const ANSWERS: Basis = Basis::Vercel("The answers are 200, 204, 403 and 409.", DELETE_INSTALLATION);
+const ANSWERS: Basis = Basis::Vercel(
+    "The answers of Delete Installation are 200, 204, 403 and 409.",
+    DELETE_INSTALLATION,
+);
 
-const MEND_BODY: &str = "Take what is documented, ignore the rest, and treat an absent body, `{}` and null \
-    alike: no `.strict()`, no required field.";
-const MEND_REPEAT: &str = "Answer 204, or 200 with {\"finalized\":true}, where there is nothing to be \
-    uninstalled any more. Vercel repeats a 5xx for long, and shows the customer \"Uninstall Paused\".";
+const MEND_BODY: &str = "Read the documented fields, ignore others, and treat null fields and an absent body \
+    like `{}`: no `.strict()`, no required field.";
+const MEND_REPEAT: &str = "If there is nothing to uninstall, answer 204, or 200 with {\"finalized\":true}. \
+    After a 5xx Vercel repeats the call for long, and shows the customer \"Uninstall Paused\".";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -58,8 +61,8 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/odd-reason",
-        title: "a reason with an emoji, quotes and line breaks is taken",
-        basis: Basis::GoodPractice("Customers type it."),
+        title: "a reason with an emoji, quotes and line breaks is accepted",
+        basis: Basis::GoodPractice("Customers type the reason, so it may have any character."),
         mend: "Store the reason as UTF-8 by a bound parameter, in a column that is long enough.",
         needs: Needs::TRUST.installations(1),
         run: |scene| {
@@ -80,8 +83,8 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/null-fields",
-        title: "fields that are null are taken for absent ones",
-        basis: Basis::GoodPractice("Many clients write null for what is not there."),
+        title: "fields that are null are treated as absent",
+        basis: Basis::GoodPractice("Many clients write null for a field that has no value."),
         mend: MEND_BODY,
         needs: Needs::TRUST.installations(1),
         run: |scene| {
@@ -90,20 +93,22 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/unknown-field",
-        title: "a field that is not documented is passed over",
-        basis: Basis::GoodPractice("Vercel may add fields; a strict schema fails that day."),
+        title: "a field that is not documented is ignored",
+        basis: Basis::GoodPractice(
+            "Vercel may add fields, and a strict schema refuses every new field.",
+        ),
         mend: MEND_BODY,
         needs: Needs::TRUST.installations(1),
         run: |scene| uninstalls_with(scene, Some(r#"{"teardownCheck":[1]}"#)),
     },
     Check {
         id: "delete-installation/content-type-without-body",
-        title: "`Content-Type: application/json` without a body is taken",
+        title: "`Content-Type: application/json` without a body is accepted",
         basis: Basis::GoodPractice(
-            "The body is optional; some frameworks answer 400 to an empty one that is said to be JSON.",
+            "The body is optional, but some frameworks answer 400 to an empty body that has this header.",
         ),
-        mend: "Take an empty body for none (Fastify: a content type parser of your own; Next.js: catch what \
-               request.json() throws).",
+        mend: "Treat an empty body as an absent body (Fastify: write a content type parser; Next.js: catch \
+               the error of request.json()).",
         needs: Needs::TRUST.installations(1),
         run: |scene| {
             steps(async move {
@@ -117,7 +122,8 @@ pub(super) const CHECKS: &[Check] = &[
         id: "delete-installation/malformed-body-is-no-500",
         title: "a body that is not JSON is not answered 5xx",
         basis: Basis::GoodPractice(
-            "A 5xx says that the same request may succeed later; this one never will.",
+            "A 5xx means that the same request may succeed later, but a request with a bad body never \
+             succeeds.",
         ),
         mend: "Catch the parser's error, and answer 400.",
         needs: Needs::TRUST.installations(1),
@@ -132,7 +138,8 @@ pub(super) const CHECKS: &[Check] = &[
         id: "delete-installation/wrong-type-is-no-500",
         title: "a body with a field of the wrong type is not answered 5xx",
         basis: Basis::GoodPractice(
-            "A 5xx says that the same request may succeed later; this one never will.",
+            "A 5xx means that the same request may succeed later, but a request with a bad body never \
+             succeeds.",
         ),
         mend: "Validate the body, and answer 400.",
         needs: Needs::TRUST.installations(1),
@@ -146,13 +153,14 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/answer-form",
-        title: "the answer is an empty 204, or a 200 with JSON whose `finalized` is true or false",
+        title: "an uninstall is answered by an empty 204, or by a 200 with JSON whose `finalized` is true, \
+                false or absent",
         basis: Basis::Vercel(
             "You can request immediate deletion by specifying {finalized:true} in the response.",
             DELETE_INSTALLATION,
         ),
-        mend: "Answer 200 with {\"finalized\":true} where nothing is left to invoice, and {\"finalized\":false} \
-               where Vercel should wait 24 hours.",
+        mend: "Answer 200: with {\"finalized\":true} if nothing is left to invoice, with \
+               {\"finalized\":false} if Vercel should wait 24 hours.",
         needs: Needs::TRUST.installations(1),
         run: |scene| {
             steps(async move {
@@ -179,7 +187,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "delete-installation/again-succeeds",
         title: "a second uninstall is answered 200 or 204",
         basis: Basis::GoodPractice(
-            "A caller that lost the first answer asks again, and is content only with a success.",
+            "A caller that did not get the first answer repeats the request until it gets a success.",
         ),
         mend: MEND_REPEAT,
         needs: Needs::TRUST.installations(1),
@@ -209,7 +217,8 @@ pub(super) const CHECKS: &[Check] = &[
         id: "delete-installation/unknown-succeeds",
         title: "the uninstall of an installation that was never known is answered 200 or 204",
         basis: Basis::GoodPractice(
-            "An installation that Vercel knows and you do not can be removed at Vercel only by a success of yours.",
+            "Vercel removes an installation only after your success, even if you do not know the \
+             installation.",
         ),
         mend: MEND_REPEAT,
         needs: Needs::TRUST,
@@ -228,7 +237,8 @@ pub(super) const CHECKS: &[Check] = &[
             "`Idempotency-Key` is a unique key to identify a request across multiple retries.",
             DELETE_INSTALLATION,
         ),
-        mend: "Store the answer under the key, with the deletion, and give it again.",
+        mend: "Store the answer under the key together with the deletion, and give the same answer to each \
+               repeat.",
         needs: Needs::TRUST.installations(1),
         run: |scene| {
             steps(async move {
@@ -242,12 +252,13 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/same-key-same-answer",
-        title: "the answer under the same `Idempotency-Key` says the same of `finalized`",
+        title: "a repeat under the same `Idempotency-Key` gets an answer with the same `finalized`",
         basis: Basis::GoodPractice(
-            "Where the first answer was lost, Vercel goes by the second: a 204 in place of {\"finalized\":true} \
-             is 24 hours of waiting.",
+            "If the first answer was lost, Vercel acts on the second: after a 204 in place of \
+             {\"finalized\":true}, Vercel waits 24 hours.",
         ),
-        mend: "Store the answer under the key, with the deletion, and give it again.",
+        mend: "Store the answer under the key together with the deletion, and give the same answer to each \
+               repeat.",
         needs: Needs::TRUST.installations(1),
         run: |scene| {
             steps(async move {
@@ -269,10 +280,10 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/at-once",
-        title: "16 equal uninstalls at once have no 5xx among their answers, and a success",
+        title: "16 equal uninstalls at the same time get no 5xx, and at least one of them succeeds",
         basis: ANSWERS,
-        mend: "Delete in one transaction, or let the loser of a race find what the winner has done: a missing \
-               record is not an error, and a conflict is a 409.",
+        mend: "Delete in one transaction, or handle the race: a record that another request has deleted is \
+               not an error, and a conflict is a 409.",
         needs: Needs::TRUST.installations(1),
         run: |scene| {
             steps(async move {

@@ -7,7 +7,8 @@ use super::{DELETE_RESOURCE, GET_RESOURCE, steps};
 use crate::check::entry::{Basis, Check, Needs};
 use crate::check::signer::Bearer;
 
-const ANSWERS: Basis = Basis::Vercel("The answers are 204, 403 and 409.", DELETE_RESOURCE);
+const ANSWERS: Basis =
+    Basis::Vercel("The answers of Delete Resource are 204, 403 and 409.", DELETE_RESOURCE);
 const KEY: Basis = Basis::Vercel(
     "`Idempotency-Key` is a unique key to identify a request across multiple retries.",
     DELETE_RESOURCE,
@@ -15,8 +16,8 @@ const KEY: Basis = Basis::Vercel(
 const DEPROVISION: Basis =
     Basis::Vercel("Deprovision it and clean up any associated data on your side.", DELETE_RESOURCE);
 
-const MEND_REPEAT: &str = "Answer 204 where there is nothing to be deleted any more: that is what was asked \
-    for. Do not throw where the record is missing.";
+const MEND_REPEAT: &str = "If the record is missing, answer 204 and do not throw an error: the resource is \
+    gone, as the caller wanted.";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -35,7 +36,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/gone-afterwards",
-        title: "a resource that was deleted is not there any more",
+        title: "Get Resource does not find a resource that was deleted",
         basis: DEPROVISION,
         mend: "Delete the record, or mark it as deleted and have Get Resource answer 404.",
         needs: Needs::TRUST.resources(1).seen(),
@@ -53,8 +54,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delete-resource/get-afterwards-is-no-500",
         title: "Get Resource of a resource that was deleted is not answered 5xx",
-        basis: Basis::Vercel("The answers are 200 and 403.", GET_RESOURCE),
-        mend: "Answer 404 or 403 where the record is missing.",
+        basis: Basis::Vercel("The answers of Get Resource are 200 and 403.", GET_RESOURCE),
+        mend: "If the record is missing, answer 404 or 403.",
         needs: Needs::TRUST.resources(1).seen(),
         run: |scene| {
             steps(async move {
@@ -82,7 +83,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "delete-resource/again-succeeds",
         title: "a second deletion is answered 2xx",
         basis: Basis::GoodPractice(
-            "A caller that lost the first answer asks again, and is content only with a success.",
+            "A caller that did not get the first answer repeats the request until it gets a success.",
         ),
         mend: MEND_REPEAT,
         needs: Needs::TRUST.resources(1),
@@ -113,7 +114,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "delete-resource/unknown-succeeds",
         title: "the deletion of a resource that was never known is answered 2xx",
         basis: Basis::GoodPractice(
-            "A resource that Vercel knows and you do not can be deleted at Vercel only by a success of yours.",
+            "Vercel deletes a resource only after your success, even if you do not know the resource.",
         ),
         mend: MEND_REPEAT,
         needs: Needs::TRUST,
@@ -130,7 +131,8 @@ pub(super) const CHECKS: &[Check] = &[
         id: "delete-resource/same-key-again",
         title: "the same request under the same `Idempotency-Key` gets the same answer",
         basis: KEY,
-        mend: "Store the answer under the key, with the deletion, and give it again.",
+        mend: "Store the answer under the key together with the deletion, and give the same answer to each \
+               repeat.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {
@@ -144,11 +146,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/same-key-on-another",
-        title: "an `Idempotency-Key` that was used for another resource does not answer for this one",
+        title: "the success of one deletion is not replayed for another resource with the same \
+                `Idempotency-Key`",
         basis: Basis::GoodPractice(
-            "An answer 204 of a resource that is there still is a resource nobody deletes.",
+            "If the answer is 204 and the resource still exists, nobody deletes the resource later.",
         ),
-        mend: "Store what was asked for under the key, too, and answer 409 where it differs.",
+        mend: "Store the request under the key, too, and answer 409 to another request with the same key.",
         needs: Needs::TRUST.resources(2).seen(),
         run: |scene| {
             steps(async move {
@@ -165,10 +168,10 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/at-once",
-        title: "16 equal requests at once have no 5xx among their answers, and a success",
+        title: "16 equal deletions at the same time get no 5xx, and at least one of them succeeds",
         basis: ANSWERS,
-        mend: "Delete in one transaction, or let the loser of a race find what the winner has done: a missing \
-               record is not an error, and a conflict is a 409.",
+        mend: "Delete in one transaction, or handle the race: a record that another request has deleted is \
+               not an error, and a conflict is a 409.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {
@@ -184,9 +187,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/without-key",
-        title: "a request without an `Idempotency-Key` is taken",
+        title: "a request without an `Idempotency-Key` is accepted",
         basis: Basis::Vercel("The header `Idempotency-Key` is not required.", DELETE_RESOURCE),
-        mend: "Do not demand the header.",
+        mend: "Do not require the header `Idempotency-Key`.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {
@@ -197,11 +200,13 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/content-type-without-body",
-        title: "`Content-Type: application/json` without a body is taken",
+        title: "`Content-Type: application/json` without a body is accepted",
         basis: Basis::GoodPractice(
-            "The path has no body; some frameworks answer 400 to an empty one that is said to be JSON.",
+            "Delete Resource has no body, but some frameworks answer 400 to an empty body that has this \
+             header.",
         ),
-        mend: "Do not parse a body here, or take an empty one (Fastify: a content type parser of your own).",
+        mend: "Ignore the body of Delete Resource, or accept an empty body (Fastify: write a content type \
+               parser).",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {
@@ -213,9 +218,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/only-that-one",
-        title: "the installation's other resources stay",
+        title: "the deletion of a resource does not delete the installation's other resources",
         basis: Basis::Vercel("Uninstalls and de-provisions a Resource.", DELETE_RESOURCE),
-        mend: "Delete by the resource's id, not by the installation's alone.",
+        mend: "Delete by the resource's id, not by the installation's id alone.",
         needs: Needs::TRUST.resources(2).seen(),
         run: |scene| {
             steps(async move {
@@ -227,11 +232,8 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/of-another-installation",
-        title: "a resource of another installation is not deleted by its id",
-        basis: Basis::Vercel(
-            "The path names the installation that the resource is deleted in.",
-            DELETE_RESOURCE,
-        ),
+        title: "a resource is not deleted by a path with another installation's id",
+        basis: Basis::Vercel("The path names the installation of the resource.", DELETE_RESOURCE),
         mend: "Look the resource up by both ids of the path: WHERE id = … AND installation_id = ….",
         needs: Needs::TRUST.installations(1).resources(1).seen(),
         run: |scene| {
@@ -247,9 +249,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/provision-afterwards",
-        title: "an installation whose last resource was deleted still provisions",
-        basis: Basis::Vercel("The installation is deleted by a call of its own.", DELETE_RESOURCE),
-        mend: "Do not remove the installation with its last resource.",
+        title: "Provision Resource still works after an installation's last resource was deleted",
+        basis: Basis::Vercel(
+            "Vercel deletes an installation by another call, Delete Installation.",
+            DELETE_RESOURCE,
+        ),
+        mend: "Do not remove the installation when its last resource is deleted.",
         needs: Needs::TRUST.installations(1).resources(2),
         run: |scene| {
             steps(async move {
@@ -264,9 +269,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/odd-id-is-no-500",
-        title: "an id that cannot be one of yours is not answered 5xx",
+        title: "the deletion of a resource whose id cannot be one of yours is not answered 5xx",
         basis: Basis::GoodPractice(
-            "A 5xx is repeated, and an id that breaks a query may break more than that.",
+            "Vercel repeats a request that gets a 5xx, and an id that breaks a query may do more damage.",
         ),
         mend: "Check the id's form before it reaches a query, and answer 404 or 204.",
         needs: Needs::TRUST,
@@ -291,11 +296,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-resource/body-is-no-500",
-        title: "a body that nobody expects is not answered 5xx",
-        basis: Basis::GoodPractice(
-            "The path has no body; one that comes all the same should change nothing.",
-        ),
-        mend: "Do not read a body here.",
+        title: "the deletion of a resource with an unexpected body is not answered 5xx",
+        basis: Basis::GoodPractice("Delete Resource has no body, so a body should change nothing."),
+        mend: "Do not read the body of Delete Resource.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {

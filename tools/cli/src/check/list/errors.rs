@@ -13,15 +13,18 @@ const FORM: Basis = Basis::Vercel(
     "Errors are {\"error\":{\"code\",\"message\",\"user\"?:{\"message\",\"url\"?}}}, as application/json.",
     DELETE_RESOURCE,
 );
-const MEND_FORM: &str = "Build every error by one function: Response.json({ error: { code, message } }, \
+const MEND_FORM: &str = "Build every error with one function: Response.json({ error: { code, message } }, \
     { status }).";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "errors/refusal-is-no-500",
         title: "a token that is refused is not answered 5xx",
-        basis: Basis::Vercel("The answers are 204, 403 and 409.", DELETE_RESOURCE),
-        mend: "Catch every error of the token's library, not two of its classes, and answer 403 (jose: \
+        basis: Basis::Vercel(
+            "The answers of Delete Resource are 204, 403 and 409.",
+            DELETE_RESOURCE,
+        ),
+        mend: "Catch every error of the token library, not only some of its classes, and answer 403 (jose: \
                errors.JOSEError; PyJWT: PyJWTError).",
         needs: Needs::REFUSAL,
         run: |scene| {
@@ -49,10 +52,10 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "errors/refusal-is-403",
-        title: "a token is refused by 403",
+        title: "a token that is refused is answered 403",
         basis: Basis::Vercel(
             "403: operation failed because the authentication is not allowed to perform this operation. No \
-             other status is documented for it.",
+             other status is documented for this failure.",
             DELETE_RESOURCE,
         ),
         mend: "Answer 403 to a token that is missing or bad, not 401 or 400.",
@@ -87,7 +90,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "errors/content-type",
-        title: "a refusal is application/json",
+        title: "a refusal has the content type application/json",
         basis: FORM,
         mend: MEND_FORM,
         needs: Needs::REFUSAL,
@@ -109,9 +112,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "errors/role-has-user-message",
-        title: "a user who may only read is told who can delete (`error.user.message`)",
+        title: "the refusal of a read-only user says who can delete (`error.user.message`)",
         basis: Basis::GoodPractice(
-            "Vercel shows `user.message` to the customer, who else is told nothing.",
+            "Vercel shows the customer `user.message`, and nothing else of the error.",
         ),
         mend: "Add user: { message: 'Ask an admin of your team to delete this.' } to the error.",
         needs: Needs::REFUSAL.trusted(),
@@ -161,9 +164,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "errors/no-internals",
-        title: "no error holds a stack trace, a path of the server or a query",
-        basis: Basis::GoodPractice("What an error reveals of the server helps an attacker."),
-        mend: "Log the error, and answer a message of your own. Turn the framework's debug mode off.",
+        title: "no error contains a stack trace, a path on the server or a query",
+        basis: Basis::GoodPractice("What an error reveals about the server helps an attacker."),
+        mend: "Log the error, and answer with a general message. Turn the framework's debug mode off.",
         needs: Needs::REFUSAL,
         run: |scene| {
             steps(async move {
@@ -186,8 +189,10 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "errors/no-token",
         title: "no answer repeats the token",
-        basis: Basis::GoodPractice("Answers are logged and shown where tokens must not be."),
-        mend: "Leave the token and the Authorization header out of what you answer and log.",
+        basis: Basis::GoodPractice(
+            "Answers are logged and shown in places where no token may appear.",
+        ),
+        mend: "Leave the token and the Authorization header out of answers and logs.",
         needs: Needs::REFUSAL,
         run: |scene| {
             steps(async move {
@@ -203,11 +208,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "errors/same-for-known-and-unknown",
-        title: "a refusal does not tell whether somebody else's installation exists",
+        title: "a refusal does not reveal whether somebody else's installation exists",
         basis: Basis::GoodPractice(
-            "A token of one installation should learn nothing of another one.",
+            "A caller with one installation's token should learn nothing about other installations.",
         ),
-        mend: "Compare the token with the path before you look anything up, and answer both alike.",
+        mend: "Compare the token with the path before you look anything up, and give one answer for known \
+               and unknown installations.",
         needs: Needs::REFUSAL.trusted().installations(1),
         run: |scene| {
             steps(async move {
@@ -235,9 +241,9 @@ pub(super) const CHECKS: &[Check] = &[
         id: "errors/no-redirect",
         title: "no documented path is answered by a redirect",
         basis: Basis::GoodPractice(
-            "A client that follows it loses the method, the body or the token.",
+            "A client that follows a redirect loses the method, the body or the token.",
         ),
-        mend: "Serve the documented paths themselves: without a slash at the end, at the address that Vercel was given.",
+        mend: "Serve the documented paths without a slash at the end, under the base URL that Vercel has.",
         needs: Needs::REFUSAL,
         run: |scene| {
             steps(async move {

@@ -12,24 +12,24 @@ const VALIDATE: Basis = Basis::Vercel(
     PARTNER,
 );
 const SIGNED: Basis = Basis::Vercel(
-    "Tokens are signed with Vercel's private key and verifiable by the keys of its JWKS document.",
+    "Tokens are signed with Vercel's private key. The keys of Vercel's JWKS document verify them.",
     DELETE_RESOURCE,
 );
 const ALGORITHMS: Basis = Basis::Standard(
-    "The verifier, not the token, says which algorithms are good.",
+    "The verifier, not the token, decides which algorithms are accepted.",
     "https://www.rfc-editor.org/rfc/rfc8725#section-3.1",
 );
 const HEADER_KEYS: Basis = Basis::Standard(
-    "Keys that a token's header names or brings are not to be trusted blindly.",
+    "Do not trust a key only because a token's header names or contains the key.",
     "https://www.rfc-editor.org/rfc/rfc8725#section-3.10",
 );
 
-const MEND_VERIFY: &str = "Verify the token before anything else: jose's jwtVerify(token, \
+const MEND_VERIFY: &str = "Verify the token before anything else, by jose's jwtVerify(token, \
     createRemoteJWKSet(…), { issuer, audience, algorithms: ['RS256'] }) or PyJWT's jwt.decode(token, key, \
-    algorithms=['RS256'], audience=…, issuer=…) does it. Never decode without verifying.";
-const MEND_ALGORITHM: &str = "Name the algorithm where you verify: algorithms: ['RS256'].";
-const MEND_KEYS: &str = "Take keys from https://marketplace.vercel.com/.well-known/jwks alone, and ignore \
-    what the token's header says of them.";
+    algorithms=['RS256'], audience=…, issuer=…). Never decode a token without verifying it.";
+const MEND_ALGORITHM: &str = "Name the algorithm when you verify a token: algorithms: ['RS256'].";
+const MEND_KEYS: &str = "Take keys only from https://marketplace.vercel.com/.well-known/jwks, and ignore the \
+    keys and addresses in a token's header.";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -50,9 +50,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/other-scheme",
-        title: "a good token under another scheme than Bearer is refused",
-        basis: Basis::GoodPractice("Two ways to say one thing are one too many to keep safe."),
-        mend: "Take the token from `Authorization: Bearer` alone.",
+        title: "a good token with a scheme other than Bearer is refused",
+        basis: Basis::GoodPractice(
+            "Each way to send a token has to be kept safe, and one way is enough.",
+        ),
+        mend: "Read the token only from `Authorization: Bearer`.",
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
@@ -65,7 +67,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/unknown-key",
-        title: "a token that a stranger signed is refused",
+        title: "a token that was signed with an unknown key is refused",
         basis: SIGNED,
         mend: MEND_VERIFY,
         needs: Needs::REFUSAL,
@@ -73,7 +75,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/strange-signature",
-        title: "a stranger's signature under the id of a trusted key is refused",
+        title: "a token that was signed with an unknown key, but names a trusted key's id, is refused",
         basis: SIGNED,
         mend: MEND_VERIFY,
         needs: Needs::REFUSAL.trusted(),
@@ -143,8 +145,9 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/client-secret",
         title: "a token signed by HS256, with the client secret, is refused",
         basis: SIGNED,
-        mend: "Verify tokens with the keys of https://marketplace.vercel.com/.well-known/jwks and RS256. The client \
-               secret signs webhooks alone: a backend that verifies tokens with it takes none of Vercel's.",
+        mend: "Verify tokens with RS256 and the keys of https://marketplace.vercel.com/.well-known/jwks. The \
+               client secret signs only webhooks: a backend that verifies tokens with it refuses all of \
+               Vercel's tokens.",
         needs: Needs { secret: true, ..Needs::REFUSAL },
         run: |scene| {
             steps(async move {
@@ -163,7 +166,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/key-in-header",
-        title: "a token that brings its own key (`jwk`) is refused",
+        title: "a token that contains its own key (`jwk`) is refused",
         basis: HEADER_KEYS,
         mend: MEND_KEYS,
         needs: Needs::REFUSAL.trusted(),

@@ -13,7 +13,7 @@ pub(super) const CHECKS: &[Check] = &[
             "Delete Resource is called with user and system authentication.",
             DELETE_RESOURCE,
         ),
-        mend: "Take tokens without `user_id` and `user_role` too: Vercel cleans up by them.",
+        mend: "Accept tokens without `user_id` and `user_role`, too: Vercel uses them to clean up.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {
@@ -25,13 +25,13 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/optional-claims",
-        title: "a token with every optional claim is taken",
+        title: "a token with every optional claim is accepted",
         basis: Basis::Vercel(
-            "`type`, `user_email`, `user_name` and `user_avatar_url` may be there.",
+            "A token may have `type`, `user_email`, `user_name` and `user_avatar_url`.",
             DELETE_RESOURCE,
         ),
-        mend: "Do not refuse a token for claims that you do not need: another user than the one who installed may \
-               delete.",
+        mend: "Do not refuse a token because of claims that you do not need: the user who deletes may not be \
+               the user who installed.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {
@@ -50,7 +50,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/required-claims",
-        title: "a token with the required claims alone is taken",
+        title: "a token with only the required claims is accepted",
         basis: Basis::Vercel(
             "`type`, `user_email`, `user_name` and `user_avatar_url` are not required.",
             DELETE_RESOURCE,
@@ -69,11 +69,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/unknown-claims",
-        title: "a token with a claim that is not documented is taken",
+        title: "a token with a claim that is not documented is accepted",
         basis: Basis::GoodPractice(
-            "Vercel has added claims before; a strict schema fails that day.",
+            "Vercel has added claims before, and a strict schema refuses every token with a new claim.",
         ),
-        mend: "Do not refuse a token for claims that you do not know: no `.strict()`.",
+        mend: "Do not refuse a token because of claims that you do not know: no `.strict()`.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {
@@ -86,9 +86,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/without-auth-style",
-        title: "a request without `X-Vercel-Auth` is taken",
+        title: "a request without `X-Vercel-Auth` is accepted",
         basis: Basis::Vercel("The header `X-Vercel-Auth` is not required.", DELETE_RESOURCE),
-        mend: "Tell user from system by the token's claims.",
+        mend: "Distinguish users from the system by the token's claims.",
         needs: Needs::TRUST.resources(1),
         run: |scene| {
             steps(async move {

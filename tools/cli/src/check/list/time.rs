@@ -12,7 +12,7 @@ use crate::check::scene::Scene;
 use crate::check::wire::Exchange;
 
 const SLOW_DELETION: Basis = Basis::GoodPractice(
-    "A customer waits for it, and a call that is given up and repeated runs beside the first one.",
+    "A customer waits for the answer, and a repeat after a time-out runs at the same time as the first call.",
 );
 
 const MEND: &str = "Record the deletion, answer, and tear down afterwards, in a queue or a job.";
@@ -47,11 +47,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "time/refusals",
-        title: "a token is refused within 10 s",
+        title: "a bad token is refused within 10 s",
         basis: Basis::GoodPractice(
-            "A caller without a token could keep the server from its customers.",
+            "If refusals are slow, a caller without a good token can keep the server busy.",
         ),
-        mend: "Verify the token before anything else, with keys that are cached.",
+        mend: "Verify the token before anything else, with cached keys.",
         needs: Needs::REFUSAL,
         run: |scene| {
             steps(async move {
@@ -67,8 +67,10 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "time/webhook",
         title: "the webhook answers within 10 s",
-        basis: Basis::GoodPractice("Vercel gives a delivery 30 seconds, and repeats it then."),
-        mend: "Record the event, answer, and act on it afterwards.",
+        basis: Basis::GoodPractice(
+            "Vercel waits 30 seconds for an answer, and then repeats the delivery.",
+        ),
+        mend: "Record the event, answer, and act on the event afterwards.",
         needs: Needs::SIGNED,
         run: |scene| {
             steps(async move {

@@ -18,7 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/issuer",
         title: "a token of another issuer is refused",
         basis: Basis::Vercel("`iss` is `https://marketplace.vercel.com`.", DELETE_RESOURCE),
-        mend: "Compare `iss`: jose's and PyJWT's `issuer`.",
+        mend: "Compare `iss`, by the option `issuer` of jose or PyJWT.",
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
@@ -33,8 +33,8 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/audience",
         title: "a token for another integration is refused",
         basis: Basis::Vercel("`aud` is the integration's id.", DELETE_RESOURCE),
-        mend: "Compare `aud` with your integration's id (`oac_…`): jose's and PyJWT's `audience`. Any \
-               provider of Vercel's gets tokens that Vercel's keys sign.",
+        mend: "Compare `aud` with your integration's id (`oac_…`), by the option `audience` of jose or \
+               PyJWT. Vercel's keys also sign the tokens that other providers get.",
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
@@ -46,9 +46,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/no-audience",
-        title: "a token for no integration is refused",
+        title: "a token without `aud` is refused",
         basis: Basis::Vercel("`aud` is a required claim.", DELETE_RESOURCE),
-        mend: "Require `aud`: some libraries compare it only where it is there.",
+        mend: "Require `aud`: some libraries compare `aud` only if the token has one.",
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
@@ -97,7 +97,9 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "tokens/no-expiry",
         title: "a token that never expires is refused",
-        basis: Basis::GoodPractice("A token that leaks would be good for ever; Vercel's expire."),
+        basis: Basis::GoodPractice(
+            "A leaked token without `exp` is valid for ever. Vercel's tokens expire.",
+        ),
         mend: "Require `exp`: jose's requiredClaims: ['exp'], PyJWT's options={'require': ['exp']}.",
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
@@ -109,12 +111,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/crit",
-        title: "a token with an extension that must be understood (`crit`) is refused",
+        title: "a token that demands an unknown extension (`crit`) is refused",
         basis: Basis::Standard(
-            "A token is invalid where `crit` names what the verifier does not understand.",
+            "A token is invalid if `crit` names an extension that the verifier does not understand.",
             "https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11",
         ),
-        mend: "Use a library that reads `crit`, or refuse tokens that have it.",
+        mend: "Use a library that reads `crit`, or refuse tokens that have `crit`.",
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, target| {
@@ -129,8 +131,8 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/read-only-role",
         title: "a user with the role USER may not delete",
         basis: Basis::Vercel("The role `USER` is granted to read-only roles.", DELETE_RESOURCE),
-        mend: "Compare `user_role` of user tokens: only `ADMIN` deletes. Answer 403 with a user.message \
-               that says who can.",
+        mend: "Compare `user_role` of user tokens: only `ADMIN` may delete. Answer 403 with a user.message \
+               that says who can delete.",
         needs: Needs::REFUSAL.trusted(),
         run: |scene| refused(scene, read_only),
     },
@@ -138,11 +140,11 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/another-installation",
         title: "a token of another installation is refused",
         basis: Basis::Vercel(
-            "`installation_id` is the installation that a token stands for.",
+            "`installation_id` names the installation that a token is for.",
             DELETE_RESOURCE,
         ),
         mend: "Compare the path's installation with `installation_id`, and answer 403 if they differ. Do not \
-               take either of them alone.",
+               use one of the two alone.",
         needs: Needs::REFUSAL.trusted().installations(1),
         run: |scene| {
             steps(async move {
@@ -157,10 +159,12 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/another-account",
         title: "a system token of another account is refused",
         basis: Basis::Vercel(
-            "`account_id` is whom a token stands for; `installation_id` of a system token may be null.",
+            "`account_id` names the account that a token is for. `installation_id` of a system token may be \
+             null.",
             DELETE_RESOURCE,
         ),
-        mend: "Store `account_id` at Upsert Installation. Where `installation_id` is null, compare the account.",
+        mend: "Store `account_id` at Upsert Installation. If `installation_id` is null, compare `account_id` \
+               with the stored account.",
         needs: Needs::REFUSAL.trusted(),
         run: |scene| {
             refused(scene, |scene, _| {
@@ -171,9 +175,10 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/refused-means-untouched",
-        title: "a resource is there after every request that was refused",
+        title: "a resource still exists after every request that was refused",
         basis: VALIDATE,
-        mend: "Check the token before you delete, and return if it is refused: a check that only logs protects nothing.",
+        mend: "Check the token before you delete, and return if the token is bad: a check that only logs \
+               protects nothing.",
         needs: Needs::REFUSAL.seen().resources(1),
         run: |scene| {
             steps(async move {

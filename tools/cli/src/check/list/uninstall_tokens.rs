@@ -11,7 +11,7 @@ const VALIDATE: Basis = Basis::Vercel(
 );
 
 const MEND: &str =
-    "Have one function verify tokens for every path, and Delete Installation go through it.";
+    "Verify tokens in one function, and call it for every path, also for Delete Installation.";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -24,7 +24,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/uninstall-unknown-key",
-        title: "an uninstall with a token that a stranger signed is refused",
+        title: "an uninstall with a token that was signed with an unknown key is refused",
         basis: VALIDATE,
         mend: MEND,
         needs: Needs::REFUSAL,
@@ -34,8 +34,8 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/uninstall-read-only-role",
         title: "a user with the role USER may not uninstall",
         basis: Basis::Vercel("The role `USER` is granted to read-only roles.", DELETE_INSTALLATION),
-        mend: "Compare `user_role` of user tokens: only `ADMIN` uninstalls. Answer 403 with a user.message \
-               that says who can.",
+        mend: "Compare `user_role` of user tokens: only `ADMIN` may uninstall. Answer 403 with a \
+               user.message that says who can uninstall.",
         needs: Needs::REFUSAL.trusted(),
         run: |scene| uninstall_refused(scene, read_only),
     },
@@ -43,11 +43,11 @@ pub(super) const CHECKS: &[Check] = &[
         id: "tokens/uninstall-another-installation",
         title: "an uninstall with a token of another installation is refused",
         basis: Basis::Vercel(
-            "`installation_id` is the installation that a token stands for.",
+            "`installation_id` names the installation that a token is for.",
             DELETE_INSTALLATION,
         ),
         mend: "Compare the path's installation with `installation_id`, and answer 403 if they differ. Do not \
-               take either of them alone.",
+               use one of the two alone.",
         needs: Needs::REFUSAL.trusted().installations(1),
         run: |scene| {
             steps(async move {
@@ -67,9 +67,10 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "tokens/uninstall-refused-means-untouched",
-        title: "an installation's resources are there after every uninstall that was refused",
+        title: "an installation's resources still exist after every uninstall that was refused",
         basis: VALIDATE,
-        mend: "Check the token before you delete, and return if it is refused: a check that only logs protects nothing.",
+        mend: "Check the token before you delete, and return if the token is bad: a check that only logs \
+               protects nothing.",
         needs: Needs::REFUSAL.seen().resources(1),
         run: |scene| {
             steps(async move {

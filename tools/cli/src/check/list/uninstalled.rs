@@ -19,9 +19,12 @@ const RECORD: Basis = Basis::Vercel(
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delete-installation/cascade-false-is-no-500",
-        title: "`cascadeResourceDeletion: false` with a resource left is not answered 5xx",
-        basis: Basis::Vercel("The answers are 200, 204, 403 and 409.", DELETE_INSTALLATION),
-        mend: "Answer 409 with a user.message where you do not keep resources without their installation.",
+        title: "an uninstall with `cascadeResourceDeletion: false` and a resource left is not answered 5xx",
+        basis: Basis::Vercel(
+            "The answers of Delete Installation are 200, 204, 403 and 409.",
+            DELETE_INSTALLATION,
+        ),
+        mend: "If you do not keep resources without their installation, answer 409 with a user.message.",
         needs: Needs::TRUST.installations(1).resources(1),
         run: |scene| {
             steps(async move {
@@ -34,13 +37,14 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/cascade-false-keeps-resources",
-        title: "`cascadeResourceDeletion: false` does not delete a resource",
+        title: "an uninstall with `cascadeResourceDeletion: false` does not delete a resource",
         basis: Basis::GoodPractice(
-            "The field says whether to delete the resources along with the installation; data is not deleted by \
+            "The field says whether to delete the installation's resources, too. Data must not be deleted by \
              mistake.",
         ),
-        mend: "Read the field: refuse with 409, or keep the resources. Absent means that they are deleted. If you keep \
-               them where Get Resource does not look, accept this with --accept.",
+        mend: "If the field is false, answer 409 or keep the resources. If the field is absent, delete the \
+               resources. If Get Resource does not find resources that you keep, accept the failure with \
+               --accept.",
         needs: Needs::TRUST.installations(1).resources(1).seen(),
         run: |scene| {
             steps(async move {
@@ -54,9 +58,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/resources-gone",
-        title: "an uninstall takes its resources along",
+        title: "an uninstall deletes the installation's resources, too",
         basis: CLEANUP,
-        mend: "Delete the installation's resources in Delete Installation: nobody else will.",
+        mend: "Delete the installation's resources in Delete Installation: no other call deletes them.",
         needs: Needs::TRUST.installations(1).resources(2).seen(),
         run: |scene| {
             steps(async move {
@@ -74,10 +78,10 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/provision-refused",
-        title: "after an uninstall nothing is provisioned any more",
+        title: "after an uninstall, Provision Resource does not succeed",
         basis: RECORD,
-        mend: "Refuse Provision Resource where the installation is deleted: a request that was under way when \
-               it was uninstalled may come after it.",
+        mend: "Refuse Provision Resource if the installation is deleted: a request that was sent before the \
+               uninstall may arrive after it.",
         needs: Needs::TRUST.installations(1).resources(1),
         run: |scene| {
             steps(async move {
@@ -96,7 +100,7 @@ pub(super) const CHECKS: &[Check] = &[
             "The answers of Delete Resource are 204, 403 and 409.",
             DELETE_RESOURCE,
         ),
-        mend: "Answer 204: it went with its installation.",
+        mend: "Answer 204: the uninstall has already deleted the resource.",
         needs: Needs::TRUST.installations(1).resources(1),
         run: |scene| {
             steps(async move {
@@ -109,7 +113,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/others-stay",
-        title: "other installations and their resources stay",
+        title: "an uninstall does not delete other installations or their resources",
         basis: Basis::Vercel("Deletes the Installation.", DELETE_INSTALLATION),
         mend: "Delete by the installation's id, not by the account's or the user's.",
         needs: Needs::TRUST.installations(1).resources(1).seen(),
@@ -131,24 +135,24 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete-installation/by-system",
-        title: "a system token of the installation uninstalls it",
+        title: "a system token of the installation can uninstall the installation",
         basis: Basis::Vercel(
             "Delete Installation is called with user and system authentication.",
             DELETE_INSTALLATION,
         ),
-        mend: "Take tokens without `user_id` and `user_role` too: Vercel cleans up by them.",
+        mend: "Accept tokens without `user_id` and `user_role`, too: Vercel uses them to clean up.",
         needs: Needs::TRUST.installations(1).resources(1),
         run: |scene| uninstalls_as(scene, Scene::system),
     },
     Check {
         id: "delete-installation/by-account",
-        title: "a system token of the account, whose `installation_id` is null, uninstalls",
+        title: "a system token of the account, whose `installation_id` is null, can uninstall",
         basis: Basis::Vercel(
             "`installation_id` of a system token may be null.",
             DELETE_INSTALLATION,
         ),
-        mend: "Take the installation from the path, and compare the stored account with `account_id` where \
-               `installation_id` is null: Vercel cleans up deleted accounts by such tokens.",
+        mend: "Take the installation from the path. If `installation_id` is null, compare `account_id` with \
+               the stored account: Vercel uses such tokens to clean up deleted accounts.",
         needs: Needs::TRUST.installations(1).resources(1),
         run: |scene| uninstalls_as(scene, |scene, _| scene.account()),
     },

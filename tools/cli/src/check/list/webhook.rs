@@ -10,17 +10,20 @@ use crate::check::session::Installation;
 use crate::check::signer::webhook_signature;
 
 const SECURING: Basis = Basis::Vercel(
-    "`x-vercel-signature` is the HMAC-SHA1 of the raw body with the integration's client secret: compare it \
-     before you trust a delivery.",
+    "`x-vercel-signature` is the HMAC-SHA1 of the raw body with the integration's client secret. Compare \
+     this header before you trust a delivery.",
     WEBHOOKS,
 );
-const RETRIES: Basis =
-    Basis::Vercel("A delivery that is not answered 2xx is repeated, for up to 24 hours.", WEBHOOKS);
+const RETRIES: Basis = Basis::Vercel(
+    "Vercel repeats a delivery that is not answered 2xx, for up to 24 hours.",
+    WEBHOOKS,
+);
 
-const MEND_FORGED: &str = "Compute the HMAC-SHA1 of the raw body with the client secret, compare it in constant \
-    time with the header, and answer 403 if they differ. A 200 with an error in its body says that all is well.";
-const MEND_SIGNED: &str = "Read the body as bytes, before any parser, and compute the signature of those; the \
-    secret is the integration's client secret.";
+const MEND_FORGED: &str = "Compute the HMAC-SHA1 of the raw body with the client secret, compare it in \
+    constant time with the header, and answer 403 if they differ. A 200 means success, even if its body has \
+    an error.";
+const MEND_SIGNED: &str = "Read the body as bytes, before any parser, and compute the signature of these \
+    bytes with the integration's client secret.";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -38,7 +41,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "webhook/wrong-signature",
-        title: "a delivery that another secret signed is refused",
+        title: "a delivery that was signed with another secret is refused",
         basis: SECURING,
         mend: MEND_FORGED,
         needs: Needs::WEBHOOK,
@@ -46,11 +49,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "webhook/empty-secret",
-        title: "a delivery that the empty secret signed is refused",
+        title: "a delivery that was signed with an empty secret is refused",
         basis: Basis::GoodPractice(
-            "A server that starts without its secret would take every forgery.",
+            "A server that has no secret accepts every delivery that is signed with an empty secret.",
         ),
-        mend: "Have the start fail where the client secret is not set: no `process.env.SECRET ?? ''`.",
+        mend: "Let the server's start fail if the client secret is not set: no `process.env.SECRET ?? ''`.",
         needs: Needs::WEBHOOK,
         run: |scene| {
             steps(async move {
@@ -79,11 +82,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "webhook/forged-is-no-500",
-        title: "a forged delivery is not answered 5xx, with a signature of any length",
+        title: "a forged delivery with a signature of any length is not answered 5xx",
         basis: Basis::GoodPractice(
-            "timingSafeEqual throws where the lengths differ, and a 5xx is repeated.",
+            "timingSafeEqual throws if the lengths differ, and Vercel repeats a delivery that gets a 5xx.",
         ),
-        mend: "Take an absent signature for a wrong one, and compare the lengths first.",
+        mend: "Treat an absent signature as a wrong signature, and compare the lengths first.",
         needs: Needs::WEBHOOK,
         run: |scene| {
             steps(async move {
@@ -99,9 +102,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "webhook/forged-changes-nothing",
-        title: "a forged `integration-configuration.removed` does not uninstall",
+        title: "a forged `integration-configuration.removed` does not uninstall the installation",
         basis: SECURING,
-        mend: "Return where the signature is wrong, before anything is read.",
+        mend: "If the signature is wrong, return before you read the event.",
         needs: Needs::WEBHOOK.seen().resources(1),
         run: |scene| {
             steps(async move {
@@ -132,7 +135,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "webhook/raw-body",
-        title: "the signature is that of the body as it came, blanks and escapes included",
+        title: "the signature is checked against the unchanged body, with its blanks and escapes",
         basis: SECURING,
         mend: MEND_SIGNED,
         needs: Needs::SIGNED,
@@ -147,7 +150,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "webhook/twice",
         title: "a delivery that comes twice is answered 2xx twice",
         basis: RETRIES,
-        mend: "Take a delivery that was seen before for done.",
+        mend: "If you have handled a delivery before, answer 2xx and do nothing.",
         needs: Needs::SIGNED,
         run: |scene| {
             steps(async move {
@@ -166,7 +169,8 @@ pub(super) const CHECKS: &[Check] = &[
         id: "webhook/removed-of-unknown",
         title: "`integration-configuration.removed` of an unknown installation is answered 2xx",
         basis: RETRIES,
-        mend: "Take it for done: Vercel sends it after an uninstall, when the record may be gone.",
+        mend: "If the record is gone, answer 2xx and do nothing: Vercel also sends this event after an \
+               uninstall.",
         needs: Needs::SIGNED,
         run: |scene| signed(scene, |scene| removed(&scene.unknown_installation())),
     },
@@ -174,7 +178,8 @@ pub(super) const CHECKS: &[Check] = &[
         id: "webhook/unknown-type",
         title: "a signed event of an unknown type is answered 2xx",
         basis: RETRIES,
-        mend: "Pass over what you do not know: a strict schema has Vercel repeat it for a day.",
+        mend: "Ignore an event of an unknown type, and answer 2xx: otherwise Vercel repeats the event for a \
+               day.",
         needs: Needs::SIGNED,
         run: |scene| signed(scene, |scene| event("teardown.check", &scene.unknown_installation())),
     },

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use crate::check::list::GROUPS;
 use crate::check::run::{Outcome, Report, Row};
 
-/// The report as `JUnit`'s XML. Each group is a suite, and each check is a case. A warning or an accepted
-/// failure passes, with the finding in `system-out`. A check that was not run is an error.
+/// The report as `JUnit`'s XML. Each group is a suite, and each check is a case. A check with a warning or an
+/// accepted failure counts as passed, with the finding in `system-out`. A check that was not run counts as an
+/// error.
 #[must_use]
 pub fn junit(report: &Report) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");

@@ -8,7 +8,8 @@ use crate::check::list::{GROUPS, all};
 use crate::check::run::{Outcome, Report, Row};
 use crate::terminal::{ERROR, HEADING, one_line};
 
-/// The report: a table of the groups, each finding, the skipped checks with the reasons, and the totals.
+/// The report of a run: a table of the groups, each finding, the skipped checks with the reasons, and the
+/// totals.
 #[must_use]
 pub fn text(report: &Report) -> String {
     let mut text = table(report);
@@ -47,7 +48,7 @@ fn table(report: &Report) -> String {
     table
 }
 
-/// The column that an outcome is counted in.
+/// The column of the table in which an outcome is counted.
 fn counts_as(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Passed => "pass",
@@ -85,7 +86,7 @@ fn finding(row: &Row) -> Option<String> {
     Some(text)
 }
 
-/// The reasons why checks were skipped or not run, each with its checks.
+/// The reasons why checks were skipped or not run, each with the checks that it stopped.
 fn skipped(report: &Report) -> String {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for row in &report.rows {
@@ -103,7 +104,7 @@ fn skipped(report: &Report) -> String {
     text
 }
 
-/// A line without control characters. The blanks at its beginning are kept.
+/// A line without control characters. The blanks at the line's beginning stay.
 fn one_line_kept(line: &str) -> String {
     let blanks = line.len() - line.trim_start().len();
     format!("{}{}", &line[..blanks], one_line(line))
@@ -170,7 +171,7 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// A link to the documentation of a check's basis. Its text is the last part of the address.
+/// A link to the documentation of a check's basis. The link's text is the last part of the address.
 fn address(check: &Check) -> String {
     let Some(url) = check.basis.url() else { return "good practice".to_owned() };
     let name = url.rsplit('/').next().unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::terminal::{ERROR, one_line};
 /// A function that takes the number of a line that was not imported, and the reason.
 type OnRefused = Box<dyn Fn(u64, &str) + Send + Sync>;
 
-/// The counts and the bar. All lanes of an import share them.
+/// The counts and the bar, which all lanes of an import share.
 pub(super) struct Progress {
     bar: ProgressBar,
     on_refused: OnRefused,
@@ -19,7 +19,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// The progress of a stream of `size` bytes, or of an unknown size. Without a terminal there is no bar.
+    /// The progress of a stream of `size` bytes, or of an unknown size. The bar is shown only on a terminal.
     pub(super) fn of(size: Option<u64>) -> Self {
         let bar = ProgressBar::with_draw_target(size, ProgressDrawTarget::stderr());
         let template = match size {
@@ -39,7 +39,7 @@ impl Progress {
         Self { bar, ..Self::reporting_to(on_refused) }
     }
 
-    /// The progress without a bar. It calls `on_refused` for each refused line.
+    /// The progress without a bar, which calls `on_refused` for each refused line.
     pub(super) fn reporting_to(on_refused: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
         let (imported, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { bar: ProgressBar::hidden(), on_refused: Box::new(on_refused), imported, refused }

@@ -4,12 +4,12 @@
 use teardown::json;
 use teardown::store::registry::Record;
 
-/// The longest name of a field or variant that a message repeats. Secrets are longer.
+/// The longest name of a field or variant that a message repeats. Secrets are longer than this.
 const MAX_NAME: usize = 20;
 
 /// Reads a line. `None` for a blank line.
 pub(super) fn parse(line: &str) -> Result<Option<Record>, String> {
-    // Some editors begin a file with a byte order mark.
+    // Removes the byte order mark with which some editors begin a file.
     let line = line.trim_start_matches('\u{feff}').trim();
     if line.is_empty() {
         return Ok(None);
@@ -27,8 +27,8 @@ fn explain(error: &serde_json::Error) -> String {
     if column == 0 { message } else { format!("{message} (column {column})") }
 }
 
-/// Removes values from a message of serde, which quotes what it found. The kind of a value may stay in the
-/// message.
+/// Removes values from a message of serde, because serde quotes the values that it found. The kind of a value
+/// may stay in the message.
 fn discreet(message: &str) -> String {
     for kind in ["invalid type: ", "invalid value: "] {
         if let Some((found, expected)) = message.strip_prefix(kind).and_then(split_expected) {
@@ -48,8 +48,8 @@ fn discreet(message: &str) -> String {
     message.to_owned()
 }
 
-/// Splits a message at its last `, expected `. A quoted value may contain this text, but what serde expected
-/// does not.
+/// Splits a message at its last `, expected `. A quoted value may contain the text `, expected `, but serde's
+/// text about what it expected never contains it.
 fn split_expected(message: &str) -> Option<(&str, &str)> {
     message.rsplit_once(", expected ")
 }
@@ -100,8 +100,8 @@ mod tests {
         }
     }
 
-    /// B3: `teardown import` reads a line that has half of a surrogate pair in a name. The half becomes
-    /// U+FFFD.
+    /// B3: `teardown import` reads a line that has half of a surrogate pair in a name. The half of the
+    /// surrogate pair becomes U+FFFD.
     #[test]
     fn half_of_a_surrogate_pair_is_read() {
         let line = r#"{"resource":{"installationId":"i","id":"r","name":"db \ud83d"}}"#;

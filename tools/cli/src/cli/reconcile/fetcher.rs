@@ -1,4 +1,4 @@
-//! Calls Vercel, with a limited rate and a limited number of requests at a time (L1).
+//! Calls Vercel, with a limited rate and a limited number of requests at the same time (L1).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,30 +14,30 @@ use teardown::vercel::{Vercel, VercelAnswer};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// The most requests that are under way at a time.
+/// The most requests that are under way at the same time.
 const AT_ONCE: usize = 8;
 
-/// The most times that a request is sent, if its failures may be temporary.
+/// How many times the command sends a request at most, if the request's failures may be temporary.
 const ATTEMPTS: u32 = 4;
 
-/// The wait before the second attempt. It doubles before each further attempt.
+/// The wait before the second attempt of a request. The wait doubles before each further attempt.
 const BACKOFF: Duration = Duration::from_millis(250);
 
-/// The longest `Retry-After` that the command waits for. If Vercel demands a longer wait, the installation is
-/// reported as `unreachable`, and the request is not repeated.
+/// The longest `Retry-After` of Vercel for which the command waits. If Vercel demands a longer wait, the
+/// installation is reported as `unreachable`, and the request is not repeated.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// How long an answer may take. A list of resources may have megabytes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Calls Vercel, and keeps the limits on requests.
+/// Calls Vercel, within the limits on requests.
 pub(super) struct Fetcher {
     vercel: Vercel,
     slots: Semaphore,
     pace: Mutex<Pace>,
 }
 
-/// Decides when each request may begin, so that the rate is kept.
+/// Decides when each request may begin, so that no more requests begin than the rate allows.
 struct Pace {
     interval: Duration,
     /// When the next request may begin.
@@ -58,13 +58,13 @@ impl Pace {
         at
     }
 
-    /// Stops all requests until `until`, even a request that has its turn already.
+    /// Stops all requests until `until`, even requests that already have a turn.
     fn pause(&mut self, until: Instant) {
         self.resumes = self.resumes.max(until);
     }
 }
 
-/// How often a request was sent.
+/// How many times the command has sent a request.
 #[derive(Default)]
 struct Attempts(u32);
 
@@ -76,15 +76,14 @@ impl Fetcher {
             ..Limits::default()
         };
         Self {
-            // Each call makes one attempt, so that the rate counts every attempt.
+            // Each call of this client makes only one attempt, so that the rate counts every attempt.
             vercel: Vercel::new(api, Outbound::default(), limits).attempting_once(),
             slots: Semaphore::new(AT_ONCE),
             pace: Mutex::new(Pace::new(rate, Instant::now())),
         }
     }
 
-    /// Asks Vercel for an installation's configuration. If the installation is active, also asks for its
-    /// resources.
+    /// Asks Vercel for an installation's configuration and, if the installation is active, for its resources.
     pub(super) async fn fetch(&self, id: &InstallationId, loaded: Loaded<'_>) -> VercelSide {
         let life = Life::of(loaded.installation);
         let Some(token) = loaded.usable_token().filter(|_| life != Life::Over) else {
@@ -125,8 +124,8 @@ impl Fetcher {
         }
     }
 
-    /// Whether a request that got this answer is sent again. If so, waits before it returns. After a 429, it
-    /// makes all requests wait instead.
+    /// Whether the command sends a request again after this answer. If it does, the function waits before it
+    /// returns, or, after a 429, makes all requests wait.
     async fn tries_again(&self, attempts: &mut Attempts, answer: &VercelAnswer) -> bool {
         attempts.0 += 1;
         let backoff = BACKOFF * 2_u32.pow(attempts.0 - 1);
@@ -156,7 +155,7 @@ impl Fetcher {
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
-        // A poisoned lock does no harm: its times are always valid.
+        // It does no harm if the lock is poisoned, because the times in `Pace` are always valid.
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -165,8 +164,8 @@ impl Fetcher {
 mod tests {
     use super::*;
 
-    /// L1: in each second, no more requests begin than the rate allows, however many want to begin at once. A
-    /// pause delays all of these requests.
+    /// L1: in each second, no more requests begin than the rate allows, even if many requests are ready at
+    /// the same time. A pause delays all ready requests.
     #[test]
     fn the_rate_is_bounded() {
         let start = Instant::now();

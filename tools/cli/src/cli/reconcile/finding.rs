@@ -1,9 +1,10 @@
-//! The result of comparing an installation: its problems, and which of them were fixed.
+//! The result of comparing an installation with Vercel: the problems that are left, and the problems that
+//! were fixed.
 
 use teardown::ids::InstallationId;
 use teardown::reconcile::{Problem, Stored};
 
-/// The result of comparing an installation.
+/// The result of comparing an installation with Vercel.
 #[derive(Debug)]
 pub(super) struct Finding {
     pub(super) installation: InstallationId,
@@ -23,7 +24,7 @@ impl Finding {
         Self { installation: id.clone(), stored, left: problems, fixed, remarks }
     }
 
-    /// Whether Vercel removed the installation. If so, the finding has no other problem.
+    /// Whether Vercel removed the installation. The finding of a removed installation has no other problem.
     pub(super) fn is_removed(&self) -> bool {
         self.left == [Problem::Removed]
     }
@@ -38,7 +39,8 @@ impl Finding {
         is_active && !is_removed && !self.left.iter().any(says_nothing)
     }
 
-    /// This finding without the stored resources, so that it takes little memory until the end of the run.
+    /// This finding without the stored resources, so that the finding needs little memory until the end of
+    /// the run.
     pub(super) fn light(mut self) -> Self {
         if let Some(stored) = &mut self.stored {
             stored.resources.clear();

@@ -1,4 +1,4 @@
-//! Changes the table to agree with Vercel, as far as the options demand it (L1).
+//! Changes the table to agree with Vercel, as far as the command's options allow (L1).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,8 +30,8 @@ impl Fixer {
         Self { store: store.announcing(announced), announced, act }
     }
 
-    /// Registers the resources that are missing here, and stores the team that Vercel names. Leaves all other
-    /// problems.
+    /// Registers the resources that the table lacks, and stores the team that Vercel names. Does not fix
+    /// problems of other kinds.
     pub(super) async fn fix(&self, finding: &mut Finding) {
         let elsewhere = match self.stored_elsewhere(finding).await {
             Ok(elsewhere) => elsewhere,
@@ -55,7 +55,7 @@ impl Fixer {
                 Ok(true) => finding.fixed.push(problem),
                 Ok(false) => finding.left.push(problem),
                 Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {
-                    // The resource was deleted after the comparison.
+                    // The registration was refused because the resource was deleted after the comparison.
                     let problem = match problem {
                         Problem::MissingHere(listed) => Problem::DeletedHere(listed.id),
                         other => other,
@@ -74,9 +74,9 @@ impl Fixer {
         }
     }
 
-    /// Finds resources that Vercel lists for this installation, but that are stored under another
-    /// installation. Returns that installation for each. If such a resource were registered here, too, an
-    /// uninstall of the other installation would destroy it.
+    /// Finds resources that Vercel lists for this installation, but that the table stores under another
+    /// installation. Returns the other installation for each of these resources. If such a resource were
+    /// registered under this installation, too, an uninstall of the other installation would destroy it.
     async fn stored_elsewhere(
         &self,
         finding: &Finding,
@@ -192,7 +192,7 @@ fn missing_there(problem: &Problem) -> Option<&ResourceId> {
     }
 }
 
-/// How many resources a question names.
+/// How many resources the question to the operator names.
 const NAMED: usize = 10;
 
 /// The question that asks the operator to confirm the deletions.

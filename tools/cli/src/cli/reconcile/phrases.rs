@@ -67,7 +67,7 @@ pub(super) fn rows(finding: &Finding) -> impl Iterator<Item = [String; 5]> {
     })
 }
 
-/// What was done about a problem.
+/// A text that says how a problem was fixed.
 fn fixed(problem: &Problem) -> &'static str {
     match problem {
         Problem::MissingHere(_) => "registered",

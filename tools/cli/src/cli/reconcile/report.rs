@@ -1,5 +1,5 @@
-//! Prints what a comparison found: a table for people, or JSON for programs, with one line and one object for
-//! each installation.
+//! Prints the findings: a table for people, or JSON for programs, with one line and one object for each
+//! installation.
 
 use std::io::{self, IsTerminal as _};
 
@@ -12,10 +12,11 @@ use super::phrases::{object, rows};
 use crate::cli::sheet::Sheet;
 use crate::terminal::{note, print};
 
-/// The most rows of a table. After them a new table begins, so that memory does not grow.
+/// The most rows of a table. After this many rows a new table begins, so that memory does not grow.
 const ROWS: usize = 500;
 
-/// How many installations lie between two messages about the progress, if there is no terminal.
+/// If there is no terminal, the command prints a message about its progress after each group of this many
+/// installations.
 const NOTED: u64 = 100;
 
 /// How the command ends.
@@ -44,7 +45,7 @@ pub(super) struct Report {
     json: bool,
     /// Whether `--fix` is given.
     fix: bool,
-    /// Where the table is. The summary says that this place was compared with `api`.
+    /// Where the table is. The summary says that the table at this place was compared with `api`.
     place: String,
     api: String,
     bar: ProgressBar,
@@ -54,7 +55,7 @@ pub(super) struct Report {
     differ: u64,
     not_compared: u64,
     fixed: u64,
-    /// How many of the reported installations Vercel has. Only active installations count.
+    /// How many of the reported installations are active and exist at Vercel.
     at_vercel: u64,
 }
 
@@ -81,7 +82,7 @@ impl Report {
         }
     }
 
-    /// Hides the bar while `work` uses the terminal.
+    /// Hides the progress bar while `work` uses the terminal.
     pub(super) async fn aside<T>(&self, work: impl Future<Output = T>) -> T {
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
         let done = work.await;
@@ -89,7 +90,7 @@ impl Report {
         done
     }
 
-    /// How many of the reported installations Vercel has.
+    /// How many of the reported installations are active and exist at Vercel.
     pub(super) fn found_at_vercel(&self) -> u64 {
         self.at_vercel
     }
@@ -107,7 +108,7 @@ impl Report {
         self.advance();
     }
 
-    /// Reports what was found of an installation.
+    /// Reports the finding about an installation.
     ///
     /// # Errors
     ///
@@ -208,7 +209,7 @@ impl Report {
     }
 }
 
-/// How the command ends if these are the only problems.
+/// How the command ends if it finds only these problems.
 fn exit(left: &[Problem]) -> Exit {
     let worst = left.iter().map(|problem| match problem {
         Problem::Unreachable(_) => Exit::NotCompared,
