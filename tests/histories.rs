@@ -93,7 +93,7 @@ fn an_order_has_to_be_legal() {
         line: String::new(),
     };
     let unanswered = |from| Event {
-        part: Part::Unheard(uninstall()),
+        part: Part::Unanswered(uninstall()),
         from,
         until: None,
         certain: false,
@@ -170,7 +170,7 @@ fn judge(history: &History, from: &State) -> Result<(), String> {
     }
     let mut why = String::from("has no legal order:\n");
     for event in &history.events {
-        if !matches!(event.part, Part::Asks) {
+        if !matches!(event.part, Part::Calls) {
             writeln!(why, "  {}", event.line).unwrap();
         }
     }

@@ -57,7 +57,7 @@ pub enum RegisterError {
 pub(super) struct Findings {
     installation: Option<Installation>,
     resource_is_there: bool,
-    receipt_stands: bool,
+    has_receipt: bool,
     announcement_is_pending: bool,
 }
 
@@ -302,7 +302,7 @@ impl Findings {
                     findings.installation = Some(parse_installation(&item)?);
                 }
                 (Part::Resource, item) => findings.resource_is_there = item.is_some(),
-                (Part::Receipt, item) => findings.receipt_stands = item.is_some(),
+                (Part::Receipt, item) => findings.has_receipt = item.is_some(),
                 (Part::Announcement, item) => findings.announcement_is_pending = item.is_some(),
                 (Part::Outcome | Part::Intent | Part::Other, _) => {}
             }
@@ -317,9 +317,7 @@ impl Findings {
             Some(Installation::Deleted { .. }) => Err(RegisterError::InstallationDeleted),
             // If a live resource has a valid receipt, a writer of the table broke the rules. The receipt of a
             // live resource is ignored.
-            _ if self.receipt_stands && !self.resource_is_there => {
-                Err(RegisterError::ResourceDeleted)
-            }
+            _ if self.has_receipt && !self.resource_is_there => Err(RegisterError::ResourceDeleted),
             _ if self.announcement_is_pending && !self.resource_is_there => {
                 Err(RegisterError::ResourceUnannounced)
             }

@@ -59,7 +59,7 @@ impl Gate {
             Err(error) => error,
         };
         let (installation, resource) = path;
-        if deletes && self.lets_in(error, authorization, resource.is_some()) {
+        if deletes && self.accepts(error, authorization, resource.is_some()) {
             return Ok(Caller::User {
                 installation: installation.to_owned(),
                 account: "acc_check".to_owned(),
@@ -119,7 +119,7 @@ impl Gate {
     }
 
     /// Whether the backend's fault makes it accept a token that a right backend refuses.
-    fn lets_in(&self, error: TokenError, authorization: Option<&str>, on_resource: bool) -> bool {
+    fn accepts(&self, error: TokenError, authorization: Option<&str>, on_resource: bool) -> bool {
         let (head, claims) = (part(authorization, 0), part(authorization, 1));
         let signature = authorization.unwrap_or_default().rsplit('.').next().unwrap_or_default();
         let is_altered = || self.was_altered(authorization.unwrap_or_default());

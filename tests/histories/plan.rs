@@ -147,7 +147,7 @@ pub struct Overtaken {
     pub time: Duration,
     /// If this worker itself overtakes another worker that waits: whether that other worker resumes and ends
     /// before the turns in `by`.
-    pub lets_go: bool,
+    pub resumes_first: bool,
     /// The turns that are taken while the worker waits.
     pub by: Vec<Turn>,
     /// Whether the worker dies at the place where it waits, and does not resume.
@@ -302,7 +302,7 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
     // The first time is longer than a request's lease, the second than the lease of jobs after an answer, and
     // the third than a sweep's lease.
     let time = Duration::from_secs([31, 46, 100][rng.usize(0..3)]);
-    Overtaken { at, time, by, lets_go: rng.bool(), dies: rng.u8(0..4) == 0 }
+    Overtaken { at, time, by, resumes_first: rng.bool(), dies: rng.u8(0..4) == 0 }
 }
 
 fn add_faults(turn: &mut Turn, rng: &mut Rng) {

@@ -127,7 +127,7 @@ fn history(number: usize, all: &[Done], end: End) -> History {
                 kinds.push(format!("{name} → {answer}"));
                 let configuration = matches!(op, Op::DeleteConfiguration { .. });
                 if configuration {
-                    events.push(event(Part::Asks, None, false));
+                    events.push(event(Part::Calls, None, false));
                 }
                 if matches!(op, Op::Provision { .. }) {
                     let begun = result.is_ok().then_some(until);
@@ -144,7 +144,7 @@ fn history(number: usize, all: &[Done], end: End) -> History {
                         events.push(event(answered, Some(until), true));
                     }
                     Err(_) if configuration => events.push(event(Part::Commits(op), None, false)),
-                    Err(_) => events.push(event(Part::Unheard(op), None, false)),
+                    Err(_) => events.push(event(Part::Unanswered(op), None, false)),
                 }
             }
             (None, Ok("swept")) => events.push(event(Part::Finalizes, Some(until), false)),

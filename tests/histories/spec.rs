@@ -97,11 +97,11 @@ pub enum Part {
     /// request ended.
     Answered { op: Op, answer: Answer, gone: bool, rivals: bool },
     /// A request that got no answer, or an answer that does not say whether the request took effect.
-    Unheard(Op),
+    Unanswered(Op),
     /// A Provision's intent is written.
     Begins,
     /// Vercel is called to delete the configuration.
-    Asks,
+    Calls,
     /// The configuration's deletion, which this request began, is committed.
     Commits(Op),
     /// A sweep finalizes the installation.
@@ -149,14 +149,14 @@ impl State {
                 });
                 right.map(|(state, _)| state).collect()
             }
-            Part::Unheard(op) => {
+            Part::Unanswered(op) => {
                 changed(self.clone().answers(op).into_iter().map(|(state, _)| state).collect())
             }
             Part::Begins if self.life == Life::Unknown => {
                 vec![Self { life: Life::Active, ..self.clone() }]
             }
             Part::Begins => Vec::new(),
-            Part::Asks => {
+            Part::Calls => {
                 let calls = self.usable_token() && (self.settled || self.called);
                 changed(vec![Self { called: self.called || calls, ..self.clone() }])
             }

@@ -145,7 +145,7 @@ impl<'a> Scene<'a> {
             return;
         }
         self.world.clock.advance(overtaken.time);
-        if let Some(before) = before.filter(|_| overtaken.lets_go) {
+        if let Some(before) = before.filter(|_| overtaken.resumes_first) {
             before.gate.open();
             before.end.reached().await;
         }

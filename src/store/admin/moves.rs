@@ -191,7 +191,7 @@ impl Store {
             ("movedBy".to_owned(), s(&act.by)),
             ("reason".to_owned(), s(&act.reason)),
         ]);
-        transaction.put(Part::Other, receipt, Some(may_give_way(now)));
+        transaction.put(Part::Other, receipt, Some(replaceable(now)));
         for on in [None, Some(resource)] {
             transaction.check(Part::Other, keys::hold(source, on), no_hold(now));
         }
@@ -204,7 +204,7 @@ impl Store {
             moved.insert("registeredAt".to_owned(), time(now));
             transaction.put(Part::Other, moved, Some(absent()));
             let receipt = keys::resource_receipt(target, resource);
-            transaction.delete(Part::Other, receipt, Some(may_give_way(now)));
+            transaction.delete(Part::Other, receipt, Some(replaceable(now)));
             transaction.check(Part::Other, work::key(&job, target), absent());
         }
         transaction
@@ -234,7 +234,7 @@ impl Snapshot {
             return no(Obstacle::Held);
         }
         // If a live resource has a valid receipt of a deletion, a writer of the table broke the rules.
-        if self.receipt.as_ref().is_some_and(|receipt| !gives_way(receipt, now)) {
+        if self.receipt.as_ref().is_some_and(|receipt| !is_replaceable(receipt, now)) {
             return no(Obstacle::Deleted);
         }
         if self.job.is_some() || self.target_job.is_some() {
@@ -249,7 +249,7 @@ impl Snapshot {
         if self.there.is_some() {
             return no(Obstacle::TargetHasIt);
         }
-        if self.target_receipt.as_ref().is_some_and(|receipt| !gives_way(receipt, now)) {
+        if self.target_receipt.as_ref().is_some_and(|receipt| !is_replaceable(receipt, now)) {
             return no(Obstacle::TargetReceipt);
         }
         Ok(None)
@@ -261,13 +261,13 @@ fn is_active(installation: Option<&Item>) -> Result<bool, Error> {
 }
 
 /// Whether a move may replace this receipt: it is the receipt of another move, or it has expired.
-fn gives_way(receipt: &Item, now: Timestamp) -> bool {
+fn is_replaceable(receipt: &Item, now: Timestamp) -> bool {
     receipt.contains_key("movedTo")
         || attr::timestamp(receipt, "expiresAt").is_some_and(|expiry| expiry <= now)
 }
 
-/// Condition: there is no receipt, or a move may replace the receipt ([`gives_way`]).
-fn may_give_way(now: Timestamp) -> Expression {
+/// Condition: there is no receipt, or a move may replace the receipt ([`is_replaceable`]).
+fn replaceable(now: Timestamp) -> Expression {
     Expression::new("attribute_not_exists(pk) OR attribute_exists(movedTo) OR expiresAt <= :now")
         .value(":now", time(now))
 }

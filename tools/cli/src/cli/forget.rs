@@ -15,14 +15,14 @@ use super::{Cli, operator, settings};
 use crate::attributes::{Item, named, number, text};
 use crate::terminal::print;
 
-/// Deletes an installation here, and has its data destroyed after the grace period; Vercel is not asked
+/// Deletes an installation here, and has its data destroyed after the grace period; Vercel is not called
 ///
-/// Use it if Vercel's side cannot be reached any more: access was lost, or the access token is no longer
-/// valid. The installation, its resources and what else belongs to it are deleted here, and your endpoint
-/// is told to destroy them after the grace period; a hold stops that. At Vercel, nothing changes. The
-/// access token is erased: no final invoice can be sent any more.
+/// Use this command if Vercel's side can no longer be reached: access was lost, or the access token is no
+/// longer valid. The installation and everything that belongs to it are deleted here. Your endpoint is told
+/// to destroy the data after the grace period, unless a hold stops that. At Vercel, nothing changes. The
+/// access token is erased, so no final invoice can be sent after that.
 ///
-/// If it was uninstalled before, --grace and --unannounced do not change what that uninstall announces:
+/// If the installation was uninstalled before, --grace and --unannounced do not change what that uninstall announces:
 /// use `hold` or `keep`. A deployment without a `PROVIDER_URL` has nobody to notify: use --unannounced.
 ///
 /// Exit status: 0 it is forgotten, or was gone before, 1 it is not, 2 wrong use.
@@ -40,11 +40,11 @@ pub(super) struct Args {
     id: InstallationId,
     #[command(flatten)]
     operator: operator::Args,
-    /// How long until your endpoint is told to destroy it; else the `GRACE_PERIOD` of this shell, else
+    /// How long until your endpoint is told to destroy the data; else the `GRACE_PERIOD` of this shell, else
     /// `7d`
     #[arg(long, value_name = "DURATION", value_parser = settings::grace, conflicts_with = "unannounced")]
     grace: Option<Duration>,
-    /// Does not tell your endpoint at all: the data stays
+    /// Does not notify your endpoint: the data stays
     #[arg(long)]
     unannounced: bool,
     /// Does not ask for confirmation

@@ -14,9 +14,9 @@ use crate::terminal::print;
 
 /// Moves a live resource to another installation, or out of the marketplace
 ///
-/// From then on, deletions under the source do not touch it, and those under the target do. If it is moved
-/// out, teardown never tears it down. Nothing changes at Vercel. Both installations must be active, and
-/// neither the source nor the resource may have a hold.
+/// After that, a deletion under the source does not affect the resource, and a deletion under the target
+/// does. If the resource is moved out, teardown never tears it down. Nothing changes at Vercel. Both
+/// installations must be active, and neither the source nor the resource may have a hold.
 ///
 /// Exit status: 0 it is moved, or was moved there before, 1 it is not, 2 wrong use.
 #[derive(Debug, clap::Args)]
@@ -28,17 +28,17 @@ Examples:
   teardown move icfg_open1 db_1 --out --reason 'billed by ourselves from now on'"
 )]
 pub(super) struct Args {
-    /// The installation that it is in
+    /// The installation that has the resource now
     #[arg(value_name = "SOURCE", value_parser = operator::installation)]
     source: InstallationId,
     /// The resource
     #[arg(value_name = "RESOURCE", value_parser = operator::resource)]
     resource: ResourceId,
-    /// The installation that it goes to; or else --out
+    /// The installation that gets the resource; or else --out
     #[arg(long, value_name = "TARGET", value_parser = operator::installation,
           required_unless_present = "out")]
     to: Option<InstallationId>,
-    /// Moves it out of the marketplace
+    /// Moves the resource out of the marketplace
     #[arg(long, conflicts_with = "to")]
     out: bool,
     #[command(flatten)]

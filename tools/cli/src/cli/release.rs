@@ -12,9 +12,10 @@ use crate::terminal::print;
 
 /// Ends a hold
 ///
-/// WARNING: the next sweep announces what is past its `teardownAt`, and it is torn down. Anything else is
-/// torn down at its time. First `keep` what must stay. If the resource or its installation has another
-/// hold, that hold stays in force. If this command was interrupted, run it again.
+/// WARNING: for each deletion that is past its `teardownAt`, the next sweep sends the `deleted` event, and
+/// your endpoint destroys the data. For each other deletion, the event is sent at its `teardownAt`. So first
+/// `keep` the resources that must stay. If the resource or its installation has another hold, that hold
+/// stays in force. If this command was interrupted, run it again.
 ///
 /// Exit status: 0 it is released, 1 there is no such hold or the table cannot be reached, 2 wrong use.
 #[derive(Debug, clap::Args)]

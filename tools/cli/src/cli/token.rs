@@ -14,7 +14,7 @@ use crate::terminal::print;
 
 /// Prints a token that the local issuer signs
 ///
-/// It is valid for every `teardown dev` of this checkout that has the same `INTEGRATION_ID` and
+/// The token is valid for every `teardown dev` of this checkout that has the same `INTEGRATION_ID` and
 /// `OIDC_ISSUER`. If `INTEGRATION_ID` has several ids, the token is for the first.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -28,19 +28,19 @@ Examples:
     -H \"Authorization: Bearer $(teardown token --installation icfg_open1)\""
 )]
 pub(super) struct Args {
-    /// The installation it is for; with --system it may be left out, and is then null
+    /// The installation that the token is for. With --system you may leave it out: then it is null
     #[arg(long, value_name = "ID", required_unless_present = "system")]
     installation: Option<String>,
     /// The user's role
     #[arg(long, value_enum, ignore_case = true, default_value_t = Role::Admin)]
     role: Role,
-    /// Makes it a token of Vercel itself and not of a user
+    /// Makes a token of Vercel itself, not of a user
     #[arg(long, conflicts_with = "role")]
     system: bool,
-    /// The account it is for: the samples', `acc_local`, unless --installation is left out
+    /// The account that the token is for [default with --installation: `acc_local`, that of the samples]
     #[arg(long, value_name = "ID")]
     account: Option<String>,
-    /// How long it is valid, such as 30s, 10m or 12h
+    /// How long the token is valid, such as 30s, 10m or 12h
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = expiry)]
     expires: Duration,
 }
