@@ -61,7 +61,7 @@ pub struct App {
 }
 
 /// How long a sweep may run, or the provider's backend may take to answer a call. The default is the 60 s
-/// that `vercel.json` grants a sweep, less the time to send the answer. A host sets another time by adding a
+/// that `vercel.json` grants a sweep, minus the time to send the answer. A host sets another time by adding a
 /// `HostTime` to a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct HostTime(pub Duration);
@@ -73,8 +73,8 @@ impl Default for HostTime {
 }
 
 /// The work after an answer, on a host that keeps the process running: a fetch of the issuer's keys, and one
-/// attempt at each due job. If the host may freeze the process, or if an attempt fails, the sweep runs the
-/// jobs.
+/// attempt at each due job. If the host may freeze the process, the sweep runs the jobs. If an attempt fails,
+/// the sweep runs the job again.
 #[derive(Default)]
 pub struct FollowUp {
     jobs: Option<Jobs>,
@@ -105,7 +105,7 @@ impl FollowUp {
     }
 }
 
-/// The result of a successful request: its reply, and the jobs that are due after the reply.
+/// The result of a successful request, which is a reply, and the jobs that are due after the reply.
 struct Handled {
     reply: Reply,
     jobs: Option<Jobs>,
@@ -136,7 +136,7 @@ impl App {
         clock: Clock,
         after_answer: AfterAnswer,
     ) -> Result<Self, ConfigError> {
-        // The SDK does not ask the network for a region, because no service in the network knows the region.
+        // The region comes from a variable or a file, because no service in the network knows the region.
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new());
         let environment = aws_config::defaults(BehaviorVersion::latest()).region(region);
@@ -148,14 +148,15 @@ impl App {
         Ok(Self::on_host(config, store, clock, after_answer))
     }
 
-    /// Like [`App::new`], with an existing store and the store's limits. The app assumes that the process
-    /// keeps running after an answer.
+    /// Makes an app as [`App::new`] does, but with an existing store and the store's limits. The app assumes
+    /// that the process keeps running after an answer.
     #[must_use]
     pub fn with_store(config: &Config, store: Store, clock: Clock) -> Self {
         Self::on_host(config, store, clock, AfterAnswer::GoesOn)
     }
 
-    /// Like [`App::with_store`], but `after_answer` says what the host does with the process after an answer.
+    /// Makes an app as [`App::with_store`] does, but `after_answer` says what the host does with the process
+    /// after an answer.
     #[must_use]
     pub fn on_host(config: &Config, store: Store, clock: Clock, after_answer: AfterAnswer) -> Self {
         let (outbound, limits) = (Outbound::default(), store.limits());
@@ -204,14 +205,14 @@ impl App {
         &self.verifier
     }
 
-    /// Whether a backend is configured, to which calls are passed on.
+    /// Whether a backend is configured, so that the front can pass calls on to the backend.
     #[must_use]
     pub fn has_backend(&self) -> bool {
         self.front.is_some()
     }
 
-    /// Answers a request, even if the handler panics. A host would at best close the connection if a panic
-    /// led to no answer.
+    /// Answers a request, even if the handler panics. If teardown sent no answer after a panic, the host
+    /// would at best close the connection.
     pub async fn handle<B>(&self, endpoint: Endpoint, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: http_body::Body<Data = Bytes>,

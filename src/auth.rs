@@ -1,6 +1,6 @@
 //! Reads from a request's headers who sent the request, as a [`Caller`].
 //!
-//! [`jws`] parses a token and checks its signature, [`keys`] decides which keys may verify a token, [`jwks`]
+//! [`jws`] parses a token and checks its signature, [`keys`] decides which keys teardown accepts, [`jwks`]
 //! caches the keys, and [`claims`] reads and checks the token's claims. The modules of `auth` know nothing
 //! about deletions or about the table.
 
@@ -101,7 +101,7 @@ pub enum Caller {
     },
     /// Vercel itself.
     System {
-        /// The claim `installation_id`. `None` if the token is for all installations of the account.
+        /// The claim `installation_id`. `None` if the system's token is for all installations of the account.
         installation: Option<String>,
         /// The claim `account_id`.
         account: String,
@@ -158,8 +158,8 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`AuthError::Token`] if the headers do not prove who sent the request,
-    /// [`AuthError::KeysUnavailable`] if the token's key cannot be looked up now.
+    /// [`AuthError::Token`] if the headers do not prove who sent the request. [`AuthError::KeysUnavailable`]
+    /// if the token's key cannot be looked up now.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
         let jws = Jws::parse(bearer(headers)?)?;
         let key = self.jwks.find(jws.key_id()?).await.map_err(|error| match error {

@@ -3,7 +3,7 @@
 //!
 //! The client adds only `Host` and the headers that say where a body ends. The client follows no redirect and
 //! decompresses nothing. The client sends each call only once, because nobody knows whether a lost call took
-//! effect. So the client does not use a connection that may be dead after the host has frozen the process.
+//! effect. The client does not use a connection that may have died while the host had frozen the process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -45,12 +45,12 @@ struct Inner {
     pool: Mutex<Option<Pool>>,
 }
 
-/// How long after the last call the client may use its connections again. Servers keep idle connections open
-/// for some seconds at least.
+/// The client uses an idle connection again only if the last call is less than `FRESH` ago. Servers keep idle
+/// connections open for some seconds at least.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The connections to the backend, and the wall time of the last call. A monotonic clock is not used, because
-/// it may stop while the process is frozen.
+/// The connections to the backend, and the time of the last call by the wall clock. A monotonic clock is not
+/// used, because it may stop while the process is frozen.
 #[derive(Debug)]
 struct Pool {
     connector: HttpsConnector<Way>,
@@ -58,8 +58,8 @@ struct Pool {
     used: SystemTime,
 }
 
-/// Connections to the backend. Direct and tunneled connections share one type, because with a second type all
-/// of the client's code would be compiled twice.
+/// Connections to the backend. Direct and tunneled connections share one type, because with two types the
+/// compiler would compile all of the client's code twice.
 type Client = legacy::Client<HttpsConnector<Way>, Full<Bytes>>;
 
 /// How the client connects to the backend: directly, or through the proxy that the environment names (S3).
@@ -151,8 +151,8 @@ impl Backend {
         format!("{base}{}", call.map_or("/", PathAndQuery::as_str))
     }
 
-    /// The HTTP client, without idle connections if the last call is too long ago. The root certificates are
-    /// read only at the first call, because reading them takes milliseconds.
+    /// The HTTP client. If the last call is more than `FRESH` ago, the client has no idle connections. The
+    /// root certificates are read only at the first call, because reading them takes milliseconds.
     fn client(&self) -> Result<Client, NoAnswer> {
         let mut pool = self.0.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let used = SystemTime::now();
@@ -224,7 +224,7 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     UPGRADE,
 ];
 
-/// Whether a header comes from Vercel's or AWS's platform, and not from the caller (J1).
+/// Whether Vercel's or AWS's platform sets a header, so that the header is not the caller's (J1).
 fn is_the_platforms(name: &HeaderName) -> bool {
     let name = name.as_str();
     *name == *HOST.as_str()
@@ -234,8 +234,8 @@ fn is_the_platforms(name: &HeaderName) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-/// Returns the headers that are not for one connection only, in their order, without the headers that
-/// `dropped` selects.
+/// Returns the headers in their order, without the headers that are for one connection only, and without the
+/// headers that `dropped` selects.
 fn end_to_end(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let named: Vec<_> = headers
         .get_all(CONNECTION)

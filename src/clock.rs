@@ -1,18 +1,19 @@
-//! The time. All code that compares times uses one clock, so that tests can move the clock.
+//! The clock that teardown reads the time from. All code that compares times uses one clock, so that tests
+//! can move the clock.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The wall clock, or a clock that stands still, plus the time by which a test has moved the clock forward.
-/// If a test moves a clock, all clones of the clock move too.
+/// The wall clock, or a stopped clock of a test. A test can move a clock forward. If a test moves a clock,
+/// all clones of the clock move too.
 ///
 /// The clock shows wall time, because a monotonic clock may stop while a host freezes the function. The
 /// issuer's keys must grow old even while the function is frozen.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// The time at which the clock stands still, since the Unix epoch. `None` if the clock runs.
+    /// The time at which the clock was stopped, since the Unix epoch. `None` if the clock was not stopped.
     stopped_at: Option<Duration>,
     advanced_ms: Arc<AtomicU64>,
 }
@@ -24,7 +25,8 @@ impl Clock {
         Self::default()
     }
 
-    /// A clock that stands still at the system's time, until a test moves it.
+    /// A clock that was stopped at the system's time. The clock shows another time only if a test moves the
+    /// clock.
     #[must_use]
     pub fn stopped() -> Self {
         Self { stopped_at: Some(Self::system().now()), ..Self::default() }
@@ -56,10 +58,10 @@ impl Clock {
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
+    /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
     const MAX: u64 = 253_402_300_799;
 
-    /// The last moment that a timestamp can be.
+    /// The latest timestamp.
     pub(crate) const LAST: Self = Self(Self::MAX);
 
     /// Makes a timestamp from seconds since the Unix epoch. A time after the year 9999 becomes the end of

@@ -1,5 +1,6 @@
-//! The configuration. When a function starts, it parses every environment variable of teardown once. If a
-//! variable is malformed, the function does not start, and the error names the variable.
+//! Reads the configuration from environment variables. When a function starts, it parses every environment
+//! variable of teardown once. If a variable is malformed, the function does not start, and the error names
+//! the variable.
 //!
 //! `log` reads the filter of the logs, and `times` reads durations. `libraries` checks the variables that the
 //! AWS SDK and the HTTP clients read.
@@ -51,14 +52,15 @@ pub struct Config {
     pub support_url: Option<Url>,
     /// `GRACE_PERIOD`: the time from a deletion to its `deleted` event, in whole seconds (H1).
     pub grace_period: Duration,
-    /// `PROVISIONING_LIMIT`: how long after its last write a resource that is being provisioned cannot be
-    /// deleted, in whole seconds (C2).
+    /// `PROVISIONING_LIMIT`: how long a resource that is being provisioned cannot be deleted, counted from
+    /// the resource's last write, in whole seconds (C2).
     pub provisioning_limit: Duration,
     /// `UNINSTALL_WITH_OPEN_INVOICES`: whether an uninstall is accepted while invoices are open (D7).
     pub open_invoices: OpenInvoices,
     /// `RECEIPT_RETENTION`: how long receipts are kept after a deletion.
     pub receipt_retention: Duration,
-    /// `FINALIZE_MARGIN`: how long before the end of Vercel's 24 hours the finalization is due at the latest.
+    /// `FINALIZE_MARGIN`: a finalization is due at least this long before the end of Vercel's 24 hours for
+    /// the final invoice.
     pub finalize_margin: Duration,
 }
 
@@ -113,8 +115,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for the first variable that is missing or malformed. The variables that libraries read
-    /// are checked too (S1).
+    /// [`ConfigError`] for the first variable that is missing or malformed, even if only a library reads the
+    /// variable (S1).
     pub fn from_variables(
         variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
@@ -213,15 +215,15 @@ fn missing(variable: &'static str) -> ConfigError {
     ConfigError::new(variable, "is required")
 }
 
-/// Parses the integration's ids, such as `oac_…`. An integration's id that breaks rule B2 must be a typing
+/// Parses the integration's ids, such as `oac_…`. An integration's id that breaks rule B2 is surely a typing
 /// error.
 fn integration_ids(ids: Option<String>) -> Result<IntegrationIds, ConfigError> {
     let ids = ids.ok_or_else(|| missing("INTEGRATION_ID"))?;
     IntegrationIds::parse(&ids).map_err(|rule| ConfigError::new("INTEGRATION_ID", rule))
 }
 
-/// Checks that the issuer is a URL, and returns its text unchanged: a token's `iss` must be exactly this
-/// text.
+/// Checks that the issuer is a URL. Returns the issuer unchanged, because a token's `iss` must be exactly
+/// this text.
 fn oidc_issuer(text: String) -> Result<String, ConfigError> {
     match Url::parse(&text) {
         Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(text),
@@ -240,7 +242,7 @@ fn table_name(name: String) -> Result<String, ConfigError> {
 }
 
 /// Parses an https address, or an http address of this machine. An http address of another machine is
-/// refused, because teardown sends secrets to the address or trusts its answers.
+/// refused, because teardown sends secrets to the address, or trusts the answers from the address.
 fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text).map_err(|_| ConfigError::new(variable, "is not a URL"))?;
     match url.scheme() {
@@ -250,8 +252,8 @@ fn url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
     }
 }
 
-/// Parses the backend's address. The front appends each call's path and query to the backend's address. So
-/// the backend's address may have a path, but no query, no fragment and no credentials.
+/// Parses the backend's address. The front appends each call's path and query to the backend's address. The
+/// backend's address may have a path, but no query, no fragment and no credentials.
 fn backend(text: &str) -> Result<Url, ConfigError> {
     let url = url("BACKEND_URL", text)?;
     let has_credentials = !url.username().is_empty() || url.password().is_some();

@@ -1,9 +1,10 @@
-//! AWS credentials on Vercel without a stored key. Every request on Vercel has a header with the OIDC token
+//! AWS credentials on Vercel without a stored key. On Vercel, every request has a header with the OIDC token
 //! of Vercel's platform. In exchange for the OIDC token, STS gives a session of the role that `AWS_ROLE_ARN`
 //! names.
 //!
-//! [`crate::host`] decides whether teardown trusts the header with the OIDC token. The SDK uses a session
-//! until `RENEWED_BEFORE` before its end. On other hosts than Vercel, the SDK alone provides the credentials.
+//! [`crate::host`] decides whether teardown trusts the header with the OIDC token. The SDK renews a session
+//! when less than `RENEWED_BEFORE` is left until the session ends. On other hosts than Vercel, the SDK alone
+//! provides the credentials.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,13 +26,14 @@ use crate::config::AwsRole;
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long before a session ends the SDK renews it. The SDK shortens `RENEWED_BEFORE` at random, by half at
-/// most. So a request that began with the old session ends before the old session ends, and a short outage of
-/// STS does no harm. A session lasts an hour. The SDK uses `RENEWED_BEFORE` for all credentials that expire.
+/// The SDK renews a session this long before the session ends. The SDK shortens `RENEWED_BEFORE` at random,
+/// by half at most. Even half of `RENEWED_BEFORE` is longer than a request, so no session ends during a
+/// request. A short outage of STS does no harm, because the old session is still valid. A session lasts an
+/// hour. The SDK uses `RENEWED_BEFORE` for all credentials that expire, not only for sessions of a role.
 pub(crate) const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 
-/// How long an old session must still be valid to be used after a failed renewal, which is as long as a
-/// request takes.
+/// If a renewal failed, an old session is used only if it is valid for at least this long, because a request
+/// takes as long.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// How long one attempt to call STS may take. All attempts to call STS for one session together may take at
@@ -39,7 +41,7 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How long all attempts to call STS for one session may take together. The SDK counts calls to STS as part
-/// of an attempt to call DynamoDB, which the SDK aborts after 2 s. If the calls to STS took longer, no time
+/// of an attempt to call DynamoDB, which the SDK aborts after 2 s. If the calls to STS took 2 s, no time
 /// would be left to call DynamoDB with the old session.
 const TIMEOUT: Duration = Duration::from_millis(1800);
 
@@ -47,8 +49,8 @@ const TIMEOUT: Duration = Duration::from_millis(1800);
 /// [`TIMEOUT`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long STS is not called again after a failure, if the old session is still valid. Without a pause after
-/// a failure, each call to DynamoDB would wait for STS.
+/// The shortest time between a failed call to STS and the next call, if the old session is still valid.
+/// Without a pause after a failure, each call to DynamoDB would wait for STS.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
 /// The deployment's identity: the newest token of Vercel's platform, and the AWS role to assume with the
@@ -66,8 +68,8 @@ impl WebIdentity {
         Self { role, newest: Arc::default() }
     }
 
-    /// Keeps the newest token of Vercel's platform. The token came with a request, and is valid at least
-    /// until the request ends.
+    /// Stores `token`, the newest token of Vercel's platform. A token that came with a request is valid at
+    /// least until the request ends.
     pub(crate) fn keep_token(&self, token: &str) {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.as_ref().is_none_or(|known| known.expose() != token) {
@@ -81,8 +83,8 @@ impl WebIdentity {
 }
 
 /// Uses the AWS credentials in the environment variables if they are set, as on Lambda. The SDK's default
-/// chain would also try the environment variables first. The default chain makes all of its providers at each
-/// start, which takes time.
+/// chain would also try the environment variables first. teardown does not use the default chain for the
+/// environment variables, because the chain makes all of its providers at each start, which takes time.
 pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
     let is_set = |name| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
     if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].into_iter().all(is_set) {
@@ -93,7 +95,8 @@ pub(crate) fn of_environment(loader: ConfigLoader) -> ConfigLoader {
 }
 
 /// Returns `aws` with sessions of the identity's role as its credentials. The SDK calls STS in the AWS
-/// region, or at `AWS_ENDPOINT_URL_STS`. The interceptor `condemn` watches the attempts to call STS.
+/// region, or at `AWS_ENDPOINT_URL_STS`. If an attempt to call STS times out, the interceptor `condemn`
+/// abandons the connection.
 pub(crate) fn assume_role(
     aws: SdkConfig,
     identity: WebIdentity,
@@ -131,8 +134,8 @@ pub(crate) enum RoleError {
 pub(crate) struct NoSession(String);
 
 impl RoleError {
-    /// Distinguishes a refusal by STS from a failure that may be temporary. The token is removed from the
-    /// error's text.
+    /// Distinguishes a refusal by STS from a failure that may be temporary. The error's text does not contain
+    /// `token`.
     fn of(error: &SdkError<AssumeRoleWithWebIdentityError>, token: &Secret) -> Self {
         let why = NoSession(token.redact(&telemetry::chain(error)));
         let refused = match error {

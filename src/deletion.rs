@@ -1,7 +1,7 @@
 //! Decides, without I/O, what to do for a deletion that the caller is permitted to do (A6, C, D, F).
 //!
-//! [`Deletion`] is the caller's request, [`Belief`] is what is known of the store, and [`plan()`] decides
-//! from both what to do next.
+//! [`Deletion`] is the caller's request, and [`Belief`] is what is known of the store. [`plan()`] decides
+//! from the request and the belief what to do next.
 
 mod belief;
 pub mod configuration;
@@ -55,7 +55,7 @@ pub enum Target {
 /// Whether an uninstall deletes the live resources, too (D2, D3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cascade {
-    /// The live resources are deleted, too.
+    /// The uninstall deletes the live resources, too.
     Yes,
     /// The uninstall is refused while there are live resources.
     No,
@@ -126,7 +126,7 @@ impl Answer {
         }
     }
 
-    /// The answer that [`Answer::response`] writes with this status and body. `None` if no answer has this
+    /// The answer for which [`Answer::response`] returns this status and body. `None` if no answer has this
     /// status and body.
     #[must_use]
     pub fn from_response(status: u16, body: Option<&str>) -> Option<Self> {

@@ -1,7 +1,8 @@
 //! Every way in which a request can fail, and the only table of the answers to errors (B5).
 //!
-//! The messages of errors are public. An error's message says what the caller did wrong or may do, but
-//! nothing about teardown's internals. The log has the error's internal cause, from its `source`.
+//! The messages of errors are public. An error's message says what the caller did wrong or can do next, but
+//! nothing about teardown's internals. An error's internal cause is in the error's `source`, and only the log
+//! shows the cause.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub struct Row {
     pub code: &'static str,
     /// `error.user.message` in the body, for the customer in Vercel's dashboard.
     pub user_message: Option<&'static str>,
-    /// The text in `docs/errors.md` that says when the error happens.
+    /// When the error happens, as `docs/errors.md` says it.
     pub when: &'static str,
 }
 
@@ -85,7 +86,7 @@ errors! {
         "the token's user_role may not delete: ADMIN may"
         user "Your role is read-only. Ask a team member who may manage integrations to delete this."
         when "The user's role is read-only.";
-    /// The installation is not the caller's. The answer hides whether the installation is stored (A6).
+    /// The token is not for this installation. The answer hides whether the installation is stored (A6).
     OtherInstallation = 403 "forbidden"
         "the token does not stand for this installation"
         user "You do not have access to this installation."
@@ -145,7 +146,7 @@ errors! {
         when "The `Idempotency-Key` was used for another request in the last 7 days.";
     /// Another request is deleting the configuration (F4).
     RequestInProgress {
-        /// The time after which the other request for this deletion has certainly ended.
+        /// The time after which the request that is deleting the configuration has certainly ended.
         retry_after: Duration,
     } = 409 "request_in_progress"
         "the configuration is being deleted by another request"
@@ -168,7 +169,7 @@ errors! {
     } = 413 "payload_too_large"
         "the body is over {size}" [size = size(*limit)]
         when "The body is larger than the endpoint takes; the message has the limit.";
-    /// A fault of teardown, or of its configuration.
+    /// teardown has a fault, or is configured wrongly.
     Internal(#[source] Cause) = 500 "internal_error"
         "internal error"
         when "A fault of the deployment; its log has the cause.";
@@ -241,16 +242,17 @@ pub enum BadRequest {
     /// The query has a parameter twice (B4).
     #[error("the query parameter `{0}` is repeated")]
     QueryRepeated(&'static str),
-    /// The request's body broke off, or took longer than [`Limits`](crate::limits::Limits) permits.
+    /// The request's body broke off, or took longer to arrive than [`Limits`](crate::limits::Limits) permits.
     #[error("the body did not arrive in full")]
     BodyIncomplete,
-    /// The request came to Lambda in an event that teardown cannot read: from a load balancer, or malformed.
+    /// teardown cannot read the request's event on Lambda, because a load balancer sent it or because it is
+    /// malformed.
     #[error("the request did not come in an event of API Gateway that can be read")]
     Event,
 }
 
-/// The time after which the caller should repeat a request that DynamoDB did not answer for 8 s (F6).
-/// DynamoDB limits the requests in each second.
+/// The time after which the caller should repeat a request that DynamoDB did not answer for 8 s (F6). 2 s are
+/// enough if DynamoDB has throttled the request, because DynamoDB's limits are limits per second.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Error {

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The front sends a call on once, and returns the backend's answer byte for byte. If the backend answers
-//! 2xx, the front records what the verified token vouches for. If the backend answers anything else, the
-//! front records nothing. If a process dies during a Provision, the intent stays, and the sweep compares the
-//! installation with Vercel.
+//! 2xx, the front records what the answer says, as far as the verified token vouches for it. If the backend
+//! answers anything else, the front records nothing. If a process dies during a Provision, the intent stays,
+//! and the sweep compares the installation with Vercel.
 
 mod reading;
 
@@ -41,7 +41,7 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// What to record if the backend accepts the call. `None` if nothing of the call is recorded.
     pub(crate) recorded: Option<(Membership, Operation)>,
-    /// When the host's time for the call ends, if the host says so.
+    /// When the host ends the call. `None` if the host does not say when.
     pub(crate) host_ends: Option<Instant>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Operation {
     Upsert,
     /// Update Installation. Only the fact that the installation exists is recorded (J2).
     UpdateInstallation,
-    /// Provision Resource, under this idempotency key, if there is one (J4).
+    /// Provision Resource (J4). `None` if the request has no idempotency key.
     Provision(Option<IdempotencyKey>),
     /// Get or Update Resource (J5).
     Resource(ResourceId),
@@ -73,8 +73,9 @@ impl Front {
     ///
     /// # Errors
     ///
-    /// [`Error::BackendUnavailable`]. For a Provision, [`Error::InstallationDeleted`]. The store's errors,
-    /// if the backend was not called or if the caller can send the same call again.
+    /// [`Error::BackendUnavailable`] if the backend does not answer, or may no longer be called.
+    /// [`Error::InstallationDeleted`] if the call is a Provision and the installation was deleted. The
+    /// store's errors if the backend was not called, and if an Upsert could not be recorded.
     pub(crate) async fn pass(&self, call: Call) -> Result<Response<Bytes>, Error> {
         let Call { head, body, recorded, host_ends } = call;
         match recorded {

@@ -1,5 +1,5 @@
 //! Grants: what a caller may delete according to its token, and which actor is recorded. Memberships: what a
-//! token vouches for on a call that is passed on to the backend. Decisions without I/O (A5, A6, J2).
+//! token vouches for on a call that is passed on to the backend. This module does no I/O (A5, A6, J2).
 
 use crate::auth::{Caller, Role};
 use crate::clock::Timestamp;
@@ -126,8 +126,8 @@ impl Grant {
         Ok(Self { installation, by, scope })
     }
 
-    /// The account that the store must have for the installation. `None` if the token names the installation,
-    /// and so is the proof itself.
+    /// The account that the store must have for the installation. `None` if the token names the installation:
+    /// no account is then compared.
     #[must_use]
     pub fn required_account(&self) -> Option<&str> {
         match self.scope {

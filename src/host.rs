@@ -1,5 +1,5 @@
-//! The hosts: Vercel, AWS Lambda, or a plain port. Only the module `host` depends on the runtimes of the
-//! hosts.
+//! The hosts that a function can run on, which are Vercel, AWS Lambda and a plain port. Only the module
+//! `host` depends on the runtimes of the hosts.
 
 mod lambda;
 
@@ -24,8 +24,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 enum Host {
     /// Vercel's platform. teardown can trust the headers that the platform adds.
     Vercel,
-    /// `vercel dev`, or no host at all. Without Vercel's platform, Vercel's runtime is a plain HTTP server on
-    /// `127.0.0.1:$VERCEL_DEV_PORT`, by default on port 3000.
+    /// A plain port of this machine, with `vercel dev` or without any host. Without Vercel's platform,
+    /// Vercel's runtime is a plain HTTP server on `127.0.0.1:$VERCEL_DEV_PORT`, by default on port 3000.
     Port,
     /// AWS Lambda, or an emulator of Lambda.
     Lambda,
@@ -53,8 +53,8 @@ impl Host {
     }
 }
 
-/// Serves an endpoint on the host that this process runs on, until the host ends the process. If the start
-/// fails, one line on standard error says why.
+/// Serves an endpoint on the host that this process runs on, until the host ends the process. If the function
+/// cannot start, one line on standard error says why.
 #[must_use]
 pub fn serve(endpoint: Endpoint) -> ExitCode {
     match run(endpoint) {
@@ -82,7 +82,7 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let host = Host::detect(|name| std::env::var_os(name).is_some());
-        // teardown trusts the header with the platform's token only on Vercel: on other hosts, a caller can
+        // teardown trusts the header with the OIDC token only on Vercel, because on other hosts a caller can
         // forge the header.
         let identity = config.role.clone().filter(|_| host == Host::Vercel).map(WebIdentity::new);
         let clock = Clock::system();
@@ -97,7 +97,7 @@ fn run(endpoint: Endpoint) -> Result<(), Failure> {
     })
 }
 
-/// The port that Vercel's runtime listens on, from the variable `VERCEL_DEV_PORT`.
+/// The port that Vercel's runtime listens on. The variable `VERCEL_DEV_PORT` contains the port.
 ///
 /// # Errors
 ///
@@ -122,7 +122,7 @@ async fn vercel(
 ) -> Result<(), Failure> {
     let handler = move |mut request: vercel_runtime::Request, state: vercel_runtime::AppState| {
         if let Some(identity) = &identity {
-            // If a caller sent an OIDC token too, the header of Vercel's platform is the last one.
+            // If a caller sent an OIDC token too, the last of the two headers is from Vercel's platform.
             let token = request.headers().get_all(OIDC_TOKEN).iter().next_back();
             if let Some(token) = token.and_then(|token| token.to_str().ok()) {
                 identity.keep_token(token);

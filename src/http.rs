@@ -1,5 +1,5 @@
-//! Reads requests and makes responses: the endpoints' paths, ids, headers, bodies and answers (B1 to B5).
-//! [`crate::deletion`] decides what a request does.
+//! Reads requests and makes responses: the endpoints' paths, ids, headers, bodies and answers (B1 to B5). The
+//! module [`crate::deletion`] decides what a deletion's request changes.
 
 mod query;
 mod response;
@@ -42,7 +42,7 @@ pub const MAX_BODY: u64 = 64 * 1024;
 ///
 /// # Errors
 ///
-/// [`Error::PayloadTooLarge`] if the body is longer than `limit`, [`BadRequest::BodyIncomplete`] if the whole
+/// [`Error::PayloadTooLarge`] if the body is longer than `limit`. [`BadRequest::BodyIncomplete`] if the whole
 /// body does not arrive within `time`.
 pub async fn read_body<B>(body: B, limit: u64, time: Duration) -> Result<Bytes, Error>
 where

@@ -1,14 +1,14 @@
 //! Identifiers, which are parsed once and trusted afterwards.
 //!
-//! A parsed identifier is safe in a path, in a DynamoDB key (whose separator is `#`) and in a log line. So no
-//! other code escapes a parsed identifier or checks it again.
+//! A parsed identifier is safe in a path, in a DynamoDB key (whose separator is `#`) and in a log line. No
+//! other code has to escape a parsed identifier, or to check it again.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// The error for a text that is not an identifier. The error's message says the rule, and never repeats the
-/// refused text.
+/// The error for a text that is not an identifier. The error's message states the rule that the text breaks,
+/// but does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// The text is not 1 to 255 of the permitted characters, or is `.` or `..` (B2).
@@ -91,7 +91,8 @@ id! {
     AttachmentId
 }
 
-/// The ids of the provider's integration, such as one for staging and one for production (A3).
+/// The ids of the provider's integration (A3). The provider may use one id for staging and one id for
+/// production.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntegrationIds {
     first: AttachmentId,
@@ -123,7 +124,7 @@ impl IntegrationIds {
     }
 }
 
-/// An `Idempotency-Key`. Only the key's SHA-256 is kept, because teardown need not store the key itself.
+/// An `Idempotency-Key`. teardown keeps only the key's SHA-256, because it does not need the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
     sha256: String,
@@ -190,7 +191,7 @@ mod tests {
             }
         }
 
-        /// B4: exactly the texts of 1 to 255 visible ASCII characters are keys.
+        /// B4: a text is a key exactly if it has 1 to 255 characters, and all are visible ASCII characters.
         #[test]
         fn a_key_is_visible_ascii(value in proptest::collection::vec(any::<u8>(), 0..300)) {
             let visible = value.iter().all(|b| (0x21..=0x7e).contains(b));
@@ -199,7 +200,7 @@ mod tests {
         }
     }
 
-    /// The digest of a key is SHA-256: the digest of "abc" is the one in the example of FIPS 180-4.
+    /// The digest of a key is SHA-256: the key "abc" has the digest that an example of FIPS 180-4 shows.
     #[test]
     fn the_digest_is_sha_256() {
         assert_eq!(

@@ -1,10 +1,10 @@
-//! Jobs: what is left to do after a deletion's transaction, or after a call that the front passed on.
-//! Decisions without I/O.
+//! Jobs: what is left to do after a deletion's transaction, or after a call that the front passed on. This
+//! module does no I/O.
 //!
-//! A deletion writes its jobs in its own transaction. A worker claims each job under a lease, after the
-//! answer or in a sweep. `retry` says when a failed job is tried again. `announcement` has the two phases of
-//! an announcement, and says what a hold does to an announcement. `incident` says which failures the provider
-//! is notified of.
+//! A deletion writes its jobs in its own transaction. A worker claims each job under a lease, either right
+//! after the request's answer or in a sweep. `retry` says when a failed job is tried again. `announcement`
+//! has the two phases of an announcement, and says what a hold does to an announcement. `incident` says which
+//! failures the provider is notified of.
 
 pub mod announcement;
 pub(crate) mod incident;
@@ -20,13 +20,13 @@ use crate::clock::Timestamp;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId, sha256_hex};
 use crate::job::announcement::Phase;
 
-/// The number of values of `dueShard` under which jobs come due. Each sweep reads the shards after the urgent
-/// shard in random order, so sweeps that run at the same time mostly find different jobs. If the number of
-/// shards becomes smaller, no sweep finds the jobs in the removed shards.
+/// The number of shards over which the due jobs are spread. Each sweep reads the urgent shard first and the
+/// other shards in random order. Sweeps that run at the same time therefore mostly find different jobs. If
+/// the number of shards becomes smaller, no sweep finds the jobs in the removed shards.
 const SHARDS: u8 = 8;
 
-/// The shard of jobs that call Vercel. A sweep reads this shard first, so that a provider that does not
-/// answer cannot delay a finalization, which must be done within Vercel's 24 hours.
+/// The shard of jobs that call Vercel. A sweep reads this shard first, because a finalization must be done
+/// within Vercel's 24 hours. A provider that does not answer cannot delay the finalization.
 const URGENT: u8 = 0;
 
 /// The `dueShard` of a parked job: operators can list the job, and the job is never due.
@@ -123,7 +123,7 @@ impl Job {
 
     /// Whether the job is due as soon as it is written. A finalization becomes due later, because final
     /// invoices may still follow. A configuration's deletion becomes due when the lease of its request ends.
-    /// A Provision's job becomes due after the time in which the backend answers.
+    /// A Provision's job becomes due after the longest time that the backend may take to answer.
     pub(crate) fn is_due_at_once(&self) -> bool {
         match self {
             Self::AnnounceResource(_) | Self::AnnounceInstallation | Self::Purge => true,
@@ -131,7 +131,7 @@ impl Job {
         }
     }
 
-    /// The shard in which the job comes due. A job always has the same shard.
+    /// The shard in which sweeps find the job when it is due. A job always has the same shard.
     pub(crate) fn shard(&self, installation: &InstallationId) -> String {
         let shard = match self {
             Self::Finalize | Self::DeleteConfiguration | Self::ReconcileProvision(_) => URGENT,
@@ -143,7 +143,7 @@ impl Job {
         shard.to_string()
     }
 
-    /// Every shard in which jobs come due, the urgent shard first.
+    /// Every shard in which sweeps find due jobs. The urgent shard is first.
     pub(crate) fn shards() -> impl Iterator<Item = String> {
         (0..SHARDS).map(|shard| shard.to_string())
     }
@@ -170,8 +170,8 @@ impl Job {
 
     /// The `webhook-id` of an announcement in this phase (G1, H1). `None` for a job that is not an
     /// announcement. The `webhook-id` depends only on the event, on what was deleted, and on the time of the
-    /// deletion. So all attempts to send one event have the same `webhook-id`. If a resource is registered
-    /// again after its receipt expired, its next deletion gets a new `webhook-id`.
+    /// deletion. All attempts to send one event have the same `webhook-id`. If a resource is registered again
+    /// after its receipt expired, the events of its next deletion have new `webhook-id`s.
     pub(crate) fn webhook_id(
         &self,
         phase: Phase,
@@ -218,8 +218,8 @@ pub(crate) enum JobResult {
     Parked,
     /// A hold stops the job: the job is not due until the hold ends (H2).
     OnHold,
-    /// The worker lost its lease. Another worker holds the job, or the job is done, or the job is due again
-    /// when the lease ends.
+    /// The worker lost its lease. The worker does not know whether another worker holds the job, or the job
+    /// is done, or the job is due again.
     Lost,
 }
 
@@ -227,7 +227,7 @@ pub(crate) enum JobResult {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// How many jobs the sweep claimed. A job that an error cut short is not counted.
+    /// How many jobs the sweep claimed. `claimed` does not count a job that broke off with an error.
     pub claimed: u64,
     /// How many of the claimed jobs are done.
     pub done: u64,

@@ -1,10 +1,10 @@
-//! Reads JSON from other programs: requests, tokens, keys, Vercel's answers, lines to import.
+//! Reads JSON that other programs wrote: requests, tokens, keys, Vercel's answers, lines to import.
 
 use std::borrow::Cow;
 
 use serde::de::{DeserializeOwned, Error as _};
 
-/// Reads JSON from another program. The JSON must be UTF-8 (RFC 8259, section 8.1).
+/// Reads JSON that another program wrote. The JSON must be UTF-8 (RFC 8259, section 8.1).
 ///
 /// A lone half of a surrogate pair is read as U+FFFD, in names and in values (B3). JavaScript's
 /// `JSON.stringify` writes a lone half, for example `\ud83d`, for a text that was cut in the middle of an
@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, Error as _};
 ///
 /// # Errors
 ///
-/// [`serde_json::Error`] if the text is not JSON in UTF-8, or is not what `T` needs.
+/// [`serde_json::Error`] if the text is not JSON in UTF-8, or if `T` cannot be read from the JSON.
 pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let text = str::from_utf8(json).map_err(serde_json::Error::custom)?;
     serde_json::from_slice(&whole_characters(text.as_bytes()))
@@ -93,7 +93,7 @@ mod tests {
                 "a", "é", r"\\", r#"\""#, r"\n", r"\u00e4", r"\ud83d\ude00", r"\ud83d", r"\ude00",
             ];
             let whole = |part: &usize| if *part < 7 { written[*part] } else { "\u{fffd}" };
-            // Without the space between the parts, two neighbouring halves would form a pair.
+            // `json` puts a space between the parts, because two neighbouring halves would form a pair.
             let json = |part: &dyn Fn(&usize) -> &'static str| {
                 let text = parts.iter().map(part).collect::<Vec<_>>().join(" ");
                 format!("{{\"{text}\":[\"{text}\"]}}")

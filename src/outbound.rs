@@ -1,7 +1,7 @@
 //! Requests to other services. One HTTP client, which uses the proxy that the environment names, is for
 //! requests to other machines. Two HTTP clients without a proxy are for requests to this machine: one with
-//! TLS, and one without TLS. Each client is made when it is first needed, and follows no redirect. An answer
-//! is read up to a given length.
+//! TLS, and one without TLS. Each client is made when it is first needed, and follows no redirect. `read`
+//! refuses an answer that is longer than a given length.
 //!
 //! A `HeldBack` client is for a call that must not be sent before other work is done.
 
@@ -20,8 +20,8 @@ use tower::util::MapFutureLayer;
 /// The `user-agent` of all requests to other services.
 pub(crate) const USER_AGENT: &str = concat!("teardown/", env!("CARGO_PKG_VERSION"));
 
-/// How long it may take to open a connection to another service. A service counts as down if opening a
-/// connection to it takes longer.
+/// How long it may take to open a connection to another service. If the connection is not open after
+/// `CONNECT_TIMEOUT`, the service counts as down.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The HTTP clients. Clones of [`Outbound`] share the clients and their connections.
@@ -47,7 +47,7 @@ pub(crate) enum ReadError {
 }
 
 impl Outbound {
-    /// The client for an address. A client is made at its first use, because a function may not need every
+    /// The client for an address. A client is made at its first use, because many functions do not need every
     /// client.
     pub(crate) fn client(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
         let (slot, builder) = match (is_loopback(url), url.scheme()) {
@@ -88,7 +88,7 @@ impl HeldBack {
     ///
     /// # Errors
     ///
-    /// An error if teardown cannot read the machine's root certificates.
+    /// A [`reqwest::Error`] if teardown cannot read the machine's root certificates.
     pub(crate) fn new(url: &Url) -> reqwest::Result<Self> {
         let (connected, leave) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
         let (is_up, may_go) = (connected.clone(), leave.clone());
@@ -124,8 +124,8 @@ impl HeldBack {
     }
 }
 
-/// Whether no byte of a request was sent: the request could not be built, or no connection was opened.
-/// Opening a connection includes the TLS handshake and the proxy's permission (E2).
+/// Whether no byte of a request was sent, because the request could not be built or no connection was opened.
+/// A connection is open after the TLS handshake and, if there is a proxy, after the proxy's permission (E2).
 pub(crate) fn was_not_sent(error: &reqwest::Error) -> bool {
     error.is_builder() || error.is_connect()
 }
@@ -142,8 +142,9 @@ fn is_this_machine(host: &str) -> bool {
 /// The IPv6 network of AWS's metadata and credentials, with `fd00:ec2::254` and `fd00:ec2::23`.
 const AWS_METADATA: [u16; 7] = [0xfd00, 0x0ec2, 0, 0, 0, 0, 0];
 
-/// Whether requests to a host must not use a proxy. A local host is on this machine or its network link, or
-/// serves AWS's metadata, which is secret. A proxy could not reach a local host.
+/// Whether a host is local, so that requests to the host must not use a proxy. A local host is on this
+/// machine or its network link, or serves AWS's metadata, which is secret. A proxy could not reach a local
+/// host.
 pub(crate) fn is_local(host: &str) -> bool {
     let is_near = match ip(host) {
         Some(IpAddr::V4(ip)) => ip.is_link_local(),
@@ -155,7 +156,7 @@ pub(crate) fn is_local(host: &str) -> bool {
     is_near || is_this_machine(host)
 }
 
-/// The IP address that a URL's host is. An IPv6 address is in brackets there.
+/// Reads the host of a URL as an IP address. In a URL, an IPv6 address is in brackets.
 fn ip(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
@@ -173,7 +174,8 @@ pub(crate) async fn read(response: reqwest::Response, most: usize) -> Result<Vec
     Ok(body)
 }
 
-/// The longest wait that `Retry-After` can cause: a typing error in the header must not delay a job for ever.
+/// The longest wait that `Retry-After` can cause, because a typing error in the header must not delay a job
+/// for ever.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// The wait that `Retry-After` asks for, in seconds or as a date (RFC 9110, section 10.2.3), up to a day.

@@ -21,7 +21,8 @@ use crate::outbound::{self, Outbound};
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long the provider may take to answer an event. A provider whose own deletion takes longer answers 202.
+/// How long the provider may take to answer an event. If the provider's own deletion takes longer than
+/// `ATTEMPT_TIMEOUT`, the provider answers 202 before the deletion ends.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The wait before an announcement is sent again after a 202, if the `Retry-After` of the 202 cannot be read.
@@ -38,7 +39,7 @@ pub(crate) struct Provider {
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The provider's address may contain a password.
+        // `Debug` does not show the provider's address, because the address may contain a password.
         f.debug_struct("Provider").finish_non_exhaustive()
     }
 }
@@ -50,7 +51,8 @@ pub(crate) struct Announcement {
     pub(crate) id: String,
     /// `type`.
     pub(crate) event: &'static str,
-    /// `timestamp`: the time of the deletion in the notice, and `teardownAt` in the `deleted` event.
+    /// The event's `timestamp`. The notice has the time of the deletion, and the `deleted` event has
+    /// `teardownAt`.
     pub(crate) at: Timestamp,
     pub(crate) installation: InstallationId,
     /// The resource that was deleted. `None` if the installation was deleted.
@@ -72,7 +74,7 @@ pub(crate) struct Report<'a> {
     pub(crate) resource: Option<&'a ResourceId>,
     /// What went wrong, as text for people.
     pub(crate) reason: &'a str,
-    /// When the job's attempt ended.
+    /// The time at which the job's attempt ended.
     pub(crate) at: Timestamp,
 }
 
@@ -81,9 +83,10 @@ pub(crate) struct Report<'a> {
 pub(crate) enum Delivery {
     /// The provider is done with the event.
     Done,
-    /// The provider is not done with the event yet, and wants the event again after this time.
+    /// The provider is not done with the event yet. The variant contains the wait before the event must be
+    /// sent again.
     InProgress(Duration),
-    /// The delivery failed, with the reason of the failure and the provider's `Retry-After`.
+    /// The delivery failed. The variant contains the reason and the provider's `Retry-After`.
     Failed(String, Option<Duration>),
 }
 
@@ -165,12 +168,12 @@ impl Report<'_> {
 }
 
 impl Announcement {
-    /// The body of the announcement. Every attempt sends the same bytes, because the body depends only on
-    /// what was deleted, when, by whom and why.
+    /// The body of the request that sends the announcement. Every attempt sends the same bytes, because the
+    /// body depends only on what was deleted, when, by whom and why.
     fn body(&self) -> String {
         let Provenance { by, at, reason } = &self.provenance;
         let (user_id, role) = match by {
-            // Only an `ADMIN` may delete (A5).
+            // The role of the user is always `ADMIN`, because only an `ADMIN` may delete (A5).
             Actor::User { user, .. } => (Some(user.as_str()), Some("ADMIN")),
             Actor::System { .. } => (None, None),
         };
@@ -211,7 +214,7 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// The reason why the provider did not receive the report.
+    /// A text that says why the provider did not receive the report.
     pub(crate) async fn send_report(
         &self,
         report: &Report<'_>,
@@ -224,8 +227,8 @@ impl Provider {
         }
     }
 
-    /// One signature with each secret, in the order of the secrets, with spaces between the signatures.
-    /// During a rotation of secrets, the provider may know only the older secret (G1).
+    /// Signs with each secret, and returns the signatures in the order of the secrets, with spaces between
+    /// them. During a rotation of secrets, the provider may know only the older secret (G1).
     fn sign(&self, id: &str, sent_at: i64, body: &[u8]) -> Result<String, String> {
         let sign = |secret: &Secret| Webhook::new(secret.expose())?.sign(id, sent_at, body);
         let signatures: Result<Vec<_>, _> = self.secrets.iter().map(sign).collect();
@@ -259,7 +262,7 @@ impl Provider {
 }
 
 /// What the provider's answer to an event means. teardown does not read the body of the provider's answer.
-/// The `Retry-After` of a 202 counts as at least 1 s, because no provider is done sooner.
+/// The `Retry-After` of a 202 counts as at least 1 s, because no provider finishes in less than 1 s.
 fn delivery(response: &reqwest::Response) -> Delivery {
     let wait = outbound::retry_after(response.headers());
     match response.status().as_u16() {

@@ -1,13 +1,13 @@
-//! Decides what to record of a Provision that passes through, without I/O (J2, J4).
+//! Decides, without I/O, what to record of a Provision that the front passes on (J2, J4).
 //!
-//! A Provision is planned like a deletion. [`begin`] decides before the backend is called, and [`plan`]
-//! decides after the backend made a resource. [`begin`] and [`plan`] decide from what is believed of the
-//! store, which at first is the common case. The transaction that follows a decision has the conditions that
-//! make the belief true. If a condition fails, DynamoDB returns the item, the store corrects the belief, and
-//! the same function decides again.
+//! [`begin`] decides before the backend is called, and [`plan`] decides after the backend made a resource.
+//! [`begin`] and [`plan`] decide from what is believed of the store. Before anything is read, the belief is
+//! the common case: an active installation, and a resource that is not registered. The transaction that
+//! follows a decision has the conditions that make the belief true. If a condition fails, DynamoDB returns
+//! the item that failed it. The store corrects the belief by this item, and calls the same function again.
 //!
 //! An intent lists its attempts that have no definite answer. Each attempt has its own id, and removes the id
-//! from the intent when the attempt ends. So no attempt ends the intent of another attempt.
+//! from the intent when the attempt ends. No attempt ends the intent of another attempt.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::clock::Timestamp;
 use crate::deletion::{Installation, Presence, Receipt};
 use crate::grant::{Membership, Scope};
 
-/// How long after its last attempt an intent is due, if no attempt ended the intent (J4).
+/// An intent that no attempt ended is due this long after its last attempt began (J4).
 pub const RECONCILED_AFTER: Duration = Duration::from_mins(15);
 
 /// What to do before the backend is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// Write the intent, and the installation if it is absent.
+    /// Write the intent. If the installation is absent, write the installation, too.
     WriteIntent(Presence),
     /// Call the backend, and record nothing: the token does not vouch for this installation.
     ForwardUnrecorded,
@@ -29,9 +29,9 @@ pub enum Begin {
     Refuse,
 }
 
-/// Says what to do before the backend is called, from what is believed of the installation. The write
-/// demands an absent installation, or an active one. If the token names only an account, the write also
-/// demands that the active installation has this account.
+/// Says what to do before the backend is called, from what is believed of the installation. The write demands
+/// that the installation is absent or active. If the token names only an account, the write also demands that
+/// the active installation has this account.
 #[must_use]
 pub fn begin(membership: &Membership, installation: &Installation) -> Begin {
     let is_anothers = |account: &Option<String>| {
@@ -68,14 +68,15 @@ pub enum Intent {
     /// The intent has this attempt and no other.
     #[default]
     OnlyThisAttempt,
-    /// The intent has other attempts, too.
+    /// The intent has this attempt and other attempts.
     OtherAttemptsToo,
-    /// The intent is gone, or has only other attempts: a sweep has ended the intent of this attempt.
+    /// The intent does not exist, or has only other attempts, because a sweep has ended the intent of this
+    /// attempt.
     WithoutThisAttempt,
 }
 
-/// What is believed of the store after the backend made a resource. Until the store is read, the belief is
-/// the common case.
+/// What is believed of the store after the backend made a resource. Until the store is read, the belief
+/// assumes the common case: an active installation, and a resource that is not registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Belief {
     /// The installation.
@@ -91,7 +92,7 @@ pub struct Belief {
 /// What to commit after the backend made a resource. Each commit also ends the attempt in its intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// Add the resource, and the installation if it is absent.
+    /// Add the resource. If the installation is absent, add the installation, too.
     Register(Presence),
     /// Update the resource, which is already registered: the backend has answered a retry.
     Update,

@@ -1,7 +1,8 @@
-//! Compares what is stored of an installation with what Vercel has. Decisions without I/O (L1).
+//! Compares, without I/O, what is stored of an installation with what Vercel has (L1).
 //!
-//! [`compare`] names the problems. The tool reports the problems, and repairs those that the operator
-//! chooses. A sweep that reconciles one installation registers the resources that are [`missing_here`].
+//! [`compare`] lists the problems. The command `reconcile` reports the problems, and repairs those that the
+//! operator chooses. A sweep that reconciles one installation registers the resources that are
+//! [`missing_here`].
 
 mod vercel_side;
 
@@ -16,8 +17,8 @@ use crate::grant::{Actor, Grant, Scope};
 use crate::ids::{InstallationId, ResourceId};
 use crate::vercel::{Disabled, ListedResource, ResourceList};
 
-/// How old a stored resource must be to count as missing at Vercel. Vercel lists a resource only after it
-/// has received the provider's answer.
+/// A stored resource that is younger than this is not reported as missing at Vercel. Vercel lists a resource
+/// only after Vercel has received the provider's answer.
 pub const YOUNG: Duration = Duration::from_mins(15);
 
 /// If Vercel was asked to uninstall an installation longer ago than this, the uninstall counts as hanging.
@@ -32,8 +33,8 @@ pub const REMOVED_AT_VERCEL: &str = "removed at Vercel";
 pub struct Stored {
     /// The installation.
     pub installation: InstallationState,
-    /// The installation's resources. The time is when the resource was registered, or when its item was last
-    /// written if no registration time is stored. `None` if neither time is stored.
+    /// The installation's resources, each with the time when it was registered. If no registration time is
+    /// stored, the time is that of the item's last write. `None` if neither of the two times is stored.
     pub resources: BTreeMap<ResourceId, Option<Timestamp>>,
     /// Resources that were deleted, moved or kept: they have a receipt, or a pending announcement.
     pub deleted: BTreeSet<ResourceId>,
@@ -46,7 +47,8 @@ pub struct Stored {
 pub enum Life {
     /// The installation is active: everything is compared.
     Active,
-    /// The installation is uninstalled and not finalized: it still exists at Vercel for a while.
+    /// The installation is uninstalled and not finalized: its configuration still exists at Vercel for a
+    /// while.
     Uninstalled,
     /// The installation is finalized, or its configuration is deleted: nothing is left to compare.
     Over,
@@ -133,7 +135,7 @@ impl Problem {
     }
 }
 
-/// Names the problems of an installation. The caller must call Vercel first and then read the table. So a
+/// Lists the problems of an installation. The caller must call Vercel first and then read the table. A
 /// resource that is provisioned between the call and the read is stored, and younger than [`YOUNG`].
 #[must_use]
 pub fn compare(stored: &Stored, vercel: &VercelSide, now: Timestamp) -> Vec<Problem> {
@@ -144,8 +146,9 @@ pub fn compare(stored: &Stored, vercel: &VercelSide, now: Timestamp) -> Vec<Prob
         VercelSide::There(configuration, listing) => (configuration, listing),
         VercelSide::Unreachable(why) => return vec![Problem::Unreachable(why.clone())],
         VercelSide::DeadToken => return vec![Problem::DeadToken],
-        // Vercel may remove the configuration of an uninstalled installation. Without a stored token, an
-        // uninstall is finalized without a call.
+        // If an installation is uninstalled, it is no problem that Vercel has removed its configuration. A
+        // missing token is no problem, because teardown then finalizes the uninstall without a call to
+        // Vercel.
         VercelSide::Removed | VercelSide::NoToken if !is_active => return Vec::new(),
         VercelSide::Removed => return vec![Problem::Removed],
         VercelSide::NoToken => return vec![Problem::NoToken],
@@ -185,7 +188,7 @@ pub fn missing_here<'a>(
     list.resources.values().filter(move |listed| !is_known(&listed.id))
 }
 
-/// The resources that are stored and that Vercel should have, but does not.
+/// The stored resources that Vercel does not list, and that are not young.
 fn missing_there(
     stored: &Stored,
     list: &ResourceList,

@@ -9,9 +9,9 @@
 //!
 //! - `load` reads all that the decision needs in one `TransactGetItems`, and `plan` decides what to do next.
 //! - `begin` writes the intent `work#configuration` with its lease, if the installation has not changed since
-//!   `load`. A request that finds an intent without a lease takes the intent over, even if the intent is
-//!   parked. An intent that was taken over has 3 new days before it is parked. A request that finds an intent
-//!   with a valid lease is answered 409.
+//!   `load`. A request that finds an intent without a valid lease takes the intent over, even if the intent
+//!   is parked. An intent that was taken over has 3 new days before it is parked. A request that finds an
+//!   intent with a valid lease is answered 409.
 //! - The mark records that the worker is about to call Vercel. The worker writes the mark only when the
 //!   connection to Vercel is up, because a call that was never sent leaves no doubt (E2).
 //! - `verdict` says what Vercel's answer means. If Vercel's answer means *gone*, the worker commits the
@@ -29,10 +29,10 @@
 //! no token to call Vercel with, teardown deletes the configuration only in the table, and does not call
 //! Vercel.
 //!
-//! If a process crashes, its intent stays, the lease runs out, and the next request or the sweep resumes the
-//! deletion. A worker that lost its lease finds a newer fence and writes nothing, with two exceptions. A late
-//! worker that knows that the configuration is gone at Vercel commits this fact, because it stays true. A
-//! late worker that does not know how its own call ended schedules another call: [`doubt`] says why.
+//! If a process crashes, its intent stays. When the lease has ended, the next request or the sweep resumes
+//! the deletion. A worker that lost its lease finds a newer fence and writes nothing, with two exceptions. A
+//! late worker that knows that the configuration is gone at Vercel commits this fact, because it stays true.
+//! A late worker that does not know how its own call ended schedules another call: [`doubt`] says why.
 
 mod attempt;
 mod doubt;
@@ -54,7 +54,7 @@ use crate::store::{Done, Store, TimeBudget};
 use crate::vercel::{Vercel, VercelError};
 
 /// How long a request leases an intent. The lease is longer than the request waits for DynamoDB (8 s, and 8 s
-/// after Vercel's answer) and for Vercel (12 s). So no other worker takes the intent while the request waits.
+/// after Vercel's answer) and for Vercel (12 s). No other worker takes the intent while the request waits.
 const LEASE: Duration = Duration::from_secs(30);
 
 /// The `Retry-After` of the caller's 503, if Vercel sent none. Before a request answers 503, it has already
@@ -69,8 +69,9 @@ pub(crate) struct DeleteConfiguration {
     clock: Clock,
 }
 
-/// An attempt's time for DynamoDB: before it calls Vercel, and after. The time after the call is separate,
-/// because Vercel's answer must be recorded even if the steps before the call were slow.
+/// An attempt's time for DynamoDB before the attempt calls Vercel, and its time for DynamoDB after the call.
+/// The time after the call is separate, because Vercel's answer must be recorded even if the steps before the
+/// call were slow.
 struct Time {
     before: TimeBudget,
     after: TimeBudget,
@@ -104,7 +105,7 @@ impl DeleteConfiguration {
     /// # Errors
     ///
     /// The [`Error`] that answers the request. If a request fails, nothing was deleted in the table, as far
-    /// as is known (B6).
+    /// as the request knows (B6).
     pub(crate) async fn delete(&self, request: &ConfigurationDeletion) -> Result<Done, Error> {
         let id = &request.grant.installation;
         let provenance = request.provenance();
@@ -180,8 +181,8 @@ impl DeleteConfiguration {
                 let retry_after = failure.retry_after.unwrap_or(RETRY_AFTER);
                 let in_doubt = failure.doubt == Doubt::Known { in_doubt: true };
                 let ended = self.retry_later(lease, &progress, failure, &mut time.after).await?;
-                // The call to Vercel may have taken effect, so the request reads the state again: the caller
-                // then learns the final state.
+                // The call to Vercel may have taken effect, so the request reads the state again, and the
+                // caller gets the final state.
                 if in_doubt && ended == JobResult::Lost {
                     return Ok(None);
                 }
@@ -208,8 +209,8 @@ impl DeleteConfiguration {
         let Some(requested) = &lease.provenance else {
             return Ok(SagaResult::Open(JobFailure::malformed()));
         };
-        // Another worker holds the intent, so the in-doubt mark may be that worker's. This worker must not
-        // use the mark, and stops.
+        // If another worker holds the intent, the in-doubt mark may be the other worker's mark. This worker
+        // must not use that mark, and stops.
         if snapshot.intent.as_ref().is_none_or(|intent| intent.fence != lease.fence) {
             return Ok(SagaResult::Lost);
         }

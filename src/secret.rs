@@ -13,13 +13,13 @@ impl Secret {
         Self(text)
     }
 
-    /// The secret text, for the code that needs the text itself.
+    /// Returns the secret text, for code that has to use it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Removes the secret from a text, because the text's author knew the secret and may have repeated it.
+    /// Removes the secret from `text`, because whoever wrote `text` knew the secret and may have repeated it.
     pub(crate) fn redact(&self, text: &str) -> String {
         if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "[secret]") }
     }

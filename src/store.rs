@@ -159,7 +159,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// The result of a request that has this answer and starts no jobs.
+    /// The result of a request that is answered with `answer` and starts no jobs.
     pub(crate) fn without_jobs(answer: Answer) -> Self {
         Self { answer, due: Vec::new() }
     }

@@ -1,4 +1,5 @@
-//! Logs: structured JSON on the hosts, one line per request, and never a token.
+//! Writes the logs. On the hosts, the logs are structured JSON, one line per request, and never contain a
+//! token.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ tokio::task_local! {
     static DYNAMODB_CALLS: Cell<u32>;
 }
 
-/// Runs a request, and counts the request's calls to DynamoDB, retries too.
+/// Runs a request, and counts the request's calls to DynamoDB. Each retry counts as a call.
 pub(crate) async fn counting_dynamodb_calls<T>(request: impl Future<Output = T>) -> (T, u32) {
     DYNAMODB_CALLS
         .scope(Cell::new(0), async {
@@ -26,14 +27,14 @@ pub(crate) fn count_dynamodb_call() {
     let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
-/// Adds the calls to DynamoDB that the request made in a separate task.
+/// Adds `more` to the request's calls to DynamoDB, for calls that the request made in a separate task.
 pub(crate) fn add_dynamodb_calls(more: u32) {
     let _ = DYNAMODB_CALLS.try_with(|calls| calls.set(calls.get() + more));
 }
 
 /// Formats an error and its causes in one line. Each error is formatted with `Display`, because `Debug` may
 /// contain whole answers. Only the first line of each error's text is used. If AWS refuses a signature, the
-/// other lines of the error contain the request with the session's token.
+/// later lines of AWS's error contain the request with the session's token.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let lines = causes.map(|cause| one_line(&cause.to_string()));
@@ -63,8 +64,8 @@ fn first_line(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// Standard output. If a line cannot be written to standard output, teardown reports the failure on standard
-/// error, so that somebody notices (S1).
+/// Writes log lines to standard output. If a line cannot be written to standard output, teardown reports the
+/// failure on standard error, so that somebody notices (S1).
 struct Output;
 
 impl Write for Output {
@@ -91,7 +92,8 @@ pub fn init_json(filter: Targets) {
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false);
-    // Only a test sets a second subscriber in one process, and then the first subscriber stays.
+    // Setting a second subscriber in one process fails, and the first subscriber stays in use. Only a test
+    // sets a second subscriber in one process.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
@@ -103,8 +105,8 @@ pub fn init_json(filter: Targets) {
 mod tests {
     use super::*;
 
-    /// F6: if no credentials are found, the log names the providers that the SDK has tried, but not their
-    /// reasons.
+    /// F6: if no credentials are found, the log names the providers that the SDK has tried, but does not say
+    /// why each provider failed.
     #[test]
     fn who_was_asked_for_credentials_is_told() {
         let error = "not enabled: no credentials found in chain. Attempted:\n  Environment: no \

@@ -1,10 +1,10 @@
-//! The client for Vercel's REST API: for the configurations, resources and final invoices that a deletion and
-//! the comparison with Vercel need.
+//! The client for Vercel's REST API. A deletion, and the comparison of the table with Vercel, need Vercel's
+//! configurations, resources and final invoices.
 //!
 //! The client sends requests, retries temporary failures, and returns Vercel's answer. `saga`, `work` and
-//! [`crate::reconcile`] decide what Vercel's answer means. teardown has its own error codes, and marks
-//! Vercel's messages as Vercel's. The module `calls` sends requests. `configuration` and `resources` read
-//! Vercel's answers.
+//! [`crate::reconcile`] decide what Vercel's answer means. teardown's answers have teardown's own error
+//! codes, and mark a message from Vercel as Vercel's. The module `calls` sends requests. `configuration` and
+//! `resources` read Vercel's answers.
 
 mod calls;
 mod configuration;
@@ -40,7 +40,7 @@ pub struct Vercel {
 pub struct CallResult {
     /// Vercel's last answer.
     pub answer: VercelAnswer,
-    /// Whether an attempt of the call got no definite answer, and so may have taken effect (E2).
+    /// Whether an attempt of the call may have taken effect, because the attempt got no definite answer (E2).
     pub in_doubt: bool,
 }
 
@@ -65,13 +65,13 @@ pub struct ListResult {
 /// Vercel's answer to a request, or the reason why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VercelAnswer {
-    /// Vercel answered.
+    /// Vercel answered the request.
     Answer {
         /// The HTTP status.
         status: u16,
         /// Vercel's `error.code` and `error.message`, if there are any.
         error: Option<VercelError>,
-        /// `Retry-After` of Vercel's answer.
+        /// The time in the `Retry-After` header of Vercel's answer.
         retry_after: Option<Duration>,
     },
     /// The request may have reached Vercel, but no HTTP answer arrived. The text says why no answer arrived.
@@ -103,19 +103,20 @@ impl std::fmt::Display for VercelError {
 }
 
 impl CallResult {
-    /// The result of a call that was not sent.
+    /// The result of a call if nothing was sent to Vercel.
     fn unreached(why: String) -> Self {
         Self { answer: VercelAnswer::Unreached(why), in_doubt: false }
     }
 
-    /// The result of a call that was not sent, because the request could not be built.
+    /// The result of a call if the request could not be built.
     fn unbuilt(error: reqwest::Error) -> Self {
         Self::unreached(telemetry::chain(&error.without_url()))
     }
 }
 
 impl VercelAnswer {
-    /// Whether nobody knows if the request took effect, after a 5xx, an undocumented 2xx, or no answer (E2).
+    /// Whether the request is in doubt. A request is in doubt after a 5xx, an undocumented 2xx, or no answer
+    /// (E2).
     fn is_in_doubt(&self) -> bool {
         match self {
             Self::Answer { status: 200 | 204, .. } | Self::Unreached(_) => false,
@@ -148,7 +149,7 @@ impl VercelAnswer {
     }
 }
 
-/// Describes the answer in a log, and in the stored reason of a job's failure.
+/// The text that describes Vercel's answer in logs and in the stored reason of a job's failure.
 impl std::fmt::Display for VercelAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -180,7 +181,7 @@ impl Vercel {
     ///
     /// # Errors
     ///
-    /// The error of `before_sending`. If `before_sending` fails, nothing is sent to Vercel.
+    /// The error with which `before_sending` failed. If `before_sending` fails, nothing is sent to Vercel.
     pub(crate) async fn delete_configuration<E>(
         &self,
         id: &InstallationId,

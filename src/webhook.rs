@@ -1,5 +1,5 @@
 //! Decides, without I/O, whether Vercel sent a webhook, which event the webhook reports, and which uninstall
-//! follows from it (K).
+//! follows from the event (K).
 
 use aws_lc_rs::hmac;
 use http::HeaderMap;
@@ -19,11 +19,11 @@ pub const MAX_BODY: u64 = 256 * 1024;
 /// The header with a webhook's signature.
 const HEADER: &str = "x-vercel-signature";
 
-/// The length of a signature: an HMAC-SHA1 in hexadecimal.
+/// The length of a signature, which is an HMAC-SHA1 in hexadecimal.
 const LENGTH: usize = 40;
 
-/// A webhook's signature of its body, which is not verified yet. No log shows the signature, because somebody
-/// could use it to replay the webhook.
+/// The signature of a webhook's body, before the signature is verified. No log shows the signature, because
+/// somebody could use it to replay the webhook.
 pub struct Signature<'a>(&'a [u8]);
 
 impl<'a> Signature<'a> {
@@ -127,7 +127,8 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// [`BadRequest`] if teardown acts on the event, but a field that it needs is missing or malformed.
+    /// [`BadRequest`] if teardown acts on events of this type, but a field that teardown needs is missing or
+    /// malformed.
     pub fn event(&self) -> Result<Event, BadRequest> {
         let body = &self.body;
         let installation = || {
@@ -154,7 +155,7 @@ impl Webhook {
 }
 
 impl Event {
-    /// The installation of the event, if teardown acts on the event.
+    /// The installation that the event is about. `None` if teardown does not act on the event.
     #[must_use]
     pub fn installation(&self) -> Option<&InstallationId> {
         match self {
@@ -167,9 +168,9 @@ impl Event {
 
 impl Removal {
     /// The uninstall by the system that follows a removal at Vercel. An uninstall after a removal at Vercel
-    /// is never refused, because Vercel would ignore a refusal. The uninstall's account is the stored
-    /// account. If the installation is unknown, the uninstall's account is the team that Vercel names, or
-    /// else the installation's id (K3).
+    /// is never refused, because Vercel would ignore a refusal. If the installation is stored, the
+    /// uninstall's account is the stored account. If the installation is unknown, the uninstall's account is
+    /// the team that Vercel names. If Vercel names no team, the account is the installation's id (K3).
     #[must_use]
     pub fn uninstall(&self, stored: Option<&str>, at: Timestamp) -> Deletion {
         let account = stored.or(self.team.as_deref()).unwrap_or(self.installation.as_str());

@@ -27,7 +27,7 @@ use crate::store::work::{JobFailure, Lease, LeaseWrite};
 use crate::telemetry;
 use crate::vercel::{Vercel, VercelAnswer};
 
-/// How much longer a lease lasts than its worker's time, so that the lease ends after the worker.
+/// How much longer a lease lasts than its worker's time, so that the worker stops before its lease ends.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// How many pages one attempt purges at most, before other jobs get their turn.
@@ -48,7 +48,7 @@ pub(crate) struct Worker {
 
 /// How an attempt at a job ended.
 enum AttemptResult {
-    /// The attempt has ended its lease itself, or lost the lease.
+    /// The attempt has ended or lost its lease.
     Ended(JobResult),
     /// The job has more to do, and is due again immediately.
     More,

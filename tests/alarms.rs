@@ -16,8 +16,9 @@ use crate::support::world::World;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// G3: a finalization that fails with less than one of Vercel's 24 hours left is logged as an error, and an
-/// earlier failure as a warning. A warning is also logged if Vercel has already finalized the installation.
+/// G3: a finalization that fails in the last of Vercel's 24 hours, or later, is logged as an error. An
+/// earlier failure is logged as a warning. A warning is also logged if Vercel has already finalized the
+/// installation.
 #[tokio::test]
 async fn a_finalization_near_its_end_is_an_error() {
     let world = World::new().await;
@@ -39,8 +40,8 @@ async fn a_finalization_near_its_end_is_an_error() {
     assert_eq!(log.take("WARN"), [finalized]);
 }
 
-/// G3: if the stored installation cannot be read, its finalization fails. In the last of Vercel's 24 hours,
-/// such a failed finalization is logged as an error.
+/// G3: if the stored installation cannot be read, its finalization fails. A finalization that fails in the
+/// last of Vercel's 24 hours is logged as an error.
 #[tokio::test]
 async fn a_finalization_that_cannot_be_read_is_an_error_too() {
     let world = World::new().await;
@@ -58,7 +59,7 @@ async fn a_finalization_that_cannot_be_read_is_an_error_too() {
     assert_eq!(log.take("ERROR"), [alarm]);
 }
 
-/// G1: a job that is parked is logged as an error, once. Each failure before the job is parked is logged as a
+/// G1: when a job is parked, one error is logged. Each failure before the job is parked is logged as a
 /// warning.
 #[tokio::test]
 async fn a_parked_job_is_logged_as_an_error() {

@@ -89,9 +89,9 @@ async fn rest(mut stream: TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// B3: a caller that may delete, and never sends the last byte of its body, delays no other caller. The
-/// unfinished request takes at most 4 times as much memory as the bytes that its caller sent. The unfinished
-/// request is answered 400, and its connection is closed.
+/// B3: an authorized caller that never sends the last byte of its body delays no other caller. The request of
+/// such a caller takes at most 4 times as much memory as the bytes that its caller sent. A request whose body
+/// does not arrive in full is answered 400, and its connection is closed.
 #[tokio::test]
 async fn unfinished_bodies_delay_no_other_caller() {
     let port = OnPort::start().await;
@@ -112,8 +112,8 @@ async fn unfinished_bodies_delay_no_other_caller() {
     assert!(more <= 4 * 256 * BODY / 1024, "{more} KiB for 16 MiB");
 }
 
-/// J6: the front passes on 32 calls at the same time, with bodies and answers of 1 MiB. The front takes less
-/// than 128 MiB of memory for these 32 calls together.
+/// J6: the front passes on 32 calls at the same time, with bodies and answers of 1 MiB, and needs less than
+/// 128 MiB of memory for all 32 calls together.
 #[tokio::test]
 async fn long_bodies_pass_in_little_memory() {
     const LONG: usize = 1 << 20;
@@ -196,8 +196,8 @@ impl http_body::Body for Trickle {
     }
 }
 
-/// B3: the time limit for a body counts until the whole body has arrived. If a body arrives too slowly, byte
-/// by byte, the request is answered 400 at the time limit.
+/// B3: the time limit for a body applies to the whole body. If a body arrives too slowly, byte by byte, the
+/// request is answered 400 at the time limit.
 #[tokio::test]
 async fn a_slow_body_is_refused_at_its_limit() {
     let limits = Limits { body: Duration::from_millis(500), ..limits() };
@@ -280,8 +280,8 @@ fn forged(world: &World) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A2, A7: forged tokens of every kind are refused. The forged tokens cause no call to DynamoDB, and at most
-/// one fetch of keys. An honest client's requests succeed while forged tokens arrive.
+/// A2, A7: forged tokens of every kind are refused. Forged tokens cause no call to DynamoDB, and at most one
+/// fetch of keys. An honest client's requests succeed while forged tokens arrive.
 #[tokio::test]
 async fn honest_requests_succeed_beside_forged_tokens() {
     let fetches = Arc::new(AtomicUsize::new(0));

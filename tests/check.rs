@@ -81,7 +81,8 @@ async fn with_fault(fault: &str, selection: &Selection) -> (Backend, Report) {
     (backend, report)
 }
 
-/// N3: a backend that does everything right passes every check, and the run leaves nothing behind.
+/// N3: a backend that does everything right passes every check, and the run deletes everything that it
+/// created.
 #[tokio::test]
 async fn a_right_backend_passes() {
     let (backend, report) = with_fault("none", &all()).await;
@@ -112,7 +113,8 @@ async fn each_check_finds_its_fault() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// N4: if all checks run, each fault is reported only by its own check. This test takes 10 s of one core.
+/// N4: if all checks run, each fault is reported only by the check for this fault. This test takes 10 s of
+/// CPU time.
 #[tokio::test]
 #[ignore = "`.ci/run` has it"]
 async fn no_check_finds_the_fault_of_another() {

@@ -31,7 +31,7 @@ async fn counted(world: &World, installation: &str) -> u64 {
     live
 }
 
-/// F4: 64 equal requests, with or without a key, have one effect and the same answer.
+/// F4: 64 equal requests, with or without a key, have one effect together, and all get the same answer.
 #[tokio::test]
 async fn equal_requests_have_one_effect() {
     for with_conflicts in [false, true] {
@@ -104,8 +104,8 @@ async fn one_key_deletes_one_resource() {
     }
 }
 
-/// F4, D5: 64 equal uninstalls have one effect and get the same answer, whether they share one key or each
-/// has its own.
+/// F4, D5: 64 equal uninstalls have one effect and get the same answer, whether all have one key or each has
+/// a different key.
 #[tokio::test]
 async fn uninstalls_at_once_have_one_effect() {
     for with_conflicts in [false, true] {
@@ -131,8 +131,8 @@ async fn uninstalls_at_once_have_one_effect() {
     }
 }
 
-/// D4: if a registration races an uninstall, it either comes before the uninstall and is counted, or is
-/// refused.
+/// D4: if a registration races an uninstall, the registration either comes before the uninstall and is
+/// counted, or is refused.
 #[tokio::test]
 async fn a_registration_is_counted_or_refused() {
     for with_conflicts in [false, true] {
@@ -196,9 +196,9 @@ async fn a_deletion_races_registrations_of_its_resource() {
     }
 }
 
-/// C1, D2, G1: if deletions of resources race the uninstall, each of these deletions is answered 204, and no
-/// resource stays live. Each resource is announced once, either by its own deletion or by the installation's
-/// purge.
+/// C1, D2, G1: if deletions of resources race their installation's uninstall, each of these deletions is
+/// answered 204, and no resource stays live. Each resource is announced once, either by its own deletion or
+/// by the installation's purge.
 #[tokio::test]
 async fn deletions_race_the_uninstall() {
     for with_conflicts in [false, true] {

@@ -206,8 +206,8 @@ async fn without_a_token_vercel_is_not_called() {
     assert_eq!(items["#installation"]["state"], "finalized");
 }
 
-/// E3, E4: after an uninstall and its finalization, the token is erased. When the token is erased, Delete
-/// Configuration is answered 204, and Vercel is not called.
+/// E3, E4: after an uninstall and its finalization, the access token is erased. Once the access token is
+/// erased, Delete Configuration is answered 204, and Vercel is not called.
 #[tokio::test]
 async fn after_finalization_vercel_is_not_called() {
     let world = world().await;
@@ -223,8 +223,8 @@ async fn after_finalization_vercel_is_not_called() {
     assert!(world.items("icfg_1").await["#installation"].get("configurationDeletedAt").is_some());
 }
 
-/// E3: while invoices are open, Delete Configuration is answered 409, before an uninstall and for 24 h after
-/// the uninstall. When the 24 h are over, Delete Configuration calls Vercel.
+/// E3: while invoices are open, Delete Configuration is answered 409, both before an uninstall and in the 24
+/// h after it. More than 24 h after the uninstall, Delete Configuration calls Vercel.
 #[tokio::test]
 async fn open_invoices_refuse_the_deletion() {
     let world = world().await;
@@ -255,8 +255,8 @@ async fn open_invoices_refuse_the_deletion() {
     assert!(keys.contains(&"receipt#configuration".to_owned()), "{keys:?}");
 }
 
-/// E3: if an uninstalled installation's invoices are settled before the 24 h are over, Delete Configuration
-/// calls Vercel.
+/// E3: if an uninstalled installation's invoices are settled, Delete Configuration calls Vercel, even in the
+/// 24 h after the uninstall.
 #[tokio::test]
 async fn settled_invoices_allow_the_deletion() {
     let world = world().await;
@@ -270,8 +270,8 @@ async fn settled_invoices_allow_the_deletion() {
     assert_eq!(world.items("icfg_1").await["#installation"]["state"], "finalized");
 }
 
-/// F2: a request with a used key and another `teamId` is another request, and is refused. An idempotency key
-/// belongs to one operation (F1), so an uninstall may use the same key.
+/// F2: a request with a used key and a different `teamId` is a different request, and is refused. An
+/// idempotency key belongs to one operation (F1), so an uninstall may use the key of a Delete Configuration.
 #[tokio::test]
 async fn a_key_belongs_to_one_request() {
     let world = world().await;
@@ -286,7 +286,7 @@ async fn a_key_belongs_to_one_request() {
 }
 
 /// F4: if many callers send Delete Configuration at the same time, Vercel is called once. Each caller is
-/// answered 204, or 409 with a time after which to send the request again.
+/// answered 204, or 409 with `Retry-After`.
 #[tokio::test]
 async fn many_at_once_have_one_effect() {
     for same_key in [true, false] {
@@ -319,8 +319,8 @@ async fn many_at_once_have_one_effect() {
     }
 }
 
-/// F5: a late request that finds a newer fence writes nothing except its own outcome. The late request's
-/// answer is right, because the configuration is gone.
+/// F5: a late request that finds a newer fence writes nothing except its own outcome. The late request is
+/// answered 204, because the configuration is gone.
 #[tokio::test]
 async fn a_late_request_changes_only_its_own_outcome() {
     for late in [204, 403, 500] {

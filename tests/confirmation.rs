@@ -92,10 +92,10 @@ async fn installation(world: &World) -> Value {
     world.items("icfg_1").await["#installation"].clone()
 }
 
-/// E7, E2: if Vercel answers 404 or 410, the configuration is gone once Vercel confirms it. teardown asks
-/// Vercel by a `GET` with the same token and without a team. Vercel confirms that the configuration is gone
-/// if it answers the `GET` with 404, 410, 401, 403, or a `deletedAt`. The confirmation needs no call to
-/// DynamoDB.
+/// E7, E2: if Vercel answers the `DELETE` with 404 or 410, the configuration counts as gone once Vercel
+/// confirms it. To confirm, teardown sends a `GET` with the same token and without a team. Vercel confirms
+/// that the configuration is gone if it answers the `GET` with 404, 410, 401, 403, or a `deletedAt`. The
+/// confirmation needs no call to DynamoDB.
 #[tokio::test]
 async fn a_404_means_gone_once_vercel_confirms_it() {
     let deleted = r#"{"id":"icfg_1","teamId":"team_2","deletedAt":1763769600000}"#;
@@ -128,7 +128,8 @@ async fn a_404_means_gone_once_vercel_confirms_it() {
 
 /// E7: if the configuration exists in another team, teardown stores that team, and sends a second `DELETE`
 /// for the new team. Vercel's answers to the second `DELETE` mean the same as the answers to the first
-/// `DELETE`, except that 404 and 410 are refusals. After a refusal, nothing is deleted in the table.
+/// `DELETE`, except that 404 and 410 are refusals. After a refusal of the second `DELETE`, nothing is deleted
+/// in the table.
 #[tokio::test]
 async fn a_moved_configuration_is_deleted_in_its_new_team() {
     for who in Who::ALL {
@@ -283,8 +284,8 @@ async fn without_a_confirmation_nothing_is_deleted_or_in_doubt() {
     }
 }
 
-/// E7, E2: if the deletion was in doubt before the 404, it stays in doubt, whatever Vercel answers to the
-/// `GET`.
+/// E7, E2: if the deletion was in doubt before Vercel answered 404, it stays in doubt, whatever Vercel
+/// answers to the `GET`.
 #[tokio::test]
 async fn a_doubt_from_before_stays() {
     for who in Who::ALL {
@@ -361,8 +362,8 @@ async fn the_new_team_is_compared_from_then_on() {
     assert_eq!(world.vercel.received().len(), calls);
 }
 
-/// E7, E3: all calls to Vercel in one attempt together may take at most the time of one call (12 s by
-/// default).
+/// E7, E3: the `DELETE`, the `GET` and the second `DELETE` together may take only as long as one call to
+/// Vercel (12 s by default).
 #[tokio::test]
 async fn all_calls_together_have_the_time_of_one() {
     let time = Limits {
@@ -382,7 +383,7 @@ async fn all_calls_together_have_the_time_of_one() {
 }
 
 /// E7, E5: Vercel may call Delete Installation while it deletes a configuration that has moved to another
-/// team. Then both the deletion and the uninstall succeed, and each has its receipt.
+/// team. Both the deletion and the uninstall succeed, and each has its receipt.
 #[tokio::test]
 async fn an_uninstall_from_the_new_team_succeeds_too() {
     let world = world().await;

@@ -64,8 +64,8 @@ impl Tunnel {
     }
 }
 
-/// F6: if all connections in the pool are dead, they cost one time-out together, and no request fails. After
-/// the first attempt that times out, the other idle connections are not used again.
+/// F6: if all connections in the pool are dead, the function waits for only one time-out, and no request
+/// fails. After the first attempt that times out, the other idle connections are not used again.
 #[tokio::test]
 async fn a_pool_of_dead_connections_costs_one_time_out() {
     let world = World::new().await;

@@ -147,7 +147,7 @@ impl Operation {
         }
     }
 
-    /// Whether the operation has a caller that sends it again. Only a sweep has no such caller.
+    /// Whether a caller sends the operation's request again after a crash. Nobody sends a sweep again.
     fn is_repeated(self) -> bool {
         self.request().is_some() || self.webhook().is_some()
     }
@@ -283,8 +283,8 @@ impl End {
     }
 }
 
-/// F5, C3, E5, G1, G2, G3, G5: whichever call an operation is killed at, a retry and the sweep bring it to
-/// the same end as without a crash. At the operation's end no job is pending, and each event has one
+/// F5, C3, E5, G1, G2, G3, G5: if an operation is killed at any of its calls, a retry and the sweep bring it
+/// to the same end as without a crash. At the operation's end no job is pending, and each event has one
 /// `webhook-id`.
 async fn survives(operation: Operation) -> usize {
     let smooth = operation.arrange().await;

@@ -154,8 +154,8 @@ async fn a_session_is_renewed_before_it_ends() {
     scene.log();
 }
 
-/// F6: if STS refuses to renew a session, or does not answer, the old session is used until it ends. After
-/// such a failure, the function does not call STS for a while.
+/// F6: if STS refuses to renew a session, or does not answer, the old session is used until it ends. After a
+/// failed call to STS, the function does not call STS for 10 s.
 #[tokio::test]
 async fn an_outage_of_sts_ends_no_session() {
     for (outage, attempts) in [(Answer::Refused, 1), (Answer::Silence, 2)] {
@@ -186,8 +186,8 @@ async fn a_session_that_ends_now_is_not_used_again() {
     assert!(scene.world.is_live("icfg_1", "db_2").await);
 }
 
-/// B5, F6: if the function gets no session from STS, the request is answered 500 for a failure that somebody
-/// has to fix, and 503 for a temporary failure. The log names the failure's cause. The log and the answer
+/// B5, F6: if the function gets no session from STS, the request is answered 503 for a temporary failure, and
+/// 500 for a failure that somebody has to fix. The log names the failure's cause. The log and the answer
 /// contain no secret.
 #[tokio::test]
 async fn a_refused_role_is_answered() {

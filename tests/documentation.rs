@@ -125,10 +125,10 @@ fn is_generated(page: &str, begin: &str, end: &str, text: &str) {
     }
 }
 
-/// An `end` for [`is_generated`] that no page has: the text goes to the page's end.
+/// An `end` for [`is_generated`] that no page has, so that the text goes to the page's end.
 const PAGE_END: &str = "\0";
 
-/// A7, B3, F6: the pages state the limits that the functions use.
+/// A7, B3, F6: the pages of `docs/` state the limits that the functions use.
 #[test]
 fn the_pages_have_the_limits_of_functions() {
     let Limits { dynamodb, vercel_call, keys, body, .. } = Limits::default();

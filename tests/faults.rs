@@ -55,8 +55,8 @@ async fn timeless(world: &World) -> BTreeMap<String, BTreeMap<String, Value>> {
     table
 }
 
-/// F5, F6: if any write fails, teardown sends the write again, and the table ends as it would without the
-/// fault.
+/// F5, F6: if any write fails, teardown sends the write again, and the table ends with the same items as
+/// without the fault.
 #[tokio::test]
 async fn a_fault_at_any_write_is_overcome() {
     for path in PATHS {
@@ -94,8 +94,8 @@ async fn a_conflict_keeps_the_connection() {
     assert_eq!((reply.status, reply.calls, world.dynamodb.connections()), (204, 6, 1));
 }
 
-/// F6: if DynamoDB refuses a transaction, it may report both a failed condition and a conflict. Then the
-/// failed condition counts: the request plans again, and does not retry the same transaction.
+/// F6: if DynamoDB refuses a transaction, it may report both a failed condition and a conflict. In this case
+/// the failed condition counts: the request plans again, and does not send the same transaction again.
 #[tokio::test]
 async fn evidence_beats_a_conflict() {
     for path in PATHS {
@@ -108,8 +108,8 @@ async fn evidence_beats_a_conflict() {
     }
 }
 
-/// B6, F3, F6: if a fault of DynamoDB lasts for all the time that a request has for DynamoDB, the answer is
-/// 503 with `Retry-After`, and nothing is deleted. Once the fault is over, the same request succeeds.
+/// B6, F3, F6: if DynamoDB fails until the request's time for DynamoDB is over, the answer is 503 with
+/// `Retry-After`, and nothing is deleted. Once the fault is over, the same request succeeds.
 #[tokio::test]
 async fn a_lasting_fault_is_503_and_deletes_nothing() {
     let faults = [

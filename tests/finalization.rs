@@ -54,8 +54,8 @@ async fn a_settled_installation_is_finalized_by_the_next_sweep() {
     assert_eq!(world.vercel.received().len(), 1);
 }
 
-/// G3: if an operator settles the invoices of an active or unknown installation, the result says that it is
-/// active or unknown.
+/// G3: if an operator settles the invoices of an active or unknown installation, the result says whether it
+/// is active or unknown.
 #[tokio::test]
 async fn settling_reports_its_result() {
     let world = World::new().await;
@@ -97,7 +97,8 @@ async fn a_204_or_404_ends_the_finalization() {
 }
 
 /// G3: if Vercel answers with another status than 204, 404 or 410, the finalization is retried within 10
-/// minutes. When Vercel's 24 h are over, 401 and 403 mean that the finalization is done.
+/// minutes. When Vercel's 24 hours for the final invoice are over, 401 and 403 also mean that the
+/// finalization is done.
 #[tokio::test]
 async fn after_other_answers_the_finalization_is_retried() {
     for status in [200, 400, 401, 403, 409, 429, 500] {

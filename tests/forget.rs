@@ -18,8 +18,8 @@ async fn forget(world: &World, announced: Announced) -> Forgotten {
 }
 
 /// E6, H5: `forget` deletes an installation in the table alone, even if invoices are open. The token is
-/// erased, Vercel is not called to finalize, and the resources are purged and announced. The receipt says who
-/// ran `forget`, why, and that Vercel was not called. After `forget`, Delete Configuration and Delete
+/// erased, Vercel is not called, and the resources are purged and announced. The receipt says who ran
+/// `forget`, why, and that Vercel was not called. After `forget`, Delete Configuration and Delete
 /// Installation are answered as after a deletion. A second `forget` writes nothing.
 #[tokio::test]
 async fn an_installation_is_deleted_in_the_table_alone() {
@@ -60,8 +60,8 @@ async fn an_installation_is_deleted_in_the_table_alone() {
     assert!(world.vercel.received().is_empty(), "Vercel was never asked");
 }
 
-/// E6: an operator may decide that `forget` does not notify the provider. Without a notification, no
-/// announcement is sent, and the receipt says `unannounced`.
+/// E6: if the operator decides that `forget` does not notify the provider, no announcement is sent, and the
+/// receipt says `unannounced`.
 #[tokio::test]
 async fn the_provider_need_not_be_notified() {
     let world = World::announcing().await;

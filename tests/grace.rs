@@ -143,8 +143,8 @@ async fn an_uninstall_and_its_resources_have_one_time() {
     assert_eq!(data.get("teardownAt"), None);
 }
 
-/// H1: both events are sent for every deletion: of a configuration, and of a resource or an installation that
-/// was never known.
+/// H1: the notice and the `deleted` event are also sent if a configuration is deleted, or a resource or an
+/// installation that was never known.
 #[tokio::test]
 async fn every_kind_of_deletion_has_a_grace_period() {
     let world = World::announcing_with(&[("GRACE_PERIOD", "1h")]).await;
@@ -206,7 +206,7 @@ async fn a_late_notice_is_dropped() {
 }
 
 /// H1: if a notice fails for 3 days, it is dropped. The `deleted` event is still due at `teardownAt`, and its
-/// failures are counted from 0 again.
+/// failures are counted from 0.
 #[tokio::test]
 async fn a_notice_fails_for_three_days_at_most() {
     let world = world().await;

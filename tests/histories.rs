@@ -30,8 +30,8 @@ const HISTORIES: usize = 160;
 /// The number of `World`s in which histories are played at the same time.
 const LANES: usize = 8;
 
-/// The number of histories that are played in one `World`, and then brought to their ends together. It takes
-/// longer to bring histories to their ends than to play one.
+/// The number of histories that are played in one `World` before sweeps end the jobs of all these histories
+/// together. The sweeps take longer than playing one history.
 const TOGETHER: u8 = 8;
 
 /// The number that this environment variable holds.
@@ -113,8 +113,8 @@ fn an_order_has_to_be_legal() {
     assert!(!legal(&[registers(refused, 0, 1), unanswered(2)]));
 }
 
-/// Plays histories, one after another, and judges each of them. Ends when no history is left, or when a
-/// history in any lane has failed.
+/// Plays histories, one after another, and judges each of them. Ends when no history is left to play, or when
+/// a history in any `World` has failed.
 async fn lane(next: Arc<AtomicU64>, end: u64, seen: Arc<Mutex<Seen>>) {
     while seen.lock().unwrap().failures.is_empty() {
         let first = next.fetch_add(TOGETHER.into(), Ordering::SeqCst);

@@ -120,8 +120,8 @@ async fn a_hold_stops_a_teardown_until_it_is_released() {
 }
 
 /// H2: a hold on an uninstalled installation stops the `deleted` events of the installation and of its
-/// resources, whether they are purged or not. A hold on an uninstall is not too late because a resource was
-/// announced before the uninstall.
+/// resources, whether the resources are purged or not. A hold on an uninstall is still in time if a resource
+/// was announced before the uninstall.
 #[tokio::test]
 async fn a_hold_on_an_uninstall_stops_all_of_it() {
     let world = world().await;
@@ -160,8 +160,8 @@ async fn a_hold_on_an_uninstall_stops_all_of_it() {
     assert_eq!((late.installation, late.announced), (Some(TeardownState::Announced), 1));
 }
 
-/// H2: an operator may give a hold an end. When the hold ends, the stopped event is due without a release. A
-/// second hold on the same subject replaces the first hold.
+/// H2: an operator may give a hold an end. When the hold ends, the `deleted` event is due without a release.
+/// A second hold on the same subject replaces the first hold.
 #[tokio::test]
 async fn a_hold_may_have_an_end() {
     let world = world_with("0s").await;
@@ -186,8 +186,8 @@ async fn a_hold_may_have_an_end() {
 }
 
 /// H2: a hold may be released after a worker has read the holds, and before the worker writes. The worker
-/// notices the release. Therefore no job stays held after its hold is released. A release that was cut off
-/// can be repeated.
+/// notices the release. Therefore no job stays held after its hold is released. An interrupted release can be
+/// repeated.
 #[tokio::test]
 async fn no_job_stays_held_without_a_hold() {
     let world = world_with("0s").await;

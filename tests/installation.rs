@@ -91,8 +91,8 @@ async fn a_settled_installation_is_finalized_in_one_call() {
 }
 
 /// D1, D6, G2, G3: an uninstall with open invoices takes at most two calls to DynamoDB, and is answered
-/// `finalized: false`. After the uninstall the token stays, and the finalization is due 24 h less
-/// `FINALIZE_MARGIN` later. The invoices of an installation without `billing` count as open.
+/// `finalized: false`. The token stays stored, and the finalization is due 24 h less `FINALIZE_MARGIN` after
+/// the uninstall. The invoices of an installation without `billing` count as open.
 #[tokio::test]
 async fn an_open_installation_is_not_finalized() {
     let world = World::with(&[("FINALIZE_MARGIN", "30m")]).await;
@@ -118,9 +118,9 @@ async fn an_open_installation_is_not_finalized() {
 }
 
 /// D7, B6, F3: with `UNINSTALL_WITH_OPEN_INVOICES=refuse`, users and the system get 409 for an uninstall with
-/// open invoices. The refused uninstall changes nothing, and the customer gets the reason. The invoices of an
-/// installation without `billing` count as open. Once the invoices are settled, the uninstall succeeds, even
-/// under the same key.
+/// open invoices. A refused uninstall changes nothing, and the answer has the reason for the customer. The
+/// invoices of an installation without `billing` count as open. Once the invoices are settled, the uninstall
+/// succeeds, even under the same key.
 #[tokio::test]
 async fn open_invoices_refuse_an_uninstall_if_configured() {
     let world = World::announcing_with(&[("UNINSTALL_WITH_OPEN_INVOICES", "refuse")]).await;
@@ -176,8 +176,8 @@ async fn only_an_active_installation_is_refused_for_its_invoices() {
     assert_eq!(unknown.send().await.whole(), NOT_FINALIZED());
 }
 
-/// D2, D4: after an uninstall nothing can be added to the installation. A deleted installation is never
-/// revived (D5).
+/// D2, D4: after an uninstall nothing can be added to the installation. A deleted installation never becomes
+/// active again (D5).
 #[tokio::test]
 async fn nothing_is_added_to_a_deleted_installation() {
     let world = World::new().await;
@@ -199,8 +199,8 @@ async fn nothing_is_added_to_a_deleted_installation() {
     assert_eq!(world.all().await, before);
 }
 
-/// D3, B6, F3: without cascade, an uninstall with live resources is refused, and the answer has the number of
-/// these resources.
+/// D3, B6, F3: if `cascadeResourceDeletion` is false, an uninstall with live resources is refused, and the
+/// answer has the number of these resources.
 #[tokio::test]
 async fn without_cascade_live_resources_remain() {
     let world = World::announcing().await;
@@ -222,7 +222,8 @@ async fn without_cascade_live_resources_remain() {
     assert_eq!((reply.whole(), reply.calls), (NOT_FINALIZED(), 2));
 }
 
-/// D3: without cascade, an uninstall with live resources is refused even if the invoices are settled.
+/// D3: if `cascadeResourceDeletion` is false, an uninstall with live resources is refused, even if the
+/// invoices are settled.
 #[tokio::test]
 async fn without_cascade_a_settled_installation_keeps_its_resources() {
     let world = World::new().await;
@@ -301,7 +302,7 @@ async fn a_second_uninstall_reports_the_present_state() {
 }
 
 /// F2: two requests are the same if their parsed values are equal. An absent `cascadeResourceDeletion` equals
-/// true, and the reasons must be equal.
+/// true. Uninstalls with different reasons are different requests.
 #[tokio::test]
 async fn requests_with_the_same_values_are_the_same() {
     let world = World::new().await;

@@ -129,9 +129,9 @@ async fn a_thousand_forged_key_ids_cost_one_fetch() {
     assert_eq!(server.hits(), 1);
 }
 
-/// A7: in an outage of the issuer, known keys are accepted for 24 h after their 10 minutes, and a token with
-/// an unknown key is answered 503. During the outage the issuer is called once in 30 s, and failed calls
-/// count.
+/// A7: in an outage of the issuer, known keys are accepted until 24 h and 10 minutes after their fetch, and a
+/// token with an unknown key is answered 503. The issuer is called at most once in 30 s, even after a failed
+/// call.
 #[tokio::test]
 async fn known_keys_last_24_hours_of_an_outage() {
     let server = KeyServer::start(Mode::Status(500)).await;
@@ -184,8 +184,8 @@ async fn a_fetch_that_hangs_is_aborted() {
 }
 
 /// A7: in whatever way the issuer's server hangs, all requests that wait for a key share one fetch. When the
-/// fetch's time is over, these requests are answered 503 with `Retry-After`. A request with a known key never
-/// waits. Once the issuer's server answers, its keys are used.
+/// fetch's time is over, the waiting requests are answered 503 with `Retry-After`. A request with a known key
+/// never waits. Once the issuer's server answers, its keys are used.
 #[tokio::test]
 async fn a_request_with_a_known_key_never_waits() {
     join_all([Mode::Hang, Mode::Stall, Mode::Trickle, Mode::Flood].map(|mode| async move {

@@ -75,7 +75,7 @@ async fn a_deleted_resource_is_kept() {
 }
 
 /// H3: an operator can keep a resource that an uninstall deleted, both before and after its purge. The kept
-/// resource gets its own receipt. The other resource of the uninstall is torn down.
+/// resource gets its own receipt. Another resource of the same uninstall is torn down.
 #[tokio::test]
 async fn a_resource_is_kept_from_an_uninstall() {
     for purged in [false, true] {
@@ -113,8 +113,8 @@ async fn a_resource_is_kept_from_an_uninstall() {
     }
 }
 
-/// H1, H3: if `keep` withdraws an announcement, the tombstone and the receipt no longer wait for it, and
-/// expire after `RECEIPT_RETENTION`.
+/// H1, H3: if `keep` withdraws an announcement, the tombstone and the receipt no longer wait for the
+/// announcement, and expire after `RECEIPT_RETENTION`.
 #[tokio::test]
 async fn a_kept_resources_receipt_expires_again() {
     let world = world("1d").await;

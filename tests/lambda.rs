@@ -175,9 +175,9 @@ async fn a_header_sent_twice_to_a_rest_api_is_refused() {
     assert_eq!(lambda.invoke(odd).await["statusCode"], 204, "an odd query is one all the same");
 }
 
-/// B6: if the function cannot read a request, it answers 400 and deletes nothing. An answer without a status
-/// would be a 200 for an HTTP API. If an event is not a request, the invocation fails. The schedule's event
-/// makes this function's invocation fail, too.
+/// B6: if the function cannot read a request, it answers 400 and deletes nothing. Without a status in the
+/// function's answer, an HTTP API would answer 200. If an event is not a request, for example the schedule's
+/// event, the function's invocation fails.
 #[tokio::test]
 async fn a_request_in_another_event_is_refused() {
     let world = World::announcing().await;
@@ -264,7 +264,7 @@ async fn any_character_is_answered() {
 }
 
 /// B1, G4: on Lambda, both the schedule's event and a request with the sweep's secret start the sweep. A
-/// request without the sweep's secret is refused, and an event of another source is an error.
+/// request without the sweep's secret is refused, and an event from another source is an error.
 #[tokio::test]
 async fn a_schedule_sweeps_on_lambda() {
     let world = World::announcing().await;

@@ -97,8 +97,8 @@ fn target(modules: &BTreeMap<Module, String>, from: &Module, path: &[&str]) -> M
     target
 }
 
-/// For each module: the modules in the same folder that it, or a module below it, imports. Imports between a
-/// module and the modules below it are left out.
+/// For each module: the modules in the same folder that this module, or a module below it, imports. Imports
+/// between a module and the modules below it are left out.
 fn imports(crate_root: &str) -> BTreeMap<Module, BTreeSet<Module>> {
     let modules = modules(crate_root);
     let mut imports: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
@@ -142,7 +142,8 @@ fn no_modules_import_each_other_in_a_circle() {
     }
 }
 
-/// `circle` finds a circle and accepts an order, and `paths` reads every form of an import.
+/// `circle` finds a circle of imports and accepts imports without a circle, and `paths` reads every form of
+/// an import.
 #[test]
 fn a_circle_is_found() {
     let named = |code| paths(code).into_iter().map(|path| path.join(" ")).collect::<Vec<_>>();

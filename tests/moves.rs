@@ -38,8 +38,8 @@ fn resources(items: &std::collections::BTreeMap<String, serde_json::Value>) -> u
 }
 
 /// I1, H5: a move stores the resource's item with all its attributes at the target, and updates the counts of
-/// both installations. The receipt of a move does not expire, and says where the resource went, when, by whom
-/// and why.
+/// both installations. The receipt of a move does not expire. The receipt says who moved the resource where,
+/// when and why.
 #[tokio::test]
 async fn a_move_is_one_transaction() {
     let world = world().await;
@@ -71,9 +71,9 @@ async fn a_move_is_one_transaction() {
     assert_eq!(world.all().await, before);
 }
 
-/// I2: after a move, a deletion at the source is answered 204 without an announcement, and the source's
-/// uninstall leaves the resource live. After a move, a deletion at the target deletes the resource, and is
-/// announced for the target.
+/// I2: after a move, a deletion in the source installation is answered 204 without an announcement, and the
+/// source's uninstall leaves the resource live. A deletion in the target installation deletes the moved
+/// resource, and is announced for the target.
 #[tokio::test]
 async fn deletions_follow_the_move() {
     let world = world().await;
@@ -99,7 +99,8 @@ async fn deletions_follow_the_move() {
     assert_eq!(data["installationId"], "icfg_2");
 }
 
-/// I1, I2: after a resource has left the marketplace, no deletion of it and no uninstall tears it down.
+/// I1, I2: a resource that has left the marketplace is never torn down, even after its deletion or an
+/// uninstall.
 #[tokio::test]
 async fn a_resource_moved_out_is_never_torn_down() {
     let world = world().await;
@@ -167,8 +168,8 @@ async fn a_move_is_refused_as_a_whole() {
     assert_eq!(refused("icfg_1", Some("icfg_2")).await, Obstacle::Deleted);
 }
 
-/// I1: of two moves of one resource at the same time, one succeeds. If a move meets a conflict, or loses
-/// DynamoDB's reply, it is repeated and reported as done.
+/// I1: of two moves of one resource at the same time, only one succeeds. If DynamoDB reports a conflict, or
+/// its reply is lost, the move is repeated and reported as done.
 #[tokio::test]
 async fn of_two_moves_at_once_one_succeeds() {
     let world = world().await;
@@ -189,8 +190,8 @@ async fn of_two_moves_at_once_one_succeeds() {
     assert_eq!(moved, Moved::Now);
 }
 
-/// I1, D2: if a move and the source's uninstall come at the same time, the resource is either moved, or
-/// deleted with the source, but never both.
+/// I1, D2: if a move and the uninstall of the source installation come at the same time, the resource is
+/// either moved, or deleted with the source, but never both.
 #[tokio::test]
 async fn a_move_races_an_uninstall() {
     for _ in 0..8 {

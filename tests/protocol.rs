@@ -115,8 +115,8 @@ fn each_condition_of_a_lease_is_needed() {
     }
 }
 
-/// H1, H2, H3, F5: an operator holds and releases, or keeps, while two workers run, die or are late. In every
-/// order of these steps, the commands report the truth.
+/// H1, H2, H3, F5: an operator runs `hold` and `release`, or `keep`, while two workers run, die or are late.
+/// In every order of the steps, what the commands report is true.
 #[test]
 fn a_hold_reports_the_truth_in_every_order() {
     for (name, keeps) in [("hold and release", false), ("keep", true)] {
@@ -251,7 +251,8 @@ fn each_condition_of_a_configurations_deletion_is_needed() {
 /// Each of these five conditions can be dropped, because something else guards the same property. The commit
 /// notices everything that has changed since the intent was written. If another worker has taken the lease
 /// since then, the lease has another fence. Once a doubt is stored, it stays stored. If an intent is
-/// overwritten, it has another fence, too. Before the only commit, nothing is recorded.
+/// overwritten, it has another fence, too. Only one commit succeeds, and no outcome is recorded before this
+/// commit.
 #[test]
 #[ignore = "2 min"]
 fn some_conditions_of_a_configurations_deletion_guard_twice() {
@@ -271,8 +272,8 @@ fn some_conditions_of_a_configurations_deletion_guard_twice() {
     }
 }
 
-/// J4, F5: two attempts at a Provision under one key run beside an uninstall, a deletion and the sweep. No
-/// resource that the backend made is lost.
+/// J4, F5: if two attempts at a Provision under one key run at the same time as an uninstall, a deletion and
+/// the sweep, no resource that the backend made is lost.
 #[test]
 fn two_attempts_at_a_provision_lose_nothing() {
     for scope in provision::Scope::ALL {
@@ -281,8 +282,8 @@ fn two_attempts_at_a_provision_lose_nothing() {
     }
 }
 
-/// J4, F5: two attempts at a Provision run with two workers, one of which may be late. No resource that the
-/// backend made is lost. Three attempts at a Provision lose no resource either.
+/// J4, F5: if two attempts at a Provision run with two workers, or three attempts with one worker, no
+/// resource that the backend made is lost. One of two workers may be late.
 #[test]
 #[ignore = "2 min"]
 fn three_attempts_at_a_provision_lose_nothing() {

@@ -33,8 +33,8 @@ async fn wait(world: &World) -> u64 {
     work(world).await["dueAt"].as_u64().unwrap().saturating_sub(world.clock.now().as_secs())
 }
 
-/// G1: an announcement is signed, and says what was deleted, when and by whom. The announcement's job ends
-/// once the provider has accepted the announcement.
+/// G1: an announcement is signed, and says what was deleted, when, and who deleted it. The announcement's job
+/// ends once the provider has accepted the announcement.
 #[tokio::test]
 async fn a_deletion_is_announced_once() {
     let world = world().await;
@@ -66,8 +66,8 @@ async fn a_deletion_is_announced_once() {
     assert_eq!(world.sweep().await, [0; 4]);
 }
 
-/// G1: while a secret is rotated, each announcement has a signature by each secret, the newest secret's
-/// first. A provider that knows only one of the secrets accepts the announcement.
+/// G1: while a secret is rotated, each announcement has a signature by each secret. The newest secret's
+/// signature comes first. A provider that knows only one of the secrets accepts the announcement.
 #[tokio::test]
 async fn an_announcement_is_signed_by_each_secret() {
     const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -158,7 +158,7 @@ async fn after_any_other_answer_the_announcement_is_retried() {
 }
 
 /// G1: if the provider answers 202 with `Retry-After`, the announcement is sent again at the time in
-/// `Retry-After`, for as long as the provider needs.
+/// `Retry-After`, however often the provider answers 202.
 #[tokio::test]
 async fn a_202_gives_the_provider_more_time() {
     let world = world().await;

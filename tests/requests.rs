@@ -29,8 +29,8 @@ async fn half_of_a_surrogate_pair_is_read() {
     assert_eq!(world.delete(INSTALLATION).key("k1").body(body).send().await.whole(), reply.whole());
 }
 
-/// B1: a request with another method is answered 405, even without a token, and a request to another path
-/// 404.
+/// B1: a request with a wrong method is answered 405, even without a token. A request to an unknown path is
+/// answered 404.
 #[tokio::test]
 async fn other_methods_and_paths() {
     let world = World::new().await;
@@ -101,7 +101,8 @@ async fn ids_come_only_from_the_path() {
     assert_eq!(reply.error(), (400, "bad_request"));
 }
 
-/// B3: a body over 64 KiB is answered 413 by both endpoints, with or without a `Content-Length`.
+/// B3: a body over 64 KiB is answered 413 by Delete Installation and Delete Resource, with or without a
+/// `Content-Length`.
 #[tokio::test]
 async fn bodies_are_bounded() {
     let world = World::new().await;

@@ -123,7 +123,7 @@ async fn a_resource_that_was_never_known_gets_a_receipt() {
 }
 
 /// C1: the deletion of a resource whose installation was never known is answered 204, and leaves a receipt
-/// and an announcement. If there is nevertheless an item of the resource, it is deleted.
+/// and an announcement. If such a resource has an item nevertheless, the item is deleted.
 #[tokio::test]
 async fn a_resource_of_an_unknown_installation_gets_a_receipt() {
     let world = World::announcing().await;
@@ -198,8 +198,8 @@ async fn a_live_resource_beside_its_receipt_is_deleted() {
     assert!(!world.is_live("icfg_1", "db_1").await);
 }
 
-/// F2: if another request has the same key, it is refused and changes nothing. An idempotency key belongs to
-/// one installation and one operation (F1).
+/// F2: a different request with a used key is refused, and changes nothing. An idempotency key belongs to one
+/// installation and one operation (F1).
 #[tokio::test]
 async fn a_key_belongs_to_one_request() {
     let world = World::announcing().await;
@@ -224,8 +224,8 @@ async fn a_key_belongs_to_one_request() {
     assert_eq!(other_operation.status, 200);
 }
 
-/// F1: an outcome is replayed for 7 days by the clock. After these 7 days, another request under the same key
-/// overwrites the outcome.
+/// F1: an outcome is replayed for 7 days. After 7 days, a different request under the same key overwrites the
+/// outcome, even if DynamoDB's TTL has not removed it.
 #[tokio::test]
 async fn an_outcome_is_kept_for_7_days() {
     let world = World::new().await;

@@ -61,7 +61,8 @@ async fn state(world: &World) -> Value {
 }
 
 /// E2: if an attempt got no definite answer and Vercel refuses the next attempt, the request is answered 409.
-/// After this 409 the doubt stays stored, so a 403 to the next request means that the configuration is gone.
+/// The doubt stays stored after such a refusal, so Vercel's 403 to the next request means that the
+/// configuration is gone.
 #[tokio::test]
 async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
     for refusal in [400, 409] {
@@ -79,7 +80,7 @@ async fn a_refusal_does_not_clear_an_attempt_in_doubt() {
     }
 }
 
-/// E2, E3: a call that was never sent leaves no doubt, so a later 403 is a refusal.
+/// E2, E3: a call to Vercel that was never sent leaves no doubt, so a later 403 is a refusal.
 #[tokio::test]
 async fn a_call_that_was_not_sent_leaves_no_doubt() {
     // DynamoDB's reply to the write of the intent is lost, and so are all later replies.
@@ -229,8 +230,8 @@ async fn a_token_registered_meanwhile_is_used() {
     assert_eq!(world.dynamodb.refusals_with_a_token(), 0, "no condition returns it (D6)");
 }
 
-/// E3: if DynamoDB's reply to the withdrawal is lost, the request is still answered with Vercel's refusal,
-/// and Vercel is called once.
+/// E3: if DynamoDB's reply to the intent's withdrawal is lost, the request is still answered with Vercel's
+/// refusal, and Vercel is called once.
 #[tokio::test]
 async fn a_lost_answer_to_the_withdrawal_changes_nothing() {
     let world = world().await;

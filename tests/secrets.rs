@@ -63,7 +63,7 @@ async fn no_deletion_reveals_a_secret() {
     join_all(scenes).await;
 }
 
-/// Requests for which STS gives no session, in several ways.
+/// Requests for which STS gives no session, for several reasons.
 async fn no_session(scene: &mut Scene, path: &str, token: &str) {
     for answer in [
         sts::Answer::Echo,
@@ -231,7 +231,7 @@ async fn no_sweep_reveals_a_secret() {
 }
 
 /// K1: a webhook that is forged, fails or succeeds reveals no secret, and no signature with which somebody
-/// could send it again.
+/// could send the webhook again.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_webhook_reveals_a_secret() {
     join_all(HOSTS.map(|host| async move {

@@ -316,7 +316,7 @@ async fn a_lost_answer_does_not_leave_a_job_parked() {
 }
 
 /// G1, G2: if the host continues to run the process after an answer, each due job is tried once, immediately
-/// after the answer. If such a job fails, the sweep runs it later.
+/// after the answer. A due job that fails is run again by the sweep.
 #[tokio::test]
 async fn an_answer_is_followed_up() {
     for fails in [false, true] {

@@ -12,7 +12,7 @@ async fn world() -> World {
     world
 }
 
-/// A1: a request without exactly one `Authorization: Bearer` is answered 403.
+/// A1: a request that does not have exactly one `Authorization: Bearer` header is answered 403.
 #[tokio::test]
 async fn exactly_one_bearer_token_is_required() {
     let world = world().await;
@@ -268,8 +268,8 @@ async fn a_read_only_user_may_not_delete() {
     assert!(world.is_live("icfg_1", "db_1").await);
 }
 
-/// A6: a token that names an installation is accepted for that installation only. For every other
-/// installation, known or unknown, that token gets the same 403.
+/// A6: a token that names an installation is accepted for that installation only. A request for any other
+/// installation, known or unknown, gets the same 403.
 #[tokio::test]
 async fn a_token_is_good_for_its_own_installation() {
     let world = world().await;
@@ -286,8 +286,8 @@ async fn a_token_is_good_for_its_own_installation() {
     assert_eq!(by_system.status, 204);
 }
 
-/// A8: the checks come in this order: route and method, token, ids, role and installation, headers and body,
-/// then the store.
+/// A8: a request is checked in this order: route and method, token, ids, role and installation, headers and
+/// body, then the store.
 #[tokio::test]
 async fn the_first_check_that_fails_answers() {
     let world = world().await;

@@ -39,7 +39,7 @@ async fn delete(world: &World, endpoints: &str) -> (u16, String) {
     (status, body["error"]["code"].as_str().unwrap().to_owned())
 }
 
-/// Checks that nothing is deleted or announced when Vercel can be reached again, and refuses.
+/// Checks that nothing is deleted or announced if Vercel can be reached again and refuses.
 async fn is_refused_afterwards(world: &World, what: &str, sweeps: bool) {
     let intent = &world.items("icfg_1").await["work#configuration"];
     assert_eq!(intent["inDoubt"], false, "{what}: {intent}");
@@ -101,7 +101,8 @@ async fn a_request_that_cannot_be_built_leaves_no_doubt() {
     is_refused_afterwards(&world, "a token with a line break", false).await;
 }
 
-/// E2: if an attempt at Vercel was sent, it stays in doubt, even if Vercel cannot be reached after that.
+/// E2: if a request was sent to Vercel without a definite answer, the deletion stays in doubt, even if Vercel
+/// cannot be reached afterwards.
 #[tokio::test]
 async fn a_request_that_was_sent_stays_in_doubt() {
     let world = world().await;
@@ -136,7 +137,8 @@ async fn a_process_that_dies_while_connecting_leaves_no_doubt() {
     }
 }
 
-/// E2: if DynamoDB's reply to the mark of an attempt is lost, the attempt is not sent and leaves no doubt.
+/// E2: if DynamoDB's reply to the write that marks an attempt is lost, the attempt is not sent and leaves no
+/// doubt.
 #[tokio::test]
 async fn a_mark_whose_answer_is_lost_leaves_no_doubt() {
     let limits = Limits { dynamodb: Duration::from_secs(1), ..limits() };

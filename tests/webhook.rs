@@ -22,7 +22,7 @@ fn event(kind: &str, created_at: i64, payload: &Value) -> String {
     event.to_string()
 }
 
-/// K1: a signature that OpenSSL computed is accepted, but only for its own body.
+/// K1: a signature that OpenSSL computed is accepted, but only for the body that OpenSSL signed.
 #[tokio::test]
 async fn a_signature_is_that_of_openssl() {
     let file: Value = serde_json::from_str(include_str!("webhook/signatures.json")).unwrap();
@@ -166,7 +166,7 @@ async fn a_webhook_that_cannot_be_read_is_named() {
     assert_eq!(world.all().await, before);
 }
 
-/// K1: a webhook of another type is answered 200, whatever its event contains, and nothing is done.
+/// K1: a webhook of an unknown type is answered 200, whatever its event contains, and nothing is done.
 #[tokio::test]
 async fn an_unknown_type_does_nothing() {
     let world = World::announcing().await;

@@ -59,7 +59,7 @@ impl World {
     }
 }
 
-/// C2, C4, D1, D4, D6: the page's requests write the same items as the library.
+/// C2, C4, D1, D4, D6: the requests on `docs/writing-the-table.md` write the same items as the library.
 #[tokio::test]
 async fn the_page_writes_what_the_library_writes() {
     let (page, library) = (World::new().await, World::new().await);
@@ -92,8 +92,8 @@ async fn the_page_writes_what_the_library_writes() {
     }
 }
 
-/// C4, D4, D5: DynamoDB refuses the page's requests in the cases that the page names, and then changes
-/// nothing.
+/// C4, D4, D5: DynamoDB refuses the requests on `docs/writing-the-table.md` in the cases that the page names.
+/// A refused request changes nothing.
 #[tokio::test]
 async fn dynamodb_refuses_what_the_page_says() {
     let world = World::announcing().await;
@@ -156,8 +156,8 @@ async fn the_token_is_replaced_until_it_is_finalized() {
     assert!(!world.items("icfg_1").await.contains_key("#token"));
 }
 
-/// I1: the page's request moves a resource as the library does, and is refused in the cases that the page
-/// names.
+/// I1: the request for a move on `docs/writing-the-table.md` moves a resource as the library does, and is
+/// refused in the cases that the page names.
 #[tokio::test]
 async fn the_page_moves_a_resource() {
     let (page, library) = (World::new().await, World::new().await);
@@ -208,8 +208,8 @@ async fn the_page_moves_a_resource() {
     assert_eq!(stored(&page).await, stored(&library).await);
 }
 
-/// C4, D4, G1: the page's TypeScript has every condition of the page's JSON, and has an error text for each
-/// condition.
+/// C4, D4, G1: the TypeScript on `docs/writing-the-table.md` has every condition of the page's JSON, and an
+/// error text for each condition.
 #[test]
 fn the_typescript_demands_what_the_json_does() {
     const ACTIVE: &str = r##"ConditionExpression: "#state = :active","##;

@@ -37,7 +37,7 @@ impl App {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let front = self.front.clone().ok_or_else(|| Error::Internal(NoBackend.into()))?;
-        // The time that the host grants a call counts from the beginning of the call.
+        // The time that the host grants for a call begins before the call's body arrives.
         let host_ends = head.extensions.get().map(|HostTime(time)| Instant::now() + *time);
         let recorded = self.recorded(ids, &head, line).await?;
         let body = read_body(body, MAX_PASSING, self.limits.passing_body).await?;
@@ -54,8 +54,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::KeysUnavailable`] for a call that creates something: such a call must be recorded, and the
-    /// caller can send the call again.
+    /// [`Error::KeysUnavailable`] if the token's key cannot be looked up, and the call may create something.
+    /// teardown must record such a call, and the caller can send the call again.
     async fn recorded(
         &self,
         ids: Option<Ids>,

@@ -10,8 +10,8 @@ use crate::ids::{InstallationId, ResourceId};
 use crate::job::Report;
 use crate::telemetry;
 
-/// The log line of a request. The line is one event of `tracing`, not a span: most requests log only this
-/// line, and every other log line says itself what it is about.
+/// The log line of a request. The line is one event of `tracing`, not a span. Most requests log only one
+/// line, and the other log lines need no fields of a span.
 pub(super) struct RequestLog {
     began: Instant,
     /// The request's method. `None` if a schedule started the request, or if the host could not read the
@@ -20,8 +20,8 @@ pub(super) struct RequestLog {
     route: &'static str,
     /// The kind of an authenticated caller.
     caller: Option<&'static str>,
-    /// The ids in the path, if the caller is authenticated, or the id of the installation that a webhook
-    /// names.
+    /// If the caller is authenticated, the ids in the path. For a webhook, the id of the installation that
+    /// the webhook names.
     ids: Option<Ids>,
     /// The type of a webhook that Vercel sent.
     event: Option<String>,
@@ -39,7 +39,7 @@ impl RequestLog {
         Self { began, method, route, caller: None, ids: None, event: None }
     }
 
-    /// Adds the request's route, when teardown has found the route.
+    /// Adds the route that teardown has found for the request.
     pub(super) fn routed(&mut self, route: Route<'_>) {
         self.route = route.pattern();
     }
@@ -65,7 +65,8 @@ impl RequestLog {
         self.ids = installation.cloned().map(Ids::Installation);
     }
 
-    /// Logs the request's result. A failure of teardown itself is logged once, as an error with its cause.
+    /// Logs the request's result. If teardown itself failed, the line has the level `error` and contains the
+    /// cause.
     pub(super) fn write(self, result: &Result<Reply, Error>, dynamodb_calls: u32) {
         let ms = self.began.elapsed().as_secs_f64() * 1000.0;
         let Self { route, caller, .. } = self;
@@ -117,8 +118,8 @@ impl RequestLog {
         }
         match result {
             Ok(Reply::Swept(report)) => counted!(report, "swept"),
-            // A run of new jobs is not logged as a sweep, because an alarm fires if the log lines of sweeps
-            // are missing.
+            // A run of new jobs is not logged as a sweep, because an alarm counts the log lines of sweeps to
+            // notice that no sweep runs.
             Ok(Reply::Ran(report)) => counted!(report, "ran new jobs"),
             Ok(Reply::Deleted(_) | Reply::Passed(_) | Reply::Received) => answered!(info),
             // `BackendUnavailable` is only a warning, because the provider has to fix its backend.

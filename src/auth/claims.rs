@@ -68,8 +68,8 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// [`TokenError::Claims`], or [`TokenError::Malformed`] if the payload is not a JSON object in
-    /// UTF-8.
+    /// [`TokenError::Malformed`] if the payload is not a JSON object in UTF-8. [`TokenError::Claims`] if a
+    /// claim is missing, repeated or of the wrong type.
     pub fn parse(payload: &[u8]) -> Result<Self, TokenError> {
         json::from_slice(object(payload)?).map_err(|_| TokenError::Claims)
     }
@@ -160,8 +160,8 @@ mod tests {
         claims
     }
 
-    /// A4: teardown accepts a user's token and the system's token. In a system's token, `sub` and the
-    /// installation may be null.
+    /// A4: teardown accepts a user's token and the system's token. In a system's token, the claims `sub` and
+    /// `installation_id` may be null.
     #[test]
     fn the_two_kinds_of_token() {
         assert_eq!(
@@ -183,8 +183,8 @@ mod tests {
         );
     }
 
-    /// A4: a token is refused if it has only some of a user's claims, or claims of both a user and the
-    /// system. A claim that is null does not count as absent.
+    /// A4: a token is refused if it has only some of a user's claims, or if it mixes a user's claims and the
+    /// system's. A claim that is null does not count as absent.
     #[test]
     fn half_of_each_is_refused() {
         for claims in [

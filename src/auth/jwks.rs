@@ -26,14 +26,14 @@ use crate::telemetry;
 /// The age at which keys are fetched again, in the background.
 const REFRESH_AFTER: Duration = Duration::from_mins(10);
 
-/// How long the keys are still used after their refresh was due, if every fetch fails.
+/// How long teardown still uses the keys after a refresh was due, if every fetch fails.
 const OUTAGE_TOLERANCE: Duration = Duration::from_hours(24);
 
-/// The time between two fetches while the cache has keys. Forged key ids cannot shorten the time between two
-/// fetches.
+/// The shortest time between two fetches while the cache has keys, even if callers send forged key ids.
 const COOLDOWN: Duration = Duration::from_secs(30);
 
-/// The time between two fetches while the cache has no keys. Without keys, teardown cannot verify any caller.
+/// The shortest time between two fetches while the cache has no keys. Without keys, teardown cannot verify
+/// any caller.
 const COOLDOWN_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 
 /// How long a request with a known key waits for a refresh that is due, on a host that may freeze the
@@ -46,7 +46,7 @@ const MAX_DOCUMENT: usize = 256 * 1024;
 /// Why a key was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookupError {
-    /// The issuer's keys were fetched, and the key is not among them.
+    /// The issuer's keys were fetched, and no key with the requested id is among them.
     Unknown,
     /// The issuer's keys cannot be fetched now.
     Unavailable {
@@ -102,8 +102,8 @@ enum Lookup {
     Refresh(PublicKey, Fetch),
     /// The key is not in the cache, and a fetch begins now.
     Fetch(Fetch),
-    /// The key is not in the cache, and a fetch is already running. The answer of a running fetch may be
-    /// older than the key.
+    /// The key is not in the cache, and a fetch is already running. The issuer may have answered a running
+    /// fetch before the issuer had the key.
     Join(Fetch),
     Unavailable(Duration),
 }
@@ -141,13 +141,14 @@ impl Jwks {
         Self(Arc::new(Inner { url, after_answer, outbound, clock, fetch_timeout, state }))
     }
 
-    /// Returns the key with the id `kid`. If the key is not in the cache, `find` waits for a fetch, if a
-    /// fetch is allowed now.
+    /// Returns the key with the id `kid`. If the key is not in the cache, `find` waits for a fetch, unless it
+    /// is too early for another fetch.
     ///
     /// # Errors
     ///
-    /// [`LookupError::Unknown`] only if the keys were fetched after `find` was called, else
-    /// [`LookupError::Unavailable`].
+    /// [`LookupError::Unknown`] if `find` started a fetch that returned keys, and the key is not among them.
+    /// [`LookupError::Unavailable`] if the key is not in the cache, and `find` did not start a fetch that
+    /// returned keys.
     pub async fn find(&self, kid: &str) -> Result<PublicKey, LookupError> {
         let fetched = match self.look(kid) {
             Lookup::Key(key) => return Ok(key),
@@ -253,8 +254,8 @@ impl State {
     /// The time until the next fetch may begin.
     fn cooldown_left(&self, now: Duration) -> Duration {
         let cooldown = if self.held.is_some() { COOLDOWN } else { COOLDOWN_WITHOUT_KEYS };
-        // If the clock was set back, the last fetch may seem to begin in the future, and then it does not
-        // delay the next fetch.
+        // If the clock was set back to a time before the last fetch, the last fetch does not delay the next
+        // fetch.
         let since = self.last_fetch.and_then(|last| now.checked_sub(last));
         since.map_or(Duration::ZERO, |since| cooldown.saturating_sub(since))
     }

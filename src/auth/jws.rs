@@ -21,7 +21,7 @@ pub struct Jws<'a> {
 }
 
 impl fmt::Debug for Jws<'_> {
-    /// Shows only the `kid`, because anybody could use the token if all its parts were shown.
+    /// Shows only the `kid`, because a reader of the log could use a token that was shown whole.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jws").field("kid", &self.kid).finish_non_exhaustive()
     }
@@ -75,7 +75,8 @@ impl<'a> Jws<'a> {
     ///
     /// # Errors
     ///
-    /// [`TokenError::Signature`], or [`TokenError::Malformed`] if a part is not base64url.
+    /// [`TokenError::Signature`] if the signature is wrong. [`TokenError::Malformed`] if a part of the token
+    /// is not base64url.
     pub fn verify(&self, key: &PublicKey) -> Result<Vec<u8>, TokenError> {
         let valid = jsonwebtoken::crypto::verify(
             self.signature,
@@ -91,7 +92,7 @@ impl<'a> Jws<'a> {
     }
 }
 
-/// Decodes strict base64url: no padding, no white space, no stray bits (RFC 7515, section 2).
+/// Decodes strict base64url, which has no padding, no white space and no stray bits (RFC 7515, section 2).
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }

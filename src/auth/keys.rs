@@ -1,4 +1,4 @@
-//! Reads a JWKS document (RFC 7517), and selects the keys that may verify a token (A7).
+//! Reads a JWKS document (RFC 7517), and selects the keys that teardown accepts to verify tokens (A7).
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// The sizes of an RSA modulus that teardown accepts, in bits (A7). The signature library does not accept a
-/// longer modulus.
+/// The sizes of an RSA modulus that teardown accepts, in bits (A7). The signature library accepts no modulus
+/// of more than 8192 bits.
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// An RSA key that is strong enough and meant for verifying RS256 signatures. Clones of a [`PublicKey`] share
@@ -29,7 +29,7 @@ impl std::fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
-    /// The key in the form that the signature library needs.
+    /// The public key in the form that the signature library needs.
     pub(super) fn decoding(&self) -> &DecodingKey {
         &self.decoding
     }
@@ -76,7 +76,7 @@ impl KeySet {
     ///
     /// [`KeySetError`] if the document is malformed, or has no usable key.
     pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
-        // A byte that is not UTF-8 is accepted, because it may be in a key that is skipped.
+        // Bytes that are not UTF-8 are accepted, because they may be in a key that is skipped.
         let document = String::from_utf8_lossy(document);
         let document: Document =
             json::from_slice(document.as_bytes()).map_err(|_| KeySetError::Malformed)?;
@@ -91,7 +91,7 @@ impl KeySet {
     }
 }
 
-/// Makes a key from its JSON. `None` if the key may not verify RS256 signatures.
+/// Makes a key from its JSON. `None` if the key is not meant for RS256 signatures, or is weak.
 fn usable(key: &RawValue) -> Option<PublicKey> {
     let jwk: Jwk = serde_json::from_str(key.get()).ok()?;
     let meant_for_it = jwk.kty == "RSA"
@@ -131,8 +131,8 @@ fn is_odd_exponent(exponent: &[u8]) -> bool {
     (2..=32).contains(&bits(exponent)) && exponent.last().is_some_and(|byte| byte % 2 == 1)
 }
 
-/// Whether a modulus looks like one from a broken library of Infineon, whose keys can be factored (ROCA,
-/// CVE-2017-15361). A modulus from the broken library is a power of 65537 modulo every small prime.
+/// Whether a modulus looks like a modulus from a broken library of Infineon, whose keys can be factored
+/// (ROCA, CVE-2017-15361). A modulus from Infineon's library is a power of 65537 modulo every small prime.
 fn is_roca(modulus: &[u8]) -> bool {
     const GENERATOR: u32 = 65_537;
     const PRIMES: [u32; 38] = [

@@ -7,7 +7,7 @@ use http::Uri;
 
 use super::{ConfigError, missing, whole};
 
-/// The names of variables, the rule for their values, and the message if a value breaks the rule.
+/// The names of variables, the rule for the variables' values, and the message if a value breaks the rule.
 type Rule = (&'static [&'static str], fn(&str) -> bool, &'static str);
 
 const RULES: &[Rule] = &[
@@ -40,7 +40,7 @@ const RULES: &[Rule] = &[
         is_truth,
         "must be true or false",
     ),
-    // Every text is accepted that does not begin or end with a blank or a line break.
+    // These variables may have any value that does not begin or end with a blank or a line break.
     (
         &[
             "AWS_CONFIG_FILE",
@@ -89,7 +89,8 @@ pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result
             return Err(ConfigError::new(name, "is empty: unset it"));
         }
     }
-    // If only one half of an AWS access key is set, the SDK ignores it, and asks the network for credentials.
+    // If only one half of an AWS access key is set, the SDK ignores this half, and asks the network for
+    // credentials.
     let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
     match (read(pair[0])?, read(pair[1])?) {
         (Some(_), None) => Err(missing(pair[1])),
@@ -98,7 +99,8 @@ pub(super) fn check(variable: impl Fn(&'static str) -> Option<String>) -> Result
     }
 }
 
-/// Whether a region can be a label of a host name: the SDK makes the endpoint's host name from the region.
+/// Whether a region can be a part of a host name, because the SDK makes the endpoint's host name from the
+/// region.
 fn is_region(text: &str) -> bool {
     let permitted = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.len() <= 63 && text.bytes().all(permitted)

@@ -24,8 +24,8 @@ const OURS: &str = "teardown";
 /// Makes the filter from the value of `RUST_LOG`, such as `info`, or several `target=level` with commas
 /// between them. Levels that would log secrets are lowered.
 ///
-/// The limits of `AT_MOST` are in the same filter as `RUST_LOG`, not in a second filter. So `tracing` enables
-/// no more verbose level than `RUST_LOG` asks for.
+/// The limits of `AT_MOST` and the levels of `RUST_LOG` are in one filter. With a second filter for the
+/// limits, `tracing` would enable more verbose levels than `RUST_LOG` asks for.
 ///
 /// # Errors
 ///
@@ -47,12 +47,12 @@ pub fn log_filter(rust_log: Option<String>) -> Result<Targets, ConfigError> {
         .with_targets(requested.iter().map(|(target, level)| (target, capped(target, level)))))
 }
 
-/// Reads `RUST_LOG` from the process's environment, and makes the filter as [`log_filter`] does.
+/// Reads `RUST_LOG` from the process's environment, and makes the filter with [`log_filter`].
 ///
 /// # Errors
 ///
-/// [`ConfigError`] if `RUST_LOG` is malformed, or hides teardown's errors, because alarms count the log lines
-/// of errors (S1).
+/// [`ConfigError`] if `RUST_LOG` is malformed. [`ConfigError`] if `RUST_LOG` hides teardown's errors, because
+/// alarms count the log lines of errors (S1).
 pub fn log_filter_of_functions() -> Result<Targets, ConfigError> {
     let filter = log_filter(from_env("RUST_LOG"))?;
     check_ours(&filter)?;

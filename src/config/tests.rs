@@ -137,8 +137,8 @@ fn several_secrets_may_sign() {
     assert_eq!(stray, "PROVIDER_SECRET: has a blank or a line break at an end");
 }
 
-/// S1: if a variable's value begins or ends with a blank or a line break, the function does not start. The
-/// blank or the line break is not removed, and does not become part of the value.
+/// S1: if a variable's value begins or ends with a blank or a line break, the function does not start.
+/// teardown neither removes such a blank or line break, nor uses it as part of the value.
 #[test]
 fn a_stray_line_break_is_named() {
     for (name, value) in [

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::ConfigError;
 use crate::deletion::FINALIZATION_PERIOD;
 
-/// The longest `RECEIPT_RETENTION`, 100 years. A `RECEIPT_RETENTION` of more than 100 years must be a typing
-/// error.
+/// The longest `RECEIPT_RETENTION`, 100 years. A `RECEIPT_RETENTION` of more than 100 years is surely a
+/// typing error.
 const MAX_RETENTION: Duration = Duration::from_hours(100 * 366 * 24);
 
 pub(super) fn retention(text: &str) -> Result<Duration, ConfigError> {
@@ -17,7 +17,7 @@ pub(super) fn retention(text: &str) -> Result<Duration, ConfigError> {
     }
 }
 
-/// The longest grace period (H1). Until the grace period ends, the provider pays for the deleted database.
+/// The longest grace period (H1). The provider pays for a deleted database until the grace period ends.
 const MAX_GRACE: Duration = Duration::from_hours(90 * 24);
 
 pub(super) fn grace(text: &str) -> Result<Duration, ConfigError> {

@@ -2,7 +2,8 @@
 
 use super::Answer;
 
-/// What is believed of the store. Until the store is read, the belief is the common case.
+/// What is believed of the store. Until the store is read, the belief assumes the common case: an active
+/// installation, and a resource that is ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Belief {
     /// The outcome recorded under the deletion's idempotency key.
@@ -18,7 +19,7 @@ pub struct Belief {
 /// An outcome that was recorded under an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// The installation's account, if it was known.
+    /// The installation's account, if the account was known when the outcome was recorded.
     pub account: Option<String>,
     /// The request's [`Deletion::fingerprint`](super::Deletion::fingerprint).
     pub fingerprint: String,
@@ -29,8 +30,9 @@ pub struct Recorded {
 /// What is believed of an installation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Installation {
-    /// The installation was not read. The belief assumes that the installation is active, settled and the
-    /// caller's. An uninstall without cascade also assumes that the installation has no live resources.
+    /// The installation was not read. The belief assumes that the installation is active, has settled
+    /// invoices and belongs to the caller. For an uninstall with [`Cascade::No`](super::Cascade::No), the
+    /// belief also assumes that the installation has no live resources.
     #[default]
     Assumed,
     /// The installation was read, and is active.

@@ -1,5 +1,5 @@
-//! The decisions of a configuration's deletion, from what is stored and what Vercel said, without I/O (E1
-//! to E5, E7).
+//! Decides, without I/O, what to do for a configuration's deletion, from what is stored and what Vercel
+//! answered (E1 to E5, E7).
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ pub struct ConfigurationDeletion {
     pub at: Timestamp,
 }
 
-/// A team. Its id or its slug may be missing.
+/// A team, whose id or slug may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Team {
     /// `teamId`.
     pub id: Option<String>,
-    /// `slug`, which is stored as `teamSlug`.
+    /// The team's slug: the query's `slug`, or the stored `teamSlug`.
     pub slug: Option<String>,
 }
 
@@ -42,8 +42,8 @@ impl Team {
         same(&self.id, &stored.id) && same(&self.slug, &stored.slug)
     }
 
-    /// The stored team, after Vercel named this team id. If Vercel's id is not the stored id, the slug is not
-    /// known (E7).
+    /// The team to store after Vercel has named this team id. If Vercel's id is not the stored id, the team's
+    /// slug is not known (E7).
     #[must_use]
     pub fn named(&self, id: Option<String>) -> Self {
         let slug = self.slug.clone().filter(|_| id == self.id);
@@ -91,7 +91,7 @@ pub struct InstallationState {
     pub team: Team,
     /// Whether the installation's invoices are settled.
     pub billing: Billing,
-    /// Whether an attempt was in doubt when Vercel refused another attempt (E2).
+    /// Whether an attempt was in doubt when the intent was withdrawn (E2).
     pub in_doubt: bool,
     /// The installation's own deletion. `None` if the installation is active.
     pub deletion: Option<Deleted>,
@@ -104,22 +104,21 @@ pub struct Deleted {
     pub at: Timestamp,
     /// The state of the deletion.
     pub stage: Stage,
-    /// Whether Vercel is no longer called for the installation.
+    /// Whether the installation is finalized: teardown no longer calls Vercel for the installation.
     pub finalized: bool,
-    /// Whether the installation's configuration was deleted, too: it is gone at Vercel, or there was no
-    /// token to call Vercel with.
+    /// Whether the installation's configuration was deleted, too. If there was no token to call Vercel with,
+    /// it was deleted only in the table.
     pub configuration_gone: bool,
 }
 
 /// A configuration's deletion that was begun and has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
-    /// The fence of the worker that holds the intent, or held it last.
+    /// The fence of the worker that took the intent last.
     pub fence: i64,
     /// When the lease ends. If nobody works on the deletion, the lease has already ended.
     pub leased_until: Timestamp,
-    /// Whether an attempt got no definite answer, or it is not known whether the attempt got a definite
-    /// answer.
+    /// Whether an attempt may have got no definite answer.
     pub in_doubt: bool,
     /// Whether the request that reads the intent holds the lease. A request's own lease does not stop the
     /// request.
@@ -135,7 +134,7 @@ pub struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    /// The outcome to record for a request, if it has a key.
+    /// The outcome to record for a request. `None` if the request has no key.
     #[must_use]
     pub fn of(request: &'a ConfigurationDeletion) -> Option<Self> {
         let key = request.key.as_ref()?;
@@ -209,8 +208,8 @@ pub fn plan<'a>(
     }
 }
 
-/// A6, for tokens that name only an account: whether the installation has that account. A token that names
-/// the installation is proof enough.
+/// A6, for tokens that name only an account: whether the installation has that account. If the token names
+/// the installation, no account is compared.
 fn account_is_the_callers(grant: &Grant, snapshot: &Snapshot) -> bool {
     let Some(required) = grant.required_account() else { return true };
     let stored = match (&snapshot.installation, &snapshot.recorded) {
@@ -297,8 +296,8 @@ pub enum Place {
 }
 
 /// Says what a reply to a `DELETE` means. `in_doubt_before` says whether an earlier attempt got no definite
-/// answer. After an attempt that got no definite answer, 401 and 403 mean gone, because the token dies with
-/// the configuration.
+/// answer. After an attempt that got no definite answer, 401 and 403 mean that the configuration is gone,
+/// because its token dies with the configuration.
 ///
 /// If Vercel has just named the team, the token was good and the configuration was in that team. In a team
 /// that Vercel has just named, 401, 403, 404 and 410 are refusals, unless an attempt of this same `DELETE`
@@ -331,9 +330,9 @@ pub enum Whereabouts {
     Unknown,
 }
 
-/// Says where a configuration is, from Vercel's answer to the lookup. 401 and 403 mean gone, because the
-/// token dies with the configuration. A lookup that gets no definite answer does not put an earlier `DELETE`
-/// in doubt.
+/// Says where a configuration is, from Vercel's answer to the lookup. 401 and 403 mean that the configuration
+/// is gone, because its token dies with the configuration. A lookup that gets no definite answer does not put
+/// an earlier `DELETE` in doubt.
 #[must_use]
 pub fn whereabouts(reply: &LookupResult) -> Whereabouts {
     let VercelAnswer::Answer { status, .. } = reply.answer else { return Whereabouts::Unknown };

@@ -1,10 +1,10 @@
 //! The next step of a deletion.
 //!
 //! [`plan`] begins with the common case: before anything is read, it assumes an active installation with a
-//! resource that is ready. The transaction of a step has exactly the conditions that make the belief true.
-//! If a condition fails, DynamoDB returns the item, the store corrects the belief, and calls `plan` again.
-//! If a failed condition does not change the belief, the store fails with [`Error::Internal`], and nothing
-//! was written.
+//! resource that is ready. The transaction of a step has exactly the conditions that make the belief true. If
+//! a condition fails, DynamoDB returns the item that failed it. The store corrects the belief by this item,
+//! and calls `plan` again. If the returned item does not change the belief, the store writes nothing, and
+//! fails with [`Error::Internal`].
 
 use super::{
     Answer, Belief, Billing, Cascade, Deletion, Installation, OpenInvoices, Receipt, Resource,
@@ -27,7 +27,8 @@ pub enum Step<'a> {
     Refuse(Error),
 }
 
-/// One transaction. If the transaction commits, all its conditions were true, so [`Commit::answer`] is true.
+/// One transaction. If the transaction commits, all its conditions were true, so [`Commit::answer`] is
+/// correct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit<'a> {
     /// Deletes a live resource of an active installation, and writes its receipt and jobs.
@@ -71,7 +72,7 @@ pub enum Presence {
 }
 
 impl Commit<'_> {
-    /// The answer that is true after this commit.
+    /// The deletion's answer, if this commit succeeds.
     #[must_use]
     pub fn answer(self) -> Answer {
         match self {
@@ -118,7 +119,7 @@ pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
 }
 
 impl Step<'_> {
-    /// Whether the step takes effect only if the installation's account is the caller's.
+    /// Whether the step takes effect only if the installation's account is the caller's account.
     fn compares_the_account(&self) -> bool {
         match self {
             Self::Commit(commit) => match commit {
@@ -151,7 +152,7 @@ fn plan_resource<'a>(deletion: &Deletion, belief: &Belief, resource: &'a Resourc
         (Presence::Present, Resource::Ready) => {
             Step::Commit(Commit::Resource { resource, receipt: belief.receipt })
         }
-        // If there is no installation, no resource is live, even a resource that has an item.
+        // If there is no installation, the resource is not live, even if its item exists.
         (Presence::Present, Resource::Absent) | (Presence::Absent, _) => match belief.receipt {
             Receipt::Present => record_or_answer(deletion, Answer::Deleted),
             Receipt::None => Step::Commit(Commit::AbsentResource { resource, installation }),
@@ -187,7 +188,7 @@ fn plan_installation(
     }
 }
 
-/// The step if nothing is left to delete: the answer, which is recorded if the request has a key (F1).
+/// The step if nothing is left to delete. If the request has a key, the step records the answer (F1).
 fn record_or_answer(deletion: &Deletion, answer: Answer) -> Step<'static> {
     if deletion.key.is_some() {
         Step::Commit(Commit::RecordOutcome(answer))
@@ -203,8 +204,8 @@ enum AccountCheck {
     NotRead,
 }
 
-/// A6, for tokens that name only an account: whether the installation has that account. A token that names
-/// the installation is proof enough.
+/// A6, for tokens that name only an account: whether the installation has that account. If the token names
+/// the installation, no account is compared.
 fn check_account(deletion: &Deletion, belief: &Belief) -> AccountCheck {
     let Some(required) = deletion.grant.required_account() else { return AccountCheck::Callers };
     let recorded = belief.recorded.as_ref().map(|recorded| recorded.account.as_deref());

@@ -3,8 +3,8 @@
 //! An event of the table's stream runs the new jobs that the event lists.
 //!
 //! An event with a `requestContext` is a request, whatever else the event contains. `form` converts an answer
-//! to the gateway's form, which has a status. An HTTP API would send an answer without a status with the
-//! status 200.
+//! to the gateway's form, which has a status. If an answer had no status, an HTTP API would send the answer
+//! with the status 200.
 
 mod form;
 mod stream;
@@ -36,8 +36,8 @@ use crate::http::Endpoint;
 use crate::ids::InstallationId;
 use crate::job::Job;
 
-/// The time that Lambda's runtime needs to send an answer. If less than 6 s are left until the deadline, half
-/// of the remaining time is kept for the answer.
+/// The time that Lambda's runtime needs to send an answer. If less than 6 s are left until the deadline,
+/// teardown keeps half of this time free to send the answer.
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// Answers events until Lambda ends the process.
@@ -69,8 +69,8 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint) -> Result<(), Failu
     Runtime::new(service).layer(TracingLayer::new()).layer(readable).run().await
 }
 
-/// Checks the variables that Lambda's runtime reads (S1). Lambda's runtime would panic without its variables,
-/// which an emulator may not set.
+/// Checks the variables that Lambda's runtime reads (S1). Without its variables, which some emulators do not
+/// set, Lambda's runtime would panic.
 fn check_environment() -> Result<(), ConfigError> {
     let read = |name| {
         let value = whole(name, from_env(name))?;
@@ -83,7 +83,8 @@ fn check_environment() -> Result<(), ConfigError> {
         return Err(ConfigError::new(memory, "is not a number of MiB"));
     }
     let api = "AWS_LAMBDA_RUNTIME_API";
-    // `cargo lambda watch` sets `AWS_LAMBDA_RUNTIME_API` to an address with a scheme and a path.
+    // The address may have a scheme and a path, because `cargo lambda watch` sets `AWS_LAMBDA_RUNTIME_API` to
+    // such an address.
     if !read(api)?.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some()) {
         return Err(ConfigError::new(api, "is not a host and a port"));
     }
@@ -92,7 +93,8 @@ fn check_environment() -> Result<(), ConfigError> {
 
 /// Makes an event readable as JSON. A gateway passes on a caller's bytes unchanged, even if they are not
 /// UTF-8, for example in a header. Lambda's runtime would count an event that is not UTF-8 as a function
-/// error. So a request that is not UTF-8 is replaced by the smallest event that counts as a request (S2).
+/// error. teardown replaces a request that is not UTF-8 with the smallest event that counts as a request
+/// (S2).
 fn readable(event: Bytes) -> Bytes {
     if str::from_utf8(&event).is_ok() {
         return event;
@@ -105,9 +107,9 @@ fn readable(event: Bytes) -> Bytes {
     }
 }
 
-/// How long a sweep may run or a backend may take to answer: until shortly before the invocation's deadline,
-/// and at most the default of [`HostTime`]. A deadline in the past is ignored, because `cargo lambda watch`
-/// sends a deadline in 1970.
+/// How long a sweep may run, or a backend may take to answer. The sweep or the backend has time until shortly
+/// before the invocation's deadline, but at most the default of [`HostTime`]. A deadline in the past is
+/// ignored, because `cargo lambda watch` sends a deadline in 1970.
 fn host_time(request: &Request) -> HostTime {
     let deadline = Duration::from_millis(request.lambda_context().deadline);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -128,22 +130,22 @@ async fn into_lambdas(response: Response<Full<Bytes>>) -> Result<Response<Body>,
 /// The kind of an event that Lambda's HTTP layer cannot read as a request.
 #[derive(Debug, PartialEq, Eq)]
 enum NonHttpEvent {
-    /// A schedule's event. IAM has checked the sender, because a schedule's event does not come through API
-    /// Gateway.
+    /// A schedule's event. A schedule's event does not come through API Gateway, so IAM has checked who sent
+    /// the event.
     Schedule,
     /// An event of the table's stream, with the new jobs that the event lists.
     Stream(Vec<(InstallationId, Job)>),
-    /// An event with a request that teardown cannot read, from a load balancer or malformed. The request's
-    /// caller wrote a part of the event.
+    /// A request that teardown cannot read, because a load balancer sent it or because it is malformed. The
+    /// request's caller wrote a part of the event.
     Request,
-    /// An event of any other kind.
+    /// An event of a kind that teardown does not know.
     Unknown,
 }
 
 impl NonHttpEvent {
     /// Finds out the kind of an event from the fields at its top level. A caller cannot write the top level
-    /// of an event, because the gateway writes the top level, with a `requestContext`. IAM must not permit a
-    /// service that passes on a caller's body as the event to invoke the sweep.
+    /// of an event, because the gateway writes the top level, with a `requestContext`. If a service passes on
+    /// a caller's body as the event, IAM must not permit this service to invoke the sweep.
     fn of(event: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Event {
@@ -192,7 +194,7 @@ async fn answer_other(
             let (head, body) = app.refuse(endpoint, BadRequest::Event.into()).into_parts();
             let body = body.collect().await?.to_bytes();
             // All gateways understand an answer with `statusCode`, `headers`, `isBase64Encoded` and `body`.
-            // Some gateways would send an answer of another form with the status 200.
+            // If one of these fields was missing, some gateways would send the answer with the status 200.
             let answer = json!({
                 "statusCode": head.status.as_u16(),
                 "headers": { "content-type": "application/json" },
@@ -225,8 +227,8 @@ fn normalize(endpoint: Endpoint, event: LambdaRequest) -> LambdaRequest {
                 parameters: &event.path_parameters,
             };
             event.path = Some(found.contract_path(endpoint));
-            // If a header has several values, `headers` has only the last one, which would replace the values
-            // in `multi_value_headers`.
+            // If a header has several values, `headers` has only the last value. This value would replace all
+            // values in `multi_value_headers`.
             for name in event.multi_value_headers.keys() {
                 event.headers.remove(name);
             }
@@ -258,7 +260,7 @@ fn without_host(headers: &mut HeaderMap, domain_name: &mut Option<String>) {
     *domain_name = None;
 }
 
-/// The path of a request, and what the API's route says about the path.
+/// The path of a request, with the API's route and the parts of the path that the route matched.
 struct RoutedPath<'a> {
     path: &'a str,
     stage: Option<String>,
@@ -280,10 +282,10 @@ impl RoutedPath<'_> {
         utf8_percent_encode(path, IN_PATH).to_string()
     }
 
-    /// The number of segments before the part of the path that the route matched. If the route matched
-    /// nothing, only the stage's name can be before the contract's path.
+    /// The number of segments before the part of the path that the route matched. If the API has only the
+    /// route `$default`, only the stage's name can be before the contract's path.
     fn segments_before(&self) -> usize {
-        // A plain parameter of a route is one segment. The value of a parameter is decoded, so a `%2F` in the
+        // A parameter without `+` matches one segment. The value of a parameter is decoded, so a `%2F` in the
         // segment has become a `/`.
         let matched = |part: &str| match part.strip_prefix('{').and_then(|it| it.strip_suffix('}'))
         {

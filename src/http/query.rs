@@ -3,7 +3,7 @@
 use crate::deletion::configuration::Team;
 use crate::error::BadRequest;
 
-/// The team that a query names by `teamId` and `slug`. The caller may send `teamId` and `slug` once each.
+/// The team that a query names by `teamId` and `slug`. The caller may send `teamId` once, and `slug` once.
 /// Parameters with other names are ignored, because hosts append parameters to the query.
 ///
 /// # Errors

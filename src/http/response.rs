@@ -40,9 +40,9 @@ pub enum Reply {
     Swept(Report),
     /// The backend's answer to a call that teardown passed on.
     Passed(Response<Bytes>),
-    /// The report of a run of the new jobs that the table's stream listed.
+    /// The report about the new jobs that teardown ran for an event of the table's stream.
     Ran(Report),
-    /// A webhook was received.
+    /// The answer to a webhook. A webhook's answer has no body.
     Received,
 }
 

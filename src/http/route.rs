@@ -51,7 +51,7 @@ pub enum Route<'a> {
     Webhook,
 }
 
-/// A method, and a path with placeholders for the ids, as logs and templates show it.
+/// A method, and a path with placeholders for the ids. Logs and templates show paths with these placeholders.
 pub type Pattern = (Method, &'static str);
 
 const SWEEP_PATH: &str = "/api/sweep";
@@ -68,7 +68,7 @@ pub enum Ids {
     Resource(InstallationId, ResourceId),
     /// The id of an installation.
     Installation(InstallationId),
-    /// The id of a configuration, which is its installation's id.
+    /// The id of a configuration. A configuration and its installation have the same id.
     Configuration(InstallationId),
 }
 
@@ -143,8 +143,9 @@ impl Endpoint {
         }
     }
 
-    /// The route of `path`. `None` if this endpoint does not answer the path. Ids are read only from the
-    /// path: hosts also append ids to the query string, but a caller can forge the query string (B2).
+    /// Finds the route that `path` has at this endpoint. `None` if the endpoint does not answer `path`. Ids
+    /// are read only from the path: hosts also append ids to the query string, but a caller can forge the
+    /// query string (B2).
     #[must_use]
     pub fn route(self, path: &str) -> Option<Route<'_>> {
         let (ids, is_front) = match self {
@@ -169,7 +170,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] or [`Error::MethodNotAllowed`].
+    /// [`Error::NotFound`] if the endpoint does not answer `path`. [`Error::MethodNotAllowed`] if the
+    /// endpoint answers `path`, but not for `method`.
     pub fn route_request<'a>(self, method: &Method, path: &'a str) -> Result<Route<'a>, Error> {
         let route = self.route(path).ok_or(Error::NotFound)?;
         let allowed = route.methods();
@@ -198,7 +200,7 @@ impl Route<'_> {
         }
     }
 
-    /// The route's path with placeholders for the ids, as logs show it.
+    /// The route's path in the form that logs show, with placeholders for the ids.
     #[must_use]
     pub fn pattern(self) -> &'static str {
         match self {
@@ -231,7 +233,8 @@ impl<'a> RawIds<'a> {
 }
 
 impl RawIds<'_> {
-    /// Whether each raw id is exactly one segment of a path: not empty, and without `/`.
+    /// Whether each raw id is exactly one segment of a path, which means that the id is not empty and has no
+    /// `/`.
     fn are_segments(self) -> bool {
         let is_segment = |text: &str| !text.is_empty() && !text.contains('/');
         match self {

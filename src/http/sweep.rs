@@ -7,12 +7,13 @@ use subtle::ConstantTimeEq as _;
 use crate::error::Error;
 use crate::secret::Secret;
 
-/// Accepts a caller that sends the sweep's secret as its bearer token, as Vercel's cron does. teardown always
+/// Accepts a caller that sends `CRON_SECRET` as its bearer token, as Vercel's cron does. teardown always
 /// needs the same time to refuse a wrong secret of the right length.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidCronSecret`] if the caller does not send the secret, or if no secret is configured.
+/// [`Error::InvalidCronSecret`] if the caller does not send `CRON_SECRET`, or if no `CRON_SECRET` is
+/// configured.
 pub fn authorize_sweep(headers: &HeaderMap, secret: Option<&Secret>) -> Result<(), Error> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None, Some(secret)) = (values.next(), values.next(), secret) else {

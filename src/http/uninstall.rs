@@ -24,12 +24,13 @@ struct UninstallFields {
 }
 
 impl Uninstall {
-    /// Reads the body of Delete Installation. An empty body means the same as `{}`, and a null field the same
-    /// as an absent field. Unknown fields are ignored.
+    /// Reads the body of Delete Installation. An empty body counts as `{}`, and a null field counts as an
+    /// absent field. Unknown fields are ignored.
     ///
     /// # Errors
     ///
-    /// [`BadRequest`] that names the wrong field, or the body if the body is not a JSON object.
+    /// [`BadRequest::Body`] if the body is not a JSON object. Another [`BadRequest`], which names the field,
+    /// if a field is repeated or has a wrong type.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
         let fields = if body.is_empty() {
             UninstallFields::default()

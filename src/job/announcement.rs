@@ -1,8 +1,8 @@
-//! The two phases of an announcement, and what a hold does to an announcement (H1, H2). Decisions without
+//! The two phases of an announcement, and what a hold does to an announcement (H1, H2). This module does no
 //! I/O.
 //!
 //! ```text
-//!   scheduled   due at once          sends the notice, ….deletion_scheduled    then: deleted, due at teardownAt
+//!   scheduled   due immediately      sends the notice, ….deletion_scheduled    then: deleted, due at teardownAt
 //!   deleted     due at teardownAt    sends ….deleted, unless a hold is in force   then: done
 //! ```
 //!
@@ -45,10 +45,10 @@ pub struct AnnouncementState {
     pub at: Timestamp,
     /// `finalizesAt`: when the installation's finalization is due, if there is one (H4).
     pub finalizes_at: Option<Timestamp>,
-    /// Whether the provider may have received the `deleted` event, because an attempt failed or was
-    /// answered 202, or because the worker of an attempt died.
+    /// Whether the provider may have received the `deleted` event: an attempt failed, was answered 202, or
+    /// ended because its worker died.
     pub in_doubt: bool,
-    /// Whether receipts and the tombstone expire only after this job has ended.
+    /// Whether receipts or the tombstone wait for this job, and expire only after the job has ended.
     pub retains: bool,
 }
 
@@ -65,8 +65,8 @@ pub enum Turn {
 
 impl AnnouncementState {
     /// Says what a worker that claimed this announcement does at `now`. A worker that claimed the
-    /// announcement in the phase `scheduled` never sends the `deleted` event. So a hold that finds the phase
-    /// `scheduled` is in time.
+    /// announcement in the phase `scheduled` never sends the `deleted` event. A hold that finds the phase
+    /// `scheduled` is therefore in time.
     #[must_use]
     pub fn turn(&self, now: Timestamp) -> Turn {
         match self.phase {
@@ -105,7 +105,8 @@ impl AnnouncementState {
     pub fn timing(&self, lease_until: Option<Timestamp>, now: Timestamp) -> Timing {
         match (self.phase, lease_until) {
             (Phase::Scheduled, _) => Timing::InTime,
-            // Even if the event is in doubt already, the worker may send it once more until the lease ends.
+            // Even if an earlier attempt is in doubt, the worker may send the event once more until the lease
+            // ends.
             (Phase::Deleted, Some(until)) if until > now => Timing::LeasedUntil(until),
             (Phase::Deleted, None) if !self.in_doubt => Timing::InTime,
             // The provider may have received the `deleted` event in an earlier attempt, or from a worker that

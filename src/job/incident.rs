@@ -1,5 +1,5 @@
 //! Incidents: failures that a person must look at. Incidents are logged, and the provider is notified of them
-//! (L3). Decisions without I/O.
+//! (L3). This module does no I/O.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ pub(crate) enum Incident {
     },
 }
 
-/// The end of Vercel's 24 hours for a finalization (G3). `None` for any other job, or if the end is more than
-/// [`ALARM`] away.
+/// The end of Vercel's 24 hours for a finalization (G3). `None` if the job is not a finalization. `None`,
+/// too, while the end is more than [`ALARM`] away.
 pub(crate) fn finalization_ends(
     job: &Job,
     uninstalled_at: Option<Timestamp>,
@@ -39,7 +39,7 @@ pub(crate) fn finalization_ends(
 }
 
 /// The incidents of an attempt that failed at `now`, and whose lease ended with `result`. A worker that lost
-/// its lease reports no incidents, because the worker that now holds the job reports its own.
+/// its lease reports no incidents, because the job's next worker reports its own incidents.
 pub(crate) fn incidents(
     job: &Job,
     streak: FailureStreak,
@@ -105,8 +105,8 @@ mod tests {
         }
     }
 
-    /// L3: the `webhook-id` depends on the job, and on when the job began to fail or on when Vercel's 24
-    /// hours end.
+    /// L3: the `webhook-id` of a parked job depends on the job, and on when the job began to fail. The
+    /// `webhook-id` of a late finalization depends on the job, and on when Vercel's 24 hours end.
     #[test]
     fn an_incident_has_one_id() {
         let installation = InstallationId::parse("icfg_1").unwrap();

@@ -1,4 +1,4 @@
-//! When a failed job is tried again, and when it is parked (G1). Decisions without I/O.
+//! When a failed job is tried again, and when it is parked (G1). This module does no I/O.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) const PARKED_AFTER: Duration = Duration::from_hours(3 * 24);
 /// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// Try again at this time.
+    /// Try the job again at this time.
     Again(Timestamp),
     /// Park the job.
     Park,
@@ -33,8 +33,8 @@ pub(crate) enum Retry {
 }
 
 /// Says what to do after a job failed at `now`, and returns when the job's failures in a row began.
-/// `retry_after` is the wait that Vercel or the provider requested. If the job was to send a notice,
-/// `notice_ends` is when the notice is dropped.
+/// `retry_after` is the wait that Vercel or the provider requested. `notice_ends` is when the notice is
+/// dropped, if the job's next event is a notice.
 pub(crate) fn after_failure(
     job: &Job,
     streak: FailureStreak,

@@ -144,9 +144,9 @@ fn a_list_that_is_not_known_says_nothing() {
 }
 
 proptest! {
-    /// L1: each resource is reported at most once, and as missing in the table or at Vercel only if it is
-    /// missing there. After the resources that the table lacks are registered, all other problems are still
-    /// reported, unchanged.
+    /// L1: each resource is reported at most once. A resource is reported as missing in the table only if the
+    /// table lacks it, and as missing at Vercel only if Vercel lacks it. After the resources that the table
+    /// lacks are registered, all other problems are still reported, unchanged.
     #[test]
     fn registering_what_is_missing_ends_it(
         here in proptest::collection::btree_map(0..9_u8, proptest::option::of(0..2000_u64), 0..9),

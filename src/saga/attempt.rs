@@ -1,5 +1,5 @@
-//! One attempt at a configuration's deletion, under its lease: the calls to Vercel, and what is then
-//! written to the table (E2, E3, E7).
+//! One attempt at a configuration's deletion, under its lease: the attempt calls Vercel, and writes the
+//! result to the table (E2, E3, E7).
 //!
 //! A 404 or 410 does not prove that a configuration is gone. The configuration may have left the stored team
 //! for another team. After a 404 or 410, the worker calls Vercel to look the configuration up. If the
@@ -21,10 +21,10 @@ use crate::store::configuration::{Committer, Holder};
 use crate::store::work::{Doubt, JobFailure, Lease, LeaseWrite};
 use crate::vercel::{CallResult, CallTime};
 
-/// The lease of an attempt, and who the attempt is for.
+/// An attempt's lease, and the request that the attempt serves.
 pub(super) struct Attempt<'a> {
     pub(super) lease: &'a Lease,
-    /// How far the attempt's call to Vercel is.
+    /// The state of the attempt's call to Vercel.
     pub(super) progress: &'a Progress,
     /// Who deletes the configuration, and when, if the attempt leads to a deletion.
     pub(super) provenance: &'a Provenance,
@@ -57,7 +57,7 @@ impl From<Error> for NotSent {
 }
 
 impl DeleteConfiguration {
-    /// Calls Vercel, and stores the result.
+    /// Calls Vercel to delete the configuration, and stores the result.
     pub(super) async fn attempt(
         &self,
         attempt: &Attempt<'_>,
@@ -195,7 +195,8 @@ impl DeleteConfiguration {
     }
 
     /// Commits that the configuration is gone at Vercel, with or without the lease, because a configuration
-    /// that is gone stays gone. If a condition of the commit fails, reads the installation again.
+    /// that is gone stays gone. If a condition of the commit fails, `commit` reads the installation and tries
+    /// again.
     async fn commit(
         &self,
         &Attempt { lease, provenance, request, .. }: &Attempt<'_>,
@@ -229,7 +230,7 @@ impl DeleteConfiguration {
     }
 }
 
-/// The result if it is not known whether the configuration is gone at Vercel: the job is tried again.
+/// The result if it is not known whether the configuration is gone at Vercel: the job must be tried again.
 fn open(reason: String, retry_after: Option<Duration>, in_doubt: bool) -> SagaResult {
     SagaResult::Open(failure(reason, retry_after, in_doubt))
 }

@@ -2,14 +2,14 @@
 //!
 //! Right before a worker calls Vercel, when the connection is up, the worker writes the mark: it sets the
 //! intent's attribute `inDoubt`. `inDoubt` becomes false only if every attempt is known to have got a
-//! definite answer. A worker that dies between the mark and the call leaves `inDoubt` true, too. If an intent
-//! is withdrawn in doubt, the installation keeps the doubt (`configurationInDoubt`). 401 and 403 mean gone
-//! only while there is doubt.
+//! definite answer. If a worker dies between the mark and the call, `inDoubt` stays true. If a worker
+//! withdraws an intent that is in doubt, the worker stores the doubt in the installation
+//! (`configurationInDoubt`). 401 and 403 mean that the configuration is gone only while its deletion is in
+//! doubt.
 //!
-//! - *No other worker erases a late worker's mark, or uses it as its own mark.* When a request begins an
-//!   intent, or takes an intent over, its write demands that the doubt of the intent and of the installation
-//!   has not changed since the request read it. A sweep that finds another fence in the intent does not call
-//!   Vercel.
+//! - *No other worker erases or reuses a late worker's mark.* When a request begins an intent, or takes an
+//!   intent over, its write demands that the doubt of the intent and of the installation has not changed
+//!   since the request read it. A sweep that finds another fence in the intent does not call Vercel.
 //! - *After a late call, Vercel is called again.* A worker that lost its lease schedules another call
 //!   (`schedule_again`) if it does not know how its own call ended, or if it cannot record that the
 //!   configuration is gone. A refusal that another worker gets does not say how the late call ended.
@@ -17,8 +17,8 @@
 //!   `schedule_again` makes a parked intent due, and writes a withdrawn intent again.
 //! - *A configuration that is gone stays gone.* A worker that has learned that the configuration is gone at
 //!   Vercel commits this fact under any fence. The commit demands that the installation is as the worker read
-//!   it, and that its configuration is not deleted. So the configuration is deleted once, and no request
-//!   begins an intent after this deletion.
+//!   it, and that its configuration is not deleted. The configuration is therefore deleted once, and no
+//!   request begins an intent after this deletion.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -29,8 +29,7 @@ use crate::store::TimeBudget;
 use crate::store::work::{Doubt, JobFailure, Lease};
 use crate::telemetry;
 
-/// How far a worker's own call to Vercel is. The value is kept after an attempt was cut off, for the
-/// clean-up.
+/// The state of a worker's own call to Vercel. If an attempt is cut off, its clean-up reads this state.
 #[derive(Debug, Default)]
 pub(crate) struct Progress(Mutex<Phase>);
 
@@ -86,7 +85,7 @@ impl DeleteConfiguration {
     ) -> Result<JobResult, Error> {
         let failure = match (failure.doubt, progress.phase()) {
             // The host's time ended while the worker wrote the mark or looked the configuration up. No
-            // `DELETE` was under way at that moment.
+            // `DELETE` was under way at the end of the host's time.
             (Doubt::Unchanged, Phase::Marking | Phase::Confirming) => {
                 JobFailure { doubt: Doubt::Known { in_doubt: false }, ..failure }
             }
@@ -106,10 +105,11 @@ impl DeleteConfiguration {
         }
     }
 
-    /// Cleans up after an attempt that broke off. If Vercel may have acted, schedules another call. If Vercel
-    /// was not called, or said that it did nothing, clears the mark, which may still be in the table, and
-    /// ends the lease. If it cleared the mark, returns the failure that it recorded, and how the lease ended.
-    /// If the clean-up's own write fails, the lease runs out as after a crash.
+    /// Cleans up after an attempt that broke off. If Vercel may have acted, `clean_up` schedules another
+    /// call. If Vercel was not called, or answered that it did nothing, `clean_up` clears the mark, which may
+    /// still be in the table, and ends the lease. If `clean_up` cleared the mark, it returns the failure that
+    /// it recorded, and how the lease ended. If the write of `clean_up` fails, the lease runs out as after a
+    /// crash.
     pub(crate) async fn clean_up(
         &self,
         lease: &Lease,

@@ -6,8 +6,8 @@
 //!            Check   hold#…           if it has not changed
 //! ```
 //!
-//! A worker takes its lease, then reads the holds. `teardown hold` writes its hold, then reads the job. So
-//! the worker sees the hold, or the command sees the lease.
+//! A worker takes its lease, then reads the holds. `teardown hold` writes its hold, then reads the job.
+//! Because both write before they read, the worker sees the hold, or `teardown hold` sees the lease.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -33,8 +33,8 @@ pub(crate) type TeardownAt = Option<Timestamp>;
 pub(crate) struct ActiveHold {
     /// The key of the hold's item.
     key: Item,
-    /// A random id that distinguishes this hold from an earlier hold under the same key. `None` if the tool
-    /// did not write the hold.
+    /// A random id that distinguishes this hold from an earlier hold under the same key. `None` if the hold
+    /// was not written by the tool `teardown`.
     id: Option<AttributeValue>,
     /// When the hold ends automatically. `None` if only an operator ends the hold.
     until: Option<Timestamp>,
@@ -180,7 +180,7 @@ impl Store {
     }
 
     /// Ends the lease of an announcement that a hold stops: the job waits until the hold ends. `None` if the
-    /// hold has changed since the worker read it, and the worker must read the holds again.
+    /// hold has changed since the worker read it: the caller must then read the holds again.
     pub(crate) async fn put_on_hold(
         &self,
         lease: &Lease,

@@ -47,16 +47,16 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection to DynamoDB may take to open. A connection usually opens in milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The first wait before the SDK repeats an attempt. The wait doubles each time, with full jitter. A conflict
-/// of two transactions usually ends within milliseconds.
+/// The first wait before the SDK repeats an attempt. The wait doubles with each repeat, with full jitter. A
+/// conflict of two transactions usually ends within milliseconds.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
 /// The longest wait before the SDK repeats an attempt. With this longest wait, a dozen attempts fit into the
-/// 8 s of a request. DynamoDB's throttling usually ends within seconds.
+/// 8 s that a request may wait for DynamoDB. DynamoDB's throttling usually ends within seconds.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The greatest number of attempts of one call, which is never reached because [`Limits::dynamodb`] ends
-/// first.
+/// The greatest number of attempts of one call. No call reaches this number, because [`Limits::dynamodb`]
+/// ends the call earlier.
 const MAX_ATTEMPTS: u32 = 100;
 
 /// The AWS environment.
@@ -96,26 +96,27 @@ impl Aws {
         &self.0
     }
 
-    /// Makes the DynamoDB client. The client has time-outs, also retries cancelled transactions, and counts
-    /// its calls.
+    /// Makes the DynamoDB client. The client has time-outs, retries cancelled transactions, and counts its
+    /// calls.
     #[must_use]
     pub fn dynamodb(&self) -> Client {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
-        // Only time limits the attempts of a call, not their number or the failures of other calls (F6).
+        // A call is repeated until its time is over. The number of attempts and the failures of other calls
+        // do not matter (F6).
         let retries = RetryConfig::standard()
             .with_max_attempts(MAX_ATTEMPTS)
             .with_initial_backoff(FIRST_BACKOFF)
             .with_max_backoff(MAX_BACKOFF)
-            // A conflict of transactions does not mean that the connection is broken. The client never reuses
-            // a broken connection, even with this setting.
+            // A conflict of transactions does not mean that the connection is broken. Even with
+            // `ReuseAllConnections`, the client never reuses a broken connection.
             .with_reconnect_mode(ReconnectMode::ReuseAllConnections);
         let partition =
             RetryPartition::custom("teardown").token_bucket(TokenBucket::unlimited()).build();
-        // Without an explicit load time-out, the SDK computes one on every call, from the longest back-offs
-        // of all attempts.
+        // Without an explicit load time-out, the SDK computes this time-out on every call, from the longest
+        // back-offs of all attempts.
         let identities = IdentityCache::lazy()
             .load_timeout(Limits::default().dynamodb)
             .buffer_time(RENEWED_BEFORE)
@@ -166,8 +167,8 @@ impl ClassifyRetry for RetryConflicts {
     }
 }
 
-/// Counts the attempts of each call, and sends one short `user-agent` header. The SDK would send four long
-/// headers, which it makes and signs for each attempt, and which DynamoDB does not use.
+/// Counts the attempts of each call, and sends one short `user-agent` header. By default the SDK makes and
+/// signs four long headers for each attempt, and DynamoDB does not use these headers.
 #[derive(Debug)]
 struct CountCalls;
 

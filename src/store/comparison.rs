@@ -1,5 +1,5 @@
 //! Reads an installation's items to compare them with Vercel, and registers a resource that only Vercel has
-//! (L1). The tool calls this module, and a worker that ends a Provision's intent calls it too.
+//! (L1). The tool `teardown` calls this module, and so does a worker that ends a Provision's intent.
 
 use std::collections::{BTreeMap, BTreeSet};
 

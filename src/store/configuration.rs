@@ -1,8 +1,8 @@
 //! A configuration's deletion in the table: loads its items, writes its intent, and commits it (E).
 //!
 //! ```text
-//!   begin    Check   #installation        if it is as it was read, and has no new doubt; and is settled,
-//!                                         if it is active and no attempt is in doubt
+//!   begin    Check   #installation        if it is as it was read, and has no new doubt;
+//!                                         if it is active and not in doubt, its invoices are settled
 //!            Update  work#configuration   if nobody holds it, and its inDoubt is as it was read
 //!                                                                     intent, lease, new fence
 //!   mark     Update  work#configuration   if the fence matches       inDoubt, until the answer is stored
@@ -63,8 +63,8 @@ pub(crate) enum Holder {
 pub(crate) enum Committer<'a> {
     /// A request that waits for its answer. If the request has a key, the commit records its outcome.
     Request(Option<Recording<'a>>),
-    /// A worker that resumes the deletion of a request that no longer waits. `key_sha256` is the hash of the
-    /// request's key, if it had one.
+    /// A worker that resumes a deletion whose request no longer waits for its answer. `key_sha256` is the
+    /// hash of the request's key, if it had one.
     Worker { key_sha256: Option<&'a str> },
     /// An operator, who commits without a call to Vercel (E6).
     Operator {
@@ -231,7 +231,7 @@ impl Store {
         let mut transaction = Transaction::on(&self.table);
         transaction.check(Part::Installation, keys::installation(id), Expression::new(there));
         transaction.put(Part::Other, intent, Some(absent()));
-        // If a condition fails, the configuration is deleted in the table, or another request has written a
+        // A condition fails if the configuration is deleted in the table, or if another request has written a
         // new intent.
         if self.commit_leased(transaction).await? == LeaseWrite::Written {
             tracing::warn!(
@@ -274,8 +274,8 @@ impl Store {
             Holder::Nobody => transaction.check(Part::Other, intent, absent()),
             Holder::Fence(fence) => transaction.delete(Part::Other, intent, Some(fence_is(fence))),
         }
-        // If no token was read, the table must still have no token. If there is a new token, Vercel has to be
-        // called.
+        // If no token was read, the table must still have no token. If the table has a new token, the worker
+        // must call Vercel before the commit.
         let no_other = loaded.snapshot.token.is_none().then(absent);
         transaction.delete(Part::Other, keys::token(id), no_other);
         let (tombstone, mut receipt) = match &loaded.installation.deletion {

@@ -31,8 +31,8 @@ use crate::grant::Provenance;
 use crate::ids::{IdempotencyKey, InstallationId, ResourceId};
 use crate::job::Job;
 
-/// The error if a condition failed, but the returned items did not change the belief. The store would plan
-/// the same transaction again.
+/// The error if a condition failed, but the returned items did not change the belief. Without this error, the
+/// store would plan the same transaction again and again.
 #[derive(Debug, thiserror::Error)]
 #[error("the store's evidence contradicts its refusal: {0:?}")]
 struct Contradiction(Belief);
@@ -182,8 +182,8 @@ impl Store {
                 transaction.check(Part::Installation, keys::installation(id), condition);
                 transaction.check(Part::Resource, key, absent());
             }
-            // If its installation is absent, a resource's item is not a live resource, and the transaction
-            // deletes the item.
+            // A resource's item without an installation is not a live resource. The transaction deletes the
+            // item.
             Presence::Absent => {
                 transaction.check(Part::Installation, keys::installation(id), absent());
                 transaction.delete(Part::Resource, key, None);
@@ -363,8 +363,8 @@ fn reason(deletion: &Deletion) -> Option<&str> {
     }
 }
 
-/// Logs a warning if the deleted resource or installation was not in the table. The provider may still have
-/// an unknown resource or installation (C1, D5).
+/// Logs a warning if the deleted resource or installation was not in the table. The provider may still have a
+/// resource or installation that the table does not know (C1, D5).
 fn warn_of_unknown(deletion: &Deletion, commit: Commit<'_>) {
     let installation = &deletion.grant.installation;
     match commit {

@@ -2,8 +2,8 @@
 //! has answered (J2, J3, J5). The module `provision` records Provisions.
 //!
 //! ```text
-//!   upsert     Update  #installation   if it is active, or absent      accountId, accountAsOf; billing, once
-//!              Put     #token          if the call brought one
+//!   upsert     Update  #installation   if it is active, or absent  accountId, accountAsOf; billing if absent
+//!              Put     #token          if the call has a token
 //!   known      Put     #installation   if it is absent
 //!   resource   Check   #installation   if it is active
 //!              Update  resource#…      if its name or status differs
@@ -151,8 +151,8 @@ pub(super) fn vouched(membership: &Membership) -> Expression {
     }
 }
 
-/// The installation, as the item of its failed condition shows it. `None` if the installation's condition did
-/// not fail.
+/// The installation, read from the item that DynamoDB returned for the failed condition. `None` if the
+/// installation's condition did not fail.
 fn installation_of(evidence: Vec<(Part, Option<Item>)>) -> Result<Option<Installation>, Error> {
     let mut found = evidence.into_iter().filter(|(part, _)| *part == Part::Installation);
     let read = |item: Option<Item>| {

@@ -46,8 +46,8 @@ pub(crate) fn state(stage: Option<Stage>) -> &'static str {
 ///
 /// # Errors
 ///
-/// [`Error::Internal`], if the item's `state` is unknown, so that it does not show whether the installation
-/// is deleted.
+/// [`Error::Internal`] if the item's `state` is unknown. An unknown state does not show whether the
+/// installation is deleted.
 pub(crate) fn stage(item: &Item) -> Result<Option<Stage>, Error> {
     let stages = [None, Some(Stage::Deleting), Some(Stage::Purged), Some(Stage::Finalized)];
     let stored = attr::str(item, "state");

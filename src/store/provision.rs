@@ -62,8 +62,8 @@ pub(crate) enum Provisioned {
     },
 }
 
-/// The error if a condition failed, but the returned items did not change the belief. The store would decide
-/// on the same transaction again.
+/// The error if a condition failed, but the returned items did not change the belief. Without this error, the
+/// store would try the same transaction again and again.
 #[derive(Debug, thiserror::Error)]
 #[error("the store's evidence contradicts its refusal: {0}")]
 struct Contradiction(String);
@@ -116,8 +116,9 @@ impl Store {
         Ok(written.then_some(attempt))
     }
 
-    /// Whether an attempt may still call the backend, if the call takes at most `time`. The attempt may not
-    /// call if the process was frozen for so long that a sweep could end the intent before the call ends.
+    /// Whether an attempt may still call the backend, if the call takes at most `time`. The attempt must not
+    /// call the backend if the process was frozen for so long that a sweep could end the intent before the
+    /// call ends.
     pub(crate) fn may_call(&self, attempt: &Attempt, time: Duration) -> bool {
         may_call(attempt.begun, self.clock.timestamp(), time)
     }

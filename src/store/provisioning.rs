@@ -33,8 +33,8 @@ impl Store {
 }
 
 impl Provisioning {
-    /// Condition: the resource exists and may be deleted, because it is not being provisioned. All deletions of
-    /// a single resource share this condition.
+    /// Condition: the resource exists and may be deleted, because it is not being provisioned. All deletions
+    /// of a single resource have this condition.
     pub(super) fn deletable(self) -> Expression {
         let exists = Expression::new("attribute_exists(pk)");
         match self {
@@ -51,7 +51,7 @@ impl Provisioning {
     }
 }
 
-/// Condition: the resource has another status than those of [`BUSY`], or was last written at `limit` or before.
+/// Condition: the resource's status is not in [`BUSY`], or its item was last written at `limit` or before.
 fn not_provisioning(limit: Timestamp) -> Expression {
     let [provisioning, pending] = BUSY;
     Expression::new(

@@ -1,8 +1,8 @@
 //! The purge of a deleted installation, page by page, and the changes of its tombstone's state (D6, G2, G3).
 //!
-//! Nothing can be added to a deleted installation. So a purged item stays purged, even if two workers purge
-//! the same installation. One transaction replaces a resource's item by its announcement, so no announcement
-//! is lost or written twice.
+//! Nothing can be added to a deleted installation. A purged item stays purged, even if two workers purge the
+//! same installation. One transaction replaces a resource's item by its announcement, so no announcement is
+//! lost or written twice.
 
 use std::iter;
 use std::time::Duration;
@@ -38,8 +38,8 @@ const PAGE: i32 = 50;
 /// The greatest number of writes that `BatchWriteItem` takes.
 const BATCH: usize = 25;
 
-/// The first wait before a repeat of the writes that DynamoDB left undone. The wait doubles each time, with
-/// full jitter.
+/// The first wait before a repeat of the writes that DynamoDB left undone. The wait doubles with each repeat,
+/// with full jitter.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
 /// The greatest size in bytes of all announcements of a page together. Each announcement contains the
@@ -68,7 +68,8 @@ pub(crate) struct Tombstone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Advance {
-    /// The next state is written, or the worker has lost its lease to another worker, which writes the state.
+    /// The next state is written. If this worker has lost its lease, another worker has the lease and writes
+    /// the state.
     Done,
     /// The tombstone has changed since it was read.
     Stale,
@@ -168,7 +169,7 @@ impl Store {
             transaction.delete(Part::Resource, key, Some(there));
         }
         // If another worker has purged an item since this worker read the page, nothing is written. The next
-        // page no longer has a purged item.
+        // read of a page does not return a purged item.
         self.in_time(transaction.commit(&self.client)).await?;
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Store {
         item
     }
 
-    /// When a receipt that waits for no announcement expires (G2).
+    /// When a receipt expires, if it does not wait for an announcement (G2).
     pub(super) fn expiry(&self, deleted_at: Timestamp) -> Timestamp {
         deleted_at + self.receipt_retention
     }
@@ -161,7 +161,7 @@ impl Store {
                 .value(":finalized", s(keys::state(Some(Stage::Finalized))))
         };
         let tombstone = || keys::installation(id);
-        // The loop tries twice, because the installation may be finalized between the two updates.
+        // The loop tries both updates twice, because the installation may be finalized between them.
         for _ in 0..2 {
             let finalized = in_state("#state = :finalized");
             if self.update_item(tombstone(), expires(), finalized).await?.is_some() {
@@ -192,9 +192,9 @@ impl Store {
         Ok(if self.is_waited_for(id).await? {
             WHEN_ANNOUNCED
         } else if self.has_pending(id).await? {
-            // The pending announcements have no `retains`, because they were written under a longer
-            // retention. The worker that ends an announcement without `retains` does not set the tombstone's
-            // expiry, so the expiry allows the longest time that an announcement can take.
+            // Pending announcements without `retains` were written when `RECEIPT_RETENTION` was longer. The
+            // worker that ends an announcement without `retains` does not set the tombstone's expiry, so the
+            // expiry allows the longest time that an announcement can take.
             self.late_expiry(deleted_at, Some(at))
         } else {
             expiry

@@ -2,11 +2,11 @@
 //! under the conditions that deletions rely on.
 //!
 //! One transaction adds a resource. The transaction demands that the installation is active, and counts the
-//! resource in the installation's item. The transaction also demands that there is neither a valid receipt
-//! nor an announcement of the resource's earlier deletion (C4, D4, G1). An announcement may still be pending
-//! when the receipt has expired, and the provider would apply the announcement to the new resource. A
-//! deletion that finds no resource does not change a pending announcement. Backends in other languages write
-//! the same transactions, which `docs/writing-the-table.md` lists.
+//! resource in the installation's item. The transaction demands that the resource has no valid receipt and no
+//! announcement of an earlier deletion (C4, D4, G1). An announcement may still be pending when the receipt
+//! has expired, and the provider would apply the announcement to the new resource. A deletion that finds no
+//! resource does not change a pending announcement. Backends in other languages write the same transactions,
+//! which `docs/writing-the-table.md` lists.
 
 mod record;
 
@@ -164,7 +164,7 @@ impl Store {
             [Self::add_resource, Self::update_resource];
         self.in_time(async {
             // The loop adds the resource, or updates it if it exists. The loop starts again if the resource
-            // was added or deleted between the two steps.
+            // was added or deleted between the transaction that adds it and the transaction that updates it.
             loop {
                 for step in steps {
                     let findings = match step(self, record).commit(&self.client).await? {
@@ -310,7 +310,7 @@ impl Findings {
         Ok(findings)
     }
 
-    /// Refuses the record if no transaction can register it. `Ok` if another transaction may register it.
+    /// Refuses the record if no transaction can register it. `Ok` if the caller can try another transaction.
     pub(super) fn refuse(&self) -> Result<(), RegisterError> {
         match self.installation {
             Some(Installation::Absent) => Err(RegisterError::InstallationUnknown),

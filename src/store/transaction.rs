@@ -1,5 +1,5 @@
-//! One call of `TransactWriteItems`. The caller gives rows with conditions. The result is that all rows are
-//! committed, or the evidence of the conditions that failed.
+//! One call of `TransactWriteItems`. The caller gives rows with conditions. The result says that all rows are
+//! committed, or contains the evidence of the conditions that failed.
 //!
 //! If DynamoDB cancels a transaction, it gives a reason for each row. The reason `ConditionalCheckFailed`
 //! with an item is evidence that the table had this item. `ConditionalCheckFailed` without an item is
@@ -163,7 +163,7 @@ impl<'a> Transaction<'a> {
         self.push(row, put.build().map(|put| TransactWriteItem::builder().put(put)));
     }
 
-    /// Changes an item, or creates it if it is absent and the condition permits that.
+    /// Changes an item, or creates it if it is absent and the condition permits an absent item.
     pub(crate) fn update(
         &mut self,
         row: Part,
@@ -237,8 +237,8 @@ impl<'a> Transaction<'a> {
     }
 
     /// Sends the transaction until DynamoDB commits or cancels it. All retries of the SDK have the same
-    /// `ClientRequestToken`. So if the answer to a commit is lost, the retry gets the result of the commit,
-    /// and not a refusal.
+    /// `ClientRequestToken`. If the answer to a commit is lost, the retry gets the result of the commit, not
+    /// a refusal.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ use crate::deletion::{Belief, Installation};
 use crate::error::Error;
 use crate::webhook::{Removal, Transfer};
 
-/// The attribute with the time at which Vercel named the installation's account and team, in milliseconds
+/// The attribute with the time at which Vercel reported the installation's account and team, in milliseconds
 /// since the Unix epoch.
 const AS_OF: &str = "accountAsOf";
 

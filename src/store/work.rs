@@ -44,8 +44,8 @@ pub(crate) struct Lease {
     /// When the lease ends.
     pub(crate) until: Timestamp,
     pub(crate) streak: FailureStreak,
-    /// When, by whom and why the job's deletion was made. `None` if the job's item does not say when and by
-    /// whom.
+    /// When, by whom and why the job's deletion was made. `None` if the job's item does not say when the
+    /// deletion was made, and by whom.
     pub(crate) provenance: Option<Provenance>,
     /// The hash of the idempotency key of the request that began the job, if the request had one.
     pub(crate) key_sha256: Option<String>,
@@ -172,8 +172,8 @@ impl Store {
         .value(":parked", s(PARKED_SHARD))
         .value(":held", s(HELD_SHARD));
         // If DynamoDB's answer to a claim is lost, the SDK repeats the claim, and DynamoDB refuses the
-        // repeat. The worker then does not know that it has the lease, and nobody runs the job until the
-        // lease ends.
+        // repeat. After a refused repeat, the worker does not know that it has the lease, and nobody runs the
+        // job until the lease ends.
         let claimed = self.update_work(installation, job, change, condition).await?;
         let Some(before) = claimed else { return Ok(None) };
         let malformed = |problem| Malformed::error(&before, problem);
@@ -279,7 +279,7 @@ fn parse_key(item: &Item) -> Option<(InstallationId, Job)> {
     job_at(attr::str(item, "pk")?, attr::str(item, "sk")?)
 }
 
-/// The job whose item has these keys. `None` if these cannot be the keys of a job's item.
+/// The job whose item has these keys. `None` if no job's item can have these keys.
 pub(crate) fn job_at(pk: &str, sk: &str) -> Option<(InstallationId, Job)> {
     let installation = pk.strip_prefix("installation#")?;
     Some((InstallationId::parse(installation).ok()?, Job::parse(sk)?))

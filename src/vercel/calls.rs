@@ -16,15 +16,15 @@ use crate::outbound::{self, CONNECT_TIMEOUT, HeldBack, jitter};
 use crate::secret::Secret;
 use crate::telemetry;
 
-/// How long an open connection may wait for `before_sending`, because servers close connections without
-/// requests.
+/// How long an open connection may wait for `before_sending`. Servers close connections on which no request
+/// arrives.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The largest number of attempts for one call. If all attempts of a job's call fail, a sweep runs the job
 /// again later.
 pub(super) const ATTEMPTS: u32 = 3;
 
-/// The longest answer that is read, in bytes, if the request does not ask for a list. Vercel's errors are
+/// The longest answer that is read, in bytes, except for requests that list resources. Vercel's errors are
 /// under 1 KiB.
 pub(super) const SHORT_ANSWER: usize = 64 * 1024;
 
@@ -41,7 +41,8 @@ pub struct CallTime {
 }
 
 impl CallTime {
-    /// Awaits `work` between two calls. The time of `work` does not count as time of the calls.
+    /// Awaits `work` between two calls. The time that `work` takes does not count as part of the time for
+    /// calls.
     pub(crate) async fn apart<T>(&mut self, work: impl Future<Output = T>) -> T {
         let began = Instant::now();
         let done = work.await;
@@ -49,22 +50,22 @@ impl CallTime {
         done
     }
 
-    /// Whether there is time to open a connection after the wait `wait`. If the time for calls ended before
-    /// the connection was open, teardown would not know whether the request was sent.
+    /// Whether enough time is left for a wait of `wait` and for opening a connection. If the time for calls
+    /// ended before the connection was open, teardown would not know whether the request was sent.
     fn is_left_after(&self, wait: Duration) -> bool {
         Instant::now() + wait + CONNECT_TIMEOUT < self.end
     }
 }
 
 impl Vercel {
-    /// The time for calls that begin now.
+    /// Starts to measure the time that a worker's calls to Vercel may take together.
     #[must_use]
     pub fn call_time(&self) -> CallTime {
         CallTime { end: Instant::now() + self.limits.vercel_call }
     }
 
-    /// Sends a request that has no body, as `call` does. Returns the call's result and the last answer's
-    /// body, of at most `most` bytes.
+    /// Makes a request without a body, and passes it to `call`, which sends it. Returns the call's result and
+    /// the last answer's body, of at most `most` bytes.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -139,7 +140,8 @@ impl Vercel {
         };
         let mut sending = pin!(client.execute(request));
         if let Some((held_back, before)) = before_sending {
-            // Before the connection is open, the request can end only if the client cannot connect.
+            // Before the connection is open, `sending` can end only with the error that the client cannot
+            // connect.
             if let Either::Left((Err(error), _)) =
                 select(sending.as_mut(), pin!(held_back.connected())).await
             {
@@ -150,8 +152,8 @@ impl Vercel {
             held_back.send_now();
             *before_sending = None;
             if began.elapsed() > FRESH {
-                // If Vercel has already closed the connection, a request on the connection would look like a
-                // lost answer.
+                // Vercel may have closed the connection. A request on a closed connection fails as if the
+                // answer was lost.
                 let why = "the connection was up for too long".to_owned();
                 return without_answer(VercelAnswer::Unreached(why));
             }
@@ -183,8 +185,8 @@ pub(super) struct Request<'a> {
     pub(super) most: usize,
 }
 
-/// The future to await when a connection is open, before a request is sent over the connection. `None` after
-/// the future has ended.
+/// The future to await when a connection is open, before a request is sent over the connection. `None` if
+/// nothing has to be awaited, or if the future has ended.
 pub(super) type BeforeSending<'a, F> = Option<(&'a HeldBack, Pin<Box<F>>)>;
 
 fn silence(error: reqwest::Error) -> VercelAnswer {
@@ -193,7 +195,7 @@ fn silence(error: reqwest::Error) -> VercelAnswer {
     if was_not_sent { VercelAnswer::Unreached(why) } else { VercelAnswer::Nothing(why) }
 }
 
-/// An answer's body, or no bytes if the whole body does not arrive, or is too long.
+/// An answer's body. The body counts as empty if it does not arrive whole, or is too long.
 async fn body(response: reqwest::Response, most: usize) -> Vec<u8> {
     if response.status() == StatusCode::NO_CONTENT {
         return Vec::new();

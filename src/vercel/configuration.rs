@@ -31,8 +31,8 @@ pub struct Disabled {
 }
 
 impl VercelConfiguration {
-    /// Reads a configuration from the body of Vercel's answer. `None` if the body is not an object, or if its
-    /// `teamId` is not an id.
+    /// Reads a configuration from the body of Vercel's answer. `None` if the body is not an object, or if the
+    /// configuration's `teamId` is not an id.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let fields: Map<String, Value> = json::from_slice(body).ok()?;
         let given = |name| fields.get(name).filter(|value| !value.is_null());

@@ -17,8 +17,8 @@ const MAX_NAME: usize = 1000;
 pub struct ResourceList {
     /// The resources whose `partnerId` is a valid id (B2), each resource once.
     pub resources: BTreeMap<ResourceId, ListedResource>,
-    /// The ids of the resources whose `partnerId` breaks rule B2: the `partnerId`, or if it is absent, the
-    /// `internalId`.
+    /// The ids of the resources without a valid `partnerId` (B2). If a resource has no `partnerId`, `bad_ids`
+    /// contains the resource's `internalId`.
     pub bad_ids: Vec<String>,
 }
 
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(read(r#"{"resources":[]}"#), Some(ResourceList::default()));
     }
 
-    /// L1: an id that breaks rule B2 is listed separately, as one line.
+    /// L1: an id that breaks rule B2 goes into a separate list, and its line breaks become blanks.
     #[test]
     fn bad_ids_are_kept_apart() {
         let list = read(

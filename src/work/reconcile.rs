@@ -60,8 +60,8 @@ impl Worker {
         }))
     }
 
-    /// Registers the resources that Vercel has and the table lacks. Returns how many were registered. `None`
-    /// if the installation was deleted after the table was read.
+    /// Registers the resources that Vercel has and the table lacks. Returns how many resources were
+    /// registered. `None` if the installation was deleted after the table was read.
     async fn register_listed(
         &self,
         id: &InstallationId,
@@ -71,8 +71,8 @@ impl Worker {
         for listed in missing {
             match self.store.add_listed_resource(id, &listed).await {
                 Ok(Added::Now) => registered += 1,
-                // The resource was registered after the table was read, or was deleted and has its own
-                // receipt or announcement.
+                // If the resource was registered after the table was read, nothing is left to do. If the
+                // resource was deleted, it has its own receipt or announcement.
                 Ok(Added::Before)
                 | Err(RegisterError::ResourceDeleted | RegisterError::ResourceUnannounced) => {}
                 Err(

@@ -19,10 +19,10 @@ const AT_A_TIME: usize = 16;
 /// How many entries of the index a sweep reads at a time, and keeps in memory.
 const PAGE: i32 = 64;
 
-/// How long before its end a sweep stops claiming jobs. The job that a sweep claims last then has time for a
-/// call that times out (12 s) and for DynamoDB (8 s). If DynamoDB is slow both before and after the call, the
-/// job may need more time. If the end of the sweep cuts a job off, the job is retried later. [`claiming`]
-/// says what a short sweep does.
+/// How long before its end a sweep stops claiming jobs. The 20 s give the last claimed job time for a call
+/// that times out (12 s) and for DynamoDB (8 s). If DynamoDB is slow both before and after the call, the job
+/// may need more time. If the end of the sweep cuts a job off, the job is retried later. [`claiming`] says
+/// what a short sweep does.
 const LAST: Duration = Duration::from_secs(20);
 
 /// How many times a sweep looks again for jobs that it rescheduled, because the index is some milliseconds
@@ -32,15 +32,16 @@ const LAGS: u32 = 4;
 /// How long a sweep waits before it looks again for jobs that it rescheduled.
 const LAG: Duration = Duration::from_millis(100);
 
-/// How long a function tries the jobs that are due immediately after its answer. This time and the longest
-/// request together must fit in the 60 s that `vercel.json` grants a function. The longest request is a
-/// Delete Configuration. A Delete Configuration needs 3 s for the issuer's keys, 8 s for DynamoDB, 12 s for
-/// Vercel, and 8 s for DynamoDB after Vercel's answer. Each further call to Vercel needs 12 s more. If a slow
-/// DynamoDB makes the request longer, the host cuts the jobs off, and the sweep runs them.
+/// After its answer, a function runs the jobs that are due immediately, for at most this long. This time and
+/// the longest request together must fit in the 60 s that `vercel.json` grants a function. The longest
+/// request is a Delete Configuration. A Delete Configuration needs 3 s for the issuer's keys, 8 s for
+/// DynamoDB, 12 s for Vercel, and 8 s for DynamoDB after Vercel's answer. Each further call to Vercel needs
+/// 12 s more. If a slow DynamoDB makes the request longer, the host cuts the jobs off, and the sweep runs
+/// them.
 const FOLLOW_UP: Duration = Duration::from_secs(15);
 
-/// How much of its `time` a sweep uses to claim jobs. The last part, [`LAST`], is for running the claimed
-/// jobs. Even a short sweep claims jobs for a quarter of its time.
+/// How much of its `time` a sweep uses to claim jobs. The last part of the time, [`LAST`], is for running the
+/// claimed jobs. Even a short sweep claims jobs for a quarter of its time.
 fn claiming(time: Duration) -> Duration {
     time.saturating_sub(LAST).max(time / 4)
 }

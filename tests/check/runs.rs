@@ -59,7 +59,7 @@ async fn the_faults_of_public_backends_are_found() {
 }
 
 /// N2: if a backend does not trust the run's key, the checks that need no trusted key still run. The checks
-/// that need a trusted key are skipped, and name the setting that the backend lacks.
+/// that need a trusted key are skipped, and the report names the setting that the backend lacks.
 #[tokio::test]
 async fn without_a_trusted_key_the_other_checks_run() {
     let clock = Clock::stopped();
@@ -106,7 +106,7 @@ async fn a_read_only_run_changes_nothing() {
     }
 }
 
-/// N1: with `--installation` and `--resource` a run creates nothing, and deletes nothing outside that
+/// N1: with `--installation` and `--resource`, a run creates nothing, and deletes nothing outside the named
 /// installation.
 #[tokio::test]
 async fn a_run_deletes_the_given_resources_only() {
@@ -126,7 +126,7 @@ async fn a_run_deletes_the_given_resources_only() {
 }
 
 /// N3: a run reports a backend that answers an uninstall with a 2xx and deletes nothing. The run does not
-/// trust the answer: it looks at what still exists.
+/// trust the answer, and checks which resources still exist.
 #[tokio::test]
 async fn an_uninstall_that_did_nothing_is_found() {
     let (_, report) = with_fault(backend::IDLE, &only(&["delete-installation"])).await;
@@ -186,7 +186,8 @@ async fn no_connection_is_used_twice() {
     assert!(connections >= report.requests, "{connections} for {} requests", report.requests);
 }
 
-/// N2: if the operator has accepted a check's failure in advance, the failure is reported but does not count.
+/// N2: if the operator has accepted a check's failure in advance, the failure is reported as accepted, and
+/// the run does not fail.
 #[tokio::test]
 async fn a_known_failure_is_accepted() {
     let id = "delete-resource/again-is-no-500";
@@ -224,8 +225,8 @@ async fn a_backend_that_hangs_is_not_checked() {
     assert!(report.unwrap_err().contains("no answer in time"));
 }
 
-/// N2: if a backend stops answering, the run ends. Its report names this cause, and lists what the run could
-/// not delete.
+/// N2: if a backend stops answering, the run ends. The run's report says that the backend stopped answering,
+/// and lists what the run could not delete.
 #[tokio::test]
 async fn a_backend_that_stops_answering_ends_the_run() {
     let clock = Clock::stopped();

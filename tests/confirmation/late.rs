@@ -62,8 +62,8 @@ async fn a_sweep_that_ends_while_it_confirms_leaves_no_doubt() {
 }
 
 /// E7, F6: if DynamoDB is out of reach when a new team has to be stored, Vercel is not called with that team.
-/// Nothing is deleted in the table, and the deletion is not in doubt. If DynamoDB fails once, or loses one
-/// answer, the deletion succeeds.
+/// Nothing is deleted in the table, and the deletion is not in doubt. If only one call to DynamoDB fails, or
+/// only one reply is lost, the deletion succeeds.
 #[tokio::test]
 async fn vercel_is_not_called_with_a_team_that_cannot_be_stored() {
     let a_second = Limits { dynamodb: Duration::from_secs(1), ..limits() };

@@ -176,7 +176,8 @@ impl End {
     }
 }
 
-/// F5, H1, H2, H3, I1: whichever call the command is killed at, its end is the same as without a crash.
+/// F5, H1, H2, H3, I1: if an operator's command or an announcement is killed at any of its calls, the end is
+/// the same as without a crash.
 async fn survives(typed: Typed) {
     let smooth = typed.arrange().await;
     smooth.steps.begin();

@@ -174,7 +174,8 @@ async fn ended_well(world: &World, backend: &Backend, sent: usize, case: &str) {
     assert!(calls <= sent, "{case}: called {calls} times for {sent} requests");
 }
 
-/// F5, J3, J4: whichever step the call or the sweep is killed at, no resource that the backend made is lost.
+/// F5, J3, J4: if a call through the front, or the sweep, is killed at any step, no resource that the backend
+/// made is lost.
 async fn survives(passing: Passing) {
     let (smooth, backend) = passing.arrange().await;
     smooth.steps.begin();

@@ -51,8 +51,8 @@ fn announced(world: &World) -> usize {
 }
 
 /// F4, J4: if 16 equal Provisions come at the same time, the front passes on each of them once, and registers
-/// their resource once. If the backend refuses all 16 Provisions, the front passes on each of them once too,
-/// and no intent is left.
+/// their resource once. If the backend refuses all 16 Provisions, the front also passes on each of them only
+/// once, and no intent is left.
 #[tokio::test]
 async fn equal_provisions_at_once_register_once() {
     for (with_conflicts, refused) in [(false, false), (true, false), (true, true)] {
@@ -151,8 +151,8 @@ async fn a_resource_made_under_a_hold_is_held() {
     assert_eq!(announced(&world), 1);
 }
 
-/// E6, J4: if the backend makes a resource while an operator forgets its installation, the resource is
-/// announced exactly if `forget` announces the other resources.
+/// E6, J4: if the backend makes a resource while an operator runs `forget` on its installation, the resource
+/// is announced if and only if `forget` announces the other resources.
 #[tokio::test]
 async fn a_resource_made_during_forget_is_announced_like_the_others() {
     for (how, times) in [(Announced::After(Duration::ZERO), 1), (Announced::Never, 0)] {

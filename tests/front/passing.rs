@@ -114,7 +114,7 @@ async fn an_answer_comes_back_unchanged() {
     assert_eq!(backend.received().len(), 9);
 }
 
-/// B1, J1: `front` itself answers calls with other methods or other paths.
+/// B1, J1: `front` itself answers calls with a method or a path that it does not pass on.
 #[tokio::test]
 async fn other_methods_and_paths_are_not_passed_on() {
     let (world, backend) = Backend::behind().await;
@@ -178,8 +178,8 @@ async fn a_backend_without_an_answer_is_502() {
     assert_eq!(reply.error(), (502, "backend_unavailable"));
 }
 
-/// J6: if the backend's answer is cut off, the caller is answered 502, and never gets a part as if it were
-/// the whole answer.
+/// J6: if the backend's answer is cut off, the caller is answered 502, and never gets a part of the answer as
+/// a whole answer.
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_502() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -64,8 +64,8 @@ async fn a_provision_registers_an_unknown_installation() {
 }
 
 /// J4: if the backend answers with a 4xx, the Provision's intent ends. The intent stays if the backend gives
-/// no answer, or answers 3xx, 5xx, or 2xx without a usable `id`. The next Provision with the same key takes
-/// over an intent that stays.
+/// no answer, or answers 3xx, 5xx, or 2xx without a usable `id`. If the intent stays, the next Provision with
+/// the same key takes it over.
 #[tokio::test]
 async fn an_intent_stays_without_a_definite_answer() {
     let (world, backend) = Backend::behind().await;
@@ -109,8 +109,8 @@ async fn an_intent_stays_without_a_definite_answer() {
     assert_eq!(intents(&world).await.len(), 3);
 }
 
-/// J4: if the backend refuses two attempts at the same time, their intent ends, whichever of the two attempts
-/// ends first.
+/// J4: if the backend refuses two attempts at one Provision at the same time, their intent ends, whichever of
+/// the two attempts ends first.
 #[tokio::test]
 async fn attempts_that_are_refused_together_leave_no_intent() {
     let (world, backend) = Backend::behind().await;
@@ -124,7 +124,7 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
         first.reached().await;
         let (status, ()) = tokio::join!(provision(&world, "k1").send(), async {
             second.reached().await;
-            // The first attempt learns that it is not the only attempt, and is stopped before its next write.
+            // The first attempt learns that it is not the only attempt, and waits before its next write.
             world.dynamodb.hold("TransactWriteItems", sole.clone());
             first.open();
             sole.reached().await;
@@ -140,8 +140,8 @@ async fn attempts_that_are_refused_together_leave_no_intent() {
     assert_eq!(intents(&world).await, [""; 0]);
 }
 
-/// J4: if an attempt is stopped for 15 minutes, the time that the sweep waits, it does not call the backend,
-/// because its intent may be gone.
+/// J4: an attempt at a Provision that is delayed for 15 minutes does not call the backend, because a sweep
+/// may have ended its intent.
 #[tokio::test]
 async fn an_attempt_stopped_for_too_long_does_not_call_the_backend() {
     let (world, backend) = Backend::behind().await;

@@ -52,7 +52,7 @@ async fn a_resource_that_vercel_lists_is_registered() {
 }
 
 /// J4: the sweep does not register a resource if Vercel does not list it, or if it has a receipt in the
-/// table. The sweep ends the intent in both cases.
+/// table. The sweep ends the intent, even if it registers nothing.
 #[tokio::test]
 async fn a_resource_that_vercel_does_not_list_is_not_registered() {
     for (listed, deleted) in [(vec![], false), (vec!["db_1"], true)] {
@@ -141,8 +141,8 @@ async fn in_a_deleted_installation_the_resource_is_announced() {
     assert_eq!(of("db_2").len(), 1);
 }
 
-/// J4, L3: if a settled uninstall has erased the token, Vercel cannot be called any more, and the intent is
-/// parked immediately.
+/// J4, L3: if an uninstall with settled invoices has erased the token, Vercel cannot be called any more, and
+/// the intent is parked immediately.
 #[tokio::test]
 async fn an_intent_without_a_token_is_parked_at_once() {
     let (world, _backend) = lost().await;

@@ -100,8 +100,8 @@ async fn an_upsert_that_cannot_be_recorded_is_to_be_sent_again() {
     assert_eq!(backend.received().len(), 3);
 }
 
-/// J2: if a call has a token for an installation that is not known, the front registers the installation. The
-/// token may be a user's, in any role, or the system's.
+/// J2: if a call has a token for an installation that is not known, the front registers the installation.
+/// Such a token may be a user's token, with any role, or the system's token.
 #[tokio::test]
 async fn a_token_registers_an_unknown_installation() {
     let mut read_only = user("icfg_1");
@@ -126,8 +126,8 @@ async fn a_token_registers_an_unknown_installation() {
     }
 }
 
-/// J2: if a token names only an account, the front records its calls for the known installations of that
-/// account, and for no other installations.
+/// J2: a call whose token names only an account is recorded only if the call's installation is known and
+/// belongs to that account.
 #[tokio::test]
 async fn an_accounts_token_vouches_for_known_installations() {
     let (world, backend) = Backend::behind().await;
@@ -216,7 +216,7 @@ async fn without_keys_put_and_post_are_refused() {
 }
 
 /// J5: the front updates the stored name and status of a registered resource from the backend's answers. If a
-/// poll's answer has nothing new, it does not renew C2's limit.
+/// poll's answer has nothing new, the time limit of rule C2 does not begin again.
 #[tokio::test]
 async fn name_and_status_follow_the_backend() {
     let (world, backend) = Backend::behind().await;

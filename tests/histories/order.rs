@@ -8,8 +8,8 @@ use std::collections::HashSet;
 
 use super::spec::{Part, State};
 
-/// A part of a history, and the times at which it can have taken place. A time is the number of steps that
-/// had started or ended before.
+/// A part of a history, and the times at which it can have taken place. A time is a number: how many steps
+/// had started or ended until that time.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub part: Part,
@@ -30,7 +30,7 @@ pub struct Search<'a> {
     path: Vec<usize>,
     /// The longest legal beginning that was found, as positions in `events`.
     pub longest: Vec<usize>,
-    /// Every state in which only the end of the history was left.
+    /// Every state in which the history's end was the only certain event left.
     pub ends: HashSet<State>,
 }
 

@@ -208,8 +208,8 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let installations = (0..rng.usize(1..=2)).map(|_| installed(&mut rng)).collect::<Vec<_>>();
-        // One plan in four has no faults. The clients of a plan without faults are the fastest, and overlap
-        // the most.
+        // With a probability of 1/4, a plan injects no faults. The clients of a plan without faults are the
+        // fastest, and overlap the most.
         let faulty = rng.u8(0..4) > 0;
         let clients = (0..rng.usize(3..=4))
             .map(|_| {
@@ -299,8 +299,8 @@ fn overtaken(turn: &mut Turn, installations: usize, rng: &mut Rng, depth: u8) ->
         ];
         turn.vercel = answers[rng.usize(0..answers.len())].to_vec();
     }
-    // The first time is longer than a request's lease, the second than the lease of jobs after an answer, and
-    // the third than a sweep's lease.
+    // The first time is longer than a request's lease. The second is longer than the lease of a job after an
+    // answer. The third is longer than a sweep's lease.
     let time = Duration::from_secs([31, 46, 100][rng.usize(0..3)]);
     Overtaken { at, time, by, resumes_first: rng.bool(), dies: rng.u8(0..4) == 0 }
 }

@@ -82,8 +82,8 @@ pub struct State {
     uninstalled: bool,
     /// Whether the configuration must be gone at Vercel at the end.
     gone_at_vercel: bool,
-    /// Whether the installation must be finalized at Vercel at the end. `None` if the installation may be
-    /// finalized at Vercel or not.
+    /// Whether the installation must be finalized at Vercel at the end. `None` if the installation may, but
+    /// need not, be finalized at Vercel.
     finalized_at_vercel: Option<bool>,
     /// The recorded request and its answer, for each operation and key.
     outcomes: BTreeMap<(&'static str, u8), (Op, Answer)>,
@@ -233,7 +233,7 @@ impl State {
     }
 
     /// The end that the installation must have once no job is left, and whether it must be finalized at
-    /// Vercel. `None` if the installation may be finalized at Vercel or not.
+    /// Vercel. `None` if the installation may, but need not, be finalized at Vercel.
     pub fn end(&self) -> (End, Option<bool>) {
         let deleted = matches!(self.life, Life::Deleted { .. });
         let announced = self.receipts.union(&self.taken).map(|it| (format!("r{it}"), 1));

@@ -24,7 +24,7 @@ async fn a_late_hold_stops_the_remaining_events() {
 }
 
 /// H2: while a worker may be announcing, a new hold reports when the worker's lease ends. When the worker has
-/// ended, the hold's state is read again, and has the result of the announcement.
+/// ended, the deletion's state is read again, and shows the result of the announcement.
 #[tokio::test]
 async fn a_worker_under_way_is_waited_for() {
     for (answer, state) in [
@@ -106,7 +106,7 @@ async fn after_a_workers_death_the_event_may_have_been_sent() {
     assert_eq!(world.provider.received().len(), 1);
 }
 
-/// H2: a worker that is stopped after it has read the holds, for longer than its lease, does not announce.
+/// H2: a worker that reads the holds, and then pauses for longer than its lease, does not announce.
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_announces_nothing() {
     let world = world_with("0s").await;

@@ -28,8 +28,8 @@ async fn freezing_world(server: &KeyServer) -> World {
     world
 }
 
-/// A7: a host that freezes the process runs nothing after an answer. Therefore the first request after the
-/// keys' 10 minutes waits for new keys, and refuses a withdrawn key.
+/// A7: a host that freezes the process runs nothing after an answer. Therefore, if the keys are 10 minutes
+/// old, the next request waits for new keys, and refuses a withdrawn key.
 #[tokio::test]
 async fn a_withdrawn_key_is_refused_after_10_minutes() {
     let next = Issuer::generate().unwrap();

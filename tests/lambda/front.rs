@@ -103,7 +103,7 @@ async fn a_call_reaches_the_backend_by_way_of_lambda() {
 }
 
 /// J1: on Lambda, `front` passes on each of its methods and paths, whatever the API puts before the path. A
-/// call to another path is answered 404, and a call with another method 405.
+/// call to another path is answered 404, and a call with another method is answered 405.
 #[tokio::test]
 async fn every_path_passes_on_lambda() {
     let (world, backend) = Backend::behind().await;
@@ -221,7 +221,8 @@ async fn bodies_pass_up_to_4_mib_on_lambda() {
     assert!(memory < 64 * 1024, "{memory} KiB");
 }
 
-/// J6: on Lambda, the backend may take the time of the invocation, less the time that the answer needs.
+/// J6: on Lambda, the backend may take the time of the whole invocation, minus the time that the answer
+/// needs.
 #[tokio::test]
 async fn a_backend_has_its_hosts_time_on_lambda() {
     let (world, backend) = Backend::behind().await;

@@ -64,9 +64,9 @@ async fn a_streams_event_runs_its_jobs() {
     assert!(world.sort_keys("icfg_2").await.contains(&"work#purge".to_owned()));
 }
 
-/// L2: if a job is never due when it is new, the function makes no call for it. The function also skips
-/// records of a change or a removal, and records of items that are not jobs. If a job does not exist any
-/// more, it costs one call to DynamoDB: its claim.
+/// L2: for a new job of a kind that is never due immediately, the function makes no call. The function also
+/// skips records of a change or a removal, and records of items that are not jobs. For a job that does not
+/// exist any more, the function makes one call to DynamoDB: the claim.
 #[tokio::test]
 async fn jobs_that_are_not_due_are_skipped() {
     let world = World::announcing().await;
@@ -92,7 +92,7 @@ async fn jobs_that_are_not_due_are_skipped() {
 }
 
 /// L2, G1: if a job fails, the stream's event is answered like any other event, and a scheduled sweep runs
-/// the job later. A job can fail in its announcement or in its claim.
+/// the job later. A job fails if its announcement fails, or if its claim fails.
 #[tokio::test]
 async fn a_failed_job_waits_for_the_scheduled_sweep() {
     let world = World::announcing().await;

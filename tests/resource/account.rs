@@ -28,9 +28,9 @@ async fn an_accounts_token_deletes_in_its_own_installations() {
     assert_eq!(*by, json!({ "kind": "system", "accountId": ACCOUNT }));
 }
 
-/// A6: among the tokens that name only an account, a recorded outcome is given only to those of the
-/// installation's stored account. A token of the stored account gets the outcome even if the token that
-/// recorded it named another account.
+/// A6: a token that names only an account gets a recorded outcome only if this account is the installation's
+/// stored account. A token of the stored account gets the outcome even if the token that recorded it named
+/// another account.
 #[tokio::test]
 async fn a_recorded_outcome_does_not_bypass_the_account() {
     let world = World::new().await;
@@ -91,8 +91,8 @@ async fn the_account_is_compared_whatever_dynamodb_reports() {
     );
 }
 
-/// A6: an outcome stays longer than its installation's tombstone, and the account in the outcome decides who
-/// gets a replay.
+/// A6: an outcome may outlive its installation's tombstone. Without the tombstone, the account in the outcome
+/// decides who gets a replay.
 #[tokio::test]
 async fn an_accounts_replay_outlives_the_tombstone() {
     let world = World::new().await;

@@ -43,8 +43,9 @@ async fn of_vercels_statuses_only_pending_is_busy() {
     assert_eq!(world.items("icfg_1").await["#installation"]["resources"], 1);
 }
 
-/// C2: a resource that is still being provisioned may be deleted an hour after the last write of its item,
-/// with a receipt and an announcement. A write of the item before the hour is over begins the hour again.
+/// C2: a resource that is still being provisioned can be deleted an hour after the last write of its item.
+/// The deletion leaves a receipt and an announcement. A write of the item before the hour is over begins the
+/// hour again.
 #[tokio::test]
 async fn a_resource_provisioning_for_too_long_can_be_deleted() {
     for status in ["provisioning", "pending"] {
@@ -67,8 +68,8 @@ async fn a_resource_provisioning_for_too_long_can_be_deleted() {
     }
 }
 
-/// C2: a resource is past the limit if its item's `updatedAt` is absent or not a number. Fractions of a
-/// second in `updatedAt` count.
+/// C2: a resource counts as provisioning for too long if its item's `updatedAt` is absent or not a number.
+/// Fractions of a second in `updatedAt` count.
 #[tokio::test]
 async fn busy_resources_are_recognized() {
     let world = World::new().await;
@@ -105,7 +106,7 @@ async fn busy_resources_are_recognized() {
     }
 }
 
-/// C2: if the limit is `0s`, no resource is ever busy.
+/// C2: if the time limit for provisioning is `0s`, no resource is ever busy.
 #[tokio::test]
 async fn without_a_limit_nothing_is_busy() {
     let world = World::with(&[("PROVISIONING_LIMIT", "0s")]).await;

@@ -112,7 +112,8 @@ async fn a_refusal_that_a_late_doubt_overtakes_ends_nothing() {
 }
 
 /// E3: a late worker that got a definite answer to each of its own attempts schedules nothing, even if an
-/// earlier worker left a call in doubt. Vercel's refusal after that earlier call ends the deletion.
+/// earlier worker left a call in doubt. Another request that Vercel refuses after the earlier worker's call
+/// ends the deletion.
 #[tokio::test]
 async fn a_late_sweep_with_definite_answers_schedules_nothing() {
     let world = world().await;
@@ -167,8 +168,8 @@ async fn a_late_doubt_that_cannot_be_retried_is_scheduled_again() {
     is_scheduled_and_done(&world).await;
 }
 
-/// F5: if a late sweep got 204 from Vercel while DynamoDB was out of reach, it schedules another call once
-/// DynamoDB is back.
+/// F5: if a late sweep got 204 from Vercel while DynamoDB was out of reach, it schedules another call to
+/// Vercel once DynamoDB answers again.
 #[tokio::test]
 async fn a_late_204_of_a_sweep_is_scheduled_again() {
     let world = awaiting_retry_within(a_second()).await;
@@ -194,7 +195,7 @@ async fn a_late_204_of_a_sweep_is_scheduled_again() {
     is_scheduled_and_done(&world).await;
 }
 
-/// G4: a late sweep whose time is over while it calls Vercel schedules another call.
+/// G4: if a late sweep's time ends while the sweep calls Vercel, it schedules another call to Vercel.
 #[tokio::test]
 async fn a_late_sweep_that_is_cut_off_is_in_doubt() {
     let world = awaiting_retry().await;

@@ -13,7 +13,7 @@ use crate::support::waiting::until;
 use crate::support::world::World;
 
 /// E3, F4: if an installation changes while a request calls Vercel, the request does not wait for the end of
-/// its own lease. The request reads the table again, and decides by what it finds.
+/// its own lease. The request reads the table again, and decides from the new items.
 #[tokio::test]
 async fn a_request_does_not_wait_for_its_own_lease() {
     for settled in [true, false] {
@@ -39,8 +39,8 @@ async fn a_request_does_not_wait_for_its_own_lease() {
     }
 }
 
-/// E2: if a request reads the table before another request is refused in doubt, and begins after the refusal,
-/// it takes the doubt into account.
+/// E2: a request reads the table, and then Vercel refuses another request, whose deletion is in doubt. When
+/// the first request writes its intent, it takes the stored doubt into account.
 #[tokio::test]
 async fn a_doubt_stored_meanwhile_is_noticed() {
     let world = world().await;
@@ -76,8 +76,8 @@ async fn a_late_refusal_withdraws_no_other_intent() {
     assert_eq!((first.status, world.vercel.is_gone("icfg_1")), (204, true), "it asks again");
 }
 
-/// F1, F2: if two requests under one key find the configuration gone at Vercel, one commits, and the other
-/// does not overwrite the outcome.
+/// F1, F2: if two requests under one key find the configuration gone at Vercel, one commits the deletion, and
+/// the other does not overwrite the recorded outcome.
 #[tokio::test]
 async fn the_second_commit_overwrites_no_outcome() {
     let world = world().await;
@@ -153,9 +153,9 @@ async fn a_late_sweep_does_not_call_vercel() {
     assert_eq!(world.vercel.received().len(), 6, "the request alone asked");
 }
 
-/// E2, F5: a late worker may mark its attempt after a request has read the table, and before the request
-/// writes its intent. The request takes the late worker's mark into account: if Vercel answers 403, the
-/// configuration is gone.
+/// E2, F5: a late worker may mark its attempt as in doubt after a request has read the table, and before the
+/// request writes its intent. The request takes the late worker's mark into account: if Vercel answers 403,
+/// the configuration is gone.
 #[tokio::test]
 async fn a_mark_stored_meanwhile_is_not_erased() {
     let world = awaiting_retry().await;

@@ -44,9 +44,9 @@ fn answer(status: u16, before: &str) -> Answer {
     Answer::Whole(status, headers, body.into())
 }
 
-/// J6: the bodies, tokens and keys of calls that pass through are in no log and in no answer of the function
-/// itself, whatever fails, on every host. The only secret of these calls in the table is the access token,
-/// once.
+/// J6: the bodies, tokens and keys of calls that pass through are in no log, and in no answer that the
+/// function itself makes, whatever fails, on every host. Of all secrets in such a call, the table has only
+/// the access token, and only once.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_that_passes_reveals_a_secret() {
     join_all(HOSTS.map(|host| async move {

@@ -1,4 +1,5 @@
-//! A function with `RUST_LOG=trace` and with a secret in every place where one can be, on each of the hosts.
+//! A function with `RUST_LOG=trace` and with a secret in every place where a secret can be, on each of the
+//! hosts.
 
 use std::sync::LazyLock;
 
@@ -18,7 +19,7 @@ use crate::support::sts::{self, Sts};
 use crate::support::waiting::listens;
 use crate::support::world::{ACCOUNT, ISSUER, World};
 
-/// A `RUST_LOG` that asks for all logs, and also names the libraries whose logs teardown suppresses.
+/// A `RUST_LOG` that turns on all logs, and also names the libraries whose logs teardown suppresses.
 const RUST_LOG: &str = "trace,aws_sigv4=trace,aws_smithy_runtime=trace,aws_config=trace,\
     hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,lambda_runtime=trace,tower=trace";
 
@@ -216,7 +217,7 @@ async fn over_http(port: u16, call: &Call) -> String {
         call.body
     );
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    // If the function answers before everything is sent, it may not read the rest.
+    // If the function answers before everything is sent, it possibly does not read the rest.
     let _ = stream.write_all(whole.as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;

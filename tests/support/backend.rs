@@ -97,7 +97,7 @@ impl Backend {
         (backend, url)
     }
 
-    /// Scripts the answers to the next calls, in this order. Calls after these are answered honestly.
+    /// Scripts the answers to the next calls, in this order. Later calls are answered honestly.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.0.script.lock().unwrap().extend(answers);
     }

@@ -32,7 +32,7 @@ pub enum Fault {
     Echo,
     /// A transaction is cancelled because one of its items is throttled.
     ItemThrottled,
-    /// DynamoDB gets the call. If DynamoDB refuses the call, each row whose condition holds reports a
+    /// DynamoDB gets the call. If DynamoDB refuses the call, each row whose condition is true reports a
     /// conflict.
     ConflictBesideEvidence,
     /// DynamoDB gets the call. If DynamoDB refuses the call because several conditions fail, the
@@ -134,8 +134,7 @@ impl Proxy {
         self.0.connections.get().unwrap().load(Ordering::SeqCst)
     }
 
-    /// Sets the faults of the next transactions, in this order. Transactions after these have the lasting
-    /// fault.
+    /// Sets the faults of the next transactions, in this order. Later transactions have the lasting fault.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.0.script.lock().unwrap().extend(faults);
     }

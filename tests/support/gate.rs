@@ -1,4 +1,4 @@
-//! A gate that stops a request or a worker, so that others overtake it.
+//! A gate that stops a request or a worker, so that other requests or workers overtake it.
 
 use std::sync::Arc;
 

@@ -17,8 +17,8 @@ thread_local! {
 
 /// Makes each thread log to its own buffer, while a [`Log`] of that thread reads the buffer. Call this
 /// function before any thread logs. At the first use of a log statement, `tracing` remembers whether anybody
-/// reads its lines. If the first thread to use the statement does not read its log, no thread would get lines
-/// from the statement.
+/// reads its lines. If the first thread that uses the statement did not read its log, no thread would get
+/// lines from the statement.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

@@ -60,7 +60,7 @@ impl Answer {
     }
 }
 
-/// The answers to the next requests, in this order. Requests after these get the lasting answer.
+/// The answers to the next requests, in this order. Later requests get the lasting answer.
 struct Script {
     next: Mutex<VecDeque<Answer>>,
     lasting: Mutex<Answer>,

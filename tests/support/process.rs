@@ -109,8 +109,8 @@ impl Recorded {
         self.0.wait().unwrap();
     }
 
-    /// The most memory that the function has held, in KiB. On a system without `/proc`: the memory that it
-    /// holds now. Panics if neither `/proc` nor `ps` reports the memory.
+    /// The most memory that the function has held, in KiB. On a system without `/proc`, the memory that the
+    /// function holds now. Panics if neither `/proc` nor `ps` reports the memory.
     pub fn memory(&self) -> usize {
         let id = self.0.id();
         let most = std::fs::read_to_string(format!("/proc/{id}/status")).ok().and_then(|status| {
@@ -153,8 +153,8 @@ pub fn run_into(binary: &str, variables: Variables, file: File) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// A port on which no program listens. The port is below those that a system assigns, and no other test of
-/// this run gets it. Therefore no other program takes the port before the function does.
+/// A port on which no program listens. The port is below the ports that a system assigns, and no other test
+/// of this run gets the port. Therefore no other program takes the port before the function does.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 20_000;
     const COUNT: u32 = 12_000;
@@ -219,7 +219,7 @@ impl<F> Lambda<F> {
         self.invoke_raw(event.to_string().into_bytes()).await
     }
 
-    /// Sends an event that may be anything, even if it is not JSON.
+    /// Sends any bytes as an event, even bytes that are not JSON.
     pub async fn invoke_raw(&mut self, event: Vec<u8>) -> Value {
         self.events.send((self.time, event)).unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(30), self.answers.recv()).await;

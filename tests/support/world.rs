@@ -98,8 +98,8 @@ pub fn config(variables: &[(&str, &str)]) -> Config {
     Config::from_variables(find).unwrap()
 }
 
-/// The time limits of the endpoints, unless a test sets others. They are the functions' limits, except for a
-/// shorter back-off before Vercel is called again, because many tests wait for it.
+/// The time limits of the endpoints, unless a test sets others. The limits are those of the functions, except
+/// for a shorter back-off before Vercel is called again, because many tests wait for this back-off.
 pub fn limits() -> Limits {
     Limits { vercel_backoff: Duration::from_millis(5), ..Limits::default() }
 }

@@ -41,7 +41,7 @@ async fn a_worker_without_its_lease_overwrites_nothing() {
     }
 }
 
-/// F5, G4: if another sweep has completed a job, a late sweep does not count that job as done.
+/// F5, G4: if another sweep has completed a job, a late sweep's report does not count that job as done.
 #[tokio::test]
 async fn a_job_done_by_another_sweep_is_not_counted() {
     let world = world(1).await;

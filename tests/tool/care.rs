@@ -12,8 +12,8 @@ impl Tool {
 }
 
 /// H1, H2, H3, H5: after a mistaken uninstall in `cargo dev`, the stand-in for the provider gets the notice.
-/// A hold stops the teardown of two resources. After the hold, one resource is kept, and the other resource
-/// is released.
+/// A hold stops the teardown of two resources. The operator keeps one of the two resources, and releases the
+/// other.
 #[tokio::test]
 async fn an_uninstall_by_mistake_is_stopped() {
     let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "1s")]);
@@ -74,7 +74,7 @@ async fn an_uninstall_by_mistake_is_stopped() {
 }
 
 /// E6, H5: without a terminal, `teardown forget` needs `--yes`. A second `teardown forget` reports that the
-/// installation was gone before.
+/// installation is deleted already.
 #[tokio::test]
 async fn an_installation_is_forgotten() {
     let tool = Tool::start(&[]);
@@ -117,8 +117,8 @@ fn page() -> Vec<(String, String)> {
     typed
 }
 
-/// The text with `T` in place of every time, with the table's place as on the page, and without aligned
-/// columns.
+/// The text, changed so that outputs can be compared: `T` replaces every time, the table's place is that of
+/// the page, and columns are not aligned.
 fn timeless(text: &str) -> String {
     let word = |word: &str| {
         let is_time = word.len() >= 20 && word.starts_with("20") && word.contains('T');
@@ -165,8 +165,8 @@ async fn the_page_on_mistakes_works() {
     tool.shows("icfg_new1", &["db_1", "db_2", "active"]);
 }
 
-/// I1, H5: a hold in force makes `teardown move` refuse. A second `teardown move` reports that the resource
-/// was moved before.
+/// I1, H5: `teardown move` does not move a resource while a hold is in force. A second `teardown move`
+/// reports that the resource is moved already.
 #[tokio::test]
 async fn a_resource_is_moved() {
     let tool = Tool::start(&[]);

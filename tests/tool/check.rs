@@ -9,8 +9,8 @@ fn check(arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), out, err)
 }
 
-/// N2, N4: `teardown check` finds no fault in `cargo dev` with its sample backend behind the front. Machines
-/// can read the report of `teardown check`, too.
+/// N2, N4: `teardown check` finds no fault in `cargo dev` with its sample backend behind the front. `teardown
+/// check` can also print its report as JSON, and write it as JUnit XML.
 #[tokio::test]
 async fn teardown_itself_passes() {
     let tool = Tool::start(&[]);

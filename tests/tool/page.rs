@@ -93,8 +93,8 @@ async fn a_button_of_the_page_deletes_as_vercel_would() {
     }
 }
 
-/// J1, M1: the page's buttons install and provision as Vercel does. These calls pass through to the backend,
-/// and are recorded.
+/// J1, M1: the page's buttons install and provision as Vercel does. The buttons' calls pass through to the
+/// backend, and are recorded.
 #[tokio::test]
 async fn buttons_install_and_provision_by_the_backend() {
     let tool = Tool::start(&[]);
@@ -139,7 +139,8 @@ async fn answers_are_set_and_the_clock_is_moved_on() {
     assert_eq!(tool.delete(path, text(&token.stdout).trim_end()).await, 204);
 }
 
-/// M1: an open page receives an event for each part that changes, even if another program wrote the table.
+/// M1: an open page receives an event for each part of the page that changes, even if another program wrote
+/// the table.
 #[tokio::test]
 async fn an_open_page_receives_changes() {
     let tool = Tool::start(&[]);

@@ -31,8 +31,8 @@ async fn a_resource_of_another_installation_is_not_registered() {
 }
 
 /// L1: `reconcile` reports each kind of difference, for all installations except finished uninstalls. A
-/// resource is not reported as missing at Vercel if it is young, or if a Provision of its installation is
-/// under way. Without `--fix`, `reconcile` changes nothing.
+/// resource is not reported as missing at Vercel if it was registered a short time ago, or if a Provision of
+/// its installation is under way. Without `--fix`, `reconcile` changes nothing.
 #[tokio::test]
 async fn every_kind_is_reported() {
     let sides = Sides::new().await;

@@ -18,8 +18,8 @@ use crate::support::world::{
 
 const UNINSTALL: &str = r#"{"reason":"removed at Vercel"}"#;
 
-/// K3, D1, D2, D6: the webhook of a removal writes exactly the items that Delete Installation without a key
-/// writes for the system with this reason.
+/// K3, D1, D2, D6: the webhook of a removal writes the same items as a Delete Installation that the system
+/// sends with the same reason and without a key.
 #[tokio::test]
 async fn a_removal_is_an_uninstall_by_the_system() {
     for (settled, calls) in [(true, 2), (false, 2)] {
@@ -129,8 +129,9 @@ async fn a_removal_of_the_unknown_is_recorded() {
     }
 }
 
-/// K3, K4, F4: a removal and a Delete Installation leave one receipt and one announcement of each deleted
-/// thing, even if they come in any order, at the same time and repeatedly.
+/// K3, K4, F4: a removal and a Delete Installation leave one receipt of the uninstall, and one announcement
+/// of the installation and of each resource. The removal and the Delete Installation may come in any order,
+/// at the same time and repeatedly.
 #[tokio::test]
 async fn a_removal_and_an_uninstall_converge() {
     for order in ["wu", "uw", "wuwu", "uwwu", "at once"] {

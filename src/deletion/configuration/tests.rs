@@ -9,9 +9,9 @@ fn reply(status: u16, in_doubt: bool) -> CallResult {
     CallResult { answer: answer(status), in_doubt }
 }
 
-/// E2, E3, E7: 204 and 200 mean gone. 404 and 410 must be confirmed. 401 and 403 mean gone only after an
-/// attempt that got no definite answer. After any other answer that is not a refusal, it is not known whether
-/// the configuration is gone.
+/// E2, E3, E7: 204 and 200 mean that the configuration is gone. 404 and 410 must be confirmed. 401 and 403
+/// mean that the configuration is gone only after an attempt that got no definite answer. After any other
+/// answer that is not a refusal, it is not known whether the configuration is gone.
 #[test]
 fn what_vercel_says() {
     let verdict = |reply: &CallResult, before| verdict(reply, before, Place::Stored);
@@ -77,7 +77,7 @@ fn what_vercel_says_in_the_team_that_it_named() {
     }
 }
 
-/// E7: Vercel's answer to a lookup says where the configuration is, or the place stays unknown.
+/// E7: if Vercel's answer to a lookup does not say where the configuration is, the place stays unknown.
 #[test]
 fn where_a_configuration_is() {
     let at = |team: Option<&str>, is_deleted| {

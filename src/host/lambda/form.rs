@@ -1,8 +1,8 @@
 //! Converts a response to the form that a gateway expects. Every byte that JSON can represent stays unchanged
 //! (J1).
 //!
-//! An HTTP API takes one value for each header name, and the cookies separately. A REST API, and an HTTP API
-//! with payload 1.0, take a list of values for each name.
+//! An HTTP API expects one value for each header name, and a separate list of cookies. A REST API, and an
+//! HTTP API with payload 1.0, expect a list of values for each header name.
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
@@ -13,8 +13,8 @@ use lambda_http::request::RequestOrigin;
 use serde::Serialize;
 use serde_json::Value;
 
-/// The longest body that is sent as text, in bytes, with JSON's escapes. An answer to Lambda has at most 6
-/// MB, headers included. A body of 4 MiB becomes 5.6 MB of base64.
+/// The longest body that is sent as text, in bytes. JSON's escapes count as part of the body. An answer to
+/// Lambda has at most 6 MB, headers included. A body of 4 MiB becomes 5.6 MB of base64.
 const MOST_ESCAPED: usize = 5_000_000;
 
 /// The function's answer to Lambda.
@@ -25,7 +25,7 @@ pub(super) enum Answer {
     One(Box<ApiGatewayV2httpResponse>),
     /// The answer to a REST API, or to an HTTP API with payload 1.0.
     Many(Box<ApiGatewayProxyResponse>),
-    /// The answer to an event that is not a gateway's: the body, which is JSON.
+    /// The answer to an event that no gateway sent. The answer is the response's body, which is JSON.
     Other(Value),
 }
 
@@ -49,7 +49,7 @@ impl Answer {
             RequestOrigin::ApiGatewayV1 => {
                 let mut answer = ApiGatewayProxyResponse::default();
                 let lines = head.headers.iter().map(|(name, value)| (name.clone(), utf8(value)));
-                // `headers` stays empty, because a gateway would send its values in addition to
+                // `headers` stays empty, because a gateway would send the values of both `headers` and
                 // `multi_value_headers`.
                 answer.multi_value_headers = lines.collect();
                 answer.status_code = status_code;
@@ -98,8 +98,8 @@ fn joined(headers: &HeaderMap) -> HeaderMap {
     names.filter_map(one).collect()
 }
 
-/// A header's value that JSON can represent. If a header's bytes are not UTF-8, they are read as ISO 8859-1,
-/// the old encoding of HTTP headers.
+/// Converts a header's value to UTF-8, so that JSON can represent the value. If a header's bytes are not
+/// UTF-8, they are read as ISO 8859-1, the old encoding of HTTP headers.
 fn utf8(value: &HeaderValue) -> HeaderValue {
     HeaderValue::from_str(&text(value)).unwrap_or_else(|_| value.clone())
 }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     /// J1: a body is sent as text if it is UTF-8, and in base64 if it is not. The headers of a response do
-    /// not change how its body is sent.
+    /// not decide whether its body is sent as text or in base64.
     #[test]
     fn a_body_is_text_or_base64() {
         let expected: [(&str, &[u8]); 2] =

@@ -6,8 +6,8 @@ use crate::ids::InstallationId;
 use crate::job::Job;
 use crate::store::job_at;
 
-/// An event of the table's stream: each record is a write to the table. IAM permits only the stream's event
-/// source mapping to send events of the table's stream.
+/// An event of the table's stream. Each record of the event describes a write to the table. IAM permits only
+/// the stream's event source mapping to send events of the table's stream.
 #[derive(Deserialize)]
 struct Event {
     #[serde(rename = "Records")]
@@ -42,8 +42,8 @@ struct Text {
     text: String,
 }
 
-/// The new jobs of a stream's event. `None` if the event comes from another service. A record counts only if
-/// its item is new, and is a job that this version of teardown knows.
+/// The new jobs of a stream's event. `None` if the event comes from another service. A record is ignored if
+/// its item is not new, or is not a job that this version of teardown knows.
 pub(super) fn new_jobs(event: &[u8]) -> Option<Vec<(InstallationId, Job)>> {
     let Event { records } = crate::json::from_slice(event).ok()?;
     if records.is_empty() || records.iter().any(|it| it.event_source != "aws:dynamodb") {
@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// The jobs that an event with the records `records` lists, as text.
+    /// Puts `records` into a stream's event, and returns the new jobs of the event as text.
     fn jobs(records: &Value) -> Option<Vec<String>> {
         let event = json!({ "Records": records }).to_string();
         let named = |(id, job): (InstallationId, Job)| format!("{id} {job}");
@@ -76,8 +76,8 @@ mod tests {
         })
     }
 
-    /// L2: a record of the stream names a job by the keys of the job's item. Only the record of a new item
-    /// counts.
+    /// L2: a record of the stream names a job by the keys of the job's item. Records of changed and deleted
+    /// items are ignored.
     #[test]
     fn a_record_names_a_new_job() {
         let pk = "installation#icfg_1";
@@ -95,7 +95,8 @@ mod tests {
         assert_eq!(jobs(&records), Some(expected.to_vec()));
     }
 
-    /// L2: an event of another form, or of another service, is not read as a stream's event.
+    /// L2: teardown does not read an event as a stream's event if another service sent the event, or if it is
+    /// malformed.
     #[test]
     fn another_event_is_none_of_a_streams() {
         let mut other = record("INSERT", "installation#icfg_1", "work#purge");

@@ -30,7 +30,7 @@ pub enum Missing {
 }
 
 impl Store {
-    /// Returns the same store, but its deletions are announced as `announced` says.
+    /// Returns a store for the same table, whose deletions are announced as `announced` says.
     #[must_use]
     pub fn announcing(self, announced: Announced) -> Self {
         match announced {
@@ -95,8 +95,8 @@ impl Store {
         transaction.update(Part::Installation, keys::installation(id), count, active());
         let (key, deletable) = (keys::resource(id, resource), provisioning.deletable());
         transaction.delete(Part::Resource, key, Some(deletable));
-        // If a live resource has a receipt, the receipt has expired, or a writer of the table broke the
-        // rules. This transaction replaces such a receipt.
+        // A live resource has a receipt only if the receipt has expired, or if a writer of the table broke
+        // the rules. This transaction replaces the receipt.
         let mut receipt = self.receipt(keys::resource_receipt(id, resource), &provenance, None);
         let teardown_at = self.teardown_at(at);
         receipt.extend(self.schedule_attributes(at, teardown_at));

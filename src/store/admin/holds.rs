@@ -1,8 +1,8 @@
 //! How operators place, release and list holds (H2).
 //!
 //! `teardown hold` writes its hold, then reads the pending announcements. A worker takes its lease, then
-//! reads the holds. So the worker sees the hold, or the command sees the lease. If the command finds an
-//! announcement without a lease, the hold stops that announcement.
+//! reads the holds. Because both write before they read, the worker sees the hold, or `teardown hold` sees
+//! the lease. If `teardown hold` finds an announcement without a lease, its hold stops this announcement.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +79,7 @@ impl Subject {
 
 impl Store {
     /// Places a hold until `until`, or until an operator releases it. The new hold replaces an existing hold.
-    /// After this call, [`Store::look`] says whether the hold is in time.
+    /// A call of [`Store::look`] after this call shows whether the hold is in time.
     ///
     /// # Errors
     ///
@@ -92,8 +92,8 @@ impl Store {
     ) -> Result<(), Error> {
         let now = self.clock.timestamp();
         if let Some(until) = until {
-            // The jobs that an earlier hold stops become due at `until` before the new hold is written. So no
-            // job stays held for ever if this call is cut off right after the write.
+            // Before the new hold is written, the jobs that the earlier hold stopped become due at `until`.
+            // In the opposite order, a call that is cut off could leave these jobs held for ever.
             self.wake(subject, until).await?;
         }
         let mut item = subject.key();
@@ -120,8 +120,8 @@ impl Store {
         Ok(())
     }
 
-    /// Reads the state of everything that an already written hold is on. `under_way` has the resources that
-    /// [`Look::unfinished`] of an earlier look returned, and the resources that a later look found leased.
+    /// Reads the state of everything that a hold on `subject` is on. `under_way` contains
+    /// [`Look::unfinished`] of the look before the hold, and [`Look::under_way`] of each look after the hold.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl Store {
         Ok(Look::at_resource(resource, found.teardown_state(now)))
     }
 
-    /// Ends a hold, and makes the announcements that it stopped due again. If this call is cut off, a second
+    /// Ends a hold. The announcements that the hold stopped are due again. If this call is cut off, a second
     /// call does the rest of the work.
     ///
     /// # Errors
@@ -163,8 +163,8 @@ impl Store {
         let in_force = in_force.name("#until", "until");
         let mut was_held = self.update_item(subject.key(), released, in_force).await?.is_some();
         if !was_held {
-            // If DynamoDB's answer was lost, the SDK repeated the write, and DynamoDB refused the repeat. The
-            // hold's item shows whether the first write released the hold.
+            // The SDK repeats a write whose answer was lost, and DynamoDB refuses the repeat. The hold's item
+            // shows whether the first write released the hold.
             let item = self.get(subject.key()).await?.unwrap_or_default();
             let by = attr::str(&item, "releasedBy");
             was_held = attr::timestamp(&item, "releasedAt") == Some(now) && by == Some(&act.by);
@@ -173,8 +173,8 @@ impl Store {
         Ok(Released { was_held, due_again })
     }
 
-    /// Makes the announcements that a hold stops due at `due`, or at their `teardownAt` if `teardownAt` is
-    /// later. Returns the number of these announcements.
+    /// Sets the due time of the announcements that a hold stops: `due`, or the announcement's `teardownAt` if
+    /// `teardownAt` is later. Returns the number of changed announcements.
     async fn wake(&self, subject: &Subject, due: Timestamp) -> Result<u64, Error> {
         let name = subject.name();
         let mut woken = 0;

@@ -22,7 +22,7 @@ pub struct Installations<'a> {
 }
 
 impl Installations<'_> {
-    /// Reads the next page of installations. `None` after the last page. A page may be empty.
+    /// Reads the next page of installations. `None` after the last page. Any page can be empty.
     ///
     /// # Errors
     ///
@@ -59,8 +59,8 @@ fn installation(item: &Item) -> Option<InstallationId> {
 const FILTERED: usize = 100;
 
 impl Store {
-    /// Finds the resources of `resources` that the table has under another installation than `id`. Returns
-    /// each found resource with its installation. This call scans the table.
+    /// Finds those of `resources` that the table has under an installation other than `id`. Returns each
+    /// found resource with its installation. This call scans the table.
     ///
     /// # Errors
     ///

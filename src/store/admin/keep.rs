@@ -35,8 +35,8 @@ pub enum Kept {
 }
 
 impl Store {
-    /// Makes sure that a deleted resource's `deleted` event is never sent, if a hold on the resource would be
-    /// in time.
+    /// Makes sure that a deleted resource's `deleted` event is never sent. A resource can be kept only as
+    /// long as a hold on the resource would be in time.
     ///
     /// # Errors
     ///
@@ -48,8 +48,8 @@ impl Store {
         act: &Act,
     ) -> Result<Kept, Error> {
         self.in_time(async {
-            // The transaction is tried again if, after the read, the resource was purged or deleted, or a
-            // worker claimed its job.
+            // The loop tries again if the resource's state has changed since it was read, for example by a
+            // purge or by a worker's claim.
             loop {
                 let now = self.clock.timestamp();
                 let found = self.resource_state(id, resource, now).await?;
@@ -122,7 +122,7 @@ impl Store {
             let mut receipt = key;
             receipt.extend(self.uninstall_of(id, state.job.as_ref()).await?);
             receipt.insert("kept".to_owned(), kept);
-            // The resource has no receipt, so the uninstall of its installation deleted it.
+            // A deleted resource without a receipt was deleted by the uninstall of its installation.
             receipt.insert("underUninstall".to_owned(), attr::truth(true));
             transaction.put(Part::Receipt, receipt, Some(absent_or_expired(now)));
         }

@@ -212,8 +212,8 @@ impl Store {
 }
 
 impl Snapshot {
-    /// The result of the move, if the items alone decide the result. `None` if the caller must try the
-    /// transaction.
+    /// The result of the move, if the items alone decide the result. `None` if the caller must commit the
+    /// move's transaction to learn the result.
     fn ended(&self, target: &Target, now: Timestamp) -> Result<Option<Moved>, Error> {
         let no = |obstacle| Ok(Some(Moved::No(obstacle)));
         if self.item.is_none() {

@@ -63,8 +63,8 @@ impl Store {
     ) -> Result<Option<Settled>, Error> {
         let now = self.clock.timestamp();
         self.in_time(async {
-            // If the installation is uninstalled or finalized between two of these transactions, a later
-            // transaction settles its invoices.
+            // Each transaction of the loop is for one state of the installation. If the state changes between
+            // two transactions, the loop reaches the transaction for the new state later.
             loop {
                 for settled in [Settled::Active, Settled::Due, Settled::Finalized] {
                     if self.mark_settled(id, now, settled, act).await? {
@@ -113,7 +113,8 @@ impl Store {
                 let there = Expression::new("attribute_exists(pk)");
                 transaction.update(Part::Other, finalization, due, there);
             }
-            // The check fails if an uninstall has added a finalization since the earlier transactions.
+            // This condition fails if an uninstall has added a finalization since the transaction for
+            // [`Settled::Due`] failed.
             Settled::Finalized => transaction.check(Part::Other, finalization, absent()),
             // An active installation has no finalization.
             Settled::Active => {}
@@ -155,8 +156,8 @@ impl Store {
         Ok(parked)
     }
 
-    /// Makes a parked job due immediately, with 3 new days before it is parked again. Returns `false` if the
-    /// job is not parked.
+    /// Makes a parked job due immediately. The job may fail for 3 more days before it is parked again.
+    /// Returns `false` if the job is not parked.
     ///
     /// # Errors
     ///
@@ -192,8 +193,8 @@ impl Store {
         if self.update_work(&parked.installation, &job, change, condition).await?.is_some() {
             return Ok(true);
         }
-        // If DynamoDB's answer was lost, the SDK repeated the write, and DynamoDB refused the repeat. The
-        // job's item shows whether the first write made the job due.
+        // The SDK repeats a write whose answer was lost, and DynamoDB refuses the repeat. The job's item
+        // shows whether the first write made the job due.
         let item = self.get(work::key(&job, &parked.installation)).await?;
         let parked_since = item.as_ref().and_then(|item| attr::timestamp(item, "dueAt"));
         Ok(parked_since == Some(now))

@@ -14,7 +14,7 @@ pub use crate::store::keys::DUE_INDEX;
 /// The attribute that DynamoDB's TTL uses, in seconds since the Unix epoch.
 const TTL_ATTRIBUTE: &str = "expiresAt";
 
-/// The longest wait until a new table is active. A new table on AWS usually needs only seconds.
+/// The longest wait until a new table is active. On AWS a new table is usually active within seconds.
 const CREATION_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// Whether the table was created.
@@ -31,7 +31,7 @@ pub enum Created {
 ///
 /// # Errors
 ///
-/// DynamoDB's error, or an error if a table of this name has other keys or no index `due`.
+/// DynamoDB's error. Also an error if a table of this name exists, but has other keys or no index `due`.
 pub async fn create(client: &Client, table: &str) -> Result<Created, Cause> {
     let created = match create_table(client, table).await? {
         Ok(()) => Created::Now,

@@ -36,14 +36,14 @@ pub enum TeardownState {
     /// The provider may have received the `deleted` event: an attempt to send it failed or was answered 202,
     /// or a worker died.
     InDoubt,
-    /// Too late: the provider has received the `deleted` event.
+    /// The provider has received the `deleted` event, so a hold is too late.
     Announced,
     /// The resource is purged, and no item is left that says whether its `deleted` event was sent.
     NoRecord,
 }
 
 impl TeardownState {
-    /// Whether a hold is in time (H2).
+    /// Whether a hold is in time if it finds the resource or installation in this state (H2).
     #[must_use]
     pub fn is_in_time(&self) -> bool {
         match self {
@@ -59,7 +59,7 @@ impl TeardownState {
     }
 }
 
-/// The state of everything that a hold is on, read after the hold was written.
+/// The state of everything that a hold is on, as one call of [`Store::look`] found it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
     /// The caller must call [`Store::look`] again at this time, because a worker may be announcing a deletion
@@ -77,8 +77,8 @@ pub struct Look {
 }
 
 impl Look {
-    /// The resources whose `deleted` event is pending, in doubt or under way. If the next look finds one of
-    /// these resources announced, its `deleted` event was sent between the two looks.
+    /// The resources whose `deleted` event is pending, in doubt or under way. If the next [`Look`] finds such
+    /// a resource announced, the resource's `deleted` event was sent between the two looks.
     #[must_use]
     pub fn unfinished(&self) -> BTreeSet<ResourceId> {
         let is_unfinished = |state: &TeardownState| {
@@ -135,8 +135,8 @@ pub(super) struct ResourceState {
 pub(super) enum InstallationState {
     Unknown,
     Active,
-    /// The installation is deleted. `teardown_at` is when its `deleted` event is due, or `None` if the
-    /// provider is not notified.
+    /// The installation is deleted. `teardown_at` is when the installation's `deleted` event is due, or
+    /// `None` if the provider is not notified.
     Deleted {
         teardown_at: Option<Timestamp>,
     },
@@ -189,8 +189,8 @@ fn receipted(receipt: &Item) -> TeardownState {
 }
 
 impl ResourceState {
-    /// Ignores an expired receipt if the resource may have been registered again since, or deleted with its
-    /// installation. An expired receipt shows neither a new registration nor an uninstall.
+    /// Ignores an expired receipt if the resource has an item or a job, or if its installation is deleted.
+    /// After its receipt has expired, a resource can be registered again, and deleted with its installation.
     fn without_an_old_receipt(mut self, now: Timestamp) -> Self {
         let deleted = matches!(self.installation, InstallationState::Deleted { .. });
         if self.job.is_some() || self.item.is_some() || deleted {
@@ -335,15 +335,16 @@ impl<'a> Partition<'a> {
         Ok(look)
     }
 
-    /// How many resources of an uninstall have no item left: all that were live, less those that are not yet
-    /// purged, have a pending announcement, or are kept.
+    /// How many resources of an uninstall have no item left. From the number of live resources at the
+    /// uninstall, this function subtracts the resources that are not yet purged, have a pending announcement,
+    /// or are kept.
     fn announced(&self, installation: InstallationState, now: Timestamp) -> u64 {
         let InstallationState::Deleted { teardown_at: Some(_) } = installation else { return 0 };
         let live = self.installation.and_then(|item| attr::i64(item, "resources")).unwrap_or(0);
         let receipt = |parts: &Parts<'a>| parts.receipt.filter(|receipt| !is_over(receipt, now));
         let left = self.resources.values().filter(|parts| match receipt(parts) {
-            // A resource with a receipt counts only if `keep` wrote the receipt after the uninstall. Other
-            // receipts are of resources that were deleted alone or moved before the uninstall.
+            // A resource with a receipt is subtracted only if `keep` wrote the receipt after the uninstall.
+            // All other receipts are of resources that were deleted alone or moved before the uninstall.
             Some(receipt) => attr::bool(receipt, "underUninstall"),
             None => parts.item.is_some() || parts.job.is_some(),
         });

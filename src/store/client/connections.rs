@@ -20,7 +20,7 @@ use http::Uri;
 
 use crate::outbound::is_local;
 
-/// If an attempt times out, abandons all connections that the attempt may have used (F6).
+/// Abandons all connections that an attempt may have used, if the attempt times out (F6).
 #[derive(Debug)]
 pub(super) struct Condemn(Connections);
 
@@ -70,12 +70,12 @@ impl Intercept for Condemn {
     }
 }
 
-/// A client's connections, through the proxy that the environment names (S3). Clones of this value share the
-/// connections.
+/// A client's connections, through the proxy that the environment variables set (S3). Clones of this value
+/// share the connections.
 ///
 /// A frozen process, a failed node or a lost NAT entry can break all connections of a pool at the same time:
-/// a request is sent, and no answer comes. So the client abandons the whole pool, and the next attempt opens
-/// a new connection.
+/// a request is sent, and no answer comes. After a time-out the client abandons the whole pool, and the next
+/// attempt opens a new connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections(Arc<Mutex<Pools>>);
 

@@ -48,8 +48,8 @@ pub(super) fn intent(
     }
 }
 
-/// Condition: the intent is as it was read, and no other worker holds it. `inDoubt` is compared too, because
-/// a late worker may have set `inDoubt` after the read.
+/// Condition: the intent is as it was read, and no other worker holds it. The condition compares
+/// `inDoubt`, because a late worker may have set `inDoubt` after the read.
 pub(super) fn intent_is_free(read: Option<&Intent>, now: Timestamp) -> Expression {
     let Some(intent) = read else { return absent() };
     let as_marked = if intent.in_doubt {

@@ -20,7 +20,7 @@ pub enum Record {
     Webhook(BelongingRecord),
     /// A log drain of an installation.
     LogDrain(BelongingRecord),
-    /// An environment variable of a project, which belongs to an installation.
+    /// An environment variable that belongs to an installation, and is set in a project.
     EnvVar(EnvVarRecord),
     /// An installation's access token, which replaces the stored token.
     AccessToken(AccessTokenRecord),

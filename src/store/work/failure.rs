@@ -27,8 +27,8 @@ pub(crate) struct JobFailure {
     pub(crate) is_permanent: bool,
 }
 
-/// What a failed attempt shows about calls to Vercel (E2) or to the provider (H2) that cannot be undone: its
-/// own calls, and those of earlier attempts.
+/// Whether calls to Vercel (E2) or to the provider (H2) may have taken effect, if a failed attempt shows
+/// that. The calls are those of the failed attempt and of earlier attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// The attempt shows nothing about calls that cannot be undone, so the stored doubt does not change.
@@ -42,7 +42,7 @@ impl JobFailure {
         Self { reason: reason.into(), retry_after, doubt: Doubt::Unchanged, is_permanent: false }
     }
 
-    /// The same failure, marked as permanent: no later attempt can succeed, so the job is parked immediately.
+    /// This failure, marked as permanent: no later attempt can succeed, so the job is parked immediately.
     pub(crate) fn permanent(self) -> Self {
         Self { is_permanent: true, ..self }
     }
@@ -53,8 +53,8 @@ impl JobFailure {
         Self::new("the host's time was over", None).in_doubt_if_final(lease)
     }
 
-    /// The same failure, but in doubt if the attempt may have sent the `deleted` event. A hold is too late if
-    /// the `deleted` event may have been sent (H2).
+    /// This failure, marked as in doubt if the attempt may have sent the `deleted` event. A hold is too late
+    /// if the `deleted` event may have been sent (H2).
     pub(crate) fn in_doubt_if_final(self, lease: &Lease) -> Self {
         match lease.announcement {
             Some(AnnouncementState { phase: Phase::Deleted, .. }) => {
@@ -72,8 +72,8 @@ impl JobFailure {
 
 impl Store {
     /// Ends a lease with a failure: the job is due again later, or is parked if it has failed for too long or
-    /// cannot succeed. This worker logs the result that it wrote. If the lease was lost, the worker that has
-    /// the lease now logs its own result.
+    /// cannot succeed. This worker logs the result that it wrote. If this worker has lost its lease, another
+    /// worker has the lease and logs its own result.
     pub(crate) async fn retry_later(
         &self,
         lease: &Lease,

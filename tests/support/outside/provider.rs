@@ -52,7 +52,7 @@ impl ProviderEndpoint {
         (provider, format!("{url}/hook"))
     }
 
-    /// Scripts the answers to the next events, in this order. Events after these get the lasting answer.
+    /// Scripts the answers to the next events, in this order. Later events get the lasting answer.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.0.script.next.lock().unwrap().extend(answers);
     }

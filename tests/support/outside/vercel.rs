@@ -59,7 +59,7 @@ impl VercelApi {
         (api, url)
     }
 
-    /// Scripts the answers to the next requests, in this order. Requests after these get the lasting answer.
+    /// Scripts the answers to the next requests, in this order. Later requests get the lasting answer.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.0.script.next.lock().unwrap().extend(answers);
     }

@@ -69,8 +69,8 @@ impl Database {
     }
 
     /// Replaces the database with a stub that accepts every write immediately, and keeps nothing. The stub
-    /// refuses reads, so that a server that reads fails and does not look fast. Connections to the old
-    /// database break.
+    /// refuses reads: if a server reads, the measurement fails, so such a server cannot look fast.
+    /// Connections to the old database break.
     pub(crate) fn make_instant(&mut self) -> anyhow::Result<()> {
         let router = Router::new().fallback(async |headers: HeaderMap, _: Bytes| {
             let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());

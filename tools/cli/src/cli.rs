@@ -37,17 +37,17 @@ use clap::{Parser, Subcommand};
 
 use crate::terminal::{ERROR, one_line};
 
-/// Runs teardown on this machine, and looks after its table.
+/// Runs teardown on this machine, and shows and changes its table.
 ///
 /// All commands except `dev`, `token` and `check` use the DynamoDB that the AWS environment names
-/// (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …). If it names none, they use that of the
-/// `teardown dev` on --port.
+/// (`AWS_ENDPOINT_URL_DYNAMODB`, `AWS_REGION`, `AWS_PROFILE`, …). If the environment names no
+/// DynamoDB, these commands use the DynamoDB of the `teardown dev` on --port.
 ///
 /// In a checkout, `cargo dev` is `teardown dev`, and `cargo dev COMMAND` is `teardown COMMAND`.
 #[derive(Debug, Parser)]
 #[command(name = "teardown", verbatim_doc_comment, after_help = EXAMPLES)]
 struct Cli {
-    /// The port on 127.0.0.1: to listen on (0: any that is free), or of the `teardown dev` to talk to
+    /// The port on 127.0.0.1 of the `teardown dev`. For `dev` itself, 0 means any free port
     #[arg(long, value_name = "N", global = true, default_value_t = 3000)]
     port: u16,
     #[command(subcommand)]
@@ -73,12 +73,12 @@ enum Command {
 
 /// Runs everything on this machine: the endpoints, a DynamoDB and a token issuer on one port
 ///
-/// There are stand-ins for Vercel's REST API and for the provider. Nothing has to be installed or
-/// configured. What is stored is forgotten at the end, unless --data names a file for it. A sweep
-/// runs every few seconds. The variables that the functions read (`INTEGRATION_ID`, `OIDC_ISSUER`,
-/// `TABLE_NAME`, …) are read here too. If they are not set, `INTEGRATION_ID` is `oac_local`,
-/// `VERCEL_API_URL` and `PROVIDER_URL` are the stand-ins, and `PROVIDER_SECRET`, `CRON_SECRET`
-/// and `CLIENT_SECRET` are local secrets.
+/// Stand-ins replace Vercel's REST API and the provider. You need not install or configure
+/// anything. Without --data, the data is lost when the command ends. A sweep runs every few
+/// seconds. The command reads the same variables as the functions (`INTEGRATION_ID`,
+/// `OIDC_ISSUER`, `TABLE_NAME`, …). If these variables are not set, `INTEGRATION_ID` is
+/// `oac_local`, `VERCEL_API_URL` and `PROVIDER_URL` are the stand-ins, and `PROVIDER_SECRET`,
+/// `CRON_SECRET` and `CLIENT_SECRET` are local secrets.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = DEV_EXAMPLES)]
 struct Dev {
@@ -93,7 +93,7 @@ Examples:
   teardown dev                                    start, with samples to delete
   teardown dev --port 4000 --data dev.db          on another port, kept in a file";
 
-/// The commands except `dev`. `dev` takes them too: `cargo dev show` is `teardown dev show`.
+/// The commands except `dev`. Each of them can also follow `dev`: `cargo dev show` is `teardown dev show`.
 #[derive(Debug, Subcommand)]
 enum Other {
     Token(token::Args),

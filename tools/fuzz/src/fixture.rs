@@ -1,5 +1,5 @@
 //! What a fuzz target runs: an issuer, a DynamoDB in its own thread, and the endpoints. The endpoints run in
-//! the target's thread, so that the CPU time of this thread is that of the endpoints.
+//! the target's thread, so that this thread's CPU time is the endpoints' CPU time.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};

@@ -175,7 +175,7 @@ fn check(caller: &Caller, header: &[u8], payload: &[u8]) {
     }
 }
 
-/// The text `json`, with its `\u` escapes decoded and escaped again. Half of a UTF-16 pair becomes U+FFFD
+/// The text `json`, with its `\u` escapes decoded and escaped again. Half of a surrogate pair becomes U+FFFD
 /// (B3).
 fn whole_characters(json: &str) -> String {
     let (mut whole, mut units, mut rest) = (String::new(), Vec::new(), json);

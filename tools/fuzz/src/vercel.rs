@@ -27,8 +27,7 @@ use super::fixture::{Fixture, claims, sign};
 /// The installation's access token.
 const SECRET: &str = "S3CRET-of-icfg_1";
 
-/// The longest `lastError` that an item stores, in characters. The message of an answer may have as many
-/// characters.
+/// The longest `lastError` that an item stores, in characters. The message of an answer has the same limit.
 const MAX_REASON: usize = 700;
 
 /// Vercel's answer to each `DELETE` after the first. The long `Retry-After` of this answer prevents a third

@@ -11,10 +11,10 @@
 //! **While the clients send requests**, invoices are settled, resources become ready, the installation is
 //! registered, the purge continues, and the first resource is moved to another installation.
 //!
-//! **Checked:** no deletion is lost, or has its effect twice, or has no outcome, receipt or jobs. A repeated
-//! request gets the same answer as the first request. No resource is live in a deleted installation, and no
-//! deleted resource is registered again. No request changes another account's installation. Every order of
-//! the steps ends.
+//! **Checked:** no deletion is lost or has its effect twice. Each deletion has its outcome, its receipt and
+//! its jobs. A repeated request gets the same answer as the first request. No resource is live in a deleted
+//! installation, and no deleted resource is registered again. No request changes another account's
+//! installation. In every order, the steps come to an end.
 
 mod properties;
 mod requests;
@@ -151,7 +151,7 @@ pub enum Action {
 }
 
 impl Deletions {
-    /// The model with `clients` clients, at most 3. A `flaw` breaks the model.
+    /// The model with `clients` clients, at most 3. If `flaw` is `Some`, the model has this flaw.
     #[must_use]
     pub fn new(clients: usize, flaw: Option<Flaw>) -> Self {
         let (requests, decisions) = (requests(clients), Mutex::default());

@@ -15,8 +15,8 @@
 //! A model does not copy the code's decisions. To find a process's next step, a model calls `teardown`'s own
 //! `deletion::plan`, `configuration::plan`, `verdict`, `whereabouts`, `AnnouncementState::turn`,
 //! `AnnouncementState::timing`, `provision::begin` and `provision::plan`, with the model's state as their
-//! input. A model does copy the store's transactions. Each condition of a transaction has a name, so a test
-//! can drop the condition and see which property fails.
+//! input. A model has a copy of the store's transactions. Each condition of a transaction has a name, so a
+//! test can drop the condition and see which property fails.
 //!
 //! **Checked:** each property, in each state that a model can reach. From each state, if nothing fails any
 //! more, *every* order of the remaining steps ends, and ends well ([`ends_well`]). `stateright`'s own
@@ -94,8 +94,8 @@ pub fn ends_well<P: Protocol>(protocol: &P, state: &P::State) -> bool {
 fn judge<P: Protocol>(protocol: &P, state: &P::State, known: &mut Known) -> bool {
     let fingerprint = known.hasher().hash_one(state);
     if let Some(verdict) = known.get(&fingerprint) {
-        // The steps led back to a state that is still being judged. Steps that lead around such a cycle need
-        // not end.
+        // The steps led back to a state that is still being judged. Steps that lead around such a cycle may
+        // never end.
         return verdict.unwrap_or(false);
     }
     known.insert(fingerprint, None);
@@ -141,8 +141,8 @@ pub struct Report {
     pub time: Duration,
     /// The properties that failed, each with the steps to a state in which it failed.
     pub violated: BTreeMap<&'static str, Vec<String>>,
-    /// The `sometimes` properties that no state has. A `sometimes` property catches a model that does
-    /// nothing, and so violates no other property.
+    /// The `sometimes` properties that no state has. A model that does nothing fails the `sometimes`
+    /// properties, but no other property.
     pub missing: Vec<&'static str>,
 }
 

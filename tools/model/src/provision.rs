@@ -5,7 +5,7 @@
 //! the backend, which makes a resource or refuses. At the end the attempt calls `provision::plan`, and
 //! commits. If conditions fail, DynamoDB reports some of them, and the attempt decides again with the
 //! corrected belief. An attempt may die before and after each step. A lost answer counts as a death. An
-//! attempt may be stopped for 15 minutes before it calls the backend. Vercel lists a resource once an
+//! attempt may be delayed for 15 minutes before it calls the backend. Vercel lists a resource once an
 //! attempt's answer with this resource has reached Vercel.
 //!
 //! **Workers**, at most two: a worker claims the intent when 15 minutes have passed since the last attempt
@@ -16,7 +16,8 @@
 //!
 //! **Checked:** no resource that the backend made is lost, unless Vercel does not list it when a worker ends
 //! the intent. No attempt begins and no resource is registered in a deleted installation. The stored number
-//! of resources is right. No process ends an intent that other attempts need. Every order of the steps ends.
+//! of resources is right. No process ends an intent that other attempts need. In every order, the steps come
+//! to an end.
 //!
 //! The model stores no fences and no times. The model stores whether a worker's fence is still the intent's
 //! fence, and whether 15 minutes have passed since the last attempt began. The model itself decides which
@@ -66,8 +67,8 @@ pub struct Provisions {
 }
 
 impl Provisions {
-    /// The model with `attempts` attempts, at most 3, and `workers` workers, at most 2. A `flaw` breaks the
-    /// model.
+    /// The model with `attempts` attempts, at most 3, and `workers` workers, at most 2. If `flaw` is `Some`,
+    /// the model has this flaw.
     #[must_use]
     pub fn new(scope: Scope, attempts: usize, workers: usize, flaw: Option<Flaw>) -> Self {
         let membership = InstallationId::parse("icfg_1").ok().map(|installation| Membership {
@@ -115,7 +116,7 @@ pub enum Action {
     Fail(usize),
     /// A worker dies.
     WorkerDies(usize),
-    /// The intent's lease ends. The worker may continue.
+    /// The intent's lease ends, even if its worker still runs.
     LeaseEnds,
     /// The installation is uninstalled.
     Uninstall,
@@ -273,7 +274,7 @@ impl Protocol for Provisions {
             match attempt.at {
                 At::Idle | At::Ended => {}
                 At::Begun { old: false } => actions.push(Action::Makes(index)),
-                // The attempt was stopped for 15 minutes before it called the backend.
+                // The attempt was delayed for 15 minutes before it called the backend.
                 At::Begun { old: true } if self.has(Flaw::NotTooLate) => {
                     actions.push(Action::Makes(index));
                 }

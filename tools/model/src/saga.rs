@@ -12,8 +12,8 @@
 //!
 //! **Checked:** a request is answered 204 only once the installation and the configuration are gone. A
 //! process commits without Vercel's answer only if there is no usable token. No deletion and no doubt is
-//! lost, and no deletion has its effect twice or without its outcome. A worker that lost its lease does not
-//! change its successor's intent. Every order of the steps ends.
+//! lost. Each deletion has its effect once, and its outcome. A worker that lost its lease does not change its
+//! successor's intent. In every order, the steps come to an end.
 //!
 //! **Assumed** (E2): once an attempt is marked in doubt and sent, Vercel answers 401 or 403 only because the
 //! token died with its configuration. Without this assumption, teardown could delete the installation while
@@ -84,7 +84,7 @@ pub enum Action {
     Take(usize),
     /// A sweep's time is over.
     TimesUp(usize),
-    /// The intent's lease ends. The worker may continue.
+    /// The intent's lease ends, even if its worker still runs.
     LeaseEnds,
     /// A call that Vercel did not answer takes effect.
     Arrives,
@@ -109,7 +109,7 @@ pub enum Action {
 }
 
 impl Sagas {
-    /// The model with `processes` processes, at most 3. A `flaw` breaks the model.
+    /// The model with `processes` processes, at most 3. If `flaw` is `Some`, the model has this flaw.
     #[must_use]
     pub fn new(scope: Scope, processes: usize, flaw: Option<Flaw>) -> Self {
         let (requests, decisions) = (state::requests(), Mutex::default());

@@ -92,7 +92,7 @@ enum Early {
 /// The step that a worker has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum At {
-    /// The worker has read the holds, and has no lease. Only a flaw leads here.
+    /// The worker has read the holds, and has no lease. Only a flaw leads to this step.
     Early,
     /// The worker claimed the job.
     Claimed,
@@ -124,7 +124,7 @@ struct Worker {
 enum Command {
     /// No command runs.
     Idle,
-    /// `hold` read the job before it wrote its hold. Only a flaw leads here.
+    /// `hold` read the job before it wrote its hold. Only a flaw leads to this step.
     LookedFirst { in_time: bool },
     /// `hold` wrote its hold.
     Placed,
@@ -175,7 +175,7 @@ pub enum Action {
     Fail(usize),
     /// A worker dies.
     Die(usize),
-    /// The job's lease ends. The worker may continue.
+    /// The job's lease ends, even if its worker still runs.
     LeaseEnds,
     /// The job becomes due.
     ComesDue,
@@ -205,7 +205,7 @@ pub struct Teardowns {
 
 impl Teardowns {
     /// The model with `workers` workers, at most 2. If `keeps` is true, the operator types `keep`. If `keeps`
-    /// is false, the operator types `hold` and `release`. A `flaw` breaks the model.
+    /// is false, the operator types `hold` and `release`. If `flaw` is `Some`, the model has this flaw.
     #[must_use]
     pub fn new(keeps: bool, workers: usize, flaw: Option<Flaw>) -> Self {
         Self { keeps, workers, flaw, ends: Ends::default() }

@@ -14,7 +14,7 @@
 //! **Checked:** no announcement is lost. Two workers never have a valid lease of one job, and a worker that
 //! lost its lease does not change the job. A parked job stays parked until an operator or `settle` makes it
 //! due. Vercel is not called to finalize before the finalization is due. The token is kept until the
-//! installation is finalized. Every order of the steps ends.
+//! installation is finalized. In every order, the steps come to an end.
 //!
 //! The model stores no fences. The model stores whether a worker's fence is still the job's fence.
 
@@ -117,7 +117,8 @@ enum At {
     Saw(Tombstone),
     /// The worker read the tombstone, and a page of resources, as bits.
     Read(Tombstone, u8),
-    /// The worker deleted these resources, and is about to write their announcements. Only a flaw leads here.
+    /// The worker deleted these resources, and is about to write their announcements. Only a flaw leads to
+    /// this step.
     Swapping(Tombstone, u8),
     /// The worker is about to complete its job. `Some` is the tombstone as the worker read it, if the job
     /// changes the tombstone.
@@ -175,7 +176,7 @@ pub enum Action {
     Park(usize),
     /// A worker dies.
     Die(usize),
-    /// A job's lease ends. The worker may continue.
+    /// A job's lease ends, even if its worker still runs.
     LeaseEnds(usize),
     /// A job that was due later becomes due.
     ComesDue(usize),
@@ -197,7 +198,7 @@ pub struct Sweeps {
 }
 
 impl Sweeps {
-    /// The model with `workers` workers, at most 3. A `flaw` breaks the model.
+    /// The model with `workers` workers, at most 3. If `flaw` is `Some`, the model has this flaw.
     #[must_use]
     pub fn new(scope: Scope, workers: usize, flaw: Option<Flaw>) -> Self {
         Self { scope, workers, flaw, ends: Ends::default() }

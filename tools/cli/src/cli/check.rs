@@ -24,13 +24,15 @@ use crate::terminal::{note, print};
 
 /// Checks a provider's backend, in any language, against what Vercel documents about deletion
 ///
-/// It plays Vercel: it signs tokens, serves the keys that verify them, makes installations and resources,
-/// deletes them and checks the answers. Run it against a backend that is there for tests.
+/// The command simulates Vercel: it signs tokens, serves the keys that verify the tokens, makes
+/// installations and resources, deletes them and checks the answers. Run the command only against
+/// a test backend: a faulty backend may delete too much.
 ///
-/// The backend has to read its keys from this command's JWKS document. If it does not, the checks that
-/// need this are skipped, and the report says what must be set.
+/// The backend must read its keys from this command's JWKS document. If the backend does not, the
+/// command skips the checks that need a valid token, and the report says what you must set.
 ///
-/// The exit status is 0 if no check fails, 1 if one does, 2 if nothing could be checked.
+/// Exit status: 0 if no check fails; 1 if a check fails; 2 if nothing could be checked, the run
+/// was stopped, or the command line is wrong.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -43,11 +45,11 @@ Examples:
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Args {
-    /// Where the backend's /v1/installations is
+    /// The part of the backend's URL before /v1/installations
     #[arg(required_unless_present_any = ["list", "print_jwks"])]
     base_url: Option<String>,
-    /// The `aud` of tokens, `oac_…` (else that of `INTEGRATION_ID`); without it, checks with a good token are
-    /// skipped
+    /// The tokens' `aud`, `oac_…` [default: `INTEGRATION_ID`]. Without an id, the command skips the
+    /// checks with a good token
     #[arg(long, value_name = "ID")]
     integration_id: Option<String>,
     /// The `iss` of tokens
@@ -56,7 +58,7 @@ pub(super) struct Args {
     /// The `account_id` of tokens
     #[arg(long, value_name = "ID", default_value = "acc_check")]
     account: String,
-    /// The file with the key that signs tokens; it is made if it does not exist
+    /// The file of the key that signs tokens. If there is no such file, the command creates it
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The port of the JWKS document, at /.well-known/jwks
@@ -68,40 +70,40 @@ pub(super) struct Args {
     /// Prints the JWKS document, and nothing else
     #[arg(long)]
     print_jwks: bool,
-    /// `productId` of what is provisioned
+    /// The `productId` of the resources that the command provisions
     #[arg(long, value_name = "ID", default_value = "default")]
     product: String,
-    /// `billingPlanId` of what is provisioned
+    /// The `billingPlanId` of the resources that the command provisions
     #[arg(long, value_name = "ID", default_value = "default")]
     plan: String,
-    /// `metadata` of what is provisioned
+    /// The `metadata` of the resources that the command provisions
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
     metadata: Value,
-    /// An existing installation, to be deleted in place of those that would be made
+    /// An existing installation. The command deletes it, and makes no installation
     #[arg(long, value_name = "ID")]
     installation: Option<String>,
-    /// A resource of it, to be deleted; may be repeated
+    /// A resource of the --installation, which the command deletes; can be repeated
     #[arg(long = "resource", value_name = "ID", requires = "installation")]
     resources: Vec<String>,
     /// Sends only requests that must be refused, and Get Resource
     #[arg(long)]
     read_only: bool,
-    /// The secret that signs webhooks (else that of `CLIENT_SECRET`)
+    /// The secret that signs webhooks [default: `CLIENT_SECRET`]
     #[arg(long, value_name = "SECRET")]
     client_secret: Option<String>,
-    /// The path of the webhook, or its address; else /api/webhook and /webhook are tried
+    /// The path or the address of the webhook [default: /api/webhook, or else /webhook]
     #[arg(long, value_name = "PATH")]
     webhook_path: Option<String>,
-    /// Makes only the checks of this group, or only this check; may be repeated
+    /// Makes only the checks of this group, or only this check; can be repeated
     #[arg(long, value_name = "GROUP|ID")]
     only: Vec<String>,
-    /// A check that may fail; may be repeated
+    /// A check whose failure is reported but does not count; can be repeated
     #[arg(long, value_name = "ID")]
     accept: Vec<String>,
     /// Prints the report as JSON
     #[arg(long)]
     json: bool,
-    /// Writes the report in `JUnit`'s format, too
+    /// Also writes the report to this file, in `JUnit`'s format
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Lists the checks
@@ -110,7 +112,7 @@ pub(super) struct Args {
     /// How long to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// How long the checks may take together
+    /// How long all checks together may take
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = humantime::parse_duration)]
     limit: Duration,
 }

@@ -13,10 +13,11 @@ use crate::web::table::Table;
 
 /// Serves a page for operators on this machine
 ///
-/// It lists what needs attention: parked jobs, late finalizations, jobs that hang, holds. It finds an
-/// installation and shows its history. It can retry, hold, release, keep and settle, each with a reason, as
-/// the commands of these names do. It never makes a request as Vercel. It is on 127.0.0.1 alone, at an
-/// address with a secret in it: everybody who has the address can act in your name. Ctrl-C ends it.
+/// The page lists what needs an operator: parked jobs, late finalizations, holds, and jobs that
+/// have been due for over 15 minutes. The page finds an installation and shows its history. You
+/// can retry a job, hold, release, keep and settle, each with a reason. The page never sends a
+/// request in Vercel's name. Only this machine can open the page, and its address contains a
+/// secret: everybody who has the address can act in your name. Ctrl-C ends the command.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -26,10 +27,10 @@ Examples:
   AWS_PROFILE=production AWS_REGION=eu-central-1 teardown console"
 )]
 pub(super) struct Args {
-    /// The port that the page is on; 0 is any that is free. (--port is that of a `teardown dev`)
+    /// The port of the page; 0 means any free port. (--port is the port of a `teardown dev`)
     #[arg(long, value_name = "N", default_value_t = 0)]
     listen: u16,
-    /// Your name for the record; else the AWS caller's ARN, or the user's name
+    /// Your name, which is recorded [default: the AWS caller's ARN, or your user name]
     #[arg(long, value_name = "WHO", value_parser = operator::one_line_text)]
     by: Option<String>,
 }

@@ -15,17 +15,19 @@ use super::{Cli, operator, settings};
 use crate::attributes::{Item, named, number, text};
 use crate::terminal::print;
 
-/// Deletes an installation here, and has its data destroyed after the grace period; Vercel is not called
+/// Deletes an installation only in the table; its data is destroyed after the grace period
 ///
-/// Use this command if Vercel's side can no longer be reached: access was lost, or the access token is no
-/// longer valid. The installation and everything that belongs to it are deleted here. Your endpoint is told
-/// to destroy the data after the grace period, unless a hold stops that. At Vercel, nothing changes. The
-/// access token is erased, so no final invoice can be sent after that.
+/// Use this command if teardown can no longer call Vercel for the installation, because access was
+/// lost or the access token is no longer valid. The command deletes the installation, and
+/// everything that belongs to it, in the table. After the grace period, your endpoint gets the
+/// event to destroy the data, unless a hold stops the event. The command erases the access token,
+/// so you can send no final invoice after this command. At Vercel, nothing changes.
 ///
-/// If the installation was uninstalled before, --grace and --unannounced do not change what that uninstall announces:
-/// use `hold` or `keep`. A deployment without a `PROVIDER_URL` has nobody to notify: use --unannounced.
+/// If the installation was uninstalled before, --grace and --unannounced do not change how that
+/// uninstall is announced: use `hold` or `keep`. If your deployment has no `PROVIDER_URL`, use
+/// --unannounced, because there is no endpoint to notify.
 ///
-/// Exit status: 0 it is forgotten, or was gone before, 1 it is not, 2 wrong use.
+/// Exit status: 0 if the installation is deleted, now or before; 1 if it is not; 2 for wrong use.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -40,8 +42,7 @@ pub(super) struct Args {
     id: InstallationId,
     #[command(flatten)]
     operator: operator::Args,
-    /// How long until your endpoint is told to destroy the data; else the `GRACE_PERIOD` of this shell, else
-    /// `7d`
+    /// The time until your endpoint gets the event to destroy the data [default: `GRACE_PERIOD`, or `7d`]
     #[arg(long, value_name = "DURATION", value_parser = settings::grace, conflicts_with = "unannounced")]
     grace: Option<Duration>,
     /// Does not notify your endpoint: the data stays

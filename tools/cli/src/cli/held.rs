@@ -13,11 +13,12 @@ use super::destination::Destination;
 use super::sheet::Sheet;
 use crate::terminal::print;
 
-/// Lists the holds in force, the oldest first, with what they hold up
+/// Lists the holds in force, the oldest first, with the number of announcements that each stops
 ///
-/// "holds up" is how many announcements a hold stops, or will stop: one for each resource, and one for
-/// the installation. "teardown at" is when the first of them would be due without the hold. A hold that
-/// was released or has ended is not listed.
+/// The column "holds up" counts the announcements that a hold stops or will stop: one for each
+/// resource, and one for the installation. The column "teardown at" is the time when the first
+/// of these announcements would be due without the hold. The list does not have holds that were
+/// released or have ended.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

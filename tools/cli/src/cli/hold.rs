@@ -20,14 +20,16 @@ use crate::terminal::{note, print};
 
 /// Stops the teardown of a deleted installation or resource
 ///
-/// While a hold is in force, your endpoint is not sent `resource.deleted` or `installation.deleted` for it.
-/// `….deletion_scheduled` is still sent, and Vercel's requests are answered as usual. A hold can be placed
-/// before a deletion, too. A hold on an installation covers everything that belonged to it. A second
-/// hold replaces the first, with its reason and its end. If a worker may be announcing the deletion, the
-/// command waits for the end of that worker's lease, up to 80 seconds.
+/// While a hold is in force, your endpoint does not get `resource.deleted` or
+/// `installation.deleted` for what is held. teardown still sends `….deletion_scheduled`, and still
+/// answers Vercel's requests. You can also place a hold before a deletion. A hold on an
+/// installation covers everything that belongs to it. A second hold replaces the first hold's
+/// reason and end. If a worker may be announcing the deletion, the command waits until that
+/// worker's lease ends, 80 seconds at most.
 ///
-/// Exit status: 0 the hold is in time; 1 it is too late or may be (the hold is in force for the rest), or the
-/// table cannot be reached; 2 wrong use. Read the output, too: an id that is not known is a warning.
+/// Exit status: 0 if the hold is in time; 1 if the hold is or may be too late for something (all
+/// else is held), or if the table cannot be reached; 2 for wrong use. Read the output, too: an
+/// unknown id is only a warning.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -42,8 +44,8 @@ pub(super) struct Args {
     on: On,
     #[command(flatten)]
     operator: operator::Args,
-    /// When it ends automatically: a duration from now (`30d`), or a time (`2027-01-31T00:00:00Z`). A later
-    /// teardown is not stopped
+    /// When the hold ends, such as `30d` (from now) or `2027-01-31T00:00:00Z`. A hold that ends before
+    /// the teardown does not stop it
     #[arg(long, value_name = "WHEN", value_parser = until)]
     until: Option<Timestamp>,
 }

@@ -31,7 +31,7 @@ use progress::Progress;
 
 /// Registers the installations and resources that a file lists
 ///
-/// Each line of the file is one of
+/// Each line of the file has one of these forms, in which `?` marks what you can leave out:
 ///
 ///   {"installation":{"id","accountId","teamId"?,"teamSlug"?,"accessToken"?,"billing"?:"settled"|"open"}}
 ///   {"resource":{"installationId","id","name"?,"productId"?,"status"?}}
@@ -41,9 +41,10 @@ use progress::Progress;
 ///   {"accessToken":{"installationId","accessToken"}}
 ///
 /// A status is "provisioning", or one of Vercel's: "ready", "pending", "onboarding", "suspended",
-/// "resumed", "uninstalled", "error". An installation must come before what belongs to it. What exists
-/// already is updated to what the file says, so a file can be imported again. If a line is bad or refused,
-/// its number is reported, nothing of it is written, the import goes on, and the exit status is 1.
+/// "resumed", "uninstalled", "error". An installation must come before what belongs to it. If a
+/// record exists already, the command updates it, so you can import a file again. If a line is bad
+/// or refused, the command reports the line's number, writes nothing of the line, imports the
+/// other lines, and ends with exit status 1.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

@@ -15,13 +15,14 @@ use crate::terminal::{note, print};
 
 /// Keeps a deleted resource permanently
 ///
-/// The resource stays deleted, but your endpoint is never told to destroy it: events of its announcement
-/// that are still to be sent are cancelled, the notice too. This cannot be undone, and it does not give back
-/// the access that the notice took. It works with or without a hold. Afterwards, the resource may be
-/// registered under another installation. If a worker may be announcing the deletion, the command waits for
-/// the end of that worker's lease, up to 80 seconds.
+/// The resource stays deleted, but your endpoint never gets the event to destroy its data. The
+/// command cancels the events of the deletion that are not sent yet, the notice too. You cannot
+/// undo `keep`, and `keep` does not restore the access that your backend revoked at the notice. A
+/// hold is not needed. After `keep`, you can register the resource under another installation. If
+/// a worker may be announcing the deletion, the command waits until that worker's lease ends, 80
+/// seconds at most.
 ///
-/// Exit status: 0 it is kept, 1 it is not, 2 wrong use.
+/// Exit status: 0 if the resource is kept; 1 if it is not kept; 2 for wrong use.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -30,10 +31,10 @@ Examples:
   teardown keep icfg_open1 db_1 --reason 'the customer came back, ticket 42'"
 )]
 pub(super) struct Args {
-    /// The installation that it was deleted from
+    /// The installation from which the resource was deleted
     #[arg(value_name = "INSTALLATION", value_parser = operator::installation)]
     installation: InstallationId,
-    /// The resource
+    /// The deleted resource
     #[arg(value_name = "RESOURCE", value_parser = operator::resource)]
     resource: ResourceId,
     #[command(flatten)]

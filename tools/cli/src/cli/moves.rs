@@ -14,11 +14,12 @@ use crate::terminal::print;
 
 /// Moves a live resource to another installation, or out of the marketplace
 ///
-/// After that, a deletion under the source does not affect the resource, and a deletion under the target
-/// does. If the resource is moved out, teardown never tears it down. Nothing changes at Vercel. Both
-/// installations must be active, and neither the source nor the resource may have a hold.
+/// After the move, the resource belongs to the target: a deletion under the source no longer
+/// affects it. If you move a resource out, teardown never tears it down. Nothing changes at
+/// Vercel. Both installations must be active, and neither the source nor the resource may have a
+/// hold.
 ///
-/// Exit status: 0 it is moved, or was moved there before, 1 it is not, 2 wrong use.
+/// Exit status: 0 if the resource is at the target; 1 if it was not moved; 2 for wrong use.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -31,10 +32,10 @@ pub(super) struct Args {
     /// The installation that has the resource now
     #[arg(value_name = "SOURCE", value_parser = operator::installation)]
     source: InstallationId,
-    /// The resource
+    /// The resource to move
     #[arg(value_name = "RESOURCE", value_parser = operator::resource)]
     resource: ResourceId,
-    /// The installation that gets the resource; or else --out
+    /// The installation that gets the resource. Without --to, you must give --out
     #[arg(long, value_name = "TARGET", value_parser = operator::installation,
           required_unless_present = "out")]
     to: Option<InstallationId>,

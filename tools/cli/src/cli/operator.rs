@@ -24,10 +24,10 @@ const MAX_TEXT: usize = 1024;
 /// The reason of an act, and who does it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Why you do this: it is recorded with your name
+    /// Why you do this. The reason is recorded with your name
     #[arg(long, value_name = "TEXT", value_parser = one_line_text)]
     reason: String,
-    /// Your name for the record; else the AWS caller's ARN, or the user's name
+    /// Your name, which is recorded [default: the AWS caller's ARN, or your user name]
     #[arg(long, value_name = "WHO", value_parser = one_line_text)]
     by: Option<String>,
 }
@@ -35,10 +35,10 @@ pub(super) struct Args {
 /// The reason and the name, for an act that needs no reason.
 #[derive(Debug, clap::Args)]
 pub(super) struct Maybe {
-    /// Why you do this: it is recorded with your name
+    /// Why you do this. The reason is recorded with your name
     #[arg(long, value_name = "TEXT", value_parser = one_line_text)]
     reason: Option<String>,
-    /// Your name for the record, with a reason; else the AWS caller's ARN, or the user's name
+    /// Your name, recorded with the reason [default: the AWS caller's ARN, or your user name]
     #[arg(long, value_name = "WHO", value_parser = one_line_text, requires = "reason")]
     by: Option<String>,
 }
@@ -62,7 +62,7 @@ pub(super) struct On {
     /// The installation
     #[arg(value_name = "INSTALLATION", value_parser = installation)]
     installation: InstallationId,
-    /// One resource of it; without it, the installation and all that belonged to it
+    /// A resource of the installation [default: the installation and all that belongs to it]
     #[arg(value_name = "RESOURCE", value_parser = resource)]
     resource: Option<ResourceId>,
 }

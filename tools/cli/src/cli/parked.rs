@@ -17,8 +17,9 @@ use crate::terminal::print;
 
 /// Lists the parked jobs, the oldest first
 ///
-/// A job that has failed for 3 days is parked: no worker tries it until you say so. --retry lists the parked
-/// jobs too, and makes them all due again. Each of them is then tried for another 3 days.
+/// A job is parked if it has failed for 3 days, or if no later attempt can succeed. No sweep runs a
+/// parked job. --retry lists the parked jobs, too, and makes all of them due again. A retried job
+/// that fails for 3 more days is parked again.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -28,7 +29,7 @@ Examples:
   AWS_PROFILE=production teardown parked --retry"
 )]
 pub(super) struct Args {
-    /// Makes all of them due again, and says how many there were
+    /// Makes all parked jobs due again, and prints how many jobs became due
     #[arg(long)]
     retry: bool,
     /// Prints one JSON object per line

@@ -40,16 +40,17 @@ use crate::terminal::note;
 
 /// Compares what is stored with what Vercel has
 ///
-/// Vercel is asked for each installation's configuration and resources. Without an ID, it is asked for all
-/// active installations, and for those that are uninstalled and not finalized. Without --fix, nothing is
-/// changed.
+/// The command requests each installation's configuration and resources from Vercel. Without an
+/// ID, the command compares all active installations, and those that are uninstalled and not
+/// finalized. Without --fix, the command changes nothing.
 ///
-/// --fix registers resources that Vercel has, stores the team that Vercel names, and uninstalls what Vercel
-/// removed: its data is destroyed after the grace period, unless you hold it. A resource that Vercel does
-/// not list is deleted only with --delete-missing, which asks for confirmation.
+/// --fix registers resources that only Vercel has, stores the team that Vercel names, and
+/// uninstalls installations that Vercel removed. The data of such an installation is destroyed
+/// after the grace period, unless you place a hold. --fix deletes resources that Vercel does not
+/// list only if you also give --delete-missing, which asks for confirmation.
 ///
-/// Exit status: 0 all agree (with --fix: afterwards); 1 the table or Vercel could not be reached for some, or
-/// an ID is not known; 2 differences are left, or wrong use.
+/// Exit status: 0 if no differences are left; 1 if the table or Vercel could not be reached, or if
+/// an ID is not known; 2 if differences are left, or for wrong use.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -61,15 +62,15 @@ Examples:
   teardown reconcile icfg_open1 --fix --delete-missing --reason 'ticket 42'"
 )]
 pub(super) struct Args {
-    /// The installations; without one, all that are active, or uninstalled and not finalized
+    /// The installations [default: all that are active, or uninstalled and not finalized]
     #[arg(value_name = "ID", value_parser = operator::installation)]
     ids: Vec<InstallationId>,
     #[command(flatten)]
     fixing: Fixing,
-    /// Prints one JSON object per installation and line
+    /// Prints a line with a JSON object for each installation
     #[arg(long)]
     json: bool,
-    /// The most requests per second that Vercel is sent
+    /// The most requests per second to Vercel
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
 }
@@ -77,10 +78,10 @@ pub(super) struct Args {
 /// The options of fixes.
 #[derive(Debug, clap::Args)]
 struct Fixing {
-    /// Registers what is missing here, stores the team, and uninstalls what Vercel removed
+    /// Registers what the table lacks, stores Vercel's team, and uninstalls what Vercel removed
     #[arg(long)]
     fix: bool,
-    /// Deletes here the resources that Vercel does not list; needs --fix and --reason
+    /// Deletes the stored resources that Vercel does not list; needs --fix and --reason
     #[arg(long, requires_all = ["fix", "reason"])]
     delete_missing: bool,
     #[command(flatten)]
@@ -95,12 +96,11 @@ struct Fixing {
 /// How deletions are announced.
 #[derive(Debug, clap::Args)]
 struct Announcing {
-    /// How long until your endpoint is told to destroy what is deleted; else the `GRACE_PERIOD` of this
-    /// shell, else `7d`
+    /// The time until your endpoint gets the event to destroy data [default: `GRACE_PERIOD`, or `7d`]
     #[arg(long, value_name = "DURATION", value_parser = settings::grace, requires = "fix")]
     #[arg(conflicts_with = "unannounced")]
     grace: Option<Duration>,
-    /// Does not notify your endpoint of what is deleted: the data stays
+    /// Does not notify your endpoint of deletions: the data stays
     #[arg(long, requires = "fix")]
     unannounced: bool,
 }

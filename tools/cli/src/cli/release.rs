@@ -12,12 +12,14 @@ use crate::terminal::print;
 
 /// Ends a hold
 ///
-/// WARNING: for each deletion that is past its `teardownAt`, the next sweep sends the `deleted` event, and
-/// your endpoint destroys the data. For each other deletion, the event is sent at its `teardownAt`. So first
-/// `keep` the resources that must stay. If the resource or its installation has another hold, that hold
-/// stays in force. If this command was interrupted, run it again.
+/// WARNING: for each deletion that is past its `teardownAt`, the next sweep sends the `deleted`
+/// event, and your endpoint destroys the data. For each other deletion, a sweep sends the event at
+/// its `teardownAt`. Before you release a hold, `keep` the resources that must stay. If the
+/// resource or its installation has another hold, that hold stays in force. If this command was
+/// interrupted, run it again.
 ///
-/// Exit status: 0 it is released, 1 there is no such hold or the table cannot be reached, 2 wrong use.
+/// Exit status: 0 if the hold is released; 1 if there is no such hold, or if the table cannot be
+/// reached; 2 for wrong use.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

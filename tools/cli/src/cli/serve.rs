@@ -40,14 +40,13 @@ const CALL_BACK_EXPIRY: Duration = Duration::from_mins(1);
 /// The options of `teardown dev` itself.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Keeps what is stored in this file
+    /// The file that keeps the data. Without --data, the data is lost when the command ends
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Has Vercel's stand-in call Delete Installation when a configuration is deleted there
+    /// If a configuration is deleted at Vercel's stand-in, the stand-in calls Delete Installation
     #[arg(long)]
     call_back: bool,
-    /// Passes Vercel's other calls on to this backend, and records what it accepts [default: a sample
-    /// backend]
+    /// The backend to which the front passes Vercel's other calls on [default: a sample backend]
     #[arg(long, value_name = "URL")]
     backend: Option<String>,
 }

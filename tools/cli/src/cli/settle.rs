@@ -10,9 +10,9 @@ use crate::terminal::print;
 
 /// Marks an installation's invoices as settled
 ///
-/// After that, an uninstall is final at once. If the installation was uninstalled before, its finalization
-/// at Vercel is due now, and the next sweep calls Vercel. If the installation is not registered, the command
-/// fails.
+/// After this command, an uninstall is final immediately. If the installation was uninstalled
+/// before, its finalization at Vercel is now due, and the next sweep calls Vercel. If the
+/// installation is not registered, the command fails.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

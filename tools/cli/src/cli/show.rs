@@ -15,8 +15,9 @@ use crate::terminal::print;
 
 /// Shows what is stored of an installation
 ///
-/// It shows the state, the resources, what else belongs to the configuration, jobs, holds and receipts.
-/// Of the access token, it shows only whether there is one. On a terminal, the tables have lines.
+/// The command shows the installation's state, its resources, webhooks, log drains and variables,
+/// and its jobs, holds and receipts. The command does not show the access token, only whether a
+/// token is stored. On a terminal, the tables have lines.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

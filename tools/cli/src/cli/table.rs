@@ -8,8 +8,9 @@ use crate::terminal::print;
 
 /// Creates the table, its TTL and index, if they do not exist
 ///
-/// It uses the DynamoDB that the AWS environment names, else that of the `teardown dev` on --port.
-/// `TABLE_NAME` names the table. If it is not set, the name is `teardown`.
+/// The command uses the DynamoDB that the AWS environment names. If the environment names no
+/// DynamoDB, the command uses the DynamoDB of the `teardown dev` on --port. `TABLE_NAME` names the
+/// table. If `TABLE_NAME` is not set, the table's name is `teardown`.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

@@ -14,8 +14,8 @@ use crate::terminal::print;
 
 /// Prints a token that the local issuer signs
 ///
-/// The token is valid for every `teardown dev` of this checkout that has the same `INTEGRATION_ID` and
-/// `OIDC_ISSUER`. If `INTEGRATION_ID` has several ids, the token is for the first.
+/// The token is valid for every `teardown dev` of this checkout that has the same `INTEGRATION_ID`
+/// and `OIDC_ISSUER`. If `INTEGRATION_ID` has several ids, the token is for the first id.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -28,7 +28,7 @@ Examples:
     -H \"Authorization: Bearer $(teardown token --installation icfg_open1)\""
 )]
 pub(super) struct Args {
-    /// The installation that the token is for. With --system you may leave it out: then it is null
+    /// The installation that the token names. With --system, a token may name only an account
     #[arg(long, value_name = "ID", required_unless_present = "system")]
     installation: Option<String>,
     /// The user's role
@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// Makes a token of Vercel itself, not of a user
     #[arg(long, conflicts_with = "role")]
     system: bool,
-    /// The account that the token is for [default with --installation: `acc_local`, that of the samples]
+    /// The account that the token is for [default with --installation: `acc_local`, the samples' account]
     #[arg(long, value_name = "ID")]
     account: Option<String>,
     /// How long the token is valid, such as 30s, 10m or 12h

@@ -101,8 +101,8 @@ pub(super) fn properties() -> Vec<Property<Deletions>> {
     ]
 }
 
-/// The properties that some state must have. A property that some state must have catches a model that does
-/// nothing, and so violates no other property.
+/// The properties that some state must have. A model that does nothing fails the properties that some state
+/// must have, and no other property.
 pub(super) fn possibilities() -> Vec<Property<Deletions>> {
     type P = Property<Deletions>;
     vec![

@@ -91,7 +91,8 @@ pub(super) enum At {
     Asking(Belief),
     /// The client registers a resource whose item exists, so it updates the item.
     Updating,
-    /// The client's transaction is committed, and a part of it is still missing. Only a flaw leads here.
+    /// The client's transaction is committed, and a part of it is still missing. Only a flaw leads to this
+    /// step.
     Incomplete(Reply, Pending),
     /// The client was answered with a 2xx.
     Answered(Reply),

@@ -110,7 +110,7 @@ impl Provisions {
                 }
                 Begin::ForwardUnrecorded | Begin::Refuse => At::Ended,
             },
-            // The attempt was stopped for 15 minutes, so it does not call the backend.
+            // The attempt was delayed for 15 minutes, so it does not call the backend.
             At::Begun { old: true } => At::Ended,
             At::Ending(resource, belief) if failed_rows == 0 => {
                 self.commit(state, index, resource, belief)

@@ -17,7 +17,7 @@ pub enum Flaw {
     FenceAgain,
     /// Flaw: an attempt writes its intent after it called the backend.
     IntentAfter,
-    /// Flaw: an attempt that was stopped for 15 minutes still calls the backend.
+    /// Flaw: an attempt that was delayed for 15 minutes still calls the backend.
     NotTooLate,
     /// Flaw: an attempt may call the backend more than once.
     AskAgain,
@@ -27,10 +27,10 @@ pub enum Flaw {
     EndSole,
     /// Flaw: an attempt deletes the intent without checking that the intent has this attempt.
     EndMine,
-    /// Flaw: an attempt leaves the intent without checking that the intent has other attempts.
+    /// Flaw: an attempt removes itself from the intent without checking that the intent has other attempts.
     EndShared,
-    /// Flaw: an attempt registers a resource without checking that the installation is active, or is absent
-    /// if the attempt believes so.
+    /// Flaw: an attempt registers a resource without checking that the installation is active (or absent, if
+    /// the attempt believes that).
     RegisterActive,
     /// Flaw: an attempt registers a resource without checking that the resource's item is absent.
     RegisterAbsent,

@@ -88,11 +88,11 @@ pub(super) enum At {
     /// its intent.
     Begun { old: bool },
     /// The backend answered with this resource, and the attempt is about to write its intent. Only a flaw
-    /// leads here.
+    /// leads to this step.
     Late(usize, Seen),
     /// The backend answered with this resource, and the attempt is about to record it.
     Ending(usize, Belief),
-    /// The attempt's end is recorded, but its resource is not recorded. Only a flaw leads here.
+    /// The attempt's end is recorded, but its resource is not recorded. Only a flaw leads to this step.
     Apart(usize),
     /// The backend refused, and the attempt is about to record its end in the intent.
     Refusing(Intent),
@@ -117,7 +117,7 @@ pub(super) enum Purge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Attempt {
     pub(super) at: At,
-    /// Whether the intent lists this attempt, because it has no definite answer.
+    /// Whether the intent lists this attempt, because the attempt has no definite answer.
     pub(super) open: bool,
 }
 
@@ -128,8 +128,8 @@ pub(super) enum WorkerAt {
     Claimed,
     /// The worker read the installation. `known` has the resources that the table knows, as bits.
     Read { is_active: bool, known: u8 },
-    /// Vercel listed its resources. `left` has the listed resources that the table still lacks, as bits.
-    /// `unlisted` has the resources that the backend made and Vercel does not list, as bits.
+    /// Vercel listed the installation's resources. `left` has the listed resources that the table still
+    /// lacks, as bits. `unlisted` has the resources that the backend made and Vercel does not list, as bits.
     Mending { is_active: bool, left: u8, unlisted: u8 },
 }
 

@@ -31,7 +31,7 @@ impl Provisions {
             WorkerAt::Claimed => {
                 let is_active = matches!(state.installation, Installation::Active { .. });
                 if !state.token {
-                    // The token is erased for good, so the worker parks the intent.
+                    // No token will be stored again, so the worker parks the intent.
                     self.end_lease(state, index, true);
                     return Some(());
                 }

@@ -29,7 +29,7 @@ pub enum Answer {
     /// Vercel gives no answer. The call takes effect now, later or never. The process may send the call
     /// again.
     Silence,
-    /// No connection came up, so nothing was sent to Vercel.
+    /// No connection to Vercel was made, so nothing was sent.
     Unreached,
 }
 
@@ -128,7 +128,8 @@ impl Sagas {
                 At::Confirming { seen, fence, own }
             }
             Verdict::Refused => {
-                // If an earlier call takes effect after Vercel refused a later call, nobody can learn it.
+                // If an earlier call takes effect after Vercel refused a later call, nobody can learn this
+                // effect.
                 state.may_stay_unknown |= state.in_flight;
                 let in_doubt = seen.is_in_doubt() || in_doubt;
                 At::Withdrawing { seen, fence, in_doubt, ended: Ended::Refused }

@@ -14,8 +14,8 @@ pub enum Flaw {
     BeginNotGone,
     /// Flaw: a request begins its intent without checking that an active installation's invoices are settled.
     BeginSettled,
-    /// Flaw: a request that read no intent begins an intent without checking whether one was written after
-    /// the read.
+    /// Flaw: a request that read no intent begins an intent without checking whether an intent was written
+    /// after the read.
     BeginAbsent,
     /// Flaw: a request takes an intent over without checking that the intent's fence has not changed since it
     /// was read.
@@ -62,8 +62,8 @@ pub enum Flaw {
     RecordOutcomeAbsent,
     /// Flaw: a worker calls Vercel without marking the intent in doubt before the call.
     NotMarked,
-    /// Flaw: a worker marks the intent in doubt before its connection to Vercel is up, and may die before the
-    /// connection is up.
+    /// Flaw: a worker marks the intent in doubt before it is connected to Vercel, and may die before it is
+    /// connected.
     MarkedFirst,
     /// Flaw: an attempt that was not sent counts as an attempt in doubt.
     UnreachedInDoubt,
@@ -75,7 +75,7 @@ pub enum Flaw {
     FenceAgain,
     /// Flaw: the outcome is recorded in a second write, after the commit.
     OutcomeApart,
-    /// Flaw: the table's deletion is committed before Vercel is called.
+    /// Flaw: the deletion is committed in the table before Vercel is called.
     CommittedFirst,
     /// Flaw: a worker stores a new team without checking the intent's fence.
     MoveFence,

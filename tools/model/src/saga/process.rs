@@ -34,7 +34,7 @@ pub(super) enum At {
         lost: bool,
     },
     /// Vercel found no configuration in the stored team. The process looks the configuration up at Vercel.
-    /// `seen` includes every doubt so far.
+    /// `seen` includes the doubt that the process read, and the doubt of the process's own attempt.
     Confirming {
         seen: Seen,
         fence: u8,
@@ -81,7 +81,7 @@ pub(super) enum At {
     /// The process found no intent to take the fence from. The process is about to write a new intent.
     SchedulingAgain,
     Recording,
-    /// The process has committed, and is about to record the outcome. Only a flaw leads here.
+    /// The process has committed, and is about to record the outcome. Only a flaw leads to this step.
     RecordingLate,
     Ended(Ended),
 }

@@ -119,8 +119,8 @@ impl Sagas {
                 if let Some(intent) = &mut state.intent {
                     intent.in_doubt = true;
                 }
-                // The connection to Vercel is up. Once the mark is written, nobody can know that the call was
-                // not sent.
+                // The process is connected to Vercel. Once the mark is written, nobody can know that the call
+                // was not sent.
                 state.sent |= !self.has(Flaw::MarkedFirst);
                 At::Calling { seen, fence, lost: false }
             }

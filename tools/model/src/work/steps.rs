@@ -221,7 +221,7 @@ impl Sweeps {
         if state.tombstone != seen && !self.has(as_seen) {
             return false;
         }
-        // This worker has lost its lease, so the worker that now holds the job ends it.
+        // This worker has lost its lease, so the worker that now has the lease ends the job.
         if !worker.fence && !self.has(fence) {
             return true;
         }
