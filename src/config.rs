@@ -271,8 +271,14 @@ fn provider(
 ) -> Result<Option<ProviderConfig>, ConfigError> {
     let (address, secret) = match (address, secret) {
         (None, None) => return Ok(None),
-        (None, Some(_)) => return Err(missing("PROVIDER_URL")),
-        (Some(_), None) => return Err(missing("PROVIDER_SECRET")),
+        (None, Some(_)) => {
+            let problem = "is required, because PROVIDER_SECRET is set";
+            return Err(ConfigError::new("PROVIDER_URL", problem));
+        }
+        (Some(_), None) => {
+            let problem = "is required, because PROVIDER_URL is set";
+            return Err(ConfigError::new("PROVIDER_SECRET", problem));
+        }
         (Some(address), Some(secret)) => (address, secret),
     };
     let secrets: Vec<_> = secret.split(' ').filter(|secret| !secret.is_empty()).collect();

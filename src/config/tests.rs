@@ -69,8 +69,12 @@ fn what_is_wrong_is_named() {
         ("OIDC_JWKS", r#"{"keys":[]}"#, "OIDC_JWKS: the JWKS document has no usable key"),
         ("VERCEL_API_URL", "api.vercel.com", "VERCEL_API_URL: is not a URL"),
         ("CRON_SECRET", "two words", "CRON_SECRET: must be visible ASCII characters"),
-        ("PROVIDER_URL", "https://provider.example", "PROVIDER_SECRET: is required"),
-        ("PROVIDER_SECRET", WHSEC, "PROVIDER_URL: is required"),
+        (
+            "PROVIDER_URL",
+            "https://provider.example",
+            "PROVIDER_SECRET: is required, because PROVIDER_URL is set",
+        ),
+        ("PROVIDER_SECRET", WHSEC, "PROVIDER_URL: is required, because PROVIDER_SECRET is set"),
         (
             "AWS_ROLE_ARN",
             "arn:aws:iam::1:user/me",

@@ -64,20 +64,27 @@ async fn the_faults_of_public_backends_are_found() {
 async fn without_a_trusted_key_the_other_checks_run() {
     let clock = Clock::stopped();
     let backend = Backend::new(&Issuer::generate().unwrap().jwks(), "none", clock.clone());
-    let options = options(serve(backend.router()).await, clock);
-    let report = run(options, &all()).await;
+    let report = run(options(serve(backend.router()).await, clock), &all()).await;
     assert_eq!(found(&report), Vec::<&str>::new(), "{}", check::report::text(&report));
     let passed = report.rows.iter().filter(|row| matches!(row.outcome, check::Outcome::Passed));
     let passed: BTreeSet<_> = passed.map(|row| row.check.id).collect();
     for id in ["tokens/none", "tokens/alg-none", "errors/refusal-form", "webhook/signed"] {
         assert!(passed.contains(id), "{id} is not in {passed:?}");
     }
+    assert!(report.untrusted);
     // This backend refuses every token, so its refusal of an expired token proves nothing.
     let why = why(&report, "tokens/expired");
     for setting in ["VERCEL_JWKS_URL=http://127.0.0.1:1/jwks", "OIDC_JWKS_URL=", "--print-jwks"] {
         assert!(why.contains(setting), "{why}");
     }
     assert_eq!(backend.made(), (0, 0));
+    let without_tokens = check::all().filter(|check| check.id == "webhook/signed").collect();
+    let report = run(
+        options(serve(backend.router()).await, Clock::stopped()),
+        &Selection { checks: without_tokens, accepted: BTreeSet::new() },
+    )
+    .await;
+    assert!(!report.untrusted, "no check needed a token");
 }
 
 /// N1: with `--read-only`, a run creates nothing. A read-only run deletes nothing, even if the backend

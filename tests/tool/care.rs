@@ -16,7 +16,7 @@ impl Tool {
 /// other.
 #[tokio::test]
 async fn an_uninstall_by_mistake_is_stopped() {
-    let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "1s")]);
+    let tool = Tool::start_with(&[], &[("GRACE_PERIOD", "30m")]);
     let (status, output) = tool.typed(&["hold", "icfg_opne1", "--reason", "a typing error"]);
     assert!(status == 0 && output.starts_with("WARNING: icfg_opne1 is not known here"), "{output}");
     assert_eq!(tool.typed(&["release", "icfg_opne1", "--reason", "a typing error"]).0, 0);
@@ -29,6 +29,7 @@ async fn an_uninstall_by_mistake_is_stopped() {
     );
     assert_eq!(tool.delete_as_admin("/v1/installations/icfg_open1", "icfg_open1").await, 200);
     tool.prints("provider  installation.deletion_scheduled  icfg_open1  torn down at 2");
+    tool.press("/page/clock/hour", "").await;
     tool.shows("icfg_open1", &["announce#resource#db_2", "held", "ticket 42", "as deleted"]);
 
     let (status, output) = tool.typed(&["held"]);

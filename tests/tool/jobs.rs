@@ -4,7 +4,27 @@ use aws_sdk_dynamodb::types::AttributeValue::{M, N, S};
 use teardown_cli::embedded::local_client;
 
 use super::{Tool, text};
+use crate::support::backend::Backend;
 use crate::support::world::http_client;
+
+/// B1, J1: `cargo dev` sends the same calls to a backend as the hosts' routes do. The backend also gets calls
+/// for an endpoint's path with another method, except for the sweep's path.
+#[tokio::test]
+async fn other_calls_are_passed_on_to_the_given_backend() {
+    let (backend, url) = Backend::start().await;
+    let tool = Tool::start(&["--backend", &url]);
+    assert!(tool.welcome.contains(&format!("your backend at {url}/")), "{}", tool.welcome);
+    let get = async |path: &str| {
+        let answer = http_client().get(format!("{}{path}", tool.url)).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    for (path, status) in [("/v1/installations/icfg_open1", 200), ("/v1/products", 404)] {
+        assert_eq!(get(path).await, status, "{path}");
+    }
+    assert_eq!(get("/api/webhook").await, 405);
+    let targets: Vec<_> = backend.received().into_iter().map(|it| it.target).collect();
+    assert_eq!(targets, ["/v1/installations/icfg_open1", "/v1/products"]);
+}
 
 /// `cargo dev` runs the jobs of an uninstall without a further command: the purge immediately, and the
 /// finalization at Vercel when invoices are settled.

@@ -20,7 +20,7 @@ impl Tool {
     }
 
     /// Presses a button of the page, and returns the page's message.
-    async fn press(&self, path: &str, form: &str) -> String {
+    pub(super) async fn press(&self, path: &str, form: &str) -> String {
         press(&format!("{}{path}", self.url), &self.url, form).await
     }
 

@@ -25,7 +25,7 @@ pub fn endpoints(app: App) -> Router {
 
 /// Serves everything at one address: the endpoints, the issuer's keys, the stand-ins, and the DynamoDB at
 /// `dynamodb_url` as `POST /`. The endpoints run due jobs after their answers, as on Vercel. If there is a
-/// backend, it gets all requests for other paths, as in `deploy/vercel/in-front/vercel.json`.
+/// backend, it gets all other requests, as in `deploy/vercel/in-front/vercel.json`.
 pub fn everything(
     app: App,
     backend: Option<Backend>,
@@ -53,9 +53,7 @@ async fn answer_and_follow_up(
     State((app, backend)): State<(App, Option<Backend>)>,
     request: Request,
 ) -> Response<Body> {
-    let path = request.uri().path();
-    let is_ours = Endpoint::ALL.into_iter().any(|endpoint| endpoint.route(path).is_some());
-    if let Some(backend) = backend.filter(|_| !is_ours) {
+    if let Some(backend) = backend.filter(|_| !is_ours(&request)) {
         return pass(&backend, request).await;
     }
     let endpoint = endpoint(&app, &request);
@@ -64,6 +62,16 @@ async fn answer_and_follow_up(
         tokio::spawn(follow_up.run());
     }
     response.map(Body::new)
+}
+
+/// Whether a host's routes send a request to an endpoint, and not to the backend: the sweep and the webhook get
+/// every method, and the other endpoints get only their own methods.
+fn is_ours(request: &Request) -> bool {
+    let (method, path) = (request.method(), request.uri().path());
+    Endpoint::ALL.into_iter().any(|endpoint| match endpoint {
+        Endpoint::Sweep | Endpoint::Webhook => endpoint.route(path).is_some(),
+        _ => endpoint.route_request(method, path).is_ok(),
+    })
 }
 
 /// The endpoint to which a host's routes would send a request: the first endpoint that serves the request's

@@ -92,6 +92,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Why the run ended before its last check. `None` if all checks were reached.
     pub stopped: Option<String>,
+    /// Whether checks were skipped because the backend did not accept this run's tokens.
+    pub untrusted: bool,
     /// The installations and resources that the run made and could not delete.
     pub left: Vec<String>,
     /// How many installations and how many resources the run made.
@@ -175,8 +177,11 @@ pub async fn run(
             rows.push(Row { check, outcome, steps: Vec::new() });
         }
     }
+    let untrusted = !session.options.read_only
+        && selection.needs().trust
+        && session.survey().is_some_and(|survey| survey.trust.is_err());
     let requests = session.log(<[Exchange]>::len);
-    Ok(Report { base_url, rows, stopped, left, made, requests, took: begun.elapsed() })
+    Ok(Report { base_url, rows, stopped, untrusted, left, made, requests, took: begun.elapsed() })
 }
 
 /// Runs a check. Skips the check if something that it needs is missing.

@@ -175,11 +175,11 @@ async fn checked(args: &Args) -> anyhow::Result<u8> {
     Ok(status(&report))
 }
 
-/// The exit status, which is 1 if a check failed. If no check failed, it is 2 if no check was run or the run
-/// was stopped, and 0 in all other cases.
+/// The exit status, which is 1 if a check failed. If no check failed, it is 2 if no check was run, the backend
+/// did not accept the run's tokens, or the run was stopped. It is 0 in all other cases.
 fn status(report: &Report) -> u8 {
     let made = ["pass", "warn", "accepted"].iter().any(|name| report.count(name) > 0);
-    match (report.count("fail"), report.stopped.is_some() || !made) {
+    match (report.count("fail"), report.stopped.is_some() || report.untrusted || !made) {
         (0, false) => 0,
         (0, true) => 2,
         _ => 1,

@@ -160,7 +160,7 @@ async fn moved(port: u16) -> Option<u64> {
 
 fn nothing_answers(place: &str) -> anyhow::Error {
     anyhow!(
-        "no DynamoDB answers at {place}: start `{}` in another terminal, or set \
+        "no DynamoDB answers at {place}: start `{}` in another terminal, give its --port, or set \
          AWS_ENDPOINT_URL_DYNAMODB",
         typed("dev")
     )

@@ -14,9 +14,9 @@ use teardown::store::admin::teardown_state::{Look, TeardownState};
 use tokio::time::timeout;
 
 use super::destination::Destination;
-use super::operator::{self, On};
+use super::operator::{self, LeaseWait, On};
 use crate::phrases::{subject as name, teardown_state as describe};
-use crate::terminal::{note, print};
+use crate::terminal::print;
 
 /// Stops the teardown of a deleted installation or resource
 ///
@@ -55,10 +55,6 @@ const LISTED: usize = 10;
 
 /// The time limit for reading the state that the hold finds, including the waits for leases.
 const PATIENCE: Duration = Duration::from_mins(5);
-
-/// How long after a lease's end the command looks again. The command waits because the worker's clock may
-/// differ from this machine's clock.
-const AFTER_LEASE: Duration = Duration::from_secs(1);
 
 /// Parses a time in the future: a duration from now, or an RFC 3339 time.
 fn until(text: &str) -> Result<Timestamp, String> {
@@ -103,21 +99,20 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if look.is_in_time() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the state that the hold finds. While a worker may be announcing a deletion, waits for the end of the
-/// worker's lease and reads the state again.
+/// Reads the state that the hold finds. While a worker may be announcing a deletion, reads the state again,
+/// until the worker or the time ends the worker's lease.
 async fn look(
     store: &Store,
     clock: &Clock,
     subject: &Subject,
     mut under_way: BTreeSet<ResourceId>,
 ) -> anyhow::Result<Look> {
+    let mut lease = LeaseWait::default();
     loop {
         let look = store.look(subject, &under_way).await?;
         let Some(until) = look.leased_until else { return Ok(look) };
         under_way.extend(look.under_way);
-        let left = until.as_secs().saturating_sub(clock.timestamp().as_secs());
-        note(&format!("a worker may be announcing it: looking again in {left} s"));
-        tokio::time::sleep(Duration::from_secs(left) + AFTER_LEASE).await;
+        lease.wait(clock, until).await;
     }
 }
 

@@ -1,7 +1,6 @@
 //! `teardown keep`: makes sure that a deleted resource is never torn down.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use teardown::ids::{InstallationId, ResourceId};
@@ -9,9 +8,9 @@ use teardown::store::admin::keep::Kept;
 use teardown::store::admin::teardown_state::TeardownState;
 
 use super::destination::Destination;
-use super::operator;
+use super::operator::{self, LeaseWait};
 use crate::phrases::teardown_state as describe;
-use crate::terminal::{note, print};
+use crate::terminal::print;
 
 /// Keeps a deleted resource permanently
 ///
@@ -41,16 +40,13 @@ pub(super) struct Args {
     operator: operator::Args,
 }
 
-/// How long after a lease's end the command tries again. The command waits because the worker's clock may
-/// differ from this machine's clock.
-const AFTER_LEASE: Duration = Duration::from_secs(1);
-
 pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
     let Args { installation, resource, .. } = args;
     let destination = Destination::find(port).await?;
     let store = destination.store()?;
     let act = args.operator.act(&destination).await?;
     let what = format!("{resource} of {installation}");
+    let mut lease = LeaseWait::default();
     let done = loop {
         let kept = store.keep(installation, resource, &act).await;
         match kept.with_context(|| format!("{what} may not be kept"))? {
@@ -58,12 +54,7 @@ pub(super) async fn run(port: u16, args: &Args) -> anyhow::Result<ExitCode> {
                 break format!("{what} is kept by {} at {}\n", act.by, destination.place());
             }
             Kept::Before => break format!("{what} was kept before: nothing was changed\n"),
-            Kept::LeasedUntil(until) => {
-                let now = destination.clock().timestamp();
-                let left = until.as_secs().saturating_sub(now.as_secs());
-                note(&format!("a worker may be announcing it: trying again in {left} s"));
-                tokio::time::sleep(Duration::from_secs(left) + AFTER_LEASE).await;
-            }
+            Kept::LeasedUntil(until) => lease.wait(destination.clock(), until).await,
             Kept::No(TeardownState::Live) => {
                 bail!("{what} is not deleted: hold it, or move it")
             }

@@ -4,6 +4,7 @@ use std::io::{self, BufRead as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use teardown::clock::{Clock, Timestamp};
 use teardown::ids::{InstallationId, ResourceId};
 use teardown::store::Aws;
 use teardown::store::admin::Act;
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 
 use super::destination::Destination;
 use super::settings::variable;
+use crate::terminal::note;
 
 /// How long AWS may take to return the operator's ARN. If AWS takes longer, the act is recorded under the
 /// user's name.
@@ -20,6 +22,35 @@ const WHO_AM_I_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest reason and the longest name, in bytes. The table stores an act's reason and the operator's
 /// name.
 const MAX_TEXT: usize = 1024;
+
+/// How often a command looks again at a job whose lease a worker has. A worker usually ends its lease within
+/// milliseconds.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long after a lease's end a command looks again. The command waits because the worker's clock may differ
+/// from this machine's clock.
+const AFTER_LEASE: Duration = Duration::from_secs(1);
+
+/// The waits of a command for a worker that may be announcing a deletion.
+#[derive(Default)]
+pub(super) struct LeaseWait {
+    /// Whether the operator knows that the command waits.
+    is_noted: bool,
+}
+
+impl LeaseWait {
+    /// Waits until the command should look again at a job whose lease ends at `until`.
+    pub(super) async fn wait(&mut self, clock: &Clock, until: Timestamp) {
+        let left = until.as_secs().saturating_sub(clock.timestamp().as_secs());
+        if !self.is_noted {
+            note(&format!(
+                "a worker may be announcing it: waiting for this worker, {left} s at most"
+            ));
+            self.is_noted = true;
+        }
+        tokio::time::sleep(LOOK_AGAIN.min(Duration::from_secs(left) + AFTER_LEASE)).await;
+    }
+}
 
 /// The reason of an act, and who does it.
 #[derive(Debug, clap::Args)]

@@ -12,7 +12,7 @@ use dynoxide::Database;
 use teardown::App;
 use teardown::backend;
 use teardown::clock::Clock;
-use teardown::config::Config;
+use teardown::config::{Config, ConfigError};
 use teardown::store::Store;
 use teardown::store::admin::table;
 use tokio::net::TcpListener;
@@ -29,7 +29,7 @@ use crate::server::everything;
 use crate::standin::backend::Backend as SampleBackend;
 use crate::standin::call_back::CallBack;
 use crate::standin::{VERCEL_PATH, provider, vercel};
-use crate::terminal::print;
+use crate::terminal::{note, print};
 
 /// How long open requests and a running sweep may continue after Ctrl-C.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -86,7 +86,13 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
     let address = listener.local_addr()?;
     logs::to_stderr()?;
     let issuer = Arc::new(issuer()?);
-    let config = of_endpoints(&issuer, address.port(), args.backend.as_deref())?;
+    let config = of_endpoints(&issuer, address.port(), args.backend.as_deref())
+        .map_err(|error| in_options(error, args))?;
+    for name in ["OIDC_JWKS", "OIDC_JWKS_URL"] {
+        if variable(name).is_some() {
+            note(&format!("{name} is ignored: `dev` accepts only the tokens of its own issuer"));
+        }
+    }
     let (dynamodb, database) = start_dynamodb(data).await?;
     let clock = Clock::system();
     let journal = Journal::new(clock.clone());
@@ -124,6 +130,14 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
     let router = page.around(router);
     tokio::spawn(page.begin());
     Ok(Ready { listener, app, router, welcome })
+}
+
+/// Names the option in place of the variable, if the mistake is in the option.
+fn in_options(error: ConfigError, args: &Args) -> anyhow::Error {
+    match (&args.backend, error.variable) {
+        (Some(_), "BACKEND_URL") => anyhow!("--backend: {}", error.problem),
+        _ => error.into(),
+    }
 }
 
 /// The routes of the stand-ins, each at its path.

@@ -50,7 +50,7 @@ pub(super) fn of_endpoints(
         "GRACE_PERIOD" => variable(name).or_else(|| Some(GRACE_PERIOD.to_owned())),
         // If only one of `PROVIDER_URL` and `PROVIDER_SECRET` is set, `Config::from_variables` reports this
         // mistake.
-        "PROVIDER_URL" if !provider => Some(format!("{url}{PROVIDER_PATH}")),
+        "PROVIDER_URL" if !provider => Some(stand_in_provider(port)),
         "PROVIDER_SECRET" if !provider => Some(PROVIDER_SECRET.to_owned()),
         name => or_local(name),
     })
@@ -59,6 +59,11 @@ pub(super) fn of_endpoints(
 /// The address of the sample backend.
 pub(super) fn sample_backend(port: u16) -> String {
     format!("http://127.0.0.1:{port}{BACKEND_PATH}")
+}
+
+/// The address of the stand-in for the provider's endpoint.
+pub(super) fn stand_in_provider(port: u16) -> String {
+    format!("http://127.0.0.1:{port}{PROVIDER_PATH}")
 }
 
 /// The header of the sweep's caller, for a shell. The header does not contain a secret from the environment,

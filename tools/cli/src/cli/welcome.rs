@@ -50,31 +50,44 @@ curl -i '{url}/api/sweep' -H {sweep}
 Stop the teardown, due {grace} after the uninstall: {hold} {open_id} --reason mistake
 What is stored: {show} {settled_id}   Other commands: {help}
 The DynamoDB is AWS_ENDPOINT_URL_DYNAMODB={url}, table {table}.
-What the stand-ins for Vercel and the provider are sent is shown below. Ctrl-C ends it.
+{others}What the stand-ins for Vercel and the provider are sent is shown below. Ctrl-C ends it.
 ",
         settled_line = describe(settled, "settled"),
         open_line = describe(open, "open"),
         settled_id = settled.id,
         open_id = open.id,
-        settled_token = token(settled),
-        open_token = token(open),
+        settled_token = token(settled, &port),
+        open_token = token(open, &port),
         sweep = settings::sweep_header(config),
         show = typed("show") + &port,
         hold = typed("hold") + &port,
         grace = humantime::format_duration(config.grace_period),
         help = typed("--help"),
         table = config.table_name,
+        others = others(address.port(), config),
     )
+}
+
+/// Lines that name the backend and the provider's endpoint, if these are not the tool's own.
+fn others(port: u16, config: &Config) -> String {
+    let backend = config.backend_url.as_ref().map(ToString::to_string);
+    let backend = backend.filter(|url| *url != settings::sample_backend(port));
+    let provider = config.provider.as_ref().map(|provider| provider.url.to_string());
+    let provider = provider.filter(|url| *url != settings::stand_in_provider(port));
+    let backend = backend
+        .map(|url| format!("Vercel's other calls are passed on to your backend at {url}.\n"));
+    let provider = provider.map(|url| format!("Your endpoint {url} gets the announcements.\n"));
+    backend.into_iter().chain(provider).collect()
 }
 
 /// The header with the token of an `ADMIN` of the sample. The shell makes the token with `teardown token`.
 /// The terminal that runs the command may not have this process's variables for tokens, so the command sets
 /// them.
-fn token(sample: &Sample) -> String {
+fn token(sample: &Sample, port: &str) -> String {
     let variables = ["INTEGRATION_ID", "OIDC_ISSUER"].into_iter();
     let variables =
         variables.filter_map(|name| Some(format!("{name}='{}' ", settings::variable(name)?)));
-    let command = format!("{} --installation {}", typed("token"), sample.id);
+    let command = format!("{}{port} --installation {}", typed("token"), sample.id);
     format!("\"Authorization: Bearer $({}{command})\"", variables.collect::<String>())
 }
 

@@ -15,6 +15,7 @@ pub fn json(report: &Report) -> Value {
         "baseUrl": report.base_url,
         "counts": Value::Object(counts.into_iter().collect()),
         "stopped": report.stopped,
+        "untrusted": report.untrusted,
         "leftBehind": report.left,
         "requests": report.requests,
         "seconds": report.took.as_secs_f64(),

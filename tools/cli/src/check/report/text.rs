@@ -129,6 +129,13 @@ fn sum(report: &Report) -> String {
     if let Some(why) = &report.stopped {
         let _ = writeln!(text, "{ERROR}stopped:{ERROR:#} {why}");
     }
+    if report.untrusted {
+        let _ = writeln!(
+            text,
+            "{ERROR}not checked:{ERROR:#} the backend does not accept this run's tokens, so no deletion was \
+             checked"
+        );
+    }
     let (installations, resources) = report.made;
     if !report.left.is_empty() {
         let left: Vec<_> = report.left.iter().map(|it| one_line(it)).collect();
