@@ -227,7 +227,8 @@ pub(crate) enum JobResult {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// How many jobs the sweep claimed. `claimed` does not count a job that broke off with an error.
+    /// How many jobs the sweep claimed. A job whose run ended with an error is not
+    /// counted.
     pub claimed: u64,
     /// How many of the claimed jobs are done.
     pub done: u64,

@@ -15,8 +15,8 @@ use crate::support::world::{INSTALLATION, RESOURCE, World, sized};
 /// would be answered 503.
 static AT_ONCE: LazyLock<usize> = LazyLock::new(|| sized(64, 16));
 
-/// Makes two in three of the first writes fail with a conflict. After the first writes, each transaction that
-/// DynamoDB refuses reports conflicts in addition to its failed conditions.
+/// Makes two in three of the first writes fail with a conflict. After these first writes, if DynamoDB
+/// refuses a transaction, its answer reports conflicts in addition to the failed conditions.
 fn conflicts(world: &World) {
     let fault = |n| if n % 3 == 0 { Fault::None } else { Fault::Conflict };
     world.dynamodb.script((0..*AT_ONCE).map(fault));

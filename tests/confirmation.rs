@@ -78,8 +78,8 @@ impl Who {
     }
 }
 
-/// The request lines of a `DELETE` in team 1, of the `GET` of the configuration's team, and of a `DELETE` in
-/// team 2.
+/// The request lines of three calls: the `DELETE` with team 1, the `GET` that looks the configuration up, and the
+/// `DELETE` with team 2.
 fn lines() -> [String; 3] {
     [
         format!("DELETE {CONFIGURATION}?teamId=team_1"),

@@ -74,7 +74,7 @@ impl Claims {
         json::from_slice(object(payload)?).map_err(|_| TokenError::Claims)
     }
 
-    /// Checks the claims at the time `now`, since the Unix epoch, and returns the caller.
+    /// Checks the claims, and returns the caller. `now` is the time since the Unix epoch.
     ///
     /// # Errors
     ///

@@ -281,7 +281,7 @@ pub enum Verdict {
     Refused,
     /// The result is not known, so Vercel is called again.
     Open {
-        /// Whether an attempt may have taken effect.
+        /// Whether an attempt to delete the configuration at Vercel may have taken effect.
         in_doubt: bool,
     },
 }

@@ -119,7 +119,7 @@ pub fn plan<'a>(deletion: &'a Deletion, belief: &Belief) -> Step<'a> {
 }
 
 impl Step<'_> {
-    /// Whether the step takes effect only if the installation's account is the caller's account.
+    /// Whether a condition of the step compares the installation's account with the caller's account.
     fn compares_the_account(&self) -> bool {
         match self {
             Self::Commit(commit) => match commit {

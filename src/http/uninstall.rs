@@ -45,7 +45,7 @@ impl Uninstall {
     }
 }
 
-/// The value of a field that the caller may send once. `None` if the field is absent or null.
+/// The value of a field. `None` if the field is absent or null. An error if the caller sent the field twice.
 fn one<T: DeserializeOwned>(
     name: &'static str,
     expected: &'static str,

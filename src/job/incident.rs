@@ -20,7 +20,7 @@ pub(crate) enum Incident {
         /// When the job began to fail.
         failing_since: Timestamp,
     },
-    /// A finalization failed in the last hour of Vercel's 24 hours, or later.
+    /// A finalization failed later than 23 h after the uninstall. Vercel waits 24 h for the finalization.
     FinalizationLate {
         /// When Vercel's 24 hours end.
         until: Timestamp,
@@ -81,8 +81,8 @@ mod tests {
         Timestamp::from_secs(UNINSTALLED + seconds)
     }
 
-    /// L3, G3: a parked job is an incident, and so is a finalization that fails in the last hour of Vercel's
-    /// 24 hours, or later. A worker that lost its lease reports no incident.
+    /// L3, G3: a parked job is an incident. A finalization is an incident too, if it fails later than 23 h after
+    /// the uninstall. A worker that lost its lease reports no incident.
     #[test]
     fn which_failures_are_incidents() {
         let of = |job: &Job, result, now| {

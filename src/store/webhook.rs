@@ -23,7 +23,7 @@ use crate::webhook::{Removal, Transfer};
 /// since the Unix epoch.
 const AS_OF: &str = "accountAsOf";
 
-/// What a transfer does to the team.
+/// How the transfer of an installation to another account changes the installation's stored team.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TeamChange {
     /// The team changes to another team, whose slug is not known.

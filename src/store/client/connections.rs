@@ -126,8 +126,8 @@ fn same(one: &HttpConnectorSettings, other: &HttpConnectorSettings) -> bool {
     (one.connect_timeout(), one.read_timeout()) == (other.connect_timeout(), other.read_timeout())
 }
 
-/// Three connectors, each made when it is first needed: for other hosts, for this machine with TLS, and for
-/// this machine without TLS. Calls to this machine use no proxy.
+/// A connector for other hosts, a connector for this machine with TLS, and a connector for this machine without
+/// TLS. Each is made when it is first needed. Calls to this machine use no proxy.
 #[derive(Debug)]
 struct Pool {
     settings: HttpConnectorSettings,

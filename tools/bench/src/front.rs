@@ -104,8 +104,8 @@ pub(crate) fn run(
     let front = function.address();
     let upsert = request("PUT", "", Some(&token), r#"{"credentials":{"access_token":"t"}}"#);
     let mut rows = [
-        row("the instant DynamoDB, asked directly", database_address, write(), 0, false),
-        row("the backend, asked directly", backend, provision.clone(), 0, false),
+        row("the instant DynamoDB, called directly", database_address, write(), 0, false),
+        row("the backend, called directly", backend, provision.clone(), 0, false),
         row("not recorded: without a token", front, request("PATCH", "", None, "{}"), 0, true),
         row("Upsert", front, upsert, 1, true),
         row("Provision", front, provision, 2, true),

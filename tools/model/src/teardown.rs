@@ -128,7 +128,7 @@ enum Command {
     LookedFirst { in_time: bool },
     /// `hold` wrote its hold.
     Placed,
-    /// `hold` ended, and reported whether the hold is in time.
+    /// The command `hold` has ended, and has reported whether its hold is in time.
     Said { in_time: bool },
     /// `release` took one of its two steps. One step ends the hold, and the other makes the held job due.
     Releasing,

@@ -47,7 +47,7 @@ pub(super) struct Call {
     body: Option<String>,
     /// What a reader of the report has to know to send the request again, except the token.
     note: Option<String>,
-    /// The state of the installation or resource after its deletion is answered 2xx.
+    /// The state that the installation or resource has if the backend answers its deletion with 2xx.
     fate: Fate,
 }
 
