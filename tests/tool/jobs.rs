@@ -22,6 +22,13 @@ async fn other_calls_are_passed_on_to_the_given_backend() {
         assert_eq!(get(path).await, status, "{path}");
     }
     assert_eq!(get("/api/webhook").await, 405);
+    let alone = Tool::start(&[]);
+    let get = http_client().get(format!("{}/v1/installations/icfg_open1", alone.url));
+    assert_eq!(
+        get.send().await.unwrap().status(),
+        405,
+        "the sample backend does not get this call"
+    );
     let targets: Vec<_> = backend.received().into_iter().map(|it| it.target).collect();
     assert_eq!(targets, ["/v1/installations/icfg_open1", "/v1/products"]);
 }

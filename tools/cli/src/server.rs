@@ -28,7 +28,7 @@ pub fn endpoints(app: App) -> Router {
 /// backend, it gets all other requests, as in `deploy/vercel/in-front/vercel.json`.
 pub fn everything(
     app: App,
-    backend: Option<Backend>,
+    backend: Option<Others>,
     jwks: Value,
     stand_ins: Router,
     dynamodb_url: String,
@@ -50,11 +50,11 @@ async fn answer(State(app): State<App>, request: Request) -> Response<Body> {
 }
 
 async fn answer_and_follow_up(
-    State((app, backend)): State<(App, Option<Backend>)>,
+    State((app, backend)): State<(App, Option<Others>)>,
     request: Request,
 ) -> Response<Body> {
-    if let Some(backend) = backend.filter(|_| !is_ours(&request)) {
-        return pass(&backend, request).await;
+    if let Some(others) = backend.filter(|others| !others.is_ours(&request)) {
+        return pass(&others.backend, request).await;
     }
     let endpoint = endpoint(&app, &request);
     let (response, follow_up) = app.handle_and_follow_up(endpoint, request).await;
@@ -64,14 +64,27 @@ async fn answer_and_follow_up(
     response.map(Body::new)
 }
 
-/// Whether a host's routes send a request to an endpoint, and not to the backend: the sweep and the webhook get
-/// every method, and the other endpoints get only their own methods.
-fn is_ours(request: &Request) -> bool {
-    let (method, path) = (request.method(), request.uri().path());
-    Endpoint::ALL.into_iter().any(|endpoint| match endpoint {
-        Endpoint::Sweep | Endpoint::Webhook => endpoint.route(path).is_some(),
-        _ => endpoint.route_request(method, path).is_ok(),
-    })
+/// The backend that gets the requests that are for no endpoint.
+#[derive(Clone)]
+pub struct Others {
+    /// The backend.
+    pub backend: Backend,
+    /// Whether the backend is the sample. The sample does not get another method of an endpoint's path, so that
+    /// the caller sees teardown's own 405 (B1).
+    pub is_sample: bool,
+}
+
+impl Others {
+    /// Whether an endpoint gets the request, as by a host's routes: the sweep and the webhook get every method,
+    /// and the other endpoints get only their own methods.
+    fn is_ours(&self, request: &Request) -> bool {
+        let (method, path) = (request.method(), request.uri().path());
+        Endpoint::ALL.into_iter().any(|endpoint| match endpoint {
+            Endpoint::Sweep | Endpoint::Webhook => endpoint.route(path).is_some(),
+            _ if self.is_sample => endpoint.route(path).is_some(),
+            _ => endpoint.route_request(method, path).is_ok(),
+        })
+    }
 }
 
 /// The endpoint to which a host's routes would send a request: the first endpoint that serves the request's

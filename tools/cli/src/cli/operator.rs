@@ -48,7 +48,9 @@ impl LeaseWait {
             ));
             self.is_noted = true;
         }
-        tokio::time::sleep(LOOK_AGAIN.min(Duration::from_secs(left) + AFTER_LEASE)).await;
+        let left = Duration::from_secs(left);
+        let wait = if left > LOOK_AGAIN { LOOK_AGAIN } else { left + AFTER_LEASE };
+        tokio::time::sleep(wait).await;
     }
 }
 

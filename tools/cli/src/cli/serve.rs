@@ -25,7 +25,7 @@ use super::{logs, sweeps, welcome};
 use crate::embedded::{Embedded, local_client};
 use crate::issuer::{Issuer, Subject, Token};
 use crate::page::{self, DevPage, Journal, open_door};
-use crate::server::everything;
+use crate::server::{Others, everything};
 use crate::standin::backend::Backend as SampleBackend;
 use crate::standin::call_back::CallBack;
 use crate::standin::{VERCEL_PATH, provider, vercel};
@@ -112,7 +112,10 @@ async fn start(port: u16, args: &Args) -> anyhow::Result<Ready> {
         .then(|| call_back(&config, &issuer, format!("http://{address}"), clock.clone()));
     let stand_ins =
         stand_ins(&config, address.port(), &app, call_back.transpose()?, store.clone(), &clock)?;
-    let backend = config.backend_url.clone().map(backend::Backend::new);
+    let backend = config.backend_url.clone().map(|url| Others {
+        is_sample: url.as_str() == sample_backend(address.port()),
+        backend: backend::Backend::new(url),
+    });
     let router = everything(app.clone(), backend, issuer.jwks(), stand_ins, door.others);
     let parts = page::Parts {
         app: &app,

@@ -132,8 +132,8 @@ fn sum(report: &Report) -> String {
     if report.untrusted {
         let _ = writeln!(
             text,
-            "{ERROR}not checked:{ERROR:#} the backend does not accept this run's tokens, so no deletion was \
-             checked"
+            "{ERROR}not checked:{ERROR:#} the backend accepts no token of this run, so no permitted deletion \
+             was checked"
         );
     }
     let (installations, resources) = report.made;
